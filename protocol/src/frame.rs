@@ -1,0 +1,157 @@
+//! The length prefix: a `u32`, big-endian, then that many bytes of one protobuf `Frame`.
+//!
+//! A frame of length 0 is a heartbeat: the smallest thing that can be said.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use prost::Message;
+
+use crate::limits::FRAME_PREFIX_BYTES;
+use crate::wire::{Frame, frame::Body};
+
+/// What is wrong with the bytes of a frame. After it the stream can't be read on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The prefix announces more than the limit.
+    #[error("a frame of {bytes} bytes, where {bytes_max} are allowed")]
+    TooLarge {
+        /// What the prefix says.
+        bytes: u32,
+        /// The limit in force.
+        bytes_max: u32,
+    },
+    /// The body is no protobuf `Frame`.
+    #[error("a body of {bytes} bytes is no frame: {reason}")]
+    Malformed {
+        /// Length of the body.
+        bytes: usize,
+        /// What the decoder says.
+        reason: String,
+    },
+}
+
+/// Reads the prefix at the start of `input`: the length of the body, or `None` if the prefix
+/// itself is incomplete. Checks the limit before a byte of the body has arrived.
+pub fn body_length(input: &[u8], bytes_max: u32) -> Result<Option<usize>, FrameError> {
+    let Some(prefix) = input.first_chunk::<FRAME_PREFIX_BYTES>() else {
+        return Ok(None);
+    };
+    let bytes = u32::from_be_bytes(*prefix);
+    if bytes > bytes_max {
+        return Err(FrameError::TooLarge { bytes, bytes_max });
+    }
+    Ok(Some(bytes as usize))
+}
+
+/// Splits the first body off `input`, borrowed: `(body, rest)`, or `None` if it is incomplete.
+pub fn split(input: &[u8], bytes_max: u32) -> Result<Option<(&[u8], &[u8])>, FrameError> {
+    let Some(length) = body_length(input, bytes_max)? else {
+        return Ok(None);
+    };
+    let behind_prefix = &input[FRAME_PREFIX_BYTES..];
+    Ok((behind_prefix.len() >= length).then(|| behind_prefix.split_at(length)))
+}
+
+/// Takes the first body off `input` without a copy: the body shares the buffer's memory.
+/// `None` if it is incomplete; nothing is consumed then.
+pub fn take(input: &mut BytesMut, bytes_max: u32) -> Result<Option<Bytes>, FrameError> {
+    let Some(length) = body_length(input, bytes_max)? else {
+        return Ok(None);
+    };
+    if input.len() < FRAME_PREFIX_BYTES + length {
+        return Ok(None);
+    }
+    input.advance(FRAME_PREFIX_BYTES);
+    Ok(Some(input.split_to(length).freeze()))
+}
+
+/// Decodes a body. Contents stay slices of `body`.
+pub fn decode(body: Bytes) -> Result<Frame, FrameError> {
+    let bytes = body.len();
+    Frame::decode(body)
+        .map_err(|error| FrameError::Malformed { bytes, reason: error.to_string() })
+}
+
+/// Appends prefix and body to `output`.
+pub fn encode_into(frame: &Frame, output: &mut impl BufMut) {
+    let length = frame.encoded_len();
+    let prefix = u32::try_from(length).expect("frames are built within limits far below 4 GiB");
+    output.put_u32(prefix);
+    frame.encode_raw(output);
+}
+
+/// A frame in its final form, prefix included: encoded once, shared by every recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedFrame(Bytes);
+
+impl EncodedFrame {
+    /// Encodes a frame.
+    pub fn new(frame: &Frame) -> EncodedFrame {
+        let mut bytes = BytesMut::with_capacity(FRAME_PREFIX_BYTES + frame.encoded_len());
+        encode_into(frame, &mut bytes);
+        EncodedFrame(bytes.freeze())
+    }
+
+    /// The response to a request.
+    pub fn response(request_id: u64, body: Body) -> EncodedFrame {
+        EncodedFrame::new(&Frame { request_id, body: Some(body) })
+    }
+
+    /// A frame that nobody asked for.
+    pub fn push(body: Body) -> EncodedFrame {
+        EncodedFrame::response(0, body)
+    }
+
+    /// The heartbeat.
+    pub fn heartbeat() -> EncodedFrame {
+        EncodedFrame(Bytes::from_static(&[0; FRAME_PREFIX_BYTES]))
+    }
+
+    /// Prefix and body, as they go over TCP.
+    pub fn wire(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The body alone, for transports that frame by themselves.
+    pub fn body(&self) -> Bytes {
+        self.0.slice(FRAME_PREFIX_BYTES..)
+    }
+
+    /// Takes the bytes, prefix and body.
+    pub fn into_wire(self) -> Bytes {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Done, Sent};
+
+    #[test]
+    fn the_heartbeat_is_an_empty_frame() {
+        assert_eq!(EncodedFrame::heartbeat(), EncodedFrame::new(&Frame::default()));
+        assert_eq!(EncodedFrame::heartbeat().wire().as_ref(), [0, 0, 0, 0]);
+        assert_eq!(decode(Bytes::new()), Ok(Frame::default()));
+    }
+
+    #[test]
+    fn what_was_encoded_is_taken_back_whole() {
+        let first = EncodedFrame::response(1, Body::Sent(Sent { seq: 5, time_ms: 6 }));
+        let second = EncodedFrame::response(2, Body::Done(Done {}));
+        let mut input = BytesMut::new();
+        input.extend_from_slice(first.wire());
+        input.extend_from_slice(second.wire());
+        assert_eq!(take(&mut input, 64), Ok(Some(first.body())));
+        assert_eq!(take(&mut input, 64), Ok(Some(second.body())));
+        assert_eq!(take(&mut input, 64), Ok(None));
+    }
+
+    #[test]
+    fn the_limit_is_checked_before_the_body_arrives() {
+        let too_large = FrameError::TooLarge { bytes: 65, bytes_max: 64 };
+        assert_eq!(body_length(&65u32.to_be_bytes(), 64), Err(too_large));
+        assert_eq!(body_length(&64u32.to_be_bytes(), 64), Ok(Some(64)));
+        assert_eq!(body_length(&[0, 0, 0], 64), Ok(None));
+    }
+}

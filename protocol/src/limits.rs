@@ -1,0 +1,62 @@
+//! Numbers that both sides of a connection must agree on, each with its reason.
+
+/// The version of the protocol that this crate speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Bytes of the length prefix of a frame.
+pub const FRAME_PREFIX_BYTES: usize = 4;
+
+/// Default of the largest frame body after login, in bytes. A page of history must fit, and one
+/// connection must not make the server hold more than this while a frame is incomplete.
+pub const FRAME_BYTES_MAX: u32 = 1024 * 1024;
+
+/// The largest frame body before login, in bytes: tokens are small, and nobody is known yet.
+pub const FRAME_BYTES_MAX_BEFORE_LOGIN: u32 = 64 * 1024;
+
+/// The largest content of a message, in bytes. Larger things are files.
+pub const CONTENT_BYTES_MAX: usize = 64 * 1024;
+
+/// The largest payload of a signal, in bytes: it is dropped first, so it should cost little.
+pub const SIGNAL_BYTES_MAX: usize = 1024;
+
+/// The longest content type or signal kind, in bytes of ASCII.
+pub const TYPE_BYTES_MAX: usize = 64;
+
+/// The longest display name, device name and client name, in bytes of UTF-8.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Length of a registered user name, in characters of `a-z 0-9 . _ -`.
+pub const USERNAME_LENGTH: std::ops::RangeInclusive<usize> = 3..=32;
+
+/// The longest user name that an issuer may vouch for, in bytes of UTF-8: other systems use mail
+/// addresses and UUIDs as names.
+pub const ISSUED_USERNAME_BYTES_MAX: usize = 128;
+
+/// Length of a password in bytes. The upper end bounds the work of hashing.
+pub const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=128;
+
+/// Entries of a page of history: when the client does not say, and at most.
+pub const HISTORY_ENTRIES_DEFAULT: u32 = 100;
+/// See [`HISTORY_ENTRIES_DEFAULT`].
+pub const HISTORY_ENTRIES_MAX: u32 = 1000;
+
+/// Positions that one Sync may name: 2,000 of them are about 60 KB.
+pub const SYNC_POSITIONS_MAX: usize = 2000;
+/// Entries per conversation in one Sync: when the client does not say, and at most.
+pub const SYNC_ENTRIES_DEFAULT: u32 = 20;
+/// See [`SYNC_ENTRIES_DEFAULT`].
+pub const SYNC_ENTRIES_MAX: u32 = 100;
+
+/// Names and ids that one FindUsers may ask for.
+pub const FIND_USERS_MAX: usize = 100;
+
+/// Default of how many requests of one connection may wait for their response.
+pub const REQUESTS_OUTSTANDING_MAX: u32 = 256;
+
+/// Default of the heartbeat interval in milliseconds: mobile networks forget idle mappings after
+/// one to five minutes.
+pub const HEARTBEAT_INTERVAL_MS: u32 = 60_000;
+
+const _: () = assert!(CONTENT_BYTES_MAX < FRAME_BYTES_MAX as usize);
+const _: () = assert!(FRAME_BYTES_MAX_BEFORE_LOGIN <= FRAME_BYTES_MAX);
+const _: () = assert!(SYNC_POSITIONS_MAX * 40 < FRAME_BYTES_MAX as usize);
