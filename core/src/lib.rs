@@ -1,0 +1,32 @@
+//! The messaging engine of Dunlin, to embed behind any transport.
+//!
+//! ```text
+//!  transport threads                       worker threads                    store
+//!  (gateway shards, or yours)
+//!                       commands, batched
+//!  Connection::receive ──────────────────► Worker::handle ── appends ──────► commit lane
+//!      bytes -> Request    bounded queue     pure state       one batch        one fsync
+//!                                            machine                              │
+//!  Transport::deliver  ◄────────────────── effects        ◄───────────────────────┘
+//!      frames -> bytes     one call per       acks only        completions
+//!                          shard and tick     when durable
+//! ```
+//!
+//! Data flows one way round this ring. A [`request::Request`] is validated once, on the thread
+//! that read it; a worker owns the conversations and users that hash to it, so it needs no locks;
+//! an entry is acknowledged and pushed only when the store says that it is durable.
+//!
+//! - [`request`]: requests in types that can't be wrong
+//! - [`config`]: settings of the engine
+//! - [`transport`]: the trait that a transport implements, and what is delivered through it
+//! - [`store`]: the trait of durable logs, in memory and embedded
+//! - [`clock`], [`random`]: time and chance, injected, so that a simulation replays a seed
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod clock;
+pub mod config;
+pub mod random;
+pub mod request;
+pub mod store;
+pub mod transport;

@@ -43,8 +43,11 @@ pub fn body_length(input: &[u8], bytes_max: u32) -> Result<Option<usize>, FrameE
     Ok(Some(bytes as usize))
 }
 
-/// Splits the first body off `input`, borrowed: `(body, rest)`, or `None` if it is incomplete.
-pub fn split(input: &[u8], bytes_max: u32) -> Result<Option<(&[u8], &[u8])>, FrameError> {
+/// A body, and what follows it.
+pub type BodyAndRest<'a> = (&'a [u8], &'a [u8]);
+
+/// Splits the first body off `input`, borrowed; `None` if it is incomplete.
+pub fn split(input: &[u8], bytes_max: u32) -> Result<Option<BodyAndRest<'_>>, FrameError> {
     let Some(length) = body_length(input, bytes_max)? else {
         return Ok(None);
     };
@@ -68,8 +71,7 @@ pub fn take(input: &mut BytesMut, bytes_max: u32) -> Result<Option<Bytes>, Frame
 /// Decodes a body. Contents stay slices of `body`.
 pub fn decode(body: Bytes) -> Result<Frame, FrameError> {
     let bytes = body.len();
-    Frame::decode(body)
-        .map_err(|error| FrameError::Malformed { bytes, reason: error.to_string() })
+    Frame::decode(body).map_err(|error| FrameError::Malformed { bytes, reason: error.to_string() })
 }
 
 /// Appends prefix and body to `output`.

@@ -1,0 +1,142 @@
+//! Settings of the engine. A transport fills them in from wherever it has them.
+
+use std::time::Duration;
+
+use dunlin_protocol::wire::DeviceKind;
+
+/// Settings of the engine; [`Default`] is what a single node wants.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Worker threads; conversations and users are spread over them by hash. 1 to 256.
+    pub workers: usize,
+    /// Batches of commands that may wait for one worker before its transports must hold back.
+    pub worker_queue_batches: usize,
+    /// Whether anyone may register an account.
+    pub registration: bool,
+    /// How passwords are hashed and checked.
+    pub passwords: PasswordConfig,
+    /// How long tokens are good.
+    pub tokens: TokenConfig,
+    /// Whose tokens are believed.
+    pub issuers: Vec<IssuerConfig>,
+    /// How many sessions of which kind one user may have.
+    pub devices: DevicePolicy,
+}
+
+impl Default for EngineConfig {
+    fn default() -> EngineConfig {
+        EngineConfig {
+            workers: std::thread::available_parallelism().map_or(1, |cores| cores.get().min(256)),
+            worker_queue_batches: 1024,
+            registration: true,
+            passwords: PasswordConfig::default(),
+            tokens: TokenConfig::default(),
+            issuers: Vec::new(),
+            devices: DevicePolicy::default(),
+        }
+    }
+}
+
+/// Argon2id. The defaults are the first recommendation of the OWASP Password Storage Cheat Sheet
+/// that keeps memory low (m = 19 MiB, t = 2, p = 1).
+#[derive(Debug, Clone)]
+pub struct PasswordConfig {
+    /// Memory of one hash in KiB.
+    pub memory_kib: u32,
+    /// Passes over the memory.
+    pub iterations: u32,
+    /// Threads that hash, apart from everything else.
+    pub threads: usize,
+    /// Logins that may wait for them; more are answered `OVERLOADED`.
+    pub queue: usize,
+}
+
+impl Default for PasswordConfig {
+    fn default() -> PasswordConfig {
+        PasswordConfig { memory_kib: 19 * 1024, iterations: 2, threads: 1, queue: 256 }
+    }
+}
+
+/// Lifetimes of tokens.
+#[derive(Debug, Clone)]
+pub struct TokenConfig {
+    /// Access tokens: short, since other servers may check them without asking.
+    pub access: Duration,
+    /// Refresh tokens, renewed at each use.
+    pub refresh: Duration,
+    /// Resume tokens, renewed at each login.
+    pub resume: Duration,
+}
+
+impl Default for TokenConfig {
+    fn default() -> TokenConfig {
+        TokenConfig {
+            access: Duration::from_secs(15 * 60),
+            refresh: Duration::from_secs(30 * 24 * 3600),
+            resume: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// An issuer of tokens: the backend of the app that uses Dunlin.
+#[derive(Clone)]
+pub struct IssuerConfig {
+    /// The `iss` claim of its tokens.
+    pub name: String,
+    /// What verifies them. The algorithm belongs to the key; a token can't choose it.
+    pub key: IssuerKey,
+}
+
+impl std::fmt::Debug for IssuerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IssuerConfig").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A key that verifies an issuer's tokens.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum IssuerKey {
+    /// HMAC-SHA256 with a shared secret of at least 32 bytes.
+    Hs256(Vec<u8>),
+    /// Ed25519, the 32 bytes of the public key.
+    EdDsa(Vec<u8>),
+    /// ECDSA on P-256 with SHA-256, the uncompressed point (65 bytes).
+    Es256(Vec<u8>),
+}
+
+impl std::fmt::Debug for IssuerKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            IssuerKey::Hs256(_) => "Hs256(..)",
+            IssuerKey::EdDsa(_) => "EdDsa(..)",
+            IssuerKey::Es256(_) => "Es256(..)",
+        })
+    }
+}
+
+/// How many sessions of each kind of device one user may have at a time. A login beyond it
+/// replaces the oldest session of its kind, which is told so.
+#[derive(Debug, Clone)]
+pub struct DevicePolicy {
+    /// The most sessions of kinds that are not named in `by_kind`.
+    pub sessions_per_kind: usize,
+    /// Exceptions.
+    pub by_kind: Vec<(DeviceKind, usize)>,
+    /// The most sessions in all, whatever their kind.
+    pub sessions_max: usize,
+}
+
+impl Default for DevicePolicy {
+    fn default() -> DevicePolicy {
+        DevicePolicy { sessions_per_kind: 4, by_kind: Vec::new(), sessions_max: 16 }
+    }
+}
+
+impl DevicePolicy {
+    /// The most sessions of this kind.
+    pub fn sessions_of(&self, kind: DeviceKind) -> usize {
+        let exception = self.by_kind.iter().find(|(of, _)| *of == kind);
+        exception.map_or(self.sessions_per_kind, |(_, sessions)| *sessions)
+    }
+}

@@ -1,0 +1,211 @@
+//! The trait of durable logs.
+//!
+//! A store keeps logs of entries. It knows nothing of messages: an entry is a body of bytes, and
+//! the few numbers beside it that the store must be able to check or to return without it.
+//!
+//! The store is the fence of the promise. An append names the sequence that it wants, which must
+//! be the one after the head, and may carry a key that must be new in its log. Whoever appends
+//! with a stale view is refused with the true head, whatever nodes, leases or clocks believed.
+
+use bytes::Bytes;
+use dunlin_protocol::{ClientMessageId, LogId, LogKind, UserId};
+
+/// Numbers of an entry that the store returns without reading the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EntryMeta {
+    /// Unix time in milliseconds.
+    pub time_ms: u64,
+    /// The user who made it; 0 for the server itself.
+    pub sender: u64,
+    /// How many entries of the log count as unread, up to and including this one.
+    pub counted: u64,
+    /// The same, of this sender alone.
+    pub sender_counted: u64,
+}
+
+/// What makes a retry known: unique in its log for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DedupeKey {
+    /// The user who sends.
+    pub sender: UserId,
+    /// The id that the sender gave.
+    pub client_message_id: ClientMessageId,
+}
+
+/// The read cursor of a user in a conversation, moved in the same atomic step as the entry that
+/// tells of it. It only moves forwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CursorMove {
+    /// The conversation.
+    pub conversation: LogId,
+    /// Whose cursor.
+    pub user: UserId,
+    /// Up to where the user has read.
+    pub seq: u64,
+}
+
+/// One entry to append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// To which log.
+    pub log: LogId,
+    /// The sequence that it shall have: the head's plus 1, or it is refused with `Conflict`.
+    pub seq: u64,
+    /// The numbers beside it.
+    pub meta: EntryMeta,
+    /// What makes a retry known, if the entry has such a thing.
+    pub key: Option<DedupeKey>,
+    /// Digest of the content, returned with `Duplicate` so that the caller can tell a retry from
+    /// a conflict. 0 where there is no key.
+    pub digest: u64,
+    /// A cursor that moves with it.
+    pub cursor: Option<CursorMove>,
+    /// The entry, opaque to the store.
+    pub body: Bytes,
+}
+
+/// What became of one append of a batch. They are done in order: one that follows a refused one
+/// of the same log within the batch is refused too, unless its seq fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// Durable.
+    Stored,
+    /// The key was used before: by the entry at `seq`, whose content had this digest. Nothing was
+    /// stored. (Checked before the sequence.)
+    Duplicate {
+        /// Where the first one is.
+        seq: u64,
+        /// Its digest.
+        digest: u64,
+    },
+    /// The sequence is not the one after the head. Nothing was stored.
+    Conflict {
+        /// The true head, which may be of another appender and not durable before this reply.
+        head: Head,
+    },
+}
+
+/// The end of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Head {
+    /// The newest sequence; 0 if the log is empty.
+    pub seq: u64,
+    /// The numbers of that entry.
+    pub meta: EntryMeta,
+}
+
+/// An entry as it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// Its sequence.
+    pub seq: u64,
+    /// The numbers beside it.
+    pub meta: EntryMeta,
+    /// The entry.
+    pub body: Bytes,
+}
+
+/// Which part of a log to read. Both ends are included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// The log.
+    pub log: LogId,
+    /// The lowest sequence, at least 1.
+    pub from: u64,
+    /// The highest; beyond the head it means the head.
+    pub to: u64,
+    /// At most so many entries.
+    pub entries_max: usize,
+    /// At most so many bytes of bodies, but always one entry if there is one.
+    pub bytes_max: usize,
+    /// Begin at `to` and go down.
+    pub backwards: bool,
+}
+
+/// What was read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// Consecutive entries in the order asked for.
+    pub entries: Vec<StoredEntry>,
+    /// The head of the log at that time.
+    pub head: Head,
+    /// Entries of the range were left out because of a limit.
+    pub more: bool,
+}
+
+/// What can be asked of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreRequest {
+    /// Append, durably, all items that are not refused. Replied by [`StoreReply::Appended`].
+    Append(Vec<Append>),
+    /// Read entries. Replied by [`StoreReply::Page`].
+    Range(Range),
+    /// Read the heads of logs. Replied by [`StoreReply::Heads`], one per log, in order.
+    Heads(Vec<LogId>),
+    /// Read cursors. Replied by [`StoreReply::Cursors`], one per question, 0 where there is none.
+    Cursors(Vec<(LogId, UserId)>),
+    /// List the logs of a kind, by ascending id, after `after`. Replied by [`StoreReply::Logs`].
+    Logs {
+        /// Which kind.
+        kind: LogKind,
+        /// Where to go on.
+        after: Option<LogId>,
+        /// At most so many.
+        limit: usize,
+    },
+}
+
+/// The answer of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreReply {
+    /// To `Append`: one per item, in order.
+    Appended(Vec<Appended>),
+    /// To `Range`.
+    Page(Page),
+    /// To `Heads`.
+    Heads(Vec<Head>),
+    /// To `Cursors`.
+    Cursors(Vec<u64>),
+    /// To `Logs`.
+    Logs(Vec<LogId>),
+}
+
+/// Why a store could not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Not now: a full disk, a failed fsync, a lost connection. Of an append it is not known
+    /// whether it will be there after a restart; until the store says `Stored` it counts as not
+    /// stored, and a later append of the same sequence and key decides.
+    #[error("the store is unavailable: {reason}")]
+    Unavailable {
+        /// What the system said.
+        reason: String,
+    },
+    /// The entry is damaged. Others can still be read.
+    #[error("entry {seq} of log {log} is damaged")]
+    Corrupt {
+        /// Which log.
+        log: LogId,
+        /// Which entry.
+        seq: u64,
+    },
+}
+
+/// Called once with the answer, on a thread of the store. It must be quick: usually it puts the
+/// answer into a worker's queue.
+pub type StoreDone = Box<dyn FnOnce(Result<StoreReply, StoreError>) + Send>;
+
+/// Durable logs.
+pub trait Store: Send + Sync + 'static {
+    /// Changes whenever history was restored or lost, so that clients know that a sequence may
+    /// name another entry now. Never 0.
+    fn epoch(&self) -> u64;
+
+    /// Takes a request and returns at once; `done` gets the answer. Appends of one caller are
+    /// carried out in the order in which they were submitted. A read sees at least what was
+    /// answered as stored before it was submitted.
+    fn submit(&self, request: StoreRequest, done: StoreDone);
+}

@@ -1,0 +1,86 @@
+//! What a transport implements, and what the engine delivers through it.
+
+use std::fmt;
+
+use dunlin_protocol::wire::CloseReason;
+use dunlin_protocol::{EncodedFrame, LogId, SessionId, UserId};
+
+/// A connection: a slot of a shard, and how often that slot was used before. A late answer to a
+/// connection that is gone meets another generation and is dropped.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId {
+    /// The I/O thread.
+    pub shard: u16,
+    /// The slot in its slab.
+    pub slot: u32,
+    /// Counts the uses of the slot.
+    pub generation: u32,
+}
+
+impl fmt::Debug for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConnId({}.{}.{})", self.shard, self.slot, self.generation)
+    }
+}
+
+/// Who speaks on a connection after login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Session {
+    /// The user.
+    pub user: UserId,
+    /// This login of the user on this device.
+    pub session: SessionId,
+}
+
+/// One thing for one connection.
+#[derive(Debug, Clone)]
+pub struct Outbound {
+    /// For whom. If the generation is not the slot's, drop it.
+    pub conn: ConnId,
+    /// What.
+    pub delivery: Delivery,
+}
+
+/// What the transport does for a connection, in the order of delivery.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// The one response to a request. Never dropped: if it can't be queued, the connection closes.
+    Response(EncodedFrame),
+    /// The response to a successful login: the connection speaks for the session from now on.
+    LoggedIn {
+        /// Who it is.
+        session: Session,
+        /// The response to send.
+        response: EncodedFrame,
+    },
+    /// The response to a failed login, to be counted against the address.
+    LoginRefused(EncodedFrame),
+    /// A hint that a log has grown. Under pressure, all pushes of a log collapse to one `Behind`
+    /// with the highest head.
+    Push {
+        /// The log that has grown.
+        log: LogId,
+        /// Up to where.
+        head: u64,
+        /// The push itself.
+        frame: EncodedFrame,
+    },
+    /// A signal or a receipt: dropped first.
+    Signal(EncodedFrame),
+    /// Send what is queued, then a `Close` frame with the reason, then close.
+    Close {
+        /// The reason.
+        reason: CloseReason,
+        /// How long the client should stay away; 0 leaves it to the client.
+        reconnect_delay_ms: u32,
+    },
+}
+
+/// The way out of the engine.
+pub trait Transport: Send + Sync + 'static {
+    /// Takes what a worker has for the connections of one shard, in order. Called by worker
+    /// threads, once per shard and tick. It must not block: pressure is answered per connection,
+    /// by collapsing pushes and closing slow consumers.
+    fn deliver(&self, shard: u16, batch: Vec<Outbound>);
+}
