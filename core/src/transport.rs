@@ -54,8 +54,12 @@ pub enum Delivery {
         /// The response to send.
         response: EncodedFrame,
     },
-    /// The response to a failed login, to be counted against the address.
+    /// The response to a login with wrong credentials, to be counted against the address. Login
+    /// may be tried again.
     LoginRefused(EncodedFrame),
+    /// The response to a login that could not be decided now (overload, a store that fails): the
+    /// same, but it is not the client's fault and counts against nobody.
+    LoginPostponed(EncodedFrame),
     /// A hint that a log has grown. Under pressure, all pushes of a log collapse to one `Behind`
     /// with the highest head.
     Push {
