@@ -56,6 +56,9 @@ pub enum Delivery {
     },
     /// The response to a failed login, to be counted against the address.
     LoginRefused(EncodedFrame),
+    /// A frame that nobody asked for and that must arrive (a `Behind` that names no conversation):
+    /// queued like a response, but it answers no request.
+    Notice(EncodedFrame),
     /// A hint that a log has grown. Under pressure, all pushes of a log collapse to one `Behind`
     /// with the highest head.
     Push {
