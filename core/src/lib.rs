@@ -29,7 +29,9 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod auth;
 pub mod bus;
+
 pub mod clock;
 pub mod config;
 pub mod connection;

@@ -79,8 +79,7 @@ mod tests {
 
     #[test]
     fn a_node_that_leaves_moves_only_its_own() {
-        let members: Vec<_> =
-            (1..=4).map(|id| Member { node: NodeId(id), workers: 1 }).collect();
+        let members: Vec<_> = (1..=4).map(|id| Member { node: NodeId(id), workers: 1 }).collect();
         let mut moved = 0;
         for id in 1..=1000 {
             let log = LogId::direct(user(id), user(9999));

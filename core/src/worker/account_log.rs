@@ -154,7 +154,9 @@ impl AccountLog {
                 return Load::Done;
             }
         }
-        if page.more && let Some(oldest) = newer.last() {
+        if page.more
+            && let Some(oldest) = newer.last()
+        {
             let to = oldest.seq - 1;
             return Load::Read(self.page(user, to));
         }

@@ -14,8 +14,7 @@ use super::{INTERNAL, Worker, store_refusal};
 use crate::limits::{ACCOUNT_PUSH_BYTES_MAX, OVERLOADED_RETRY_MS, STATE_IDLE_MS};
 use crate::store::{Append, Appended, StoreReply, StoreRequest};
 
-pub(super) const NO_SUCH_USER: Refusal =
-    Refusal::new(ErrorCode::NoSuchUser, "no user has this id");
+pub(super) const NO_SUCH_USER: Refusal = Refusal::new(ErrorCode::NoSuchUser, "no user has this id");
 
 const QUEUE_FULL: Refusal = Refusal::retry(
     ErrorCode::Overloaded,
@@ -126,12 +125,7 @@ impl Worker {
     }
 
     /// The log of an account can't be read or appended to.
-    pub(super) fn account_failed(
-        &mut self,
-        user: UserId,
-        refusal: Refusal,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn account_failed(&mut self, user: UserId, refusal: Refusal, effects: &mut Effects) {
         let Some(account) = self.accounts.get_mut(&user) else { return };
         let changes = account.fail();
         changes.into_iter().for_each(|change| self.refuse_change(change, refusal, effects));

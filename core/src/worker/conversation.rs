@@ -186,8 +186,7 @@ impl Conversation {
         self.phase = Phase::Idle;
         let mut refused = VecDeque::new();
         for result in results {
-            let mut pending =
-                self.queue.pop_front().expect("the batch is the front of the queue");
+            let mut pending = self.queue.pop_front().expect("the batch is the front of the queue");
             let (entry, time_ms) = pending.encoded.take().expect("the batch was numbered");
             match *result {
                 Appended::Stored => {

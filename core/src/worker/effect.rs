@@ -3,7 +3,9 @@
 use dunlin_protocol::wire::{Error, ErrorCode, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId};
 
+use super::admin::{AdminError, AdminReply};
 use super::message::WorkerMessage;
+use crate::auth::password::PasswordJob;
 use crate::store::StoreRequest;
 use crate::transport::{ConnId, Delivery, Outbound};
 
@@ -21,6 +23,10 @@ pub struct Effects {
     pub shards: Vec<u16>,
     /// For the store.
     pub store: Vec<(Ticket, StoreRequest)>,
+    /// For the password threads.
+    pub passwords: Vec<(Ticket, PasswordJob)>,
+    /// Answers to [`Input::Admin`](super::input::Input::Admin), by their call.
+    pub admin: Vec<(u64, Result<AdminReply, AdminError>)>,
     /// For other workers of this node, by their index.
     pub workers: Vec<Vec<WorkerMessage>>,
 }

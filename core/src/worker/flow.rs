@@ -16,12 +16,18 @@
 
 use dunlin_protocol::{LogId, UserId};
 
+use super::admin::AdminFlow;
 use super::batch::Run;
 use super::conversation::Pending;
+use super::login::LoginFlow;
+use crate::auth::password::{PasswordDone, PasswordError};
 use crate::store::{StoreError, StoreReply};
 
 /// What the store answers.
 pub(super) type StoreResult = Result<StoreReply, StoreError>;
+
+/// What the password threads answer.
+pub(super) type PasswordResult = Result<PasswordDone, PasswordError>;
 
 /// How to go on.
 #[derive(Debug)]
@@ -39,4 +45,8 @@ pub(super) enum Flow {
     LoadAccount(UserId),
     /// The first entry of a message that was sent again was read.
     Retried(Box<Pending>),
+    /// A login or the like has an answer of the store or of the password threads.
+    Login(LoginFlow),
+    /// A request of the program around the engine has one.
+    Admin(AdminFlow),
 }

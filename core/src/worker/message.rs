@@ -3,6 +3,7 @@
 use dunlin_protocol::{EncodedFrame, LogId, UserId};
 
 use super::effect::Refusal;
+use super::login::LoginMessage;
 use crate::transport::ConnId;
 
 /// From one worker to another of the same node. To itself a worker says it by a call.
@@ -17,6 +18,8 @@ pub enum WorkerMessage {
     Join(Join),
     /// The answer to `Join`.
     Joined(Joined),
+    /// A step of a login, of a log-out, or of the like.
+    Login(LoginMessage),
 }
 
 /// An entry that was appended, for a user who should know.

@@ -18,10 +18,8 @@ use crate::store::{Append, Appended, Range, StoreReply, StoreRequest};
 pub(super) const NO_SUCH_CONVERSATION: Refusal =
     Refusal::new(ErrorCode::NoSuchConversation, "no conversation of yours has this id");
 
-const MESSAGE_ID_CONFLICT: Refusal = Refusal::new(
-    ErrorCode::MessageIdConflict,
-    "this client_message_id was used for other content",
-);
+const MESSAGE_ID_CONFLICT: Refusal =
+    Refusal::new(ErrorCode::MessageIdConflict, "this client_message_id was used for other content");
 
 const QUEUE_FULL: Refusal = Refusal::retry(
     ErrorCode::Overloaded,
