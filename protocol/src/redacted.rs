@@ -42,7 +42,7 @@ redact!(LoggedIn { user_id, session_id, username, tokens, resume_expires_in_s } 
 redact!(Tokens { access_expires_in_s, refresh_expires_in_s } hides { access_token, refresh_token });
 redact!(Refresh {} hides { refresh_token });
 redact!(ChangePassword {} hides { old_password, new_password });
-redact!(IdentityChanged { disabled, tokens_valid_from_ms, sessions } hides { password_hash });
+redact!(IdentityChanged { disabled, tokens_valid_from_ms, sessions, ended } hides { password_hash });
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
