@@ -21,15 +21,25 @@
 //! - [`config`]: settings of the engine
 //! - [`transport`]: the trait that a transport implements, and what is delivered through it
 //! - [`store`]: the trait of durable logs, in memory and embedded
+//! - [`worker`]: the state machine between all of these
+//! - [`placement`]: which worker owns what, on which node
+//! - [`bus`], [`presence`]: how nodes talk, and where users are
+//! - [`limits`]: bounds of memory and work
 //! - [`clock`], [`random`]: time and chance, injected, so that a simulation replays a seed
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod auth;
+pub mod bus;
+
 pub mod clock;
 pub mod config;
 pub mod connection;
+pub mod limits;
+pub mod placement;
+pub mod presence;
 pub mod random;
 pub mod request;
 pub mod store;
 pub mod transport;
+pub mod worker;

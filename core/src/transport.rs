@@ -60,6 +60,9 @@ pub enum Delivery {
     /// The response to a login that could not be decided now (overload, a store that fails): the
     /// same, but it is not the client's fault and counts against nobody.
     LoginPostponed(EncodedFrame),
+    /// A frame that nobody asked for and that must arrive (a `Behind` that names no conversation):
+    /// queued like a response, but it answers no request.
+    Notice(EncodedFrame),
     /// A hint that a log has grown. Under pressure, all pushes of a log collapse to one `Behind`
     /// with the highest head.
     Push {

@@ -7,6 +7,8 @@
 //! be the one after the head, and may carry a key that must be new in its log. Whoever appends
 //! with a stale view is refused with the true head, whatever nodes, leases or clocks believed.
 
+pub mod memory;
+
 use bytes::Bytes;
 use dunlin_protocol::{ClientMessageId, LogId, LogKind, UserId};
 
@@ -64,8 +66,9 @@ pub struct Append {
     pub body: Bytes,
 }
 
-/// What became of one append of a batch. They are done in order: one that follows a refused one
-/// of the same log within the batch is refused too, unless its seq fits.
+/// What became of one append of a batch. They are done in order. After a `Conflict` every later
+/// append to the same log within the batch that is no `Duplicate` is a `Conflict` too, even if its
+/// seq should fit by chance: it was numbered and counted by somebody who did not know the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
     /// Durable.
