@@ -37,6 +37,10 @@ pub const TICK_MS: u64 = 250;
 /// when a queue of another worker has become shorter.
 pub const PRESSED_TICK_MS: u64 = 1;
 
+/// How long a stopping engine waits for what is under way, in milliseconds: a store that answers
+/// at all answers sooner.
+pub const DRAIN_MS_MAX: u64 = 10_000;
+
 /// Sends that may wait in one conversation. More are answered `OVERLOADED`: a store that does not
 /// keep up must not fill the memory through one busy conversation.
 pub const CONVERSATION_QUEUE_MAX: usize = 4096;

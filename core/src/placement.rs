@@ -7,6 +7,7 @@
 use dunlin_protocol::{LogId, UserId};
 
 use crate::bus::{Member, NodeId};
+use crate::request::{Command, Request};
 
 /// The worker, of so many, that owns a log: an account or identity log belongs to the worker of
 /// its user.
@@ -20,6 +21,20 @@ pub fn worker_of_log(log: LogId, workers: usize) -> u16 {
 /// The worker, of so many, that owns a user.
 pub fn worker_of_user(user: UserId, workers: usize) -> u16 {
     bucket(mix(user.get()), workers)
+}
+
+/// The worker, of so many, that takes a command of a client.
+pub fn worker_of_command(command: &Command, workers: usize) -> u16 {
+    match &command.request {
+        Request::Send(send) => worker_of_log(send.conversation, workers),
+        Request::Signal(signal) => worker_of_log(signal.conversation, workers),
+        Request::History(history) => worker_of_log(history.conversation, workers),
+        _ => match command.session {
+            Some(session) => worker_of_user(session.user, workers),
+            // Nobody knows yet whose it is: spread them.
+            None => bucket(mix(u64::from(command.conn.slot)), workers),
+        },
+    }
 }
 
 /// The home of a log: the member with the highest score for it. When a node joins or leaves, only

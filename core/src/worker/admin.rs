@@ -13,8 +13,13 @@ pub enum AdminRequest {}
 pub enum AdminReply {}
 
 /// Why it was not done.
-#[derive(Debug, Clone)]
-pub enum AdminError {}
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
 
 /// What it waits for.
 #[derive(Debug)]

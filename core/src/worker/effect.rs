@@ -6,6 +6,7 @@ use dunlin_protocol::{EncodedFrame, LogId};
 use super::admin::{AdminError, AdminReply};
 use super::message::WorkerMessage;
 use crate::auth::password::PasswordJob;
+use crate::statistics::WorkerStatistics;
 use crate::store::StoreRequest;
 use crate::transport::{ConnId, Delivery, Outbound};
 
@@ -29,6 +30,8 @@ pub struct Effects {
     pub admin: Vec<(u64, Result<AdminReply, AdminError>)>,
     /// For other workers of this node, by their index.
     pub workers: Vec<Vec<WorkerMessage>>,
+    /// What was counted; it only grows.
+    pub counters: WorkerStatistics,
 }
 
 impl Effects {
@@ -76,11 +79,18 @@ impl Effects {
     }
 
     pub(super) fn refuse(&mut self, conn: ConnId, request_id: u64, refusal: Refusal) {
+        self.counters.count_error(refusal.code);
         self.respond(conn, request_id, Body::Error(refusal.into()));
     }
 
     pub(super) fn push(&mut self, conn: ConnId, log: LogId, head: u64, frame: EncodedFrame) {
+        self.counters.pushes += 1;
         self.deliver(conn, Delivery::Push { log, head, frame });
+    }
+
+    pub(super) fn signal(&mut self, conn: ConnId, frame: EncodedFrame) {
+        self.counters.signals += 1;
+        self.deliver(conn, Delivery::Signal(frame));
     }
 
     pub(super) fn tell_worker(&mut self, worker: u16, message: WorkerMessage) {

@@ -46,12 +46,15 @@ use input::Input;
 use message::WorkerMessage;
 use session::{OpenSession, Sessions};
 
+use crate::auth::issuer::Issuers;
 use crate::auth::password::PasswordJob;
+use crate::auth::token::TokenKeys;
 use crate::config::EngineConfig;
 use crate::limits::{STATE_IDLE_MS, STATE_SWEEP_MAX, UNAVAILABLE_RETRY_MS};
 use crate::placement;
 use crate::random::Random;
 use crate::request::{Command, Request};
+use crate::statistics::WorkerStatistics;
 use crate::store::{Appended, StoreError, StoreReply, StoreRequest};
 use crate::transport::{ConnId, Session};
 
@@ -63,6 +66,10 @@ pub struct Shared {
     pub epoch: u64,
     /// Chance.
     pub random: Arc<dyn Random>,
+    /// What signs and verifies the tokens of this server.
+    pub tokens: TokenKeys,
+    /// Whose tokens are believed as well.
+    pub issuers: Issuers,
 }
 
 impl std::fmt::Debug for Shared {
@@ -150,6 +157,8 @@ impl Worker {
         if !batch.runs.is_empty() {
             let bytes: usize = batch.appends.iter().map(|append| append.body.len()).sum();
             self.append_bytes += bytes;
+            effects.counters.append_batches += 1;
+            effects.counters.appends += batch.appends.len() as u64;
             let flow = Flow::Batch { runs: batch.runs, bytes };
             self.ask_store(StoreRequest::Append(batch.appends), flow, effects);
         }
@@ -165,7 +174,16 @@ impl Worker {
         self.append_bytes
     }
 
+    /// Adds what the worker holds now to the statistics.
+    pub fn count(&self, statistics: &mut WorkerStatistics) {
+        statistics.sessions = self.sessions.open_count() as u64;
+        statistics.conversations = self.conversations.len() as u64;
+        statistics.accounts = self.accounts.len() as u64;
+        statistics.store_outstanding = self.flows.len() as u64;
+    }
+
     fn take_command(&mut self, command: Command, effects: &mut Effects) {
+        effects.counters.commands += 1;
         let Command { conn, session, request_id, request } = command;
         let request = match request {
             Request::Register(_)
@@ -197,9 +215,7 @@ impl Worker {
 
     fn take_message(&mut self, message: WorkerMessage, effects: &mut Effects) {
         match message {
-            WorkerMessage::Push(push) => {
-                self.sessions.push(&push, effects);
-            }
+            WorkerMessage::Push(push) => self.sessions.push(&push, effects),
             WorkerMessage::Signal(signal) => self.sessions.signal(&signal, effects),
             WorkerMessage::Join(join) => self.take_join(join, effects),
             WorkerMessage::Joined(joined) => self.take_joined(joined, effects),

@@ -68,17 +68,11 @@ impl OpenSession {
         OpenSession { session, conn, kind, opened_ms, pushes: Pushes::Quiet }
     }
 
-    fn push(&mut self, push: &Push, effects: &mut Effects) -> bool {
+    fn push(&mut self, push: &Push, effects: &mut Effects) {
         match &mut self.pushes {
-            Pushes::Quiet => false,
-            Pushes::Held(held) => {
-                held.push(push);
-                false
-            }
-            Pushes::Live => {
-                effects.push(self.conn, push.log, push.head, push.frame.clone());
-                true
-            }
+            Pushes::Quiet => {}
+            Pushes::Held(held) => held.push(push),
+            Pushes::Live => effects.push(self.conn, push.log, push.head, push.frame.clone()),
         }
     }
 
@@ -149,18 +143,18 @@ impl Sessions {
         last
     }
 
-    /// Pushes an entry to the sessions of its user. Returns how many got it now.
-    pub(super) fn push(&mut self, push: &Push, effects: &mut Effects) -> u64 {
-        let Some(sessions) = self.users.get_mut(&push.user) else { return 0 };
+    /// Pushes an entry to the sessions of its user.
+    pub(super) fn push(&mut self, push: &Push, effects: &mut Effects) {
+        let Some(sessions) = self.users.get_mut(&push.user) else { return };
         let others = sessions.iter_mut().filter(|session| Some(session.conn) != push.except);
-        others.map(|session| u64::from(session.push(push, effects))).sum()
+        others.for_each(|session| session.push(push, effects));
     }
 
     /// Delivers something momentary to the live sessions of its user.
     pub(super) fn signal(&self, signal: &SignalPush, effects: &mut Effects) {
         for session in self.of(signal.user) {
             if matches!(session.pushes, Pushes::Live) && Some(session.conn) != signal.except {
-                effects.deliver(session.conn, Delivery::Signal(signal.frame.clone()));
+                effects.signal(session.conn, signal.frame.clone());
             }
         }
     }
@@ -248,14 +242,14 @@ mod tests {
     #[test]
     fn pushes_wait_for_the_answer_of_the_sync() {
         let (mut sessions, mut effects) = (with_one_session(), Effects::new());
-        assert_eq!(sessions.push(&push(1), &mut effects), 0);
+        sessions.push(&push(1), &mut effects);
         sessions.begin_sync(user(), CONN);
         sessions.begin_sync(user(), CONN);
         sessions.push(&push(2), &mut effects);
         sessions.end_sync(user(), CONN, true, &mut effects);
         assert!(delivered(&mut effects).is_empty());
         sessions.end_sync(user(), CONN, false, &mut effects);
-        assert_eq!(sessions.push(&push(3), &mut effects), 1);
+        sessions.push(&push(3), &mut effects);
         let heads: Vec<_> = delivered(&mut effects)
             .into_iter()
             .map(|delivery| match delivery {
@@ -270,9 +264,7 @@ mod tests {
     fn too_many_held_pushes_collapse_to_one_notice() {
         let (mut sessions, mut effects) = (with_one_session(), Effects::new());
         sessions.begin_sync(user(), CONN);
-        (0..=HELD_PUSHES_MAX as u64).for_each(|head| {
-            sessions.push(&push(head), &mut effects);
-        });
+        (0..=HELD_PUSHES_MAX as u64).for_each(|head| sessions.push(&push(head), &mut effects));
         sessions.end_sync(user(), CONN, true, &mut effects);
         let all = delivered(&mut effects);
         assert!(matches!(all[..], [Delivery::Notice(_)]), "{all:?}");
