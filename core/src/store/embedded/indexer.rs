@@ -115,6 +115,10 @@ fn rebuild(shared: &Shared, damaged: &Run) -> io::Result<()> {
         for damage in &scan.damage {
             tracing::error!(%damage, "the store is damaged");
         }
+        if scan.index.entries == 0 {
+            // Opened for a batch that failed, and not removed.
+            continue;
+        }
         let bytes = write_segment(&*shared.disk, &shared.identity, &scan.index)?;
         shared.counters.index_bytes.add(bytes);
         runs.push(open_run(shared, (number, number))?);

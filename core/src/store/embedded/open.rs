@@ -248,9 +248,11 @@ impl Recovery<'_> {
         let name = segment_name(*number);
         let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
         let content = read_all(&**file).map_err(io("can't read"))?;
-        self.check_begin(*number, *first_batch, *head_damaged);
         let Scan { index, batches, damage, unfinished_bytes, history_lost } =
             scan(&self.identity, *number, &content, *first_batch, next_first);
+        // If the header is all that a crash left unwritten of the first batch, nothing is damaged.
+        let was_durable = batches > 1 || next_first.is_some_and(|next| *first_batch < Some(next));
+        self.check_begin(*number, *first_batch, *head_damaged && was_durable);
         if *head_damaged {
             let first_batch = first_batch.unwrap_or(index.next_batch);
             let head = SegmentHead { number: *number, first_batch };

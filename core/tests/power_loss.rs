@@ -1,0 +1,253 @@
+//! Whatever the disk does to what was not fsynced: what was acknowledged is there, once, in its
+//! place, and nothing is there that nobody sent.
+//!
+//! Each seed runs a store on a simulated disk through some lives. In each, several requests are
+//! under way at a time, the disk fails now and then, and at a random call the power is cut. The
+//! threads of the store are real, so a seed narrows a failure down rather than repeat it exactly.
+//! `POWER_LOSS_SEEDS=1000..2000` runs others.
+
+mod simulated_disk;
+mod store_contract;
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range as SeedRange;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
+use dunlin_core::store::{
+    Append, Appended, CursorMove, DedupeKey, EntryMeta, Store, StoreError, StoreReply, StoreRequest,
+};
+use dunlin_protocol::{ClientMessageId, LogId};
+use simulated_disk::{Dice, Faults, SeededRandom, SimulatedDisk};
+use store_contract::{all, append, chat, cursors, heads, range, user};
+
+/// In a debug build a few seconds.
+const SEEDS: SeedRange<u64> = 0..600;
+const LOGS: u64 = 5;
+
+fn config() -> EmbeddedConfig {
+    EmbeddedConfig {
+        segment_bytes: 16 * 1024,
+        readers: 1,
+        merge_runs: 2,
+        retry_interval: Duration::ZERO,
+        ..EmbeddedConfig::default()
+    }
+}
+
+/// What the clients of the store know.
+#[derive(Default)]
+struct Witness {
+    /// Everything that was ever sent: by log and sequence, the numbers of the messages.
+    sent: HashMap<(LogId, u64), Vec<u64>>,
+    /// What was acknowledged.
+    acknowledged: BTreeMap<(LogId, u64), u64>,
+    /// What was sent and may or may not be there, to be retried.
+    open: Vec<(LogId, u64)>,
+    next_message: u64,
+    /// The cursors that were acknowledged.
+    cursors: HashMap<LogId, u64>,
+}
+
+fn log(number: u64) -> LogId {
+    chat(1, 2 + number)
+}
+
+/// A message: everything in it follows from its number, but where it is put.
+fn message(log: LogId, seq: u64, number: u64) -> Append {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    let key = DedupeKey { sender: user(1), client_message_id: ClientMessageId(id) };
+    let body = Bytes::from(vec![number as u8; 1 + (number * 37 % 700) as usize]);
+    let meta = EntryMeta { time_ms: number, sender: 1, counted: seq, sender_counted: seq };
+    let cursor = Some(CursorMove { conversation: log, user: user(9), seq });
+    Append { log, seq, meta, key: Some(key), digest: number, cursor, body }
+}
+
+type Answer = (Vec<(LogId, u64, u64)>, Result<StoreReply, StoreError>);
+
+/// A client with several requests under way.
+struct Client<'a> {
+    store: &'a EmbeddedStore,
+    witness: &'a mut Witness,
+    dice: &'a mut Dice,
+    heads: HashMap<LogId, u64>,
+    answers: mpsc::Receiver<Answer>,
+    sender: mpsc::Sender<Answer>,
+    under_way: usize,
+}
+
+impl Client<'_> {
+    fn run(&mut self, requests: u64) {
+        for _ in 0..requests {
+            self.send();
+            while self.under_way > self.dice.below(6) as usize {
+                self.hear();
+            }
+        }
+        while self.under_way > 0 {
+            self.hear();
+        }
+    }
+
+    fn send(&mut self) {
+        let mut items = Vec::new();
+        for _ in 0..1 + self.dice.below(6) {
+            let retry = !self.witness.open.is_empty() && self.dice.chance(30);
+            let (log, number) = if retry {
+                let at = self.dice.below(self.witness.open.len() as u64) as usize;
+                self.witness.open[at]
+            } else {
+                self.witness.next_message += 1;
+                (log(self.dice.below(LOGS)), self.witness.next_message)
+            };
+            let head = self.heads.entry(log).or_default();
+            *head += 1;
+            self.witness.sent.entry((log, *head)).or_default().push(number);
+            items.push(message(log, *head, number));
+        }
+        let sent = items.iter().map(|item| (item.log, item.seq, item.digest)).collect();
+        let sender = self.sender.clone();
+        let done = Box::new(move |reply| sender.send((sent, reply)).unwrap());
+        self.store.submit(StoreRequest::Append(items), done);
+        self.under_way += 1;
+    }
+
+    fn hear(&mut self) {
+        let answer = self.answers.recv_timeout(Duration::from_secs(60));
+        let (sent, reply) = answer.expect("the store answers every request");
+        self.under_way -= 1;
+        let Ok(StoreReply::Appended(answers)) = reply else {
+            for (log, _, number) in sent {
+                self.witness.open.push((log, number));
+                self.heads.insert(log, 0);
+            }
+            return self.reload();
+        };
+        for ((log, seq, number), answer) in sent.into_iter().zip(answers) {
+            match answer {
+                Appended::Stored => self.acknowledged(log, seq, number),
+                Appended::Duplicate { seq, digest } => {
+                    assert_eq!(digest, number, "a duplicate of another message");
+                    self.acknowledged(log, seq, number);
+                    self.reload();
+                }
+                Appended::Conflict { .. } => {
+                    self.witness.open.push((log, number));
+                    self.reload();
+                }
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, log: LogId, seq: u64, number: u64) {
+        let before = self.witness.acknowledged.insert((log, seq), number);
+        assert!(before.is_none_or(|before| before == number), "{seq} was given twice");
+        let cursor = self.witness.cursors.entry(log).or_default();
+        *cursor = seq.max(*cursor);
+    }
+
+    /// Looks where the logs end. (Requests under way may make it wrong again: conflicts.)
+    fn reload(&mut self) {
+        let names: Vec<LogId> = (0..LOGS).map(log).collect();
+        let found = heads(self.store, names.clone());
+        self.heads = names.into_iter().zip(found.iter().map(|head| head.seq)).collect();
+    }
+}
+
+impl Witness {
+    /// Compares the store with what is known.
+    fn check(&self, store: &EmbeddedStore) {
+        for log in (0..LOGS).map(log) {
+            let page = range(store, all(log));
+            assert!(!page.more);
+            assert_eq!(page.entries.len() as u64, page.head.seq, "the log is dense");
+            let mut seen = HashMap::new();
+            for (seq, entry) in (1..).zip(&page.entries) {
+                let number = entry.meta.time_ms;
+                assert_eq!(entry.seq, seq);
+                let sent = self.sent.get(&(log, seq)).is_some_and(|sent| sent.contains(&number));
+                assert!(sent, "nobody sent {number} as {seq}");
+                let original = message(log, seq, number);
+                assert_eq!((&entry.body, entry.meta), (&original.body, original.meta));
+                assert_eq!(seen.insert(number, seq), None, "{number} is there twice");
+            }
+            let acknowledged = self.acknowledged.range((log, 0)..=(log, u64::MAX));
+            let (mut retries, mut duplicates) = (Vec::new(), Vec::new());
+            for (&(_, seq), &number) in acknowledged {
+                assert_eq!(seen.get(&number), Some(&seq), "{number} was acknowledged");
+                retries.push(message(log, seq + 1, number));
+                duplicates.push(Appended::Duplicate { seq, digest: number });
+            }
+            assert_eq!(append(store, retries), duplicates);
+            let cursor = cursors(store, vec![(log, user(9))])[0];
+            assert!(cursor >= self.cursors.get(&log).copied().unwrap_or(0));
+            assert!(cursor <= page.head.seq);
+        }
+    }
+}
+
+fn live(seed: u64) {
+    let mut dice = Dice::new(seed);
+    let mut disk = SimulatedDisk::new(seed);
+    let mut witness = Witness::default();
+    let mut epoch = None;
+    for _ in 0..1 + dice.below(4) {
+        // The first call of a life is not cut, so that there is a store to look at.
+        let store = open(&disk, seed);
+        let report = store.recovery().clone();
+        assert_eq!((report.damage.len(), report.history_lost), (0, false), "{report:?}");
+        assert_eq!(*epoch.get_or_insert(store.epoch()), store.epoch());
+        witness.check(&store);
+        if dice.chance(50) {
+            let percent = dice.below(20);
+            let (write, sync) = (percent / 4, percent);
+            disk.set_faults(Faults { write, sync, reserve: percent, names: percent / 4 });
+        }
+        if dice.chance(80) {
+            disk.cut_power_after(dice.below(300));
+        }
+        let requests = dice.below(60);
+        run_client(&store, &mut witness, &mut dice, requests);
+        if !disk.is_dead() {
+            disk.set_faults(Faults::default());
+            // The causes are gone: writing goes on, and nothing is confused.
+            run_client(&store, &mut witness, &mut dice, 10);
+        }
+        if !disk.is_dead() {
+            witness.check(&store);
+            assert_eq!(store.verify().unwrap().damage, []);
+        }
+        drop(store);
+        disk = disk.after_power_cut();
+    }
+    witness.check(&open(&disk, seed));
+}
+
+fn open(disk: &SimulatedDisk, seed: u64) -> EmbeddedStore {
+    EmbeddedStore::open_on(Arc::new(disk.clone()), config(), &SeededRandom::new(seed)).unwrap()
+}
+
+fn run_client(store: &EmbeddedStore, witness: &mut Witness, dice: &mut Dice, requests: u64) {
+    let (sender, answers) = mpsc::channel();
+    let heads = HashMap::new();
+    let mut client = Client { store, witness, dice, heads, answers, sender, under_way: 0 };
+    client.reload();
+    client.run(requests);
+}
+
+fn seeds() -> SeedRange<u64> {
+    let Ok(chosen) = std::env::var("POWER_LOSS_SEEDS") else { return SEEDS };
+    let (from, to) = chosen.split_once("..").expect("from..to");
+    from.parse().expect("a number")..to.parse().expect("a number")
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_and_nothing_is_made_up() {
+    for seed in seeds() {
+        println!("seed {seed}"); // Shown only when it fails.
+        live(seed);
+    }
+}

@@ -1,0 +1,426 @@
+//! A disk in memory that treats the store as badly as a real one may.
+//!
+//! It keeps two states of everything: what processes see (the page cache) and what is on the
+//! medium. A sync moves the first to the second. At a power cut whatever was not synced is there,
+//! is not there, or is there in parts: every sector of every write and every change of a name
+//! meets its own fate, in no order. A failed sync forgets what it should have written, as Linux
+//! does: the page cache still shows it, and no later sync will write it.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use dunlin_core::random::Random;
+use dunlin_core::store::embedded::disk::{Disk, DiskFile};
+
+/// The unit that a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
+/// A small generator of random numbers (SplitMix64), so that a seed can be replayed.
+#[derive(Debug, Clone)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    pub(crate) fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// The same numbers for the store's own identity.
+#[derive(Debug)]
+pub(crate) struct SeededRandom(pub(crate) Mutex<Dice>);
+
+impl SeededRandom {
+    pub(crate) fn new(seed: u64) -> SeededRandom {
+        SeededRandom(Mutex::new(Dice::new(seed)))
+    }
+}
+
+impl Random for SeededRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        let mut dice = self.0.lock().unwrap();
+        bytes.fill_with(|| dice.next() as u8);
+    }
+}
+
+/// What may go wrong, each in percent of the calls.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Faults {
+    pub(crate) write: u64,
+    pub(crate) sync: u64,
+    pub(crate) reserve: u64,
+    pub(crate) names: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct SimulatedDisk(Arc<Mutex<World>>);
+
+#[derive(Debug)]
+struct World {
+    dice: Dice,
+    faults: Faults,
+    /// Calls until the power fails.
+    calls_left: Option<u64>,
+    files: HashMap<u64, Content>,
+    names: HashMap<String, u64>,
+    durable_names: HashMap<String, u64>,
+    /// Changes of names since they were synced.
+    name_changes: Vec<NameChange>,
+    next_file: u64,
+}
+
+#[derive(Debug, Clone)]
+enum NameChange {
+    Set(String, u64),
+    Rename(String, String, u64),
+    Remove(String),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Content {
+    seen: Vec<u8>,
+    durable: Vec<u8>,
+    /// Changes since the last sync.
+    changes: Vec<Change>,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Write(usize, Vec<u8>),
+    Length(usize),
+}
+
+impl SimulatedDisk {
+    pub(crate) fn new(seed: u64) -> SimulatedDisk {
+        SimulatedDisk(Arc::new(Mutex::new(World {
+            dice: Dice::new(seed),
+            faults: Faults::default(),
+            calls_left: None,
+            files: HashMap::new(),
+            names: HashMap::new(),
+            durable_names: HashMap::new(),
+            name_changes: Vec::new(),
+            next_file: 0,
+        })))
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn set_faults(&self, faults: Faults) {
+        self.world().faults = faults;
+    }
+
+    /// Lets the power fail after so many calls that change something.
+    pub(crate) fn cut_power_after(&self, calls: u64) {
+        self.world().calls_left = Some(calls);
+    }
+
+    /// Whether the power has failed.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.world().calls_left == Some(0)
+    }
+
+    /// What is on the medium when the power comes back.
+    pub(crate) fn after_power_cut(&self) -> SimulatedDisk {
+        let mut world = self.world();
+        // Sometimes all that was written has made it, sometimes nothing.
+        let percent = [0, 20, 50, 80, 100][world.dice.below(5) as usize];
+        let world = &mut *world;
+        let mut names = world.durable_names.clone();
+        for change in world.name_changes.clone() {
+            if world.dice.chance(percent) {
+                change.apply(&mut names);
+            }
+        }
+        let mut files = world.files.clone();
+        for content in files.values_mut() {
+            content.lose_some(&mut world.dice, percent);
+            content.seen.clone_from(&content.durable);
+        }
+        SimulatedDisk(Arc::new(Mutex::new(World {
+            dice: world.dice.clone(),
+            faults: Faults::default(),
+            calls_left: None,
+            files,
+            names: names.clone(),
+            durable_names: names,
+            name_changes: Vec::new(),
+            next_file: world.next_file,
+        })))
+    }
+
+    /// A disk of its own with the same content.
+    pub(crate) fn copy(&self) -> SimulatedDisk {
+        let world = self.world();
+        SimulatedDisk(Arc::new(Mutex::new(World {
+            dice: world.dice.clone(),
+            faults: Faults::default(),
+            calls_left: None,
+            files: world.files.clone(),
+            names: world.names.clone(),
+            durable_names: world.names.clone(),
+            name_changes: Vec::new(),
+            next_file: world.next_file,
+        })))
+    }
+
+    /// All names with the lengths of the files.
+    pub(crate) fn lengths(&self) -> Vec<(String, usize)> {
+        let world = self.world();
+        let length = |(name, id): (&String, &u64)| (name.clone(), world.files[id].seen.len());
+        let mut lengths: Vec<_> = world.names.iter().map(length).collect();
+        lengths.sort();
+        lengths
+    }
+
+    /// Flips bits of a byte on the medium.
+    pub(crate) fn flip(&self, name: &str, place: usize, bits: u8) {
+        let mut world = self.world();
+        let id = world.names[name];
+        let content = world.files.get_mut(&id).unwrap();
+        content.seen[place] ^= bits;
+        content.durable[place] ^= bits;
+    }
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut HashMap<String, u64>) {
+        match self {
+            NameChange::Set(name, file) => {
+                names.insert(name.clone(), *file);
+            }
+            NameChange::Rename(from, to, file) => {
+                names.remove(from);
+                names.insert(to.clone(), *file);
+            }
+            NameChange::Remove(name) => {
+                names.remove(name);
+            }
+        }
+    }
+}
+
+impl Content {
+    /// Makes a random part of the changes durable and forgets the others.
+    fn lose_some(&mut self, dice: &mut Dice, percent: u64) {
+        let mut parts = Vec::new();
+        for change in std::mem::take(&mut self.changes) {
+            match change {
+                Change::Length(bytes) => parts.push(Change::Length(bytes)),
+                Change::Write(start, bytes) => parts.extend(sectors(start, &bytes)),
+            }
+        }
+        // Sectors may be written in any order.
+        for at in (1..parts.len()).rev() {
+            parts.swap(at, dice.below(at as u64 + 1) as usize);
+        }
+        for part in parts {
+            if dice.chance(percent) {
+                part.apply(&mut self.durable);
+            }
+        }
+    }
+}
+
+/// Splits a write where sectors end.
+fn sectors(mut start: usize, mut bytes: &[u8]) -> Vec<Change> {
+    let mut parts = Vec::new();
+    while !bytes.is_empty() {
+        let length = (SECTOR_BYTES - start % SECTOR_BYTES).min(bytes.len());
+        let (part, rest) = bytes.split_at(length);
+        parts.push(Change::Write(start, part.to_vec()));
+        (start, bytes) = (start + length, rest);
+    }
+    parts
+}
+
+impl Change {
+    fn apply(&self, content: &mut Vec<u8>) {
+        match self {
+            Change::Write(start, bytes) => {
+                let end = start + bytes.len();
+                if content.len() < end {
+                    content.resize(end, 0);
+                }
+                content[*start..end].copy_from_slice(bytes);
+            }
+            Change::Length(bytes) => content.resize(*bytes, 0),
+        }
+    }
+}
+
+impl World {
+    /// Counts a call that changes something, and says whether it fails.
+    fn call(&mut self, fault_percent: u64) -> io::Result<()> {
+        match &mut self.calls_left {
+            Some(0) => return Err(io::Error::other("the power is off")),
+            Some(calls) => *calls -= 1,
+            None => {}
+        }
+        if self.dice.chance(fault_percent) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        Ok(())
+    }
+
+    fn change_name(&mut self, change: NameChange) {
+        change.apply(&mut self.names);
+        self.name_changes.push(change);
+    }
+
+    fn id(&self, name: &str) -> io::Result<u64> {
+        self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn path(&self) -> PathBuf {
+        PathBuf::from("/simulated")
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let mut world = self.world();
+        let percent = world.faults.names;
+        world.call(percent)?;
+        let id = world.next_file;
+        world.next_file += 1;
+        world.files.insert(id, Content::default());
+        world.change_name(NameChange::Set(name.to_owned(), id));
+        Ok(Arc::new(SimulatedFile { disk: self.clone(), id }))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let id = self.world().id(name)?;
+        Ok(Arc::new(SimulatedFile { disk: self.clone(), id }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut world = self.world();
+        let percent = world.faults.names;
+        world.call(percent)?;
+        let id = world.id(from)?;
+        world.change_name(NameChange::Rename(from.to_owned(), to.to_owned(), id));
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut world = self.world();
+        let percent = world.faults.names;
+        world.call(percent)?;
+        world.id(name)?;
+        world.change_name(NameChange::Remove(name.to_owned()));
+        Ok(())
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        Ok(self.world().names.keys().cloned().collect())
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        let mut world = self.world();
+        let percent = world.faults.sync;
+        world.call(percent)?;
+        world.durable_names = world.names.clone();
+        world.name_changes.clear();
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct SimulatedFile {
+    disk: SimulatedDisk,
+    id: u64,
+}
+
+impl SimulatedFile {
+    fn change(&self, world: &mut World, change: Change) {
+        let content = world.files.get_mut(&self.id).unwrap();
+        change.apply(&mut content.seen);
+        content.changes.push(change);
+    }
+}
+
+impl DiskFile for SimulatedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let world = self.disk.world();
+        let seen = &world.files[&self.id].seen;
+        let rest = seen.get(offset as usize..).unwrap_or(&[]);
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        Ok(length)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut world = self.disk.world();
+        let percent = world.faults.write;
+        if let Err(error) = world.call(percent) {
+            // Some of it may have been written nevertheless.
+            let written = world.dice.below(bytes.len() as u64 + 1) as usize;
+            self.change(&mut world, Change::Write(offset as usize, bytes[..written].to_vec()));
+            return Err(error);
+        }
+        self.change(&mut world, Change::Write(offset as usize, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut world = self.disk.world();
+        let percent = world.faults.sync;
+        let called = world.call(percent);
+        let world = &mut *world;
+        let dead = world.calls_left == Some(0) && called.is_err();
+        let content = world.files.get_mut(&self.id).unwrap();
+        match called {
+            Ok(()) => {
+                content.durable.clone_from(&content.seen);
+                content.changes.clear();
+            }
+            // The power cut itself decides what is left.
+            Err(_) if dead => {}
+            Err(_) => content.lose_some(&mut world.dice, 50),
+        }
+        called
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        let mut world = self.disk.world();
+        let percent = world.faults.write;
+        world.call(percent)?;
+        self.change(&mut world, Change::Length(bytes as usize));
+        Ok(())
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let mut world = self.disk.world();
+        let percent = world.faults.reserve;
+        world.call(percent)?;
+        let content = world.files.get_mut(&self.id).unwrap();
+        content.seen = vec![0; bytes as usize];
+        content.durable.clone_from(&content.seen);
+        Ok(())
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.disk.world().files[&self.id].seen.len() as u64)
+    }
+}
