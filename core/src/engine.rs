@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
+use crate::admin::{AdminError, AdminReply, AdminRequest};
 use crate::auth::issuer::{IssuerConfigError, Issuers};
 use crate::auth::password::PasswordThreads;
 use crate::auth::token::TokenKeys;
@@ -20,7 +21,6 @@ use crate::statistics::WorkerStatistics;
 use crate::store::Store;
 use crate::submitter::Submitter;
 use crate::transport::Transport;
-use crate::worker::admin::{AdminError, AdminReply, AdminRequest};
 use crate::worker::effect::Effects;
 use crate::worker::{Shared, Worker};
 

@@ -9,20 +9,28 @@
 //! - `conversation`, `send`, `signal`: messages
 //! - `account`, `account_log`, `accounts`: what a user has, and how it changes
 //! - `flow`: how a piece of work waits for the store
-//! - [`login`], [`admin`]: becoming somebody, and looking after accounts
+//! - `login`, `creation`: who somebody is; `operation`, `decide`, `enter`: what is done to the
+//!   credentials and sessions of a user; `admin`: the same for the program around the engine;
+//!   `look_up`, `asker`: how these begin and end
 
 mod account;
 mod account_log;
 mod accounts;
-pub mod admin;
+mod admin;
+mod asker;
 mod batch;
 mod conversation;
+mod creation;
+mod decide;
 pub mod effect;
+mod enter;
 mod entry;
 mod flow;
 pub mod input;
-pub mod login;
+mod login;
+mod look_up;
 pub mod message;
+mod operation;
 mod push;
 mod reply;
 mod send;
@@ -44,10 +52,12 @@ use effect::{Effects, Refusal, Ticket};
 use flow::{Flow, PasswordResult, StoreResult};
 use input::Input;
 use message::WorkerMessage;
+use operation::Operations;
 use session::{OpenSession, Sessions};
 
 use crate::auth::issuer::Issuers;
 use crate::auth::password::PasswordJob;
+use crate::auth::throttle::Throttle;
 use crate::auth::token::TokenKeys;
 use crate::config::EngineConfig;
 use crate::limits::{STATE_IDLE_MS, STATE_SWEEP_MAX, UNAVAILABLE_RETRY_MS};
@@ -85,6 +95,8 @@ pub struct Worker {
     shared: Arc<Shared>,
     now_ms: u64,
     sessions: Sessions,
+    operations: Operations,
+    throttle: Throttle,
     conversations: HashMap<LogId, Conversation, RandomState>,
     accounts: HashMap<UserId, AccountLog, RandomState>,
     /// Each conversation and account in memory once, with the time at which to look whether it is
@@ -110,6 +122,8 @@ impl Worker {
             shared,
             now_ms: 0,
             sessions: Sessions::default(),
+            operations: Operations::default(),
+            throttle: Throttle::default(),
             conversations: HashMap::default(),
             accounts: HashMap::default(),
             sweep: VecDeque::new(),
@@ -131,7 +145,11 @@ impl Worker {
             Input::Store { ticket, result } => self.store_answered(ticket, result, effects),
             Input::Password { ticket, result } => self.password_answered(ticket, result, effects),
             Input::Admin { call, request } => self.take_admin(call, request, effects),
-            Input::OpenSession { conn, session, kind } => self.open_session(conn, session, kind),
+            Input::OpenSession { conn, session, kind } => {
+                // Each session counts as a device of its own.
+                let device = session.session.get() as u32;
+                self.open_session(conn, session, kind, device, now_ms);
+            }
             Input::Worker(message) => self.take_message(message, effects),
             Input::Tick => self.sweep(),
         }
@@ -230,7 +248,6 @@ impl Worker {
     }
 
     /// Asks the password threads; the answer continues the flow.
-    #[expect(dead_code, reason = "the login flows are the first to hash")]
     fn ask_passwords(&mut self, job: PasswordJob, flow: Flow, effects: &mut Effects) {
         let ticket = self.keep(flow);
         effects.passwords.push((ticket, job));
@@ -300,8 +317,15 @@ impl Worker {
 
     /// Opens a session of a user of this worker; it gets pushes after its first Sync. The same
     /// session on an older connection is closed.
-    fn open_session(&mut self, conn: ConnId, session: Session, kind: DeviceKind) {
-        let open = OpenSession::new(session.session, conn, kind, self.now_ms);
+    fn open_session(
+        &mut self,
+        conn: ConnId,
+        session: Session,
+        kind: DeviceKind,
+        device: u32,
+        opened_ms: u64,
+    ) {
+        let open = OpenSession::new(session.session, conn, kind, device, opened_ms);
         self.sessions.open(session.user, open);
     }
 
