@@ -17,9 +17,10 @@ use dunlin_protocol::{LogId, UserId};
 use super::INTERNAL;
 use super::Worker;
 use super::asker::{Answer, Asker};
+use super::by_issuer::IssuerLogin;
 use super::effect::{Effects, Refusal};
 use super::flow::{Flow, PasswordResult, StoreResult};
-use super::login::{IssuerLogin, LoginFlow, hash_refusal};
+use super::login::{LoginFlow, hash_refusal};
 use super::look_up::{self, Claim};
 use crate::admin::AdminReply;
 use crate::auth::identity::Identity;
@@ -103,11 +104,11 @@ impl Worker {
 
     pub(super) fn register_hashed(
         &mut self,
-        registration: Box<Registration>,
+        registration: Registration,
         result: PasswordResult,
         effects: &mut Effects,
     ) {
-        let Registration { asker, register } = *registration;
+        let Registration { asker, register } = registration;
         match result {
             Ok(PasswordDone::Hashed(hash)) => {
                 let Register { username, display_name, .. } = register;
@@ -187,7 +188,7 @@ impl Worker {
 
     pub(super) fn name_claimed(
         &mut self,
-        creation: Box<Creation>,
+        creation: Creation,
         result: StoreResult,
         effects: &mut Effects,
     ) {
@@ -195,7 +196,7 @@ impl Worker {
             Ok(stored) => stored,
             Err(refusal) => return self.refuse_asker(creation.asker(), refusal, effects),
         };
-        let Creation { user, origin, .. } = *creation;
+        let Creation { user, origin, .. } = creation;
         match (origin, stored) {
             (Origin::Password { asker, .. }, true) => {
                 let answer = match asker {
@@ -208,7 +209,7 @@ impl Worker {
                 self.answer(asker, answer, effects);
             }
             (Origin::Password { asker, .. }, false) => {
-                self.refuse_asker(asker, NAME_TAKEN, effects)
+                self.refuse_asker(asker, NAME_TAKEN, effects);
             }
             (Origin::Issuer { login, .. }, true) => self.issued_user_found(*login, user, effects),
             // Another login of the same user was faster: it has made the account.

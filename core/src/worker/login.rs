@@ -17,22 +17,22 @@ use dunlin_protocol::UserId;
 use dunlin_protocol::wire::{ErrorCode, login::Credential};
 
 use super::asker::Asker;
-use super::creation::{Creation, NAME_TAKEN, Origin, Registration};
-use super::decide::{ISSUER_ACCOUNT, WRONG_CREDENTIALS};
+use super::by_issuer::IssuerLogin;
+use super::by_password::{Checked, PasswordLogin};
+use super::creation::{Creation, Registration};
 use super::effect::{Effects, Refusal};
 use super::enter::{Enter, Proof};
-use super::flow::{Flow, PasswordResult, StoreResult};
-use super::look_up::{self, Claim};
-use super::message::WorkerMessage;
+use super::flow::{PasswordResult, StoreResult};
 use super::operation::{Action, Appending, Operation, Running, Speaker};
+use super::password_change::PasswordChange;
 use super::{INTERNAL, Worker};
 use crate::admin::{AdminError, AdminReply};
-use crate::auth::issuer::{Issued, IssuerError};
+use crate::auth::issuer::IssuerError;
 use crate::auth::names;
-use crate::auth::password::{PasswordDone, PasswordError, PasswordJob};
+use crate::auth::password::PasswordError;
 use crate::auth::token::{Claims, TokenError, TokenKind};
 use crate::limits::OVERLOADED_RETRY_MS;
-use crate::request::{Command, Device, Login, Request};
+use crate::request::{Command, Login, Request};
 use crate::transport::{ConnId, Session};
 
 /// A step of a login between workers.
@@ -80,65 +80,6 @@ pub(super) enum LoginFlow {
     OperationAppend(Box<Appending>),
 }
 
-/// A login by password.
-#[derive(Clone)]
-pub struct PasswordLogin {
-    conn: ConnId,
-    request_id: u64,
-    device: Device,
-    username: String,
-    password: String,
-}
-
-/// A login by an issuer's token, which was verified.
-#[derive(Debug)]
-pub(super) struct IssuerLogin {
-    conn: ConnId,
-    request_id: u64,
-    device: Device,
-    issued: Issued,
-}
-
-/// A new password instead of an old one.
-pub(super) struct PasswordChange {
-    asker: Asker,
-    user: UserId,
-    speaker: Speaker,
-    old: String,
-    new: String,
-}
-
-/// The hash that a password is checked against, and whose it is.
-#[derive(Debug)]
-pub(super) struct Checked {
-    user: UserId,
-    hash: String,
-}
-
-impl std::fmt::Debug for PasswordLogin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PasswordLogin").field("conn", &self.conn).finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for PasswordChange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PasswordChange").field("user", &self.user).finish_non_exhaustive()
-    }
-}
-
-impl PasswordLogin {
-    fn asker(&self) -> Asker {
-        Asker::Login { conn: self.conn, request_id: self.request_id }
-    }
-}
-
-impl IssuerLogin {
-    pub(super) fn asker(&self) -> Asker {
-        Asker::Login { conn: self.conn, request_id: self.request_id }
-    }
-}
-
 impl LoginFlow {
     fn asker(&self) -> Asker {
         match self {
@@ -172,7 +113,7 @@ impl Worker {
             }
             (Request::Login(login), _) => self.take_login(conn, request_id, login, effects),
             (request, Some(session)) => {
-                self.take_session_request(asker, conn, session, request, effects)
+                self.take_session_request(asker, conn, session, request, effects);
             }
             (_, None) => {
                 let refusal = Refusal::new(ErrorCode::NotLoggedIn, "log in first");
@@ -281,7 +222,7 @@ impl Worker {
         match flow {
             LoginFlow::RegisterName(flow) => self.register_name_read(flow, result, effects),
             LoginFlow::CreateAccount(flow) => self.account_created(flow, result, effects),
-            LoginFlow::ClaimName(flow) => self.name_claimed(flow, result, effects),
+            LoginFlow::ClaimName(flow) => self.name_claimed(*flow, result, effects),
             LoginFlow::PasswordName(flow) => self.password_name_read(flow, result, effects),
             LoginFlow::PasswordIdentity(flow, user) => {
                 self.password_identity_read(flow, user, result, effects);
@@ -304,11 +245,11 @@ impl Worker {
         effects: &mut Effects,
     ) {
         match flow {
-            LoginFlow::RegisterHash(flow) => self.register_hashed(flow, result, effects),
+            LoginFlow::RegisterHash(flow) => self.register_hashed(*flow, result, effects),
             LoginFlow::PasswordVerify(flow, checked) => {
                 self.password_verified(*flow, checked, result, effects);
             }
-            LoginFlow::ChangeHash(flow, hash) => self.change_hashed(*flow, hash, result, effects),
+            LoginFlow::ChangeHash(flow, hash) => self.change_hashed(&flow, hash, result, effects),
             // As above.
             LoginFlow::RegisterName(_)
             | LoginFlow::CreateAccount(_)
@@ -320,216 +261,6 @@ impl Worker {
             | LoginFlow::Operation(_)
             | LoginFlow::OperationAppend(_) => self.refuse_asker(flow.asker(), INTERNAL, effects),
         }
-    }
-}
-
-/// By password.
-impl Worker {
-    fn route_password_login(&mut self, login: Box<PasswordLogin>, effects: &mut Effects) {
-        // Its worker counts the failures of a name.
-        let worker = self.worker_of_log(names::log_of(&login.username));
-        let message = WorkerMessage::Login(LoginMessage::Password(login));
-        self.tell_worker(worker, message, effects);
-    }
-
-    fn begin_password_login(&mut self, login: Box<PasswordLogin>, effects: &mut Effects) {
-        let name = names::log_of(&login.username);
-        if let Err(retry_after_ms) = self.throttle.check(name, self.now_ms) {
-            let message = "too many wrong passwords for this name";
-            let refusal = Refusal::retry(ErrorCode::RateLimited, message, retry_after_ms);
-            return self.refuse_asker(login.asker(), refusal, effects);
-        }
-        self.throttle.failed(name, self.now_ms);
-        let request = look_up::read_name(&login.username);
-        self.ask_store(request, Flow::Login(LoginFlow::PasswordName(login)), effects);
-    }
-
-    fn password_name_read(
-        &mut self,
-        login: Box<PasswordLogin>,
-        result: StoreResult,
-        effects: &mut Effects,
-    ) {
-        match look_up::claim(&login.username, result) {
-            Ok(Claim::Of { user, .. }) => {
-                let flow = LoginFlow::PasswordIdentity(login, user);
-                self.ask_store(look_up::read_identity(user), Flow::Login(flow), effects);
-            }
-            Ok(Claim::Free | Claim::Blocked) => self.verify_password(login, None, effects),
-            Err(refusal) => self.password_not_tried(&login, refusal, effects),
-        }
-    }
-
-    fn password_identity_read(
-        &mut self,
-        login: Box<PasswordLogin>,
-        user: UserId,
-        result: StoreResult,
-        effects: &mut Effects,
-    ) {
-        match look_up::identity(result) {
-            Ok((identity, _)) => {
-                let hash = identity.password_hash;
-                let checked = (!hash.is_empty()).then_some(Checked { user, hash });
-                self.verify_password(login, checked, effects);
-            }
-            Err(refusal) => self.password_not_tried(&login, refusal, effects),
-        }
-    }
-
-    /// Also for a name that nobody has: it must take as long.
-    fn verify_password(
-        &mut self,
-        mut login: Box<PasswordLogin>,
-        checked: Option<Checked>,
-        effects: &mut Effects,
-    ) {
-        let password = std::mem::take(&mut login.password);
-        let stored = checked.as_ref().map(|checked| checked.hash.clone());
-        let job = PasswordJob::Verify { password, stored };
-        let flow = LoginFlow::PasswordVerify(login, checked);
-        self.ask_passwords(job, Flow::Login(flow), effects);
-    }
-
-    fn password_verified(
-        &mut self,
-        login: PasswordLogin,
-        checked: Option<Checked>,
-        result: PasswordResult,
-        effects: &mut Effects,
-    ) {
-        match (result, checked) {
-            (Ok(PasswordDone::Right { rehashed }), Some(Checked { user, hash })) => {
-                self.throttle.succeeded(names::log_of(&login.username));
-                let asker = login.asker();
-                let PasswordLogin { conn, request_id, device, username, .. } = login;
-                let proof = Proof::Password { checked_hash: hash, rehashed };
-                let enter = Enter { conn, request_id, username, device, proof };
-                self.operate(Operation { user, asker, action: Action::Enter(enter) }, effects);
-            }
-            (Ok(PasswordDone::Wrong), _) => {
-                self.refuse_asker(login.asker(), WRONG_CREDENTIALS, effects)
-            }
-            (Ok(PasswordDone::Right { .. } | PasswordDone::Hashed(_)), _) => {
-                self.password_not_tried(&login, INTERNAL, effects);
-            }
-            (Err(error), _) => self.password_not_tried(&login, hash_refusal(error), effects),
-        }
-    }
-
-    fn password_not_tried(
-        &mut self,
-        login: &PasswordLogin,
-        refusal: Refusal,
-        effects: &mut Effects,
-    ) {
-        self.throttle.undecided(names::log_of(&login.username));
-        self.refuse_asker(login.asker(), refusal, effects);
-    }
-}
-
-/// By an issuer's token.
-impl Worker {
-    pub(super) fn read_issued_name(&mut self, login: Box<IssuerLogin>, effects: &mut Effects) {
-        let request = look_up::read_name(&login.issued.username);
-        self.ask_store(request, Flow::Login(LoginFlow::IssuerName(login)), effects);
-    }
-
-    fn issued_name_read(&mut self, login: IssuerLogin, result: StoreResult, effects: &mut Effects) {
-        match look_up::claim(&login.issued.username, result) {
-            Ok(Claim::Of { user, issuer }) if *issuer == *login.issued.issuer => {
-                self.issued_user_found(login, user, effects);
-            }
-            // The name of a registered user, or of another issuer's: never merged.
-            Ok(Claim::Of { .. } | Claim::Blocked) => {
-                self.refuse_asker(login.asker(), NAME_TAKEN, effects);
-            }
-            Ok(Claim::Free) => {
-                let Issued { issuer, username, display_name, .. } = login.issued.clone();
-                let display_name = display_name.unwrap_or_else(|| username.clone());
-                let origin = Origin::Issuer { issuer, login: Box::new(login) };
-                self.create_account(username, display_name, origin, effects);
-            }
-            Err(refusal) => self.refuse_asker(login.asker(), refusal, effects),
-        }
-    }
-
-    pub(super) fn issued_user_found(
-        &mut self,
-        login: IssuerLogin,
-        user: UserId,
-        effects: &mut Effects,
-    ) {
-        let asker = login.asker();
-        let IssuerLogin { conn, request_id, device, issued } = login;
-        let proof = Proof::Issued { issued_ms: issued.issued_ms };
-        let enter = Enter { conn, request_id, username: issued.username, device, proof };
-        self.operate(Operation { user, asker, action: Action::Enter(enter) }, effects);
-    }
-}
-
-/// A new password. The old one is checked before the operation begins: hashing takes long, and
-/// the user's other devices should not wait for it.
-impl Worker {
-    fn begin_password_change(&mut self, change: PasswordChange, effects: &mut Effects) {
-        let name = dunlin_protocol::LogId::identity(change.user);
-        if let Err(retry_after_ms) = self.throttle.check(name, self.now_ms) {
-            let message = "too many wrong passwords for this user";
-            let refusal = Refusal::retry(ErrorCode::RateLimited, message, retry_after_ms);
-            return self.refuse_asker(change.asker, refusal, effects);
-        }
-        self.throttle.failed(name, self.now_ms);
-        let request = look_up::read_identity(change.user);
-        let flow = LoginFlow::ChangeIdentity(Box::new(change));
-        self.ask_store(request, Flow::Login(flow), effects);
-    }
-
-    fn change_identity_read(
-        &mut self,
-        change: Box<PasswordChange>,
-        result: StoreResult,
-        effects: &mut Effects,
-    ) {
-        let hash = match look_up::identity(result) {
-            Ok((identity, _)) => identity.password_hash,
-            Err(refusal) => return self.change_not_tried(&change, refusal, effects),
-        };
-        if hash.is_empty() {
-            return self.change_not_tried(&change, ISSUER_ACCOUNT, effects);
-        }
-        let (old, new, stored) = (change.old.clone(), change.new.clone(), hash.clone());
-        let flow = Flow::Login(LoginFlow::ChangeHash(change, hash));
-        self.ask_passwords(PasswordJob::Change { old, stored, new }, flow, effects);
-    }
-
-    fn change_hashed(
-        &mut self,
-        change: PasswordChange,
-        checked_hash: String,
-        result: PasswordResult,
-        effects: &mut Effects,
-    ) {
-        match result {
-            Ok(PasswordDone::Hashed(new_hash)) => {
-                let PasswordChange { asker, user, speaker, .. } = change;
-                self.throttle.succeeded(dunlin_protocol::LogId::identity(user));
-                let action = Action::SetPassword { speaker, checked_hash, new_hash };
-                self.operate(Operation { user, asker, action }, effects);
-            }
-            Ok(PasswordDone::Wrong) => self.refuse_asker(change.asker, WRONG_CREDENTIALS, effects),
-            Ok(PasswordDone::Right { .. }) => self.change_not_tried(&change, INTERNAL, effects),
-            Err(error) => self.change_not_tried(&change, hash_refusal(error), effects),
-        }
-    }
-
-    fn change_not_tried(
-        &mut self,
-        change: &PasswordChange,
-        refusal: Refusal,
-        effects: &mut Effects,
-    ) {
-        self.throttle.undecided(dunlin_protocol::LogId::identity(change.user));
-        self.refuse_asker(change.asker, refusal, effects);
     }
 }
 

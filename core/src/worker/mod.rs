@@ -9,9 +9,9 @@
 //! - `conversation`, `send`, `signal`: messages
 //! - `account`, `account_log`, `accounts`: what a user has, and how it changes
 //! - `flow`: how a piece of work waits for the store
-//! - `login`, `creation`: who somebody is; `operation`, `decide`, `enter`: what is done to the
-//!   credentials and sessions of a user; `admin`: the same for the program around the engine;
-//!   `look_up`, `asker`: how these begin and end
+//! - `login`, `by_password`, `by_issuer`, `creation`: who somebody is
+//! - `operation`, `decide`, `enter`: what is done to the credentials and sessions of a user
+//! - `admin`, `password_change`, `look_up`, `asker`: how that begins, and how it ends
 
 mod account;
 mod account_log;
@@ -19,6 +19,8 @@ mod accounts;
 mod admin;
 mod asker;
 mod batch;
+mod by_issuer;
+mod by_password;
 mod conversation;
 mod creation;
 mod decide;
@@ -31,6 +33,7 @@ mod login;
 mod look_up;
 pub mod message;
 mod operation;
+mod password_change;
 mod push;
 mod reply;
 mod send;
