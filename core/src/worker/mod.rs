@@ -9,25 +9,40 @@
 //! - `conversation`, `send`, `signal`: messages
 //! - `account`, `account_log`, `accounts`: what a user has, and how it changes
 //! - `flow`: how a piece of work waits for the store
-//! - [`login`], [`admin`]: becoming somebody, and looking after accounts
+//! - `login`, `by_password`, `by_issuer`, `creation`: who somebody is
+//! - `operation`, `decide`, `enter`: what is done to the credentials and sessions of a user
+//! - `admin`, `password_change`, `look_up`, `asker`: how that begins, and how it ends
 
 mod account;
 mod account_log;
 mod accounts;
-pub mod admin;
+mod admin;
+mod asker;
 mod batch;
+mod by_issuer;
+mod by_password;
 mod conversation;
+mod creation;
+mod decide;
 pub mod effect;
+mod enter;
 mod entry;
+mod find;
 mod flow;
+mod history;
 pub mod input;
-pub mod login;
+mod login;
+mod look_up;
 pub mod message;
+mod operation;
+mod password_change;
 mod push;
+mod read;
 mod reply;
 mod send;
 mod session;
 mod signal;
+mod sync;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -41,13 +56,17 @@ use account_log::AccountLog;
 use batch::{Batch, Owner, Run};
 use conversation::{Conversation, Outcome, Pending};
 use effect::{Effects, Refusal, Ticket};
+use find::Find;
 use flow::{Flow, PasswordResult, StoreResult};
 use input::Input;
 use message::WorkerMessage;
+use operation::Operations;
 use session::{OpenSession, Sessions};
+use sync::{Sync, SyncRequest};
 
 use crate::auth::issuer::Issuers;
 use crate::auth::password::PasswordJob;
+use crate::auth::throttle::Throttle;
 use crate::auth::token::TokenKeys;
 use crate::config::EngineConfig;
 use crate::limits::{STATE_IDLE_MS, STATE_SWEEP_MAX, UNAVAILABLE_RETRY_MS};
@@ -85,6 +104,8 @@ pub struct Worker {
     shared: Arc<Shared>,
     now_ms: u64,
     sessions: Sessions,
+    operations: Operations,
+    throttle: Throttle,
     conversations: HashMap<LogId, Conversation, RandomState>,
     accounts: HashMap<UserId, AccountLog, RandomState>,
     /// Each conversation and account in memory once, with the time at which to look whether it is
@@ -96,6 +117,13 @@ pub struct Worker {
     unknown_heads: Vec<LogId>,
     /// Scratch space, kept for its capacity.
     settled: Vec<(Pending, Outcome)>,
+    /// Pieces of work that wait for several answers at a time, by their number.
+    syncs: HashMap<u64, Box<Sync>, RandomState>,
+    finds: HashMap<u64, Find, RandomState>,
+    last_work: u64,
+    /// Syncs that were begun and not answered yet, and those that were not begun.
+    syncs_running: usize,
+    syncs_waiting: VecDeque<Box<SyncRequest>>,
     flows: HashMap<Ticket, Flow, RandomState>,
     next_ticket: u64,
     /// Bytes of the appends that are at the store.
@@ -110,12 +138,19 @@ impl Worker {
             shared,
             now_ms: 0,
             sessions: Sessions::default(),
+            operations: Operations::default(),
+            throttle: Throttle::default(),
             conversations: HashMap::default(),
             accounts: HashMap::default(),
             sweep: VecDeque::new(),
             ready: Vec::new(),
             unknown_heads: Vec::new(),
             settled: Vec::new(),
+            syncs: HashMap::default(),
+            finds: HashMap::default(),
+            last_work: 0,
+            syncs_running: 0,
+            syncs_waiting: VecDeque::new(),
             flows: HashMap::default(),
             next_ticket: 0,
             append_bytes: 0,
@@ -131,7 +166,11 @@ impl Worker {
             Input::Store { ticket, result } => self.store_answered(ticket, result, effects),
             Input::Password { ticket, result } => self.password_answered(ticket, result, effects),
             Input::Admin { call, request } => self.take_admin(call, request, effects),
-            Input::OpenSession { conn, session, kind } => self.open_session(conn, session, kind),
+            Input::OpenSession { conn, session, kind } => {
+                // Each session counts as a device of its own.
+                let device = session.session.get() as u32;
+                self.open_session(conn, session, kind, device, now_ms);
+            }
             Input::Worker(message) => self.take_message(message, effects),
             Input::Tick => self.sweep(),
         }
@@ -185,18 +224,12 @@ impl Worker {
     fn take_command(&mut self, command: Command, effects: &mut Effects) {
         effects.counters.commands += 1;
         let Command { conn, session, request_id, request } = command;
-        let request = match request {
-            Request::Register(_)
-            | Request::Login(_)
-            | Request::Refresh { .. }
-            | Request::Logout(_)
-            | Request::ListSessions
-            | Request::ChangePassword { .. } => {
-                self.take_login_command(Command { conn, session, request_id, request }, effects);
-                return;
-            }
-            request => request,
-        };
+        let is_before_login = matches!(request, Request::Register(_) | Request::Login(_));
+        if is_before_login {
+            let command = Command { conn, session, request_id, request };
+            self.take_login_command(command, effects);
+            return;
+        }
         let Some(session) = session else {
             let refusal = Refusal::new(ErrorCode::NotLoggedIn, "log in first");
             effects.refuse(conn, request_id, refusal);
@@ -206,9 +239,22 @@ impl Worker {
         match request {
             Request::Send(send) => self.take_send(client, send, effects),
             Request::Signal(signal) => self.take_signal(client, signal, effects),
-            _ => {
-                let refusal = Refusal::new(ErrorCode::UnknownCommand, "unknown request");
-                effects.refuse(conn, request_id, refusal);
+            Request::MarkRead { conversation, seq } => {
+                self.take_mark_read(client, conversation, seq, effects);
+            }
+            Request::History(history) => self.take_history(client, history, effects),
+            Request::Sync(sync) => self.take_sync(client, sync, effects),
+            Request::FindUsers { usernames, user_ids } => {
+                self.take_find_users(client, &usernames, &user_ids, effects);
+            }
+            Request::Register(_)
+            | Request::Login(_)
+            | Request::Refresh { .. }
+            | Request::Logout(_)
+            | Request::ListSessions
+            | Request::ChangePassword { .. } => {
+                let command = Command { conn, session: Some(session), request_id, request };
+                self.take_login_command(command, effects);
             }
         }
     }
@@ -230,10 +276,14 @@ impl Worker {
     }
 
     /// Asks the password threads; the answer continues the flow.
-    #[expect(dead_code, reason = "the login flows are the first to hash")]
     fn ask_passwords(&mut self, job: PasswordJob, flow: Flow, effects: &mut Effects) {
         let ticket = self.keep(flow);
         effects.passwords.push((ticket, job));
+    }
+
+    fn next_work(&mut self) -> u64 {
+        self.last_work += 1;
+        self.last_work
     }
 
     fn keep(&mut self, flow: Flow) -> Ticket {
@@ -261,6 +311,10 @@ impl Worker {
             }
             Flow::LoadHeads(logs) => self.heads_loaded(&logs, result, effects),
             Flow::LoadAccount(user) => self.account_page_read(user, result, effects),
+            Flow::History(client) => self.history_read(client, result, effects),
+            Flow::MarkRead(mark) => self.read_entry_known(mark, result, effects),
+            Flow::Find(find, read) => self.find_read(find, read, result, effects),
+            Flow::Sync(sync, read) => self.sync_read(sync, read, result, effects),
             Flow::Login(flow) => self.login_store_answered(flow, result, effects),
             Flow::Admin(flow) => self.admin_store_answered(flow, result, effects),
             Flow::Retried(pending) => self.retried_entry_read(&pending, result, effects),
@@ -300,14 +354,26 @@ impl Worker {
 
     /// Opens a session of a user of this worker; it gets pushes after its first Sync. The same
     /// session on an older connection is closed.
-    fn open_session(&mut self, conn: ConnId, session: Session, kind: DeviceKind) {
-        let open = OpenSession::new(session.session, conn, kind, self.now_ms);
+    fn open_session(
+        &mut self,
+        conn: ConnId,
+        session: Session,
+        kind: DeviceKind,
+        device: u32,
+        opened_ms: u64,
+    ) {
+        let open = OpenSession::new(session.session, conn, kind, device, opened_ms);
         self.sessions.open(session.user, open);
     }
 
     /// Forgets the session of a connection.
     fn close_session(&mut self, user: UserId, conn: ConnId) {
         self.sessions.close(user, conn);
+    }
+
+    /// Whether other nodes may append to the logs that this worker owns.
+    fn others_append(&self) -> bool {
+        false
     }
 
     fn worker_of_user(&self, user: UserId) -> u16 {
