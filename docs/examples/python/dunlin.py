@@ -1,0 +1,348 @@
+"""A small client of Dunlin, written from docs/protocol.md: Python 3.11, asyncio and protobuf.
+
+It keeps its state in memory. A real one writes `logs`, `outbox`, `device_id` and the tokens to disk.
+"""
+
+import asyncio
+import random
+import secrets
+
+from connection import Closed, Connection, Refused
+from messages import Entry, Message
+
+FINAL = {"REPLACED", "LOGGED_OUT", "ACCOUNT_DISABLED", "LOGIN_FAILED", "UNSUPPORTED_VERSION",
+         "PROTOCOL_VIOLATION", "MALFORMED_FRAME", "FRAME_TOO_LARGE"}
+POSITIONS_MAX = 2000  # in one Sync
+
+
+def direct_conversation(one, other):
+    lower, higher = sorted((one, other))
+    return bytes([1, 0]) + lower.to_bytes(7, "big") + higher.to_bytes(7, "big")
+
+
+def account_log(user):
+    return bytes([3, 0]) + bytes(7) + user.to_bytes(7, "big")
+
+
+class Log:
+    """What we have of a conversation, or of the account log."""
+
+    def __init__(self, log_id):
+        self.id = log_id
+        self.position = 0  # up to here we have everything,
+        self.entries = []  # namely these, in order
+        self.aside = {}  # those that arrived before their turn
+        self.head = 0  # the newest that we know of
+        self.read_seq = 0  # how far we have read,
+        self.peer_read_seq = 0  # and the other member
+        self.filling = None  # the task that fetches what is missing
+
+    def unread(self, me):
+        new = (entry for entry in self.entries if entry.seq > self.read_seq)
+        return sum(entry.HasField("message") and entry.sender != me for entry in new)
+
+    def take(self, entry):
+        """Returns the entries whose turn it is now."""
+        self.head = max(self.head, entry.seq)
+        if entry.HasField("account_snapshot"):  # it stands for everything before it
+            self.position = max(self.position, entry.seq - 1)
+        if entry.seq > self.position:
+            self.aside[entry.seq] = entry
+        first = len(self.entries)
+        while next_one := self.aside.pop(self.position + 1, None):
+            self.position += 1
+            self.entries.append(next_one)
+        self.aside = {seq: entry for seq, entry in self.aside.items() if seq > self.position}
+        return self.entries[first:]
+
+
+class Outgoing:
+    """A message that was not acknowledged yet."""
+
+    def __init__(self, conversation, content, content_type, message_id):
+        self.send = {"conversation_id": conversation, "client_message_id": message_id,
+                     "content_type": content_type, "content": content}
+        self.stored = asyncio.get_running_loop().create_future()
+
+
+class Client:
+    def __init__(self, host, port, username, password, *, tls=None, device_id=None,
+                 on_message=None, on_signal=None):
+        self.address, self.tls = (host, port), tls
+        self.username, self.password = username, password
+        self.device = {"device_id": device_id or secrets.token_bytes(16), "kind": 5,
+                       "name": "Python example"}
+        self.on_message = on_message or (lambda log, entry: None)
+        self.on_signal = on_signal or (lambda signal: None)
+        self.user = None
+        self.credentials = {}  # kind -> token, of this session
+        self.epoch = 0
+        self.logs = {}
+        self.outbox = {}  # client_message_id -> Outgoing, in order
+        self.connection = None  # set while it is live, that is after Synced
+        self.live = asyncio.Event()
+        self.attempts = 0
+        self.stopped = None  # why we gave up
+        self.tasks = set()
+
+    # ------------------------------------------------------------ what a program calls
+
+    async def register(self, display_name=""):
+        connection, reading = await self.connect()
+        try:
+            await connection.ask(register={"username": self.username, "password": self.password,
+                                           "display_name": display_name})
+        finally:
+            reading.cancel()
+            connection.abort(Closed())
+
+    async def start(self):
+        """Connects and stays connected; returns after the first Sync."""
+        self.keep(self.run())
+        await self.live.wait()
+        if self.stopped:
+            raise self.stopped
+
+    async def stop(self):
+        for task in list(self.tasks):
+            task.cancel()
+        if self.connection:
+            self.connection.abort(Closed())
+
+    def send(self, conversation, content, content_type="", message_id=None):
+        """Returns a future of the sequence. Survives lost connections."""
+        outgoing = Outgoing(conversation, content, content_type,
+                            message_id or secrets.token_bytes(16))
+        self.outbox[outgoing.send["client_message_id"]] = outgoing
+        if self.connection:
+            self.transmit(outgoing)
+        return outgoing.stored
+
+    async def mark_read(self, conversation, seq):
+        await self.ask(mark_read={"conversation_id": conversation, "seq": seq})
+        log = self.log(conversation)
+        log.read_seq = max(log.read_seq, seq)
+
+    async def history(self, conversation, **history):
+        return await self.ask(history={"conversation_id": conversation, **history})
+
+    async def find_user(self, username):
+        found = await self.ask(find_users={"usernames": [username]})
+        return found.users[0] if found.users else None
+
+    def signal(self, conversation, kind, payload=b""):
+        if self.connection:
+            self.connection.tell(signal={"conversation_id": conversation, "kind": kind,
+                                         "payload": payload})
+
+    async def ask(self, **body):
+        """A request that may be repeated: it is, until it is answered."""
+        while True:
+            await self.live.wait()
+            if self.stopped:
+                raise self.stopped
+            if not self.connection:
+                continue
+            try:
+                return await self.connection.ask(**body)
+            except Refused as refused:
+                if not refused.wants_retry:
+                    raise
+                await asyncio.sleep(refused.retry_after_s or 1)
+            except Closed:
+                await asyncio.sleep(0.05)
+
+    def log(self, log_id):
+        return self.logs.setdefault(bytes(log_id), Log(bytes(log_id)))
+
+    # ------------------------------------------------------------ the life of a connection
+
+    async def run(self):
+        while not self.stopped:
+            try:
+                await self.session()
+            except Closed as closed:
+                if closed.reason in FINAL:
+                    self.stopped = closed
+                await self.pause(closed.delay_s, closed.address)
+            except Refused as refused:
+                if not refused.wants_retry:
+                    self.stopped = refused
+                await self.pause(refused.retry_after_s)
+            except (OSError, asyncio.TimeoutError):
+                await self.pause()
+        self.live.set()  # whoever waits learns why it is over
+        for outgoing in self.outbox.values():
+            outgoing.stored.cancel()
+
+    async def pause(self, delay_s=0.0, address=""):
+        if address:
+            host, _, port = address.rpartition(":")
+            self.address = host.strip("[]"), int(port)
+        if not self.stopped:
+            backoff = min(60, 0.5 * 2 ** min(self.attempts, 10))
+            self.attempts += 1
+            await asyncio.sleep((delay_s or backoff) * random.uniform(0.5, 1.5))
+
+    async def session(self):
+        connection, reading = await self.connect()
+        try:
+            await self.log_in(connection)
+            await self.sync(connection)
+            self.connection, self.attempts = connection, 0
+            self.live.set()
+            for outgoing in self.outbox.values():
+                self.transmit(outgoing)
+            await reading
+        finally:
+            self.connection = None
+            self.live.clear()
+            reading.cancel()
+            connection.abort(Closed())
+
+    async def connect(self):
+        connection = await Connection.open(*self.address, self.tls, self.pushed)
+        reading = asyncio.create_task(connection.run())
+        reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+        hello = {"protocol_version": 1, "client": "dunlin-python-example 1"}
+        welcome = await connection.ask(hello=hello)
+        connection.heartbeat_s = welcome.heartbeat_interval_ms / 1000
+        return connection, reading
+
+    async def log_in(self, connection):
+        """The cheapest credential that is still good."""
+        for kind in ("resume_token", "access_token", "refresh_token", "password"):
+            credential = self.credentials.pop(kind, None)
+            if kind == "password":
+                credential = {"username": self.username, "password": self.password}
+            if not credential:
+                continue
+            try:
+                logged_in = await connection.ask(login={kind: credential, "device": self.device})
+                break
+            except Refused as refused:
+                if not refused.wants_login or kind == "password":
+                    raise
+        self.user = logged_in.user_id
+        self.credentials = {"resume_token": logged_in.resume_token,
+                            "access_token": logged_in.tokens.access_token,
+                            "refresh_token": logged_in.tokens.refresh_token}
+
+    # ------------------------------------------------------------ what the server has for us
+
+    async def sync(self, connection):
+        more = True
+        while more:
+            account = self.log(account_log(self.user))
+            known = [log for log in self.logs.values() if log is not account][-POSITIONS_MAX:]
+            positions = [{"conversation_id": log.id, "seq": log.position,
+                          "peer_read_seq": log.peer_read_seq} for log in known]
+            synced = await connection.ask(sync={
+                "epoch": self.epoch, "account_seq": account.position, "positions": positions})
+            if synced.epoch != self.epoch:
+                self.epoch = synced.epoch
+                self.logs.clear()  # their sequences may name other entries now
+            news = self.apply(synced)
+            more = synced.more and news
+
+    def apply(self, synced):
+        """Returns whether there was anything that we did not have."""
+        account = self.log(account_log(self.user))
+        news = account.position < synced.account_head
+        account.head = max(account.head, synced.account_head)
+        self.arrived(account, synced.account_entries)
+        for state in synced.conversations:
+            log = self.log(state.conversation_id)
+            news |= log.position < state.head or log.peer_read_seq != state.peer_read_seq
+            log.head, log.read_seq = max(log.head, state.head), max(log.read_seq, state.read_seq)
+            log.peer_read_seq = state.peer_read_seq
+            self.arrived(log, state.entries)
+        return news
+
+    def pushed(self, connection, kind, body):
+        if kind == "push":
+            self.arrived(self.log(body.conversation_id), [body.entry])
+        elif kind == "behind" and body.conversation_id:
+            log = self.log(body.conversation_id)
+            log.head = max(log.head, body.head)
+            self.arrived(log, [])
+        elif kind == "behind":
+            self.keep(self.sync_again(connection))
+        elif kind == "read_receipt":
+            log = self.log(body.conversation_id)
+            log.peer_read_seq = max(log.peer_read_seq, body.seq)
+        elif kind == "signal":
+            self.on_signal(body)
+
+    async def sync_again(self, connection):
+        try:
+            await self.sync(connection)
+        except (Closed, Refused) as end:  # the next connection begins with a Sync anyway
+            connection.abort(Closed(str(end)))
+
+    def arrived(self, log, entries):
+        for entry in entries:
+            for next_one in log.take(entry):
+                if next_one.HasField("message"):
+                    self.on_message(log, next_one)
+                self.account_changed(next_one)
+        if log.head > log.position and not log.filling:
+            log.filling = self.keep(self.fill(log))
+
+    def account_changed(self, entry):
+        snapshot = entry.account_snapshot.conversations
+        for moved in [entry.read_moved, *snapshot]:
+            if moved.conversation_id:
+                log = self.log(moved.conversation_id)
+                log.read_seq = max(log.read_seq, moved.seq)
+
+    async def fill(self, log):
+        """Fetches what is missing. What is under way may close the gap without it."""
+        try:
+            await asyncio.sleep(0.1)
+            while log.position < log.head:
+                from_seq = log.position + 1
+                to_seq = min(log.aside, default=log.head + 1) - 1
+                page = await self.history(log.id, from_seq=from_seq, to_seq=to_seq, limit=1000)
+                if page.epoch != self.epoch:
+                    raise Closed("the epoch changed")
+                self.arrived(log, page.entries)
+        except (Closed, Refused):
+            if self.connection:  # start over with a Sync
+                self.connection.abort(Closed("a log can't be read"))
+        finally:
+            log.filling = None
+
+    # ------------------------------------------------------------ what we have for the server
+
+    def transmit(self, outgoing):
+        self.keep(self.acknowledged(outgoing, self.connection.ask(send=outgoing.send)))
+
+    async def acknowledged(self, outgoing, answer):
+        send = outgoing.send
+        try:
+            sent = await answer
+        except Closed:
+            return  # it stays in the outbox for the next connection
+        except Refused as refused:
+            if refused.wants_retry:
+                await asyncio.sleep(refused.retry_after_s or 1)
+                if self.connection and send["client_message_id"] in self.outbox:
+                    self.transmit(outgoing)
+                return
+            self.outbox.pop(send["client_message_id"], None)
+            if not outgoing.stored.done():
+                outgoing.stored.set_exception(refused)
+            return
+        self.outbox.pop(send["client_message_id"], None)
+        message = Message(**{name: send[name] for name in send if name != "conversation_id"})
+        entry = Entry(seq=sent.seq, time_ms=sent.time_ms, sender=self.user, message=message)
+        self.arrived(self.log(send["conversation_id"]), [entry])
+        if not outgoing.stored.done():
+            outgoing.stored.set_result(sent.seq)
+
+    def keep(self, coroutine):
+        task = asyncio.create_task(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
