@@ -1,0 +1,326 @@
+//! Finding out what a folder holds, and bringing it into order after a crash.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::random::Random;
+
+use super::config::{EmbeddedConfig, OpenError};
+use super::disk::{Disk, DiskFile, read_all};
+use super::identity::{self, Identity};
+use super::index::memory::SegmentIndex;
+use super::index::run::Run;
+use super::index::{run_name, run_segments, write_segment};
+use super::indexer::remove_covered;
+use super::record::FrameHead;
+use super::recovery::{Scan, scan};
+use super::segment::{
+    SEGMENT_HEAD_BYTES, SegmentHead, UNFINISHED_SUFFIX, segment_name, segment_number,
+};
+use super::verify::{Damage, DamageKind};
+
+/// Made by file systems at the root of a disk.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// What opening a store had to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// Segments that were read because they had no index file.
+    pub segments_scanned: usize,
+    /// Index files that were damaged and are made again.
+    pub indexes_rebuilt: usize,
+    /// Whole batches in them.
+    pub batches: u64,
+    /// Entries in them.
+    pub entries: u64,
+    /// Bytes of an unfinished batch at the end that were cut off. It was never acknowledged. (A
+    /// last batch that was damaged after it was acknowledged, before the end of the process, looks
+    /// the same; nothing follows it that could tell.)
+    pub unfinished_bytes: u64,
+    /// What is damaged.
+    pub damage: Vec<Damage>,
+    /// Entries were lost, and the store has a new epoch.
+    pub history_lost: bool,
+}
+
+/// A folder in order.
+pub(super) struct Recovered {
+    pub identity: Identity,
+    pub runs: Vec<Arc<Run>>,
+    pub sealed: Vec<Arc<SegmentIndex>>,
+    pub next_segment: u32,
+    pub next_batch: u64,
+    pub report: RecoveryReport,
+}
+
+/// A segment that has to be scanned.
+struct Unindexed {
+    number: u32,
+    file: Arc<dyn DiskFile>,
+    /// By its header, or if that is damaged, by its first readable frame, if it has one.
+    first_batch: Option<u64>,
+    head_damaged: bool,
+}
+
+/// Opens what is in the folder, or makes a new store in an empty one.
+pub(super) fn recover(
+    disk: &dyn Disk,
+    config: &EmbeddedConfig,
+    random: &dyn Random,
+) -> Result<Recovered, OpenError> {
+    let names = disk.names().map_err(OpenError::io("can't list", disk.path()))?;
+    let identity = if names.iter().any(|name| name == identity::NAME) {
+        Identity::load(disk)?
+    } else {
+        make(disk, &names, random)?
+    };
+    remove_unfinished(disk, &names)?;
+    let mut recovery = Recovery::new(disk, identity);
+    recovery.open_runs(&names, config.filter_bytes_max)?;
+    recovery.scan_all(&names)?;
+    recovery.finish(random)
+}
+
+/// Makes a new store, if the folder is empty.
+fn make(disk: &dyn Disk, names: &[String], random: &dyn Random) -> Result<Identity, OpenError> {
+    let unfinished = format!("{}{UNFINISHED_SUFFIX}", identity::NAME);
+    if names.iter().any(|name| name != LOST_AND_FOUND && *name != unfinished) {
+        return Err(OpenError::NotAStore { path: disk.path() });
+    }
+    let identity = Identity::random(random);
+    identity.save(disk)?;
+    Ok(identity)
+}
+
+/// Removes what a crash left half made.
+fn remove_unfinished(disk: &dyn Disk, names: &[String]) -> Result<(), OpenError> {
+    for name in names.iter().filter(|name| name.ends_with(UNFINISHED_SUFFIX)) {
+        match disk.remove(name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(OpenError::io("can't remove", disk.path().join(name))(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The state of a recovery.
+struct Recovery<'a> {
+    disk: &'a dyn Disk,
+    identity: Identity,
+    /// Index files that are whole, by their first segment.
+    runs: BTreeMap<u32, Arc<Run>>,
+    filter_bytes_left: usize,
+    /// The batch that comes next, if it is known.
+    expected: Option<u64>,
+    next_segment: u32,
+    /// The index of the newest segment, if it has no file.
+    sealed: Option<SegmentIndex>,
+    report: RecoveryReport,
+}
+
+impl Recovery<'_> {
+    fn new(disk: &dyn Disk, identity: Identity) -> Recovery<'_> {
+        Recovery {
+            disk,
+            identity,
+            runs: BTreeMap::new(),
+            filter_bytes_left: 0,
+            // A new store begins with batch 1 in segment 1.
+            expected: Some(1),
+            next_segment: 1,
+            sealed: None,
+            report: RecoveryReport::default(),
+        }
+    }
+
+    /// Opens the index files; what is damaged is removed and made again from its segments.
+    fn open_runs(&mut self, names: &[String], filter_bytes_max: usize) -> Result<(), OpenError> {
+        self.filter_bytes_left = filter_bytes_max;
+        let found = names.iter().filter_map(|name| run_segments(name)).collect();
+        let kept = remove_covered(self.disk, found);
+        let mut kept = kept.map_err(OpenError::io("can't remove from", self.disk.path()))?;
+        // The newest are asked most often: their filters come first.
+        kept.reverse();
+        for segments in kept {
+            self.open_run(segments)?;
+        }
+        Ok(())
+    }
+
+    fn open_run(&mut self, segments: (u32, u32)) -> Result<(), OpenError> {
+        let name = run_name(segments.0, segments.1);
+        let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
+        match Run::open(self.disk, &self.identity, segments, self.filter_bytes_left) {
+            Ok(run) => {
+                self.filter_bytes_left -= run.filter_bytes();
+                self.runs.insert(segments.0, Arc::new(run));
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                tracing::error!(name, "an index file is damaged and made again");
+                self.report.indexes_rebuilt += 1;
+                self.disk.remove(&name).map_err(io("can't remove"))
+            }
+            Err(error) => Err(io("can't open")(error)),
+        }
+    }
+
+    /// The run that covers a segment.
+    fn run_of(&self, segment: u32) -> Option<&Arc<Run>> {
+        let (_, run) = self.runs.range(..=segment).next_back()?;
+        (segment <= run.segments().1).then_some(run)
+    }
+
+    /// Scans all segments that no run covers.
+    fn scan_all(&mut self, names: &[String]) -> Result<(), OpenError> {
+        let numbers: BTreeSet<u32> = names.iter().filter_map(|n| segment_number(n)).collect();
+        let mut later_first = self.first_batches(&numbers)?;
+        for number in numbers {
+            self.next_segment = self.next_segment.max(number + 1);
+            if let Some(run) = self.run_of(number) {
+                self.expected = Some(run.next_batch());
+                self.write_older()?;
+                continue;
+            }
+            let segment = self.look_at(number)?;
+            if segment.first_batch.is_none() {
+                self.remove_unused(number)?;
+                continue;
+            }
+            later_first = later_first.split_off(&(number + 1));
+            let next_first = later_first.values().copied().min();
+            self.scan_one(&segment, next_first)?;
+        }
+        Ok(())
+    }
+
+    /// The first batches of the segments that are not indexed, and of those right behind them.
+    fn first_batches(&self, numbers: &BTreeSet<u32>) -> Result<BTreeMap<u32, u64>, OpenError> {
+        let mut first_batches = BTreeMap::new();
+        let mut before_indexed = true;
+        for &number in numbers {
+            let indexed = self.run_of(number).is_some();
+            if (!indexed || !before_indexed)
+                && let Some(first) = self.look_at(number)?.first_batch
+            {
+                first_batches.insert(number, first);
+            }
+            before_indexed = indexed;
+        }
+        Ok(first_batches)
+    }
+
+    /// Removes a segment that was opened for a batch that never became durable: neither its header
+    /// nor any frame is whole. If it is garbage instead, the next segment misses its batches.
+    fn remove_unused(&mut self, number: u32) -> Result<(), OpenError> {
+        let name = segment_name(number);
+        let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
+        let content = self.disk.open(&name).and_then(|file| read_all(&*file));
+        let used = content.map_err(io("can't read"))?.iter().filter(|byte| **byte != 0).count();
+        self.report.unfinished_bytes += used as u64;
+        self.disk.remove(&name).map_err(io("can't remove"))
+    }
+
+    /// Opens a segment and finds out where it begins.
+    fn look_at(&self, number: u32) -> Result<Unindexed, OpenError> {
+        let name = segment_name(number);
+        let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
+        let file = self.disk.open(&name).map_err(io("can't open"))?;
+        let mut head = vec![0; SEGMENT_HEAD_BYTES];
+        let read = file.read_at(&mut head, 0).map_err(io("can't read"))?;
+        if let Some(head) = SegmentHead::decode(&self.identity, number, &head[..read])? {
+            let first_batch = Some(head.first_batch);
+            return Ok(Unindexed { number, file, first_batch, head_damaged: false });
+        }
+        let content = read_all(&*file).map_err(io("can't read"))?;
+        let mark = self.identity.mark(number);
+        let first_frame = FrameHead::find(mark, &content, 0);
+        let first_frame = first_frame.and_then(|at| FrameHead::decode(mark, &content[at..]));
+        let first_batch = first_frame.map(|frame| frame.batch);
+        Ok(Unindexed { number, file, first_batch, head_damaged: true })
+    }
+
+    fn scan_one(&mut self, segment: &Unindexed, next_first: Option<u64>) -> Result<(), OpenError> {
+        let Unindexed { number, file, first_batch, head_damaged } = segment;
+        let name = segment_name(*number);
+        let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
+        let content = read_all(&**file).map_err(io("can't read"))?;
+        self.check_begin(*number, *first_batch, *head_damaged);
+        let Scan { index, batches, damage, unfinished_bytes, history_lost } =
+            scan(&self.identity, *number, &content, *first_batch, next_first);
+        if *head_damaged {
+            let first_batch = first_batch.unwrap_or(index.next_batch);
+            let head = SegmentHead { number: *number, first_batch };
+            let written = file.write_at(&head.encode(&self.identity), 0);
+            written.and_then(|()| file.sync()).map_err(io("can't write"))?;
+        }
+        self.expected = Some(index.next_batch);
+        self.report.segments_scanned += 1;
+        self.report.batches += batches;
+        self.report.entries += index.entries;
+        self.report.unfinished_bytes += unfinished_bytes;
+        self.report.damage.extend(damage);
+        self.report.history_lost |= history_lost;
+        if index.entries == 0 && !history_lost {
+            return self.disk.remove(&name).map_err(io("can't remove"));
+        }
+        if content.len() as u64 > index.end {
+            file.truncate(index.end).and_then(|()| file.sync()).map_err(io("can't cut"))?;
+        }
+        self.write_older()?;
+        self.sealed = Some(index);
+        Ok(())
+    }
+
+    /// Writes the index of a segment to its file when a newer one comes: what is in memory is
+    /// newer than all files, and a store whose index files are all lost must not need memory for
+    /// its whole history.
+    fn write_older(&mut self) -> Result<(), OpenError> {
+        let Some(older) = self.sealed.take() else { return Ok(()) };
+        let segment = older.segment;
+        let io = |doing| OpenError::io(doing, self.disk.path().join(run_name(segment, segment)));
+        write_segment(self.disk, &self.identity, &older).map_err(io("can't write"))?;
+        self.open_run((segment, segment))
+    }
+
+    /// Whether a segment goes on where the one before ended.
+    fn check_begin(&mut self, number: u32, first_batch: Option<u64>, head_damaged: bool) {
+        let file = segment_name(number);
+        let bytes = SEGMENT_HEAD_BYTES as u64;
+        if head_damaged {
+            let kind = DamageKind::Header;
+            self.report.damage.push(Damage { file: file.clone(), offset: 0, bytes, kind });
+        }
+        // If it goes back, it overrules the end of the one before.
+        if let (Some(expected), Some(first)) = (self.expected, first_batch)
+            && first > expected
+        {
+            let kind = DamageKind::Batches;
+            self.report.damage.push(Damage { file, offset: bytes, bytes: 0, kind });
+            self.report.history_lost = true;
+        }
+    }
+
+    fn finish(mut self, random: &dyn Random) -> Result<Recovered, OpenError> {
+        self.disk.sync_names().map_err(OpenError::io("can't sync", self.disk.path()))?;
+        for damage in &self.report.damage {
+            tracing::error!(%damage, "the store is damaged");
+        }
+        if self.report.history_lost {
+            self.identity = self.identity.with_new_epoch(random);
+            self.identity.save(self.disk)?;
+            tracing::error!(epoch = self.identity.epoch, "entries were lost; the epoch is new");
+        }
+        Ok(Recovered {
+            identity: self.identity,
+            runs: self.runs.into_values().collect(),
+            sealed: self.sealed.into_iter().map(Arc::new).collect(),
+            next_segment: self.next_segment,
+            next_batch: self.expected.unwrap_or(1),
+            report: self.report,
+        })
+    }
+}
