@@ -22,6 +22,10 @@ use crate::request::Device;
 /// resume token ends all sessions with the next one: an identity stays within a few KiB.
 const ENDED_MAX: usize = 32;
 
+/// How long the refresh token before the newest is still taken, in milliseconds: the answer that
+/// brought the newest one may have been lost with the connection, and its owner tries again.
+const REFRESH_RETRY_MS: u64 = 60_000;
+
 /// The credentials and sessions of a user. [`Default`] is that of a user of an issuer of whom
 /// nothing was ever recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -197,8 +201,8 @@ impl Identity {
     }
 
     /// Uses a refresh token up, and returns the generation of the next one. The session then lives
-    /// until `expires_ms`. A token that was used before ends the session: one of the two who have
-    /// it is a thief.
+    /// until `expires_ms`. A token that was used before ends the session, since one of the two who
+    /// have it is a thief; unless it is the one before the newest, and is tried again at once.
     pub fn refresh(
         &mut self,
         claims: &Claims,
@@ -208,7 +212,11 @@ impl Identity {
         self.admits(claims, now_ms)?;
         let recorded = self.sessions.iter_mut().find(|known| known.session == claims.session);
         let recorded = recorded.ok_or(Inadmissible::Revoked)?;
-        if recorded.generation != claims.generation {
+        let lifetime_ms = expires_ms.saturating_sub(now_ms);
+        let refreshed_ms = recorded.expires_ms.saturating_sub(lifetime_ms);
+        let is_retry = recorded.generation == claims.generation.wrapping_add(1)
+            && now_ms < refreshed_ms.saturating_add(REFRESH_RETRY_MS);
+        if recorded.generation != claims.generation && !is_retry {
             self.close(claims.session);
             return Err(Inadmissible::Reused);
         }
@@ -493,6 +501,20 @@ mod tests {
         let newest = identity.refresh(&claims(1, 2, 2_000), 2_000, 200_000);
         assert_eq!(newest, Err(Inadmissible::Revoked));
         assert_eq!(ids(&identity), [2]);
+    }
+
+    #[test]
+    fn a_refresh_that_got_lost_can_be_tried_again_at_once() {
+        let refresh = |identity: &mut Identity, generation: u32, now_ms: u64| {
+            identity.refresh(&claims(1, generation, 2_000), now_ms, now_ms + 90_000)
+        };
+        let mut refreshed = identity(&[(1, DeviceKind::Phone)]);
+        assert_eq!(refresh(&mut refreshed, 0, 2_000), Ok(1));
+        let mut late = refreshed.clone();
+        assert_eq!(refresh(&mut refreshed, 0, 61_999), Ok(2));
+        assert_eq!(refresh(&mut late, 0, 62_000), Err(Inadmissible::Reused));
+        // Not one that is two generations old.
+        assert_eq!(refresh(&mut refreshed, 0, 61_999), Err(Inadmissible::Reused));
     }
 
     #[test]

@@ -1,5 +1,10 @@
 //! Becoming somebody, staying it, and ceasing to be: every flow of credentials and sessions
 //! through the workers of a node, with a store in memory.
 
+mod administration;
+mod failures;
+mod issuers;
 mod node;
 mod passwords;
+mod sessions;
+mod tokens;

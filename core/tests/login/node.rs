@@ -20,7 +20,7 @@ use dunlin_core::worker::input::Input;
 use dunlin_core::worker::{Shared, Worker};
 use dunlin_protocol::wire::login::Credential;
 use dunlin_protocol::wire::{self, CloseReason, DeviceKind, ErrorCode, frame::Body};
-use dunlin_protocol::{DeviceId, EncodedFrame, SessionId, UserId, frame};
+use dunlin_protocol::{DeviceId, EncodedFrame, UserId, frame};
 
 pub(crate) const WORKERS: usize = 3;
 pub(crate) const NOW_MS: u64 = 1_700_000_000_000;
@@ -43,6 +43,7 @@ pub(crate) struct Node {
     pub(crate) now_ms: u64,
     /// The store request of this number fails so; they count from 0 since `fail_at` was called.
     fault: Option<(usize, Fault)>,
+    has_failed: bool,
     pub(crate) store_requests: usize,
     pub(crate) appends: usize,
     /// The password threads take nothing.
@@ -105,6 +106,7 @@ impl Node {
             store,
             now_ms: NOW_MS,
             fault: None,
+            has_failed: false,
             store_requests: 0,
             appends: 0,
             passwords_busy: false,
@@ -124,10 +126,12 @@ impl Node {
         self.fault = Some((number, fault));
     }
 
-    /// Whether the ordered fault has happened; forgets it.
+    /// No fault is to happen any more. Whether the ordered one has happened.
     pub(crate) fn heal(&mut self) -> bool {
-        let fault = self.fault.take();
-        fault.is_some_and(|(number, _)| self.store_requests > number)
+        if let Some((number, _)) = self.fault.take() {
+            self.has_failed = self.store_requests > number;
+        }
+        self.has_failed
     }
 
     /// Submits a request without waiting for its answer; returns its id.
@@ -498,8 +502,4 @@ pub(crate) fn issued_at(issuer: &str, username: &str, made_s: u64) -> Credential
 
 pub(crate) fn issued(username: &str) -> Credential {
     issued_at("app", username, NOW_MS / 1000)
-}
-
-pub(crate) fn session_id(number: u64) -> SessionId {
-    SessionId::new(number).unwrap()
 }

@@ -1,0 +1,142 @@
+//! What the program around the engine can do to accounts.
+
+use std::sync::Arc;
+
+use dunlin_core::admin::{AdminError, AdminReply, AdminRequest, UserRecord};
+use dunlin_core::config::EngineConfig;
+use dunlin_protocol::LogId;
+use dunlin_protocol::wire::{CloseReason, ErrorCode};
+
+use super::node::*;
+
+fn add(username: &str) -> AdminRequest {
+    let (username, password) = (username.into(), PASSWORD.into());
+    AdminRequest::AddUser { username, password, display_name: String::new() }
+}
+
+fn refusal(result: Result<AdminReply, AdminError>) -> ErrorCode {
+    match result {
+        Err(AdminError::Refused { code, .. }) => code,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn accounts_are_added_where_nobody_may_register() {
+    let closed = EngineConfig { registration: false, ..config() };
+    let mut node = Node::with(closed, Arc::default());
+    let Ok(AdminReply::UserAdded { user }) = node.administer(add("ada")) else {
+        panic!("the name is free");
+    };
+    let ada = node.login(conn(1), password("ada"), device(1)).unwrap();
+    assert_eq!(ada.session.user, user);
+    assert_eq!(refusal(node.administer(add("ada"))), ErrorCode::NameTaken);
+    let Err(AdminError::Invalid(invalid)) = node.administer(add("No Name")) else {
+        panic!("the name has spaces");
+    };
+    assert_eq!(invalid.field, "username");
+}
+
+fn list(node: &mut Node, after: Option<LogId>, limit: usize) -> (Vec<UserRecord>, Option<LogId>) {
+    match node.administer(AdminRequest::ListUsers { after, limit }) {
+        Ok(AdminReply::Users { users, next }) => (users, next),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn all_accounts_are_listed_page_by_page() {
+    let mut node = Node::new();
+    assert_eq!(list(&mut node, None, 10), (Vec::new(), None));
+    for number in 0..25 {
+        node.register(&format!("user{number}")).unwrap();
+    }
+    let app = node.login(conn(1), issued("Issued"), device(1)).unwrap();
+    node.login(conn(2), password("user3"), device(2)).unwrap();
+    node.administer(AdminRequest::DisableUser { username: "user7".into() }).unwrap();
+    let (mut all, mut after, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let (users, next) = list(&mut node, after, 10);
+        assert!(users.len() <= 10);
+        all.extend(users);
+        pages += 1;
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((all.len(), pages), (26, 3));
+    let find = |name: &str| all.iter().find(|record| record.username == name).unwrap();
+    let issued = find("Issued");
+    assert_eq!((issued.user, issued.issuer.as_str()), (app.session.user, "app"));
+    assert_eq!((find("user3").sessions, find("user3").disabled), (1, false));
+    assert!(find("user7").disabled);
+    // A limit of nothing and a limit of everything are brought into bounds.
+    assert_eq!(list(&mut node, None, 0).0.len(), 1);
+    assert_eq!(list(&mut node, None, usize::MAX).0.len(), 26);
+}
+
+#[test]
+fn a_disabled_account_is_out_until_it_is_enabled() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    let disable = AdminRequest::DisableUser { username: "ada".into() };
+    assert_eq!(node.administer(disable.clone()), Ok(AdminReply::Done));
+    node.assert_closed(conn(1), CloseReason::AccountDisabled);
+    let appends = node.appends;
+    assert_eq!(node.administer(disable), Ok(AdminReply::Done));
+    assert_eq!(node.appends, appends);
+    for credential in [password("ada"), ada.resume(), ada.access(), ada.refresh()] {
+        let refused = node.login(conn(2), credential, device(1)).postponed();
+        assert_eq!(refused, ErrorCode::AccountDisabled);
+    }
+    let wrong = node.login(conn(2), password_of("ada", "wrong horse"), device(1)).refused();
+    assert_eq!(wrong, ErrorCode::WrongCredentials, "who can't prove it learns nothing");
+    let enable = AdminRequest::EnableUser { username: "ada".into() };
+    assert_eq!(node.administer(enable.clone()), Ok(AdminReply::Done));
+    assert_eq!(node.administer(enable), Ok(AdminReply::Done));
+    node.login(conn(2), password("ada"), device(1)).unwrap();
+    assert_eq!(node.login(conn(3), ada.resume(), device(1)).postponed(), ErrorCode::SessionRevoked);
+}
+
+#[test]
+fn a_password_is_reset() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    let reset = |password: &str| AdminRequest::ResetPassword {
+        username: "ada".into(),
+        password: password.into(),
+    };
+    assert!(matches!(node.administer(reset("short")), Err(AdminError::Invalid(_))));
+    node.assert_open(conn(1));
+    assert_eq!(node.administer(reset("battery staple")), Ok(AdminReply::Done));
+    node.assert_closed(conn(1), CloseReason::LoggedOut);
+    assert_eq!(node.login(conn(2), ada.resume(), device(1)).postponed(), ErrorCode::SessionRevoked);
+    let refused = node.login(conn(2), password("ada"), device(1)).refused();
+    assert_eq!(refused, ErrorCode::WrongCredentials);
+    node.login(conn(2), password_of("ada", "battery staple"), device(1)).unwrap();
+}
+
+#[test]
+fn unknown_names_and_issuers_users_are_named_so() {
+    let mut node = Node::new();
+    node.login(conn(1), issued("ada"), device(1)).unwrap();
+    let username = || "nobody".to_owned();
+    for request in [
+        AdminRequest::DisableUser { username: username() },
+        AdminRequest::EnableUser { username: username() },
+        AdminRequest::ResetPassword { username: username(), password: PASSWORD.into() },
+    ] {
+        assert_eq!(refusal(node.administer(request)), ErrorCode::NoSuchUser);
+    }
+    let reset = AdminRequest::ResetPassword { username: "ada".into(), password: PASSWORD.into() };
+    assert_eq!(refusal(node.administer(reset)), ErrorCode::PermissionDenied);
+    node.passwords_busy = true;
+    assert_eq!(refusal(node.administer(add("bob"))), ErrorCode::Overloaded);
+}
+
+#[test]
+fn passwords_are_not_shown() {
+    let shown = format!("{:?}", add("ada"));
+    assert!(!shown.contains(PASSWORD), "{shown}");
+}

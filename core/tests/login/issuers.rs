@@ -1,0 +1,199 @@
+//! Users of an app with its own accounts, who log in by its tokens.
+
+use dunlin_core::admin::AdminRequest;
+use dunlin_core::request::{Login, Logout, Request};
+use dunlin_protocol::wire::{CloseReason, DeviceKind, ErrorCode};
+
+use super::node::*;
+
+#[test]
+fn the_first_login_makes_the_account_and_later_ones_write_nothing() {
+    let mut node = Node::new();
+    let ada = node.login(conn(1), issued("Ada@example.org"), device(1)).unwrap();
+    assert_eq!(ada.reply.username, "Ada@example.org");
+    assert_eq!(ada.reply.tokens, None);
+    assert_eq!(node.appends, 2, "the account, and the claim of the name");
+    let again = node.login(conn(2), issued("Ada@example.org"), device(2)).unwrap();
+    assert_eq!(again.session.user, ada.session.user);
+    assert_ne!(again.session.session, ada.session.session);
+    let requests = node.store_requests;
+    node.login(conn(3), again.resume(), device(2)).unwrap();
+    assert_eq!(node.store_requests - requests, 1, "only the identity is read");
+    assert_eq!(node.appends, 2);
+    // Issuers' names are exact.
+    let other = node.login(conn(4), issued("ada@example.org"), device(1)).unwrap();
+    assert_ne!(other.session.user, ada.session.user);
+}
+
+#[test]
+fn first_logins_at_once_make_one_user() {
+    for seed in 0..200 {
+        let mut node = Node::new();
+        node.shuffle = Some(seed);
+        for slot in 0..4 {
+            let (credential, device) = (issued("ada"), device(slot));
+            node.submit(conn(slot.into()), None, Request::Login(Login { credential, device }));
+        }
+        node.run();
+        let users: Vec<_> =
+            (0..4).map(|slot| node.take_login(conn(slot)).unwrap().session.user).collect();
+        assert!(users.iter().all(|user| *user == users[0]), "{users:?}");
+    }
+}
+
+#[test]
+fn names_of_others_are_never_merged() {
+    let mut node = Node::new();
+    node.register("ada").unwrap();
+    let refused = node.login(conn(1), issued("ada"), device(1)).postponed();
+    assert_eq!(refused, ErrorCode::NameTaken);
+    node.login(conn(1), issued("bob"), device(1)).unwrap();
+    let other = issued_at("other", "bob", NOW_MS / 1000);
+    assert_eq!(node.login(conn(2), other, device(1)).postponed(), ErrorCode::NameTaken);
+    assert_eq!(node.register("bob"), Err(ErrorCode::NameTaken));
+}
+
+#[test]
+fn forged_and_expired_tokens_are_refused() {
+    let mut node = Node::new();
+    let unknown = issued_at("nobody", "ada", NOW_MS / 1000);
+    assert_eq!(node.login(conn(1), unknown, device(1)).refused(), ErrorCode::TokenInvalid);
+    let future = issued_at("app", "ada", NOW_MS / 1000 + 3_600);
+    assert_eq!(node.login(conn(1), future, device(1)).refused(), ErrorCode::TokenInvalid);
+    let old = issued_at("app", "ada", NOW_MS / 1000 - 31 * 86_400);
+    assert_eq!(node.login(conn(1), old, device(1)).postponed(), ErrorCode::TokenExpired);
+    assert_eq!(node.store_requests, 0);
+}
+
+#[test]
+fn nobody_stays_for_ever_without_the_issuers_word() {
+    let mut node = Node::new();
+    let mut ada = node.login(conn(1), issued("ada"), device(1)).unwrap();
+    for hour in 1..24 {
+        node.now_ms = NOW_MS + hour * 3_600_000;
+        ada = node.login(conn(hour as u32 + 1), ada.resume(), device(1)).unwrap();
+        assert_eq!(u64::from(ada.reply.resume_expires_in_s), (24 - hour) * 3_600);
+    }
+    node.now_ms = NOW_MS + 24 * 3_600_000;
+    let refused = node.login(conn(50), ada.resume(), device(1)).postponed();
+    assert_eq!(refused, ErrorCode::TokenExpired);
+    node.login(conn(50), issued("ada"), device(1)).unwrap();
+}
+
+#[test]
+fn a_log_out_outlives_the_connection() {
+    let mut node = Node::new();
+    let ada = node.login(conn(1), issued("ada"), device(1)).unwrap();
+    let other = node.login(conn(2), issued("ada"), device(2)).unwrap();
+    node.logout(conn(1), ada.session, Logout::This);
+    node.assert_closed(conn(1), CloseReason::LoggedOut);
+    node.assert_open(conn(2));
+    let refused = node.login(conn(3), ada.resume(), device(1)).postponed();
+    assert_eq!(refused, ErrorCode::SessionRevoked);
+    // Also on a server that was restarted.
+    let mut node = Node::with(config(), node.store);
+    let refused = node.login(conn(3), ada.resume(), device(1)).postponed();
+    assert_eq!(refused, ErrorCode::SessionRevoked);
+    node.login(conn(3), other.resume(), device(2)).unwrap();
+    // The issuer's word opens a new session.
+    node.login(conn(4), issued("ada"), device(1)).unwrap();
+}
+
+#[test]
+fn logging_out_everywhere_ends_older_tokens_of_the_issuer_too() {
+    let mut node = Node::new();
+    let ada = node.login(conn(1), issued("ada"), device(1)).unwrap();
+    let other = node.login(conn(2), issued("ada"), device(2)).unwrap();
+    node.now_ms += 5_000;
+    node.logout(conn(1), ada.session, Logout::All);
+    node.assert_closed(conn(1), CloseReason::LoggedOut);
+    node.assert_closed(conn(2), CloseReason::LoggedOut);
+    for (worthless, number) in [(ada.resume(), 1), (other.resume(), 2), (issued("ada"), 1)] {
+        let refused = node.login(conn(3), worthless, device(number)).postponed();
+        assert_eq!(refused, ErrorCode::SessionRevoked);
+    }
+    let newer = issued_at("app", "ada", NOW_MS / 1000 + 5);
+    node.login(conn(3), newer, device(1)).unwrap();
+}
+
+#[test]
+fn another_device_takes_the_place_of_the_oldest() {
+    let mut node = Node::new();
+    let oldest = node.login(conn(1), issued("ada"), device(1)).unwrap();
+    let appends = node.appends;
+    for number in 2..=4 {
+        node.login(conn(number), issued("ada"), device(number as u8)).unwrap();
+    }
+    node.login(conn(5), issued("ada"), device_of(5, DeviceKind::Desktop)).unwrap();
+    node.assert_open(conn(1));
+    assert_eq!(node.appends, appends);
+    node.login(conn(6), issued("ada"), device(6)).unwrap();
+    node.assert_closed(conn(1), CloseReason::Replaced);
+    assert_eq!(node.appends, appends + 1, "the end of a session is remembered");
+    let refused = node.login(conn(7), oldest.resume(), device(1)).postponed();
+    assert_eq!(refused, ErrorCode::SessionRevoked);
+    (2..=6).for_each(|number| node.assert_open(conn(number)));
+}
+
+#[test]
+fn the_same_device_takes_its_own_place_without_a_write() {
+    let mut node = Node::new();
+    node.login(conn(1), issued("ada"), device(1)).unwrap();
+    let appends = node.appends;
+    for number in 2..20 {
+        let ada = node.login(conn(number), issued("ada"), device(1)).unwrap();
+        node.assert_closed(conn(number - 1), CloseReason::Replaced);
+        assert_eq!(node.sessions(conn(number), ada.session).len(), 1);
+    }
+    assert_eq!(node.appends, appends);
+}
+
+#[test]
+fn endless_replacements_are_bounded() {
+    let mut node = Node::new();
+    let first = node.login(conn(0), issued("ada"), device(0)).unwrap();
+    let mut last = first.clone();
+    for number in 1..100 {
+        node.now_ms += 1_000;
+        let word = issued_at("app", "ada", node.now_ms / 1000);
+        last = node.login(conn(number), word, device(number as u8)).unwrap();
+        let sessions = node.sessions(conn(number), last.session).len();
+        assert!((1..=4).contains(&sessions), "{sessions}");
+    }
+    let refused = node.login(conn(200), first.resume(), device(0)).postponed();
+    assert_eq!(refused, ErrorCode::SessionRevoked);
+    node.login(conn(200), last.resume(), device(99)).unwrap();
+}
+
+#[test]
+fn what_is_known_of_issued_sessions_is_listed() {
+    let mut node = Node::new();
+    let ada = node.login(conn(1), issued("ada"), device_of(1, DeviceKind::Web)).unwrap();
+    let sessions = node.sessions(conn(1), ada.session);
+    assert_eq!(sessions.len(), 1);
+    assert_eq!(sessions[0].session_id, ada.session.session.get());
+    assert!(sessions[0].connected);
+    assert_eq!(sessions[0].opened_ms, NOW_MS);
+    assert_eq!(sessions[0].device.as_ref().unwrap().kind(), DeviceKind::Web);
+    node.disconnect(conn(1), ada.session);
+    let again = node.login(conn(2), issued("ada"), device(2)).unwrap();
+    assert_eq!(node.sessions(conn(2), again.session).len(), 1);
+}
+
+#[test]
+fn a_disabled_user_is_out_whatever_the_issuer_says() {
+    let mut node = Node::new();
+    let ada = node.login(conn(1), issued("ada"), device(1)).unwrap();
+    node.administer(AdminRequest::DisableUser { username: "ada".into() }).unwrap();
+    node.assert_closed(conn(1), CloseReason::AccountDisabled);
+    for credential in [issued("ada"), ada.resume()] {
+        let refused = node.login(conn(2), credential, device(1)).postponed();
+        assert_eq!(refused, ErrorCode::AccountDisabled);
+    }
+    node.now_ms += 1_000;
+    node.administer(AdminRequest::EnableUser { username: "ada".into() }).unwrap();
+    let refused = node.login(conn(2), ada.resume(), device(1)).postponed();
+    assert_eq!(refused, ErrorCode::SessionRevoked, "what was ended stays ended");
+    let newer = issued_at("app", "ada", NOW_MS / 1000 + 1);
+    node.login(conn(2), newer, device(1)).unwrap();
+}

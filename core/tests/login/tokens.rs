@@ -1,0 +1,184 @@
+//! Coming back with the tokens of this server.
+
+use dunlin_core::auth::token::{Claims, TokenKeys, TokenKind};
+use dunlin_protocol::DeviceId;
+use dunlin_protocol::wire::login::Credential;
+use dunlin_protocol::wire::{CloseReason, DeviceKind, ErrorCode};
+
+use super::node::*;
+
+#[test]
+fn a_session_continues_by_access_and_resume_token() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    let appends = node.appends;
+    for (slot, credential) in [(2, ada.access()), (3, ada.resume())] {
+        let again = node.login(conn(slot), credential, device(1)).unwrap();
+        assert_eq!(again.session, ada.session);
+        assert_eq!(again.reply.username, "ada");
+        assert_eq!(again.reply.tokens, None, "those that it has stay good");
+        // The older connection of the session goes.
+        node.assert_closed(conn(slot - 1), CloseReason::Replaced);
+    }
+    assert_eq!(node.appends, appends, "coming back writes nothing");
+    assert_eq!(node.sessions(conn(3), ada.session).len(), 1);
+}
+
+#[test]
+fn a_resume_token_is_renewed_at_each_login() {
+    let mut node = Node::new();
+    let mut ada = node.registered("ada");
+    for slot in 2..12 {
+        node.now_ms += 23 * 3_600_000;
+        ada = node.login(conn(slot), ada.resume(), device(1)).unwrap();
+        assert_eq!(ada.reply.resume_expires_in_s, 24 * 3600);
+    }
+}
+
+#[test]
+fn tokens_expire() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    let mut login = |after_s: u64, credential: Credential| {
+        node.now_ms = NOW_MS + after_s * 1000;
+        node.login(conn(2), credential, device(1))
+    };
+    assert_eq!(login(15 * 60, ada.access()).postponed(), ErrorCode::TokenExpired);
+    assert_eq!(login(24 * 3600, ada.resume()).postponed(), ErrorCode::TokenExpired);
+    assert_eq!(login(30 * 24 * 3600, ada.refresh()).postponed(), ErrorCode::TokenExpired);
+}
+
+#[test]
+fn an_access_token_does_not_outlive_its_session() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    // Signed by a node with a longer life of tokens: the session still ends when it does.
+    let expires_ms = NOW_MS + 100 * 24 * 3_600_000;
+    let token = forged(&SIGNING_KEY, &ada, TokenKind::Access, expires_ms);
+    node.now_ms += 30 * 24 * 3_600_000;
+    let refused = node.login(conn(2), Credential::AccessToken(token), device(1)).postponed();
+    assert_eq!(refused, ErrorCode::TokenExpired);
+}
+
+fn forged(key: &[u8; 32], of: &LoggedIn, kind: TokenKind, expires_ms: u64) -> String {
+    let claims = Claims {
+        user: of.session.user,
+        username: "ada".into(),
+        session: of.session.session,
+        device: DeviceId([1; 16]),
+        device_kind: DeviceKind::Phone,
+        recorded: true,
+        generation: 0,
+        issued_ms: NOW_MS,
+        expires_ms,
+    };
+    TokenKeys::new(key, &[]).sign_text(kind, &claims)
+}
+
+#[test]
+fn tokens_of_others_are_refused() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    let expires_ms = NOW_MS + 1_000;
+    let foreign = forged(&[8; 32], &ada, TokenKind::Access, expires_ms);
+    let wrong_kind = forged(&SIGNING_KEY, &ada, TokenKind::Refresh, expires_ms);
+    let mut changed = ada.reply.resume_token.to_vec();
+    changed[20] ^= 1;
+    for credential in [
+        Credential::AccessToken(foreign),
+        Credential::AccessToken(wrong_kind),
+        Credential::AccessToken(String::new()),
+        Credential::AccessToken("no token at all".into()),
+        Credential::RefreshToken(ada.tokens().access_token.clone()),
+        Credential::ResumeToken(changed.into()),
+        Credential::ResumeToken(bytes::Bytes::new()),
+        Credential::IssuerToken(ada.tokens().access_token.clone()),
+    ] {
+        let refused = node.login(conn(2), credential.clone(), device(1)).refused();
+        assert_eq!(refused, ErrorCode::TokenInvalid, "{credential:?}");
+    }
+    node.assert_open(conn(1));
+}
+
+#[test]
+fn a_token_is_good_on_its_device_only() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    for stolen in [ada.access(), ada.refresh(), ada.resume()] {
+        let refused = node.login(conn(2), stolen, device(2)).refused();
+        assert_eq!(refused, ErrorCode::TokenInvalid);
+    }
+    // Nothing of the owner's is spent by the tries.
+    node.login(conn(2), ada.refresh(), device(1)).unwrap();
+}
+
+#[test]
+fn a_refresh_token_logs_in_once() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    let again = node.login(conn(2), ada.refresh(), device(1)).unwrap();
+    assert_eq!(again.session, ada.session);
+    node.assert_closed(conn(1), CloseReason::Replaced);
+    let third = node.login(conn(3), again.refresh(), device(1)).unwrap();
+    node.take(conn(2));
+    node.now_ms += 60_000;
+    // Used again, it ends the session for both of its users.
+    let refused = node.login(conn(4), ada.refresh(), device(1)).postponed();
+    assert_eq!(refused, ErrorCode::SessionRevoked);
+    node.assert_closed(conn(3), CloseReason::LoggedOut);
+    for worthless in [third.refresh(), third.access(), third.resume(), ada.resume()] {
+        let refused = node.login(conn(5), worthless, device(1)).postponed();
+        assert_eq!(refused, ErrorCode::SessionRevoked);
+    }
+    node.login(conn(5), password("ada"), device(1)).unwrap();
+}
+
+#[test]
+fn tokens_are_refreshed_without_a_new_login() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    node.now_ms += 29 * 24 * 3_600_000;
+    let first = &ada.tokens().refresh_token;
+    let tokens = node.refresh(conn(1), ada.session, first).unwrap();
+    node.now_ms += 29 * 24 * 3_600_000;
+    let tokens = node.refresh(conn(1), ada.session, &tokens.refresh_token).unwrap();
+    node.login(conn(2), Credential::AccessToken(tokens.access_token), device(1)).unwrap();
+    node.assert_closed(conn(1), CloseReason::Replaced);
+    let spent = node.refresh(conn(2), ada.session, &tokens.refresh_token);
+    assert!(spent.is_ok(), "the newest is good");
+    let retried = node.refresh(conn(2), ada.session, &tokens.refresh_token);
+    assert!(retried.is_ok(), "its answer may have been lost");
+    let reused = node.refresh(conn(2), ada.session, &tokens.refresh_token);
+    assert_eq!(reused, Err(ErrorCode::SessionRevoked));
+    node.assert_closed(conn(2), CloseReason::LoggedOut);
+}
+
+#[test]
+fn the_refresh_token_of_another_session_is_refused() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    let other = node.login(conn(2), password("ada"), device(2)).unwrap();
+    node.register("bob").unwrap();
+    let bob = node.login(conn(3), password("bob"), device(3)).unwrap();
+    for stolen in [&other.tokens().refresh_token, &bob.tokens().refresh_token] {
+        let refused = node.refresh(conn(1), ada.session, stolen);
+        assert_eq!(refused, Err(ErrorCode::TokenInvalid));
+    }
+    assert!(node.refresh(conn(2), other.session, &other.tokens().refresh_token).is_ok());
+}
+
+#[test]
+fn a_restarted_server_knows_its_tokens() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    let mut node = Node::with(config(), node.store);
+    node.login(conn(1), ada.resume(), device(1)).unwrap();
+    node.login(conn(2), ada.refresh(), device(1)).unwrap();
+}
+
+#[test]
+fn answers_that_nobody_waits_for_are_ignored() {
+    let mut node = Node::new();
+    node.stray_answer();
+    node.registered("ada");
+}
