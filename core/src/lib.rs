@@ -17,6 +17,7 @@
 //! an entry is acknowledged and pushed only when the store says that it is durable.
 //!
 //! - [`request`]: requests in types that can't be wrong
+//! - [`connection`]: what may be said on a connection, and when
 //! - [`config`]: settings of the engine
 //! - [`transport`]: the trait that a transport implements, and what is delivered through it
 //! - [`store`]: the trait of durable logs, in memory and embedded
@@ -26,6 +27,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod connection;
 pub mod random;
 pub mod request;
 pub mod store;

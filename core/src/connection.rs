@@ -1,0 +1,296 @@
+//! What may be said on a connection, and when: one small state machine for every transport.
+//!
+//! ```text
+//!            Hello              Login               Delivery::LoggedIn
+//!  Silent ──────────► Greeted ──────────► LoggingIn ──────────────────► LoggedIn(session)
+//!                        ▲                    │
+//!                        └────────────────────┘
+//!              Delivery::LoginRefused or LoginPostponed
+//! ```
+//!
+//! A transport feeds it the bodies of frames and does what [`Received`] says. So bytes become a
+//! valid [`Command`] on the thread that read them, and a worker never sees anything else.
+//!
+//! What is refused, and how:
+//! - what can't be understood at all, or may never be said now, closes the connection;
+//! - what has a `request_id` and is merely wrong gets its `Error`, and the connection goes on;
+//! - a request that follows a Login before its LoggedIn arrived is answered `NOT_LOGGED_IN`, a
+//!   second Login `ALREADY_LOGGED_IN`: a client waits for the answer.
+
+use bytes::Bytes;
+use dunlin_protocol::limits::{FRAME_BYTES_MAX_BEFORE_LOGIN, NAME_BYTES_MAX, PROTOCOL_VERSION};
+use dunlin_protocol::wire::{self, CloseReason, Error, ErrorCode, Hello, Welcome, frame::Body};
+use dunlin_protocol::{EncodedFrame, frame};
+
+use crate::request::{Command, InvalidRequest, Request};
+use crate::transport::{ConnId, Session};
+
+/// What all connections of a transport have in common.
+#[derive(Debug, Clone)]
+pub struct ConnectionContext {
+    /// Name and version of the server, for Welcome.
+    pub server: String,
+    /// How often a client must be heard, for Welcome.
+    pub heartbeat_interval_ms: u32,
+    /// The largest frame body after login.
+    pub frame_bytes_max: u32,
+    /// How many requests may wait for their response, for Welcome. The transport counts them.
+    pub requests_outstanding_max: u32,
+}
+
+/// The state of one connection.
+#[derive(Debug, Default)]
+pub struct Connection {
+    phase: Phase,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No Hello yet.
+    #[default]
+    Silent,
+    /// Hello was said.
+    Greeted,
+    /// A Login is under way.
+    LoggingIn,
+    /// It speaks for a session.
+    LoggedIn(Session),
+}
+
+// There is one per connection, a million in a process.
+const _: () = assert!(size_of::<Connection>() <= 40);
+
+/// What a transport does about a frame.
+#[derive(Debug)]
+pub enum Received {
+    /// Nothing.
+    Nothing,
+    /// Send this.
+    Respond(EncodedFrame),
+    /// Submit this to the engine; its response comes by [`Transport::deliver`].
+    ///
+    /// [`Transport::deliver`]: crate::transport::Transport::deliver
+    Submit(Command),
+    /// Say why, and close.
+    Close(CloseReason),
+}
+
+impl Connection {
+    /// A connection on which nothing was said yet.
+    pub fn new() -> Connection {
+        Connection::default()
+    }
+
+    /// The largest frame body that it may send now.
+    pub fn frame_bytes_max(&self, context: &ConnectionContext) -> u32 {
+        match self.phase {
+            Phase::LoggedIn(_) => context.frame_bytes_max,
+            Phase::Silent | Phase::Greeted | Phase::LoggingIn => {
+                FRAME_BYTES_MAX_BEFORE_LOGIN.min(context.frame_bytes_max)
+            }
+        }
+    }
+
+    /// Who speaks on it, after login.
+    pub fn session(&self) -> Option<Session> {
+        match self.phase {
+            Phase::LoggedIn(session) => Some(session),
+            Phase::Silent | Phase::Greeted | Phase::LoggingIn => None,
+        }
+    }
+
+    /// Whether Hello was said.
+    pub fn greeted(&self) -> bool {
+        self.phase != Phase::Silent
+    }
+
+    /// The engine delivered `LoggedIn`.
+    pub fn logged_in(&mut self, session: Session) {
+        self.phase = Phase::LoggedIn(session);
+    }
+
+    /// The engine delivered `LoginRefused` or `LoginPostponed`: login may be tried again.
+    pub fn login_refused(&mut self) {
+        if self.phase == Phase::LoggingIn {
+            self.phase = Phase::Greeted;
+        }
+    }
+
+    /// Takes the body of a frame. `now_ms` is the Unix time, for Welcome.
+    pub fn receive(
+        &mut self,
+        context: &ConnectionContext,
+        conn: ConnId,
+        now_ms: u64,
+        body: Bytes,
+    ) -> Received {
+        if body.is_empty() {
+            return Received::Respond(EncodedFrame::heartbeat());
+        }
+        let Ok(frame) = frame::decode(body) else {
+            return Received::Close(CloseReason::MalformedFrame);
+        };
+        let request_id = frame.request_id;
+        match (self.phase, Said::of(frame.body)) {
+            (Phase::Silent, Said::Hello(hello)) if request_id != 0 => {
+                self.greet(context, now_ms, request_id, &hello)
+            }
+            (Phase::Silent, _) | (_, Said::Hello(_) | Said::ServerOnly) => {
+                Received::Close(CloseReason::ProtocolViolation)
+            }
+            (_, Said::Unknown) if request_id == 0 => {
+                Received::Close(CloseReason::ProtocolViolation)
+            }
+            (_, Said::Unknown) => {
+                let message = "this server does not know the request";
+                refuse(request_id, ErrorCode::UnknownCommand, message)
+            }
+            (_, Said::Request(kind, parsed)) => self.request(conn, request_id, kind, parsed),
+        }
+    }
+
+    fn greet(
+        &mut self,
+        context: &ConnectionContext,
+        now_ms: u64,
+        request_id: u64,
+        hello: &Hello,
+    ) -> Received {
+        if hello.protocol_version == 0 {
+            return Received::Close(CloseReason::UnsupportedVersion);
+        }
+        if hello.client.len() > NAME_BYTES_MAX {
+            let reason = format!("{} bytes of at most {NAME_BYTES_MAX}", hello.client.len());
+            let invalid = InvalidRequest { field: "client", reason };
+            return refuse_invalid(request_id, &invalid);
+        }
+        self.phase = Phase::Greeted;
+        let welcome = Welcome {
+            protocol_version: hello.protocol_version.min(PROTOCOL_VERSION),
+            server: context.server.clone(),
+            server_time_ms: now_ms,
+            heartbeat_interval_ms: context.heartbeat_interval_ms,
+            frame_bytes_max: context.frame_bytes_max,
+            requests_outstanding_max: context.requests_outstanding_max,
+        };
+        Received::Respond(EncodedFrame::response(request_id, Body::Welcome(welcome)))
+    }
+
+    fn request(&mut self, conn: ConnId, request_id: u64, kind: Kind, parsed: Parsed) -> Received {
+        let unanswered = request_id == 0;
+        if unanswered && (kind != Kind::Signal || self.session().is_none()) {
+            return Received::Close(CloseReason::ProtocolViolation);
+        }
+        if let Err((code, message)) = self.permits(kind) {
+            return refuse(request_id, code, message);
+        }
+        match parsed {
+            Ok(request) => {
+                let session = self.session();
+                if kind == Kind::Login {
+                    self.phase = Phase::LoggingIn;
+                }
+                Received::Submit(Command { conn, session, request_id, request })
+            }
+            // It asked for no response, and a signal may get lost anyway.
+            Err(_) if unanswered => Received::Nothing,
+            Err(invalid) => refuse_invalid(request_id, &invalid),
+        }
+    }
+
+    fn permits(&self, kind: Kind) -> Result<(), (ErrorCode, &'static str)> {
+        match (self.phase, kind) {
+            (Phase::LoggedIn(_), Kind::Login | Kind::Register) => {
+                Err((ErrorCode::AlreadyLoggedIn, "the connection is logged in already"))
+            }
+            (Phase::LoggingIn, Kind::Login) => {
+                Err((ErrorCode::AlreadyLoggedIn, "a login is under way on the connection"))
+            }
+            (Phase::Silent | Phase::Greeted | Phase::LoggingIn, Kind::Signal | Kind::Other) => {
+                Err((ErrorCode::NotLoggedIn, "log in first"))
+            }
+            (Phase::LoggedIn(_), Kind::Signal | Kind::Other)
+            | (Phase::Silent | Phase::Greeted | Phase::LoggingIn, Kind::Register)
+            | (Phase::Silent | Phase::Greeted, Kind::Login) => Ok(()),
+        }
+    }
+}
+
+type Parsed = Result<Request, InvalidRequest>;
+
+/// What the body of a frame is to this side.
+enum Said {
+    Hello(Hello),
+    /// A request for the engine.
+    Request(Kind, Parsed),
+    /// What only a server says.
+    ServerOnly,
+    /// Nothing that this version knows.
+    Unknown,
+}
+
+/// What matters of a request here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Register,
+    Login,
+    /// The one request that need not be answered.
+    Signal,
+    Other,
+}
+
+impl Said {
+    fn of(body: Option<Body>) -> Said {
+        let Some(body) = body else {
+            return Said::Unknown;
+        };
+        match body {
+            Body::Hello(hello) => Said::Hello(hello),
+            Body::Register(register) => Said::Request(Kind::Register, register.try_into()),
+            Body::Login(login) => Said::Request(Kind::Login, login.try_into()),
+            Body::Signal(signal) => Said::Request(Kind::Signal, signal.try_into()),
+            Body::Send(send) => Said::Request(Kind::Other, send.try_into()),
+            Body::MarkRead(mark) => Said::Request(Kind::Other, mark.try_into()),
+            Body::Refresh(wire::Refresh { refresh_token }) => {
+                Said::Request(Kind::Other, Ok(Request::Refresh { refresh_token }))
+            }
+            Body::Logout(logout) => Said::Request(Kind::Other, logout.try_into()),
+            Body::Sync(sync) => Said::Request(Kind::Other, sync.try_into()),
+            Body::History(history) => Said::Request(Kind::Other, history.try_into()),
+            Body::FindUsers(find) => Said::Request(Kind::Other, find.try_into()),
+            Body::ListSessions(_) => Said::Request(Kind::Other, Ok(Request::ListSessions)),
+            Body::ChangePassword(change) => Said::Request(Kind::Other, change.try_into()),
+            Body::Sent(_)
+            | Body::Push(_)
+            | Body::ReadReceipt(_)
+            | Body::Done(_)
+            | Body::Error(_)
+            | Body::Behind(_)
+            | Body::Welcome(_)
+            | Body::Registered(_)
+            | Body::LoggedIn(_)
+            | Body::Tokens(_)
+            | Body::Synced(_)
+            | Body::HistoryPage(_)
+            | Body::Users(_)
+            | Body::Sessions(_)
+            | Body::GoAway(_)
+            | Body::Close(_) => Said::ServerOnly,
+        }
+    }
+}
+
+fn refuse(request_id: u64, code: ErrorCode, message: &str) -> Received {
+    let error = Error { code: code.into(), message: message.into(), ..Error::default() };
+    Received::Respond(EncodedFrame::response(request_id, Body::Error(error)))
+}
+
+fn refuse_invalid(request_id: u64, invalid: &InvalidRequest) -> Received {
+    let error = Error {
+        code: ErrorCode::InvalidArgument.into(),
+        message: invalid.to_string(),
+        field: invalid.field.into(),
+        ..Error::default()
+    };
+    Received::Respond(EncodedFrame::response(request_id, Body::Error(error)))
+}
