@@ -1,1 +1,8 @@
+//! How far Dunlin is from what the machine could do.
+//!
+//! - [`relay`]: a raw epoll forwarder without any logic, the physical limit of a messaging server
+//!
+//! Micro-benchmarks are in `benches/`.
+#![forbid(unsafe_code)]
 
+pub mod relay;

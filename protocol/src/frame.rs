@@ -94,6 +94,17 @@ impl EncodedFrame {
         EncodedFrame(bytes.freeze())
     }
 
+    /// Takes a frame that was encoded elsewhere, prefix included.
+    pub fn from_wire(bytes: Bytes) -> Result<EncodedFrame, FrameError> {
+        match body_length(&bytes, u32::MAX)? {
+            Some(length) if length == bytes.len() - FRAME_PREFIX_BYTES => Ok(EncodedFrame(bytes)),
+            _ => Err(FrameError::Malformed {
+                bytes: bytes.len(),
+                reason: "the prefix is not the length of the body".into(),
+            }),
+        }
+    }
+
     /// The response to a request.
     pub fn response(request_id: u64, body: Body) -> EncodedFrame {
         EncodedFrame::new(&Frame { request_id, body: Some(body) })
@@ -147,6 +158,14 @@ mod tests {
         assert_eq!(take(&mut input, 64), Ok(Some(first.body())));
         assert_eq!(take(&mut input, 64), Ok(Some(second.body())));
         assert_eq!(take(&mut input, 64), Ok(None));
+    }
+
+    #[test]
+    fn a_frame_from_elsewhere_must_be_whole() {
+        let frame = EncodedFrame::push(Body::Done(Done {}));
+        assert_eq!(EncodedFrame::from_wire(frame.wire().clone()), Ok(frame.clone()));
+        assert!(EncodedFrame::from_wire(frame.wire().slice(..5)).is_err());
+        assert!(EncodedFrame::from_wire(frame.wire().slice(..3)).is_err());
     }
 
     #[test]

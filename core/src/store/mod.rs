@@ -7,6 +7,8 @@
 //! be the one after the head, and may carry a key that must be new in its log. Whoever appends
 //! with a stale view is refused with the true head, whatever nodes, leases or clocks believed.
 
+pub mod memory;
+
 use bytes::Bytes;
 use dunlin_protocol::{ClientMessageId, LogId, LogKind, UserId};
 

@@ -1,0 +1,232 @@
+//! One thread with one epoll: a read and a write per event, nothing else.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{EventfdFlags, epoll, eventfd};
+
+use crate::relay::Counters;
+use crate::relay::frames::FrameCounter;
+
+/// One buffer for all connections stays in the cache; 64 KiB hold all that a hot pair can send
+/// between two reads.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Events taken from the kernel at once.
+const EVENTS_MAX: usize = 1024;
+
+/// The event of the mailbox; slots count from 0, so none has this number.
+const MAILBOX: u64 = u64::MAX;
+
+/// The way to a forwarder: connections and the number of their pair.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    sender: Sender<(u64, TcpStream)>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Mailbox {
+    pub(crate) fn hand_over(&self, pair: u64, stream: TcpStream) -> io::Result<()> {
+        self.sender
+            .send((pair, stream))
+            .map_err(|_| io::Error::new(ErrorKind::BrokenPipe, "the forwarder has stopped"))?;
+        rustix::io::write(&*self.wake, &1u64.to_ne_bytes())?;
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    partner: usize,
+    frames: FrameCounter,
+    /// What could not be written to this connection. While it is not empty, its partner is not
+    /// read, so it holds at most one read.
+    unwritten: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Forwarder {
+    epoll: OwnedFd,
+    wake: Arc<OwnedFd>,
+    mail: Receiver<(u64, TcpStream)>,
+    /// First connections of pairs, until the second comes.
+    waiting: HashMap<u64, TcpStream>,
+    /// Two neighbouring slots are a pair; a pair that ended leaves its slots for the next.
+    slots: Vec<Option<Connection>>,
+    free: Vec<usize>,
+    buffer: Vec<u8>,
+    counters: Arc<Counters>,
+}
+
+impl Forwarder {
+    pub(crate) fn new(counters: Arc<Counters>) -> io::Result<(Forwarder, Mailbox)> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        epoll::add(&epoll, &*wake, epoll::EventData::new_u64(MAILBOX), epoll::EventFlags::IN)?;
+        let (sender, mail) = channel();
+        let mailbox = Mailbox { sender, wake: Arc::clone(&wake) };
+        let forwarder = Forwarder {
+            epoll,
+            wake,
+            mail,
+            waiting: HashMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            buffer: vec![0; READ_BYTES],
+            counters,
+        };
+        Ok((forwarder, mailbox))
+    }
+
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        loop {
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            for event in events.drain(..) {
+                match event.data.u64() {
+                    MAILBOX => self.take_mail()?,
+                    slot => self.serve(slot as usize, event.flags)?,
+                }
+            }
+        }
+    }
+
+    fn take_mail(&mut self) -> io::Result<()> {
+        let mut count = [0; 8];
+        match rustix::io::read(&*self.wake, &mut count) {
+            Ok(_) | Err(rustix::io::Errno::AGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
+        while let Ok((pair, stream)) = self.mail.try_recv() {
+            Counters::add(&self.counters.connections, 1);
+            match self.waiting.remove(&pair) {
+                Some(first) => self.join(first, stream)?,
+                None => {
+                    self.waiting.insert(pair, stream);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, first: TcpStream, second: TcpStream) -> io::Result<()> {
+        let base = self.free.pop().unwrap_or_else(|| {
+            self.slots.extend([None, None]);
+            self.slots.len() - 2
+        });
+        for (slot, stream) in [(base, first), (base + 1, second)] {
+            let data = epoll::EventData::new_u64(slot as u64);
+            epoll::add(&self.epoll, &stream, data, epoll::EventFlags::IN)?;
+            self.slots[slot] = Some(Connection {
+                stream,
+                partner: slot ^ 1,
+                frames: FrameCounter::default(),
+                unwritten: Vec::new(),
+            });
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, slot: usize, ready: epoll::EventFlags) -> io::Result<()> {
+        let outcome = if ready.contains(epoll::EventFlags::OUT) {
+            self.write_leftover(slot)
+        } else {
+            self.forward(slot)
+        };
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(_gone) => {
+                self.end_pair(slot);
+                Ok(())
+            }
+        }
+    }
+
+    /// One read, one write. Level-triggered: what is left comes back with the next event.
+    fn forward(&mut self, slot: usize) -> io::Result<()> {
+        let Some(connection) = &mut self.slots[slot] else {
+            return Ok(()); // Its pair ended earlier in this batch of events.
+        };
+        let filled = match connection.stream.read(&mut self.buffer) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(filled) => filled,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let input = &self.buffer[..filled];
+        Counters::add(&self.counters.reads, 1);
+        Counters::add(&self.counters.frames, connection.frames.advance(input));
+        Counters::add(&self.counters.bytes, filled as u64);
+        let partner = connection.partner;
+        let Some(receiver) = &mut self.slots[partner] else {
+            return Ok(());
+        };
+        Counters::add(&self.counters.writes, 1);
+        let written = match receiver.stream.write(input) {
+            Ok(written) => written,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        if written < filled {
+            receiver.unwritten.extend_from_slice(&input[written..]);
+            self.listen(partner)?;
+            self.listen(slot)?;
+        }
+        Ok(())
+    }
+
+    fn write_leftover(&mut self, slot: usize) -> io::Result<()> {
+        let Some(connection) = &mut self.slots[slot] else {
+            return Ok(());
+        };
+        Counters::add(&self.counters.writes, 1);
+        match connection.stream.write(&connection.unwritten) {
+            Ok(written) => drop(connection.unwritten.drain(..written)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        if connection.unwritten.is_empty() {
+            connection.unwritten = Vec::new();
+            let partner = connection.partner;
+            self.listen(partner)?;
+            self.listen(slot)?;
+        }
+        Ok(())
+    }
+
+    /// Listens for what `slot` needs next: to be written while it has unwritten bytes, to be read
+    /// while neither side of the pair has.
+    fn listen(&self, slot: usize) -> io::Result<()> {
+        let waits = |slot: usize| {
+            self.slots[slot].as_ref().is_some_and(|connection| !connection.unwritten.is_empty())
+        };
+        let Some(connection) = &self.slots[slot] else {
+            return Ok(());
+        };
+        let mut interest = epoll::EventFlags::empty();
+        interest.set(epoll::EventFlags::OUT, waits(slot));
+        interest.set(epoll::EventFlags::IN, !waits(slot) && !waits(slot ^ 1));
+        let data = epoll::EventData::new_u64(slot as u64);
+        epoll::modify(&self.epoll, &connection.stream, data, interest)?;
+        Ok(())
+    }
+
+    /// Closing the descriptors takes them out of the epoll.
+    fn end_pair(&mut self, slot: usize) {
+        let base = slot & !1;
+        if self.slots[base].take().is_some() {
+            self.slots[base + 1] = None;
+            self.free.push(base);
+            self.counters.connections.fetch_sub(2, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}

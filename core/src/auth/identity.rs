@@ -1,0 +1,513 @@
+//! The credentials and sessions of a user, and how they change.
+//!
+//! An identity is the newest entry of the user's identity log, whole. Each operation here changes
+//! it in memory; the flow that called it appends the result at the next sequence, and answers when
+//! that is durable. If another node was faster, the fence says `Conflict`, and the flow begins
+//! anew with what that node wrote.
+//!
+//! There are two sorts of sessions. Those that a password opened are *recorded* here: a token of a
+//! session that is not found is worthless. A login by an issuer's token writes nothing, since a
+//! million of them may come at once; its session is good until it is *ended*: by name, in a short
+//! list that forgets what has expired anyway, or by `tokens_valid_from_ms`, which ends everything
+//! before it.
+
+use dunlin_protocol::wire::{self, DeviceKind, IdentityChanged};
+use dunlin_protocol::{DeviceId, SessionId};
+
+use super::token::Claims;
+use crate::config::DevicePolicy;
+use crate::request::Device;
+
+/// Ended sessions that are remembered by name. A user with more of them within the life of a
+/// resume token ends all sessions with the next one: an identity stays within a few KiB.
+const ENDED_MAX: usize = 32;
+
+/// The credentials and sessions of a user. [`Default`] is that of a user of an issuer of whom
+/// nothing was ever recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// PHC string; empty if the user logs in by an issuer.
+    pub password_hash: String,
+    /// Nobody can log in.
+    pub disabled: bool,
+    /// Tokens that were signed earlier are worthless. Unix time in milliseconds.
+    pub tokens_valid_from_ms: u64,
+    sessions: Vec<Recorded>,
+    ended: Vec<Ended>,
+}
+
+/// A recorded session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Which.
+    pub session: SessionId,
+    /// On which device.
+    pub device: Device,
+    /// Since when. Unix time in milliseconds.
+    pub opened_ms: u64,
+    /// Only the refresh token of this generation is good.
+    pub generation: u32,
+    /// If it is not refreshed before, it ends. Unix time in milliseconds.
+    pub expires_ms: u64,
+}
+
+/// A session of an issuer login that was ended before its tokens expire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ended {
+    session: SessionId,
+    /// When its last token expires, and it can be forgotten.
+    until_ms: u64,
+}
+
+/// A stored identity that can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("session {index} of an identity is malformed")]
+pub struct MalformedIdentity {
+    /// Which of its sessions, recorded or ended.
+    pub index: usize,
+}
+
+/// Why a token of this server is not good, though its signature is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The account is disabled.
+    #[error("the account is disabled")]
+    Disabled,
+    /// The session was logged out, replaced or revoked.
+    #[error("the session was ended")]
+    Revoked,
+    /// The session was not refreshed in time.
+    #[error("the session has expired")]
+    Expired,
+    /// A refresh token that was used before: the session was ended by it.
+    #[error("the refresh token was used before")]
+    Reused,
+}
+
+impl Identity {
+    /// The identity of a new account.
+    pub fn with_password(password_hash: String) -> Identity {
+        Identity { password_hash, ..Identity::default() }
+    }
+
+    /// Reads an entry of the identity log.
+    pub fn from_wire(entry: &IdentityChanged) -> Result<Identity, MalformedIdentity> {
+        let sessions =
+            entry.sessions.iter().enumerate().map(|(index, stored)| {
+                Recorded::from_wire(stored).ok_or(MalformedIdentity { index })
+            });
+        let ended = entry.ended.iter().enumerate().map(|(index, ended)| {
+            let session = SessionId::new(ended.session_id);
+            let session = session.map_err(|_| MalformedIdentity { index })?;
+            Ok(Ended { session, until_ms: ended.until_ms })
+        });
+        Ok(Identity {
+            password_hash: entry.password_hash.clone(),
+            disabled: entry.disabled,
+            tokens_valid_from_ms: entry.tokens_valid_from_ms,
+            sessions: sessions.collect::<Result<_, _>>()?,
+            ended: ended.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The entry to append.
+    pub fn to_wire(&self) -> IdentityChanged {
+        let ended = |ended: &Ended| wire::EndedSession {
+            session_id: ended.session.get(),
+            until_ms: ended.until_ms,
+        };
+        IdentityChanged {
+            password_hash: self.password_hash.clone(),
+            disabled: self.disabled,
+            tokens_valid_from_ms: self.tokens_valid_from_ms,
+            sessions: self.sessions.iter().map(Recorded::to_wire).collect(),
+            ended: self.ended.iter().map(ended).collect(),
+        }
+    }
+
+    /// The recorded sessions, oldest first.
+    pub fn sessions(&self) -> &[Recorded] {
+        &self.sessions
+    }
+
+    /// A recorded session.
+    pub fn session(&self, session: SessionId) -> Option<&Recorded> {
+        self.sessions.iter().find(|recorded| recorded.session == session)
+    }
+
+    /// Whether a token that this server signed is still good for its session.
+    pub fn admits(&self, claims: &Claims, now_ms: u64) -> Result<(), Refusal> {
+        if self.disabled {
+            return Err(Refusal::Disabled);
+        }
+        let ended = self.ended.iter().any(|ended| ended.session == claims.session);
+        if claims.issued_ms < self.tokens_valid_from_ms || ended {
+            return Err(Refusal::Revoked);
+        }
+        match self.session(claims.session) {
+            Some(recorded) if recorded.expires_ms <= now_ms => Err(Refusal::Expired),
+            Some(recorded) if recorded.device.id != claims.device => Err(Refusal::Revoked),
+            None if claims.recorded => Err(Refusal::Revoked),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Records a new session, and returns those that make room for it: that of the same device,
+    /// then the oldest of its kind, then the oldest of all.
+    pub fn open(&mut self, opened: Recorded, policy: &DevicePolicy) -> Vec<SessionId> {
+        let now_ms = opened.opened_ms;
+        self.sessions.retain(|recorded| recorded.expires_ms > now_ms);
+        self.ended.retain(|ended| ended.until_ms > now_ms);
+        let held: Vec<Held> = self.sessions.iter().map(Held::from).collect();
+        let replaced = make_room(&held, opened.device.id, opened.device.kind, policy);
+        self.sessions.retain(|recorded| !replaced.contains(&recorded.session));
+        self.sessions.push(opened);
+        replaced
+    }
+
+    /// Ends a recorded session; false if there is none of this id.
+    pub fn close(&mut self, session: SessionId) -> bool {
+        let before = self.sessions.len();
+        self.sessions.retain(|recorded| recorded.session != session);
+        self.sessions.len() < before
+    }
+
+    /// Ends a session that is not recorded: its tokens, which expire at `until_ms` at the latest,
+    /// are worthless from now on.
+    pub fn end(&mut self, session: SessionId, until_ms: u64, now_ms: u64) {
+        self.ended.retain(|ended| ended.until_ms > now_ms && ended.session != session);
+        if self.ended.len() >= ENDED_MAX {
+            self.revoke_tokens(now_ms);
+            return;
+        }
+        self.ended.push(Ended { session, until_ms });
+    }
+
+    /// Ends every session.
+    pub fn close_all(&mut self, now_ms: u64) {
+        self.sessions.clear();
+        self.revoke_tokens(now_ms);
+    }
+
+    /// Ends every session but this one, which must be recorded to survive.
+    pub fn close_others(&mut self, kept: SessionId) {
+        self.sessions.retain(|recorded| recorded.session == kept);
+    }
+
+    /// Uses a refresh token up, and returns the generation of the next one. The session then lives
+    /// until `expires_ms`. A token that was used before ends the session: one of the two who have
+    /// it is a thief.
+    pub fn refresh(
+        &mut self,
+        claims: &Claims,
+        now_ms: u64,
+        expires_ms: u64,
+    ) -> Result<u32, Refusal> {
+        self.admits(claims, now_ms)?;
+        let recorded = self.sessions.iter_mut().find(|known| known.session == claims.session);
+        let recorded = recorded.ok_or(Refusal::Revoked)?;
+        if recorded.generation != claims.generation {
+            self.close(claims.session);
+            return Err(Refusal::Reused);
+        }
+        recorded.generation = recorded.generation.wrapping_add(1);
+        recorded.expires_ms = expires_ms;
+        Ok(recorded.generation)
+    }
+
+    /// When a token that is signed now counts as signed: not before `tokens_valid_from_ms`, even
+    /// if the clock went back.
+    pub fn issue_time_ms(&self, now_ms: u64) -> u64 {
+        now_ms.max(self.tokens_valid_from_ms)
+    }
+
+    /// Makes everything that was signed up to now worthless.
+    fn revoke_tokens(&mut self, now_ms: u64) {
+        self.tokens_valid_from_ms = self.issue_time_ms(now_ms) + 1;
+        // It says the same of all of them.
+        self.ended.clear();
+    }
+}
+
+impl Recorded {
+    fn from_wire(stored: &wire::StoredSession) -> Option<Recorded> {
+        Some(Recorded {
+            session: SessionId::new(stored.session_id).ok()?,
+            device: stored.device.clone()?.try_into().ok()?,
+            opened_ms: stored.opened_ms,
+            generation: stored.refresh_generation,
+            expires_ms: stored.refresh_expires_ms,
+        })
+    }
+
+    fn to_wire(&self) -> wire::StoredSession {
+        wire::StoredSession {
+            session_id: self.session.get(),
+            device: Some(device_to_wire(&self.device)),
+            opened_ms: self.opened_ms,
+            refresh_generation: self.generation,
+            refresh_expires_ms: self.expires_ms,
+        }
+    }
+}
+
+/// A device for the wire.
+pub fn device_to_wire(device: &Device) -> wire::Device {
+    wire::Device {
+        device_id: device.id.to_wire(),
+        kind: device.kind.into(),
+        name: device.name.clone(),
+    }
+}
+
+/// What the device policy must know of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Which.
+    pub session: SessionId,
+    /// On which device.
+    pub device: DeviceId,
+    /// Of what kind.
+    pub kind: DeviceKind,
+}
+
+impl From<&Recorded> for Held {
+    fn from(recorded: &Recorded) -> Held {
+        let Recorded { session, device, .. } = recorded;
+        Held { session: *session, device: device.id, kind: device.kind }
+    }
+}
+
+/// Which sessions must end so that one more fits. `held` is in order of age, the oldest first.
+pub fn make_room(
+    held: &[Held],
+    device: DeviceId,
+    kind: DeviceKind,
+    policy: &DevicePolicy,
+) -> Vec<SessionId> {
+    let (mut replaced, mut left) = (Vec::new(), Vec::new());
+    for held in held {
+        if held.device == device { replaced.push(held.session) } else { left.push(*held) }
+    }
+    let of_kind = left.iter().filter(|held| held.kind == kind).count();
+    let mut surplus_of_kind = (of_kind + 1).saturating_sub(policy.sessions_of(kind).max(1));
+    left.retain(|held| {
+        let surplus = held.kind == kind && surplus_of_kind > 0;
+        if surplus {
+            surplus_of_kind -= 1;
+            replaced.push(held.session);
+        }
+        !surplus
+    });
+    let surplus = (left.len() + 1).saturating_sub(policy.sessions_max.max(1));
+    replaced.extend(left.iter().take(surplus).map(|held| held.session));
+    replaced
+}
+
+#[cfg(test)]
+mod tests {
+    use dunlin_protocol::UserId;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(number: u64) -> SessionId {
+        SessionId::new(number).unwrap()
+    }
+
+    fn recorded(number: u64, kind: DeviceKind) -> Recorded {
+        let device = Device { id: DeviceId([number as u8; 16]), kind, name: format!("d{number}") };
+        let (session, opened_ms) = (id(number), 1_000 + number);
+        Recorded { session, device, opened_ms, generation: 0, expires_ms: 100_000 }
+    }
+
+    fn claims(number: u64, generation: u32, issued_ms: u64) -> Claims {
+        Claims {
+            user: UserId::new(1).unwrap(),
+            username: "ada".into(),
+            session: id(number),
+            device: DeviceId([number as u8; 16]),
+            device_kind: DeviceKind::Phone,
+            recorded: true,
+            generation,
+            issued_ms,
+            expires_ms: 100_000,
+        }
+    }
+
+    fn policy(sessions_per_kind: usize, sessions_max: usize) -> DevicePolicy {
+        let by_kind = vec![(DeviceKind::Phone, 1)];
+        DevicePolicy { sessions_per_kind, by_kind, sessions_max }
+    }
+
+    fn identity(sessions: &[(u64, DeviceKind)]) -> Identity {
+        let mut identity = Identity::with_password("$argon2id".into());
+        for (number, kind) in sessions {
+            identity.open(recorded(*number, *kind), &DevicePolicy::default());
+        }
+        identity
+    }
+
+    fn ids(identity: &Identity) -> Vec<u64> {
+        identity.sessions().iter().map(|recorded| recorded.session.get()).collect()
+    }
+
+    #[test]
+    fn what_is_stored_is_read_back() {
+        let mut identity = identity(&[(1, DeviceKind::Phone), (2, DeviceKind::Web)]);
+        identity.end(id(9), 50_000, 2_000);
+        assert_eq!(Identity::from_wire(&identity.to_wire()), Ok(identity.clone()));
+        let mut spoilt = identity.to_wire();
+        spoilt.sessions[1].session_id = 0;
+        assert_eq!(Identity::from_wire(&spoilt), Err(MalformedIdentity { index: 1 }));
+        let mut spoilt = identity.to_wire();
+        spoilt.sessions[0].device = None;
+        assert_eq!(Identity::from_wire(&spoilt), Err(MalformedIdentity { index: 0 }));
+    }
+
+    #[test]
+    fn a_device_kind_has_its_number_of_sessions() {
+        let policy = policy(2, 10);
+        let mut identity = Identity::default();
+        assert_eq!(identity.open(recorded(1, DeviceKind::Phone), &policy), []);
+        assert_eq!(identity.open(recorded(2, DeviceKind::Web), &policy), []);
+        assert_eq!(identity.open(recorded(3, DeviceKind::Web), &policy), []);
+        assert_eq!(identity.open(recorded(4, DeviceKind::Phone), &policy), [id(1)]);
+        assert_eq!(identity.open(recorded(5, DeviceKind::Web), &policy), [id(2)]);
+        assert_eq!(ids(&identity), [3, 4, 5]);
+    }
+
+    #[test]
+    fn all_kinds_together_have_a_number_too() {
+        let policy = policy(5, 2);
+        let mut identity = Identity::default();
+        identity.open(recorded(1, DeviceKind::Web), &policy);
+        identity.open(recorded(2, DeviceKind::Desktop), &policy);
+        assert_eq!(identity.open(recorded(3, DeviceKind::Tablet), &policy), [id(1)]);
+        assert_eq!(ids(&identity), [2, 3]);
+        // A policy of none would lock everybody out; it means one.
+        assert_eq!(
+            identity.open(
+                recorded(4, DeviceKind::Web),
+                &DevicePolicy { sessions_per_kind: 0, by_kind: Vec::new(), sessions_max: 0 }
+            ),
+            [id(2), id(3)]
+        );
+    }
+
+    #[test]
+    fn a_device_replaces_itself_first() {
+        let mut identity = identity(&[(1, DeviceKind::Phone), (2, DeviceKind::Phone)]);
+        let mut again = recorded(7, DeviceKind::Phone);
+        again.device.id = DeviceId([2; 16]);
+        assert_eq!(identity.open(again, &DevicePolicy::default()), [id(2)]);
+        assert_eq!(ids(&identity), [1, 7]);
+    }
+
+    #[test]
+    fn sessions_that_expired_make_room_by_themselves() {
+        let mut identity = identity(&[(1, DeviceKind::Phone)]);
+        let mut late = recorded(2, DeviceKind::Phone);
+        late.opened_ms = 100_000;
+        assert_eq!(identity.open(late, &policy(1, 1)), []);
+        assert_eq!(ids(&identity), [2]);
+    }
+
+    #[test]
+    fn a_token_is_good_as_long_as_its_session() {
+        let mut identity = identity(&[(1, DeviceKind::Phone), (2, DeviceKind::Web)]);
+        assert_eq!(identity.admits(&claims(1, 0, 2_000), 2_000), Ok(()));
+        assert_eq!(identity.admits(&claims(1, 0, 2_000), 100_000), Err(Refusal::Expired));
+        assert_eq!(identity.admits(&claims(3, 0, 2_000), 2_000), Err(Refusal::Revoked));
+        let elsewhere = Claims { device: DeviceId([9; 16]), ..claims(1, 0, 2_000) };
+        assert_eq!(identity.admits(&elsewhere, 2_000), Err(Refusal::Revoked));
+        assert!(identity.close(id(1)));
+        assert!(!identity.close(id(1)));
+        assert_eq!(identity.admits(&claims(1, 0, 2_000), 2_000), Err(Refusal::Revoked));
+        identity.disabled = true;
+        assert_eq!(identity.admits(&claims(2, 0, 2_000), 2_000), Err(Refusal::Disabled));
+    }
+
+    #[test]
+    fn sessions_of_issuers_are_good_until_ended() {
+        let issued = |number| Claims { recorded: false, ..claims(number, 0, 2_000) };
+        let mut identity = Identity::default();
+        assert_eq!(identity.admits(&issued(1), 2_000), Ok(()));
+        identity.end(id(1), 50_000, 2_000);
+        identity.end(id(1), 50_000, 2_000);
+        assert_eq!(identity.ended.len(), 1);
+        assert_eq!(identity.admits(&issued(1), 2_000), Err(Refusal::Revoked));
+        assert_eq!(identity.admits(&issued(2), 2_000), Ok(()));
+        // What has expired is forgotten.
+        identity.end(id(2), 90_000, 50_000);
+        assert_eq!(identity.ended.len(), 1);
+        // The list is bounded; beyond it everything ends.
+        for number in 3..3 + ENDED_MAX as u64 {
+            identity.end(id(number), 90_000, 50_000);
+        }
+        assert!(identity.ended.is_empty());
+        assert_eq!(identity.tokens_valid_from_ms, 50_001);
+        assert_eq!(identity.admits(&issued(99), 50_000), Err(Refusal::Revoked));
+    }
+
+    #[test]
+    fn logging_out_everywhere_ends_what_was_signed_in_the_same_millisecond() {
+        let mut identity = identity(&[(1, DeviceKind::Phone)]);
+        identity.close_all(5_000);
+        let issued = |issued_ms| Claims { recorded: false, ..claims(1, 0, issued_ms) };
+        assert_eq!(identity.admits(&issued(5_000), 5_000), Err(Refusal::Revoked));
+        let next_ms = identity.issue_time_ms(5_000);
+        assert_eq!(identity.admits(&issued(next_ms), 5_000), Ok(()));
+        // And a clock that goes back brings nothing back.
+        identity.close_all(4_000);
+        assert_eq!(identity.admits(&issued(next_ms), 4_000), Err(Refusal::Revoked));
+    }
+
+    #[test]
+    fn a_refresh_token_is_good_once() {
+        let mut identity = identity(&[(1, DeviceKind::Phone), (2, DeviceKind::Web)]);
+        assert_eq!(identity.refresh(&claims(1, 0, 2_000), 2_000, 200_000), Ok(1));
+        assert_eq!(identity.session(id(1)).unwrap().expires_ms, 200_000);
+        assert_eq!(identity.refresh(&claims(1, 1, 2_000), 2_000, 200_000), Ok(2));
+        let reused = identity.refresh(&claims(1, 0, 2_000), 2_000, 200_000);
+        assert_eq!(reused, Err(Refusal::Reused));
+        // Both the thief and the robbed are out.
+        let newest = identity.refresh(&claims(1, 2, 2_000), 2_000, 200_000);
+        assert_eq!(newest, Err(Refusal::Revoked));
+        assert_eq!(ids(&identity), [2]);
+    }
+
+    #[test]
+    fn a_new_password_keeps_one_session() {
+        let mut identity = identity(&[(1, DeviceKind::Phone), (2, DeviceKind::Web)]);
+        identity.close_others(id(2));
+        assert_eq!(ids(&identity), [2]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_series_of_logins_exceeds_the_policy(
+            logins in proptest::collection::vec((1u64..1000, 0u8..20, 0i32..6), 0..60),
+            per_kind in 0usize..5,
+            sessions_max in 0usize..8,
+        ) {
+            let policy = policy(per_kind, sessions_max);
+            let mut identity = Identity::default();
+            for (time, (number, device, kind)) in logins.into_iter().enumerate() {
+                let kind = DeviceKind::try_from(kind).unwrap();
+                let before = identity.sessions.len();
+                let mut opened = recorded(number + 1000 * time as u64, kind);
+                opened.device.id = DeviceId([device; 16]);
+                let session = opened.session;
+                let replaced = identity.open(opened, &policy);
+                prop_assert_eq!(identity.sessions.len(), before - replaced.len() + 1);
+                prop_assert!(identity.session(session).is_some());
+                prop_assert!(identity.sessions.len() <= sessions_max.max(1));
+                let same = |of: &&Recorded| of.device.kind == kind;
+                let of_kind = identity.sessions.iter().filter(same).count();
+                prop_assert!(of_kind <= policy.sessions_of(kind).max(1));
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Who somebody is, and how that is proved.
+//!
+//! Nothing here does I/O or keeps the time: the flows that use it live in the workers.
+//!
+//! - [`names`]: user names, and the logs that make them unique
+//! - [`password`]: Argon2id, and the threads that compute it
+//! - [`token`]: what this server signs: access, refresh and resume tokens
+//! - [`issuer`]: what others sign, whom this server trusts
+//! - [`identity`]: the credentials and sessions of a user, and how they change
+//! - [`throttle`]: how often a password may be guessed
+
+pub mod identity;
+pub mod issuer;
+pub mod names;
+pub mod password;
+pub mod throttle;
+pub mod token;

@@ -1,0 +1,78 @@
+//! The books of signals, which are not stored: they may be dropped, but not doubled, reordered,
+//! altered or made up.
+
+use crate::audit::fault::{Fault, FaultLog};
+use crate::audit::window::{Place, Window};
+
+/// One direction between two users.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SignalBook {
+    sent: u32,
+    received: u32,
+    window: Window,
+}
+
+impl SignalBook {
+    /// The counter for the next signal, which counts as sent from now on.
+    pub fn sent(&mut self) -> u32 {
+        self.sent += 1;
+        self.sent
+    }
+
+    /// A signal of `sender` reached `receiver`; returns whether it is a first delivery.
+    pub fn received(
+        &mut self,
+        sender: u32,
+        receiver: u32,
+        counter: u32,
+        faults: &mut FaultLog,
+    ) -> bool {
+        if counter == 0 || counter > self.sent {
+            let detail = format!("user {sender} has not sent signal {counter}");
+            faults.add(Fault::Phantom { user: receiver, seq: 0, detail });
+            return false;
+        }
+        match self.window.note(u64::from(counter)) {
+            Place::Rising => {
+                self.received += 1;
+                true
+            }
+            Place::Again => {
+                faults.add(Fault::Duplicated { user: sender, counter, place: "signal" });
+                false
+            }
+            Place::Late => {
+                self.received += 1;
+                faults.add(Fault::Reordered { user: sender, counter, place: "signal" });
+                true
+            }
+        }
+    }
+
+    /// How many did not arrive.
+    pub fn missing(&self) -> u32 {
+        self.sent.saturating_sub(self.received)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_counted_and_everything_else_is_a_fault() {
+        let (mut book, mut faults) = (SignalBook::default(), FaultLog::default());
+        for _ in 0..4 {
+            book.sent();
+        }
+        assert!(book.received(0, 1, 1, &mut faults));
+        assert!(book.received(0, 1, 3, &mut faults));
+        assert!(faults.is_empty());
+        assert_eq!(book.missing(), 2);
+        assert!(!book.received(0, 1, 3, &mut faults));
+        assert!(book.received(0, 1, 2, &mut faults));
+        assert!(!book.received(0, 1, 5, &mut faults));
+        let kinds: Vec<_> = faults.counts().keys().copied().collect();
+        assert_eq!(kinds, ["duplicated", "phantom", "reordered"]);
+    }
+}
