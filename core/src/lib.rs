@@ -16,20 +16,35 @@
 //! that read it; a worker owns the conversations and users that hash to it, so it needs no locks;
 //! an entry is acknowledged and pushed only when the store says that it is durable.
 //!
+//! - [`engine`]: builds, starts and stops it all; [`submitter`]: the way in
+//! - [`statistics`]: what it counts
 //! - [`request`]: requests in types that can't be wrong
 //! - [`connection`]: what may be said on a connection, and when
 //! - [`config`]: settings of the engine
 //! - [`transport`]: the trait that a transport implements, and what is delivered through it
 //! - [`store`]: the trait of durable logs, in memory and embedded
+//! - [`worker`]: the state machine between all of these
+//! - [`placement`]: which worker owns what, on which node
+//! - [`bus`], [`presence`]: how nodes talk, and where users are
+//! - [`limits`]: bounds of memory and work
 //! - [`clock`], [`random`]: time and chance, injected, so that a simulation replays a seed
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod auth;
+pub mod bus;
 pub mod clock;
 pub mod config;
 pub mod connection;
+mod driver;
+pub mod engine;
+pub mod limits;
+pub mod placement;
+pub mod presence;
 pub mod random;
 pub mod request;
+pub mod statistics;
 pub mod store;
+pub mod submitter;
 pub mod transport;
+pub mod worker;

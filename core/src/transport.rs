@@ -57,12 +57,12 @@ pub enum Delivery {
     /// The response to a login with wrong credentials, to be counted against the address. Login
     /// may be tried again.
     LoginRefused(EncodedFrame),
-    /// A frame that nobody asked for and that must arrive (a `Behind` that names no conversation):
-    /// queued like a response, but it answers no request.
-    Notice(EncodedFrame),
     /// The response to a login that could not be decided now (overload, a store that fails): the
     /// same, but it is not the client's fault and counts against nobody.
     LoginPostponed(EncodedFrame),
+    /// A frame that nobody asked for and that must arrive (a `Behind` that names no conversation):
+    /// queued like a response, but it answers no request.
+    Notice(EncodedFrame),
     /// A hint that a log has grown. Under pressure, all pushes of a log collapse to one `Behind`
     /// with the highest head.
     Push {

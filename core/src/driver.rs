@@ -1,0 +1,271 @@
+//! The thread of a worker: what comes in is handled in ticks, what shall be done is done in batches.
+//!
+//! ```text
+//!   submitters ──► commands (bounded) ─┐
+//!                                      ├─► Worker::handle ... Worker::end_tick ──► store, transport,
+//!   store, workers, bus ──► mail ──────┘                                          other workers, bus
+//! ```
+//!
+//! The mail is never refused, so no two threads can wait for each other. It is bounded all the
+//! same: each letter answers or passes on something that was taken from the bounded queue, and a
+//! worker leaves commands there while too much is under way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Select, Sender};
+use parking_lot::Mutex;
+
+use crate::auth::password::{PasswordDone, PasswordError, PasswordThreads};
+use crate::clock::Clock;
+use crate::limits::{
+    PRESSED_TICK_MS, STORE_OUTSTANDING_BYTES_MAX, STORE_OUTSTANDING_MAX, TICK_BATCHES_MAX,
+    TICK_MESSAGES_MAX, TICK_MS, WORKER_BACKLOG_MAX,
+};
+use crate::request::Command;
+use crate::statistics::WorkerStatistics;
+use crate::store::{Store, StoreError, StoreReply};
+use crate::transport::{ConnId, Session, Transport};
+use crate::worker::Worker;
+use crate::worker::admin::{AdminError, AdminReply, AdminRequest};
+use crate::worker::effect::{Effects, Ticket};
+use crate::worker::input::Input;
+use crate::worker::message::WorkerMessage;
+
+/// What a submitter brings.
+#[derive(Debug)]
+pub(crate) enum Submitted {
+    Command(Command),
+    Disconnected { conn: ConnId, session: Session },
+}
+
+/// Where the answer to an [`AdminRequest`] goes.
+pub(crate) type AdminAnswer = Sender<Result<AdminReply, AdminError>>;
+
+/// What comes from within.
+pub(crate) enum Letter {
+    Store(Ticket, Result<StoreReply, StoreError>),
+    Password(Ticket, Result<PasswordDone, PasswordError>),
+    Workers(Vec<WorkerMessage>),
+    Input(Input),
+    Admin(AdminRequest, AdminAnswer),
+    Stop,
+}
+
+/// What is under way in the whole engine: it may stop when nothing is.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// Nothing more is taken from submitters.
+    closed: AtomicBool,
+    /// Batches of commands and letters in queues, tickets and calls that wait for an answer. What
+    /// is made by handling something is added before that something is taken off, so 0 means
+    /// that nothing can follow.
+    under_way: AtomicUsize,
+}
+
+impl Gate {
+    /// Lets one thing in, unless it is closed. Both orders of this and `close` are safe: either
+    /// the thing is refused here, or whoever closes sees it.
+    pub(crate) fn enter(&self) -> bool {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        if self.closed.load(Ordering::SeqCst) {
+            self.leave(1);
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn add(&self, count: usize) {
+        self.under_way.fetch_add(count, Ordering::SeqCst);
+    }
+
+    pub(crate) fn leave(&self, count: usize) {
+        self.under_way.fetch_sub(count, Ordering::SeqCst);
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.under_way.load(Ordering::SeqCst) == 0
+    }
+}
+
+/// What a worker thread works with.
+pub(crate) struct Driver {
+    pub(crate) worker: Worker,
+    pub(crate) commands: Receiver<Vec<Submitted>>,
+    pub(crate) mail: Receiver<Letter>,
+    /// Of all workers, this one included.
+    pub(crate) mailboxes: Vec<Sender<Letter>>,
+    pub(crate) index: usize,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) passwords: Arc<PasswordThreads>,
+    pub(crate) statistics: Arc<Mutex<WorkerStatistics>>,
+    pub(crate) effects: Effects,
+    pub(crate) admin: Vec<(u64, AdminAnswer)>,
+    pub(crate) admin_calls: u64,
+    pub(crate) next_timer: Instant,
+}
+
+/// Whether the thread goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Continue,
+    Stop,
+}
+
+impl Driver {
+    /// Runs until a letter says stop.
+    pub(crate) fn run(mut self) {
+        while self.tick() == Next::Continue {}
+    }
+
+    fn tick(&mut self) -> Next {
+        let now_ms = self.clock.now_ms();
+        let mut handled = 0;
+        let mut next = Next::Continue;
+        for _ in 0..TICK_MESSAGES_MAX {
+            let Ok(letter) = self.mail.try_recv() else { break };
+            handled += 1;
+            if let Letter::Stop = letter {
+                next = Next::Stop;
+            } else {
+                self.open(now_ms, letter);
+            }
+        }
+        let pressed = self.is_pressed();
+        if !pressed {
+            for _ in 0..TICK_BATCHES_MAX {
+                let Ok(batch) = self.commands.try_recv() else { break };
+                handled += 1;
+                batch.into_iter().for_each(|submitted| self.take(now_ms, submitted));
+            }
+        }
+        self.run_timers(now_ms);
+        self.carry_out();
+        self.gate.leave(handled);
+        if next == Next::Continue && handled == 0 {
+            self.sleep(pressed);
+        }
+        next
+    }
+
+    /// Too much is under way already to begin anything new.
+    fn is_pressed(&self) -> bool {
+        self.worker.outstanding() >= STORE_OUTSTANDING_MAX
+            || self.worker.outstanding_bytes() >= STORE_OUTSTANDING_BYTES_MAX
+            || self.mailboxes.iter().any(|mailbox| mailbox.len() >= WORKER_BACKLOG_MAX)
+    }
+
+    fn open(&mut self, now_ms: u64, letter: Letter) {
+        let input = match letter {
+            Letter::Store(ticket, result) => Input::Store { ticket, result },
+            Letter::Password(ticket, result) => Input::Password { ticket, result },
+            Letter::Input(input) => input,
+            Letter::Admin(request, answer) => {
+                self.gate.add(1);
+                self.admin_calls += 1;
+                self.admin.push((self.admin_calls, answer));
+                Input::Admin { call: self.admin_calls, request }
+            }
+            Letter::Workers(messages) => {
+                for message in messages {
+                    self.worker.handle(now_ms, Input::Worker(message), &mut self.effects);
+                }
+                return;
+            }
+            Letter::Stop => return,
+        };
+        self.worker.handle(now_ms, input, &mut self.effects);
+    }
+
+    fn take(&mut self, now_ms: u64, submitted: Submitted) {
+        let input = match submitted {
+            Submitted::Command(command) => Input::Command(command),
+            Submitted::Disconnected { conn, session } => Input::Disconnected { conn, session },
+        };
+        self.worker.handle(now_ms, input, &mut self.effects);
+    }
+
+    fn run_timers(&mut self, now_ms: u64) {
+        let now = Instant::now();
+        if now >= self.next_timer {
+            self.next_timer = now + Duration::from_millis(TICK_MS);
+            self.worker.handle(now_ms, Input::Tick, &mut self.effects);
+            self.publish_statistics();
+        }
+    }
+
+    /// Does what the worker wants done. Everything is added to the gate before it is under way.
+    fn carry_out(&mut self) {
+        self.worker.end_tick(&mut self.effects);
+        let mailbox = &self.mailboxes[self.index];
+        for (ticket, request) in self.effects.store.drain(..) {
+            self.gate.add(1);
+            let mailbox = mailbox.clone();
+            let answer = move |result| post(&mailbox, Letter::Store(ticket, result));
+            self.store.submit(request, Box::new(answer));
+        }
+        for (ticket, job) in self.effects.passwords.drain(..) {
+            self.gate.add(1);
+            let sender = mailbox.clone();
+            let answer = move |result| post(&sender, Letter::Password(ticket, result));
+            if let Err(error) = self.passwords.submit(job, Box::new(answer)) {
+                post(mailbox, Letter::Password(ticket, Err(error)));
+            }
+        }
+        let (gate, mailboxes) = (&self.gate, &self.mailboxes);
+        self.effects.take_workers(|worker, messages| {
+            gate.add(1);
+            post(&mailboxes[usize::from(worker)], Letter::Workers(messages));
+        });
+        let transport = &self.transport;
+        self.effects.take_outbound(|shard, batch| transport.deliver(shard, batch));
+        self.answer_admin();
+    }
+
+    fn answer_admin(&mut self) {
+        for (call, answer) in self.effects.admin.drain(..) {
+            if let Some(index) = self.admin.iter().position(|(of, _)| *of == call) {
+                let (_, asker) = self.admin.swap_remove(index);
+                // Whoever asked may have given up.
+                drop(asker.try_send(answer));
+                self.gate.leave(1);
+            }
+        }
+    }
+
+    fn publish_statistics(&mut self) {
+        let counted = &mut self.effects.counters;
+        self.worker.count(counted);
+        counted.commands_queued = self.commands.len() as u64;
+        counted.messages_queued = self.mail.len() as u64;
+        self.statistics.lock().clone_from(counted);
+    }
+
+    /// Waits for work. Both queues wake the thread only if it sleeps here.
+    fn sleep(&self, pressed: bool) {
+        let until_timer = self.next_timer.saturating_duration_since(Instant::now());
+        let mut queues = Select::new();
+        queues.recv(&self.mail);
+        let timeout = if pressed {
+            until_timer.min(Duration::from_millis(PRESSED_TICK_MS))
+        } else {
+            queues.recv(&self.commands);
+            until_timer
+        };
+        // Which queue is ready, if any, is seen by the next tick.
+        let _ready = queues.ready_timeout(timeout);
+    }
+}
+
+/// A mailbox is closed only when its thread has ended: nobody waits for the answer any more.
+fn post(mailbox: &Sender<Letter>, letter: Letter) {
+    drop(mailbox.send(letter));
+}

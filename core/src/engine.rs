@@ -1,0 +1,264 @@
+//! The engine: workers and the threads that drive them, between a store and a transport.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
+
+use crate::auth::issuer::{IssuerConfigError, Issuers};
+use crate::auth::password::PasswordThreads;
+use crate::auth::token::TokenKeys;
+use crate::clock::{Clock, SystemClock};
+use crate::config::EngineConfig;
+use crate::driver::{Driver, Gate, Letter, Submitted};
+use crate::limits::{DRAIN_MS_MAX, WORKERS_MAX};
+use crate::random::{Random, SystemSource};
+use crate::statistics::WorkerStatistics;
+use crate::store::Store;
+use crate::submitter::Submitter;
+use crate::transport::Transport;
+use crate::worker::admin::{AdminError, AdminReply, AdminRequest};
+use crate::worker::effect::Effects;
+use crate::worker::{Shared, Worker};
+
+/// Why an engine can't be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The number of workers is out of range.
+    #[error("{workers} workers, where 1 to {WORKERS_MAX} are possible")]
+    Workers {
+        /// What the configuration says.
+        workers: usize,
+    },
+    /// An issuer can't be used.
+    #[error(transparent)]
+    Issuer(#[from] IssuerConfigError),
+    /// The system has no thread to give.
+    #[error("a thread can't be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// A running engine. See the crate's page for what it is made of.
+///
+/// It must be stopped by [`Engine::stop`]; if it is only dropped, its threads run on until the
+/// process ends.
+#[derive(Debug)]
+pub struct Engine {
+    gate: Arc<Gate>,
+    transport: TransportHandle,
+    commands: Vec<Sender<Vec<Submitted>>>,
+    mailboxes: Vec<Sender<Letter>>,
+    statistics: Vec<Arc<Mutex<WorkerStatistics>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Clone)]
+struct TransportHandle(Arc<dyn Transport>);
+
+impl std::fmt::Debug for TransportHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("dyn Transport")
+    }
+}
+
+/// Makes an [`Engine`].
+pub struct EngineBuilder {
+    store: Arc<dyn Store>,
+    transport: Arc<dyn Transport>,
+    config: EngineConfig,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    signing_key: Option<[u8; 32]>,
+    retired_keys: Vec<[u8; 32]>,
+}
+
+impl std::fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl EngineBuilder {
+    /// Settings; without them, what a single node wants.
+    #[must_use]
+    pub fn config(mut self, config: EngineConfig) -> EngineBuilder {
+        self.config = config;
+        self
+    }
+
+    /// Where the time comes from; the clock of the system without it.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> EngineBuilder {
+        self.clock = clock;
+        self
+    }
+
+    /// Where chance comes from; the system without it.
+    #[must_use]
+    pub fn random(mut self, random: Arc<dyn Random>) -> EngineBuilder {
+        self.random = random;
+        self
+    }
+
+    /// The secret that signs tokens. Without it a random one is used, and all tokens end with the
+    /// process. All nodes of a service have the same.
+    #[must_use]
+    pub fn signing_key(mut self, key: [u8; 32]) -> EngineBuilder {
+        self.signing_key = Some(key);
+        self
+    }
+
+    /// Keys that signed in the past and are believed still.
+    #[must_use]
+    pub fn retired_keys(mut self, keys: Vec<[u8; 32]>) -> EngineBuilder {
+        self.retired_keys = keys;
+        self
+    }
+
+    /// Starts the threads.
+    pub fn start(self) -> Result<Engine, EngineError> {
+        let workers = self.config.workers;
+        if !(1..=WORKERS_MAX).contains(&workers) {
+            return Err(EngineError::Workers { workers });
+        }
+        let shared = Arc::new(self.shared()?);
+        let passwords = PasswordThreads::start(&shared.config.passwords, &self.random)?;
+        let passwords = Arc::new(passwords);
+        let gate = Arc::new(Gate::default());
+        let queue = shared.config.worker_queue_batches.max(1);
+        let (commands, takers): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| crossbeam_channel::bounded(queue)).unzip();
+        let (mailboxes, mails): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| crossbeam_channel::unbounded()).unzip();
+        let mut engine = Engine {
+            gate,
+            transport: TransportHandle(Arc::clone(&self.transport)),
+            commands,
+            mailboxes,
+            statistics: Vec::new(),
+            threads: Vec::new(),
+        };
+        for (index, (commands, mail)) in takers.into_iter().zip(mails).enumerate() {
+            let driver = engine.driver(index, &shared, &self, commands, mail, &passwords);
+            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            match thread.spawn(move || driver.run()) {
+                Ok(thread) => engine.threads.push(thread),
+                Err(error) => {
+                    engine.stop();
+                    return Err(EngineError::Thread(error));
+                }
+            }
+        }
+        Ok(engine)
+    }
+
+    fn shared(&self) -> Result<Shared, EngineError> {
+        let signing_key = self.signing_key.unwrap_or_else(|| {
+            let mut key = [0; 32];
+            self.random.fill(&mut key);
+            key
+        });
+        Ok(Shared {
+            config: self.config.clone(),
+            epoch: self.store.epoch(),
+            random: Arc::clone(&self.random),
+            tokens: TokenKeys::new(&signing_key, &self.retired_keys),
+            issuers: Issuers::new(&self.config.issuers)?,
+        })
+    }
+}
+
+impl Engine {
+    /// Begins to make an engine, between a store and a transport.
+    pub fn builder(store: Arc<dyn Store>, transport: Arc<dyn Transport>) -> EngineBuilder {
+        EngineBuilder {
+            store,
+            transport,
+            config: EngineConfig::default(),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemSource::new()),
+            signing_key: None,
+            retired_keys: Vec::new(),
+        }
+    }
+
+    fn driver(
+        &mut self,
+        index: usize,
+        shared: &Arc<Shared>,
+        builder: &EngineBuilder,
+        commands: Receiver<Vec<Submitted>>,
+        mail: Receiver<Letter>,
+        passwords: &Arc<PasswordThreads>,
+    ) -> Driver {
+        let statistics = Arc::new(Mutex::new(WorkerStatistics::default()));
+        self.statistics.push(Arc::clone(&statistics));
+        let worker = u16::try_from(index).expect("there are at most 256 workers");
+        Driver {
+            worker: Worker::new(worker, Arc::clone(shared)),
+            commands,
+            mail,
+            mailboxes: self.mailboxes.clone(),
+            index,
+            gate: Arc::clone(&self.gate),
+            store: Arc::clone(&builder.store),
+            transport: Arc::clone(&builder.transport),
+            clock: Arc::clone(&builder.clock),
+            passwords: Arc::clone(passwords),
+            statistics,
+            effects: Effects::new(),
+            admin: Vec::new(),
+            admin_calls: 0,
+            next_timer: Instant::now(),
+        }
+    }
+
+    /// A way in, for one thread of the transport.
+    pub fn submitter(&self) -> Submitter {
+        let transport = Arc::clone(&self.transport.0);
+        Submitter::new(Arc::clone(&self.gate), transport, &self.commands)
+    }
+
+    /// Carries out a request of the program around the engine; waits for the answer, so it is not
+    /// for the threads of a transport.
+    pub fn administer(&self, request: AdminRequest) -> Result<AdminReply, AdminError> {
+        if !self.gate.enter() {
+            return Err(AdminError::Stopped);
+        }
+        let (answer, answered) = crossbeam_channel::bounded(1);
+        if self.mailboxes[0].send(Letter::Admin(request, answer)).is_err() {
+            self.gate.leave(1);
+            return Err(AdminError::Stopped);
+        }
+        answered.recv().unwrap_or(Err(AdminError::Stopped))
+    }
+
+    /// What each worker has counted, as of a moment ago.
+    pub fn statistics(&self) -> Vec<WorkerStatistics> {
+        self.statistics.iter().map(|of_worker| of_worker.lock().clone()).collect()
+    }
+
+    /// Stops: nothing more is taken, what was taken is answered, then the threads end. Submitters
+    /// that are still used answer `SHUTTING_DOWN` by themselves. A store that does not answer is
+    /// not waited for longer than [`DRAIN_MS_MAX`].
+    pub fn stop(self) {
+        self.gate.close();
+        let deadline = Instant::now() + Duration::from_millis(DRAIN_MS_MAX);
+        while !self.gate.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for mailbox in &self.mailboxes {
+            // Its thread may not have been started.
+            drop(mailbox.send(Letter::Stop));
+        }
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker thread had panicked");
+            }
+        }
+    }
+}

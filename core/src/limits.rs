@@ -1,0 +1,122 @@
+//! Bounds of the engine's memory and work, each with its reason. What both ends of a connection
+//! must agree on is in [`dunlin_protocol::limits`].
+
+use dunlin_protocol::limits::{CONTENT_BYTES_MAX, FRAME_BYTES_MAX, HISTORY_ENTRIES_MAX};
+
+/// The most workers of a node: a worker index travels in a byte or two, and there are no more
+/// cores to use.
+pub const WORKERS_MAX: usize = 256;
+
+/// Batches of commands that a worker takes before it submits its appends and delivers. Fewer make
+/// smaller appends and more wakes; more delay the first response of the tick.
+pub const TICK_BATCHES_MAX: usize = 64;
+
+/// Answers and messages of other workers that a worker takes in a tick, for the same reason. They
+/// come before commands: they finish work instead of beginning it.
+pub const TICK_MESSAGES_MAX: usize = 4096;
+
+/// Commands that a submitter collects for one worker before it sends them unasked: a batch this
+/// long costs nothing per command any more.
+pub const SUBMIT_BATCH_MAX: usize = 256;
+
+/// Messages that may wait for one worker from others and from the store. At this point all workers
+/// leave their commands waiting, so that no queue within the engine grows without bound.
+pub const WORKER_BACKLOG_MAX: usize = 64 * 1024;
+
+/// Store requests of one worker that may be under way before it leaves commands waiting: the
+/// store's queue is bounded by it.
+pub const STORE_OUTSTANDING_MAX: usize = 16 * 1024;
+
+/// Bytes of entries of one worker that may be under way to the store, for the same reason.
+pub const STORE_OUTSTANDING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a worker sleeps at most, in milliseconds: how late a timer may be.
+pub const TICK_MS: u64 = 250;
+
+/// How long a worker that left commands waiting sleeps at most, in milliseconds: nobody wakes it
+/// when a queue of another worker has become shorter.
+pub const PRESSED_TICK_MS: u64 = 1;
+
+/// How long a stopping engine waits for what is under way, in milliseconds: a store that answers
+/// at all answers sooner.
+pub const DRAIN_MS_MAX: u64 = 10_000;
+
+/// Sends that may wait in one conversation. More are answered `OVERLOADED`: a store that does not
+/// keep up must not fill the memory through one busy conversation.
+pub const CONVERSATION_QUEUE_MAX: usize = 4096;
+
+/// Appends of one conversation in one batch: one busy conversation must not make everybody else
+/// wait for a huge batch.
+pub const CONVERSATION_BATCH_MAX: usize = 512;
+
+/// How long a client that was refused for pressure should wait, in milliseconds.
+pub const OVERLOADED_RETRY_MS: u32 = 500;
+
+/// How long a client should wait when the store does not work, in milliseconds.
+pub const UNAVAILABLE_RETRY_MS: u32 = 1000;
+
+/// How long the state of a conversation or an account that nobody uses stays in memory, in
+/// milliseconds: people answer within a minute or much later.
+pub const STATE_IDLE_MS: u64 = 60_000;
+
+/// Conversations and accounts whose idleness is looked at in one tick, so that forgetting a
+/// million of them never delays a message.
+pub const STATE_SWEEP_MAX: usize = 4096;
+
+/// Pushes that are held back for one session while it syncs; beyond it they collapse into one
+/// `Behind`, and the client syncs again.
+pub const HELD_PUSHES_MAX: usize = 256;
+
+/// Bytes of such pushes, for the same reason.
+pub const HELD_BYTES_MAX: usize = 256 * 1024;
+
+/// Entries of an account log after which a snapshot is due: loading an account reads at most
+/// about so many, or as many as it has conversations, whatever is more.
+pub const ACCOUNT_SNAPSHOT_ENTRIES: u64 = 256;
+
+/// Conversations of one user. A snapshot of the account must fit into a frame with room to spare;
+/// at about 45 bytes each these are 440 KiB.
+pub const ACCOUNT_CONVERSATIONS_MAX: usize = 10_000;
+
+/// Changes of one account that may wait; more are answered `OVERLOADED`.
+pub const ACCOUNT_QUEUE_MAX: usize = 1024;
+
+/// Entries of an account log that are read from the store at a time.
+pub const ACCOUNT_PAGE_ENTRIES: usize = 256;
+
+/// Bytes of an account entry that is pushed. Only a snapshot is larger: it says nothing new, so
+/// the sessions just get to know that the log has grown.
+pub const ACCOUNT_PUSH_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of a response that is a list: the frame limit of clients, less the frame around it.
+pub const RESPONSE_BYTES_MAX: usize = FRAME_BYTES_MAX as usize - 16 * 1024;
+
+/// Bytes of account entries in one `Synced`; they come first and leave room for conversations.
+pub const SYNC_ACCOUNT_BYTES_MAX: usize = 640 * 1024;
+
+/// Conversations in one `Synced`; beyond it the client syncs again.
+pub const SYNC_CONVERSATIONS_MAX: usize = 1000;
+
+/// Reads of entries that one sync has under way at a time.
+pub const SYNC_READS_MAX: usize = 32;
+
+/// How long a node waits for the home of a conversation on another node, in milliseconds, before
+/// it appends by itself. The fence makes both right; this only bounds how long a sender waits.
+pub const FORWARD_TIMEOUT_MS: u64 = 1000;
+
+/// Sends that may wait for other nodes, of one worker; more are appended here at once.
+pub const FORWARDED_MAX: usize = 64 * 1024;
+
+/// How often a node tells the others how many envelopes it has sent, in milliseconds, so that the
+/// loss of the last one is found out as well.
+pub const BEACON_MS: u64 = 1000;
+
+/// Bytes of one envelope between nodes, about: the default limit of a NATS message is 1 MiB, and
+/// one message with its envelope must fit.
+pub const ENVELOPE_BYTES_MAX: usize = 512 * 1024;
+
+const _: () = assert!(CONTENT_BYTES_MAX * 2 < ENVELOPE_BYTES_MAX);
+const _: () = assert!(ACCOUNT_CONVERSATIONS_MAX * 48 < SYNC_ACCOUNT_BYTES_MAX);
+const _: () = assert!(SYNC_ACCOUNT_BYTES_MAX + CONTENT_BYTES_MAX * 2 < RESPONSE_BYTES_MAX);
+const _: () = assert!(CONVERSATION_BATCH_MAX <= CONVERSATION_QUEUE_MAX);
+const _: () = assert!(HISTORY_ENTRIES_MAX as usize * 16 < RESPONSE_BYTES_MAX);

@@ -1,0 +1,108 @@
+//! Which worker owns what, and which node is the home of a conversation.
+//!
+//! All nodes must come to the same answer, so these hashes have no secret and no per-process
+//! seed. That does no harm: they choose among workers, they are no hash table. (The tables of a
+//! worker are keyed by ids that clients can choose, and use a random seed.)
+
+use dunlin_protocol::{LogId, UserId};
+
+use crate::bus::{Member, NodeId};
+use crate::request::{Command, Request};
+
+/// The worker, of so many, that owns a log: an account or identity log belongs to the worker of
+/// its user.
+pub fn worker_of_log(log: LogId, workers: usize) -> u16 {
+    match log.owner() {
+        Some(user) => worker_of_user(user, workers),
+        None => bucket(hash_of_log(log), workers),
+    }
+}
+
+/// The worker, of so many, that owns a user.
+pub fn worker_of_user(user: UserId, workers: usize) -> u16 {
+    bucket(mix(user.get()), workers)
+}
+
+/// The worker, of so many, that takes a command of a client.
+pub fn worker_of_command(command: &Command, workers: usize) -> u16 {
+    match &command.request {
+        Request::Send(send) => worker_of_log(send.conversation, workers),
+        Request::Signal(signal) => worker_of_log(signal.conversation, workers),
+        Request::History(history) => worker_of_log(history.conversation, workers),
+        _ => match command.session {
+            Some(session) => worker_of_user(session.user, workers),
+            // Nobody knows yet whose it is: spread them.
+            None => bucket(mix(u64::from(command.conn.slot)), workers),
+        },
+    }
+}
+
+/// The home of a log: the member with the highest score for it. When a node joins or leaves, only
+/// the logs that it wins or had are moved. `None` if there are no members.
+pub fn home_of_log(log: LogId, members: &[Member]) -> Option<&Member> {
+    let hash = hash_of_log(log);
+    members.iter().max_by_key(|member| (score(hash, member.node), member.node))
+}
+
+fn score(hash: u64, node: NodeId) -> u64 {
+    mix(hash ^ mix(node.0))
+}
+
+fn hash_of_log(log: LogId) -> u64 {
+    let (high, low) = log.as_bytes().split_at(8);
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, &byte| number << 8 | u64::from(byte));
+    mix(mix(number(high)) ^ number(low))
+}
+
+/// The finaliser of splitmix64: every bit of the input changes half of the output.
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+fn bucket(hash: u64, buckets: usize) -> u16 {
+    let bucket = (u128::from(hash) * buckets as u128) >> 64;
+    u16::try_from(bucket).expect("there are at most 256 workers")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(id: u64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    #[test]
+    fn the_same_on_every_node_and_for_ever() {
+        let log = LogId::direct(user(7), user(8));
+        assert_eq!(hash_of_log(log), 0xe0e5_2bf5_a7be_9a6c);
+        assert_eq!(worker_of_log(LogId::account(user(7)), 5), worker_of_user(user(7), 5));
+    }
+
+    #[test]
+    fn workers_get_about_the_same() {
+        let mut owned = [0; 3];
+        (1..=3000).for_each(|id| {
+            let log = LogId::direct(user(id), user(id + 1));
+            owned[usize::from(worker_of_log(log, 3))] += 1;
+        });
+        assert!(owned.iter().all(|&logs| (900..1100).contains(&logs)), "{owned:?}");
+    }
+
+    #[test]
+    fn a_node_that_leaves_moves_only_its_own() {
+        let members: Vec<_> = (1..=4).map(|id| Member { node: NodeId(id), workers: 1 }).collect();
+        let mut moved = 0;
+        for id in 1..=1000 {
+            let log = LogId::direct(user(id), user(9999));
+            let before = home_of_log(log, &members).unwrap().node;
+            let after = home_of_log(log, &members[..3]).unwrap().node;
+            assert!(before == after || before == NodeId(4));
+            moved += usize::from(before != after);
+        }
+        assert!((150..350).contains(&moved), "{moved}");
+    }
+}

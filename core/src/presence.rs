@@ -1,0 +1,75 @@
+//! On which nodes a user is connected: the trait, and an implementation within one process.
+//!
+//! Presence only says where a push may be wanted. A wrong answer costs a push, never a message.
+
+use dunlin_protocol::UserId;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::bus::NodeId;
+
+/// Nodes of one user; most have one or two devices.
+pub type Nodes = SmallVec<[NodeId; 2]>;
+
+/// Where users are connected. Asked once per user and message, so an implementation answers from
+/// memory and never blocks; one over a network keeps what it has learnt.
+pub trait Presence: Send + Sync + 'static {
+    /// The user has a session on this node. When this returns, pushes of other nodes must find it;
+    /// or else the implementation must have the node's bus announce a gap once they do.
+    fn arrived(&self, user: UserId, node: NodeId);
+
+    /// The user has no session on this node any more.
+    fn left(&self, user: UserId, node: NodeId);
+
+    /// The node is gone with all its sessions.
+    fn node_left(&self, node: NodeId);
+
+    /// The nodes where the user has sessions.
+    fn nodes_of(&self, user: UserId) -> Nodes;
+}
+
+/// Presence for nodes of one process.
+#[derive(Debug, Default)]
+pub struct LocalPresence {
+    nodes: Mutex<HashMap<UserId, Nodes, RandomState>>,
+}
+
+impl LocalPresence {
+    /// Nobody is connected.
+    pub fn new() -> LocalPresence {
+        LocalPresence::default()
+    }
+}
+
+impl Presence for LocalPresence {
+    fn arrived(&self, user: UserId, node: NodeId) {
+        let mut users = self.nodes.lock();
+        let nodes = users.entry(user).or_default();
+        if !nodes.contains(&node) {
+            nodes.push(node);
+        }
+    }
+
+    fn left(&self, user: UserId, node: NodeId) {
+        let mut users = self.nodes.lock();
+        if let Some(nodes) = users.get_mut(&user) {
+            nodes.retain(|of| *of != node);
+            if nodes.is_empty() {
+                users.remove(&user);
+            }
+        }
+    }
+
+    fn node_left(&self, node: NodeId) {
+        self.nodes.lock().retain(|_, nodes| {
+            nodes.retain(|of| *of != node);
+            !nodes.is_empty()
+        });
+    }
+
+    fn nodes_of(&self, user: UserId) -> Nodes {
+        self.nodes.lock().get(&user).cloned().unwrap_or_default()
+    }
+}

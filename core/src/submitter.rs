@@ -1,0 +1,123 @@
+//! The way in: commands from the threads of a transport to the workers, in batches.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Sender, TrySendError};
+use dunlin_protocol::EncodedFrame;
+use dunlin_protocol::wire::{ErrorCode, frame::Body};
+
+use crate::driver::{Gate, Submitted};
+use crate::limits::SUBMIT_BATCH_MAX;
+use crate::placement;
+use crate::request::Command;
+use crate::transport::{ConnId, Delivery, Outbound, Session, Transport};
+use crate::worker::effect::Refusal;
+
+const SHUTTING_DOWN: Refusal = Refusal::new(ErrorCode::ShuttingDown, "the server is shutting down");
+
+/// Collects commands and hands them to the workers. Each thread of a transport has its own.
+///
+/// What was collected is handed over by [`flush`](Submitter::flush), once per turn of the
+/// transport's loop. While a worker has no room, the rest stays here, and the transport must stop
+/// reading from its connections and flush again soon: that is the back-pressure.
+pub struct Submitter {
+    gate: Arc<Gate>,
+    transport: Arc<dyn Transport>,
+    lanes: Vec<Lane>,
+}
+
+impl std::fmt::Debug for Submitter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Submitter").field("waiting", &self.waiting()).finish_non_exhaustive()
+    }
+}
+
+struct Lane {
+    worker: Sender<Vec<Submitted>>,
+    waiting: Vec<Submitted>,
+}
+
+impl Submitter {
+    pub(crate) fn new(
+        gate: Arc<Gate>,
+        transport: Arc<dyn Transport>,
+        workers: &[Sender<Vec<Submitted>>],
+    ) -> Submitter {
+        let lane = |worker: &Sender<_>| Lane { worker: worker.clone(), waiting: Vec::new() };
+        Submitter { gate, transport, lanes: workers.iter().map(lane).collect() }
+    }
+
+    /// Takes a command. Its response comes by [`Transport::deliver`], if it wants one.
+    pub fn command(&mut self, command: Command) {
+        let worker = placement::worker_of_command(&command, self.lanes.len());
+        self.submit(worker, Submitted::Command(command));
+    }
+
+    /// A connection is gone. To be called for each connection that had a session, once; without a
+    /// session it does nothing.
+    pub fn disconnected(&mut self, conn: ConnId, session: Option<Session>) {
+        if let Some(session) = session {
+            let worker = placement::worker_of_user(session.user, self.lanes.len());
+            self.submit(worker, Submitted::Disconnected { conn, session });
+        }
+    }
+
+    /// Hands over what was collected. False if a worker had no room: see [`Submitter`].
+    pub fn flush(&mut self) -> bool {
+        let Submitter { gate, transport, lanes } = self;
+        lanes.iter_mut().fold(true, |all, lane| lane.flush(gate, &**transport) && all)
+    }
+
+    /// How much waits here.
+    pub fn waiting(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.waiting.len()).sum()
+    }
+
+    fn submit(&mut self, worker: u16, submitted: Submitted) {
+        let lane = &mut self.lanes[usize::from(worker)];
+        lane.waiting.push(submitted);
+        // A multiple, so that a full worker is not tried again for each command.
+        if lane.waiting.len().is_multiple_of(SUBMIT_BATCH_MAX) {
+            lane.flush(&self.gate, &*self.transport);
+        }
+    }
+}
+
+impl Lane {
+    fn flush(&mut self, gate: &Gate, transport: &dyn Transport) -> bool {
+        if self.waiting.is_empty() {
+            return true;
+        }
+        if !gate.enter() {
+            self.waiting.drain(..).for_each(|submitted| refuse(submitted, transport));
+            return true;
+        }
+        let next = Vec::with_capacity(self.waiting.len().min(SUBMIT_BATCH_MAX));
+        let batch = std::mem::replace(&mut self.waiting, next);
+        match self.worker.try_send(batch) {
+            Ok(()) => true,
+            Err(TrySendError::Full(batch)) => {
+                self.waiting = batch;
+                gate.leave(1);
+                false
+            }
+            Err(TrySendError::Disconnected(batch)) => {
+                batch.into_iter().for_each(|submitted| refuse(submitted, transport));
+                gate.leave(1);
+                true
+            }
+        }
+    }
+}
+
+/// The engine has stopped: no request stays without an answer.
+fn refuse(submitted: Submitted, transport: &dyn Transport) {
+    let Submitted::Command(command) = submitted else { return };
+    if command.request_id != 0 {
+        let error = Body::Error(SHUTTING_DOWN.into());
+        let response = EncodedFrame::response(command.request_id, error);
+        let conn = command.conn;
+        let delivery = Delivery::Response(response);
+        transport.deliver(conn.shard, vec![Outbound { conn, delivery }]);
+    }
+}

@@ -1,0 +1,189 @@
+//! The account logs of the users of a worker: read when needed, appended to by nobody else on
+//! this node.
+
+use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
+use dunlin_protocol::{EncodedFrame, LogId, UserId};
+
+use super::account_log::{AccountLog, Change, Changed, Load, Phase};
+use super::batch::Owner;
+use super::effect::{Effects, Refusal};
+use super::entry::EncodedEntry;
+use super::flow::{Flow, StoreResult};
+use super::message::{Join, Joined, Push, WorkerMessage};
+use super::{INTERNAL, Worker, store_refusal};
+use crate::limits::{ACCOUNT_PUSH_BYTES_MAX, OVERLOADED_RETRY_MS, STATE_IDLE_MS};
+use crate::store::{Append, Appended, StoreReply, StoreRequest};
+
+pub(super) const NO_SUCH_USER: Refusal = Refusal::new(ErrorCode::NoSuchUser, "no user has this id");
+
+const QUEUE_FULL: Refusal = Refusal::retry(
+    ErrorCode::Overloaded,
+    "too many changes wait for this account",
+    OVERLOADED_RETRY_MS,
+);
+
+const TOO_MANY_CONVERSATIONS: Refusal =
+    Refusal::new(ErrorCode::PermissionDenied, "the user has too many conversations");
+
+impl Worker {
+    /// A user shall become a member of a conversation.
+    pub(super) fn take_join(&mut self, join: Join, effects: &mut Effects) {
+        self.change_account(join.user, Change::Join(join), effects);
+    }
+
+    /// Queues a change of an account, and sees to it that it is appended.
+    pub(super) fn change_account(&mut self, user: UserId, change: Change, effects: &mut Effects) {
+        let account = self.account_log(user);
+        match account.enqueue(change) {
+            Ok(()) => self.serve_account(user, effects),
+            Err(change) => self.refuse_change(change, QUEUE_FULL, effects),
+        }
+    }
+
+    fn account_log(&mut self, user: UserId) -> &mut AccountLog {
+        let account = self.accounts.entry(user).or_insert_with(|| {
+            self.sweep.push_back((self.now_ms + STATE_IDLE_MS, Owner::Account(user)));
+            AccountLog::new()
+        });
+        account.used_ms = self.now_ms;
+        account
+    }
+
+    /// Takes the next step of an account that has something to do.
+    fn serve_account(&mut self, user: UserId, effects: &mut Effects) {
+        let Some(account) = self.accounts.get_mut(&user) else { return };
+        if !account.has_waiting() {
+            return;
+        }
+        match account.phase {
+            Phase::Unknown => {
+                let range = account.load(user);
+                self.ask_store(StoreRequest::Range(range), Flow::LoadAccount(user), effects);
+            }
+            Phase::Idle if !account.is_ready => {
+                account.is_ready = true;
+                self.ready.push(Owner::Account(user));
+            }
+            Phase::Idle | Phase::Loading(_) | Phase::Appending => {}
+        }
+    }
+
+    /// A page of an account log was read.
+    pub(super) fn account_page_read(
+        &mut self,
+        user: UserId,
+        result: StoreResult,
+        effects: &mut Effects,
+    ) {
+        let Some(account) = self.accounts.get_mut(&user) else { return };
+        let load = match &result {
+            Ok(StoreReply::Page(page)) => account.loaded(user, page),
+            Ok(_) => return self.account_failed(user, INTERNAL, effects),
+            Err(error) => return self.account_failed(user, store_refusal(error), effects),
+        };
+        match load {
+            Load::Read(range) => {
+                self.ask_store(StoreRequest::Range(range), Flow::LoadAccount(user), effects);
+            }
+            Load::Done => self.serve_account(user, effects),
+            Load::Damaged => self.account_failed(user, INTERNAL, effects),
+        }
+    }
+
+    /// Numbers the changes of an account at the end of a tick.
+    pub(super) fn number_account(
+        &mut self,
+        user: UserId,
+        appends: &mut Vec<Append>,
+        effects: &mut Effects,
+    ) -> usize {
+        let now_ms = self.now_ms;
+        let Some(account) = self.accounts.get_mut(&user) else { return 0 };
+        let mut done = Vec::new();
+        let count =
+            account.number(user, now_ms, appends, |change, changed| done.push((change, changed)));
+        for (change, changed) in done {
+            self.change_done(user, change, changed, effects);
+        }
+        count
+    }
+
+    /// A batch of changes is durable.
+    pub(super) fn account_appended(
+        &mut self,
+        user: UserId,
+        results: &[Appended],
+        effects: &mut Effects,
+    ) {
+        let Some(account) = self.accounts.get_mut(&user) else { return };
+        let mut done = Vec::new();
+        account.settle(results, |change, changed| done.push((change, changed)));
+        for (change, changed) in done {
+            self.change_done(user, change, changed, effects);
+        }
+        self.serve_account(user, effects);
+    }
+
+    /// The log of an account can't be read or appended to.
+    pub(super) fn account_failed(&mut self, user: UserId, refusal: Refusal, effects: &mut Effects) {
+        let Some(account) = self.accounts.get_mut(&user) else { return };
+        let changes = account.fail();
+        changes.into_iter().for_each(|change| self.refuse_change(change, refusal, effects));
+    }
+
+    fn change_done(
+        &mut self,
+        user: UserId,
+        change: Change,
+        changed: Changed,
+        effects: &mut Effects,
+    ) {
+        match changed {
+            Changed::Stored { seq, entry } => {
+                self.push_account_entry(user, seq, &entry, effects);
+                self.confirm_change(change, effects);
+            }
+            Changed::AlreadySo => self.confirm_change(change, effects),
+            Changed::TooMany => self.refuse_change(change, TOO_MANY_CONVERSATIONS, effects),
+            Changed::NoSuchUser => self.refuse_change(change, NO_SUCH_USER, effects),
+        }
+    }
+
+    fn confirm_change(&mut self, change: Change, effects: &mut Effects) {
+        match change {
+            Change::Join(join) => self.answer_join(join, Ok(()), effects),
+            Change::Snapshot => {}
+        }
+    }
+
+    fn refuse_change(&mut self, change: Change, refusal: Refusal, effects: &mut Effects) {
+        match change {
+            Change::Join(join) => self.answer_join(join, Err(refusal), effects),
+            // The next change of the account asks for it again.
+            Change::Snapshot => {}
+        }
+    }
+
+    fn answer_join(&mut self, join: Join, result: Result<(), Refusal>, effects: &mut Effects) {
+        let Join { user, conversation } = join;
+        let joined = WorkerMessage::Joined(Joined { user, conversation, result });
+        self.tell_worker(self.worker_of_log(conversation), joined, effects);
+    }
+
+    fn push_account_entry(
+        &mut self,
+        user: UserId,
+        seq: u64,
+        entry: &EncodedEntry,
+        effects: &mut Effects,
+    ) {
+        let log = LogId::account(user);
+        let frame = if entry.body.len() > ACCOUNT_PUSH_BYTES_MAX {
+            let conversation_id = log.to_wire();
+            EncodedFrame::push(Body::Behind(wire::Behind { conversation_id, head: seq }))
+        } else {
+            entry.frame.clone()
+        };
+        self.push_to_user(Push { user, log, head: seq, frame, except: None }, effects);
+    }
+}

@@ -1,0 +1,231 @@
+//! The end of a conversation's log as its worker knows it, and the sends that wait for it.
+//!
+//! ```text
+//!             head read            first entry: both members joined
+//!  Unknown ──► Loading ──► Joining ──► Idle ◄──► Appending
+//!     ▲           (head > 0) └───────────▲           │
+//!     └──────────────────────────────────────────────┘ the store did not answer
+//! ```
+//!
+//! At most one batch of a conversation is at the store. What arrives meanwhile is the next batch:
+//! group commit loses nothing by it, and when somebody else has appended in between, nothing that
+//! was numbered with the old head can be stored behind it.
+
+use std::collections::VecDeque;
+
+use dunlin_protocol::{LogId, UserId};
+
+use super::effect::Refusal;
+use super::entry::{EncodedEntry, digest, encode_message};
+use super::reply::ReplyTo;
+use crate::limits::{CONVERSATION_BATCH_MAX, CONVERSATION_QUEUE_MAX};
+use crate::request::Send;
+use crate::store::{Append, Appended, DedupeKey, EntryMeta, Head};
+use crate::transport::ConnId;
+
+/// A direct conversation that is in use.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    pub(super) phase: Phase,
+    /// What is durable, as far as known.
+    head: DirectHead,
+    /// In the order of arrival; the first ones are at the store while appending.
+    queue: VecDeque<Pending>,
+    pub(super) used_ms: u64,
+}
+
+/// What a conversation is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The head must be read before anything is appended.
+    Unknown,
+    /// It is being read.
+    Loading,
+    /// The log is empty: so many members have not confirmed yet that they joined.
+    Joining {
+        /// How many.
+        missing: u8,
+        /// One has refused.
+        refused: Option<Refusal>,
+    },
+    /// Ready to append.
+    Idle,
+    /// So many sends, the first ones of the queue, are at the store.
+    Appending(usize),
+}
+
+/// A send that is not answered yet.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) reply_to: ReplyTo,
+    pub(super) sender: UserId,
+    /// The connection that it came from, on the node that `reply_to` names.
+    pub(super) conn: ConnId,
+    pub(super) send: Send,
+    /// Set when it was numbered.
+    encoded: Option<(EncodedEntry, u64)>,
+}
+
+/// What became of a send.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It is durable.
+    Stored { seq: u64, time_ms: u64, entry: EncodedEntry },
+    /// It was before, under this sequence.
+    Retried { seq: u64 },
+    /// The id was used for something else.
+    Conflict,
+}
+
+/// The newest entry of a direct conversation, with the counts of both members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct DirectHead {
+    seq: u64,
+    time_ms: u64,
+    /// Entries that count as unread: of the lower member and of the higher one.
+    counted: [u64; 2],
+}
+
+impl DirectHead {
+    fn from_store(log: LogId, head: &Head) -> DirectHead {
+        let mut counted = [head.meta.counted.saturating_sub(head.meta.sender_counted); 2];
+        counted[member_index(log, head.meta.sender)] = head.meta.sender_counted;
+        DirectHead { seq: head.seq, time_ms: head.meta.time_ms, counted }
+    }
+
+    /// The numbers of the next entry, if it is a message of this member now.
+    fn next(&self, log: LogId, sender: UserId, now_ms: u64) -> (DirectHead, EntryMeta) {
+        let member = member_index(log, sender.get());
+        let mut next = DirectHead { seq: self.seq + 1, time_ms: now_ms.max(self.time_ms), ..*self };
+        next.counted[member] += 1;
+        let meta = EntryMeta {
+            time_ms: next.time_ms,
+            sender: sender.get(),
+            counted: next.counted[0] + next.counted[1],
+            sender_counted: next.counted[member],
+        };
+        (next, meta)
+    }
+}
+
+/// 0 for the lower member, 1 for the higher one; 0 in a conversation with oneself.
+fn member_index(log: LogId, user: u64) -> usize {
+    usize::from(log.direct_members().is_some_and(|(lower, _)| lower.get() != user))
+}
+
+impl Conversation {
+    pub(super) fn new() -> Conversation {
+        Conversation {
+            phase: Phase::Unknown,
+            head: DirectHead::default(),
+            queue: VecDeque::new(),
+            used_ms: 0,
+        }
+    }
+
+    /// Takes a send; gives it back if too many wait already.
+    pub(super) fn enqueue(&mut self, pending: Pending) -> Result<(), Pending> {
+        if self.queue.len() >= CONVERSATION_QUEUE_MAX {
+            return Err(pending);
+        }
+        self.queue.push_back(pending);
+        Ok(())
+    }
+
+    /// Whether there is something that only waits to be numbered.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Whether it may be forgotten.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && matches!(self.phase, Phase::Idle | Phase::Unknown)
+    }
+
+    /// The head was read. True if the log is empty: the members must join before the first entry.
+    pub(super) fn loaded(&mut self, log: LogId, head: &Head) -> bool {
+        self.head = DirectHead::from_store(log, head);
+        self.phase = Phase::Idle;
+        head.seq == 0
+    }
+
+    /// Numbers what waits, up to a batch, and adds it to `appends`. Returns how many.
+    pub(super) fn number(&mut self, log: LogId, now_ms: u64, appends: &mut Vec<Append>) -> usize {
+        debug_assert_eq!(self.phase, Phase::Idle, "one batch at a time");
+        let count = self.queue.len().min(CONVERSATION_BATCH_MAX);
+        let mut head = self.head;
+        for pending in self.queue.iter_mut().take(count) {
+            let (next, meta) = head.next(log, pending.sender, now_ms);
+            head = next;
+            let entry = encode_message(log, head.seq, &meta, &pending.send);
+            let client_message_id = pending.send.client_message_id;
+            appends.push(Append {
+                log,
+                seq: head.seq,
+                meta,
+                key: Some(DedupeKey { sender: pending.sender, client_message_id }),
+                digest: digest(&pending.send),
+                cursor: None,
+                body: entry.body.clone(),
+            });
+            pending.encoded = Some((entry, head.time_ms));
+        }
+        self.phase = Phase::Appending(count);
+        count
+    }
+
+    /// The store has answered for the batch. What was refused for a stale head stays in front of
+    /// the queue, in its order; the rest is added to `settled`.
+    pub(super) fn settle(
+        &mut self,
+        log: LogId,
+        results: &[Appended],
+        settled: &mut Vec<(Pending, Outcome)>,
+    ) {
+        debug_assert_eq!(self.phase, Phase::Appending(results.len()));
+        self.phase = Phase::Idle;
+        let mut refused = VecDeque::new();
+        for result in results {
+            let mut pending = self.queue.pop_front().expect("the batch is the front of the queue");
+            let (entry, time_ms) = pending.encoded.take().expect("the batch was numbered");
+            match *result {
+                Appended::Stored => {
+                    self.head = self.head.next(log, pending.sender, time_ms).0;
+                    let seq = self.head.seq;
+                    settled.push((pending, Outcome::Stored { seq, time_ms, entry }));
+                }
+                Appended::Duplicate { seq, digest: first } if first == digest(&pending.send) => {
+                    settled.push((pending, Outcome::Retried { seq }));
+                }
+                Appended::Duplicate { .. } => settled.push((pending, Outcome::Conflict)),
+                Appended::Conflict { head } => {
+                    self.head = DirectHead::from_store(log, &head);
+                    refused.push_back(pending);
+                }
+            }
+        }
+        while let Some(pending) = refused.pop_back() {
+            self.queue.push_front(pending);
+        }
+    }
+
+    /// The batch at the store failed: nobody knows what of it is stored. Gives back its sends; the
+    /// head must be read anew.
+    pub(super) fn fail_batch(&mut self) -> Vec<Pending> {
+        let Phase::Appending(count) = self.phase else { return Vec::new() };
+        self.phase = Phase::Unknown;
+        self.queue.drain(..count).collect()
+    }
+
+    /// Nothing can be appended: gives back all sends.
+    pub(super) fn fail_all(&mut self) -> Vec<Pending> {
+        self.phase = Phase::Unknown;
+        self.queue.drain(..).collect()
+    }
+}
+
+impl Pending {
+    pub(super) fn new(reply_to: ReplyTo, sender: UserId, conn: ConnId, send: Send) -> Pending {
+        Pending { reply_to, sender, conn, send, encoded: None }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a worker wants done: collected during a tick, then carried out in batches.
+
+use dunlin_protocol::wire::{Error, ErrorCode, frame::Body};
+use dunlin_protocol::{EncodedFrame, LogId};
+
+use super::admin::{AdminError, AdminReply};
+use super::message::WorkerMessage;
+use crate::auth::password::PasswordJob;
+use crate::statistics::WorkerStatistics;
+use crate::store::StoreRequest;
+use crate::transport::{ConnId, Delivery, Outbound};
+
+/// Names a request to the store or to the password threads; it comes back with the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// The effects of a tick. Whoever drives the worker carries out all of them and empties the lists,
+/// keeping the order within each list.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// For connections, by shard.
+    pub outbound: Vec<Vec<Outbound>>,
+    /// The shards that have something, each once.
+    pub shards: Vec<u16>,
+    /// For the store.
+    pub store: Vec<(Ticket, StoreRequest)>,
+    /// For the password threads.
+    pub passwords: Vec<(Ticket, PasswordJob)>,
+    /// Answers to [`Input::Admin`](super::input::Input::Admin), by their call.
+    pub admin: Vec<(u64, Result<AdminReply, AdminError>)>,
+    /// For other workers of this node, by their index.
+    pub workers: Vec<Vec<WorkerMessage>>,
+    /// What was counted; it only grows.
+    pub counters: WorkerStatistics,
+}
+
+impl Effects {
+    /// No effects.
+    pub fn new() -> Effects {
+        Effects::default()
+    }
+
+    /// Hands over what is for the connections of each shard.
+    pub fn take_outbound(&mut self, mut deliver: impl FnMut(u16, Vec<Outbound>)) {
+        for shard in self.shards.drain(..) {
+            let batch = &mut self.outbound[usize::from(shard)];
+            // The next tick will have about as much to say.
+            let next = Vec::with_capacity(batch.len());
+            deliver(shard, std::mem::replace(batch, next));
+        }
+    }
+
+    /// Hands over what is for each other worker.
+    pub fn take_workers(&mut self, mut send: impl FnMut(u16, Vec<WorkerMessage>)) {
+        for (worker, messages) in (0..).zip(&mut self.workers) {
+            if !messages.is_empty() {
+                send(worker, std::mem::take(messages));
+            }
+        }
+    }
+
+    pub(super) fn deliver(&mut self, conn: ConnId, delivery: Delivery) {
+        let shard = usize::from(conn.shard);
+        if self.outbound.len() <= shard {
+            self.outbound.resize_with(shard + 1, Vec::new);
+        }
+        let batch = &mut self.outbound[shard];
+        if batch.is_empty() {
+            self.shards.push(conn.shard);
+        }
+        batch.push(Outbound { conn, delivery });
+    }
+
+    /// Answers a request, unless no answer is wanted.
+    pub(super) fn respond(&mut self, conn: ConnId, request_id: u64, body: Body) {
+        if request_id != 0 {
+            self.deliver(conn, Delivery::Response(EncodedFrame::response(request_id, body)));
+        }
+    }
+
+    pub(super) fn refuse(&mut self, conn: ConnId, request_id: u64, refusal: Refusal) {
+        self.counters.count_error(refusal.code);
+        self.respond(conn, request_id, Body::Error(refusal.into()));
+    }
+
+    pub(super) fn push(&mut self, conn: ConnId, log: LogId, head: u64, frame: EncodedFrame) {
+        self.counters.pushes += 1;
+        self.deliver(conn, Delivery::Push { log, head, frame });
+    }
+
+    pub(super) fn signal(&mut self, conn: ConnId, frame: EncodedFrame) {
+        self.counters.signals += 1;
+        self.deliver(conn, Delivery::Signal(frame));
+    }
+
+    pub(super) fn tell_worker(&mut self, worker: u16, message: WorkerMessage) {
+        let worker = usize::from(worker);
+        if self.workers.len() <= worker {
+            self.workers.resize_with(worker + 1, Vec::new);
+        }
+        self.workers[worker].push(message);
+    }
+}
+
+/// Why a request is not done: what goes into its `Error`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code, which says what the client should do.
+    pub code: ErrorCode,
+    /// For the developer who reads it.
+    pub message: &'static str,
+    /// When to try again; 0 leaves it to the client.
+    pub retry_after_ms: u32,
+}
+
+impl Refusal {
+    /// A refusal that trying again does not help.
+    pub const fn new(code: ErrorCode, message: &'static str) -> Refusal {
+        Refusal { code, message, retry_after_ms: 0 }
+    }
+
+    /// A refusal for now.
+    pub const fn retry(code: ErrorCode, message: &'static str, retry_after_ms: u32) -> Refusal {
+        Refusal { code, message, retry_after_ms }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Error {
+        Error {
+            code: refusal.code.into(),
+            message: refusal.message.into(),
+            retry_after_ms: refusal.retry_after_ms,
+            field: String::new(),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What a worker is told.
+
+use dunlin_protocol::wire::DeviceKind;
+
+use super::admin::AdminRequest;
+use super::effect::Ticket;
+use super::message::WorkerMessage;
+use crate::auth::password::{PasswordDone, PasswordError};
+use crate::request::Command;
+use crate::store::{StoreError, StoreReply};
+use crate::transport::{ConnId, Session};
+
+/// One thing that happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// A client asks something.
+    Command(Command),
+    /// A connection is gone.
+    Disconnected {
+        /// Which.
+        conn: ConnId,
+        /// Who spoke on it.
+        session: Session,
+    },
+    /// The store has answered.
+    Store {
+        /// Whose request it was.
+        ticket: Ticket,
+        /// The answer.
+        result: Result<StoreReply, StoreError>,
+    },
+    /// The password threads have answered.
+    Password {
+        /// Whose job it was.
+        ticket: Ticket,
+        /// What came of it.
+        result: Result<PasswordDone, PasswordError>,
+    },
+    /// The program around the engine asks something; the answer is an effect.
+    Admin {
+        /// Returned with the answer.
+        call: u64,
+        /// What is asked.
+        request: AdminRequest,
+    },
+    /// A user of this worker is known to speak on a connection: opens the session, for embedders
+    /// that know their users themselves, and for tests. (Login does the same.)
+    OpenSession {
+        /// The connection.
+        conn: ConnId,
+        /// Who.
+        session: Session,
+        /// On what.
+        kind: DeviceKind,
+    },
+    /// Another worker of this node says something.
+    Worker(WorkerMessage),
+    /// Time has passed. Needed at least every [`TICK_MS`](crate::limits::TICK_MS) while the worker
+    /// has anything in memory.
+    Tick,
+}

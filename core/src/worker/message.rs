@@ -1,0 +1,69 @@
+//! What workers of one node say to each other.
+
+use dunlin_protocol::{EncodedFrame, LogId, UserId};
+
+use super::effect::Refusal;
+use super::login::LoginMessage;
+use crate::transport::ConnId;
+
+/// From one worker to another of the same node. To itself a worker says it by a call.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum WorkerMessage {
+    /// An entry for the sessions of a user.
+    Push(Push),
+    /// A signal or receipt for the sessions of a user.
+    Signal(SignalPush),
+    /// Make the user a member of the conversation, durably; answered by `Joined`.
+    Join(Join),
+    /// The answer to `Join`.
+    Joined(Joined),
+    /// A step of a login, of a log-out, or of the like.
+    Login(LoginMessage),
+}
+
+/// An entry that was appended, for a user who should know.
+#[derive(Debug, Clone)]
+pub struct Push {
+    /// For whose sessions.
+    pub user: UserId,
+    /// Of which log.
+    pub log: LogId,
+    /// The sequence of the entry.
+    pub head: u64,
+    /// The push.
+    pub frame: EncodedFrame,
+    /// The connection that knows it already by its response.
+    pub except: Option<ConnId>,
+}
+
+/// Something momentary for a user.
+#[derive(Debug, Clone)]
+pub struct SignalPush {
+    /// For whose sessions.
+    pub user: UserId,
+    /// The frame.
+    pub frame: EncodedFrame,
+    /// The connection that it comes from.
+    pub except: Option<ConnId>,
+}
+
+/// A user shall have a conversation in the account log before anything is said in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Join {
+    /// The user.
+    pub user: UserId,
+    /// The conversation, whose worker waits for the answer.
+    pub conversation: LogId,
+}
+
+/// The answer to [`Join`].
+#[derive(Debug, Clone, Copy)]
+pub struct Joined {
+    /// The user.
+    pub user: UserId,
+    /// The conversation.
+    pub conversation: LogId,
+    /// Whether it is durable now.
+    pub result: Result<(), Refusal>,
+}

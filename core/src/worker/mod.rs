@@ -1,0 +1,390 @@
+//! A worker: the state machine that owns the conversations and users that hash to it.
+//!
+//! It does no I/O and reads no clock: [`Worker::handle`] takes one [`Input`] and adds to the
+//! [`Effects`]; [`Worker::end_tick`] adds what was collected for batches. A driver (a thread, or
+//! a simulation) carries the effects out.
+//!
+//! - [`input`], [`effect`], [`message`]: what goes in, what comes out, what workers tell each other
+//! - `session`: who is connected; `push`: what they are told
+//! - `conversation`, `send`, `signal`: messages
+//! - `account`, `account_log`, `accounts`: what a user has, and how it changes
+//! - `flow`: how a piece of work waits for the store
+//! - [`login`], [`admin`]: becoming somebody, and looking after accounts
+
+mod account;
+mod account_log;
+mod accounts;
+pub mod admin;
+mod batch;
+mod conversation;
+pub mod effect;
+mod entry;
+mod flow;
+pub mod input;
+pub mod login;
+pub mod message;
+mod push;
+mod reply;
+mod send;
+mod session;
+mod signal;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use dunlin_protocol::wire::{DeviceKind, ErrorCode};
+use dunlin_protocol::{LogId, UserId};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use account_log::AccountLog;
+use batch::{Batch, Owner, Run};
+use conversation::{Conversation, Outcome, Pending};
+use effect::{Effects, Refusal, Ticket};
+use flow::{Flow, PasswordResult, StoreResult};
+use input::Input;
+use message::WorkerMessage;
+use session::{OpenSession, Sessions};
+
+use crate::auth::issuer::Issuers;
+use crate::auth::password::PasswordJob;
+use crate::auth::token::TokenKeys;
+use crate::config::EngineConfig;
+use crate::limits::{STATE_IDLE_MS, STATE_SWEEP_MAX, UNAVAILABLE_RETRY_MS};
+use crate::placement;
+use crate::random::Random;
+use crate::request::{Command, Request};
+use crate::statistics::WorkerStatistics;
+use crate::store::{Appended, StoreError, StoreReply, StoreRequest};
+use crate::transport::{ConnId, Session};
+
+/// What all workers of a node have in common.
+pub struct Shared {
+    /// Settings.
+    pub config: EngineConfig,
+    /// The epoch of the store.
+    pub epoch: u64,
+    /// Chance.
+    pub random: Arc<dyn Random>,
+    /// What signs and verifies the tokens of this server.
+    pub tokens: TokenKeys,
+    /// Whose tokens are believed as well.
+    pub issuers: Issuers,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Worker {
+    index: u16,
+    shared: Arc<Shared>,
+    now_ms: u64,
+    sessions: Sessions,
+    conversations: HashMap<LogId, Conversation, RandomState>,
+    accounts: HashMap<UserId, AccountLog, RandomState>,
+    /// Each conversation and account in memory once, with the time at which to look whether it is
+    /// idle; the earliest first.
+    sweep: VecDeque<(u64, Owner)>,
+    /// What has something to number at the end of the tick, each once.
+    ready: Vec<Owner>,
+    /// Conversations whose heads are to be read.
+    unknown_heads: Vec<LogId>,
+    /// Scratch space, kept for its capacity.
+    settled: Vec<(Pending, Outcome)>,
+    flows: HashMap<Ticket, Flow, RandomState>,
+    next_ticket: u64,
+    /// Bytes of the appends that are at the store.
+    append_bytes: usize,
+}
+
+impl Worker {
+    /// The worker of this index; the number of workers is in the configuration.
+    pub fn new(index: u16, shared: Arc<Shared>) -> Worker {
+        Worker {
+            index,
+            shared,
+            now_ms: 0,
+            sessions: Sessions::default(),
+            conversations: HashMap::default(),
+            accounts: HashMap::default(),
+            sweep: VecDeque::new(),
+            ready: Vec::new(),
+            unknown_heads: Vec::new(),
+            settled: Vec::new(),
+            flows: HashMap::default(),
+            next_ticket: 0,
+            append_bytes: 0,
+        }
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now_ms: u64, input: Input, effects: &mut Effects) {
+        self.now_ms = now_ms;
+        match input {
+            Input::Command(command) => self.take_command(command, effects),
+            Input::Disconnected { conn, session } => self.close_session(session.user, conn),
+            Input::Store { ticket, result } => self.store_answered(ticket, result, effects),
+            Input::Password { ticket, result } => self.password_answered(ticket, result, effects),
+            Input::Admin { call, request } => self.take_admin(call, request, effects),
+            Input::OpenSession { conn, session, kind } => self.open_session(conn, session, kind),
+            Input::Worker(message) => self.take_message(message, effects),
+            Input::Tick => self.sweep(),
+        }
+    }
+
+    /// Ends a tick: what was collected for the store is submitted as one batch. To be called
+    /// before the effects are carried out.
+    pub fn end_tick(&mut self, effects: &mut Effects) {
+        if !self.unknown_heads.is_empty() {
+            let logs = std::mem::take(&mut self.unknown_heads);
+            self.ask_store(StoreRequest::Heads(logs.clone()), Flow::LoadHeads(logs), effects);
+        }
+        let mut batch = Batch::default();
+        for owner in std::mem::take(&mut self.ready) {
+            let count = match owner {
+                Owner::Conversation(log) => self.number_conversation(log, &mut batch.appends),
+                Owner::Account(user) => self.number_account(user, &mut batch.appends, effects),
+            };
+            if count > 0 {
+                batch.runs.push(Run { owner, count });
+            }
+        }
+        if !batch.runs.is_empty() {
+            let bytes: usize = batch.appends.iter().map(|append| append.body.len()).sum();
+            self.append_bytes += bytes;
+            effects.counters.append_batches += 1;
+            effects.counters.appends += batch.appends.len() as u64;
+            let flow = Flow::Batch { runs: batch.runs, bytes };
+            self.ask_store(StoreRequest::Append(batch.appends), flow, effects);
+        }
+    }
+
+    /// Requests to the store that are not answered yet.
+    pub fn outstanding(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Bytes of appends that are not answered yet.
+    pub fn outstanding_bytes(&self) -> usize {
+        self.append_bytes
+    }
+
+    /// Adds what the worker holds now to the statistics.
+    pub fn count(&self, statistics: &mut WorkerStatistics) {
+        statistics.sessions = self.sessions.open_count() as u64;
+        statistics.conversations = self.conversations.len() as u64;
+        statistics.accounts = self.accounts.len() as u64;
+        statistics.store_outstanding = self.flows.len() as u64;
+    }
+
+    fn take_command(&mut self, command: Command, effects: &mut Effects) {
+        effects.counters.commands += 1;
+        let Command { conn, session, request_id, request } = command;
+        let request = match request {
+            Request::Register(_)
+            | Request::Login(_)
+            | Request::Refresh { .. }
+            | Request::Logout(_)
+            | Request::ListSessions
+            | Request::ChangePassword { .. } => {
+                self.take_login_command(Command { conn, session, request_id, request }, effects);
+                return;
+            }
+            request => request,
+        };
+        let Some(session) = session else {
+            let refusal = Refusal::new(ErrorCode::NotLoggedIn, "log in first");
+            effects.refuse(conn, request_id, refusal);
+            return;
+        };
+        let client = Client { conn, user: session.user, request_id };
+        match request {
+            Request::Send(send) => self.take_send(client, send, effects),
+            Request::Signal(signal) => self.take_signal(client, signal, effects),
+            _ => {
+                let refusal = Refusal::new(ErrorCode::UnknownCommand, "unknown request");
+                effects.refuse(conn, request_id, refusal);
+            }
+        }
+    }
+
+    fn take_message(&mut self, message: WorkerMessage, effects: &mut Effects) {
+        match message {
+            WorkerMessage::Push(push) => self.sessions.push(&push, effects),
+            WorkerMessage::Signal(signal) => self.sessions.signal(&signal, effects),
+            WorkerMessage::Join(join) => self.take_join(join, effects),
+            WorkerMessage::Joined(joined) => self.take_joined(joined, effects),
+            WorkerMessage::Login(message) => self.take_login_message(message, effects),
+        }
+    }
+
+    /// Asks the store; the answer continues the flow.
+    fn ask_store(&mut self, request: StoreRequest, flow: Flow, effects: &mut Effects) {
+        let ticket = self.keep(flow);
+        effects.store.push((ticket, request));
+    }
+
+    /// Asks the password threads; the answer continues the flow.
+    #[expect(dead_code, reason = "the login flows are the first to hash")]
+    fn ask_passwords(&mut self, job: PasswordJob, flow: Flow, effects: &mut Effects) {
+        let ticket = self.keep(flow);
+        effects.passwords.push((ticket, job));
+    }
+
+    fn keep(&mut self, flow: Flow) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.flows.insert(ticket, flow);
+        ticket
+    }
+
+    fn password_answered(&mut self, ticket: Ticket, result: PasswordResult, effects: &mut Effects) {
+        match self.flows.remove(&ticket) {
+            Some(Flow::Login(flow)) => self.login_password_answered(flow, result, effects),
+            Some(Flow::Admin(flow)) => self.admin_password_answered(flow, result, effects),
+            // A ticket of the worker before a restart, or of another kind of question.
+            Some(_) | None => {}
+        }
+    }
+
+    fn store_answered(&mut self, ticket: Ticket, result: StoreResult, effects: &mut Effects) {
+        let Some(flow) = self.flows.remove(&ticket) else { return };
+        match flow {
+            Flow::Batch { runs, bytes } => {
+                self.append_bytes -= bytes;
+                self.batch_answered(&runs, result, effects);
+            }
+            Flow::LoadHeads(logs) => self.heads_loaded(&logs, result, effects),
+            Flow::LoadAccount(user) => self.account_page_read(user, result, effects),
+            Flow::Login(flow) => self.login_store_answered(flow, result, effects),
+            Flow::Admin(flow) => self.admin_store_answered(flow, result, effects),
+            Flow::Retried(pending) => self.retried_entry_read(&pending, result, effects),
+        }
+    }
+
+    fn batch_answered(&mut self, runs: &[Run], result: StoreResult, effects: &mut Effects) {
+        match result {
+            Ok(StoreReply::Appended(results)) => {
+                let mut rest = &results[..];
+                for run in runs {
+                    let (of_run, behind) = rest.split_at(run.count.min(rest.len()));
+                    rest = behind;
+                    self.run_appended(run.owner, of_run, effects);
+                }
+            }
+            Ok(_) => self.batch_failed(runs, INTERNAL, effects),
+            Err(error) => self.batch_failed(runs, store_refusal(&error), effects),
+        }
+    }
+
+    fn run_appended(&mut self, owner: Owner, results: &[Appended], effects: &mut Effects) {
+        match owner {
+            Owner::Conversation(log) => self.conversation_appended(log, results, effects),
+            Owner::Account(user) => self.account_appended(user, results, effects),
+        }
+    }
+
+    fn batch_failed(&mut self, runs: &[Run], refusal: Refusal, effects: &mut Effects) {
+        for run in runs {
+            match run.owner {
+                Owner::Conversation(log) => self.conversation_failed(log, refusal, effects),
+                Owner::Account(user) => self.account_failed(user, refusal, effects),
+            }
+        }
+    }
+
+    /// Opens a session of a user of this worker; it gets pushes after its first Sync. The same
+    /// session on an older connection is closed.
+    fn open_session(&mut self, conn: ConnId, session: Session, kind: DeviceKind) {
+        let open = OpenSession::new(session.session, conn, kind, self.now_ms);
+        self.sessions.open(session.user, open);
+    }
+
+    /// Forgets the session of a connection.
+    fn close_session(&mut self, user: UserId, conn: ConnId) {
+        self.sessions.close(user, conn);
+    }
+
+    fn worker_of_user(&self, user: UserId) -> u16 {
+        placement::worker_of_user(user, self.shared.config.workers)
+    }
+
+    fn worker_of_log(&self, log: LogId) -> u16 {
+        placement::worker_of_log(log, self.shared.config.workers)
+    }
+
+    /// Tells a worker of this node, which may be this one.
+    fn tell_worker(&mut self, worker: u16, message: WorkerMessage, effects: &mut Effects) {
+        if worker == self.index {
+            self.take_message(message, effects);
+        } else {
+            effects.tell_worker(worker, message);
+        }
+    }
+
+    /// Looks after what was put into memory a while ago, and forgets what is idle.
+    fn sweep(&mut self) {
+        for _ in 0..STATE_SWEEP_MAX {
+            let Some(&(due_ms, owner)) = self.sweep.front() else { return };
+            if due_ms > self.now_ms {
+                return;
+            }
+            self.sweep.pop_front();
+            if !self.forget_if_idle(owner) {
+                self.sweep.push_back((self.now_ms + STATE_IDLE_MS, owner));
+            }
+        }
+    }
+
+    fn forget_if_idle(&mut self, owner: Owner) -> bool {
+        let unused_since_ms = self.now_ms.saturating_sub(STATE_IDLE_MS);
+        match owner {
+            Owner::Conversation(log) => {
+                let idle = |kept: &Conversation| kept.is_idle() && kept.used_ms <= unused_since_ms;
+                let forget = self.conversations.get(&log).is_none_or(idle);
+                if forget {
+                    self.conversations.remove(&log);
+                }
+                forget
+            }
+            Owner::Account(user) => {
+                let idle = |kept: &AccountLog| kept.is_idle() && kept.used_ms <= unused_since_ms;
+                let forget = self.accounts.get(&user).is_none_or(idle);
+                if forget {
+                    self.accounts.remove(&user);
+                }
+                forget
+            }
+        }
+    }
+}
+
+/// Who asks on this node, and what for the response needs.
+#[derive(Debug, Clone, Copy)]
+struct Client {
+    conn: ConnId,
+    user: UserId,
+    request_id: u64,
+}
+
+/// The store has answered another question than was asked, or an entry is none.
+const INTERNAL: Refusal = Refusal::new(ErrorCode::Internal, "a defect of the server");
+
+/// What to tell a client when the store can't do it.
+fn store_refusal(error: &StoreError) -> Refusal {
+    match error {
+        StoreError::Unavailable { .. } => Refusal::retry(
+            ErrorCode::StoreUnavailable,
+            "the store does not work now",
+            UNAVAILABLE_RETRY_MS,
+        ),
+        StoreError::Corrupt { .. } => {
+            Refusal::new(ErrorCode::DataCorrupt, "a stored entry is damaged")
+        }
+    }
+}

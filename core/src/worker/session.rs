@@ -1,0 +1,284 @@
+//! The sessions of the users of a worker, and what is pushed to them.
+
+use dunlin_protocol::wire::{self, DeviceKind, frame::Body};
+use dunlin_protocol::{EncodedFrame, LogId, SessionId, UserId};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::effect::Effects;
+use super::message::{Push, SignalPush};
+use crate::limits::{HELD_BYTES_MAX, HELD_PUSHES_MAX};
+use crate::transport::{ConnId, Delivery};
+
+/// The open sessions of all users of a worker. An idle one is all that a user costs here.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    users: HashMap<UserId, UserSessions, RandomState>,
+    open: usize,
+}
+
+/// Most users have one device at a time: no allocation for it.
+pub(super) type UserSessions = SmallVec<[OpenSession; 1]>;
+
+/// A session on a connection of this node.
+#[derive(Debug)]
+pub(super) struct OpenSession {
+    pub(super) session: SessionId,
+    pub(super) conn: ConnId,
+    pub(super) kind: DeviceKind,
+    pub(super) opened_ms: u64,
+    pushes: Pushes,
+}
+
+// Budget: 200 bytes per idle session with the share of the table, which is up to 16/7 slots
+// per user right after it has grown.
+const _: () = assert!(size_of::<(UserId, UserSessions)>() <= 80);
+
+/// Whether a session gets pushes.
+#[derive(Debug)]
+enum Pushes {
+    /// Not yet: it has not synced.
+    Quiet,
+    /// They wait until the Synced that they follow is on its way.
+    Held(Box<Held>),
+    /// Yes.
+    Live,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Syncs that are not answered yet; a client may send a second one before the first is.
+    syncs: u32,
+    /// Whether the session was live before.
+    was_live: bool,
+    pushes: Vec<(LogId, u64, EncodedFrame)>,
+    bytes: usize,
+    /// More came than is held: the client must sync again.
+    overflowed: bool,
+}
+
+impl OpenSession {
+    pub(super) fn new(
+        session: SessionId,
+        conn: ConnId,
+        kind: DeviceKind,
+        opened_ms: u64,
+    ) -> OpenSession {
+        OpenSession { session, conn, kind, opened_ms, pushes: Pushes::Quiet }
+    }
+
+    fn push(&mut self, push: &Push, effects: &mut Effects) {
+        match &mut self.pushes {
+            Pushes::Quiet => {}
+            Pushes::Held(held) => held.push(push),
+            Pushes::Live => effects.push(self.conn, push.log, push.head, push.frame.clone()),
+        }
+    }
+
+    /// Tells the client that any of its logs may have grown unseen.
+    fn behind(&mut self, effects: &mut Effects) {
+        match &mut self.pushes {
+            Pushes::Quiet => {}
+            Pushes::Held(held) => held.overflow(),
+            Pushes::Live => effects.deliver(self.conn, Delivery::Notice(behind_frame())),
+        }
+    }
+}
+
+impl Held {
+    fn push(&mut self, push: &Push) {
+        let bytes = push.frame.wire().len();
+        if self.overflowed {
+            return;
+        }
+        if self.pushes.len() == HELD_PUSHES_MAX || self.bytes + bytes > HELD_BYTES_MAX {
+            self.overflow();
+            return;
+        }
+        self.bytes += bytes;
+        self.pushes.push((push.log, push.head, push.frame.clone()));
+    }
+
+    fn overflow(&mut self) {
+        self.overflowed = true;
+        self.pushes = Vec::new();
+        self.bytes = 0;
+    }
+}
+
+fn behind_frame() -> EncodedFrame {
+    EncodedFrame::push(Body::Behind(wire::Behind::default()))
+}
+
+impl Sessions {
+    /// How many sessions are open.
+    pub(super) fn open_count(&self) -> usize {
+        self.open
+    }
+
+    /// The open sessions of a user.
+    pub(super) fn of(&self, user: UserId) -> &[OpenSession] {
+        self.users.get(&user).map_or(&[], |sessions| sessions)
+    }
+
+    /// Adds a session. True if it is the first one of the user.
+    pub(super) fn open(&mut self, user: UserId, session: OpenSession) -> bool {
+        let sessions = self.users.entry(user).or_default();
+        sessions.push(session);
+        self.open += 1;
+        sessions.len() == 1
+    }
+
+    /// Removes the session of a connection. True if it was the last one of the user.
+    pub(super) fn close(&mut self, user: UserId, conn: ConnId) -> bool {
+        let Some(sessions) = self.users.get_mut(&user) else { return false };
+        let before = sessions.len();
+        sessions.retain(|session| session.conn != conn);
+        self.open -= before - sessions.len();
+        let last = sessions.is_empty();
+        if last {
+            self.users.remove(&user);
+        }
+        last
+    }
+
+    /// Pushes an entry to the sessions of its user.
+    pub(super) fn push(&mut self, push: &Push, effects: &mut Effects) {
+        let Some(sessions) = self.users.get_mut(&push.user) else { return };
+        let others = sessions.iter_mut().filter(|session| Some(session.conn) != push.except);
+        others.for_each(|session| session.push(push, effects));
+    }
+
+    /// Delivers something momentary to the live sessions of its user.
+    pub(super) fn signal(&self, signal: &SignalPush, effects: &mut Effects) {
+        for session in self.of(signal.user) {
+            if matches!(session.pushes, Pushes::Live) && Some(session.conn) != signal.except {
+                effects.signal(session.conn, signal.frame.clone());
+            }
+        }
+    }
+
+    /// Tells everybody that pushes may have been lost.
+    pub(super) fn all_behind(&mut self, effects: &mut Effects) {
+        let sessions = self.users.values_mut().flatten();
+        sessions.for_each(|session| session.behind(effects));
+    }
+
+    /// A Sync was taken: from now on its connection's pushes are held.
+    pub(super) fn begin_sync(&mut self, user: UserId, conn: ConnId) {
+        let Some(session) = self.find(user, conn) else { return };
+        if let Pushes::Held(held) = &mut session.pushes {
+            held.syncs += 1;
+            return;
+        }
+        let was_live = matches!(session.pushes, Pushes::Live);
+        let held = Held { syncs: 1, was_live, ..Held::default() };
+        session.pushes = Pushes::Held(Box::new(held));
+    }
+
+    /// A Sync was answered: what was held follows its answer, once no other Sync is open.
+    pub(super) fn end_sync(
+        &mut self,
+        user: UserId,
+        conn: ConnId,
+        synced: bool,
+        effects: &mut Effects,
+    ) {
+        let Some(session) = self.find(user, conn) else { return };
+        let Pushes::Held(held) = &mut session.pushes else { return };
+        held.was_live |= synced;
+        held.syncs -= 1;
+        if held.syncs > 0 {
+            return;
+        }
+        let next = if held.was_live { Pushes::Live } else { Pushes::Quiet };
+        let Pushes::Held(held) = std::mem::replace(&mut session.pushes, next) else { return };
+        if !held.was_live {
+            return;
+        }
+        for (log, head, frame) in held.pushes {
+            effects.push(conn, log, head, frame);
+        }
+        if held.overflowed {
+            effects.deliver(conn, Delivery::Notice(behind_frame()));
+        }
+    }
+
+    fn find(&mut self, user: UserId, conn: ConnId) -> Option<&mut OpenSession> {
+        self.users.get_mut(&user)?.iter_mut().find(|session| session.conn == conn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONN: ConnId = ConnId { shard: 0, slot: 1, generation: 1 };
+
+    fn user() -> UserId {
+        UserId::new(1).unwrap()
+    }
+
+    fn with_one_session() -> Sessions {
+        let mut sessions = Sessions::default();
+        let id = SessionId::new(1).unwrap();
+        let session = OpenSession::new(id, CONN, DeviceKind::Phone, 0);
+        assert!(sessions.open(user(), session));
+        sessions
+    }
+
+    fn push(head: u64) -> Push {
+        let log = LogId::account(user());
+        Push { user: user(), log, head, frame: behind_frame(), except: None }
+    }
+
+    fn delivered(effects: &mut Effects) -> Vec<Delivery> {
+        let mut all = Vec::new();
+        effects.take_outbound(|_, batch| all.extend(batch.into_iter().map(|out| out.delivery)));
+        all
+    }
+
+    #[test]
+    fn pushes_wait_for_the_answer_of_the_sync() {
+        let (mut sessions, mut effects) = (with_one_session(), Effects::new());
+        sessions.push(&push(1), &mut effects);
+        sessions.begin_sync(user(), CONN);
+        sessions.begin_sync(user(), CONN);
+        sessions.push(&push(2), &mut effects);
+        sessions.end_sync(user(), CONN, true, &mut effects);
+        assert!(delivered(&mut effects).is_empty());
+        sessions.end_sync(user(), CONN, false, &mut effects);
+        sessions.push(&push(3), &mut effects);
+        let heads: Vec<_> = delivered(&mut effects)
+            .into_iter()
+            .map(|delivery| match delivery {
+                Delivery::Push { head, .. } => head,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(heads, [2, 3]);
+    }
+
+    #[test]
+    fn too_many_held_pushes_collapse_to_one_notice() {
+        let (mut sessions, mut effects) = (with_one_session(), Effects::new());
+        sessions.begin_sync(user(), CONN);
+        (0..=HELD_PUSHES_MAX as u64).for_each(|head| sessions.push(&push(head), &mut effects));
+        sessions.end_sync(user(), CONN, true, &mut effects);
+        let all = delivered(&mut effects);
+        assert!(matches!(all[..], [Delivery::Notice(_)]), "{all:?}");
+    }
+
+    #[test]
+    fn a_session_that_never_synced_stays_quiet_after_a_failed_sync() {
+        let (mut sessions, mut effects) = (with_one_session(), Effects::new());
+        sessions.begin_sync(user(), CONN);
+        sessions.push(&push(1), &mut effects);
+        sessions.end_sync(user(), CONN, false, &mut effects);
+        sessions.all_behind(&mut effects);
+        assert!(delivered(&mut effects).is_empty());
+        assert!(sessions.close(user(), CONN));
+        assert_eq!(sessions.open_count(), 0);
+    }
+}
