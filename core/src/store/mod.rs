@@ -7,6 +7,7 @@
 //! be the one after the head, and may carry a key that must be new in its log. Whoever appends
 //! with a stale view is refused with the true head, whatever nodes, leases or clocks believed.
 
+pub mod embedded;
 pub mod memory;
 
 use bytes::Bytes;

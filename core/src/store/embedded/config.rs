@@ -1,0 +1,139 @@
+//! Settings of the embedded store, and why it can't be opened.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The smallest segment: one entry with the largest body that the protocol allows must fit.
+pub const SEGMENT_BYTES_MIN: u32 = 256 * 1024;
+
+/// The largest segment: recovery reads a whole segment into memory, and offsets are 32 bits.
+pub const SEGMENT_BYTES_MAX: u32 = 1024 * 1024 * 1024;
+
+/// Settings of the embedded store; [`Default`] is what a server wants.
+#[derive(Debug, Clone)]
+pub struct EmbeddedConfig {
+    /// Bytes of a segment file, allocated in advance. At a crash at most one segment has to be
+    /// scanned, and at a clean end at most one is partly empty.
+    pub segment_bytes: u32,
+    /// A batch is committed when it has so many bytes, even if more appends wait: it bounds the
+    /// buffer, and how long the first one waits for the last.
+    pub batch_bytes_max: u32,
+    /// Threads that read.
+    pub readers: usize,
+    /// Index runs that are merged into one of the next level. More means less writing in the
+    /// background, and more files that a look-up has to ask.
+    pub merge_runs: usize,
+    /// Memory for the filters of the index in bytes, about 1.3 bytes for each entry. The filters
+    /// of the oldest runs are read from their files when all of them need more.
+    pub filter_bytes_max: usize,
+    /// After a failed write or fsync, how long appends are refused before the next attempt: each
+    /// attempt takes a new segment file.
+    pub retry_interval: Duration,
+}
+
+impl Default for EmbeddedConfig {
+    fn default() -> EmbeddedConfig {
+        EmbeddedConfig {
+            segment_bytes: 64 * 1024 * 1024,
+            batch_bytes_max: 4 * 1024 * 1024,
+            readers: 2,
+            merge_runs: 4,
+            filter_bytes_max: 256 * 1024 * 1024,
+            retry_interval: Duration::from_millis(250),
+        }
+    }
+}
+
+impl EmbeddedConfig {
+    pub(super) fn check(&self) -> Result<(), OpenError> {
+        let wrong = |name, value| Err(OpenError::Setting { name, value });
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes) {
+            return wrong("segment_bytes", self.segment_bytes as usize);
+        }
+        if self.batch_bytes_max == 0 {
+            return wrong("batch_bytes_max", 0);
+        }
+        if !(1..=256).contains(&self.readers) {
+            return wrong("readers", self.readers);
+        }
+        if !(2..=64).contains(&self.merge_runs) {
+            return wrong("merge_runs", self.merge_runs);
+        }
+        Ok(())
+    }
+}
+
+/// Why a store can't be opened, made, saved or restored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A setting is out of its range.
+    #[error("{name} can't be {value}")]
+    Setting {
+        /// Which one.
+        name: &'static str,
+        /// What it was.
+        value: usize,
+    },
+    /// Another process has the folder open.
+    #[error("{} is in use by another process", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder has files, but no store.
+    #[error("{} is not empty and holds no store of Dunlin", path.display())]
+    NotAStore {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder has something in it where there should be nothing.
+    #[error("{} is not empty", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Written by another version of Dunlin.
+    #[error("{name} has format {found}; this version reads format {known}")]
+    Version {
+        /// The file.
+        name: String,
+        /// The format of the file.
+        found: u32,
+        /// The format that is known here.
+        known: u32,
+    },
+    /// A file of another store has been put into the folder.
+    #[error("{name} belongs to another store")]
+    Foreign {
+        /// The file.
+        name: String,
+    },
+    /// A file that nothing can be read without is damaged. Restore a backup.
+    #[error("{name} is damaged: {what}")]
+    Damaged {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The system refused something.
+    #[error("{doing} {}: {error}", path.display())]
+    Io {
+        /// What was attempted.
+        doing: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl OpenError {
+    /// For `map_err`: what was attempted, and with what.
+    pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl Fn(io::Error) -> Self {
+        let path = path.into();
+        move |error| OpenError::Io { doing, path: path.clone(), error }
+    }
+}

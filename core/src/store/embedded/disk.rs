@@ -1,0 +1,204 @@
+//! The few things that the store asks of a disk, as a trait, so that tests can put a disk under
+//! it that fails, tears writes and loses power.
+
+use std::fmt::Debug;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+
+use super::config::OpenError;
+
+/// The file that is locked while a process has the folder open.
+const LOCK_NAME: &str = "LOCK";
+
+/// A folder of files.
+pub trait Disk: Send + Sync + Debug + 'static {
+    /// Where it is, for messages.
+    fn path(&self) -> PathBuf;
+    /// Makes an empty file, in the place of one that has the name.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens a file that is there.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Gives a file another name, in the place of one that has it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// The names of all files, in no order.
+    fn names(&self) -> io::Result<Vec<String>>;
+    /// Makes what was created, renamed and removed durable.
+    fn sync_names(&self) -> io::Result<()>;
+}
+
+/// An open file.
+pub trait DiskFile: Send + Sync + Debug {
+    /// Fills the buffer from `offset`; less only where the file ends.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all the bytes at `offset`.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes what was written durable, and the length of the file.
+    fn sync(&self) -> io::Result<()>;
+    /// Sets the length.
+    fn truncate(&self, bytes: u64) -> io::Result<()>;
+    /// Fills the new file with so many zeros, durably, so that to write to it and to sync it
+    /// later changes nothing but the contents: no allocation, no metadata, no full disk.
+    fn reserve(&self, bytes: u64) -> io::Result<()>;
+    /// The length.
+    fn bytes(&self) -> io::Result<u64>;
+}
+
+/// A folder of the operating system. It and its files are for the owner alone.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    /// To sync the names.
+    handle: File,
+    /// Locked for as long as it is open.
+    _lock: File,
+}
+
+impl Folder {
+    /// Opens a folder, making it if it is missing, and locks it.
+    pub fn open(path: &Path) -> Result<Folder, OpenError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(OpenError::io("can't make the folder", path))?;
+        let handle = File::open(path).map_err(OpenError::io("can't open the folder", path))?;
+        let lock_path = path.join(LOCK_NAME);
+        let lock = file_options().create(true).open(&lock_path);
+        let lock = lock.map_err(OpenError::io("can't open", &lock_path))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Folder { path: path.to_owned(), handle, _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { path: path.to_owned() }),
+            Err(error) => Err(OpenError::io("can't lock", lock_path)(error.into())),
+        }
+    }
+}
+
+fn file_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options
+}
+
+impl Disk for Folder {
+    fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let file = file_options().create(true).truncate(true).open(self.path.join(name))?;
+        Ok(Arc::new(FolderFile(file)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(FolderFile(file_options().open(self.path.join(name))?)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(name))
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            // A name that is no text is none of ours.
+            if let Ok(name) = entry?.file_name().into_string()
+                && name != LOCK_NAME
+            {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+}
+
+#[derive(Debug)]
+struct FolderFile(File);
+
+impl DiskFile for FolderFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(&self.0)?)
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        // The file system gives the space, all or nothing. Where it can't, the zeros ask for it.
+        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, bytes) {
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // Allocated blocks are marked unwritten, and marking them as written is metadata, which
+        // every fdatasync would have to flush: so they are written once in advance.
+        let zeros = vec![0; 1024 * 1024];
+        let mut offset = 0;
+        while offset < bytes {
+            let part = (bytes - offset).min(zeros.len() as u64) as usize;
+            self.0.write_all_at(&zeros[..part], offset)?;
+            offset += part as u64;
+        }
+        self.0.sync_all()
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+/// Reads all of a range that must be there.
+pub(super) fn read_exact_at(file: &dyn DiskFile, buffer: &mut [u8], at: u64) -> io::Result<()> {
+    let read = file.read_at(buffer, at)?;
+    if read < buffer.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
+}
+
+/// Reads a whole file.
+pub(super) fn read_all(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
+    let bytes = usize::try_from(file.bytes()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut content = vec![0; bytes];
+    let read = file.read_at(&mut content, 0)?;
+    content.truncate(read);
+    Ok(content)
+}
+
+/// Writes a small file so that after a power cut it is there in full or not at all.
+pub(super) fn write_whole(disk: &dyn Disk, name: &str, content: &[u8]) -> io::Result<()> {
+    let unfinished = format!("{name}.tmp");
+    let file = disk.create(&unfinished)?;
+    file.write_at(content, 0)?;
+    file.sync()?;
+    disk.rename(&unfinished, name)?;
+    disk.sync_names()
+}

@@ -1,0 +1,208 @@
+//! The embedded store: a folder of checksummed, preallocated segments, with an index that can
+//! always be made again from them.
+//!
+//! ```text
+//!  any thread      submit(Append)               submit(Range, Heads, ..)
+//!                        │                              │
+//!                  ┌─────▼──────┐                 ┌─────▼──────┐
+//!                  │   queue    │                 │  channel   │
+//!                  └─────┬──────┘                 └─────┬──────┘
+//!  threads      ┌────────▼────────┐            ┌────────▼────────┐
+//!               │   commit lane   │            │   n readers     │
+//!               └─┬─────────────┬─┘            └─┬─────────────┬─┘
+//!       write,    │             │ after the      │ where?      │ read, check
+//!       fsync     ▼             ▼ fsync          ▼             ▼
+//!            segments         index: newest in memory, older in files
+//!                 ▲                        ▲
+//!       ┌─────────┴─────────┐    ┌─────────┴─────────┐
+//!       │ spare: makes the  │    │ indexer: sorts    │
+//!       │ next segment      │    │ and merges        │
+//!       └───────────────────┘    └───────────────────┘
+//! ```
+//!
+//! docs/storage-format.md describes the bytes, docs/decisions/0010-embedded-store.md why it is
+//! made so.
+
+pub mod config;
+pub mod disk;
+mod hash;
+mod identity;
+mod index;
+mod lane;
+mod open;
+mod queue;
+mod read;
+mod record;
+mod recovery;
+mod segment;
+mod spare;
+mod statistics;
+mod verify;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Sender;
+
+use crate::random::{Random, SystemSource};
+
+use super::{Store, StoreDone, StoreReply, StoreRequest};
+pub use config::{EmbeddedConfig, OpenError};
+use disk::{Disk, Folder};
+use identity::Identity;
+use index::Index;
+use lane::Lane;
+pub use open::RecoveryReport;
+use queue::{Job, Queue};
+use read::ReadJob;
+use segment::Segments;
+use spare::SpareSlot;
+use statistics::Counters;
+pub use statistics::EmbeddedStatistics;
+pub use verify::{Damage, DamageKind};
+
+/// A store in a folder of this machine. See the [module](self).
+///
+/// Dropping it ends its threads after all that was submitted is answered. All files are read and
+/// written by threads that `open` starts, so that the threads of the caller may have descriptor
+/// tables of their own; it should be dropped on a thread that shares its table with the one that
+/// opened it.
+#[derive(Debug)]
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    /// Taken when the store is dropped, which ends the readers.
+    reads: Option<Sender<ReadJob>>,
+    lane: Option<JoinHandle<()>>,
+    others: Vec<JoinHandle<()>>,
+    recovery: RecoveryReport,
+}
+
+/// What the threads share.
+#[derive(Debug)]
+struct Shared {
+    config: EmbeddedConfig,
+    disk: Arc<dyn Disk>,
+    identity: Identity,
+    segments: Segments,
+    index: Index,
+    spare: SpareSlot,
+    counters: Counters,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in a folder; makes the folder and the store if there is none.
+    pub fn open(path: &Path, config: EmbeddedConfig) -> Result<EmbeddedStore, OpenError> {
+        config.check()?;
+        let folder = Folder::open(path)?;
+        EmbeddedStore::open_on(Arc::new(folder), config, &SystemSource::new())
+    }
+
+    /// Opens the store on any disk.
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        config: EmbeddedConfig,
+        random: &dyn Random,
+    ) -> Result<EmbeddedStore, OpenError> {
+        config.check()?;
+        let recovered = open::recover(&*disk, random)?;
+        let shared = Arc::new(Shared {
+            config,
+            segments: Segments::new(Arc::clone(&disk)),
+            disk,
+            identity: recovered.identity,
+            index: Index::new(recovered.sealed),
+            spare: SpareSlot::default(),
+            counters: Counters::default(),
+        });
+        let queue = Arc::new(Queue::default());
+        let (next_segment, next_batch) = (recovered.next_segment, recovered.next_batch);
+        let lane = Lane::new(Arc::clone(&shared), Arc::clone(&queue), next_segment, next_batch);
+        let mut store = EmbeddedStore {
+            shared,
+            queue,
+            reads: None,
+            lane: None,
+            others: Vec::new(),
+            recovery: recovered.report,
+        };
+        store.start(lane)?;
+        Ok(store)
+    }
+
+    fn start(&mut self, lane: Lane) -> Result<(), OpenError> {
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+            thread.map_err(OpenError::io("can't start a thread for", self.shared.disk.path()))
+        };
+        let (reads, jobs) = crossbeam_channel::unbounded();
+        for _ in 0..self.shared.config.readers {
+            let (shared, jobs) = (Arc::clone(&self.shared), jobs.clone());
+            let work = Box::new(move || read::run(&shared, &jobs));
+            self.others.push(spawn("store-read", work)?);
+        }
+        self.reads = Some(reads);
+        let shared = Arc::clone(&self.shared);
+        let bytes = u64::from(shared.config.segment_bytes);
+        let work = Box::new(move || shared.spare.keep_filled(&*shared.disk, bytes));
+        self.others.push(spawn("store-spare", work)?);
+        self.lane = Some(spawn("store-commit", Box::new(move || lane.run()))?);
+        Ok(())
+    }
+
+    /// What opening it had to do.
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.recovery
+    }
+
+    /// What it has done since it was opened.
+    pub fn statistics(&self) -> EmbeddedStatistics {
+        self.shared.counters.snapshot(self.queue.len())
+    }
+
+    fn read(&self, request: StoreRequest, done: StoreDone) {
+        // What is known in memory needs no other thread.
+        if let StoreRequest::Heads(logs) = &request
+            && let Some(heads) = self.shared.index.heads_in_memory(logs)
+        {
+            return done(Ok(StoreReply::Heads(heads)));
+        }
+        let job = ReadJob::Request(request, done);
+        let sent = self.reads.as_ref().map(|reads| reads.send(job));
+        debug_assert!(matches!(sent, Some(Ok(()))), "the readers live as long as the store");
+    }
+}
+
+impl Store for EmbeddedStore {
+    fn epoch(&self) -> u64 {
+        self.shared.identity.epoch
+    }
+
+    fn submit(&self, request: StoreRequest, done: StoreDone) {
+        match request {
+            StoreRequest::Append(items) => self.queue.push(Job { items, done }),
+            read => self.read(read, done),
+        }
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.queue.close();
+        join(self.lane.take());
+        self.shared.spare.close();
+        self.reads = None;
+        for thread in self.others.drain(..) {
+            join(Some(thread));
+        }
+    }
+}
+
+/// Waits for a thread, unless it is this one: a completion may hold the last handle of the store.
+fn join(thread: Option<JoinHandle<()>>) {
+    let Some(thread) = thread else { return };
+    if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+        tracing::error!("a thread of the store panicked");
+    }
+}

@@ -1,0 +1,74 @@
+//! The queue in front of the commit lane.
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::store::{Append, StoreDone, StoreError};
+
+/// One request of appends.
+pub(super) struct Job {
+    pub items: Vec<Append>,
+    pub done: StoreDone,
+}
+
+/// What waits for the lane. It takes everything at once: what arrives while an fsync runs is the
+/// next batch. It has no limit of its own; who submits waits for answers, which bounds it.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: Vec<Job>,
+    /// The lane sleeps and must be woken: waking it for every job costs more than the job.
+    asleep: bool,
+    closed: bool,
+}
+
+impl Queue {
+    /// Adds a request; answers it at once if the store is being closed.
+    pub(super) fn push(&self, job: Job) {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed {
+            drop(waiting);
+            return (job.done)(Err(StoreError::Unavailable { reason: "it is closed".into() }));
+        }
+        waiting.jobs.push(job);
+        if std::mem::take(&mut waiting.asleep) {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Takes all that waits, after waiting until there is something. False when the queue is
+    /// closed and empty.
+    pub(super) fn take(&self, jobs: &mut Vec<Job>) -> bool {
+        let mut waiting = self.waiting.lock();
+        while waiting.jobs.is_empty() {
+            if waiting.closed {
+                return false;
+            }
+            waiting.asleep = true;
+            self.arrived.wait(&mut waiting);
+        }
+        std::mem::swap(jobs, &mut waiting.jobs);
+        true
+    }
+
+    /// Requests that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.lock().jobs.len()
+    }
+
+    /// Takes no more.
+    pub(super) fn close(&self) {
+        self.waiting.lock().closed = true;
+        self.arrived.notify_all();
+    }
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("jobs", &self.len()).finish()
+    }
+}

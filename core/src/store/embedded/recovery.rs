@@ -1,0 +1,219 @@
+//! Reading a segment back after a crash.
+//!
+//! Batches are written one at a time, each only after the fsync of the one before. So after a
+//! crash only the last batch can be unfinished, and it was never acknowledged: it is cut off. A
+//! batch that is damaged although a later one follows was durable once: that is corruption. It
+//! is reported, what is whole in it stays readable, and if it can't be told which entries were
+//! lost, history was lost and the store gets a new epoch.
+
+use super::identity::Identity;
+use super::index::memory::SegmentIndex;
+use super::record::{FRAME_HEAD_BYTES, FrameHead, Mark, RecordHead};
+use super::segment::{SEGMENT_HEAD_BYTES, segment_name};
+use super::verify::{Damage, DamageKind};
+
+/// What was found in a segment.
+#[derive(Debug)]
+pub(super) struct Scan {
+    /// What it holds, and where it ends.
+    pub index: SegmentIndex,
+    /// Whole batches.
+    pub batches: u64,
+    /// What is damaged.
+    pub damage: Vec<Damage>,
+    /// Bytes of an unfinished batch after the end.
+    pub unfinished_bytes: u64,
+    /// Entries are missing, and it is not known which.
+    pub history_lost: bool,
+}
+
+/// A segment that is being read back.
+struct Scanner<'a> {
+    identity: &'a Identity,
+    mark: Mark,
+    content: &'a [u8],
+    /// The first batch of the next segment: it and later ones do not count here.
+    next_first: Option<u64>,
+    /// The batch that should come next, if that is known.
+    expected: Option<u64>,
+    scan: Scan,
+}
+
+/// Reads a segment. `first` is the batch that it should begin with, `next_first` the one that the
+/// next segment begins with, if there is a next one.
+pub(super) fn scan(
+    identity: &Identity,
+    segment: u32,
+    content: &[u8],
+    first: Option<u64>,
+    next_first: Option<u64>,
+) -> Scan {
+    let mut index = SegmentIndex::new(segment);
+    index.end = SEGMENT_HEAD_BYTES as u64;
+    let (damage, mark) = (Vec::new(), identity.mark(segment));
+    let scan = Scan { index, batches: 0, damage, unfinished_bytes: 0, history_lost: false };
+    let scanner = Scanner { identity, mark, content, next_first, expected: first, scan };
+    scanner.run()
+}
+
+impl Scanner<'_> {
+    fn run(mut self) -> Scan {
+        let mut at = SEGMENT_HEAD_BYTES;
+        while at < self.content.len() {
+            at = match self.frame(at) {
+                Some(frame) if self.is_overruled(frame.batch) => break,
+                Some(frame) => match self.take_frame(at, &frame) {
+                    Some(next) => next,
+                    None => break,
+                },
+                None => match self.skip_to_next_frame(at) {
+                    Some(next) => next,
+                    None => break,
+                },
+            };
+        }
+        self.finish(at)
+    }
+
+    /// The frame at a place, if its head is whole and it ends within the segment.
+    fn frame(&self, at: usize) -> Option<FrameHead> {
+        let frame = FrameHead::decode(self.mark, &self.content[at..])?;
+        (at + frame.bytes() <= self.content.len()).then_some(frame)
+    }
+
+    fn is_overruled(&self, batch: u64) -> bool {
+        self.next_first.is_some_and(|first| batch >= first)
+    }
+
+    /// Takes the records of a frame; `None` if it is unfinished. Returns where it ends.
+    fn take_frame(&mut self, at: usize, frame: &FrameHead) -> Option<usize> {
+        let (records, end) = (at + FRAME_HEAD_BYTES, at + frame.bytes());
+        let whole = self.is_whole(records, end, frame.records);
+        if !whole && !self.is_followed(end, frame.batch) {
+            return None;
+        }
+        if self.expected.is_some_and(|expected| expected != frame.batch) {
+            self.report(at, 0, DamageKind::Batches);
+            self.scan.history_lost = true;
+        }
+        let salvaged = self.take_records(records, end);
+        if salvaged < u64::from(frame.records) {
+            self.scan.history_lost = true;
+            self.report(records, end - records, DamageKind::Records);
+        }
+        self.scan.batches += 1;
+        self.advance(end, frame.batch + 1);
+        Some(end)
+    }
+
+    /// Goes to the next whole frame, saving what is readable on the way; `None` if there is none.
+    fn skip_to_next_frame(&mut self, at: usize) -> Option<usize> {
+        let from = at + 1;
+        let next = from + FrameHead::find(self.mark, &self.content[from..], 0)?;
+        let batch = self.frame(next)?.batch;
+        if self.is_overruled(batch) {
+            return None;
+        }
+        self.take_headless(at, next, batch);
+        self.advance(next, batch);
+        Some(next)
+    }
+
+    /// Saves what is readable where the heads of frames are damaged. If just one head is, and all
+    /// records behind it are whole, nothing is lost.
+    fn take_headless(&mut self, at: usize, end: usize, next_batch: u64) {
+        self.report(at, end - at, DamageKind::Frame);
+        let records = (at + FRAME_HEAD_BYTES).min(end);
+        let one_frame = self.expected.is_some_and(|expected| expected + 1 == next_batch);
+        let covered = self.is_covered(records, end);
+        self.take_records(if covered { records } else { at }, end);
+        if !one_frame || !covered {
+            self.scan.history_lost = true;
+        }
+    }
+
+    fn advance(&mut self, end: usize, expected: u64) {
+        self.scan.index.end = end as u64;
+        self.expected = Some(expected);
+    }
+
+    /// Looks at what is behind the last frame.
+    fn finish(mut self, at: usize) -> Scan {
+        let rest = &self.content[at.min(self.content.len())..];
+        let rest = rest.len() - rest.iter().rev().take_while(|byte| **byte == 0).count();
+        match (self.expected, self.next_first) {
+            // Batches that were durable are gone: a later segment goes on after them.
+            (Some(expected), Some(next)) if expected < next => {
+                self.take_headless(at, at + rest, next);
+                self.scan.index.end = (at + rest) as u64;
+                self.expected = Some(next);
+            }
+            _ => self.scan.unfinished_bytes = rest as u64,
+        }
+        self.scan.index.next_batch = self.expected.unwrap_or(0);
+        self.scan
+    }
+
+    /// Whether the records fill the frame and all are good.
+    fn is_whole(&self, from: usize, end: usize, records: u32) -> bool {
+        let mut at = from;
+        for _ in 0..records {
+            match self.record(at, end) {
+                Some((head, true)) => at += head.record_bytes(),
+                _ => return false,
+            }
+        }
+        at == end
+    }
+
+    /// Whether whole heads of records follow each other to the end, or to zeros.
+    fn is_covered(&self, from: usize, end: usize) -> bool {
+        let mut at = from;
+        while at < end {
+            match self.record(at, end) {
+                Some((head, _)) => at += head.record_bytes(),
+                None => return self.content[at..end].iter().all(|byte| *byte == 0),
+            }
+        }
+        true
+    }
+
+    /// Whether a batch was durable: a later one is here or in the next segment.
+    fn is_followed(&self, end: usize, batch: u64) -> bool {
+        self.next_first.is_some_and(|next| batch < next)
+            || FrameHead::find(self.mark, &self.content[end..], batch + 1).is_some()
+    }
+
+    /// The head of the record at a place, and whether its body is good.
+    fn record(&self, at: usize, end: usize) -> Option<(RecordHead, bool)> {
+        let bytes = &self.content[at..end];
+        let head = RecordHead::decode(self.mark, bytes)?;
+        let body = bytes.get(head.bytes()..head.record_bytes())?;
+        Some((head, head.owns(self.mark, body)))
+    }
+
+    /// Adds all records whose heads are whole to the index; returns how many. One with a damaged
+    /// body is known, so that reading it fails and its sequence is not given again.
+    fn take_records(&mut self, from: usize, end: usize) -> u64 {
+        let mut at = from;
+        let before = self.scan.index.entries;
+        while at < end {
+            let Some((head, good)) = self.record(at, end) else {
+                at += 1;
+                continue;
+            };
+            if !good {
+                let (log, seq) = (head.log, head.seq);
+                self.report(at, head.record_bytes(), DamageKind::Entry { log, seq });
+            }
+            self.scan.index.add_record(self.identity.hash_key, &head, at as u32);
+            at += head.record_bytes();
+        }
+        self.scan.index.entries - before
+    }
+
+    fn report(&mut self, at: usize, bytes: usize, kind: DamageKind) {
+        let file = segment_name(self.scan.index.segment);
+        self.scan.damage.push(Damage { file, offset: at as u64, bytes: bytes as u64, kind });
+    }
+}

@@ -1,0 +1,160 @@
+//! Segment files: their names, their headers, and the few of them that are kept open.
+
+use std::io;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use super::config::OpenError;
+use super::disk::{Disk, DiskFile};
+use super::identity::{FORMAT, Identity};
+use super::record::{u32_at, u64_at};
+
+/// Bytes before the first frame of a segment: one block, so that the first batch doesn't share
+/// a block with the header.
+pub(super) const SEGMENT_HEAD_BYTES: usize = 4096;
+
+/// Sealed segments that are kept open for reading.
+const OPEN_SEGMENTS_MAX: usize = 512;
+
+const MAGIC: &[u8; 8] = b"DUNLINSG";
+const SUFFIX: &str = ".log";
+/// Files that are being made; they are removed when the store opens.
+pub(super) const UNFINISHED_SUFFIX: &str = ".tmp";
+
+/// The name of a segment's file.
+pub(super) fn segment_name(number: u32) -> String {
+    format!("{number:08x}{SUFFIX}")
+}
+
+/// The number of the segment whose file has this name.
+pub(super) fn segment_number(name: &str) -> Option<u32> {
+    let number = u32::from_str_radix(name.strip_suffix(SUFFIX)?, 16).ok()?;
+    (segment_name(number) == name).then_some(number)
+}
+
+/// Where an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Location {
+    pub segment: u32,
+    pub offset: u32,
+}
+
+/// The header of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SegmentHead {
+    pub number: u32,
+    /// The batch that its first frame has. Frames of this number and later ones in earlier
+    /// segments were never acknowledged and do not count.
+    pub first_batch: u64,
+}
+
+impl SegmentHead {
+    pub(super) fn encode(&self, identity: &Identity) -> [u8; SEGMENT_HEAD_BYTES] {
+        let mut bytes = [0; SEGMENT_HEAD_BYTES];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.number.to_le_bytes());
+        bytes[16..32].copy_from_slice(&identity.store_id);
+        bytes[32..40].copy_from_slice(&identity.epoch.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.first_batch.to_le_bytes());
+        let at = SEGMENT_HEAD_BYTES - 4;
+        let checksum = crc32c::crc32c(&bytes[..at]);
+        bytes[at..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    /// Reads it; `None` if it is damaged or was never written.
+    pub(super) fn decode(
+        identity: &Identity,
+        number: u32,
+        bytes: &[u8],
+    ) -> Result<Option<SegmentHead>, OpenError> {
+        let Some(head) = bytes.get(..SEGMENT_HEAD_BYTES) else { return Ok(None) };
+        let at = SEGMENT_HEAD_BYTES - 4;
+        if &head[..8] != MAGIC || u32_at(head, at) != crc32c::crc32c(&head[..at]) {
+            return Ok(None);
+        }
+        let name = segment_name(number);
+        let found = u32_at(head, 8);
+        if found != FORMAT {
+            return Err(OpenError::Version { name, found, known: FORMAT });
+        }
+        if head[16..32] != identity.store_id || u32_at(head, 12) != number {
+            return Err(OpenError::Foreign { name });
+        }
+        Ok(Some(SegmentHead { number, first_batch: u64_at(head, 40) }))
+    }
+}
+
+/// Opens segments to read from them, and keeps a bounded number of them open.
+#[derive(Debug)]
+pub(super) struct Segments {
+    disk: Arc<dyn Disk>,
+    open: Mutex<HashMap<u32, Arc<dyn DiskFile>, RandomState>>,
+}
+
+impl Segments {
+    pub(super) fn new(disk: Arc<dyn Disk>) -> Segments {
+        Segments { disk, open: Mutex::default() }
+    }
+
+    /// The file of a segment.
+    pub(super) fn file(&self, number: u32) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(file) = self.open.lock().get(&number) {
+            return Ok(Arc::clone(file));
+        }
+        let file = self.disk.open(&segment_name(number))?;
+        self.keep(number, Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Keeps a file that is open anyway.
+    pub(super) fn keep(&self, number: u32, file: Arc<dyn DiskFile>) {
+        let mut open = self.open.lock();
+        if open.len() >= OPEN_SEGMENTS_MAX
+            && let Some(oldest) = open.keys().copied().min()
+        {
+            // Old segments are read least.
+            open.remove(&oldest);
+        }
+        open.insert(number, file);
+    }
+
+    /// Forgets a segment that is removed.
+    pub(super) fn forget(&self, number: u32) {
+        self.open.lock().remove(&number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::SystemSource;
+
+    #[test]
+    fn names_are_numbers() {
+        assert_eq!(segment_name(0x1f), "0000001f.log");
+        assert_eq!(segment_number("0000001f.log"), Some(0x1f));
+        for other in ["1f.log", "0000001F.log", "+000001f.log", "0000001f.idx", "STORE"] {
+            assert_eq!(segment_number(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_header_is_of_one_store_and_one_number() {
+        let identity = Identity::random(&SystemSource::new());
+        let head = SegmentHead { number: 3, first_batch: 9 };
+        let bytes = head.encode(&identity);
+        assert_eq!(SegmentHead::decode(&identity, 3, &bytes).unwrap(), Some(head));
+        assert!(matches!(
+            SegmentHead::decode(&identity, 4, &bytes),
+            Err(OpenError::Foreign { name }) if name == "00000004.log"
+        ));
+        let other = Identity::random(&SystemSource::new());
+        assert!(matches!(SegmentHead::decode(&other, 3, &bytes), Err(OpenError::Foreign { .. })));
+        assert_eq!(SegmentHead::decode(&identity, 3, &bytes[1..]).unwrap(), None);
+    }
+}

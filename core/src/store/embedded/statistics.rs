@@ -1,0 +1,65 @@
+//! What the store counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What an embedded store has done since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EmbeddedStatistics {
+    /// Batches that became durable.
+    pub batches: u64,
+    /// Entries in them.
+    pub appends: u64,
+    /// Appends that were answered `Duplicate` or `Conflict`.
+    pub refused: u64,
+    /// Batches that failed.
+    pub failures: u64,
+    /// Calls of fsync by the commit lane.
+    pub fsyncs: u64,
+    /// Bytes of batches that became durable.
+    pub bytes: u64,
+    /// Bytes of index files that were written.
+    pub index_bytes: u64,
+    /// Requests of appends that wait for the commit lane now.
+    pub queued: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub batches: Counter,
+    pub appends: Counter,
+    pub refused: Counter,
+    pub failures: Counter,
+    pub fsyncs: Counter,
+    pub bytes: Counter,
+    pub index_bytes: Counter,
+}
+
+impl Counters {
+    pub(super) fn snapshot(&self, queued: usize) -> EmbeddedStatistics {
+        EmbeddedStatistics {
+            batches: self.batches.get(),
+            appends: self.appends.get(),
+            refused: self.refused.get(),
+            failures: self.failures.get(),
+            fsyncs: self.fsyncs.get(),
+            bytes: self.bytes.get(),
+            index_bytes: self.index_bytes.get(),
+            queued: queued as u64,
+        }
+    }
+}
+
+/// A number that only grows. Nothing else depends on it, so the order of memory does not matter.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, number: u64) {
+        self.0.fetch_add(number, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
