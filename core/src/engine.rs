@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use dunlin_protocol::wire::DeviceKind;
 use parking_lot::Mutex;
 
 use crate::auth::issuer::{IssuerConfigError, Issuers};
@@ -15,13 +16,15 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::EngineConfig;
 use crate::driver::{Driver, Gate, Letter, Submitted};
 use crate::limits::{DRAIN_MS_MAX, WORKERS_MAX};
+use crate::placement;
 use crate::random::{Random, SystemSource};
 use crate::statistics::WorkerStatistics;
 use crate::store::Store;
 use crate::submitter::Submitter;
-use crate::transport::Transport;
+use crate::transport::{ConnId, Session, Transport};
 use crate::worker::admin::{AdminError, AdminReply, AdminRequest};
 use crate::worker::effect::Effects;
+use crate::worker::input::Input;
 use crate::worker::{Shared, Worker};
 
 /// Why an engine can't be started.
@@ -221,6 +224,19 @@ impl Engine {
     pub fn submitter(&self) -> Submitter {
         let transport = Arc::clone(&self.transport.0);
         Submitter::new(Arc::clone(&self.gate), transport, &self.commands)
+    }
+
+    /// Opens a session for a user whom the embedding server knows by its own means; commands on the
+    /// connection then carry this session. (Login opens sessions by itself.) The user must have an
+    /// account. Commands that are submitted after this returns find the session open.
+    pub fn open_session(&self, conn: ConnId, session: Session, kind: DeviceKind) {
+        if self.gate.enter() {
+            let worker = placement::worker_of_user(session.user, self.mailboxes.len());
+            let letter = Letter::Input(Input::OpenSession { conn, session, kind });
+            if self.mailboxes[usize::from(worker)].send(letter).is_err() {
+                self.gate.leave(1);
+            }
+        }
     }
 
     /// Carries out a request of the program around the engine; waits for the answer, so it is not

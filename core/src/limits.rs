@@ -97,6 +97,14 @@ pub const SYNC_ACCOUNT_BYTES_MAX: usize = 640 * 1024;
 /// Conversations in one `Synced`; beyond it the client syncs again.
 pub const SYNC_CONVERSATIONS_MAX: usize = 1000;
 
+/// Bytes of entries of one conversation in a `Synced`: older ones are fetched when the user
+/// scrolls there.
+pub const SYNC_CONVERSATION_BYTES_MAX: usize = 128 * 1024;
+
+/// Syncs that one worker answers at a time; others wait. When everybody reconnects at once, this
+/// bounds the entries that are in memory for them.
+pub const SYNCS_MAX: usize = 64;
+
 /// Reads of entries that one sync has under way at a time.
 pub const SYNC_READS_MAX: usize = 32;
 
@@ -117,6 +125,10 @@ pub const ENVELOPE_BYTES_MAX: usize = 512 * 1024;
 
 const _: () = assert!(CONTENT_BYTES_MAX * 2 < ENVELOPE_BYTES_MAX);
 const _: () = assert!(ACCOUNT_CONVERSATIONS_MAX * 48 < SYNC_ACCOUNT_BYTES_MAX);
-const _: () = assert!(SYNC_ACCOUNT_BYTES_MAX + CONTENT_BYTES_MAX * 2 < RESPONSE_BYTES_MAX);
+// So at least one conversation fits, and a sync always gets further.
+const _: () = assert!(
+    SYNC_ACCOUNT_BYTES_MAX + SYNC_CONVERSATION_BYTES_MAX + CONTENT_BYTES_MAX * 2
+        < RESPONSE_BYTES_MAX
+);
 const _: () = assert!(CONVERSATION_BATCH_MAX <= CONVERSATION_QUEUE_MAX);
 const _: () = assert!(HISTORY_ENTRIES_MAX as usize * 16 < RESPONSE_BYTES_MAX);

@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn the_same_on_every_node_and_for_ever() {
         let log = LogId::direct(user(7), user(8));
-        assert_eq!(hash_of_log(log), 0xe0e5_2bf5_a7be_9a6c);
+        assert_eq!(hash_of_log(log), 0x8e92_8060_184c_3493);
         assert_eq!(worker_of_log(LogId::account(user(7)), 5), worker_of_user(user(7), 5));
     }
 

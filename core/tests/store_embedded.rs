@@ -2,12 +2,18 @@
 
 mod store_contract;
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
-use dunlin_core::store::{Append, Appended, Store};
-use store_contract::{all, append, chat, cursors, heads, item, range, user};
+use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
+use dunlin_core::store::{
+    Append, Appended, CursorMove, Head, Store, StoreError, StoreReply, StoreRequest,
+};
+use dunlin_protocol::{LogId, LogKind};
+use store_contract::{all, append, ask, chat, cursors, heads, item, range, seqs, user};
 
 fn small() -> EmbeddedConfig {
     EmbeddedConfig { segment_bytes: 256 * 1024, readers: 2, ..EmbeddedConfig::default() }
@@ -51,4 +57,174 @@ fn everything_is_there_after_a_restart() {
     let page = range(&store, all(log));
     assert_eq!(page.entries.len(), 1000);
     assert!(page.entries.iter().all(|entry| entry.body[..] == [entry.seq as u8; 2000]));
+}
+
+/// Stores `entries` entries of 1,000 bytes in each of the logs, round-robin.
+fn fill(store: &dyn Store, entries: std::ops::RangeInclusive<u64>, logs: u64) {
+    for seq in entries {
+        let batch = (0..logs).map(|other| {
+            let log = chat(1, other + 2);
+            let cursor = CursorMove { conversation: log, user: user(1), seq };
+            let body = vec![seq as u8; 1000].into();
+            Append { body, cursor: Some(cursor), ..item(log, seq, other) }
+        });
+        assert!(append(store, batch.collect()).iter().all(|answer| *answer == Appended::Stored));
+    }
+}
+
+fn assert_filled(store: &dyn Store, entries: u64, logs: u64) {
+    let names: Vec<LogId> = (0..logs).map(|other| chat(1, other + 2)).collect();
+    assert_eq!(store_contract::logs(store, LogKind::Direct, None, usize::MAX), names);
+    let found = heads(store, names.clone());
+    for (other, log) in (0..).zip(names) {
+        let newest = Head { seq: entries, meta: item(log, entries, other).meta };
+        assert_eq!(found[other as usize], newest);
+        assert_eq!(cursors(store, vec![(log, user(1)), (log, user(2))]), [entries, 0]);
+        let page = range(store, all(log));
+        assert_eq!(seqs(&page), (1..=entries).collect::<Vec<_>>());
+        assert!(page.entries.iter().all(|entry| entry.body[..] == [entry.seq as u8; 1000]));
+        for seq in [1, entries / 2, entries] {
+            let digest = item(log, seq, other).digest;
+            let answer = append(store, vec![item(log, seq, other)]);
+            assert_eq!(answer, [Appended::Duplicate { seq, digest }]);
+        }
+    }
+}
+
+fn index_files(folder: &Path) -> Vec<PathBuf> {
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "idx")).collect()
+}
+
+/// Waits until the indexer has nothing to do: a file for every segment but the active one, and
+/// fewer than four of one level.
+fn wait_for_index(folder: &Path, files_max: usize) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !(1..=files_max).contains(&index_files(folder).len()) {
+        assert!(Instant::now() < deadline, "{:?}", index_files(folder));
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn sealed_segments_are_found_through_index_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(folder.path(), small()).unwrap();
+    fill(&store, 1..=200, 40); // About 9 MB: 36 segments, merged to two levels.
+    assert_filled(&store, 200, 40);
+    wait_for_index(folder.path(), 8);
+    assert_filled(&store, 200, 40);
+    drop(store);
+
+    let store = EmbeddedStore::open(folder.path(), small()).unwrap();
+    assert!(store.recovery().segments_scanned <= 2, "{:?}", store.recovery());
+    assert_filled(&store, 200, 40);
+    fill(&store, 201..=210, 40);
+    assert_filled(&store, 210, 40);
+    drop(store);
+
+    // No memory for filters: they are read from the files.
+    let config = EmbeddedConfig { filter_bytes_max: 0, ..small() };
+    let store = EmbeddedStore::open(folder.path(), config).unwrap();
+    assert_filled(&store, 210, 40);
+}
+
+#[test]
+fn index_files_that_are_lost_or_damaged_are_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(folder.path(), small()).unwrap();
+    fill(&store, 1..=100, 40);
+    wait_for_index(folder.path(), 8);
+    drop(store);
+
+    for path in index_files(folder.path()) {
+        std::fs::remove_file(path).unwrap();
+    }
+    let store = EmbeddedStore::open(folder.path(), small()).unwrap();
+    assert!(store.recovery().segments_scanned > 10, "{:?}", store.recovery());
+    assert_filled(&store, 100, 40);
+    drop(store);
+
+    // The last byte is in the part that is read when the store opens.
+    let path = index_files(folder.path()).pop().unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let store = EmbeddedStore::open(folder.path(), small()).unwrap();
+    assert_eq!(store.recovery().indexes_rebuilt, 1);
+    assert_filled(&store, 100, 40);
+}
+
+#[test]
+fn a_damaged_block_of_an_index_file_is_refused_and_then_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(folder.path(), small()).unwrap();
+    fill(&store, 1..=100, 40);
+    wait_for_index(folder.path(), 8);
+    drop(store);
+
+    for path in index_files(folder.path()) {
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[4096 + 100] ^= 1; // The first block of keys.
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let store = EmbeddedStore::open(folder.path(), small()).unwrap();
+    // A retry that may be in a damaged block is not decided, until the file is good again.
+    for seq in 1..=100 {
+        for other in 0..40 {
+            let entry = item(chat(1, other + 2), seq, other);
+            let answer = loop {
+                match ask(&store, StoreRequest::Append(vec![entry.clone()])) {
+                    Err(StoreError::Unavailable { .. }) => std::thread::yield_now(),
+                    answer => break answer,
+                }
+            };
+            let duplicate = Appended::Duplicate { seq, digest: entry.digest };
+            assert_eq!(answer, Ok(StoreReply::Appended(vec![duplicate])));
+        }
+    }
+    assert_filled(&store, 100, 40);
+}
+
+#[test]
+fn a_folder_belongs_to_one_process_and_one_kind_of_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data");
+    let store = EmbeddedStore::open(&path, small()).unwrap();
+    append(&store, vec![item(chat(1, 2), 1, 0)]);
+    let locked = EmbeddedStore::open(&path, small()).unwrap_err();
+    assert!(matches!(locked, OpenError::Locked { .. }), "{locked}");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o700);
+    for entry in std::fs::read_dir(&path).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+    drop(store);
+
+    let other = folder.path().join("other");
+    drop(EmbeddedStore::open(&other, small()).unwrap());
+    std::fs::copy(path.join("00000001.log"), other.join("00000001.log")).unwrap();
+    let foreign = EmbeddedStore::open(&other, small()).unwrap_err();
+    assert!(matches!(foreign, OpenError::Foreign { .. }), "{foreign}");
+
+    let documents = folder.path().join("documents");
+    std::fs::create_dir(&documents).unwrap();
+    std::fs::write(documents.join("letter.txt"), "Dear").unwrap();
+    let no_store = EmbeddedStore::open(&documents, small()).unwrap_err();
+    assert!(matches!(no_store, OpenError::NotAStore { .. }), "{no_store}");
+
+    let mut identity = std::fs::read(path.join("STORE")).unwrap();
+    identity[40] ^= 1;
+    std::fs::write(path.join("STORE"), &identity).unwrap();
+    let damaged = EmbeddedStore::open(&path, small()).unwrap_err();
+    assert!(matches!(damaged, OpenError::Damaged { .. }), "{damaged}");
+    identity[40] ^= 1;
+    identity[8] = 2;
+    let checksum = crc32c::crc32c(&identity[..60]).to_le_bytes();
+    identity[60..].copy_from_slice(&checksum);
+    std::fs::write(path.join("STORE"), &identity).unwrap();
+    let newer = EmbeddedStore::open(&path, small()).unwrap_err();
+    assert!(matches!(newer, OpenError::Version { found: 2, known: 1, .. }), "{newer}");
+    let setting = EmbeddedConfig { readers: 0, ..small() };
+    assert!(matches!(EmbeddedStore::open(&path, setting), Err(OpenError::Setting { .. })));
 }

@@ -61,7 +61,7 @@ pub fn take(input: &mut BytesMut, bytes_max: u32) -> Result<Option<Bytes>, Frame
     let Some(length) = body_length(input, bytes_max)? else {
         return Ok(None);
     };
-    if input.len() < FRAME_PREFIX_BYTES + length {
+    if input.len() - FRAME_PREFIX_BYTES < length {
         return Ok(None);
     }
     input.advance(FRAME_PREFIX_BYTES);

@@ -70,7 +70,7 @@ pub struct MalformedIdentity {
 /// Why a token of this server is not good, though its signature is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum Inadmissible {
     /// The account is disabled.
     #[error("the account is disabled")]
     Disabled,
@@ -137,18 +137,18 @@ impl Identity {
     }
 
     /// Whether a token that this server signed is still good for its session.
-    pub fn admits(&self, claims: &Claims, now_ms: u64) -> Result<(), Refusal> {
+    pub fn admits(&self, claims: &Claims, now_ms: u64) -> Result<(), Inadmissible> {
         if self.disabled {
-            return Err(Refusal::Disabled);
+            return Err(Inadmissible::Disabled);
         }
         let ended = self.ended.iter().any(|ended| ended.session == claims.session);
         if claims.issued_ms < self.tokens_valid_from_ms || ended {
-            return Err(Refusal::Revoked);
+            return Err(Inadmissible::Revoked);
         }
         match self.session(claims.session) {
-            Some(recorded) if recorded.expires_ms <= now_ms => Err(Refusal::Expired),
-            Some(recorded) if recorded.device.id != claims.device => Err(Refusal::Revoked),
-            None if claims.recorded => Err(Refusal::Revoked),
+            Some(recorded) if recorded.expires_ms <= now_ms => Err(Inadmissible::Expired),
+            Some(recorded) if recorded.device.id != claims.device => Err(Inadmissible::Revoked),
+            None if claims.recorded => Err(Inadmissible::Revoked),
             Some(_) | None => Ok(()),
         }
     }
@@ -159,8 +159,9 @@ impl Identity {
         let now_ms = opened.opened_ms;
         self.sessions.retain(|recorded| recorded.expires_ms > now_ms);
         self.ended.retain(|ended| ended.until_ms > now_ms);
-        let held: Vec<Held> = self.sessions.iter().map(Held::from).collect();
-        let replaced = make_room(&held, opened.device.id, opened.device.kind, policy);
+        let held: Vec<_> = self.sessions.iter().map(Held::from).collect();
+        let room = Room::make(&held, &opened.device.id, opened.device.kind, policy);
+        let replaced = room.into_sessions();
         self.sessions.retain(|recorded| !replaced.contains(&recorded.session));
         self.sessions.push(opened);
         replaced
@@ -203,13 +204,13 @@ impl Identity {
         claims: &Claims,
         now_ms: u64,
         expires_ms: u64,
-    ) -> Result<u32, Refusal> {
+    ) -> Result<u32, Inadmissible> {
         self.admits(claims, now_ms)?;
         let recorded = self.sessions.iter_mut().find(|known| known.session == claims.session);
-        let recorded = recorded.ok_or(Refusal::Revoked)?;
+        let recorded = recorded.ok_or(Inadmissible::Revoked)?;
         if recorded.generation != claims.generation {
             self.close(claims.session);
-            return Err(Refusal::Reused);
+            return Err(Inadmissible::Reused);
         }
         recorded.generation = recorded.generation.wrapping_add(1);
         recorded.expires_ms = expires_ms;
@@ -261,48 +262,64 @@ pub fn device_to_wire(device: &Device) -> wire::Device {
     }
 }
 
-/// What the device policy must know of a session.
+/// What the device policy must know of a session. `D` names a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
+pub struct Held<D> {
     /// Which.
     pub session: SessionId,
     /// On which device.
-    pub device: DeviceId,
+    pub device: D,
     /// Of what kind.
     pub kind: DeviceKind,
 }
 
-impl From<&Recorded> for Held {
-    fn from(recorded: &Recorded) -> Held {
+impl From<&Recorded> for Held<DeviceId> {
+    fn from(recorded: &Recorded) -> Held<DeviceId> {
         let Recorded { session, device, .. } = recorded;
         Held { session: *session, device: device.id, kind: device.kind }
     }
 }
 
-/// Which sessions must end so that one more fits. `held` is in order of age, the oldest first.
-pub fn make_room(
-    held: &[Held],
-    device: DeviceId,
-    kind: DeviceKind,
-    policy: &DevicePolicy,
-) -> Vec<SessionId> {
-    let (mut replaced, mut left) = (Vec::new(), Vec::new());
-    for held in held {
-        if held.device == device { replaced.push(held.session) } else { left.push(*held) }
+/// The sessions that must end so that one more fits.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Room {
+    /// Those of the same device: it has come back.
+    pub same_device: Vec<SessionId>,
+    /// Those that are too many.
+    pub surplus: Vec<SessionId>,
+}
+
+impl Room {
+    /// Chooses them. `held` is in order of age, the oldest first.
+    pub fn make<D: PartialEq>(
+        held: &[Held<D>],
+        device: &D,
+        kind: DeviceKind,
+        policy: &DevicePolicy,
+    ) -> Room {
+        let (same_device, others): (Vec<_>, Vec<_>) =
+            held.iter().partition(|held| held.device == *device);
+        let of_kind = others.iter().filter(|held| held.kind == kind);
+        // A limit of none would lock everybody out; it means one.
+        let too_many =
+            (of_kind.clone().count() + 1).saturating_sub(policy.sessions_of(kind).max(1));
+        let mut surplus: Vec<_> = of_kind.take(too_many).map(|held| held.session).collect();
+        let left = others.len() - surplus.len();
+        let too_many = (left + 1).saturating_sub(policy.sessions_max.max(1));
+        let oldest = others.iter().map(|held| held.session);
+        let oldest: Vec<_> =
+            oldest.filter(|session| !surplus.contains(session)).take(too_many).collect();
+        surplus.extend(oldest);
+        let same_device = same_device.into_iter().map(|held| held.session).collect();
+        Room { same_device, surplus }
     }
-    let of_kind = left.iter().filter(|held| held.kind == kind).count();
-    let mut surplus_of_kind = (of_kind + 1).saturating_sub(policy.sessions_of(kind).max(1));
-    left.retain(|held| {
-        let surplus = held.kind == kind && surplus_of_kind > 0;
-        if surplus {
-            surplus_of_kind -= 1;
-            replaced.push(held.session);
-        }
-        !surplus
-    });
-    let surplus = (left.len() + 1).saturating_sub(policy.sessions_max.max(1));
-    replaced.extend(left.iter().take(surplus).map(|held| held.session));
-    replaced
+
+    /// All of them.
+    pub fn into_sessions(self) -> Vec<SessionId> {
+        let mut sessions = self.same_device;
+        sessions.extend(self.surplus);
+        sessions
+    }
 }
 
 #[cfg(test)]
@@ -418,15 +435,15 @@ mod tests {
     fn a_token_is_good_as_long_as_its_session() {
         let mut identity = identity(&[(1, DeviceKind::Phone), (2, DeviceKind::Web)]);
         assert_eq!(identity.admits(&claims(1, 0, 2_000), 2_000), Ok(()));
-        assert_eq!(identity.admits(&claims(1, 0, 2_000), 100_000), Err(Refusal::Expired));
-        assert_eq!(identity.admits(&claims(3, 0, 2_000), 2_000), Err(Refusal::Revoked));
+        assert_eq!(identity.admits(&claims(1, 0, 2_000), 100_000), Err(Inadmissible::Expired));
+        assert_eq!(identity.admits(&claims(3, 0, 2_000), 2_000), Err(Inadmissible::Revoked));
         let elsewhere = Claims { device: DeviceId([9; 16]), ..claims(1, 0, 2_000) };
-        assert_eq!(identity.admits(&elsewhere, 2_000), Err(Refusal::Revoked));
+        assert_eq!(identity.admits(&elsewhere, 2_000), Err(Inadmissible::Revoked));
         assert!(identity.close(id(1)));
         assert!(!identity.close(id(1)));
-        assert_eq!(identity.admits(&claims(1, 0, 2_000), 2_000), Err(Refusal::Revoked));
+        assert_eq!(identity.admits(&claims(1, 0, 2_000), 2_000), Err(Inadmissible::Revoked));
         identity.disabled = true;
-        assert_eq!(identity.admits(&claims(2, 0, 2_000), 2_000), Err(Refusal::Disabled));
+        assert_eq!(identity.admits(&claims(2, 0, 2_000), 2_000), Err(Inadmissible::Disabled));
     }
 
     #[test]
@@ -437,7 +454,7 @@ mod tests {
         identity.end(id(1), 50_000, 2_000);
         identity.end(id(1), 50_000, 2_000);
         assert_eq!(identity.ended.len(), 1);
-        assert_eq!(identity.admits(&issued(1), 2_000), Err(Refusal::Revoked));
+        assert_eq!(identity.admits(&issued(1), 2_000), Err(Inadmissible::Revoked));
         assert_eq!(identity.admits(&issued(2), 2_000), Ok(()));
         // What has expired is forgotten.
         identity.end(id(2), 90_000, 50_000);
@@ -448,7 +465,7 @@ mod tests {
         }
         assert!(identity.ended.is_empty());
         assert_eq!(identity.tokens_valid_from_ms, 50_001);
-        assert_eq!(identity.admits(&issued(99), 50_000), Err(Refusal::Revoked));
+        assert_eq!(identity.admits(&issued(99), 50_000), Err(Inadmissible::Revoked));
     }
 
     #[test]
@@ -456,12 +473,12 @@ mod tests {
         let mut identity = identity(&[(1, DeviceKind::Phone)]);
         identity.close_all(5_000);
         let issued = |issued_ms| Claims { recorded: false, ..claims(1, 0, issued_ms) };
-        assert_eq!(identity.admits(&issued(5_000), 5_000), Err(Refusal::Revoked));
+        assert_eq!(identity.admits(&issued(5_000), 5_000), Err(Inadmissible::Revoked));
         let next_ms = identity.issue_time_ms(5_000);
         assert_eq!(identity.admits(&issued(next_ms), 5_000), Ok(()));
         // And a clock that goes back brings nothing back.
         identity.close_all(4_000);
-        assert_eq!(identity.admits(&issued(next_ms), 4_000), Err(Refusal::Revoked));
+        assert_eq!(identity.admits(&issued(next_ms), 4_000), Err(Inadmissible::Revoked));
     }
 
     #[test]
@@ -471,10 +488,10 @@ mod tests {
         assert_eq!(identity.session(id(1)).unwrap().expires_ms, 200_000);
         assert_eq!(identity.refresh(&claims(1, 1, 2_000), 2_000, 200_000), Ok(2));
         let reused = identity.refresh(&claims(1, 0, 2_000), 2_000, 200_000);
-        assert_eq!(reused, Err(Refusal::Reused));
+        assert_eq!(reused, Err(Inadmissible::Reused));
         // Both the thief and the robbed are out.
         let newest = identity.refresh(&claims(1, 2, 2_000), 2_000, 200_000);
-        assert_eq!(newest, Err(Refusal::Revoked));
+        assert_eq!(newest, Err(Inadmissible::Revoked));
         assert_eq!(ids(&identity), [2]);
     }
 

@@ -59,7 +59,9 @@ impl Throttle {
         }
     }
 
-    /// A password was wrong.
+    /// A password was wrong. To be called before it is tried, and taken back by
+    /// [`succeeded`](Throttle::succeeded) or [`undecided`](Throttle::undecided): else many tries
+    /// at one time would all find the name open.
     pub fn failed(&mut self, name: LogId, now_ms: u64) {
         let before = self.find(name).unwrap_or(Failures { empty_ms: now_ms, closed: false });
         let full_ms = now_ms + FAILURES_HIGH * FORGIVEN_MS;
@@ -70,6 +72,16 @@ impl Throttle {
             self.older = std::mem::take(&mut self.newer);
         }
         self.newer.insert(name, Failures { empty_ms, closed });
+    }
+
+    /// A password that was counted as wrong beforehand could not be tried.
+    pub fn undecided(&mut self, name: LogId) {
+        for table in [&mut self.newer, &mut self.older] {
+            if let Some(failures) = table.get_mut(&name) {
+                failures.empty_ms = failures.empty_ms.saturating_sub(FORGIVEN_MS);
+                failures.closed = false;
+            }
+        }
     }
 
     /// A password was right: what failed before is forgiven.
@@ -128,6 +140,20 @@ mod tests {
         throttle.succeeded(ada);
         fail(&mut throttle, 9, 0);
         assert_eq!(throttle.check(ada, 0), Ok(()));
+    }
+
+    #[test]
+    fn a_try_that_was_not_made_is_taken_back() {
+        let (mut throttle, ada) = (Throttle::default(), log_of("ada"));
+        for _ in 0..100 {
+            fail(&mut throttle, 1, 0);
+            throttle.undecided(ada);
+        }
+        assert_eq!(throttle.check(ada, 0), Ok(()));
+        fail(&mut throttle, 9, 0);
+        assert_eq!(throttle.check(ada, 0), Ok(()));
+        fail(&mut throttle, 1, 0);
+        assert!(throttle.check(ada, 0).is_err());
     }
 
     #[test]

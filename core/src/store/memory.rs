@@ -9,7 +9,7 @@ use std::ops::Bound;
 
 use dunlin_protocol::{LogId, LogKind, UserId};
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 
 use super::{
@@ -113,11 +113,13 @@ impl State {
         if failure == Some(AppendFailure::NotStored) {
             return Err(unavailable());
         }
-        let answers = items.into_iter().map(|item| self.append_one(item)).collect();
+        let mut stale = HashSet::default();
+        let answers = items.into_iter().map(|item| self.append_one(item, &mut stale)).collect();
         if failure == Some(AppendFailure::AnswerLost) { Err(unavailable()) } else { Ok(answers) }
     }
 
-    fn append_one(&mut self, item: Append) -> Appended {
+    /// `stale` are the logs of which something was refused earlier in the batch.
+    fn append_one(&mut self, item: Append, stale: &mut HashSet<LogId, RandomState>) -> Appended {
         if let Some(log) = self.logs.get(&item.log) {
             let used = item.key.and_then(|key| log.keys.get(&key));
             if let Some(&(seq, digest)) = used {
@@ -125,7 +127,8 @@ impl State {
             }
         }
         let head = self.head(&item.log);
-        if head.seq.checked_add(1) != Some(item.seq) {
+        if head.seq.checked_add(1) != Some(item.seq) || stale.contains(&item.log) {
+            stale.insert(item.log);
             return Appended::Conflict { head };
         }
         let log = self.logs.entry(item.log).or_default();

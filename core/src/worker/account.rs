@@ -1,7 +1,7 @@
 //! What the entries of an account log add up to.
 
+use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{self, entry};
-use dunlin_protocol::{LogId, UserId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
@@ -104,21 +104,12 @@ impl Account {
         let interval = ACCOUNT_SNAPSHOT_ENTRIES.max(self.conversations.len() as u64);
         self.seq - self.snapshot_seq >= interval
     }
-
-    /// The account as other users see it.
-    pub(crate) fn profile(&self, user: UserId, asker: UserId) -> wire::User {
-        wire::User {
-            user_id: user.get(),
-            username: self.username.clone(),
-            display_name: self.display_name.clone(),
-            conversation_id: LogId::direct(user, asker).to_wire(),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dunlin_protocol::UserId;
 
     fn entry(seq: u64, body: entry::Body) -> wire::Entry {
         wire::Entry { seq, time_ms: seq * 10, body: Some(body), ..wire::Entry::default() }

@@ -18,10 +18,13 @@ use dunlin_protocol::{ClientMessageId, LogId, UserId};
 use super::account::Account;
 use super::entry::{EncodedEntry, decode_entry, encode_entry};
 use super::message::Join;
+use super::read::MarkRead;
+use super::sync::SyncRequest;
 use crate::limits::{
     ACCOUNT_CONVERSATIONS_MAX, ACCOUNT_PAGE_ENTRIES, ACCOUNT_QUEUE_MAX, RESPONSE_BYTES_MAX,
 };
 use crate::store::{Append, Appended, CursorMove, DedupeKey, EntryMeta, Page, Range};
+use crate::transport::ConnId;
 
 /// An account log that is in use.
 #[derive(Debug)]
@@ -30,6 +33,10 @@ pub(super) struct AccountLog {
     account: Option<Account>,
     /// In the order of arrival.
     waiting: VecDeque<Change>,
+    /// Who waits to read the account when it is durable and up to date.
+    readers: Vec<Reader>,
+    /// Other nodes may have appended since it was read, as far as the readers know.
+    is_stale: bool,
     /// The batch at the store.
     at_store: Vec<Numbered>,
     /// It waits to be numbered at the end of the tick.
@@ -55,8 +62,30 @@ pub(super) enum Phase {
 pub(super) enum Change {
     /// A conversation is joined.
     Join(Join),
+    /// A read cursor moves.
+    Read(MarkRead),
     /// A snapshot is due.
     Snapshot,
+}
+
+/// Who reads the account.
+#[derive(Debug)]
+pub(super) enum Reader {
+    /// A sync.
+    Sync(Box<SyncRequest>),
+}
+
+/// What an account log needs next.
+#[derive(Debug)]
+pub(super) enum Need {
+    /// Nothing, or an answer that is under way.
+    Nothing,
+    /// This must be read.
+    Load(Range),
+    /// It can be read, by these.
+    Serve(Vec<Reader>),
+    /// Changes can be numbered at the end of the tick.
+    Number,
 }
 
 /// What became of a change.
@@ -96,6 +125,8 @@ impl AccountLog {
             phase: Phase::Unknown,
             account: None,
             waiting: VecDeque::new(),
+            readers: Vec::new(),
+            is_stale: false,
             at_store: Vec::new(),
             is_ready: false,
             used_ms: 0,
@@ -116,19 +147,49 @@ impl AccountLog {
         Ok(())
     }
 
-    pub(super) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    /// Takes a reader. If other nodes may append to the log, it must be read up to its end anew.
+    pub(super) fn add_reader(&mut self, reader: Reader, others_append: bool) {
+        self.readers.push(reader);
+        self.is_stale |= others_append;
     }
 
     /// Whether it may be forgotten.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && matches!(self.phase, Phase::Idle | Phase::Unknown)
+        self.waiting.is_empty()
+            && self.readers.is_empty()
+            && matches!(self.phase, Phase::Idle | Phase::Unknown)
     }
 
-    /// Begins to read what is not folded in yet.
-    pub(super) fn load(&mut self, user: UserId) -> Range {
+    /// Takes the next step, if there is something to do. To be asked until it needs nothing.
+    pub(super) fn next_step(&mut self, user: UserId) -> Need {
+        let readers_wait = !self.readers.is_empty();
+        match self.phase {
+            Phase::Unknown if readers_wait || !self.waiting.is_empty() => self.load(user),
+            Phase::Idle if readers_wait && self.is_stale => self.load(user),
+            Phase::Idle if readers_wait => {
+                self.forget_absence();
+                Need::Serve(std::mem::take(&mut self.readers))
+            }
+            Phase::Idle if !self.waiting.is_empty() && !self.is_ready => {
+                self.is_ready = true;
+                Need::Number
+            }
+            Phase::Unknown | Phase::Idle | Phase::Loading(_) | Phase::Appending => Need::Nothing,
+        }
+    }
+
+    /// A user who does not exist now may come into being at any time.
+    fn forget_absence(&mut self) {
+        if self.account.is_none() {
+            self.phase = Phase::Unknown;
+        }
+    }
+
+    fn load(&mut self, user: UserId) -> Need {
         self.phase = Phase::Loading(Vec::new());
-        self.page(user, u64::MAX)
+        // Who comes from now on may know of entries that this does not read.
+        self.is_stale = false;
+        Need::Load(self.page(user, u64::MAX))
     }
 
     fn page(&self, user: UserId, to: u64) -> Range {
@@ -189,6 +250,7 @@ impl AccountLog {
         let waiting = std::mem::take(&mut self.waiting);
         let Some(account) = &mut self.account else {
             waiting.into_iter().for_each(|change| done(change, Changed::NoSuchUser));
+            self.forget_absence();
             return 0;
         };
         for change in waiting {
@@ -239,12 +301,13 @@ impl AccountLog {
         }
     }
 
-    /// The log can't be read or appended to: gives back all changes, and forgets the fold.
-    pub(super) fn fail(&mut self) -> Vec<Change> {
+    /// The log can't be read or appended to: gives back everybody who waits, and forgets the fold.
+    pub(super) fn fail(&mut self) -> (Vec<Change>, Vec<Reader>) {
         self.phase = Phase::Unknown;
         self.account = None;
         let at_store = self.at_store.drain(..).map(|numbered| numbered.change);
-        at_store.chain(self.waiting.drain(..)).collect()
+        let changes = at_store.chain(self.waiting.drain(..)).collect();
+        (changes, std::mem::take(&mut self.readers))
     }
 }
 
@@ -255,6 +318,14 @@ enum Needed {
 }
 
 impl Change {
+    /// The connection that asked for it, and knows it by the response.
+    pub(super) fn conn(&self) -> Option<ConnId> {
+        match self {
+            Change::Read(mark) => Some(mark.client.conn),
+            Change::Join(_) | Change::Snapshot => None,
+        }
+    }
+
     fn needed(&self, account: &Account) -> Needed {
         match self {
             Change::Join(join) if account.conversations.contains_key(&join.conversation) => {
@@ -264,6 +335,11 @@ impl Change {
                 Needed::Refusal
             }
             Change::Join(_) => Needed::Entry,
+            Change::Read(mark) => {
+                let read = account.conversations.get(&mark.conversation);
+                let moves = read.is_none_or(|read| read.seq < mark.seq);
+                if moves { Needed::Entry } else { Needed::Nothing }
+            }
             Change::Snapshot if account.snapshot_is_due() => Needed::Entry,
             Change::Snapshot => Needed::Nothing,
         }
@@ -273,7 +349,7 @@ impl Change {
     fn append(self, user: UserId, account: &mut Account, now_ms: u64) -> (Append, Numbered) {
         let log = LogId::account(user);
         let seq = account.seq + 1;
-        let meta = EntryMeta { time_ms: now_ms.max(account.time_ms), ..EntryMeta::default() };
+        let mut meta = EntryMeta { time_ms: now_ms.max(account.time_ms), ..EntryMeta::default() };
         let (body, key, cursor) = match &self {
             Change::Join(join) => {
                 let conversation_id = join.conversation.to_wire();
@@ -281,13 +357,22 @@ impl Change {
                 // Another node may join the user at the same moment: one of the two is stored.
                 let client_message_id = ClientMessageId(*join.conversation.as_bytes());
                 let key = DedupeKey { sender: user, client_message_id };
-                (entry::Body::ConversationJoined(joined), Some(key), None::<CursorMove>)
+                (entry::Body::ConversationJoined(joined), Some(key), None)
+            }
+            Change::Read(mark) => {
+                meta.sender = user.get();
+                let MarkRead { conversation, seq, others_counted, .. } = *mark;
+                let conversation_id = conversation.to_wire();
+                let moved = wire::ReadMoved { conversation_id, seq, others_counted };
+                let cursor = CursorMove { conversation, user, seq };
+                (entry::Body::ReadMoved(moved), None, Some(cursor))
             }
             Change::Snapshot => (entry::Body::AccountSnapshot(account.snapshot()), None, None),
         };
         let wire_entry = wire::Entry {
             seq,
             time_ms: meta.time_ms,
+            sender: meta.sender,
             body: Some(body.clone()),
             ..wire::Entry::default()
         };

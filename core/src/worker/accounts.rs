@@ -4,15 +4,17 @@
 use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId, UserId};
 
-use super::account_log::{AccountLog, Change, Changed, Load, Phase};
+use super::account_log::{AccountLog, Change, Changed, Load, Need, Reader};
 use super::batch::Owner;
 use super::effect::{Effects, Refusal};
 use super::entry::EncodedEntry;
 use super::flow::{Flow, StoreResult};
 use super::message::{Join, Joined, Push, WorkerMessage};
+use super::read::MarkRead;
 use super::{INTERNAL, Worker, store_refusal};
 use crate::limits::{ACCOUNT_PUSH_BYTES_MAX, OVERLOADED_RETRY_MS, STATE_IDLE_MS};
 use crate::store::{Append, Appended, StoreReply, StoreRequest};
+use crate::transport::ConnId;
 
 pub(super) const NO_SUCH_USER: Refusal = Refusal::new(ErrorCode::NoSuchUser, "no user has this id");
 
@@ -40,6 +42,13 @@ impl Worker {
         }
     }
 
+    /// Has the account read, once it is durable and up to date.
+    pub(super) fn read_account(&mut self, user: UserId, reader: Reader, effects: &mut Effects) {
+        let others_append = self.others_append();
+        self.account_log(user).add_reader(reader, others_append);
+        self.serve_account(user, effects);
+    }
+
     fn account_log(&mut self, user: UserId) -> &mut AccountLog {
         let account = self.accounts.entry(user).or_insert_with(|| {
             self.sweep.push_back((self.now_ms + STATE_IDLE_MS, Owner::Account(user)));
@@ -49,22 +58,28 @@ impl Worker {
         account
     }
 
-    /// Takes the next step of an account that has something to do.
+    /// Takes the next steps of an account.
     fn serve_account(&mut self, user: UserId, effects: &mut Effects) {
-        let Some(account) = self.accounts.get_mut(&user) else { return };
-        if !account.has_waiting() {
-            return;
+        loop {
+            let Some(log) = self.accounts.get_mut(&user) else { return };
+            match log.next_step(user) {
+                Need::Nothing => return,
+                Need::Load(range) => {
+                    self.ask_store(StoreRequest::Range(range), Flow::LoadAccount(user), effects);
+                }
+                Need::Serve(readers) => self.serve_readers(user, readers, effects),
+                Need::Number => self.ready.push(Owner::Account(user)),
+            }
         }
-        match account.phase {
-            Phase::Unknown => {
-                let range = account.load(user);
-                self.ask_store(StoreRequest::Range(range), Flow::LoadAccount(user), effects);
+    }
+
+    fn serve_readers(&mut self, user: UserId, readers: Vec<Reader>, effects: &mut Effects) {
+        for Reader::Sync(request) in readers {
+            let log = self.accounts.get(&user);
+            match log.and_then(|log| request.begin(log.durable()?, self.shared.epoch)) {
+                Some(first) => self.sync_account_known(&request, first, effects),
+                None => self.refuse_sync(request.client(), NO_SUCH_USER, effects),
             }
-            Phase::Idle if !account.is_ready => {
-                account.is_ready = true;
-                self.ready.push(Owner::Account(user));
-            }
-            Phase::Idle | Phase::Loading(_) | Phase::Appending => {}
         }
     }
 
@@ -127,8 +142,11 @@ impl Worker {
     /// The log of an account can't be read or appended to.
     pub(super) fn account_failed(&mut self, user: UserId, refusal: Refusal, effects: &mut Effects) {
         let Some(account) = self.accounts.get_mut(&user) else { return };
-        let changes = account.fail();
+        let (changes, readers) = account.fail();
         changes.into_iter().for_each(|change| self.refuse_change(change, refusal, effects));
+        for Reader::Sync(request) in readers {
+            self.refuse_sync(request.client(), refusal, effects);
+        }
     }
 
     fn change_done(
@@ -140,18 +158,19 @@ impl Worker {
     ) {
         match changed {
             Changed::Stored { seq, entry } => {
-                self.push_account_entry(user, seq, &entry, effects);
-                self.confirm_change(change, effects);
+                self.push_account_entry(user, seq, &entry, change.conn(), effects);
+                self.confirm_change(change, true, effects);
             }
-            Changed::AlreadySo => self.confirm_change(change, effects),
+            Changed::AlreadySo => self.confirm_change(change, false, effects),
             Changed::TooMany => self.refuse_change(change, TOO_MANY_CONVERSATIONS, effects),
             Changed::NoSuchUser => self.refuse_change(change, NO_SUCH_USER, effects),
         }
     }
 
-    fn confirm_change(&mut self, change: Change, effects: &mut Effects) {
+    fn confirm_change(&mut self, change: Change, is_new: bool, effects: &mut Effects) {
         match change {
             Change::Join(join) => self.answer_join(join, Ok(()), effects),
+            Change::Read(mark) => self.read_moved(mark, is_new, effects),
             Change::Snapshot => {}
         }
     }
@@ -159,6 +178,9 @@ impl Worker {
     fn refuse_change(&mut self, change: Change, refusal: Refusal, effects: &mut Effects) {
         match change {
             Change::Join(join) => self.answer_join(join, Err(refusal), effects),
+            Change::Read(MarkRead { client, .. }) => {
+                effects.refuse(client.conn, client.request_id, refusal);
+            }
             // The next change of the account asks for it again.
             Change::Snapshot => {}
         }
@@ -175,6 +197,7 @@ impl Worker {
         user: UserId,
         seq: u64,
         entry: &EncodedEntry,
+        except: Option<ConnId>,
         effects: &mut Effects,
     ) {
         let log = LogId::account(user);
@@ -184,6 +207,6 @@ impl Worker {
         } else {
             entry.frame.clone()
         };
-        self.push_to_user(Push { user, log, head: seq, frame, except: None }, effects);
+        self.push_to_user(Push { user, log, head: seq, frame, except }, effects);
     }
 }

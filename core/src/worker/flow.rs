@@ -16,10 +16,14 @@
 
 use dunlin_protocol::{LogId, UserId};
 
+use super::Client;
 use super::admin::AdminFlow;
 use super::batch::Run;
 use super::conversation::Pending;
+use super::find::FindRead;
 use super::login::LoginFlow;
+use super::read::MarkRead;
+use super::sync::SyncRead;
 use crate::auth::password::{PasswordDone, PasswordError};
 use crate::store::{StoreError, StoreReply};
 
@@ -45,6 +49,14 @@ pub(super) enum Flow {
     LoadAccount(UserId),
     /// The first entry of a message that was sent again was read.
     Retried(Box<Pending>),
+    /// A page of history was read.
+    History(Client),
+    /// The entry that a read cursor shall move to was read.
+    MarkRead(MarkRead),
+    /// Something that this look-up of users needs was read.
+    Find(u64, FindRead),
+    /// Something that this sync needs was read.
+    Sync(u64, SyncRead),
     /// A login or the like has an answer of the store or of the password threads.
     Login(LoginFlow),
     /// A request of the program around the engine has one.

@@ -19,15 +19,19 @@ mod batch;
 mod conversation;
 pub mod effect;
 mod entry;
+mod find;
 mod flow;
+mod history;
 pub mod input;
 pub mod login;
 pub mod message;
 mod push;
+mod read;
 mod reply;
 mod send;
 mod session;
 mod signal;
+mod sync;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -41,10 +45,12 @@ use account_log::AccountLog;
 use batch::{Batch, Owner, Run};
 use conversation::{Conversation, Outcome, Pending};
 use effect::{Effects, Refusal, Ticket};
+use find::Find;
 use flow::{Flow, PasswordResult, StoreResult};
 use input::Input;
 use message::WorkerMessage;
 use session::{OpenSession, Sessions};
+use sync::{Sync, SyncRequest};
 
 use crate::auth::issuer::Issuers;
 use crate::auth::password::PasswordJob;
@@ -96,6 +102,13 @@ pub struct Worker {
     unknown_heads: Vec<LogId>,
     /// Scratch space, kept for its capacity.
     settled: Vec<(Pending, Outcome)>,
+    /// Pieces of work that wait for several answers at a time, by their number.
+    syncs: HashMap<u64, Box<Sync>, RandomState>,
+    finds: HashMap<u64, Find, RandomState>,
+    last_work: u64,
+    /// Syncs that were begun and not answered yet, and those that were not begun.
+    syncs_running: usize,
+    syncs_waiting: VecDeque<Box<SyncRequest>>,
     flows: HashMap<Ticket, Flow, RandomState>,
     next_ticket: u64,
     /// Bytes of the appends that are at the store.
@@ -116,6 +129,11 @@ impl Worker {
             ready: Vec::new(),
             unknown_heads: Vec::new(),
             settled: Vec::new(),
+            syncs: HashMap::default(),
+            finds: HashMap::default(),
+            last_work: 0,
+            syncs_running: 0,
+            syncs_waiting: VecDeque::new(),
             flows: HashMap::default(),
             next_ticket: 0,
             append_bytes: 0,
@@ -185,18 +203,12 @@ impl Worker {
     fn take_command(&mut self, command: Command, effects: &mut Effects) {
         effects.counters.commands += 1;
         let Command { conn, session, request_id, request } = command;
-        let request = match request {
-            Request::Register(_)
-            | Request::Login(_)
-            | Request::Refresh { .. }
-            | Request::Logout(_)
-            | Request::ListSessions
-            | Request::ChangePassword { .. } => {
-                self.take_login_command(Command { conn, session, request_id, request }, effects);
-                return;
-            }
-            request => request,
-        };
+        let is_before_login = matches!(request, Request::Register(_) | Request::Login(_));
+        if is_before_login {
+            let command = Command { conn, session, request_id, request };
+            self.take_login_command(command, effects);
+            return;
+        }
         let Some(session) = session else {
             let refusal = Refusal::new(ErrorCode::NotLoggedIn, "log in first");
             effects.refuse(conn, request_id, refusal);
@@ -206,9 +218,22 @@ impl Worker {
         match request {
             Request::Send(send) => self.take_send(client, send, effects),
             Request::Signal(signal) => self.take_signal(client, signal, effects),
-            _ => {
-                let refusal = Refusal::new(ErrorCode::UnknownCommand, "unknown request");
-                effects.refuse(conn, request_id, refusal);
+            Request::MarkRead { conversation, seq } => {
+                self.take_mark_read(client, conversation, seq, effects);
+            }
+            Request::History(history) => self.take_history(client, history, effects),
+            Request::Sync(sync) => self.take_sync(client, sync, effects),
+            Request::FindUsers { usernames, user_ids } => {
+                self.take_find_users(client, &usernames, &user_ids, effects);
+            }
+            Request::Register(_)
+            | Request::Login(_)
+            | Request::Refresh { .. }
+            | Request::Logout(_)
+            | Request::ListSessions
+            | Request::ChangePassword { .. } => {
+                let command = Command { conn, session: Some(session), request_id, request };
+                self.take_login_command(command, effects);
             }
         }
     }
@@ -236,6 +261,11 @@ impl Worker {
         effects.passwords.push((ticket, job));
     }
 
+    fn next_work(&mut self) -> u64 {
+        self.last_work += 1;
+        self.last_work
+    }
+
     fn keep(&mut self, flow: Flow) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
@@ -261,6 +291,10 @@ impl Worker {
             }
             Flow::LoadHeads(logs) => self.heads_loaded(&logs, result, effects),
             Flow::LoadAccount(user) => self.account_page_read(user, result, effects),
+            Flow::History(client) => self.history_read(client, result, effects),
+            Flow::MarkRead(mark) => self.read_entry_known(mark, result, effects),
+            Flow::Find(find, read) => self.find_read(find, read, result, effects),
+            Flow::Sync(sync, read) => self.sync_read(sync, read, result, effects),
             Flow::Login(flow) => self.login_store_answered(flow, result, effects),
             Flow::Admin(flow) => self.admin_store_answered(flow, result, effects),
             Flow::Retried(pending) => self.retried_entry_read(&pending, result, effects),
@@ -308,6 +342,11 @@ impl Worker {
     /// Forgets the session of a connection.
     fn close_session(&mut self, user: UserId, conn: ConnId) {
         self.sessions.close(user, conn);
+    }
+
+    /// Whether other nodes may append to the logs that this worker owns.
+    fn others_append(&self) -> bool {
+        false
     }
 
     fn worker_of_user(&self, user: UserId) -> u16 {

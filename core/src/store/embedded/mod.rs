@@ -28,6 +28,7 @@ pub mod disk;
 mod hash;
 mod identity;
 mod index;
+mod indexer;
 mod lane;
 mod open;
 mod queue;
@@ -38,6 +39,7 @@ mod segment;
 mod spare;
 mod statistics;
 mod verify;
+mod wake;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -52,6 +54,7 @@ pub use config::{EmbeddedConfig, OpenError};
 use disk::{Disk, Folder};
 use identity::Identity;
 use index::Index;
+use indexer::Indexer;
 use lane::Lane;
 pub use open::RecoveryReport;
 use queue::{Job, Queue};
@@ -88,6 +91,7 @@ struct Shared {
     segments: Segments,
     index: Index,
     spare: SpareSlot,
+    indexer: Indexer,
     counters: Counters,
 }
 
@@ -106,14 +110,20 @@ impl EmbeddedStore {
         random: &dyn Random,
     ) -> Result<EmbeddedStore, OpenError> {
         config.check()?;
-        let recovered = open::recover(&*disk, random)?;
+        let recovered = open::recover(&*disk, &config, random)?;
         let shared = Arc::new(Shared {
-            config,
             segments: Segments::new(Arc::clone(&disk)),
             disk,
             identity: recovered.identity,
-            index: Index::new(recovered.sealed),
+            index: Index::new(
+                recovered.identity.hash_key,
+                config.filter_bytes_max,
+                recovered.runs,
+                recovered.sealed,
+            ),
+            config,
             spare: SpareSlot::default(),
+            indexer: Indexer::default(),
             counters: Counters::default(),
         });
         let queue = Arc::new(Queue::default());
@@ -147,6 +157,8 @@ impl EmbeddedStore {
         let bytes = u64::from(shared.config.segment_bytes);
         let work = Box::new(move || shared.spare.keep_filled(&*shared.disk, bytes));
         self.others.push(spawn("store-spare", work)?);
+        let shared = Arc::clone(&self.shared);
+        self.others.push(spawn("store-index", Box::new(move || shared.indexer.run(&shared)))?);
         self.lane = Some(spawn("store-commit", Box::new(move || lane.run()))?);
         Ok(())
     }
@@ -192,6 +204,7 @@ impl Drop for EmbeddedStore {
         self.queue.close();
         join(self.lane.take());
         self.shared.spare.close();
+        self.shared.indexer.stop(&self.shared);
         self.reads = None;
         for thread in self.others.drain(..) {
             join(Some(thread));

@@ -1,14 +1,17 @@
 //! Finding out what a folder holds, and bringing it into order after a crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::random::Random;
 
-use super::config::OpenError;
+use super::config::{EmbeddedConfig, OpenError};
 use super::disk::{Disk, DiskFile, read_all};
 use super::identity::{self, Identity};
 use super::index::memory::SegmentIndex;
+use super::index::run::Run;
+use super::index::{run_name, run_segments, write_segment};
+use super::indexer::remove_covered;
 use super::record::FrameHead;
 use super::recovery::{Scan, scan};
 use super::segment::{
@@ -25,6 +28,8 @@ const LOST_AND_FOUND: &str = "lost+found";
 pub struct RecoveryReport {
     /// Segments that were read because they had no index file.
     pub segments_scanned: usize,
+    /// Index files that were damaged and are made again.
+    pub indexes_rebuilt: usize,
     /// Whole batches in them.
     pub batches: u64,
     /// Entries in them.
@@ -42,6 +47,7 @@ pub struct RecoveryReport {
 /// A folder in order.
 pub(super) struct Recovered {
     pub identity: Identity,
+    pub runs: Vec<Arc<Run>>,
     pub sealed: Vec<Arc<SegmentIndex>>,
     pub next_segment: u32,
     pub next_batch: u64,
@@ -52,13 +58,17 @@ pub(super) struct Recovered {
 struct Unindexed {
     number: u32,
     file: Arc<dyn DiskFile>,
-    /// By its header, or if that is damaged, by its first readable frame.
+    /// By its header, or if that is damaged, by its first readable frame, if it has one.
     first_batch: Option<u64>,
     head_damaged: bool,
 }
 
 /// Opens what is in the folder, or makes a new store in an empty one.
-pub(super) fn recover(disk: &dyn Disk, random: &dyn Random) -> Result<Recovered, OpenError> {
+pub(super) fn recover(
+    disk: &dyn Disk,
+    config: &EmbeddedConfig,
+    random: &dyn Random,
+) -> Result<Recovered, OpenError> {
     let names = disk.names().map_err(OpenError::io("can't list", disk.path()))?;
     let identity = if names.iter().any(|name| name == identity::NAME) {
         Identity::load(disk)?
@@ -67,6 +77,7 @@ pub(super) fn recover(disk: &dyn Disk, random: &dyn Random) -> Result<Recovered,
     };
     remove_unfinished(disk, &names)?;
     let mut recovery = Recovery::new(disk, identity);
+    recovery.open_runs(&names, config.filter_bytes_max)?;
     recovery.scan_all(&names)?;
     recovery.finish(random)
 }
@@ -99,38 +110,122 @@ fn remove_unfinished(disk: &dyn Disk, names: &[String]) -> Result<(), OpenError>
 struct Recovery<'a> {
     disk: &'a dyn Disk,
     identity: Identity,
+    /// Index files that are whole, by their first segment.
+    runs: BTreeMap<u32, Arc<Run>>,
+    filter_bytes_left: usize,
     /// The batch that comes next, if it is known.
     expected: Option<u64>,
     next_segment: u32,
-    sealed: Vec<Arc<SegmentIndex>>,
+    /// The index of the newest segment, if it has no file.
+    sealed: Option<SegmentIndex>,
     report: RecoveryReport,
 }
 
 impl Recovery<'_> {
     fn new(disk: &dyn Disk, identity: Identity) -> Recovery<'_> {
-        // A new store begins with batch 1 in segment 1.
-        let (expected, next_segment, sealed) = (Some(1), 1, Vec::new());
-        let report = RecoveryReport::default();
-        Recovery { disk, identity, expected, next_segment, sealed, report }
+        Recovery {
+            disk,
+            identity,
+            runs: BTreeMap::new(),
+            filter_bytes_left: 0,
+            // A new store begins with batch 1 in segment 1.
+            expected: Some(1),
+            next_segment: 1,
+            sealed: None,
+            report: RecoveryReport::default(),
+        }
     }
 
-    fn scan_all(&mut self, names: &[String]) -> Result<(), OpenError> {
-        let numbers = names.iter().filter_map(|name| Some((segment_number(name)?, ())));
-        let numbers: BTreeMap<u32, ()> = numbers.collect();
-        let mut segments = Vec::new();
-        for &number in numbers.keys() {
-            self.next_segment = self.next_segment.max(number + 1);
-            segments.extend(self.look_at(number)?);
-        }
-        for at in 0..segments.len() {
-            let later = segments[at + 1..].iter().filter_map(|segment| segment.first_batch);
-            self.scan_one(&segments[at], later.min())?;
+    /// Opens the index files; what is damaged is removed and made again from its segments.
+    fn open_runs(&mut self, names: &[String], filter_bytes_max: usize) -> Result<(), OpenError> {
+        self.filter_bytes_left = filter_bytes_max;
+        let found = names.iter().filter_map(|name| run_segments(name)).collect();
+        let kept = remove_covered(self.disk, found);
+        let mut kept = kept.map_err(OpenError::io("can't remove from", self.disk.path()))?;
+        // The newest are asked most often: their filters come first.
+        kept.reverse();
+        for segments in kept {
+            self.open_run(segments)?;
         }
         Ok(())
     }
 
-    /// Opens a segment; `None` if nothing was ever written to it.
-    fn look_at(&self, number: u32) -> Result<Option<Unindexed>, OpenError> {
+    fn open_run(&mut self, segments: (u32, u32)) -> Result<(), OpenError> {
+        let name = run_name(segments.0, segments.1);
+        let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
+        match Run::open(self.disk, &self.identity, segments, self.filter_bytes_left) {
+            Ok(run) => {
+                self.filter_bytes_left -= run.filter_bytes();
+                self.runs.insert(segments.0, Arc::new(run));
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                tracing::error!(name, "an index file is damaged and made again");
+                self.report.indexes_rebuilt += 1;
+                self.disk.remove(&name).map_err(io("can't remove"))
+            }
+            Err(error) => Err(io("can't open")(error)),
+        }
+    }
+
+    /// The run that covers a segment.
+    fn run_of(&self, segment: u32) -> Option<&Arc<Run>> {
+        let (_, run) = self.runs.range(..=segment).next_back()?;
+        (segment <= run.segments().1).then_some(run)
+    }
+
+    /// Scans all segments that no run covers.
+    fn scan_all(&mut self, names: &[String]) -> Result<(), OpenError> {
+        let numbers: BTreeSet<u32> = names.iter().filter_map(|n| segment_number(n)).collect();
+        let mut later_first = self.first_batches(&numbers)?;
+        for number in numbers {
+            self.next_segment = self.next_segment.max(number + 1);
+            if let Some(run) = self.run_of(number) {
+                self.expected = Some(run.next_batch());
+                self.write_older()?;
+                continue;
+            }
+            let segment = self.look_at(number)?;
+            if segment.first_batch.is_none() {
+                self.remove_unused(number)?;
+                continue;
+            }
+            later_first = later_first.split_off(&(number + 1));
+            let next_first = later_first.values().copied().min();
+            self.scan_one(&segment, next_first)?;
+        }
+        Ok(())
+    }
+
+    /// The first batches of the segments that are not indexed, and of those right behind them.
+    fn first_batches(&self, numbers: &BTreeSet<u32>) -> Result<BTreeMap<u32, u64>, OpenError> {
+        let mut first_batches = BTreeMap::new();
+        let mut before_indexed = true;
+        for &number in numbers {
+            let indexed = self.run_of(number).is_some();
+            if (!indexed || !before_indexed)
+                && let Some(first) = self.look_at(number)?.first_batch
+            {
+                first_batches.insert(number, first);
+            }
+            before_indexed = indexed;
+        }
+        Ok(first_batches)
+    }
+
+    /// Removes a segment that was opened for a batch that never became durable: neither its header
+    /// nor any frame is whole. If it is garbage instead, the next segment misses its batches.
+    fn remove_unused(&mut self, number: u32) -> Result<(), OpenError> {
+        let name = segment_name(number);
+        let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
+        let content = self.disk.open(&name).and_then(|file| read_all(&*file));
+        let used = content.map_err(io("can't read"))?.iter().filter(|byte| **byte != 0).count();
+        self.report.unfinished_bytes += used as u64;
+        self.disk.remove(&name).map_err(io("can't remove"))
+    }
+
+    /// Opens a segment and finds out where it begins.
+    fn look_at(&self, number: u32) -> Result<Unindexed, OpenError> {
         let name = segment_name(number);
         let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
         let file = self.disk.open(&name).map_err(io("can't open"))?;
@@ -138,19 +233,14 @@ impl Recovery<'_> {
         let read = file.read_at(&mut head, 0).map_err(io("can't read"))?;
         if let Some(head) = SegmentHead::decode(&self.identity, number, &head[..read])? {
             let first_batch = Some(head.first_batch);
-            return Ok(Some(Unindexed { number, file, first_batch, head_damaged: false }));
+            return Ok(Unindexed { number, file, first_batch, head_damaged: false });
         }
         let content = read_all(&*file).map_err(io("can't read"))?;
         let mark = self.identity.mark(number);
         let first_frame = FrameHead::find(mark, &content, 0);
-        let first_batch = first_frame.and_then(|at| FrameHead::decode(mark, &content[at..]));
-        let Some(first_batch) = first_batch.map(|frame| frame.batch) else {
-            // It was opened for a batch that never became durable.
-            self.disk.remove(&name).map_err(io("can't remove"))?;
-            return Ok(None);
-        };
-        let first_batch = Some(first_batch);
-        Ok(Some(Unindexed { number, file, first_batch, head_damaged: true }))
+        let first_frame = first_frame.and_then(|at| FrameHead::decode(mark, &content[at..]));
+        let first_batch = first_frame.map(|frame| frame.batch);
+        Ok(Unindexed { number, file, first_batch, head_damaged: true })
     }
 
     fn scan_one(&mut self, segment: &Unindexed, next_first: Option<u64>) -> Result<(), OpenError> {
@@ -180,8 +270,20 @@ impl Recovery<'_> {
         if content.len() as u64 > index.end {
             file.truncate(index.end).and_then(|()| file.sync()).map_err(io("can't cut"))?;
         }
-        self.sealed.push(Arc::new(index));
+        self.write_older()?;
+        self.sealed = Some(index);
         Ok(())
+    }
+
+    /// Writes the index of a segment to its file when a newer one comes: what is in memory is
+    /// newer than all files, and a store whose index files are all lost must not need memory for
+    /// its whole history.
+    fn write_older(&mut self) -> Result<(), OpenError> {
+        let Some(older) = self.sealed.take() else { return Ok(()) };
+        let segment = older.segment;
+        let io = |doing| OpenError::io(doing, self.disk.path().join(run_name(segment, segment)));
+        write_segment(self.disk, &self.identity, &older).map_err(io("can't write"))?;
+        self.open_run((segment, segment))
     }
 
     /// Whether a segment goes on where the one before ended.
@@ -214,7 +316,8 @@ impl Recovery<'_> {
         }
         Ok(Recovered {
             identity: self.identity,
-            sealed: self.sealed,
+            runs: self.runs.into_values().collect(),
+            sealed: self.sealed.into_iter().map(Arc::new).collect(),
             next_segment: self.next_segment,
             next_batch: self.expected.unwrap_or(1),
             report: self.report,

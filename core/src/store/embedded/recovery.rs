@@ -6,6 +6,9 @@
 //! is reported, what is whole in it stays readable, and if it can't be told which entries were
 //! lost, history was lost and the store gets a new epoch.
 
+use std::io;
+
+use super::disk::{Disk, read_all};
 use super::identity::Identity;
 use super::index::memory::SegmentIndex;
 use super::record::{FRAME_HEAD_BYTES, FrameHead, Mark, RecordHead};
@@ -54,6 +57,18 @@ pub(super) fn scan(
     let scan = Scan { index, batches: 0, damage, unfinished_bytes: 0, history_lost: false };
     let scanner = Scanner { identity, mark, content, next_first, expected: first, scan };
     scanner.run()
+}
+
+/// Reads the file of a sealed segment; see [`scan`].
+pub(super) fn scan_file(
+    disk: &dyn Disk,
+    identity: &Identity,
+    segment: u32,
+    first: Option<u64>,
+    next_first: Option<u64>,
+) -> io::Result<Scan> {
+    let content = read_all(&*disk.open(&segment_name(segment))?)?;
+    Ok(scan(identity, segment, &content, first, next_first))
 }
 
 impl Scanner<'_> {

@@ -4,22 +4,40 @@
 //! Look-ups first ask the parts in memory, under a short lock, and then the files, under none:
 //! a reader that waits for the disk never keeps the commit lane from adding its next batch.
 
+mod filter;
+mod layout;
 pub(super) mod memory;
+mod merge;
+pub(super) mod run;
+mod write;
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use dunlin_protocol::{LogId, LogKind, UserId};
 use parking_lot::RwLock;
 
 use crate::store::{Head, StoreError};
 
+use super::disk::Disk;
+use super::hash::HashKey;
+use super::identity::Identity;
 use super::segment::Location;
-use memory::{LogPart, SegmentIndex};
+use super::wake::Wake;
+pub(super) use layout::{run_name, run_segments};
+use memory::{LOST, LogPart, SegmentIndex};
+use run::Run;
+pub(super) use write::write_segment;
 
 /// The whole index. Readers see only what is durable: the lane adds a batch after its fsync.
 #[derive(Debug)]
 pub(super) struct Index {
+    hash_key: HashKey,
+    filter_bytes_max: usize,
     live: RwLock<Live>,
+    /// Wakes the indexer when there is something to do for it.
+    pub wake: Wake,
 }
 
 #[derive(Debug)]
@@ -28,6 +46,8 @@ struct Live {
     active: SegmentIndex,
     /// Of sealed segments that have no file yet, the oldest first.
     sealed: Vec<Arc<SegmentIndex>>,
+    /// The files, the oldest first. All are older than what is in memory.
+    runs: Arc<Vec<Arc<Run>>>,
 }
 
 impl Live {
@@ -38,8 +58,14 @@ impl Live {
 }
 
 impl Index {
-    pub(super) fn new(sealed: Vec<Arc<SegmentIndex>>) -> Index {
-        Index { live: RwLock::new(Live { active: SegmentIndex::new(0), sealed }) }
+    pub(super) fn new(
+        hash_key: HashKey,
+        filter_bytes_max: usize,
+        runs: Vec<Arc<Run>>,
+        sealed: Vec<Arc<SegmentIndex>>,
+    ) -> Index {
+        let live = Live { active: SegmentIndex::new(0), sealed, runs: Arc::new(runs) };
+        Index { hash_key, filter_bytes_max, live: RwLock::new(live), wake: Wake::default() }
     }
 
     /// Lets the lane add what has become durable.
@@ -62,14 +88,91 @@ impl Index {
         }
         (sealed.end, sealed.next_batch) = (end, next_batch);
         live.sealed.push(Arc::new(sealed));
+        drop(live);
+        self.wake.wake();
         true
+    }
+
+    /// The oldest segment that has no index file.
+    pub(super) fn oldest_sealed(&self) -> Option<Arc<SegmentIndex>> {
+        self.live.read().sealed.first().map(Arc::clone)
+    }
+
+    /// The files, the oldest first.
+    pub(super) fn runs(&self) -> Arc<Vec<Arc<Run>>> {
+        Arc::clone(&self.live.read().runs)
+    }
+
+    /// Neighbours that should be merged.
+    pub(super) fn choose_merge(&self, at_a_time: usize) -> Option<Vec<Arc<Run>>> {
+        let runs = self.runs();
+        Some(runs[merge::choose(&runs, at_a_time)?].to_vec())
+    }
+
+    /// Puts files in the place of what covered their segments until now, in memory or in files.
+    pub(super) fn install(&self, new: &[Arc<Run>]) {
+        let (Some(first), Some(last)) = (new.first(), new.last()) else { return };
+        let (low, high) = (first.segments().0, last.segments().1);
+        let covers = |segment: u32| (low..=high).contains(&segment);
+        let mut live = self.live.write();
+        live.sealed.retain(|part| !covers(part.segment));
+        let others = live.runs.iter().filter(|run| !covers(run.segments().0));
+        let mut runs: Vec<Arc<Run>> = others.chain(new).map(Arc::clone).collect();
+        runs.sort_unstable_by_key(|run| run.segments());
+        live.runs = Arc::new(runs);
+    }
+
+    /// How much memory the filter of a new file may take.
+    pub(super) fn filter_bytes_left(&self) -> usize {
+        let used: usize = self.runs().iter().map(|run| run.filter_bytes()).sum();
+        self.filter_bytes_max.saturating_sub(used)
+    }
+
+    /// Asks the files, the newest first, for what has this hash, until `ask` says that it is
+    /// content.
+    fn ask_runs(
+        &self,
+        runs: &[Arc<Run>],
+        hash: u64,
+        mut ask: impl FnMut(&Run) -> io::Result<bool>,
+    ) -> Result<(), StoreError> {
+        for run in runs.iter().rev() {
+            match run.may_hold(hash).and_then(|may| Ok(may && ask(run)?)) {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => return Err(self.unreadable(run, &error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn unreadable(&self, run: &Run, error: &io::Error) -> StoreError {
+        let (first, last) = run.segments();
+        tracing::error!(%error, file = run_name(first, last), "can't read an index file");
+        if run.is_damaged() {
+            self.wake.wake();
+        }
+        StoreError::Unavailable { reason: error.to_string() }
     }
 
     /// The end of a log.
     pub(super) fn head(&self, log: LogId) -> Result<Head, StoreError> {
         let live = self.live.read();
-        let newest = live.in_memory().find_map(|part| part.logs.get(&log));
-        Ok(newest.map_or_else(Head::default, LogPart::head))
+        if let Some(newest) = live.in_memory().find_map(|part| part.logs.get(&log)) {
+            return Ok(newest.head());
+        }
+        if live.runs.is_empty() {
+            return Ok(Head::default());
+        }
+        let runs = Arc::clone(&live.runs);
+        drop(live);
+        let mut head = Head::default();
+        self.ask_runs(&runs, self.hash_key.of_log(log), |run| {
+            let Some(span) = run.log(log)? else { return Ok(false) };
+            head = span.head();
+            Ok(true)
+        })?;
+        Ok(head)
     }
 
     /// The ends of logs, if all of them are in memory.
@@ -90,14 +193,27 @@ impl Index {
             let of_part = part.offsets_of_key(hash);
             places.extend(of_part.map(|offset| Location { segment: part.segment, offset }));
         }
-        Ok(())
+        if live.runs.is_empty() {
+            return Ok(());
+        }
+        let runs = Arc::clone(&live.runs);
+        drop(live);
+        self.ask_runs(&runs, hash, |run| run.places_of_key(hash, places).map(|()| false))
     }
 
     /// A cursor.
     pub(super) fn cursor(&self, conversation: LogId, user: UserId) -> Result<u64, StoreError> {
         let live = self.live.read();
         let parts = live.in_memory().filter_map(|part| part.cursors.get(&(conversation, user)));
-        Ok(parts.copied().max().unwrap_or(0))
+        let mut furthest = parts.copied().max().unwrap_or(0);
+        let runs = Arc::clone(&live.runs);
+        drop(live);
+        // A newer part can hold a lower value: a move backwards that had no effect.
+        self.ask_runs(&runs, self.hash_key.of_cursor(conversation, user), |run| {
+            furthest = furthest.max(run.cursor(conversation, user)?.unwrap_or(0));
+            Ok(false)
+        })?;
+        Ok(furthest)
     }
 
     /// Where the entries `from..=to` of a log are; `None` for one that is lost.
@@ -107,21 +223,31 @@ impl Index {
         from: u64,
         to: u64,
     ) -> Result<Vec<Option<Location>>, StoreError> {
+        let mut places = vec![None; usize::try_from(to + 1 - from).unwrap_or(0)];
         let live = self.live.read();
-        let mut places = vec![None; usize::try_from(to - from + 1).unwrap_or(0)];
         for part in live.in_memory() {
             let Some(of_log) = part.logs.get(&log) else { continue };
             for seq in from.max(of_log.first)..=to.min(of_log.last()) {
                 let offset = of_log.offsets[(seq - of_log.first) as usize];
-                if offset != memory::LOST {
-                    let place = Location { segment: part.segment, offset };
-                    places[(seq - from) as usize] = Some(place);
-                }
+                let place = Location { segment: part.segment, offset };
+                places[(seq - from) as usize] = (offset != LOST).then_some(place);
             }
             if of_log.first <= from {
-                break;
+                return Ok(places);
             }
         }
+        let runs = Arc::clone(&live.runs);
+        drop(live);
+        self.ask_runs(&runs, self.hash_key.of_log(log), |run| {
+            let Some(span) = run.log(log)? else { return Ok(false) };
+            let (low, high) = (from.max(span.first()), to.min(span.newest));
+            if low <= high {
+                let at = (low - from) as usize;
+                let found = run.places(&span, low, high)?;
+                places[at..at + found.len()].copy_from_slice(&found);
+            }
+            Ok(span.first() <= from)
+        })?;
         Ok(places)
     }
 
@@ -138,10 +264,24 @@ impl Index {
             part.logs.keys().copied().filter(wanted).collect()
         };
         let mut logs: Vec<LogId> = live.in_memory().flat_map(in_part).collect();
+        let runs = Arc::clone(&live.runs);
         drop(live);
+        for run in runs.iter() {
+            logs.extend(run.logs(kind, after, limit).map_err(|e| self.unreadable(run, &e))?);
+        }
         logs.sort_unstable();
         logs.dedup();
         logs.truncate(limit);
         Ok(logs)
     }
+}
+
+/// Merges files; see [`Index::choose_merge`]. Returns the bytes written.
+pub(super) fn merge_runs(
+    disk: &dyn Disk,
+    identity: &Identity,
+    runs: &[Arc<Run>],
+    stop: &AtomicBool,
+) -> io::Result<u64> {
+    merge::merge(disk, identity, runs, stop)
 }

@@ -1,0 +1,96 @@
+//! A blocked Bloom filter: it says "certainly not here" with one cache line.
+
+/// Bits per element: about 1 % of what is not here is asked for in vain.
+const BITS_PER_ELEMENT: u64 = 10;
+const PROBES: u32 = 6;
+/// Bits of a line, the part that one element uses.
+const LINE_BITS: u64 = 512;
+const LINE_WORDS: usize = (LINE_BITS / 64) as usize;
+/// Bytes of a line.
+pub(super) const LINE_BYTES: usize = (LINE_BITS / 8) as usize;
+
+/// A filter in memory.
+#[derive(Debug)]
+pub(super) struct Filter {
+    words: Vec<u64>,
+}
+
+impl Filter {
+    /// An empty one for so many elements, as whole blocks.
+    pub(super) fn new(elements: u64, block_bytes: usize) -> Filter {
+        let lines_per_block = block_bytes / LINE_BYTES;
+        let lines = (elements * BITS_PER_ELEMENT).div_ceil(LINE_BITS).max(1) as usize;
+        let lines = lines.next_multiple_of(lines_per_block);
+        Filter { words: vec![0; lines * LINE_WORDS] }
+    }
+
+    /// From the bytes of a file.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Filter {
+        let word = |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().expect("chunks of 8"));
+        Filter { words: bytes.chunks_exact(8).map(word).collect() }
+    }
+
+    /// For a file.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        self.words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    pub(super) fn add(&mut self, hash: u64) {
+        let line = line_of(hash, self.lines()) as usize * LINE_WORDS;
+        for bit in bits_of(hash) {
+            self.words[line + (bit / 64) as usize] |= 1 << (bit % 64);
+        }
+    }
+
+    pub(super) fn may_hold(&self, hash: u64) -> bool {
+        let line = line_of(hash, self.lines()) as usize * LINE_WORDS;
+        let mut bits = bits_of(hash);
+        bits.all(|bit| self.words[line + (bit / 64) as usize] & (1 << (bit % 64)) != 0)
+    }
+
+    fn lines(&self) -> u64 {
+        (self.words.len() / LINE_WORDS) as u64
+    }
+}
+
+/// The line of a hash, of so many.
+pub(super) fn line_of(hash: u64, lines: u64) -> u64 {
+    ((u128::from(hash) * u128::from(lines)) >> 64) as u64
+}
+
+/// Whether a line from a file may hold the hash.
+pub(super) fn line_may_hold(line: &[u8], hash: u64) -> bool {
+    bits_of(hash).all(|bit| line[(bit / 8) as usize] & (1 << (bit % 8)) != 0)
+}
+
+fn bits_of(hash: u64) -> impl Iterator<Item = u64> {
+    // The line took the high bits; the product spreads the low ones over 54.
+    let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 10;
+    (0..PROBES).map(move |probe| (mixed >> (9 * probe)) % LINE_BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_holds_what_was_added_and_little_else() {
+        let hash = |number: u64| (number + 1).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(29);
+        let hash = |number: u64| hash(number) ^ hash(number << 17);
+        let mut filter = Filter::new(10_000, 4096);
+        (0..10_000).for_each(|number| filter.add(hash(number)));
+        assert!((0..10_000).all(|number| filter.may_hold(hash(number))));
+        let wrong = (10_000..110_000).filter(|&number| filter.may_hold(hash(number))).count();
+        assert!(wrong < 4_000, "{wrong} of 100,000");
+
+        let bytes = filter.to_bytes();
+        let again = Filter::from_bytes(&bytes);
+        let lines = (bytes.len() / LINE_BYTES) as u64;
+        for number in 0..20_000 {
+            let at = line_of(hash(number), lines) as usize * LINE_BYTES;
+            let in_line = line_may_hold(&bytes[at..at + LINE_BYTES], hash(number));
+            assert_eq!(in_line, filter.may_hold(hash(number)));
+            assert_eq!(in_line, again.may_hold(hash(number)));
+        }
+    }
+}

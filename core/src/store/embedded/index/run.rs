@@ -1,0 +1,306 @@
+//! An index file: the sorted index of one segment or of several in a row. It never changes.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dunlin_protocol::{LogId, LogKind, UserId};
+
+use super::super::disk::{Disk, DiskFile, read_exact_at};
+use super::super::identity::Identity;
+use super::super::record::{u32_at, u64_at};
+use super::super::segment::Location;
+use super::filter::{self, Filter, LINE_BYTES};
+use super::layout::{
+    BLOCK_BYTES, CursorAt, Key, LogSpan, Position, Record, RunHead, Section, Sections, log_id,
+    run_name,
+};
+
+/// An open index file.
+#[derive(Debug)]
+pub(in super::super) struct Run {
+    file: Arc<dyn DiskFile>,
+    head: RunHead,
+    sections: Sections,
+    /// The checksum of each block after the header.
+    checksums: Vec<u32>,
+    key_fences: Vec<u64>,
+    log_fences: Vec<[u8; 16]>,
+    cursor_fences: Vec<([u8; 16], u64)>,
+    /// `None`: it is read from the file.
+    filter: Option<Filter>,
+    /// A block was found to be damaged; the file is being made again.
+    damaged: AtomicBool,
+}
+
+impl Run {
+    /// Opens an index file. The filter is kept in memory if it has at most so many bytes.
+    /// An error of the kind `InvalidData` means that it is damaged.
+    pub(in super::super) fn open(
+        disk: &dyn Disk,
+        identity: &Identity,
+        (first, last): (u32, u32),
+        filter_bytes_max: usize,
+    ) -> io::Result<Run> {
+        let file = disk.open(&run_name(first, last))?;
+        let mut block = [0; BLOCK_BYTES];
+        read_exact_at(&*file, &mut block, 0).map_err(truncated)?;
+        let head = RunHead::decode(&block, identity.store_id).ok_or_else(damaged)?;
+        if (head.first_segment, head.last_segment) != (first, last) {
+            return Err(damaged());
+        }
+        let sections = head.sections();
+        let filter_end = sections.filter.first_block + sections.filter.blocks();
+        let guide = read_guide(&*file, filter_end * BLOCK_BYTES as u64, &head)?;
+        let mut run = Run::with_guide(file, head, sections, &guide)?;
+        if sections.filter.blocks() as usize * BLOCK_BYTES <= filter_bytes_max {
+            let mut bytes = Vec::new();
+            for at in 0..sections.filter.blocks() {
+                bytes.extend_from_slice(&run.block(sections.filter.first_block + at)?);
+            }
+            run.filter = Some(Filter::from_bytes(&bytes));
+        }
+        Ok(run)
+    }
+
+    fn with_guide(
+        file: Arc<dyn DiskFile>,
+        head: RunHead,
+        sections: Sections,
+        mut guide: &[u8],
+    ) -> io::Result<Run> {
+        let mut take = |items: u64, bytes: usize| {
+            let (part, rest) = guide.split_at_checked(items as usize * bytes)?;
+            guide = rest;
+            Some(part.chunks_exact(bytes))
+        };
+        let blocks = sections.filter.first_block + sections.filter.blocks() - 1;
+        let id = |bytes: &[u8]| -> [u8; 16] { bytes[..16].try_into().expect("16 bytes") };
+        let run = (|| {
+            Some(Run {
+                file,
+                head,
+                sections,
+                checksums: take(blocks, 4)?.map(|item| u32_at(item, 0)).collect(),
+                key_fences: take(sections.keys.blocks(), 8)?.map(|item| u64_at(item, 0)).collect(),
+                log_fences: take(sections.logs.blocks(), 16)?.map(id).collect(),
+                cursor_fences: take(sections.cursors.blocks(), 24)?
+                    .map(|item| (id(item), u64_at(item, 16)))
+                    .collect(),
+                filter: None,
+                damaged: AtomicBool::new(false),
+            })
+        })();
+        run.ok_or_else(damaged)
+    }
+
+    /// The segments that it covers, both included.
+    pub(in super::super) fn segments(&self) -> (u32, u32) {
+        (self.head.first_segment, self.head.last_segment)
+    }
+
+    /// The batch after the last one of its segments.
+    pub(in super::super) fn next_batch(&self) -> u64 {
+        self.head.next_batch
+    }
+
+    pub(super) fn head(&self) -> &RunHead {
+        &self.head
+    }
+
+    /// Bytes of the filter in memory.
+    pub(in super::super) fn filter_bytes(&self) -> usize {
+        let in_memory = self.filter.is_some();
+        if in_memory { self.head.filter_blocks as usize * BLOCK_BYTES } else { 0 }
+    }
+
+    /// A damaged block was found.
+    pub(in super::super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// False if nothing with this hash is here.
+    pub(super) fn may_hold(&self, hash: u64) -> io::Result<bool> {
+        if let Some(filter) = &self.filter {
+            return Ok(filter.may_hold(hash));
+        }
+        let lines_per_block = (BLOCK_BYTES / LINE_BYTES) as u64;
+        let line = filter::line_of(hash, self.head.filter_blocks * lines_per_block);
+        let block = self.block(self.sections.filter.first_block + line / lines_per_block)?;
+        let at = (line % lines_per_block) as usize * LINE_BYTES;
+        Ok(filter::line_may_hold(&block[at..at + LINE_BYTES], hash))
+    }
+
+    /// Adds the places of entries whose key has this hash.
+    pub(super) fn places_of_key(&self, hash: u64, places: &mut Vec<Location>) -> io::Result<()> {
+        // The first one may be in the block before the first fence that is not lower.
+        let from = self.key_fences.partition_point(|fence| *fence < hash).saturating_sub(1);
+        for at in from..self.key_fences.len() {
+            if self.key_fences[at] > hash {
+                break;
+            }
+            let records = self.records::<Key>(&self.sections.keys, at as u64)?;
+            let found = records.iter().filter(|record| record.hash == hash);
+            places.extend(found.map(|record| record.place));
+        }
+        Ok(())
+    }
+
+    /// What it knows of a log.
+    pub(super) fn log(&self, log: LogId) -> io::Result<Option<LogSpan>> {
+        let id = log.as_bytes();
+        let after = self.log_fences.partition_point(|fence| fence <= id);
+        let Some(at) = after.checked_sub(1) else { return Ok(None) };
+        let records = self.records::<LogSpan>(&self.sections.logs, at as u64)?;
+        let found = records.binary_search_by(|record| record.log.cmp(id));
+        Ok(found.ok().map(|place| records[place]))
+    }
+
+    /// Where the entries `from..=to` of the log are; both must be in the span.
+    pub(super) fn places(
+        &self,
+        span: &LogSpan,
+        from: u64,
+        to: u64,
+    ) -> io::Result<Vec<Option<Location>>> {
+        let section = &self.sections.positions;
+        let start = u64::from(span.start) + (from - span.first());
+        let end = u64::from(span.start) + (to - span.first());
+        let mut places = Vec::with_capacity((to - from + 1) as usize);
+        for block in start / section.per_block()..=end / section.per_block() {
+            let base = block * section.per_block();
+            let records = self.records::<Position>(section, block)?;
+            let low = start.saturating_sub(base) as usize;
+            let high = (end - base).min(section.per_block() - 1) as usize;
+            let wanted = records.get(low..=high).ok_or_else(damaged)?;
+            places.extend(wanted.iter().map(|position| position.0));
+        }
+        Ok(places)
+    }
+
+    /// A cursor.
+    pub(super) fn cursor(&self, conversation: LogId, user: UserId) -> io::Result<Option<u64>> {
+        let whose = (*conversation.as_bytes(), user.get());
+        let after = self.cursor_fences.partition_point(|fence| *fence <= whose);
+        let Some(at) = after.checked_sub(1) else { return Ok(None) };
+        let records = self.records::<CursorAt>(&self.sections.cursors, at as u64)?;
+        let found = records.binary_search_by(|record| record.whose.cmp(&whose));
+        Ok(found.ok().map(|place| records[place].seq))
+    }
+
+    /// The first logs of a kind after one.
+    pub(super) fn logs(
+        &self,
+        kind: LogKind,
+        after: Option<LogId>,
+        limit: usize,
+    ) -> io::Result<Vec<LogId>> {
+        let mut lowest = [0; 16];
+        lowest[0] = kind as u8;
+        let start = after.map_or(lowest, |after| lowest.max(*after.as_bytes()));
+        let from = self.log_fences.partition_point(|fence| *fence <= start).saturating_sub(1);
+        let mut logs = Vec::new();
+        for at in from..self.log_fences.len() {
+            for span in self.records::<LogSpan>(&self.sections.logs, at as u64)? {
+                let Some(log) = log_id(&span.log) else { return Err(damaged()) };
+                if log.kind() as u8 > kind as u8 || logs.len() == limit {
+                    return Ok(logs);
+                }
+                if log.kind() == kind && after.is_none_or(|after| log > after) {
+                    logs.push(log);
+                }
+            }
+        }
+        Ok(logs)
+    }
+
+    /// All records of a block of a section.
+    fn records<T: Record>(&self, section: &Section, block: u64) -> io::Result<Vec<T>> {
+        let bytes = self.block(section.first_block + block)?;
+        let held = (section.records - block * section.per_block()).min(section.per_block());
+        let records = bytes.chunks_exact(T::BYTES).take(held as usize);
+        Ok(records.map(T::decode).collect())
+    }
+
+    /// A block whose checksum is good.
+    fn block(&self, number: u64) -> io::Result<[u8; BLOCK_BYTES]> {
+        let mut block = [0; BLOCK_BYTES];
+        read_exact_at(&*self.file, &mut block, number * BLOCK_BYTES as u64).map_err(truncated)?;
+        let checksum = self.checksums.get(number as usize - 1).copied();
+        if checksum == Some(crc32c::crc32c(&block)) {
+            return Ok(block);
+        }
+        self.damaged.store(true, Ordering::Relaxed);
+        Err(damaged())
+    }
+
+    /// Reads every block.
+    pub(in super::super) fn check(&self) -> io::Result<()> {
+        (1..=self.checksums.len() as u64).try_for_each(|number| self.block(number).map(drop))
+    }
+
+    /// All keys, in order.
+    pub(super) fn keys(self: &Arc<Run>) -> Stream<Key> {
+        Stream::new(self, self.sections.keys)
+    }
+
+    /// All positions, in order.
+    pub(super) fn positions(self: &Arc<Run>) -> Stream<Position> {
+        Stream::new(self, self.sections.positions)
+    }
+
+    /// All logs, in order.
+    pub(super) fn spans(self: &Arc<Run>) -> Stream<LogSpan> {
+        Stream::new(self, self.sections.logs)
+    }
+
+    /// All cursors, in order.
+    pub(super) fn cursors(self: &Arc<Run>) -> Stream<CursorAt> {
+        Stream::new(self, self.sections.cursors)
+    }
+}
+
+/// Reads a section from its beginning to its end.
+pub(super) struct Stream<T> {
+    run: Arc<Run>,
+    section: Section,
+    next_block: u64,
+    records: std::vec::IntoIter<T>,
+}
+
+impl<T: Record> Stream<T> {
+    fn new(run: &Arc<Run>, section: Section) -> Stream<T> {
+        let (run, records) = (Arc::clone(run), Vec::new().into_iter());
+        Stream { run, section, next_block: 0, records }
+    }
+
+    /// The next record; `None` at the end.
+    pub(super) fn next(&mut self) -> io::Result<Option<T>> {
+        loop {
+            if let Some(record) = self.records.next() {
+                return Ok(Some(record));
+            }
+            if self.next_block == self.section.blocks() {
+                return Ok(None);
+            }
+            self.records = self.run.records(&self.section, self.next_block)?.into_iter();
+            self.next_block += 1;
+        }
+    }
+}
+
+fn read_guide(file: &dyn DiskFile, at: u64, head: &RunHead) -> io::Result<Vec<u8>> {
+    let bytes = file.bytes()?.checked_sub(at).ok_or_else(damaged)?;
+    let mut guide = vec![0; usize::try_from(bytes).map_err(|_| damaged())?];
+    read_exact_at(file, &mut guide, at)?;
+    if crc32c::crc32c(&guide) == head.guide_checksum { Ok(guide) } else { Err(damaged()) }
+}
+
+/// The file is not what was written.
+pub(super) fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "an index file is damaged")
+}
+
+fn truncated(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::UnexpectedEof { damaged() } else { error }
+}

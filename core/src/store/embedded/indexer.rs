@@ -1,0 +1,153 @@
+//! The thread that gives sealed segments their index files, merges these, and makes damaged ones
+//! again. Whatever it fails to do stays in memory, or unmerged, and is tried again.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::Shared;
+use super::disk::Disk;
+use super::index::memory::SegmentIndex;
+use super::index::run::Run;
+use super::index::{merge_runs, run_name, write_segment};
+use super::recovery::scan_file;
+use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, segment_number};
+
+/// How long to wait after a failure, which is most often a full disk.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Tells the thread to end, also in the middle of a merge.
+#[derive(Debug, Default)]
+pub(super) struct Indexer {
+    stop: AtomicBool,
+}
+
+impl Indexer {
+    pub(super) fn stop(&self, shared: &Shared) {
+        self.stop.store(true, Ordering::Relaxed);
+        shared.index.wake.wake();
+    }
+
+    /// Works until it is stopped.
+    pub(super) fn run(&self, shared: &Shared) {
+        loop {
+            let done = self.work(shared);
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Err(error) = &done {
+                tracing::warn!(%error, "can't write the index; it will be tried again");
+            }
+            shared.index.wake.wait(done.is_err().then_some(RETRY_INTERVAL));
+        }
+    }
+
+    /// Does all that there is to do.
+    fn work(&self, shared: &Shared) -> io::Result<()> {
+        while !self.stop.load(Ordering::Relaxed) {
+            if let Some(damaged) = shared.index.runs().iter().find(|run| run.is_damaged()) {
+                rebuild(shared, damaged)?;
+            } else if let Some(sealed) = shared.index.oldest_sealed() {
+                index_segment(shared, &sealed)?;
+            } else if let Some(runs) = shared.index.choose_merge(shared.config.merge_runs) {
+                self.merge(shared, &runs)?;
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn merge(&self, shared: &Shared, runs: &[Arc<Run>]) -> io::Result<()> {
+        let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(()) };
+        let segments = (first.segments().0, last.segments().1);
+        let bytes = merge_runs(&*shared.disk, &shared.identity, runs, &self.stop)?;
+        shared.counters.index_bytes.add(bytes);
+        shared.index.install(&[open_run(shared, segments)?]);
+        for run in runs {
+            let (first, last) = run.segments();
+            shared.disk.remove(&run_name(first, last))?;
+        }
+        Ok(())
+    }
+}
+
+/// Cuts a segment at its end and writes its index file.
+fn index_segment(shared: &Shared, sealed: &SegmentIndex) -> io::Result<()> {
+    let number = sealed.segment;
+    let file = shared.segments.file(number)?;
+    // Not needed to be correct: it only gives space back.
+    let cut = file.truncate(sealed.end).and_then(|()| file.sync());
+    if let Err(error) = cut {
+        tracing::warn!(%error, segment = number, "can't cut a segment at its end");
+    }
+    let bytes = write_segment(&*shared.disk, &shared.identity, sealed)?;
+    shared.counters.index_bytes.add(bytes);
+    shared.index.install(&[open_run(shared, (number, number))?]);
+    Ok(())
+}
+
+fn open_run(shared: &Shared, segments: (u32, u32)) -> io::Result<Arc<Run>> {
+    let filter_bytes_max = shared.index.filter_bytes_left();
+    Run::open(&*shared.disk, &shared.identity, segments, filter_bytes_max).map(Arc::new)
+}
+
+/// Makes a damaged index file again, as one file for each of its segments.
+fn rebuild(shared: &Shared, damaged: &Run) -> io::Result<()> {
+    let (first, last) = damaged.segments();
+    tracing::error!(file = run_name(first, last), "an index file is damaged and made again");
+    let mut numbers: Vec<u32> =
+        shared.disk.names()?.iter().filter_map(|name| segment_number(name)).collect();
+    numbers.sort_unstable();
+    let mut runs = Vec::new();
+    for (at, &number) in numbers.iter().enumerate() {
+        if !(first..=last).contains(&number) {
+            continue;
+        }
+        // The last batch of its last segment is known; of the others, the next header tells.
+        let next = numbers.get(at + 1).filter(|next| **next <= last);
+        let next_first = match next {
+            Some(&next) => first_batch(shared, next)?,
+            None => Some(damaged.next_batch()),
+        };
+        let scan = scan_file(&*shared.disk, &shared.identity, number, None, next_first)?;
+        for damage in &scan.damage {
+            tracing::error!(%damage, "the store is damaged");
+        }
+        let bytes = write_segment(&*shared.disk, &shared.identity, &scan.index)?;
+        shared.counters.index_bytes.add(bytes);
+        runs.push(open_run(shared, (number, number))?);
+    }
+    shared.index.install(&runs);
+    if first != last {
+        shared.disk.remove(&run_name(first, last))?;
+    }
+    Ok(())
+}
+
+fn first_batch(shared: &Shared, number: u32) -> io::Result<Option<u64>> {
+    let mut head = vec![0; SEGMENT_HEAD_BYTES];
+    let file = shared.segments.file(number)?;
+    let read = file.read_at(&mut head, 0)?;
+    let head = SegmentHead::decode(&shared.identity, number, &head[..read]);
+    let head = head.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(head.map(|head| head.first_batch))
+}
+
+/// Removes index files that others cover: a merge that was interrupted after its end.
+pub(super) fn remove_covered(
+    disk: &dyn Disk,
+    mut found: Vec<(u32, u32)>,
+) -> io::Result<Vec<(u32, u32)>> {
+    // The longest of those that begin together comes first.
+    found.sort_unstable_by_key(|&(first, last)| (first, std::cmp::Reverse(last)));
+    let mut kept: Vec<(u32, u32)> = Vec::new();
+    for (first, last) in found {
+        match kept.last() {
+            Some(&(_, covered)) if first <= covered => disk.remove(&run_name(first, last))?,
+            _ => kept.push((first, last)),
+        }
+    }
+    Ok(kept)
+}

@@ -1,0 +1,258 @@
+//! An engine over the store in memory, and clients that speak to it in wire messages.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dunlin_core::config::EngineConfig;
+use dunlin_core::engine::Engine;
+use dunlin_core::request::{Command, Request};
+use dunlin_core::store::memory::MemoryStore;
+use dunlin_core::store::{Append, EntryMeta, Store, StoreReply, StoreRequest};
+use dunlin_core::submitter::Submitter;
+use dunlin_core::transport::{ConnId, Delivery, Outbound, Session, Transport};
+use dunlin_protocol::wire::{self, DeviceKind, ErrorCode, entry, frame::Body};
+use dunlin_protocol::{LogId, SessionId, UserId, frame};
+use parking_lot::{Condvar, Mutex};
+use prost::Message as _;
+
+/// How long a test waits for what must happen. It never waits so long unless it fails.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Keeps what is delivered, until a test takes it.
+#[derive(Default)]
+pub struct Inbox {
+    delivered: Mutex<Vec<Outbound>>,
+    more: Condvar,
+}
+
+impl Transport for Inbox {
+    fn deliver(&self, _shard: u16, batch: Vec<Outbound>) {
+        self.delivered.lock().extend(batch);
+        self.more.notify_all();
+    }
+}
+
+impl Inbox {
+    /// Takes the first delivery to a connection that `wanted` accepts, leaving the others.
+    fn take<T>(&self, conn: ConnId, wanted: impl Fn(&Delivery) -> Option<T>) -> T {
+        let deadline = Instant::now() + DEADLINE;
+        let mut delivered = self.delivered.lock();
+        loop {
+            let mine = |out: &Outbound| (out.conn == conn).then(|| wanted(&out.delivery))?;
+            let found = delivered.iter().enumerate().find_map(|(i, out)| Some((i, mine(out)?)));
+            if let Some((index, found)) = found {
+                delivered.remove(index);
+                return found;
+            }
+            let timed_out = self.more.wait_until(&mut delivered, deadline).timed_out();
+            assert!(!timed_out, "nothing of the kind for {conn:?} among {delivered:?}");
+        }
+    }
+
+    /// All frames for a connection that were delivered so far.
+    pub fn drain(&self, conn: ConnId) -> Vec<Body> {
+        let mut delivered = self.delivered.lock();
+        let (mine, others) = delivered.drain(..).partition(|out: &Outbound| out.conn == conn);
+        *delivered = others;
+        mine.iter().filter_map(|out| body_of(&out.delivery)).map(|(_, body)| body).collect()
+    }
+}
+
+/// The frame of a delivery.
+pub fn body_of(delivery: &Delivery) -> Option<(u64, Body)> {
+    let encoded = match delivery {
+        Delivery::Response(frame)
+        | Delivery::LoggedIn { response: frame, .. }
+        | Delivery::LoginRefused(frame)
+        | Delivery::LoginPostponed(frame)
+        | Delivery::Notice(frame)
+        | Delivery::Push { frame, .. }
+        | Delivery::Signal(frame) => frame,
+        _ => return None,
+    };
+    let frame = frame::decode(encoded.body()).expect("the engine sends frames");
+    Some((frame.request_id, frame.body.expect("with a body")))
+}
+
+/// An engine and what it needs.
+pub struct Server {
+    pub engine: Engine,
+    pub store: Arc<MemoryStore>,
+    pub inbox: Arc<Inbox>,
+    connections: u32,
+}
+
+impl Server {
+    pub fn start(workers: usize) -> Server {
+        let store = Arc::new(MemoryStore::new(1));
+        let inbox = Arc::new(Inbox::default());
+        let config = EngineConfig { workers, ..EngineConfig::default() };
+        let engine = Engine::builder(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&inbox) as _)
+            .config(config)
+            .start()
+            .expect("the engine starts");
+        Server { engine, store, inbox, connections: 0 }
+    }
+
+    /// Makes an account with this id.
+    pub fn account(&self, id: u64) -> UserId {
+        let user = UserId::new(id).unwrap();
+        create_account(&*self.store, user);
+        user
+    }
+
+    /// A client of a user, that has not synced.
+    pub fn client(&mut self, user: UserId) -> Client {
+        self.connections += 1;
+        let conn = ConnId { shard: 0, slot: self.connections, generation: 1 };
+        let session = SessionId::new(u64::from(self.connections)).unwrap();
+        let session = Session { user, session };
+        self.engine.open_session(conn, session, DeviceKind::Phone);
+        let (submitter, inbox) = (self.engine.submitter(), Arc::clone(&self.inbox));
+        Client { conn, session, submitter, inbox, last_request: 0 }
+    }
+
+    /// A client of a user, with an account, that is live.
+    pub fn live(&mut self, user: UserId) -> Client {
+        let mut client = self.client(user);
+        client.sync(wire::Sync::default());
+        client
+    }
+}
+
+/// Appends the first entry of an account log.
+pub fn create_account(store: &dyn Store, user: UserId) {
+    let username = format!("user{user}");
+    let created = wire::AccountCreated { display_name: username.clone(), username };
+    let body = Some(entry::Body::AccountCreated(created));
+    let entry = wire::Entry { seq: 1, body, ..wire::Entry::default() };
+    let append = Append {
+        log: LogId::account(user),
+        seq: 1,
+        meta: EntryMeta::default(),
+        key: None,
+        digest: 0,
+        cursor: None,
+        body: entry.encode_to_vec().into(),
+    };
+    let done = |reply| assert!(matches!(reply, Ok(StoreReply::Appended(_))));
+    store.submit(StoreRequest::Append(vec![append]), Box::new(done));
+}
+
+/// A connection with a session.
+pub struct Client {
+    pub conn: ConnId,
+    pub session: Session,
+    pub submitter: Submitter,
+    inbox: Arc<Inbox>,
+    last_request: u64,
+}
+
+impl Client {
+    /// Submits a request and returns its id.
+    pub fn submit(&mut self, request: Request) -> u64 {
+        self.last_request += 1;
+        let (conn, session, request_id) = (self.conn, Some(self.session), self.last_request);
+        self.submitter.command(Command { conn, session, request_id, request });
+        assert!(self.submitter.flush());
+        request_id
+    }
+
+    /// Waits for the response to a request.
+    pub fn response(&self, request_id: u64) -> Body {
+        self.inbox.take(self.conn, |delivery| match delivery {
+            Delivery::Response(_) => {
+                body_of(delivery).filter(|(id, _)| *id == request_id).map(|(_, body)| body)
+            }
+            _ => None,
+        })
+    }
+
+    pub fn ask(&mut self, request: Request) -> Body {
+        let request_id = self.submit(request);
+        self.response(request_id)
+    }
+
+    pub fn refused(&mut self, request: Request) -> ErrorCode {
+        match self.ask(request) {
+            Body::Error(error) => error.code(),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    pub fn with(&self, other: UserId) -> LogId {
+        LogId::direct(self.session.user, other)
+    }
+
+    pub fn send(&mut self, to: UserId, id: u8, text: &str) -> wire::Sent {
+        match self.ask(send(self.with(to), id, text)) {
+            Body::Sent(sent) => sent,
+            other => panic!("not sent: {other:?}"),
+        }
+    }
+
+    pub fn sync(&mut self, sync: wire::Sync) -> wire::Synced {
+        match self.ask(sync.try_into().unwrap()) {
+            Body::Synced(synced) => synced,
+            other => panic!("not synced: {other:?}"),
+        }
+    }
+
+    pub fn mark_read(&mut self, conversation: LogId, seq: u64) {
+        let done = self.ask(Request::MarkRead { conversation, seq });
+        assert_eq!(done, Body::Done(wire::Done {}));
+    }
+
+    pub fn history(&mut self, log: LogId) -> wire::HistoryPage {
+        match self.ask(history(log)) {
+            Body::HistoryPage(page) => page,
+            other => panic!("no page: {other:?}"),
+        }
+    }
+
+    /// Waits for the next push of a log.
+    pub fn pushed(&self, log: LogId) -> wire::Entry {
+        self.inbox.take(self.conn, |delivery| match (delivery, body_of(delivery)) {
+            (Delivery::Push { log: of, .. }, Some((0, Body::Push(push)))) if *of == log => {
+                push.entry
+            }
+            _ => None,
+        })
+    }
+
+    /// Waits for something momentary.
+    pub fn signalled(&self) -> Body {
+        self.inbox.take(self.conn, |delivery| match delivery {
+            Delivery::Signal(_) => body_of(delivery).map(|(_, body)| body),
+            _ => None,
+        })
+    }
+
+    pub fn disconnect(mut self) {
+        self.submitter.disconnected(self.conn, Some(self.session));
+        assert!(self.submitter.flush());
+    }
+}
+
+pub fn send(conversation: LogId, id: u8, text: &str) -> Request {
+    let send = wire::Send {
+        conversation_id: conversation.to_wire(),
+        client_message_id: Bytes::from(vec![id; 16]),
+        content_type: String::new(),
+        content: Bytes::copy_from_slice(text.as_bytes()),
+    };
+    send.try_into().unwrap()
+}
+
+pub fn history(log: LogId) -> Request {
+    wire::History { conversation_id: log.to_wire(), ..wire::History::default() }.try_into().unwrap()
+}
+
+pub fn text_of(entry: &wire::Entry) -> &str {
+    match &entry.body {
+        Some(entry::Body::Message(message)) => std::str::from_utf8(&message.content).unwrap(),
+        other => panic!("no message: {other:?}"),
+    }
+}

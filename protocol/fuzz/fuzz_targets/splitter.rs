@@ -1,0 +1,7 @@
+#![no_main]
+//! `cargo +nightly fuzz run --fuzz-dir protocol/fuzz splitter`: see `checks.rs`.
+
+#[path = "../checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| checks::splitter(input));
