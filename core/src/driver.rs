@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Select, Sender};
 use parking_lot::Mutex;
 
+use crate::admin::{AdminError, AdminReply, AdminRequest};
 use crate::auth::password::{PasswordDone, PasswordError, PasswordThreads};
 use crate::clock::Clock;
 use crate::limits::{
@@ -28,7 +29,6 @@ use crate::statistics::WorkerStatistics;
 use crate::store::{Store, StoreError, StoreReply};
 use crate::transport::{ConnId, Session, Transport};
 use crate::worker::Worker;
-use crate::worker::admin::{AdminError, AdminReply, AdminRequest};
 use crate::worker::effect::{Effects, Ticket};
 use crate::worker::input::Input;
 use crate::worker::message::WorkerMessage;

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 use dunlin_protocol::wire::DeviceKind;
 use parking_lot::Mutex;
 
+use crate::admin::{AdminError, AdminReply, AdminRequest};
 use crate::auth::issuer::{IssuerConfigError, Issuers};
 use crate::auth::password::PasswordThreads;
 use crate::auth::token::TokenKeys;
@@ -22,7 +23,6 @@ use crate::statistics::WorkerStatistics;
 use crate::store::Store;
 use crate::submitter::Submitter;
 use crate::transport::{ConnId, Session, Transport};
-use crate::worker::admin::{AdminError, AdminReply, AdminRequest};
 use crate::worker::effect::Effects;
 use crate::worker::input::Input;
 use crate::worker::{Shared, Worker};

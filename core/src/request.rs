@@ -377,7 +377,11 @@ fn checked_username(name: String) -> Result<String, InvalidRequest> {
     Ok(name)
 }
 
-fn checked_new_password(field: &'static str, password: String) -> Result<String, InvalidRequest> {
+/// A password that may be set.
+pub(crate) fn checked_new_password(
+    field: &'static str,
+    password: String,
+) -> Result<String, InvalidRequest> {
     if !PASSWORD_BYTES.contains(&password.len()) {
         return Err(invalid(field, format!("{} bytes, not {PASSWORD_BYTES:?}", password.len())));
     }

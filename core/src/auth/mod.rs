@@ -15,30 +15,3 @@ pub mod names;
 pub mod password;
 pub mod throttle;
 pub mod token;
-
-use issuer::{IssuerConfigError, Issuers};
-use token::TokenKeys;
-
-use crate::config::IssuerConfig;
-
-/// Whose word is taken: this server's own, by its keys, and that of the issuers.
-#[derive(Debug)]
-pub struct Authority {
-    /// What signs and verifies the tokens of this server.
-    pub keys: TokenKeys,
-    /// Who else is believed.
-    pub issuers: Issuers,
-}
-
-impl Authority {
-    /// An authority with one signing key, older keys whose tokens are still good, and the
-    /// configured issuers.
-    pub fn new(
-        signing_key: &[u8; 32],
-        retired_keys: &[[u8; 32]],
-        issuers: &[IssuerConfig],
-    ) -> Result<Authority, IssuerConfigError> {
-        let keys = TokenKeys::new(signing_key, retired_keys);
-        Ok(Authority { keys, issuers: Issuers::new(issuers)? })
-    }
-}

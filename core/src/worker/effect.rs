@@ -3,8 +3,8 @@
 use dunlin_protocol::wire::{Error, ErrorCode, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId};
 
-use super::admin::{AdminError, AdminReply};
 use super::message::WorkerMessage;
+use crate::admin::{AdminError, AdminReply};
 use crate::auth::password::PasswordJob;
 use crate::statistics::WorkerStatistics;
 use crate::store::StoreRequest;

@@ -2,9 +2,9 @@
 
 use dunlin_protocol::wire::DeviceKind;
 
-use super::admin::AdminRequest;
 use super::effect::Ticket;
 use super::message::WorkerMessage;
+use crate::admin::AdminRequest;
 use crate::auth::password::{PasswordDone, PasswordError};
 use crate::request::Command;
 use crate::store::{StoreError, StoreReply};

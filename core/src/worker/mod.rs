@@ -9,22 +9,33 @@
 //! - `conversation`, `send`, `signal`: messages
 //! - `account`, `account_log`, `accounts`: what a user has, and how it changes
 //! - `flow`: how a piece of work waits for the store
-//! - [`login`], [`admin`]: becoming somebody, and looking after accounts
+//! - `login`, `by_password`, `by_issuer`, `creation`: who somebody is
+//! - `operation`, `decide`, `enter`: what is done to the credentials and sessions of a user
+//! - `admin`, `password_change`, `look_up`, `asker`: how that begins, and how it ends
 
 mod account;
 mod account_log;
 mod accounts;
-pub mod admin;
+mod admin;
+mod asker;
 mod batch;
+mod by_issuer;
+mod by_password;
 mod conversation;
+mod creation;
+mod decide;
 pub mod effect;
+mod enter;
 mod entry;
 mod find;
 mod flow;
 mod history;
 pub mod input;
-pub mod login;
+mod login;
+mod look_up;
 pub mod message;
+mod operation;
+mod password_change;
 mod push;
 mod read;
 mod reply;
@@ -49,11 +60,13 @@ use find::Find;
 use flow::{Flow, PasswordResult, StoreResult};
 use input::Input;
 use message::WorkerMessage;
+use operation::Operations;
 use session::{OpenSession, Sessions};
 use sync::{Sync, SyncRequest};
 
 use crate::auth::issuer::Issuers;
 use crate::auth::password::PasswordJob;
+use crate::auth::throttle::Throttle;
 use crate::auth::token::TokenKeys;
 use crate::config::EngineConfig;
 use crate::limits::{STATE_IDLE_MS, STATE_SWEEP_MAX, UNAVAILABLE_RETRY_MS};
@@ -91,6 +104,8 @@ pub struct Worker {
     shared: Arc<Shared>,
     now_ms: u64,
     sessions: Sessions,
+    operations: Operations,
+    throttle: Throttle,
     conversations: HashMap<LogId, Conversation, RandomState>,
     accounts: HashMap<UserId, AccountLog, RandomState>,
     /// Each conversation and account in memory once, with the time at which to look whether it is
@@ -123,6 +138,8 @@ impl Worker {
             shared,
             now_ms: 0,
             sessions: Sessions::default(),
+            operations: Operations::default(),
+            throttle: Throttle::default(),
             conversations: HashMap::default(),
             accounts: HashMap::default(),
             sweep: VecDeque::new(),
@@ -149,7 +166,11 @@ impl Worker {
             Input::Store { ticket, result } => self.store_answered(ticket, result, effects),
             Input::Password { ticket, result } => self.password_answered(ticket, result, effects),
             Input::Admin { call, request } => self.take_admin(call, request, effects),
-            Input::OpenSession { conn, session, kind } => self.open_session(conn, session, kind),
+            Input::OpenSession { conn, session, kind } => {
+                // Each session counts as a device of its own.
+                let device = session.session.get() as u32;
+                self.open_session(conn, session, kind, device, now_ms);
+            }
             Input::Worker(message) => self.take_message(message, effects),
             Input::Tick => self.sweep(),
         }
@@ -255,7 +276,6 @@ impl Worker {
     }
 
     /// Asks the password threads; the answer continues the flow.
-    #[expect(dead_code, reason = "the login flows are the first to hash")]
     fn ask_passwords(&mut self, job: PasswordJob, flow: Flow, effects: &mut Effects) {
         let ticket = self.keep(flow);
         effects.passwords.push((ticket, job));
@@ -334,8 +354,15 @@ impl Worker {
 
     /// Opens a session of a user of this worker; it gets pushes after its first Sync. The same
     /// session on an older connection is closed.
-    fn open_session(&mut self, conn: ConnId, session: Session, kind: DeviceKind) {
-        let open = OpenSession::new(session.session, conn, kind, self.now_ms);
+    fn open_session(
+        &mut self,
+        conn: ConnId,
+        session: Session,
+        kind: DeviceKind,
+        device: u32,
+        opened_ms: u64,
+    ) {
+        let open = OpenSession::new(session.session, conn, kind, device, opened_ms);
         self.sessions.open(session.user, open);
     }
 

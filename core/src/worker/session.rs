@@ -27,6 +27,8 @@ pub(super) struct OpenSession {
     pub(super) session: SessionId,
     pub(super) conn: ConnId,
     pub(super) kind: DeviceKind,
+    /// Tells the devices of the user apart; see `enter::device_tag`.
+    pub(super) device: u32,
     pub(super) opened_ms: u64,
     pushes: Pushes,
 }
@@ -63,9 +65,10 @@ impl OpenSession {
         session: SessionId,
         conn: ConnId,
         kind: DeviceKind,
+        device: u32,
         opened_ms: u64,
     ) -> OpenSession {
-        OpenSession { session, conn, kind, opened_ms, pushes: Pushes::Quiet }
+        OpenSession { session, conn, kind, device, opened_ms, pushes: Pushes::Quiet }
     }
 
     fn push(&mut self, push: &Push, effects: &mut Effects) {
@@ -223,7 +226,7 @@ mod tests {
     fn with_one_session() -> Sessions {
         let mut sessions = Sessions::default();
         let id = SessionId::new(1).unwrap();
-        let session = OpenSession::new(id, CONN, DeviceKind::Phone, 0);
+        let session = OpenSession::new(id, CONN, DeviceKind::Phone, 0, 0);
         assert!(sessions.open(user(), session));
         sessions
     }

@@ -1,0 +1,118 @@
+//! What the program around the engine can ask: the accounts, from outside of any connection.
+
+use dunlin_protocol::wire::ErrorCode;
+use dunlin_protocol::{LogId, UserId};
+
+use crate::request::InvalidRequest;
+
+/// The most users of one page of [`AdminRequest::ListUsers`].
+pub const LIST_USERS_MAX: usize = 100;
+
+/// A request of the program around the engine.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AdminRequest {
+    /// Make an account, also where registration is switched off. Answered by `UserAdded`.
+    AddUser {
+        /// The rules of registration hold.
+        username: String,
+        /// In clear; hashed and forgotten.
+        password: String,
+        /// Empty for the user name.
+        display_name: String,
+    },
+    /// List accounts in no meaningful order. Answered by `Users`.
+    ListUsers {
+        /// The `next` of the page before this one.
+        after: Option<LogId>,
+        /// At most so many; see [`LIST_USERS_MAX`].
+        limit: usize,
+    },
+    /// End all sessions of a user, and let nobody log in. Answered by `Done`.
+    DisableUser {
+        /// Exactly the name.
+        username: String,
+    },
+    /// Undo that. Answered by `Done`.
+    EnableUser {
+        /// Exactly the name.
+        username: String,
+    },
+    /// Give a user a new password, and end all sessions. Answered by `Done`.
+    ResetPassword {
+        /// Exactly the name.
+        username: String,
+        /// In clear; hashed and forgotten.
+        password: String,
+    },
+}
+
+impl std::fmt::Debug for AdminRequest {
+    /// Without the passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AdminRequest::AddUser { username, .. } => write!(f, "AddUser({username:?})"),
+            AdminRequest::ListUsers { after, limit } => write!(f, "ListUsers({after:?}, {limit})"),
+            AdminRequest::DisableUser { username } => write!(f, "DisableUser({username:?})"),
+            AdminRequest::EnableUser { username } => write!(f, "EnableUser({username:?})"),
+            AdminRequest::ResetPassword { username, .. } => {
+                write!(f, "ResetPassword({username:?})")
+            }
+        }
+    }
+}
+
+/// The answer to an [`AdminRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AdminReply {
+    /// The account is there.
+    UserAdded {
+        /// Its id.
+        user: UserId,
+    },
+    /// A page of accounts.
+    Users {
+        /// Some of them.
+        users: Vec<UserRecord>,
+        /// For the next page; `None` if this was the last one.
+        next: Option<LogId>,
+    },
+    /// It is durable.
+    Done,
+}
+
+/// An account in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserRecord {
+    /// Its id.
+    pub user: UserId,
+    /// Its name.
+    pub username: String,
+    /// Who vouches for it; empty if it was registered here.
+    pub issuer: String,
+    /// Nobody can log in.
+    pub disabled: bool,
+    /// Recorded sessions; those of issuer logins are not.
+    pub sessions: usize,
+}
+
+/// Why an [`AdminRequest`] was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// A field is wrong.
+    #[error(transparent)]
+    Invalid(InvalidRequest),
+    /// What a client would get as an `Error`.
+    #[error("{message}")]
+    Refused {
+        /// What it is.
+        code: ErrorCode,
+        /// What it is, for people.
+        message: &'static str,
+    },
+    /// The engine is stopping, or has stopped.
+    #[error("the engine is stopping")]
+    Stopped,
+}

@@ -1,0 +1,112 @@
+//! Who waits for the end of a flow, and how each is told.
+
+use dunlin_protocol::EncodedFrame;
+use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
+
+use super::Worker;
+use super::effect::{Effects, Refusal};
+use super::login::LoginMessage;
+use super::message::WorkerMessage;
+use crate::admin::{AdminError, AdminReply};
+use crate::transport::{ConnId, Delivery};
+
+/// Who waits. Each is answered once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A request of a connection.
+    Request {
+        /// Which.
+        conn: ConnId,
+        /// Of the request.
+        request_id: u64,
+    },
+    /// A login, whose answers tell the transport more than the client.
+    Login {
+        /// On which connection.
+        conn: ConnId,
+        /// Of the request.
+        request_id: u64,
+    },
+    /// The program around the engine.
+    Admin {
+        /// Returned with the answer.
+        call: u64,
+        /// The worker that was asked, and answers.
+        worker: u16,
+    },
+}
+
+/// What an asker is told.
+#[derive(Debug, Clone)]
+pub(super) enum Answer {
+    /// To a client.
+    Body(Box<Body>),
+    /// To the program around the engine, or `Done` to a client.
+    Done,
+    /// To the program around the engine.
+    Admin(AdminReply),
+}
+
+impl Worker {
+    pub(super) fn answer(&mut self, asker: Asker, answer: Answer, effects: &mut Effects) {
+        match (asker, answer) {
+            (Asker::Admin { call, worker }, answer) => {
+                let reply = match answer {
+                    Answer::Admin(reply) => reply,
+                    Answer::Done | Answer::Body(_) => AdminReply::Done,
+                };
+                self.answer_admin(call, worker, Ok(reply), effects);
+            }
+            (
+                Asker::Request { conn, request_id } | Asker::Login { conn, request_id },
+                Answer::Body(body),
+            ) => effects.respond(conn, request_id, *body),
+            (
+                Asker::Request { conn, request_id } | Asker::Login { conn, request_id },
+                Answer::Done | Answer::Admin(_),
+            ) => effects.respond(conn, request_id, Body::Done(wire::Done {})),
+        }
+    }
+
+    pub(super) fn refuse_asker(&mut self, asker: Asker, refusal: Refusal, effects: &mut Effects) {
+        match asker {
+            Asker::Request { conn, request_id } => effects.refuse(conn, request_id, refusal),
+            Asker::Login { conn, request_id } => {
+                let response = EncodedFrame::response(request_id, Body::Error(refusal.into()));
+                let delivery = if is_a_guess(refusal.code) {
+                    Delivery::LoginRefused(response)
+                } else {
+                    Delivery::LoginPostponed(response)
+                };
+                effects.deliver(conn, delivery);
+            }
+            Asker::Admin { call, worker } => {
+                let Refusal { code, message, .. } = refusal;
+                let error = AdminError::Refused { code, message };
+                self.answer_admin(call, worker, Err(error), effects);
+            }
+        }
+    }
+
+    /// The worker that was asked answers, whoever did the work.
+    pub(super) fn answer_admin(
+        &mut self,
+        call: u64,
+        worker: u16,
+        result: Result<AdminReply, AdminError>,
+        effects: &mut Effects,
+    ) {
+        if worker == self.index {
+            effects.admin.push((call, result));
+        } else {
+            let message = LoginMessage::AdminDone { call, result };
+            effects.tell_worker(worker, WorkerMessage::Login(message));
+        }
+    }
+}
+
+/// Whether a refused login may have been the try of a guesser. Who has a token of ours that is
+/// too old, or whose session was ended, was let in before.
+fn is_a_guess(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::WrongCredentials | ErrorCode::TokenInvalid | ErrorCode::RateLimited)
+}

@@ -1,0 +1,76 @@
+//! Logging in by the token of an issuer. A million users may do it at once: only the first login
+//! of a user writes.
+
+use dunlin_protocol::UserId;
+
+use super::Worker;
+use super::asker::Asker;
+use super::creation::{NAME_TAKEN, Origin};
+use super::effect::Effects;
+use super::enter::{Enter, Proof};
+use super::flow::{Flow, StoreResult};
+use super::login::LoginFlow;
+use super::look_up::{self, Claim};
+use super::operation::{Action, Operation};
+use crate::auth::issuer::Issued;
+use crate::request::Device;
+use crate::transport::ConnId;
+
+/// A login by an issuer's token, which was verified.
+#[derive(Debug)]
+pub(super) struct IssuerLogin {
+    pub(super) conn: ConnId,
+    pub(super) request_id: u64,
+    pub(super) device: Device,
+    pub(super) issued: Issued,
+}
+
+impl IssuerLogin {
+    pub(super) fn asker(&self) -> Asker {
+        Asker::Login { conn: self.conn, request_id: self.request_id }
+    }
+}
+
+impl Worker {
+    pub(super) fn read_issued_name(&mut self, login: Box<IssuerLogin>, effects: &mut Effects) {
+        let request = look_up::read_name(&login.issued.username);
+        self.ask_store(request, Flow::Login(LoginFlow::IssuerName(login)), effects);
+    }
+
+    pub(super) fn issued_name_read(
+        &mut self,
+        login: IssuerLogin,
+        result: StoreResult,
+        effects: &mut Effects,
+    ) {
+        match look_up::claim(&login.issued.username, result) {
+            Ok(Claim::Of { user, issuer }) if *issuer == *login.issued.issuer => {
+                self.issued_user_found(login, user, effects);
+            }
+            // The name of a registered user, or of another issuer's: never merged.
+            Ok(Claim::Of { .. } | Claim::Blocked) => {
+                self.refuse_asker(login.asker(), NAME_TAKEN, effects);
+            }
+            Ok(Claim::Free) => {
+                let Issued { issuer, username, display_name, .. } = login.issued.clone();
+                let display_name = display_name.unwrap_or_else(|| username.clone());
+                let origin = Origin::Issuer { issuer, login: Box::new(login) };
+                self.create_account(username, display_name, origin, effects);
+            }
+            Err(refusal) => self.refuse_asker(login.asker(), refusal, effects),
+        }
+    }
+
+    pub(super) fn issued_user_found(
+        &mut self,
+        login: IssuerLogin,
+        user: UserId,
+        effects: &mut Effects,
+    ) {
+        let asker = login.asker();
+        let IssuerLogin { conn, request_id, device, issued } = login;
+        let proof = Proof::Issued { issued_ms: issued.issued_ms };
+        let enter = Enter { conn, request_id, username: issued.username, device, proof };
+        self.operate(Operation { user, asker, action: Action::Enter(enter) }, effects);
+    }
+}

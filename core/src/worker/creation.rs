@@ -1,0 +1,219 @@
+//! New accounts: by registration, by the program around the engine, by an issuer's first token.
+//!
+//! ```text
+//! [is the name free?] ─► [hash the password] ─► append account and identity ─► claim the name
+//! ```
+//!
+//! The claim comes last, so that a claimed name always has an account. Whoever loses the race for
+//! a name leaves an account behind that nobody can reach: a few dozen bytes, and no harm. If the
+//! answer of the store gets lost, it is not known whether the name was claimed: who tries again
+//! may find it taken, by himself, and logs in.
+
+use std::sync::Arc;
+
+use dunlin_protocol::wire::{self, ErrorCode, entry, frame::Body};
+use dunlin_protocol::{LogId, UserId};
+
+use super::INTERNAL;
+use super::Worker;
+use super::asker::{Answer, Asker};
+use super::by_issuer::IssuerLogin;
+use super::effect::{Effects, Refusal};
+use super::flow::{Flow, PasswordResult, StoreResult};
+use super::login::{LoginFlow, hash_refusal};
+use super::look_up::{self, Claim};
+use crate::admin::AdminReply;
+use crate::auth::identity::Identity;
+use crate::auth::names;
+use crate::auth::password::{PasswordDone, PasswordJob};
+use crate::request::Register;
+use crate::store::{Head, StoreRequest};
+
+/// How often a random user id may turn out to be taken. Once would be a wonder.
+const ATTEMPTS_MAX: u8 = 4;
+
+pub(super) const NAME_TAKEN: Refusal = Refusal::new(ErrorCode::NameTaken, "the user name is taken");
+
+/// An account with a password that is to be made.
+#[derive(Debug)]
+pub(super) struct Registration {
+    pub(super) asker: Asker,
+    register: Register,
+}
+
+/// An account that is being made.
+#[derive(Debug)]
+pub(super) struct Creation {
+    pub(super) username: String,
+    pub(super) display_name: String,
+    pub(super) origin: Origin,
+    user: UserId,
+    attempts: u8,
+}
+
+/// Where the account comes from, and so who waits for it.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// A registration.
+    Password { asker: Asker, hash: String },
+    /// The first login of a user of this issuer.
+    Issuer { issuer: Arc<str>, login: Box<IssuerLogin> },
+}
+
+impl Creation {
+    pub(super) fn asker(&self) -> Asker {
+        match &self.origin {
+            Origin::Password { asker, .. } => *asker,
+            Origin::Issuer { login, .. } => login.asker(),
+        }
+    }
+}
+
+impl Worker {
+    /// Makes an account with a password.
+    pub(super) fn begin_registration(
+        &mut self,
+        asker: Asker,
+        register: Register,
+        effects: &mut Effects,
+    ) {
+        // A name that is taken is not worth a hash.
+        let request = look_up::read_name(&register.username);
+        let registration = Box::new(Registration { asker, register });
+        self.ask_store(request, Flow::Login(LoginFlow::RegisterName(registration)), effects);
+    }
+
+    pub(super) fn register_name_read(
+        &mut self,
+        registration: Box<Registration>,
+        result: StoreResult,
+        effects: &mut Effects,
+    ) {
+        match look_up::claim(&registration.register.username, result) {
+            Ok(Claim::Free) => {
+                let job = PasswordJob::Hash { password: registration.register.password.clone() };
+                let flow = Flow::Login(LoginFlow::RegisterHash(registration));
+                self.ask_passwords(job, flow, effects);
+            }
+            Ok(Claim::Of { .. } | Claim::Blocked) => {
+                self.refuse_asker(registration.asker, NAME_TAKEN, effects);
+            }
+            Err(refusal) => self.refuse_asker(registration.asker, refusal, effects),
+        }
+    }
+
+    pub(super) fn register_hashed(
+        &mut self,
+        registration: Registration,
+        result: PasswordResult,
+        effects: &mut Effects,
+    ) {
+        let Registration { asker, register } = registration;
+        match result {
+            Ok(PasswordDone::Hashed(hash)) => {
+                let Register { username, display_name, .. } = register;
+                let origin = Origin::Password { asker, hash };
+                self.create_account(username, display_name, origin, effects);
+            }
+            Ok(PasswordDone::Right { .. } | PasswordDone::Wrong) => {
+                self.refuse_asker(asker, INTERNAL, effects);
+            }
+            Err(error) => self.refuse_asker(asker, hash_refusal(error), effects),
+        }
+    }
+
+    pub(super) fn create_account(
+        &mut self,
+        username: String,
+        display_name: String,
+        origin: Origin,
+        effects: &mut Effects,
+    ) {
+        let user = self.random_user();
+        let creation = Creation { username, display_name, origin, user, attempts: 0 };
+        self.append_account(creation, effects);
+    }
+
+    fn random_user(&self) -> UserId {
+        UserId::from_random(self.shared.random.next_u64())
+    }
+
+    fn append_account(&mut self, creation: Creation, effects: &mut Effects) {
+        let (user, time_ms) = (creation.user, self.now_ms);
+        let created = entry::Body::AccountCreated(wire::AccountCreated {
+            username: creation.username.clone(),
+            display_name: creation.display_name.clone(),
+        });
+        let mut appends = vec![look_up::append(LogId::account(user), 1, time_ms, user, created)];
+        if let Origin::Password { hash, .. } = &creation.origin {
+            let identity = Identity::with_password(hash.clone());
+            appends.push(look_up::append_identity(user, &identity, Head::default(), time_ms));
+        }
+        let flow = Flow::Login(LoginFlow::CreateAccount(Box::new(creation)));
+        self.ask_store(StoreRequest::Append(appends), flow, effects);
+    }
+
+    pub(super) fn account_created(
+        &mut self,
+        mut creation: Box<Creation>,
+        result: StoreResult,
+        effects: &mut Effects,
+    ) {
+        match look_up::all_stored(result) {
+            Ok(true) => self.claim_name(creation, effects),
+            Ok(false) if creation.attempts < ATTEMPTS_MAX => {
+                creation.attempts += 1;
+                creation.user = self.random_user();
+                self.append_account(*creation, effects);
+            }
+            Ok(false) => self.refuse_asker(creation.asker(), INTERNAL, effects),
+            Err(refusal) => self.refuse_asker(creation.asker(), refusal, effects),
+        }
+    }
+
+    fn claim_name(&mut self, creation: Box<Creation>, effects: &mut Effects) {
+        let user = creation.user;
+        let issuer = match &creation.origin {
+            Origin::Password { .. } => String::new(),
+            Origin::Issuer { issuer, .. } => issuer.as_ref().to_owned(),
+        };
+        let username = creation.username.clone();
+        let log = names::log_of(&username);
+        let claimed = wire::NameClaimed { user_id: user.get(), username, issuer };
+        let body = entry::Body::NameClaimed(claimed);
+        let append = look_up::append(log, 1, self.now_ms, user, body);
+        let flow = Flow::Login(LoginFlow::ClaimName(creation));
+        self.ask_store(StoreRequest::Append(vec![append]), flow, effects);
+    }
+
+    pub(super) fn name_claimed(
+        &mut self,
+        creation: Creation,
+        result: StoreResult,
+        effects: &mut Effects,
+    ) {
+        let stored = match look_up::all_stored(result) {
+            Ok(stored) => stored,
+            Err(refusal) => return self.refuse_asker(creation.asker(), refusal, effects),
+        };
+        let Creation { user, origin, .. } = creation;
+        match (origin, stored) {
+            (Origin::Password { asker, .. }, true) => {
+                let answer = match asker {
+                    Asker::Admin { .. } => Answer::Admin(AdminReply::UserAdded { user }),
+                    Asker::Request { .. } | Asker::Login { .. } => {
+                        let registered = wire::Registered { user_id: user.get() };
+                        Answer::Body(Box::new(Body::Registered(registered)))
+                    }
+                };
+                self.answer(asker, answer, effects);
+            }
+            (Origin::Password { asker, .. }, false) => {
+                self.refuse_asker(asker, NAME_TAKEN, effects);
+            }
+            (Origin::Issuer { login, .. }, true) => self.issued_user_found(*login, user, effects),
+            // Another login of the same user was faster: it has made the account.
+            (Origin::Issuer { login, .. }, false) => self.read_issued_name(login, effects),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What an operation changes in the identity of a user, and what follows from it.
+//!
+//! These are pure decisions: nothing is told to anybody before the change is durable, and after a
+//! conflict the same operation is decided again on what another node has written.
+
+use dunlin_protocol::SessionId;
+use dunlin_protocol::wire::{self, CloseReason, ErrorCode, frame::Body};
+
+use super::Worker;
+use super::asker::Answer;
+use super::effect::Refusal;
+use super::operation::{
+    Action, Closed, Closing, Decision, Operation, Outcome, SESSION_ENDED, Speaker,
+};
+use crate::auth::identity::{Identity, Inadmissible, device_to_wire};
+use crate::auth::token::Claims;
+use crate::request::Logout;
+
+pub(super) const WRONG_CREDENTIALS: Refusal =
+    Refusal::new(ErrorCode::WrongCredentials, "name or password is wrong");
+
+pub(super) const ISSUER_ACCOUNT: Refusal =
+    Refusal::new(ErrorCode::PermissionDenied, "the account has no password: an issuer vouches");
+
+impl Worker {
+    pub(super) fn decide(&self, operation: &Operation, identity: &mut Identity) -> Decision {
+        let user = operation.user;
+        let speaker = match &operation.action {
+            Action::Enter(enter) => return self.decide_enter(user, enter, identity),
+            Action::ResetPassword { hash } => return self.decide_reset(hash, identity),
+            Action::Disable => return self.decide_disable(identity),
+            Action::Enable => return decide_enable(identity),
+            Action::Refresh { speaker, .. }
+            | Action::Logout { speaker, .. }
+            | Action::ListSessions { speaker }
+            | Action::SetPassword { speaker, .. } => *speaker,
+        };
+        if !self.still_speaks(user, speaker) {
+            return Decision::refuse(SESSION_ENDED);
+        }
+        match &operation.action {
+            Action::Refresh { claims, .. } => self.decide_refresh(claims, identity),
+            Action::Logout { which, .. } => self.decide_logout(speaker, *which, identity),
+            Action::SetPassword { checked_hash, new_hash, .. } => {
+                decide_password(speaker, checked_hash, new_hash, identity)
+            }
+            Action::ListSessions { .. }
+            | Action::Enter(_)
+            | Action::ResetPassword { .. }
+            | Action::Disable
+            | Action::Enable => self.list_sessions(operation, identity),
+        }
+    }
+
+    fn decide_refresh(&self, claims: &Claims, identity: &mut Identity) -> Decision {
+        let expires_ms = self.refresh_expires_ms(identity);
+        match identity.refresh(claims, self.now_ms, expires_ms) {
+            Ok(generation) => {
+                let renewed = self.renewed(claims, generation, identity);
+                let answer = Answer::Body(Box::new(Body::Tokens(self.sign_tokens(&renewed))));
+                let outcome = Ok(Outcome::Answer(answer));
+                Decision { changed: true, closing: None, outcome }
+            }
+            Err(why) => refused_token(claims.session, why),
+        }
+    }
+
+    fn decide_logout(&self, speaker: Speaker, which: Logout, identity: &mut Identity) -> Decision {
+        let session = match which {
+            Logout::This => speaker.session,
+            Logout::Other(session) => session,
+            Logout::All => {
+                identity.close_all(self.now_ms);
+                let done = Outcome::Answer(Answer::Done);
+                return Decision::store(done, Closed::All, CloseReason::LoggedOut);
+            }
+        };
+        let done = Outcome::Answer(Answer::Done);
+        if identity.close(session) {
+            let closed = Closed::Sessions(vec![session]);
+            return Decision::store(done, closed, CloseReason::LoggedOut);
+        }
+        if !identity.password_hash.is_empty() {
+            // All sessions of this user are recorded: it is gone already.
+            return Decision::tell(Answer::Done);
+        }
+        let closed = self.end_issued(&[session], identity);
+        Decision::store(done, closed, CloseReason::LoggedOut)
+    }
+
+    /// Ends sessions of issuer logins. Returns which connections end by it: all of them, if there
+    /// were so many that they could only be ended together.
+    pub(super) fn end_issued(&self, sessions: &[SessionId], identity: &mut Identity) -> Closed {
+        let valid_from_ms = identity.tokens_valid_from_ms;
+        // No resume token that is signed by now lives longer.
+        let until_ms = self.resume_expires_ms(identity);
+        for session in sessions {
+            identity.end(*session, until_ms, self.now_ms);
+        }
+        if identity.tokens_valid_from_ms == valid_from_ms {
+            Closed::Sessions(sessions.to_vec())
+        } else {
+            Closed::All
+        }
+    }
+
+    fn list_sessions(&self, operation: &Operation, identity: &Identity) -> Decision {
+        let open = self.sessions.of(operation.user);
+        let recorded = identity.sessions().iter();
+        let recorded = recorded.filter(|session| session.expires_ms > self.now_ms);
+        let mut sessions: Vec<_> = recorded
+            .map(|session| wire::SessionInfo {
+                session_id: session.session.get(),
+                device: Some(device_to_wire(&session.device)),
+                connected: open.iter().any(|open| open.session == session.session),
+                opened_ms: session.opened_ms,
+            })
+            .collect();
+        // Of the sessions of issuer logins only the connected ones are known, and little of them.
+        let issued = open.iter().filter(|open| identity.session(open.session).is_none());
+        sessions.extend(issued.map(|open| wire::SessionInfo {
+            session_id: open.session.get(),
+            device: Some(wire::Device { kind: open.kind.into(), ..wire::Device::default() }),
+            connected: true,
+            opened_ms: open.opened_ms,
+        }));
+        Decision::tell(Answer::Body(Box::new(Body::Sessions(wire::Sessions { sessions }))))
+    }
+
+    fn decide_reset(&self, hash: &str, identity: &mut Identity) -> Decision {
+        if identity.password_hash.is_empty() {
+            return Decision::refuse(ISSUER_ACCOUNT);
+        }
+        identity.password_hash = hash.to_owned();
+        identity.close_all(self.now_ms);
+        let done = Outcome::Answer(Answer::Done);
+        Decision::store(done, Closed::All, CloseReason::LoggedOut)
+    }
+
+    fn decide_disable(&self, identity: &mut Identity) -> Decision {
+        if identity.disabled {
+            return Decision::tell(Answer::Done);
+        }
+        identity.disabled = true;
+        identity.close_all(self.now_ms);
+        let done = Outcome::Answer(Answer::Done);
+        Decision::store(done, Closed::All, CloseReason::AccountDisabled)
+    }
+}
+
+fn decide_enable(identity: &mut Identity) -> Decision {
+    if !identity.disabled {
+        return Decision::tell(Answer::Done);
+    }
+    identity.disabled = false;
+    Decision { changed: true, closing: None, outcome: Ok(Outcome::Answer(Answer::Done)) }
+}
+
+fn decide_password(
+    speaker: Speaker,
+    checked_hash: &str,
+    new_hash: &str,
+    identity: &mut Identity,
+) -> Decision {
+    if identity.password_hash != checked_hash {
+        // It was changed since the old one was checked.
+        return Decision::refuse(WRONG_CREDENTIALS);
+    }
+    identity.password_hash = new_hash.to_owned();
+    identity.close_others(speaker.session);
+    let done = Outcome::Answer(Answer::Done);
+    Decision::store(done, Closed::AllBut(speaker.session), CloseReason::LoggedOut)
+}
+
+/// A token of this server whose session does not admit it. The session of a refresh token that
+/// was used before is gone from the identity, which must be stored.
+pub(super) fn refused_token(session: SessionId, why: Inadmissible) -> Decision {
+    if why != Inadmissible::Reused {
+        return Decision::refuse(why);
+    }
+    let closing =
+        Some(Closing { of: Closed::Sessions(vec![session]), reason: CloseReason::LoggedOut });
+    Decision { changed: true, closing, outcome: Err(why.into()) }
+}

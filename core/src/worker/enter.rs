@@ -1,0 +1,267 @@
+//! Letting somebody in: the last step of every login, done by the worker of the user.
+//!
+//! | credential | session | written |
+//! |---|---|---|
+//! | password | a new one, recorded | the identity |
+//! | refresh token | the same | the identity, with the next generation |
+//! | access token, resume token | the same | nothing |
+//! | issuer's token | a new one, not recorded | nothing, unless another device is replaced |
+//!
+//! The device policy holds for recorded sessions whether or not they are connected, and for those
+//! of issuers among the connected ones.
+
+use std::time::Duration;
+
+use dunlin_protocol::wire::{self, CloseReason, frame::Body};
+use dunlin_protocol::{DeviceId, EncodedFrame, SessionId, UserId};
+
+use super::Worker;
+use super::decide::{WRONG_CREDENTIALS, refused_token};
+use super::effect::Effects;
+use super::operation::{ACCOUNT_DISABLED, Closed, Closing, Decision, Outcome, SESSION_ENDED};
+use crate::auth::identity::{Held, Identity, Recorded, Room};
+use crate::auth::token::{Claims, TokenKind};
+use crate::request::Device;
+use crate::transport::{ConnId, Delivery, Session};
+
+/// Somebody who has shown a credential.
+#[derive(Debug, Clone)]
+pub(super) struct Enter {
+    pub(super) conn: ConnId,
+    pub(super) request_id: u64,
+    pub(super) username: String,
+    pub(super) device: Device,
+    pub(super) proof: Proof,
+}
+
+/// What was shown. What the identity has to say to it is still open.
+#[derive(Debug, Clone)]
+pub(super) enum Proof {
+    /// A password that fits this hash, and a better hash of it if there is one.
+    Password { checked_hash: String, rehashed: Option<String> },
+    /// An access or resume token of this server.
+    Token(Claims),
+    /// A refresh token, which is used up.
+    Refresh(Claims),
+    /// An issuer's token.
+    Issued { issued_ms: Option<u64> },
+}
+
+/// Somebody who is in.
+#[derive(Debug)]
+pub(super) struct Entered {
+    conn: ConnId,
+    session: Session,
+    device: Device,
+    opened_ms: u64,
+    response: EncodedFrame,
+}
+
+/// Names a device among those of one user, in four bytes instead of sixteen: there may be a
+/// million open sessions, and a user has sixteen of them.
+pub(super) fn device_tag(device: DeviceId) -> u32 {
+    crc32c::crc32c(&device.0)
+}
+
+impl Worker {
+    pub(super) fn decide_enter(
+        &self,
+        user: UserId,
+        enter: &Enter,
+        identity: &mut Identity,
+    ) -> Decision {
+        if identity.disabled {
+            return Decision::refuse(ACCOUNT_DISABLED);
+        }
+        match &enter.proof {
+            Proof::Password { checked_hash, rehashed } => {
+                if identity.password_hash != *checked_hash {
+                    // It was changed since it was checked.
+                    return Decision::refuse(WRONG_CREDENTIALS);
+                }
+                if let Some(rehashed) = rehashed {
+                    identity.password_hash.clone_from(rehashed);
+                }
+                self.enter_recorded(user, enter, identity)
+            }
+            Proof::Token(claims) => match identity.admits(claims, self.now_ms) {
+                Ok(()) if claims.recorded => self.continue_session(enter, claims, identity),
+                Ok(()) => self.enter_issued(enter, claims.clone(), identity),
+                Err(why) => refused_token(claims.session, why),
+            },
+            Proof::Refresh(claims) => {
+                let expires_ms = self.refresh_expires_ms(identity);
+                match identity.refresh(claims, self.now_ms, expires_ms) {
+                    Ok(generation) => {
+                        let renewed = self.renewed(claims, generation, identity);
+                        let tokens = Some(self.sign_tokens(&renewed));
+                        let closed = vec![claims.session];
+                        self.let_in(enter, &renewed, tokens, Closed::Sessions(closed), true)
+                    }
+                    Err(why) => refused_token(claims.session, why),
+                }
+            }
+            Proof::Issued { issued_ms } => {
+                // Most issuers count in seconds: the token may have been made up to 999 ms later.
+                let made_ms = issued_ms.map(|issued_ms| issued_ms.saturating_add(999));
+                if made_ms.is_some_and(|made_ms| made_ms < identity.tokens_valid_from_ms) {
+                    return Decision::refuse(SESSION_ENDED);
+                }
+                let claims = self.new_claims(user, enter, identity, false);
+                self.enter_issued(enter, claims, identity)
+            }
+        }
+    }
+
+    /// A new session by password.
+    fn enter_recorded(&self, user: UserId, enter: &Enter, identity: &mut Identity) -> Decision {
+        let claims = self.new_claims(user, enter, identity, true);
+        let recorded = Recorded {
+            session: claims.session,
+            device: enter.device.clone(),
+            opened_ms: claims.issued_ms,
+            generation: 0,
+            expires_ms: self.refresh_expires_ms(identity),
+        };
+        let replaced = identity.open(recorded, &self.shared.config.devices);
+        let tokens = Some(self.sign_tokens(&claims));
+        self.let_in(enter, &claims, tokens, Closed::Sessions(replaced), true)
+    }
+
+    /// A recorded session on another connection.
+    fn continue_session(&self, enter: &Enter, claims: &Claims, identity: &Identity) -> Decision {
+        let issued_ms = identity.issue_time_ms(self.now_ms);
+        let expires_ms = self.resume_expires_ms(identity);
+        let renewed = Claims { issued_ms, expires_ms, ..claims.clone() };
+        self.let_in(enter, &renewed, None, Closed::Sessions(vec![claims.session]), false)
+    }
+
+    /// A session of an issuer login, new or on another connection. Its resume token expires when
+    /// the first one does: without its issuer's word nobody stays for ever.
+    fn enter_issued(&self, enter: &Enter, claims: Claims, identity: &mut Identity) -> Decision {
+        let open = self.sessions.of(claims.user).iter();
+        let held: Vec<_> = open
+            .filter(|open| open.session != claims.session)
+            .map(|open| Held { session: open.session, device: open.device, kind: open.kind })
+            .collect();
+        let device = device_tag(enter.device.id);
+        let policy = &self.shared.config.devices;
+        let room = Room::make(&held, &device, enter.device.kind, policy);
+        if room.surplus.is_empty() {
+            let mut closed = room.same_device;
+            closed.push(claims.session);
+            return self.let_in(enter, &claims, None, Closed::Sessions(closed), false);
+        }
+        let closed = match self.end_issued(&room.surplus, identity) {
+            Closed::Sessions(mut sessions) => {
+                sessions.extend(room.same_device);
+                sessions.push(claims.session);
+                Closed::Sessions(sessions)
+            }
+            all => all,
+        };
+        // If everything signed so far was ended, this one is signed after it.
+        let claims = Claims { issued_ms: identity.issue_time_ms(claims.issued_ms), ..claims };
+        self.let_in(enter, &claims, None, closed, true)
+    }
+
+    /// `claims` as of the resume token.
+    fn let_in(
+        &self,
+        enter: &Enter,
+        claims: &Claims,
+        tokens: Option<wire::Tokens>,
+        closed: Closed,
+        changed: bool,
+    ) -> Decision {
+        let expires_ms = if claims.recorded {
+            claims.issued_ms + milliseconds(self.shared.config.tokens.resume)
+        } else {
+            claims.expires_ms
+        };
+        let resume = Claims { expires_ms, ..claims.clone() };
+        let keys = &self.shared.tokens;
+        let logged_in = wire::LoggedIn {
+            user_id: claims.user.get(),
+            session_id: claims.session.get(),
+            username: enter.username.clone(),
+            tokens,
+            resume_token: keys.sign(TokenKind::Resume, &resume).into(),
+            resume_expires_in_s: seconds_until(expires_ms, self.now_ms),
+        };
+        let entered = Box::new(Entered {
+            conn: enter.conn,
+            session: Session { user: claims.user, session: claims.session },
+            device: enter.device.clone(),
+            opened_ms: self.now_ms,
+            response: EncodedFrame::response(enter.request_id, Body::LoggedIn(logged_in)),
+        });
+        let closing = Some(Closing { of: closed, reason: CloseReason::Replaced });
+        Decision { changed, closing, outcome: Ok(Outcome::Entered(entered)) }
+    }
+
+    /// The identity allows it, durably: the connection speaks for the session.
+    pub(super) fn entered(&mut self, entered: Entered, effects: &mut Effects) {
+        let Entered { conn, session, device, opened_ms, response } = entered;
+        self.open_session(conn, session, device.kind, device_tag(device.id), opened_ms);
+        effects.deliver(conn, Delivery::LoggedIn { session, response });
+    }
+
+    fn new_claims(
+        &self,
+        user: UserId,
+        enter: &Enter,
+        identity: &Identity,
+        recorded: bool,
+    ) -> Claims {
+        Claims {
+            user,
+            username: enter.username.clone(),
+            session: SessionId::from_random(self.shared.random.next_u64()),
+            device: enter.device.id,
+            device_kind: enter.device.kind,
+            recorded,
+            generation: 0,
+            issued_ms: identity.issue_time_ms(self.now_ms),
+            expires_ms: self.resume_expires_ms(identity),
+        }
+    }
+
+    /// The claims of a session whose refresh token was used up.
+    pub(super) fn renewed(&self, claims: &Claims, generation: u32, identity: &Identity) -> Claims {
+        let issued_ms = identity.issue_time_ms(self.now_ms);
+        Claims { generation, issued_ms, ..claims.clone() }
+    }
+
+    /// New access and refresh tokens for a recorded session.
+    pub(super) fn sign_tokens(&self, claims: &Claims) -> wire::Tokens {
+        let config = &self.shared.config.tokens;
+        let sign = |kind, lifetime| {
+            let expires_ms = claims.issued_ms + milliseconds(lifetime);
+            let claims = Claims { expires_ms, ..claims.clone() };
+            let token = self.shared.tokens.sign_text(kind, &claims);
+            (token, seconds_until(expires_ms, self.now_ms))
+        };
+        let (access_token, access_expires_in_s) = sign(TokenKind::Access, config.access);
+        let (refresh_token, refresh_expires_in_s) = sign(TokenKind::Refresh, config.refresh);
+        wire::Tokens { access_token, access_expires_in_s, refresh_token, refresh_expires_in_s }
+    }
+
+    pub(super) fn refresh_expires_ms(&self, identity: &Identity) -> u64 {
+        identity.issue_time_ms(self.now_ms) + milliseconds(self.shared.config.tokens.refresh)
+    }
+
+    pub(super) fn resume_expires_ms(&self, identity: &Identity) -> u64 {
+        identity.issue_time_ms(self.now_ms) + milliseconds(self.shared.config.tokens.resume)
+    }
+}
+
+/// At most a hundred years, so that sums of times don't overflow.
+fn milliseconds(lifetime: Duration) -> u64 {
+    const HUNDRED_YEARS_MS: u64 = 100 * 366 * 24 * 3600 * 1000;
+    u64::try_from(lifetime.as_millis()).map_or(HUNDRED_YEARS_MS, |ms| ms.min(HUNDRED_YEARS_MS))
+}
+
+fn seconds_until(expires_ms: u64, now_ms: u64) -> u32 {
+    u32::try_from(expires_ms.saturating_sub(now_ms) / 1000).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,133 @@
+//! Finding out who has a name, and what is known of a user: reads that begin most flows.
+
+use bytes::Bytes;
+use dunlin_protocol::wire::{self, entry};
+use dunlin_protocol::{LogId, UserId};
+use prost::Message as _;
+
+use super::effect::Refusal;
+use super::entry::decode_entry;
+use super::flow::StoreResult;
+use super::{INTERNAL, store_refusal};
+use crate::auth::identity::Identity;
+use crate::auth::names;
+use crate::store::{Append, Appended, EntryMeta, Head, Page, Range, StoreReply, StoreRequest};
+
+/// Names and identities are one small entry each: this limit is never met, and a store returns
+/// one entry whatever its size.
+const BYTES_MAX: usize = 64 * 1024;
+
+/// Who has a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// Nobody.
+    Free,
+    /// This user.
+    Of {
+        /// The user.
+        user: UserId,
+        /// Who vouches for the name; empty for a registered one.
+        issuer: String,
+    },
+    /// A user with another name of the same hash: the name can't be used.
+    Blocked,
+}
+
+/// Asks who has a name; see [`claim`].
+pub(super) fn read_name(username: &str) -> StoreRequest {
+    read_name_log(names::log_of(username))
+}
+
+/// The same, by the log of the name.
+pub(super) fn read_name_log(log: LogId) -> StoreRequest {
+    let (entries_max, bytes_max) = (1, BYTES_MAX);
+    StoreRequest::Range(Range { log, from: 1, to: 1, entries_max, bytes_max, backwards: false })
+}
+
+/// Reads the answer to [`read_name`].
+pub(super) fn claim(username: &str, result: StoreResult) -> Result<Claim, Refusal> {
+    let Some(claimed) = name_claimed(result)? else { return Ok(Claim::Free) };
+    if claimed.username != username {
+        return Ok(Claim::Blocked);
+    }
+    let user = UserId::new(claimed.user_id).map_err(|_| INTERNAL)?;
+    Ok(Claim::Of { user, issuer: claimed.issuer })
+}
+
+/// The first entry of the log of a name; `None` if there is none.
+pub(super) fn name_claimed(result: StoreResult) -> Result<Option<wire::NameClaimed>, Refusal> {
+    let page = page(result)?;
+    let Some(stored) = page.entries.first() else { return Ok(None) };
+    match decode_entry(stored).and_then(|entry| entry.body) {
+        Some(entry::Body::NameClaimed(claimed)) => Ok(Some(claimed)),
+        Some(_) | None => Err(INTERNAL),
+    }
+}
+
+/// Asks for the newest entry of an identity log; see [`identity`].
+pub(super) fn read_identity(user: UserId) -> StoreRequest {
+    let (entries_max, bytes_max) = (1, BYTES_MAX);
+    let (log, from, to) = (LogId::identity(user), 1, u64::MAX);
+    StoreRequest::Range(Range { log, from, to, entries_max, bytes_max, backwards: true })
+}
+
+/// Reads the answer to [`read_identity`]: what is known of the user, and where it stands.
+pub(super) fn identity(result: StoreResult) -> Result<(Identity, Head), Refusal> {
+    let page = page(result)?;
+    let Some(stored) = page.entries.first() else {
+        return Ok((Identity::default(), Head::default()));
+    };
+    match decode_entry(stored).and_then(|entry| entry.body) {
+        Some(entry::Body::IdentityChanged(changed)) => {
+            let identity = Identity::from_wire(&changed).map_err(|_| INTERNAL)?;
+            Ok((identity, Head { seq: stored.seq, meta: stored.meta }))
+        }
+        Some(_) | None => Err(INTERNAL),
+    }
+}
+
+/// The append of a changed identity after `head`.
+pub(super) fn append_identity(
+    user: UserId,
+    identity: &Identity,
+    head: Head,
+    now_ms: u64,
+) -> Append {
+    let time_ms = now_ms.max(head.meta.time_ms);
+    let body = entry::Body::IdentityChanged(identity.to_wire());
+    append(LogId::identity(user), head.seq + 1, time_ms, user, body)
+}
+
+/// An append without a key: its sequence alone decides.
+pub(super) fn append(
+    log: LogId,
+    seq: u64,
+    time_ms: u64,
+    sender: UserId,
+    body: entry::Body,
+) -> Append {
+    let meta = EntryMeta { time_ms, sender: sender.get(), ..EntryMeta::default() };
+    let entry =
+        wire::Entry { seq, time_ms, sender: meta.sender, body: Some(body), ..Default::default() };
+    let body = Bytes::from(entry.encode_to_vec());
+    Append { log, seq, meta, key: None, digest: 0, cursor: None, body }
+}
+
+/// Whether all appends of a request were stored; if not, at least one met another's entry.
+pub(super) fn all_stored(result: StoreResult) -> Result<bool, Refusal> {
+    match result {
+        Ok(StoreReply::Appended(results)) => {
+            Ok(results.iter().all(|appended| *appended == Appended::Stored))
+        }
+        Ok(_) => Err(INTERNAL),
+        Err(error) => Err(store_refusal(&error)),
+    }
+}
+
+fn page(result: StoreResult) -> Result<Page, Refusal> {
+    match result {
+        Ok(StoreReply::Page(page)) => Ok(page),
+        Ok(_) => Err(INTERNAL),
+        Err(error) => Err(store_refusal(&error)),
+    }
+}

@@ -1,0 +1,331 @@
+//! What is done to the credentials and sessions of one user: one thing after another.
+//!
+//! ```text
+//! waiting ─► read the newest identity ─► decide ─► append it ─► carry it out ─► the next one
+//!                      ▲                   │          │
+//!                      │                   └── nothing changed ─► carry it out
+//!                      └─────── Conflict: another node was faster
+//! ```
+//!
+//! The worker of the user does one operation of a user at a time. So a login that has read "not
+//! disabled" can't open its session after the disabling has closed all of them. Nothing is kept
+//! of an identity in between: the store is the truth, and a million users cost nothing here.
+
+use std::collections::VecDeque;
+
+use dunlin_protocol::wire::{CloseReason, ErrorCode};
+use dunlin_protocol::{SessionId, UserId};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
+use super::Worker;
+use super::asker::{Answer, Asker};
+use super::effect::{Effects, Refusal};
+use super::enter::{Enter, Entered};
+use super::flow::{Flow, StoreResult};
+use super::login::{LoginFlow, LoginMessage};
+use super::look_up;
+use super::message::WorkerMessage;
+use crate::auth::identity::{Identity, Inadmissible};
+use crate::auth::token::Claims;
+use crate::limits::OVERLOADED_RETRY_MS;
+use crate::request::Logout;
+use crate::store::{Head, StoreRequest};
+use crate::transport::{ConnId, Delivery};
+
+/// Operations of one user that may wait. An honest user has a few devices; more are answered
+/// `OVERLOADED`.
+const WAITING_MAX: usize = 32;
+
+/// How often another node may be faster before the client is asked to try later.
+const ATTEMPTS_MAX: u8 = 8;
+
+const TOO_BUSY: Refusal = Refusal::retry(
+    ErrorCode::Overloaded,
+    "too many changes wait for this user",
+    OVERLOADED_RETRY_MS,
+);
+
+/// Operations that wait for the one before them. A user without any is not in it.
+pub(super) type Operations = HashMap<UserId, VecDeque<Operation>, RandomState>;
+
+/// Something that is done to a user's credentials or sessions.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// Whose.
+    pub(super) user: UserId,
+    /// Who wants it.
+    pub(super) asker: Asker,
+    /// What.
+    pub(super) action: Action,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Action {
+    /// Let somebody in.
+    Enter(Enter),
+    /// New tokens.
+    Refresh { speaker: Speaker, claims: Claims },
+    /// End sessions.
+    Logout { speaker: Speaker, which: Logout },
+    /// Tell which sessions there are.
+    ListSessions { speaker: Speaker },
+    /// Set a new password, if the one that was checked is still the one.
+    SetPassword { speaker: Speaker, checked_hash: String, new_hash: String },
+    /// Set a new password, whatever it was.
+    ResetPassword { hash: String },
+    /// Let nobody in.
+    Disable,
+    /// Undo that.
+    Enable,
+}
+
+/// The connection and the session that ask.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Speaker {
+    pub(super) conn: ConnId,
+    pub(super) session: SessionId,
+}
+
+/// What an operation comes to, once it is durable.
+#[derive(Debug)]
+pub(super) struct Decision {
+    /// Whether the identity was changed and must be appended.
+    pub(super) changed: bool,
+    /// Connections that end by it.
+    pub(super) closing: Option<Closing>,
+    /// What the asker is told.
+    pub(super) outcome: Result<Outcome, Refusal>,
+}
+
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Entered(Box<Entered>),
+    Answer(Answer),
+}
+
+/// Which connections of the user to close, and what to tell them.
+#[derive(Debug)]
+pub(super) struct Closing {
+    pub(super) of: Closed,
+    pub(super) reason: CloseReason,
+}
+
+#[derive(Debug)]
+pub(super) enum Closed {
+    All,
+    AllBut(SessionId),
+    Sessions(Vec<SessionId>),
+}
+
+impl Closed {
+    fn includes(&self, session: SessionId) -> bool {
+        match self {
+            Closed::All => true,
+            Closed::AllBut(kept) => session != *kept,
+            Closed::Sessions(sessions) => sessions.contains(&session),
+        }
+    }
+}
+
+impl Decision {
+    pub(super) fn refuse(refusal: impl Into<Refusal>) -> Decision {
+        Decision { changed: false, closing: None, outcome: Err(refusal.into()) }
+    }
+
+    pub(super) fn tell(answer: Answer) -> Decision {
+        Decision { changed: false, closing: None, outcome: Ok(Outcome::Answer(answer)) }
+    }
+
+    pub(super) fn store(outcome: Outcome, closed: Closed, reason: CloseReason) -> Decision {
+        let closing = Some(Closing { of: closed, reason });
+        Decision { changed: true, closing, outcome: Ok(outcome) }
+    }
+}
+
+impl From<Inadmissible> for Refusal {
+    fn from(why: Inadmissible) -> Refusal {
+        match why {
+            Inadmissible::Disabled => ACCOUNT_DISABLED,
+            Inadmissible::Expired => {
+                Refusal::new(ErrorCode::TokenExpired, "the session has expired")
+            }
+            Inadmissible::Revoked => SESSION_ENDED,
+            Inadmissible::Reused => Refusal::new(
+                ErrorCode::SessionRevoked,
+                "the refresh token was used before; its session is ended",
+            ),
+        }
+    }
+}
+
+pub(super) const ACCOUNT_DISABLED: Refusal =
+    Refusal::new(ErrorCode::AccountDisabled, "the account is disabled");
+
+pub(super) const SESSION_ENDED: Refusal =
+    Refusal::new(ErrorCode::SessionRevoked, "the session was ended");
+
+/// What waits for an append.
+#[derive(Debug)]
+pub(super) struct Appending {
+    running: Running,
+    decision: Decision,
+}
+
+/// The operation of a user that is being done.
+#[derive(Debug)]
+pub(super) struct Running {
+    operation: Operation,
+    attempts: u8,
+}
+
+impl Running {
+    pub(super) fn asker(&self) -> Asker {
+        self.operation.asker
+    }
+}
+
+impl Appending {
+    pub(super) fn asker(&self) -> Asker {
+        self.running.asker()
+    }
+}
+
+impl Worker {
+    /// Has something done to a user, by the worker of that user.
+    pub(super) fn operate(&mut self, operation: Operation, effects: &mut Effects) {
+        let worker = self.worker_of_user(operation.user);
+        if worker == self.index {
+            self.take_operation(operation, effects);
+        } else {
+            let message = LoginMessage::Operation(Box::new(operation));
+            effects.tell_worker(worker, WorkerMessage::Login(message));
+        }
+    }
+
+    /// Begins an operation of a user of this worker, or lets it wait for the one before it.
+    pub(super) fn take_operation(&mut self, operation: Operation, effects: &mut Effects) {
+        match self.operations.entry(operation.user) {
+            Entry::Vacant(none_before) => {
+                none_before.insert(VecDeque::new());
+                self.begin_operation(Running { operation, attempts: 0 }, effects);
+            }
+            Entry::Occupied(waiting) if waiting.get().len() >= WAITING_MAX => {
+                self.refuse_asker(operation.asker, TOO_BUSY, effects);
+            }
+            Entry::Occupied(mut waiting) => waiting.get_mut().push_back(operation),
+        }
+    }
+
+    fn begin_operation(&mut self, running: Running, effects: &mut Effects) {
+        let request = look_up::read_identity(running.operation.user);
+        self.ask_store(request, Flow::Login(LoginFlow::Operation(Box::new(running))), effects);
+    }
+
+    pub(super) fn operation_identity_read(
+        &mut self,
+        running: Box<Running>,
+        result: StoreResult,
+        effects: &mut Effects,
+    ) {
+        match look_up::identity(result) {
+            Ok((identity, head)) => self.decide_operation(*running, identity, head, effects),
+            Err(refusal) => self.end_operation(&running.operation, Err(refusal), effects),
+        }
+    }
+
+    fn decide_operation(
+        &mut self,
+        running: Running,
+        mut identity: Identity,
+        head: Head,
+        effects: &mut Effects,
+    ) {
+        let user = running.operation.user;
+        let decision = self.decide(&running.operation, &mut identity);
+        if !decision.changed {
+            self.end_operation(&running.operation, Ok(decision), effects);
+            return;
+        }
+        let append = look_up::append_identity(user, &identity, head, self.now_ms);
+        let appending = Box::new(Appending { running, decision });
+        let flow = Flow::Login(LoginFlow::OperationAppend(appending));
+        self.ask_store(StoreRequest::Append(vec![append]), flow, effects);
+    }
+
+    pub(super) fn operation_appended(
+        &mut self,
+        appending: Box<Appending>,
+        result: StoreResult,
+        effects: &mut Effects,
+    ) {
+        let Appending { mut running, decision } = *appending;
+        match look_up::all_stored(result) {
+            Ok(true) => self.end_operation(&running.operation, Ok(decision), effects),
+            Ok(false) if running.attempts < ATTEMPTS_MAX => {
+                running.attempts += 1;
+                self.begin_operation(running, effects);
+            }
+            Ok(false) => self.end_operation(&running.operation, Err(TOO_BUSY), effects),
+            Err(refusal) => self.end_operation(&running.operation, Err(refusal), effects),
+        }
+    }
+
+    /// Carries out what was decided, and begins the user's next operation.
+    fn end_operation(
+        &mut self,
+        operation: &Operation,
+        decided: Result<Decision, Refusal>,
+        effects: &mut Effects,
+    ) {
+        match decided {
+            Ok(decision) => self.carry_out(operation, decision, effects),
+            Err(refusal) => self.refuse_asker(operation.asker, refusal, effects),
+        }
+        let Entry::Occupied(mut waiting) = self.operations.entry(operation.user) else { return };
+        match waiting.get_mut().pop_front() {
+            Some(operation) => self.begin_operation(Running { operation, attempts: 0 }, effects),
+            None => drop(waiting.remove()),
+        }
+    }
+
+    fn carry_out(&mut self, operation: &Operation, decision: Decision, effects: &mut Effects) {
+        let Operation { user, asker, .. } = *operation;
+        let Decision { closing, outcome, .. } = decision;
+        match outcome {
+            Ok(Outcome::Entered(entered)) => {
+                // First the old connections of the session go, then the new one comes.
+                self.close_connections(user, closing, effects);
+                self.entered(*entered, effects);
+            }
+            // First the answer, which may go to one of them.
+            Ok(Outcome::Answer(answer)) => {
+                self.answer(asker, answer, effects);
+                self.close_connections(user, closing, effects);
+            }
+            Err(refusal) => {
+                self.refuse_asker(asker, refusal, effects);
+                self.close_connections(user, closing, effects);
+            }
+        }
+    }
+
+    fn close_connections(&mut self, user: UserId, closing: Option<Closing>, effects: &mut Effects) {
+        let Some(Closing { of, reason }) = closing else { return };
+        let open = self.sessions.of(user).iter();
+        let closed: Vec<_> =
+            open.filter(|open| of.includes(open.session)).map(|open| open.conn).collect();
+        for conn in closed {
+            self.close_session(user, conn);
+            effects.deliver(conn, Delivery::Close { reason, reconnect_delay_ms: 0 });
+        }
+    }
+
+    /// Whether this connection still speaks for the session: its requests may have been under way
+    /// when it was closed.
+    pub(super) fn still_speaks(&self, user: UserId, speaker: Speaker) -> bool {
+        let Speaker { conn, session } = speaker;
+        self.sessions.of(user).iter().any(|open| open.conn == conn && open.session == session)
+    }
+}

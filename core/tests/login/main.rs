@@ -1,0 +1,5 @@
+//! Becoming somebody, staying it, and ceasing to be: every flow of credentials and sessions
+//! through the workers of a node, with a store in memory.
+
+mod node;
+mod passwords;

@@ -1,0 +1,505 @@
+//! A node in one thread: its workers, a store in memory, and password hashes on the spot.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dunlin_core::admin::{AdminError, AdminReply, AdminRequest};
+use dunlin_core::auth::issuer::Issuers;
+use dunlin_core::auth::password::{Hasher, PasswordError};
+use dunlin_core::auth::token::TokenKeys;
+use dunlin_core::config::{EngineConfig, IssuerConfig, IssuerKey, PasswordConfig};
+use dunlin_core::placement::worker_of_user;
+use dunlin_core::random::Random;
+use dunlin_core::request::{Command, Device, Login, Logout, Register, Request};
+use dunlin_core::store::memory::MemoryStore;
+use dunlin_core::store::{Store, StoreError, StoreReply, StoreRequest};
+use dunlin_core::transport::{ConnId, Delivery, Outbound, Session};
+use dunlin_core::worker::effect::{Effects, Ticket};
+use dunlin_core::worker::input::Input;
+use dunlin_core::worker::{Shared, Worker};
+use dunlin_protocol::wire::login::Credential;
+use dunlin_protocol::wire::{self, CloseReason, DeviceKind, ErrorCode, frame::Body};
+use dunlin_protocol::{DeviceId, EncodedFrame, SessionId, UserId, frame};
+
+pub(crate) const WORKERS: usize = 3;
+pub(crate) const NOW_MS: u64 = 1_700_000_000_000;
+pub(crate) const SIGNING_KEY: [u8; 32] = [7; 32];
+pub(crate) const ISSUER_SECRET: &[u8] = b"a secret of at least thirty-two bytes";
+pub(crate) const PASSWORD: &str = "correct horse";
+
+/// What becomes of a request to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is not done.
+    Refused,
+    /// An append is done, but the answer is lost. (A read is not done.)
+    AnswerLost,
+}
+
+pub(crate) struct Node {
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) now_ms: u64,
+    /// The store request of this number fails so; they count from 0 since `fail_at` was called.
+    fault: Option<(usize, Fault)>,
+    pub(crate) store_requests: usize,
+    pub(crate) appends: usize,
+    /// The password threads take nothing.
+    pub(crate) passwords_busy: bool,
+    hasher: Hasher,
+    effects: Effects,
+    inputs: VecDeque<(usize, Input)>,
+    delivered: Vec<Outbound>,
+    admin: Vec<(u64, Result<AdminReply, AdminError>)>,
+    next_request_id: u64,
+    /// Which of the inputs that wait comes next; `None` is the first.
+    pub(crate) shuffle: Option<u64>,
+}
+
+/// The same numbers in each run.
+#[derive(Debug, Default)]
+struct Counter(AtomicU64);
+
+impl Random for Counter {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let number = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+            // Spread, so that users land on all workers.
+            let number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            chunk.copy_from_slice(&number.to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+pub(crate) fn config() -> EngineConfig {
+    let issuer = |name: &str| IssuerConfig {
+        name: name.into(),
+        key: IssuerKey::Hs256(ISSUER_SECRET.into()),
+    };
+    EngineConfig {
+        workers: WORKERS,
+        passwords: PasswordConfig { memory_kib: 8, iterations: 1, ..PasswordConfig::default() },
+        issuers: vec![issuer("app"), issuer("other")],
+        ..EngineConfig::default()
+    }
+}
+
+impl Node {
+    pub(crate) fn new() -> Node {
+        Node::with(config(), Arc::new(MemoryStore::default()))
+    }
+
+    pub(crate) fn with(config: EngineConfig, store: Arc<MemoryStore>) -> Node {
+        let random: Arc<dyn Random> = Arc::new(Counter::default());
+        let hasher = Hasher::new(&config.passwords, Arc::clone(&random)).unwrap();
+        let shared = Arc::new(Shared {
+            epoch: 1,
+            random,
+            tokens: TokenKeys::new(&SIGNING_KEY, &[]),
+            issuers: Issuers::new(&config.issuers).unwrap(),
+            config,
+        });
+        Node {
+            workers: (0..WORKERS as u16).map(|i| Worker::new(i, Arc::clone(&shared))).collect(),
+            store,
+            now_ms: NOW_MS,
+            fault: None,
+            store_requests: 0,
+            appends: 0,
+            passwords_busy: false,
+            hasher,
+            effects: Effects::new(),
+            inputs: VecDeque::new(),
+            delivered: Vec::new(),
+            admin: Vec::new(),
+            next_request_id: 100,
+            shuffle: None,
+        }
+    }
+
+    /// The store request of this number, from now on, fails.
+    pub(crate) fn fail_at(&mut self, number: usize, fault: Fault) {
+        self.store_requests = 0;
+        self.fault = Some((number, fault));
+    }
+
+    /// Whether the ordered fault has happened; forgets it.
+    pub(crate) fn heal(&mut self) -> bool {
+        let fault = self.fault.take();
+        fault.is_some_and(|(number, _)| self.store_requests > number)
+    }
+
+    /// Submits a request without waiting for its answer; returns its id.
+    pub(crate) fn submit(
+        &mut self,
+        conn: ConnId,
+        session: Option<Session>,
+        request: Request,
+    ) -> u64 {
+        self.next_request_id += 1;
+        let request_id = self.next_request_id;
+        let worker = match session {
+            Some(session) => usize::from(worker_of_user(session.user, WORKERS)),
+            // Any worker will do.
+            None => request_id as usize % WORKERS,
+        };
+        let command = Command { conn, session, request_id, request };
+        self.inputs.push_back((worker, Input::Command(command)));
+        request_id
+    }
+
+    /// A connection is gone.
+    pub(crate) fn disconnect(&mut self, conn: ConnId, session: Session) {
+        let worker = usize::from(worker_of_user(session.user, WORKERS));
+        self.inputs.push_back((worker, Input::Disconnected { conn, session }));
+        self.run();
+    }
+
+    /// Takes steps until nothing is left to do.
+    pub(crate) fn run(&mut self) {
+        while let Some((worker, input)) = self.next_input() {
+            self.workers[worker].handle(self.now_ms, input, &mut self.effects);
+            self.workers[worker].end_tick(&mut self.effects);
+            self.carry_out(worker);
+        }
+        assert!(self.workers.iter().all(|worker| worker.outstanding() == 0), "a flow was left");
+    }
+
+    fn next_input(&mut self) -> Option<(usize, Input)> {
+        let Some(seed) = &mut self.shuffle else { return self.inputs.pop_front() };
+        if self.inputs.is_empty() {
+            return None;
+        }
+        *seed =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let index = (*seed >> 33) as usize % self.inputs.len();
+        self.inputs.remove(index)
+    }
+
+    fn carry_out(&mut self, worker: usize) {
+        for (ticket, request) in std::mem::take(&mut self.effects.store) {
+            let result = self.ask_store(request);
+            self.inputs.push_back((worker, Input::Store { ticket, result }));
+        }
+        for (ticket, job) in std::mem::take(&mut self.effects.passwords) {
+            let result = if self.passwords_busy {
+                Err(PasswordError::Overloaded { queue: 1 })
+            } else {
+                self.hasher.run(&job)
+            };
+            self.inputs.push_back((worker, Input::Password { ticket, result }));
+        }
+        let inputs = &mut self.inputs;
+        self.effects.take_workers(|to, messages| {
+            let messages = messages.into_iter();
+            inputs.extend(messages.map(|message| (usize::from(to), Input::Worker(message))));
+        });
+        let delivered = &mut self.delivered;
+        self.effects.take_outbound(|_, batch| delivered.extend(batch));
+        self.admin.append(&mut self.effects.admin);
+    }
+
+    fn ask_store(&mut self, request: StoreRequest) -> Result<StoreReply, StoreError> {
+        let number = self.store_requests;
+        self.store_requests += 1;
+        let is_append = matches!(request, StoreRequest::Append(_));
+        self.appends += usize::from(is_append);
+        let fault = self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        let unavailable = Err(StoreError::Unavailable { reason: "ordered".into() });
+        if fault == Some(Fault::Refused) || (fault.is_some() && !is_append) {
+            return unavailable;
+        }
+        let (sender, receiver) = std::sync::mpsc::channel();
+        self.store.submit(request, Box::new(move |result| sender.send(result).unwrap()));
+        let result = receiver.try_recv().unwrap();
+        if fault.is_some() { unavailable } else { result }
+    }
+
+    /// What was delivered to a connection since it was last asked.
+    pub(crate) fn take(&mut self, conn: ConnId) -> Vec<Delivery> {
+        let (of_conn, rest) =
+            std::mem::take(&mut self.delivered).into_iter().partition(|out| out.conn == conn);
+        self.delivered = rest;
+        let of_conn: Vec<Outbound> = of_conn;
+        of_conn.into_iter().map(|out| out.delivery).collect()
+    }
+
+    /// The only delivery to a connection: the reason why it is closed.
+    #[track_caller]
+    pub(crate) fn assert_closed(&mut self, conn: ConnId, reason: CloseReason) {
+        let deliveries = self.take(conn);
+        assert!(
+            matches!(deliveries[..], [Delivery::Close { reason: why, .. }] if why == reason),
+            "{deliveries:?}"
+        );
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_open(&mut self, conn: ConnId) {
+        let deliveries = self.take(conn);
+        assert!(deliveries.is_empty(), "{deliveries:?}");
+    }
+
+    pub(crate) fn take_login(&mut self, conn: ConnId) -> LoginResult {
+        let mut deliveries = self.take(conn);
+        assert_eq!(deliveries.len(), 1, "a login has one answer: {deliveries:?}");
+        LoginResult::of(deliveries.remove(0))
+    }
+
+    pub(crate) fn login(
+        &mut self,
+        conn: ConnId,
+        credential: Credential,
+        device: Device,
+    ) -> LoginResult {
+        self.submit(conn, None, Request::Login(Login { credential, device }));
+        self.run();
+        self.take_login(conn)
+    }
+
+    pub(crate) fn register(&mut self, username: &str) -> Result<UserId, ErrorCode> {
+        let register = Register {
+            username: username.into(),
+            password: PASSWORD.into(),
+            display_name: username.to_uppercase(),
+        };
+        match self.request(conn(99), None, Request::Register(register)) {
+            Body::Registered(registered) => Ok(UserId::new(registered.user_id).unwrap()),
+            Body::Error(error) => Err(error.code()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Registers a user and logs in with the password on device 1.
+    pub(crate) fn registered(&mut self, username: &str) -> LoggedIn {
+        self.register(username).unwrap();
+        self.login(conn(1), password(username), device(1)).unwrap()
+    }
+
+    /// The response to a request; other deliveries to the connection stay.
+    #[track_caller]
+    pub(crate) fn request(
+        &mut self,
+        conn: ConnId,
+        session: Option<Session>,
+        request: Request,
+    ) -> Body {
+        let request_id = self.submit(conn, session, request);
+        self.run();
+        self.response(conn, request_id)
+    }
+
+    /// The response to a request that was submitted before.
+    #[track_caller]
+    pub(crate) fn response(&mut self, conn: ConnId, request_id: u64) -> Body {
+        let mut responses = Vec::new();
+        self.delivered.retain(|out| match &out.delivery {
+            Delivery::Response(response) if out.conn == conn => {
+                let frame = decoded(response);
+                let answers = frame.request_id == request_id;
+                if answers {
+                    responses.push(frame);
+                }
+                !answers
+            }
+            _ => true,
+        });
+        assert_eq!(responses.len(), 1, "a request has one response: {responses:?}");
+        responses.remove(0).body.expect("a response has a body")
+    }
+
+    #[track_caller]
+    pub(crate) fn error(&mut self, conn: ConnId, session: Session, request: Request) -> ErrorCode {
+        match self.request(conn, Some(session), request) {
+            Body::Error(error) => error.code(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn done(&mut self, conn: ConnId, session: Session, request: Request) {
+        let body = self.request(conn, Some(session), request);
+        assert!(matches!(body, Body::Done(_)), "{body:?}");
+    }
+
+    pub(crate) fn logout(&mut self, conn: ConnId, session: Session, logout: Logout) {
+        self.done(conn, session, Request::Logout(logout));
+    }
+
+    pub(crate) fn sessions(&mut self, conn: ConnId, session: Session) -> Vec<wire::SessionInfo> {
+        match self.request(conn, Some(session), Request::ListSessions) {
+            Body::Sessions(sessions) => sessions.sessions,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn refresh(
+        &mut self,
+        conn: ConnId,
+        session: Session,
+        refresh_token: &str,
+    ) -> Result<wire::Tokens, ErrorCode> {
+        let refresh_token = refresh_token.to_owned();
+        match self.request(conn, Some(session), Request::Refresh { refresh_token }) {
+            Body::Tokens(tokens) => Ok(tokens),
+            Body::Error(error) => Err(error.code()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn administer(&mut self, request: AdminRequest) -> Result<AdminReply, AdminError> {
+        self.inputs.push_back((0, Input::Admin { call: 5, request }));
+        self.run();
+        let mut answers = std::mem::take(&mut self.admin);
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        let (call, answer) = answers.remove(0);
+        assert_eq!(call, 5);
+        answer
+    }
+
+    /// An answer that nobody waits for.
+    pub(crate) fn stray_answer(&mut self) {
+        for worker in 0..WORKERS {
+            let result = Ok(StoreReply::Logs(Vec::new()));
+            let ticket = Ticket(u64::MAX);
+            self.inputs.push_back((worker, Input::Store { ticket, result }));
+            let result = Err(PasswordError::Malformed);
+            self.inputs.push_back((worker, Input::Password { ticket, result }));
+        }
+        self.run();
+    }
+}
+
+/// What a login came to.
+#[derive(Debug)]
+pub(crate) enum LoginResult {
+    In(Box<LoggedIn>),
+    Refused(wire::Error),
+    Postponed(wire::Error),
+}
+
+/// Who is in.
+#[derive(Debug, Clone)]
+pub(crate) struct LoggedIn {
+    pub(crate) session: Session,
+    pub(crate) reply: wire::LoggedIn,
+}
+
+impl LoggedIn {
+    pub(crate) fn tokens(&self) -> &wire::Tokens {
+        self.reply.tokens.as_ref().expect("tokens came with it")
+    }
+
+    pub(crate) fn resume(&self) -> Credential {
+        Credential::ResumeToken(self.reply.resume_token.clone())
+    }
+
+    pub(crate) fn access(&self) -> Credential {
+        Credential::AccessToken(self.tokens().access_token.clone())
+    }
+
+    pub(crate) fn refresh(&self) -> Credential {
+        Credential::RefreshToken(self.tokens().refresh_token.clone())
+    }
+}
+
+impl LoginResult {
+    fn of(delivery: Delivery) -> LoginResult {
+        let error = |response: &EncodedFrame| match decoded(response).body {
+            Some(Body::Error(error)) => error,
+            other => panic!("{other:?}"),
+        };
+        match delivery {
+            Delivery::LoggedIn { session, response } => match decoded(&response).body {
+                Some(Body::LoggedIn(reply)) => {
+                    assert_eq!(reply.user_id, session.user.get());
+                    assert_eq!(reply.session_id, session.session.get());
+                    LoginResult::In(Box::new(LoggedIn { session, reply }))
+                }
+                other => panic!("{other:?}"),
+            },
+            Delivery::LoginRefused(response) => LoginResult::Refused(error(&response)),
+            Delivery::LoginPostponed(response) => LoginResult::Postponed(error(&response)),
+            other => panic!("{other:?} answers no login"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn unwrap(self) -> LoggedIn {
+        match self {
+            LoginResult::In(logged_in) => *logged_in,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Refused, and counted against the address.
+    #[track_caller]
+    pub(crate) fn refused(self) -> ErrorCode {
+        match self {
+            LoginResult::Refused(error) => error.code(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Refused, but counted against nobody.
+    #[track_caller]
+    pub(crate) fn postponed(self) -> ErrorCode {
+        match self {
+            LoginResult::Postponed(error) => error.code(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub(crate) fn decoded(response: &EncodedFrame) -> wire::Frame {
+    frame::decode(response.body()).unwrap()
+}
+
+pub(crate) fn conn(slot: u32) -> ConnId {
+    ConnId { shard: 0, slot, generation: 1 }
+}
+
+pub(crate) fn device(number: u8) -> Device {
+    device_of(number, DeviceKind::Phone)
+}
+
+pub(crate) fn device_of(number: u8, kind: DeviceKind) -> Device {
+    Device { id: DeviceId([number; 16]), kind, name: format!("device {number}") }
+}
+
+pub(crate) fn password(username: &str) -> Credential {
+    password_of(username, PASSWORD)
+}
+
+pub(crate) fn password_of(username: &str, password: &str) -> Credential {
+    Credential::Password(wire::PasswordCredential {
+        username: username.into(),
+        password: password.into(),
+    })
+}
+
+/// A token of an issuer, made `age_s` seconds ago.
+pub(crate) fn issued_at(issuer: &str, username: &str, made_s: u64) -> Credential {
+    use base64::Engine as _;
+    let part = |json: serde_json::Value| {
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json.to_string())
+    };
+    let header = part(serde_json::json!({"alg": "HS256"}));
+    let claims = part(serde_json::json!({
+        "iss": issuer, "sub": username, "iat": made_s, "exp": made_s + 86_400 * 30,
+    }));
+    let signed = format!("{header}.{claims}");
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, ISSUER_SECRET);
+    let tag = ring::hmac::sign(&key, signed.as_bytes());
+    let tag = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(tag);
+    Credential::IssuerToken(format!("{signed}.{tag}"))
+}
+
+pub(crate) fn issued(username: &str) -> Credential {
+    issued_at("app", username, NOW_MS / 1000)
+}
+
+pub(crate) fn session_id(number: u64) -> SessionId {
+    SessionId::new(number).unwrap()
+}

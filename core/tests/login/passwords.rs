@@ -1,0 +1,198 @@
+//! Registering, and logging in with a password.
+
+use std::sync::Arc;
+
+use dunlin_core::config::{EngineConfig, PasswordConfig};
+use dunlin_core::request::{Register, Request};
+use dunlin_protocol::wire::{ErrorCode, frame::Body};
+
+use super::node::*;
+
+#[test]
+fn who_registers_can_log_in() {
+    let mut node = Node::new();
+    let user = node.register("ada").unwrap();
+    let ada = node.login(conn(1), password("ada"), device(1)).unwrap();
+    assert_eq!(ada.session.user, user);
+    assert_eq!(ada.reply.username, "ada");
+    assert_eq!(ada.tokens().access_expires_in_s, 15 * 60);
+    assert_eq!(ada.reply.resume_expires_in_s, 24 * 3600);
+    // Capitals and spaces of a typed name don't matter.
+    let typed = node.login(conn(2), password(" ADA "), device(2)).unwrap();
+    assert_eq!(typed.session.user, user);
+    assert_ne!(typed.session.session, ada.session.session);
+    node.assert_open(conn(1));
+}
+
+#[test]
+fn a_name_is_registered_once() {
+    let mut node = Node::new();
+    node.register("ada").unwrap();
+    assert_eq!(node.register("ada"), Err(ErrorCode::NameTaken));
+    assert!(node.register("ada.l").is_ok());
+}
+
+#[test]
+fn of_two_registrations_at_once_one_wins() {
+    for seed in 0..200 {
+        let mut node = Node::new();
+        node.shuffle = Some(seed);
+        let register = |password: &str| {
+            let (username, display_name) = ("ada".to_owned(), String::new());
+            Request::Register(Register { username, password: password.into(), display_name })
+        };
+        let first = node.submit(conn(1), None, register("password of one"));
+        let second = node.submit(conn(2), None, register("password of two"));
+        node.run();
+        let answers = [node.response(conn(1), first), node.response(conn(2), second)];
+        let (winner, loser) = match answers {
+            [Body::Registered(_), Body::Error(error)] => {
+                (["password of one", "password of two"], error)
+            }
+            [Body::Error(error), Body::Registered(_)] => {
+                (["password of two", "password of one"], error)
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(loser.code(), ErrorCode::NameTaken);
+        node.login(conn(3), password_of("ada", winner[0]), device(1)).unwrap();
+        let refused = node.login(conn(4), password_of("ada", winner[1]), device(1)).refused();
+        assert_eq!(refused, ErrorCode::WrongCredentials);
+    }
+}
+
+#[test]
+fn a_wrong_password_and_an_unknown_name_look_the_same() {
+    let mut node = Node::new();
+    node.register("ada").unwrap();
+    let wrong = node.login(conn(1), password_of("ada", "wrong horse"), device(1));
+    let unknown = node.login(conn(1), password("bob"), device(1));
+    let (LoginResult::Refused(wrong), LoginResult::Refused(unknown)) = (wrong, unknown) else {
+        panic!("both are refused");
+    };
+    assert_eq!(wrong, unknown);
+    assert_eq!(wrong.code(), ErrorCode::WrongCredentials);
+}
+
+#[test]
+fn guessing_is_throttled_and_then_allowed_again() {
+    let mut node = Node::new();
+    node.register("ada").unwrap();
+    for name in ["ada", "nobody"] {
+        for _ in 0..10 {
+            let refused =
+                node.login(conn(1), password_of(name, "wrong horse"), device(1)).refused();
+            assert_eq!(refused, ErrorCode::WrongCredentials);
+        }
+        let LoginResult::Refused(error) = node.login(conn(1), password(name), device(1)) else {
+            panic!("the right password is not tried either");
+        };
+        assert_eq!(error.code(), ErrorCode::RateLimited);
+        assert_eq!(error.retry_after_ms, 150_000);
+    }
+    node.now_ms += 150_000;
+    node.login(conn(1), password("ada"), device(1)).unwrap();
+}
+
+#[test]
+fn many_guesses_at_once_are_throttled_as_well() {
+    let mut node = Node::new();
+    node.register("ada").unwrap();
+    let guess = |number: usize| dunlin_core::request::Login {
+        credential: password_of("ada", &format!("wrong horse {number}")),
+        device: device(1),
+    };
+    for number in 0..50 {
+        node.submit(conn(number as u32), None, Request::Login(guess(number)));
+    }
+    node.run();
+    let mut tried = 0;
+    for number in 0..50 {
+        tried +=
+            usize::from(node.take_login(conn(number)).refused() == ErrorCode::WrongCredentials);
+    }
+    assert_eq!(tried, 10);
+}
+
+#[test]
+fn overload_is_no_failure_of_the_user() {
+    let mut node = Node::new();
+    node.register("ada").unwrap();
+    node.passwords_busy = true;
+    for _ in 0..30 {
+        let postponed = node.login(conn(1), password("ada"), device(1)).postponed();
+        assert_eq!(postponed, ErrorCode::Overloaded);
+    }
+    assert_eq!(node.register("bob"), Err(ErrorCode::Overloaded));
+    node.passwords_busy = false;
+    node.login(conn(1), password("ada"), device(1)).unwrap();
+}
+
+#[test]
+fn a_hash_of_old_parameters_is_renewed() {
+    let mut node = Node::new();
+    node.register("ada").unwrap();
+    let passwords = PasswordConfig { memory_kib: 16, iterations: 1, ..PasswordConfig::default() };
+    let stronger = EngineConfig { passwords, ..config() };
+    let mut node = Node::with(stronger, node.store);
+    node.login(conn(1), password("ada"), device(1)).unwrap();
+    node.login(conn(2), password("ada"), device(2)).unwrap();
+    let refused = node.login(conn(3), password_of("ada", "wrong horse"), device(3)).refused();
+    assert_eq!(refused, ErrorCode::WrongCredentials);
+}
+
+#[test]
+fn registration_can_be_switched_off() {
+    let closed = EngineConfig { registration: false, ..config() };
+    let mut node = Node::with(closed, Arc::default());
+    assert_eq!(node.register("ada"), Err(ErrorCode::DisabledHere));
+}
+
+#[test]
+fn a_new_password_needs_the_old_one_and_ends_other_sessions() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    let other = node.login(conn(2), password("ada"), device(2)).unwrap();
+    let change =
+        |old: &str| Request::ChangePassword { old: old.into(), new: "battery staple".into() };
+    let refused = node.error(conn(1), ada.session, change("wrong horse"));
+    assert_eq!(refused, ErrorCode::WrongCredentials);
+    node.assert_open(conn(2));
+    node.done(conn(1), ada.session, change(PASSWORD));
+    node.assert_open(conn(1));
+    node.assert_closed(conn(2), dunlin_protocol::wire::CloseReason::LoggedOut);
+    for worthless in [other.resume(), other.access(), other.refresh()] {
+        let refused = node.login(conn(3), worthless, device(2)).postponed();
+        assert_eq!(refused, ErrorCode::SessionRevoked);
+    }
+    let refused = node.login(conn(3), password("ada"), device(2)).refused();
+    assert_eq!(refused, ErrorCode::WrongCredentials);
+    node.login(conn(3), password_of("ada", "battery staple"), device(2)).unwrap();
+    // Its own tokens stay good.
+    node.login(conn(4), ada.resume(), device(1)).unwrap();
+}
+
+#[test]
+fn the_old_password_can_be_guessed_ten_times() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    let change =
+        |old: &str| Request::ChangePassword { old: old.into(), new: "battery staple".into() };
+    for _ in 0..10 {
+        let refused = node.error(conn(1), ada.session, change("wrong horse"));
+        assert_eq!(refused, ErrorCode::WrongCredentials);
+    }
+    let refused = node.error(conn(1), ada.session, change(PASSWORD));
+    assert_eq!(refused, ErrorCode::RateLimited);
+}
+
+#[test]
+fn an_issuers_user_has_no_password_to_change() {
+    let mut node = Node::new();
+    let ada = node.login(conn(1), issued("ada"), device(1)).unwrap();
+    let change = Request::ChangePassword { old: String::new(), new: "battery staple".into() };
+    let refused = node.error(conn(1), ada.session, change);
+    assert_eq!(refused, ErrorCode::PermissionDenied);
+    let refused = node.login(conn(2), password("ada"), device(2)).refused();
+    assert_eq!(refused, ErrorCode::WrongCredentials);
+}
