@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
+use dunlin_core::store::embedded::{DamageKind, EmbeddedConfig, EmbeddedStore, OpenError, restore};
 use dunlin_core::store::{
-    Append, Appended, CursorMove, Head, Store, StoreError, StoreReply, StoreRequest,
+    Append, Appended, CursorMove, Head, Range, Store, StoreError, StoreReply, StoreRequest,
 };
 use dunlin_protocol::{LogId, LogKind};
 use store_contract::{all, append, ask, chat, cursors, heads, item, range, seqs, user};
@@ -227,4 +227,98 @@ fn a_folder_belongs_to_one_process_and_one_kind_of_store() {
     assert!(matches!(newer, OpenError::Version { found: 2, known: 1, .. }), "{newer}");
     let setting = EmbeddedConfig { readers: 0, ..small() };
     assert!(matches!(EmbeddedStore::open(&path, setting), Err(OpenError::Setting { .. })));
+}
+
+#[test]
+fn a_full_check_finds_what_a_flipped_bit_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(folder.path(), small()).unwrap();
+    fill(&store, 1..=100, 40);
+    let report = store.verify().unwrap();
+    assert_eq!(report.damage, []);
+    assert_eq!((report.entries, report.logs), (4000, 40));
+    drop(store);
+
+    let path = folder.path().join("00000002.log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let place = bytes.len() / 2; // In the middle of some entry's body, very likely.
+    bytes[place] ^= 4;
+    std::fs::write(&path, bytes).unwrap();
+    let store = EmbeddedStore::open(folder.path(), small()).unwrap();
+    let damage = store.verify().unwrap().damage;
+    assert_eq!(damage.len(), 1, "{damage:?}");
+    assert_eq!(damage[0].file, "00000002.log");
+    let DamageKind::Entry { log, seq } = damage[0].kind else { panic!("{damage:?}") };
+    let only = Range { from: seq, to: seq, ..all(log) };
+    let read = ask(&store, StoreRequest::Range(only));
+    assert_eq!(read, Err(StoreError::Corrupt { log, seq }));
+    // The others are readable, up to the damaged one in one page.
+    let page = range(&store, all(log));
+    assert_eq!(seqs(&page), (1..seq).collect::<Vec<_>>());
+    assert!(page.more);
+    let after = range(&store, Range { from: seq + 1, ..all(log) });
+    assert_eq!(seqs(&after), (seq + 1..=100).collect::<Vec<_>>());
+    assert_eq!(heads(&store, vec![log])[0].seq, 100);
+}
+
+#[test]
+fn a_backup_is_taken_while_others_write_and_restored_with_a_new_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, copy) = (folder.path().join("data"), folder.path().join("copy"));
+    let store = EmbeddedStore::open(&data, small()).unwrap();
+    fill(&store, 1..=100, 40);
+    let other = chat(500, 501);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for seq in 1..=300 {
+                append(&store, vec![item(other, seq, 0)]);
+            }
+        });
+        let report = store.backup(&copy).unwrap();
+        assert!(report.bytes > 4_000_000, "{report:?}");
+        writer.join().unwrap();
+    });
+    let epoch = store.epoch();
+    assert!(matches!(store.backup(&copy), Err(OpenError::NotEmpty { .. })));
+    drop(store);
+
+    let target = folder.path().join("restored");
+    let report = restore(&copy, &target).unwrap();
+    assert!((4000..=4300).contains(&report.entries), "{report:?}");
+    let store = EmbeddedStore::open(&target, small()).unwrap();
+    assert_ne!(store.epoch(), epoch);
+    assert!(!store.recovery().history_lost);
+    assert_eq!(store.verify().unwrap().damage, []);
+    let during = range(&store, all(other));
+    assert_eq!(seqs(&during), (1..=during.head.seq).collect::<Vec<_>>());
+    append(&store, vec![item(other, during.head.seq + 1, 7)]);
+    drop(store);
+    assert!(matches!(restore(&copy, &target), Err(OpenError::NotEmpty { .. })));
+}
+
+#[test]
+fn a_restore_believes_no_byte_that_it_has_not_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy");
+    let store = EmbeddedStore::open(&folder.path().join("data"), small()).unwrap();
+    fill(&store, 1..=20, 40);
+    store.backup(&copy).unwrap();
+    let paths = std::fs::read_dir(&copy).unwrap().map(|entry| entry.unwrap().path());
+    let paths: Vec<PathBuf> = paths.filter(|path| !path.ends_with("LOCK")).collect();
+    assert!(paths.len() > 3);
+    for (number, path) in paths.iter().enumerate() {
+        let good = std::fs::read(path).unwrap();
+        for place in [0, good.len() / 2, good.len() - 1] {
+            let mut bad = good.clone();
+            bad[place] ^= 1;
+            std::fs::write(path, bad).unwrap();
+            let target = folder.path().join(format!("{number}-{place}"));
+            assert!(restore(&copy, &target).is_err(), "{} at {place}", path.display());
+            assert!(!target.exists());
+        }
+        std::fs::remove_file(path).unwrap();
+        assert!(restore(&copy, &folder.path().join("missing")).is_err());
+        std::fs::write(path, good).unwrap();
+    }
+    restore(&copy, &folder.path().join("good")).unwrap();
 }

@@ -4,8 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The smallest segment: one entry with the largest body that the protocol allows must fit.
-pub const SEGMENT_BYTES_MIN: u32 = 256 * 1024;
+/// The smallest segment: with smaller ones, headers would dominate. An entry must fit into a
+/// segment, so whoever chooses a small one must know how large entries are; tests do.
+pub const SEGMENT_BYTES_MIN: u32 = 16 * 1024;
 
 /// The largest segment: recovery reads a whole segment into memory, and offsets are 32 bits.
 pub const SEGMENT_BYTES_MAX: u32 = 1024 * 1024 * 1024;

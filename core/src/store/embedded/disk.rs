@@ -65,6 +65,11 @@ impl Folder {
     pub fn open(path: &Path) -> Result<Folder, OpenError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(OpenError::io("can't make the folder", path))?;
+        Folder::open_existing(path)
+    }
+
+    /// Opens a folder that is there, and locks it.
+    pub fn open_existing(path: &Path) -> Result<Folder, OpenError> {
         let handle = File::open(path).map_err(OpenError::io("can't open the folder", path))?;
         let lock_path = path.join(LOCK_NAME);
         let lock = file_options().create(true).open(&lock_path);

@@ -278,8 +278,10 @@ impl Lane {
     fn publish(&mut self) {
         let segment = self.segment.as_mut().expect("the batch was written to it");
         let base = segment.end;
-        let planned = &self.frame.planned;
+        segment.end += self.frame.buffer.len() as u64;
+        let (end, planned) = (segment.end, &self.frame.planned);
         self.shared.index.add(|index| {
+            index.end = end;
             for entry in planned {
                 // Segments are smaller than 2^32 bytes.
                 let offset = (base + entry.offset as u64) as u32;
@@ -292,7 +294,6 @@ impl Lane {
                 }
             }
         });
-        segment.end += self.frame.buffer.len() as u64;
         self.next_batch += 1;
         let counters = &self.shared.counters;
         counters.batches.add(1);

@@ -23,6 +23,7 @@
 //! docs/storage-format.md describes the bytes, docs/decisions/0010-embedded-store.md why it is
 //! made so.
 
+mod backup;
 pub mod config;
 pub mod disk;
 mod hash;
@@ -50,6 +51,7 @@ use crossbeam_channel::Sender;
 use crate::random::{Random, SystemSource};
 
 use super::{Store, StoreDone, StoreReply, StoreRequest};
+pub use backup::{BackupReport, restore};
 pub use config::{EmbeddedConfig, OpenError};
 use disk::{Disk, Folder};
 use identity::Identity;
@@ -63,7 +65,7 @@ use segment::Segments;
 use spare::SpareSlot;
 use statistics::Counters;
 pub use statistics::EmbeddedStatistics;
-pub use verify::{Damage, DamageKind};
+pub use verify::{Damage, DamageKind, VerifyReport};
 
 /// A store in a folder of this machine. See the [module](self).
 ///
@@ -173,6 +175,33 @@ impl EmbeddedStore {
         self.shared.counters.snapshot(self.queue.len())
     }
 
+    /// Reads everything that is stored, and compares the index with it. Appends go on meanwhile;
+    /// what comes after the call began is not looked at.
+    pub fn verify(&self) -> Result<VerifyReport, OpenError> {
+        self.on_reader(verify::verify)
+    }
+
+    /// Copies the store into an empty folder while it is in use: all that was durable when the
+    /// call began, with a manifest of checksums. See [`restore`].
+    pub fn backup(&self, target: &Path) -> Result<BackupReport, OpenError> {
+        let target = target.to_owned();
+        self.on_reader(move |shared| backup::backup(shared, &target))
+    }
+
+    /// Runs something that needs files on a thread of the store, and waits for it.
+    fn on_reader<T: Send + 'static>(&self, work: impl FnOnce(&Shared) -> T + Send + 'static) -> T {
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        // The receiver waits below, so a failed send is impossible.
+        let work = move |shared: &Shared| drop(sender.send(work(shared)));
+        self.send(ReadJob::Run(Box::new(work)));
+        receiver.recv().expect("the readers live as long as the store")
+    }
+
+    fn send(&self, job: ReadJob) {
+        let sent = self.reads.as_ref().map(|reads| reads.send(job));
+        debug_assert!(matches!(sent, Some(Ok(()))), "the readers live as long as the store");
+    }
+
     fn read(&self, request: StoreRequest, done: StoreDone) {
         // What is known in memory needs no other thread.
         if let StoreRequest::Heads(logs) = &request
@@ -180,9 +209,7 @@ impl EmbeddedStore {
         {
             return done(Ok(StoreReply::Heads(heads)));
         }
-        let job = ReadJob::Request(request, done);
-        let sent = self.reads.as_ref().map(|reads| reads.send(job));
-        debug_assert!(matches!(sent, Some(Ok(()))), "the readers live as long as the store");
+        self.send(ReadJob::Request(request, done));
     }
 }
 

@@ -18,7 +18,7 @@ pub(in super::super) const LOST: u32 = u32::MAX;
 #[derive(Debug)]
 pub(in super::super) struct SegmentIndex {
     pub segment: u32,
-    /// Where its last whole frame ends. Set when the segment is sealed.
+    /// Where its last whole frame ends.
     pub end: u64,
     /// The batch after its last one. Set when the segment is sealed.
     pub next_batch: u64,

@@ -8,7 +8,7 @@ use dunlin_protocol::UserId;
 
 use super::super::disk::Disk;
 use super::super::identity::Identity;
-use super::layout::{CursorAt, LogSpan, Position, Record, log_id};
+use super::layout::{CursorAt, Key, LogSpan, Position, Record, log_id};
 use super::run::{Run, Stream, damaged};
 use super::write::RunWriter;
 
@@ -46,7 +46,7 @@ pub(super) fn merge(
     let mut writer =
         RunWriter::create(disk, identity, segments, last.next_batch(), elements.sum())?;
     let mut keys = Merge::new(runs.iter().map(Run::keys))?;
-    while let Some((_, key)) = keys.next(|a, b| a.cmp(b))? {
+    while let Some((_, key)) = keys.next(Key::cmp)? {
         check_stop(stop)?;
         writer.key(key)?;
     }

@@ -103,6 +103,14 @@ impl Index {
         Arc::clone(&self.live.read().runs)
     }
 
+    /// The segments in memory and where each ends, the oldest first. The last one is active.
+    pub(super) fn ends_in_memory(&self) -> Vec<(u32, u64)> {
+        let live = self.live.read();
+        let mut ends: Vec<_> = live.in_memory().map(|part| (part.segment, part.end)).collect();
+        ends.reverse();
+        ends
+    }
+
     /// Neighbours that should be merged.
     pub(super) fn choose_merge(&self, at_a_time: usize) -> Option<Vec<Arc<Run>>> {
         let runs = self.runs();

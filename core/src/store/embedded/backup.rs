@@ -1,0 +1,197 @@
+//! Copies that can be trusted: an online backup with a manifest of checksums, and a restore that
+//! believes nothing before it has checked everything.
+
+use std::io;
+use std::path::Path;
+
+use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
+
+use crate::random::SystemSource;
+
+use super::Shared;
+use super::config::OpenError;
+use super::disk::{Disk, Folder, read_all, write_whole};
+use super::identity::{self, FORMAT, Identity};
+use super::recovery::Scan;
+use super::segment::{SegmentHead, segment_name, segment_number};
+use super::verify::{SegmentsCheck, VerifyReport, durable_segments, read_segment};
+
+/// The name of the manifest, which is written last.
+const MANIFEST: &str = "MANIFEST";
+
+/// What was copied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackupReport {
+    /// Segments.
+    pub segments: usize,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Entries; 0 for a backup, which does not look into the segments.
+    pub entries: u64,
+}
+
+/// A file as the manifest names it.
+struct Listed {
+    name: String,
+    bytes: u64,
+    sha256: String,
+}
+
+/// Copies the durable part of an open store into an empty folder.
+pub(super) fn backup(shared: &Shared, target: &Path) -> Result<BackupReport, OpenError> {
+    let target = empty_folder(target)?;
+    let segments = durable_segments(shared)?;
+    let mut listed = vec![copy(&target, identity::NAME, &shared.identity.encode())?];
+    for (number, end) in segments {
+        let name = segment_name(number);
+        let content = read_segment(shared, number, end);
+        let content =
+            content.map_err(OpenError::io("can't read", shared.disk.path().join(&name)))?;
+        listed.push(copy(&target, &name, &content)?);
+    }
+    let manifest = encode_manifest(&shared.identity, &listed);
+    let written = write_whole(&target, MANIFEST, manifest.as_bytes());
+    written.map_err(OpenError::io("can't write", target.path().join(MANIFEST)))?;
+    let bytes = listed.iter().map(|file| file.bytes).sum();
+    Ok(BackupReport { segments: listed.len() - 1, bytes, entries: 0 })
+}
+
+/// Makes a store in an empty folder from a backup, after checking the whole backup: its manifest,
+/// the checksum of every file, and every entry. The store has a new epoch: entries that were
+/// acknowledged after the backup are gone, so a sequence may name another entry now.
+pub fn restore(backup: &Path, target: &Path) -> Result<BackupReport, OpenError> {
+    let source = Folder::open_existing(backup)?;
+    let listed = read_manifest(&source)?;
+    let report = check_backup(&source, &listed)?;
+    let target = empty_folder(target)?;
+    for file in listed.iter().filter(|file| file.name != identity::NAME) {
+        let content = read_listed(&source, file)?;
+        copy(&target, &file.name, &content)?;
+    }
+    target.sync_names().map_err(OpenError::io("can't sync", target.path()))?;
+    // The last, so that a folder with half of a store is none.
+    let identity = Identity::load(&source)?.with_new_epoch(&SystemSource::new());
+    identity.save(&target)?;
+    let bytes = listed.iter().map(|file| file.bytes).sum();
+    Ok(BackupReport { segments: listed.len() - 1, bytes, entries: report.entries })
+}
+
+fn empty_folder(path: &Path) -> Result<Folder, OpenError> {
+    let folder = Folder::open(path)?;
+    let names = folder.names().map_err(OpenError::io("can't list", path))?;
+    if names.is_empty() { Ok(folder) } else { Err(OpenError::NotEmpty { path: path.to_owned() }) }
+}
+
+/// Writes a file, durably, and reads it back.
+fn copy(target: &Folder, name: &str, content: &[u8]) -> Result<Listed, OpenError> {
+    let io = OpenError::io("can't write", target.path().join(name));
+    let written = (|| {
+        let file = target.create(name)?;
+        file.write_at(content, 0)?;
+        file.sync()?;
+        if read_all(&*file)? == content { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    })();
+    written.map_err(io)?;
+    Ok(Listed { name: name.into(), bytes: content.len() as u64, sha256: sha256(content) })
+}
+
+fn sha256(content: &[u8]) -> String {
+    digest(&SHA256, content).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// One line of JSON, and a second line with its checksum.
+fn encode_manifest(identity: &Identity, listed: &[Listed]) -> String {
+    let files = listed
+        .iter()
+        .map(|file| json!({ "name": file.name, "bytes": file.bytes, "sha256": file.sha256 }));
+    let files: Vec<Value> = files.collect();
+    let line = json!({ "format": FORMAT, "epoch": identity.epoch, "files": files }).to_string();
+    let checksum = sha256(line.as_bytes());
+    format!("{line}\n{checksum}\n")
+}
+
+fn damaged(name: &str, what: &'static str) -> OpenError {
+    OpenError::Damaged { name: name.into(), what }
+}
+
+fn read_manifest(source: &Folder) -> Result<Vec<Listed>, OpenError> {
+    let content = source.open(MANIFEST).and_then(|file| read_all(&*file));
+    let content = content.map_err(OpenError::io("can't read", source.path().join(MANIFEST)))?;
+    decode_manifest(&content)
+}
+
+fn decode_manifest(content: &[u8]) -> Result<Vec<Listed>, OpenError> {
+    let text = std::str::from_utf8(content).map_err(|_| damaged(MANIFEST, "it is no text"))?;
+    let mut lines = text.lines();
+    let (Some(line), Some(checksum)) = (lines.next(), lines.next()) else {
+        return Err(damaged(MANIFEST, "it is incomplete"));
+    };
+    if sha256(line.as_bytes()) != checksum {
+        return Err(damaged(MANIFEST, "its checksum is wrong"));
+    }
+    let manifest: Value =
+        serde_json::from_str(line).map_err(|_| damaged(MANIFEST, "it is no JSON"))?;
+    let found = manifest["format"].as_u64().and_then(|format| u32::try_from(format).ok());
+    if found != Some(FORMAT) {
+        let (name, found) = (MANIFEST.into(), found.unwrap_or(0));
+        return Err(OpenError::Version { name, found, known: FORMAT });
+    }
+    let files = manifest["files"].as_array().map_or(&[][..], Vec::as_slice);
+    let listed: Option<Vec<Listed>> = files.iter().map(decode_listed).collect();
+    let listed = listed.ok_or_else(|| damaged(MANIFEST, "it names a file wrongly"))?;
+    if listed.iter().filter(|file| file.name == identity::NAME).count() != 1 {
+        return Err(damaged(MANIFEST, "it names no store"));
+    }
+    Ok(listed)
+}
+
+/// Only names of our own files are accepted: nothing outside of the folder can be named.
+fn decode_listed(file: &Value) -> Option<Listed> {
+    let name = file["name"].as_str()?.to_owned();
+    let known = name == identity::NAME || segment_number(&name).is_some();
+    let (bytes, sha256) = (file["bytes"].as_u64()?, file["sha256"].as_str()?.to_owned());
+    known.then_some(Listed { name, bytes, sha256 })
+}
+
+/// A file of the backup, if it is what the manifest says.
+fn read_listed(source: &Folder, file: &Listed) -> Result<Vec<u8>, OpenError> {
+    let content = source.open(&file.name).and_then(|file| read_all(&*file));
+    let content = content.map_err(OpenError::io("can't read", source.path().join(&file.name)))?;
+    if content.len() as u64 != file.bytes || sha256(&content) != file.sha256 {
+        return Err(damaged(&file.name, "its checksum is not that of the manifest"));
+    }
+    Ok(content)
+}
+
+/// Checks every file and every entry.
+fn check_backup(source: &Folder, listed: &[Listed]) -> Result<VerifyReport, OpenError> {
+    let identity = Identity::load(source)?;
+    let mut numbers: Vec<(u32, &Listed)> =
+        listed.iter().filter_map(|file| Some((segment_number(&file.name)?, file))).collect();
+    numbers.sort_unstable_by_key(|(number, _)| *number);
+    let mut check = SegmentsCheck::default();
+    for (at, (number, file)) in numbers.iter().enumerate() {
+        let content = read_listed(source, file)?;
+        let next_first = match numbers.get(at + 1) {
+            Some((next, file)) => {
+                let head = read_listed(source, file)?;
+                SegmentHead::decode(&identity, *next, &head)?.map(|head| head.first_batch)
+            }
+            None => None,
+        };
+        let Scan { unfinished_bytes, .. } =
+            check.segment_of(&identity, *number, &content, next_first)?;
+        if unfinished_bytes > 0 && next_first.is_none() {
+            return Err(damaged(&file.name, "its last batch is incomplete"));
+        }
+    }
+    match check.report.damage.first() {
+        None => Ok(check.report),
+        Some(damage) => {
+            tracing::error!(%damage, "the backup is damaged");
+            Err(damaged(&damage.file, "not all of its entries are whole"))
+        }
+    }
+}
