@@ -1,1 +1,40 @@
+//! The Dunlin server: event loop, TLS, configuration, command line.
+//!
+//! ```text
+//!             main thread                          waits for signals; starts, reloads, drains
+//!                  │ mailbox (Control)
+//!   ┌──────────────┼───────────────────────────────────────────────────────────────┐
+//!   │ shard 0 .. n ▼  one thread each; own poll, listeners, connections, timers,    │
+//!   │                 buffers and descriptor table                                  │
+//!   │                                                                               │
+//!   │  sockets ─► read ─► frames ─► Connection::receive ─► Submitter ──┐            │
+//!   │  sockets ◄─ writev ◄─ outboxes ◄─ mailbox ◄──────────────────┐   │            │
+//!   └──────────────────────────────────────────────────────────────┼───┼────────────┘
+//!                                      batches, one wake per sleep │   │ batches, bounded
+//!   ┌──────────────────────────────────────────────────────────────┼───▼────────────┐
+//!   │ engine (dunlin-core): workers, password threads         Transport::deliver     │
+//!   └───────────────────────────────┬───────────────────────────────────────────────┘
+//!                                   ▼ store (one commit lane, fsync per batch)
+//! ```
+//!
+//! - [`config`]: what can be set, and where it comes from
+//! - [`server`]: a running node
+//! - [`cli`]: the program `dunlin`
+//! - `shard`: the event loop
+//! - `tls`: TLS over buffers that connections do not own
+//! - `admission`: limits of the node and of each address
+//! - `sys`: the one module with `unsafe`
+#![deny(unsafe_code)]
 
+pub mod cli;
+pub mod config;
+pub mod server;
+
+mod admission;
+mod data;
+mod limits;
+mod log;
+mod shard;
+mod sys;
+mod tls;
+mod transport;

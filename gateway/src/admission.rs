@@ -1,0 +1,304 @@
+//! Who may connect: limits of the node and of each address, shared by all shards.
+//!
+//! Touched when a connection is accepted, closed, or fails to log in, never per message; so a few
+//! locks by hash of the address are enough.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::config::Limits;
+
+/// Parts of the table of addresses, each with its lock.
+const PARTS: usize = 32;
+
+/// Addresses in a part before those without connections and failures are swept out.
+const SWEEP_AT: usize = 4096;
+
+/// The address of a peer, IPv4 mapped into IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address([u8; 16]);
+
+impl From<IpAddr> for Address {
+    fn from(ip: IpAddr) -> Address {
+        Address(match ip {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+            IpAddr::V6(ip) => ip.octets(),
+        })
+    }
+}
+
+impl Address {
+    fn ip(self) -> IpAddr {
+        Ipv6Addr::from(self.0).to_canonical()
+    }
+
+    fn is_loopback(self) -> bool {
+        self.ip().is_loopback()
+    }
+
+    /// Whom limits are counted against: an IPv4 address, or the /64 network that one IPv6 user
+    /// has to choose addresses from.
+    fn key(self) -> [u8; 16] {
+        match self.ip() {
+            IpAddr::V4(_) => self.0,
+            IpAddr::V6(_) => {
+                let mut network = self.0;
+                network[8..].fill(0);
+                network
+            }
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ip().fmt(f)
+    }
+}
+
+/// Why a connection is refused when it arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The node has as many connections as it may have.
+    NodeFull,
+    /// The address has.
+    AddressFull,
+    /// Too many logins failed from the address; not before so many milliseconds.
+    LoginsFailed { retry_after_ms: u32 },
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Admission {
+    connections: AtomicUsize,
+    handshakes: AtomicUsize,
+    hasher: RandomState,
+    parts: [Mutex<HashMap<[u8; 16], Peer>>; PARTS],
+}
+
+/// What is known of an address.
+#[derive(Debug, Default)]
+struct Peer {
+    connections: u32,
+    failures: FailedLogins,
+}
+
+/// Failed logins leak out of the count with time. An address that reached the limit is blocked
+/// until half of them have: without that gap it would swing between blocked and not.
+#[derive(Debug, Default)]
+struct FailedLogins {
+    count: u32,
+    /// Up to when forgiveness was applied.
+    counted_ms: u64,
+    blocked: bool,
+}
+
+impl FailedLogins {
+    fn forgive(&mut self, now_ms: u64, limits: &Limits) {
+        let interval_ms = 60_000 / u64::from(limits.failed_logins_forgiven_per_minute);
+        let forgiven = now_ms.saturating_sub(self.counted_ms) / interval_ms.max(1);
+        self.count = self.count.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX));
+        self.counted_ms =
+            if self.count == 0 { now_ms } else { self.counted_ms + forgiven * interval_ms.max(1) };
+        self.blocked &= self.count > limits.failed_logins_per_address_max / 2;
+    }
+
+    /// How long until half of the limit is reached.
+    fn retry_after_ms(&self, limits: &Limits) -> u32 {
+        let surplus = self.count.saturating_sub(limits.failed_logins_per_address_max / 2);
+        surplus.saturating_mul(60_000 / limits.failed_logins_forgiven_per_minute)
+    }
+}
+
+impl Admission {
+    /// Connections of the node.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection in, or says why not. One that came in must [`leave`](Self::leave).
+    pub(crate) fn enter(
+        &self,
+        address: Address,
+        connections_max: usize,
+        limits: &Limits,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= connections_max {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refusal::NodeFull);
+        }
+        self.enter_address(address, limits, now_ms).inspect_err(|_| {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+        })
+    }
+
+    fn enter_address(&self, address: Address, limits: &Limits, now_ms: u64) -> Result<(), Refusal> {
+        if address.is_loopback() && limits.loopback_exempt {
+            return Ok(());
+        }
+        let mut part = self.part(address).lock();
+        if part.len() >= SWEEP_AT {
+            part.retain(|_, peer| {
+                peer.failures.forgive(now_ms, limits);
+                peer.connections > 0 || peer.failures.count > 0
+            });
+        }
+        let peer = part.entry(address.key()).or_default();
+        peer.failures.forgive(now_ms, limits);
+        if peer.failures.blocked {
+            let retry_after_ms = peer.failures.retry_after_ms(limits);
+            return Err(Refusal::LoginsFailed { retry_after_ms });
+        }
+        if peer.connections >= limits.connections_per_address_max {
+            return Err(Refusal::AddressFull);
+        }
+        peer.connections += 1;
+        Ok(())
+    }
+
+    /// Counts a connection out.
+    pub(crate) fn leave(&self, address: Address) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        let mut part = self.part(address).lock();
+        // Absent if it was exempt when it came in.
+        if let Some(peer) = part.get_mut(&address.key()) {
+            peer.connections = peer.connections.saturating_sub(1);
+            if peer.connections == 0 && peer.failures.count == 0 {
+                part.remove(&address.key());
+            }
+        }
+    }
+
+    /// Counts a failed login. `Some` with a delay if the address is blocked now.
+    pub(crate) fn login_failed(
+        &self,
+        address: Address,
+        limits: &Limits,
+        now_ms: u64,
+    ) -> Option<u32> {
+        if address.is_loopback() && limits.loopback_exempt {
+            return None;
+        }
+        let mut part = self.part(address).lock();
+        let failures = &mut part.entry(address.key()).or_default().failures;
+        failures.forgive(now_ms, limits);
+        failures.count = failures.count.saturating_add(1);
+        failures.blocked |= failures.count >= limits.failed_logins_per_address_max;
+        failures.blocked.then(|| failures.retry_after_ms(limits))
+    }
+
+    /// TLS handshakes that are under way.
+    pub(crate) fn handshakes(&self) -> usize {
+        self.handshakes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn handshake_begins(&self) {
+        self.handshakes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn handshake_ends(&self) {
+        self.handshakes.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn part(&self, address: Address) -> &Mutex<HashMap<[u8; 16], Peer>> {
+        &self.parts[self.hasher.hash_one(address.key()) as usize % PARTS]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    fn limits() -> Limits {
+        Limits {
+            connections_per_address_max: 2,
+            failed_logins_per_address_max: 10,
+            failed_logins_forgiven_per_minute: 60,
+            ..Limits::default()
+        }
+    }
+
+    fn address(text: &str) -> Address {
+        text.parse::<IpAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn an_address_has_its_share_and_no_more() {
+        let (admission, limits) = (Admission::default(), limits());
+        let (one, other) = (address("10.0.0.1"), address("10.0.0.2"));
+        let enter = |who| admission.enter(who, 10, &limits, 0);
+        assert_eq!([enter(one), enter(one)], [Ok(()), Ok(())]);
+        assert_eq!(enter(one), Err(Refusal::AddressFull));
+        assert_eq!(enter(other), Ok(()));
+        admission.leave(one);
+        assert_eq!(enter(one), Ok(()));
+        assert_eq!(admission.connections(), 3);
+    }
+
+    #[test]
+    fn neighbours_in_an_ipv6_network_share_their_limit() {
+        let (admission, limits) = (Admission::default(), limits());
+        for (ip, result) in [
+            ("2001:db8::1", Ok(())),
+            ("2001:db8::2", Ok(())),
+            ("2001:db8::3", Err(Refusal::AddressFull)),
+            ("2001:db8:0:1::1", Ok(())),
+        ] {
+            assert_eq!(admission.enter(address(ip), 10, &limits, 0), result, "{ip}");
+        }
+    }
+
+    #[test]
+    fn the_node_has_its_limit() {
+        let (admission, limits) = (Admission::default(), limits());
+        let own = |number: u8| Address::from(IpAddr::from([10, 0, 0, number]));
+        assert!((1..=5).all(|number| admission.enter(own(number), 5, &limits, 0).is_ok()));
+        assert_eq!(admission.enter(own(6), 5, &limits, 0), Err(Refusal::NodeFull));
+        assert_eq!(admission.connections(), 5);
+    }
+
+    #[test]
+    fn failed_logins_block_until_half_of_them_are_forgiven() {
+        let (admission, limits) = (Admission::default(), limits());
+        let peer = address("10.0.0.1");
+        for _ in 1..10 {
+            assert_eq!(admission.login_failed(peer, &limits, HOUR_MS), None);
+        }
+        assert_eq!(admission.login_failed(peer, &limits, HOUR_MS), Some(5000));
+        let enter = |now_ms| admission.enter(peer, 10, &limits, now_ms);
+        assert_eq!(enter(HOUR_MS), Err(Refusal::LoginsFailed { retry_after_ms: 5000 }));
+        assert_eq!(enter(HOUR_MS + 4000), Err(Refusal::LoginsFailed { retry_after_ms: 1000 }));
+        assert_eq!(enter(HOUR_MS + 5000), Ok(()));
+    }
+
+    #[test]
+    fn loopback_is_exempt_only_where_it_may_be() {
+        let admission = Admission::default();
+        let peer = address("127.0.0.1");
+        let open = Limits { loopback_exempt: true, ..limits() };
+        let strict = Limits { loopback_exempt: false, ..limits() };
+        assert!((0..5).all(|_| admission.enter(peer, 100, &open, 0).is_ok()));
+        assert!((0..2).all(|_| admission.enter(peer, 100, &strict, 0).is_ok()));
+        assert_eq!(admission.enter(peer, 100, &strict, 0), Err(Refusal::AddressFull));
+    }
+
+    #[test]
+    fn an_address_that_left_is_forgotten() {
+        let (admission, limits) = (Admission::default(), limits());
+        for number in 0..1000u32 {
+            let peer = Address::from(IpAddr::from(number.to_be_bytes()));
+            admission.enter(peer, 10, &limits, 0).unwrap();
+            admission.leave(peer);
+        }
+        assert!(admission.parts.iter().all(|part| part.lock().is_empty()));
+    }
+}

@@ -1,0 +1,158 @@
+//! The command line of `dunlin`.
+
+mod check_config;
+mod serve;
+mod signals;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Checked, Config, ConfigError, Sources};
+
+/// Why a command failed, in one line for the terminal.
+pub(crate) type Failure = Box<dyn std::error::Error>;
+
+/// An instant-messaging server. Without a command it serves.
+#[derive(Debug, Parser)]
+#[command(name = "dunlin", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server (the default).
+    Serve,
+    /// Read and check the configuration, then say what it amounts to.
+    CheckConfig,
+    /// Print the version.
+    Version,
+}
+
+/// Settings that every command takes. Later sources win: file, environment
+/// (`DUNLIN_SECTION_KEY`), these.
+#[derive(Debug, Args)]
+struct SettingsArgs {
+    /// Configuration file [default: ./dunlin.toml if it exists].
+    #[arg(long, global = true, env = "DUNLIN_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data folder (data.folder).
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data: Option<OsString>,
+    /// Address for plain TCP, empty for none (listen.tcp).
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    listen_tcp: Option<String>,
+    /// Address for TLS, empty for none (listen.tls).
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    listen_tls: Option<String>,
+    /// What is logged: error, warn, info, debug, trace (log.level).
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log: Option<String>,
+    /// Any other setting; may be repeated.
+    #[arg(long, global = true, value_name = "SECTION.KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("section.key=value is expected")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+impl SettingsArgs {
+    fn sources(&self) -> Sources {
+        let named = |key: &str, value: &Option<String>| {
+            value.as_ref().map(|value| (key.to_owned(), value.clone()))
+        };
+        let data = self.data.as_ref().map(|folder| folder.to_string_lossy().into_owned());
+        let mut settings = self.set.clone();
+        settings.extend(named("data.folder", &data));
+        settings.extend(named("listen.tcp", &self.listen_tcp));
+        settings.extend(named("listen.tls", &self.listen_tls));
+        settings.extend(named("log.level", &self.log));
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        Sources { file: self.config.clone(), environment: environment.collect(), settings }
+    }
+
+    fn read(&self) -> Result<Config, ConfigError> {
+        self.sources().read()
+    }
+}
+
+/// Checks a configuration against this machine.
+pub(crate) fn check(config: Config) -> Result<Checked, ConfigError> {
+    let descriptors = raise_descriptor_limit();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    crate::log::check(&config.log)
+        .map_err(|reason| ConfigError::Key { key: "log.level".into(), reason })?;
+    Checked::new(config, descriptors, cores)
+}
+
+/// Raises the soft limit of open files to the hard one, and returns it.
+fn raise_descriptor_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let reached =
+        if setrlimit(Resource::Nofile, wanted).is_ok() { limit.maximum } else { limit.current };
+    // No limit at all means as many as the kernel's largest descriptor number.
+    reached.unwrap_or(1 << 20)
+}
+
+/// Runs the program.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(&cli.settings),
+        Command::CheckConfig => check_config::run(&cli.settings),
+        Command::Version => {
+            println!("{}", crate::server::SERVER_NAME);
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("dunlin: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_settings() {
+        let cli = Cli::parse_from([
+            "dunlin",
+            "--listen-tcp",
+            "127.0.0.1:0",
+            "serve",
+            "--set",
+            "limits.handshakes_max = 7",
+            "--data",
+            "/tmp/x",
+        ]);
+        let mut sources = cli.settings.sources();
+        (sources.environment, sources.file) = (Vec::new(), None);
+        let config = sources.read().unwrap();
+        assert_eq!(config.limits.handshakes_max, 7);
+        assert_eq!(config.listen.tcp, "127.0.0.1:0");
+        assert_eq!(config.data.folder, PathBuf::from("/tmp/x"));
+    }
+}

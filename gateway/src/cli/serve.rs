@@ -1,0 +1,109 @@
+//! `dunlin serve`: start, wait for signals, go down.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use crossbeam_channel::select;
+use dunlin_core::store::Store;
+use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
+
+use super::signals::{self, Signal};
+use super::{Failure, SettingsArgs, check};
+use crate::config::Checked;
+use crate::data::DataFolder;
+use crate::server::{Server, ServerError};
+
+pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
+    let checked = check(settings.read()?)?;
+    crate::log::start(&checked.config.log)?;
+    let signals = signals::listen()?;
+    warn_of_plain_text(&checked);
+    let store = open_store(&checked)?;
+    let mut server = Server::start(checked, store)?;
+    announce(&server)?;
+    loop {
+        select! {
+            recv(signals) -> signal => match signal {
+                Ok(Signal::Reload) => reload(&mut server, settings),
+                Ok(Signal::GoDown) if !server.is_going_down() => {
+                    tracing::info!("going down; a second signal makes it quick");
+                    server.drain();
+                }
+                Ok(Signal::GoDown) => server.stop(),
+                Err(_) => return Err("the thread that waits for signals has ended".into()),
+            },
+            recv(server.shards_ended()) -> _ended => {
+                // In good order all shards end; otherwise one failed, and the others must not
+                // hide it by going on with a part of the connections.
+                if !server.is_going_down() {
+                    server.stop();
+                }
+                break;
+            }
+        }
+    }
+    // The rest ends by itself, or after a second signal.
+    wait_for_the_rest(&mut server, &signals);
+    server.finish()?;
+    tracing::info!("down");
+    Ok(())
+}
+
+fn wait_for_the_rest(server: &mut Server, signals: &crossbeam_channel::Receiver<Signal>) {
+    for _ in 1..server.shards() {
+        loop {
+            select! {
+                recv(server.shards_ended()) -> _ended => break,
+                recv(signals) -> signal => match signal {
+                    Ok(Signal::GoDown) => server.stop(),
+                    Ok(Signal::Reload) => {}
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+}
+
+/// Tells where it listens: one line that programs can read, and a few for people.
+fn announce(server: &Server) -> Result<(), ServerError> {
+    let mut line = String::from("listening");
+    for (name, address) in [("tcp", server.tcp_address()), ("tls", server.tls_address())] {
+        if let Some(address) = address {
+            line.push_str(&format!(" {name}={address}"));
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    writeln!(out, "data {}", server.data_folder().display())?;
+    if let Some(fingerprint) = server.certificate_fingerprint() {
+        writeln!(out, "certificate sha256 {fingerprint}")?;
+    }
+    out.flush()?;
+    tracing::info!(shards = server.shards(), "{line}");
+    Ok(())
+}
+
+fn warn_of_plain_text(checked: &Checked) {
+    if let Some(address) = checked.tcp
+        && !address.ip().is_loopback()
+    {
+        tracing::warn!(%address, "listen.tcp is open beyond this machine, and plain TCP can be \
+            read and changed on the way: use listen.tls, or a proxy that speaks TLS");
+    }
+}
+
+fn reload(server: &mut Server, settings: &SettingsArgs) {
+    let read = settings.read().and_then(check).map_err(Failure::from);
+    match read.and_then(|checked| Ok(server.reload(checked)?)) {
+        Ok(()) => tracing::info!("limits, timeouts and certificates are reloaded"),
+        Err(error) => tracing::error!(%error, "not reloaded; everything is as before"),
+    }
+}
+
+/// Opened here, on the main thread: its descriptors belong to the process, not to a shard.
+fn open_store(checked: &Checked) -> Result<Arc<dyn Store>, Failure> {
+    let data = DataFolder::open(&checked.config.data.folder)?;
+    let store = EmbeddedStore::open(&data.store(), EmbeddedConfig::default())?;
+    tracing::info!(recovery = ?store.recovery(), "the store is open");
+    Ok(Arc::new(store))
+}

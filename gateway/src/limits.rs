@@ -1,0 +1,70 @@
+//! Numbers of the event loop that no operator needs to set, each with its reason.
+
+/// Length of a timer tick. Deadlines are seconds; 64 ms makes a power of two of the wheel's turn
+/// and lets an idle shard sleep long.
+pub(crate) const TICK_MS: u64 = 64;
+
+/// Events taken from the kernel at once. More would delay the answers to the first of them.
+pub(crate) const EVENTS_PER_TICK: usize = 1024;
+
+/// The scratch buffer that all connections of a shard read into. It stays in the second-level
+/// cache, and a million idle connections keep no buffer of their own.
+pub(crate) const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// A read is not offered less room than this; then a new scratch buffer is begun.
+pub(crate) const READ_BYTES_MIN: usize = 8 * 1024;
+
+/// Reads of one connection in a tick, so that one that sends without end delays the others by
+/// little: at 64 KiB per read it is at most 256 KiB.
+pub(crate) const READS_PER_TICK: usize = 4;
+
+/// Commands handed to the workers at once, within a tick. A full queue is noticed after so many,
+/// not after a whole tick of reading.
+pub(crate) const COMMANDS_PER_FLUSH: usize = 512;
+
+/// Connections accepted in a tick: those who are here already come first.
+pub(crate) const ACCEPTS_PER_TICK: usize = 128;
+
+/// How long accepting pauses when the system has no descriptor or memory for another socket. The
+/// connections wait in the backlog of the listener meanwhile.
+pub(crate) const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Slices in one writev. The kernel's limit is 1024; beyond 64 a call costs what it moves.
+pub(crate) const SLICES_PER_WRITE: usize = 64;
+
+/// Bytes written to one connection in a tick before the others have their turn.
+pub(crate) const WRITE_BYTES_PER_TICK: usize = 1024 * 1024;
+
+/// How long to wait when a worker's queue was full.
+pub(crate) const BLOCKED_RETRY_MS: u64 = 1;
+
+/// How long a connection that was closed with a reason may take to read it and to close its side.
+/// Closing earlier would reset the connection, and with it what is still on the way.
+pub(crate) const LINGER_MS: u64 = 1000;
+
+/// Logs that a collapsed outbox tells of one by one; with more, it says "any log" once. 64 of
+/// them are 2 KiB, and a client with so many busy conversations had better sync.
+pub(crate) const BEHIND_LOGS_MAX: usize = 64;
+
+/// When the outboxes of the node together are over their limit, each connection is held to this
+/// part of its own limits: those with the most to take collapse first.
+pub(crate) const NODE_PRESSURE_DIVISOR: usize = 8;
+
+/// Room for TLS records that were not yet read whole: one record is at most 16 KiB + 256 + 5, a
+/// handshake message may take several.
+pub(crate) const TLS_INPUT_BYTES: usize = 64 * 1024;
+
+/// Plain bytes that are encrypted at once: the largest record.
+pub(crate) const TLS_RECORD_BYTES: usize = 16 * 1024;
+
+/// Room for one record of that size and what TLS adds to it.
+pub(crate) const TLS_OUTPUT_BYTES: usize = TLS_RECORD_BYTES + 1024;
+
+/// Descriptors of a shard that are not connections: standard streams, poll, wake-up, listeners.
+pub(crate) const DESCRIPTORS_RESERVED: u64 = 32;
+
+/// The most shards: `ConnId` has 16 bits for them, and each has buffers of its own.
+pub(crate) const SHARDS_MAX: usize = 1024;
+
+const _: () = assert!(READ_BYTES_MIN < READ_BUFFER_BYTES);
+const _: () = assert!(TLS_INPUT_BYTES > 2 * TLS_OUTPUT_BYTES);

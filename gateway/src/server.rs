@@ -1,0 +1,364 @@
+//! A running node: store, engine, shards, wired together; and how it goes down.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, unbounded};
+use dunlin_core::connection::ConnectionContext;
+use dunlin_core::engine::{Engine, EngineError};
+use dunlin_core::store::Store;
+use dunlin_protocol::wire::CloseReason;
+use rustls::server::ProducesTickets;
+
+use crate::admission::Admission;
+use crate::config::{Checked, Config};
+use crate::data::{DataError, DataFolder};
+use crate::shard::control::{Control, Deadlines, DrainPlan, Node, Settings};
+use crate::shard::counters::Counters;
+use crate::shard::mailbox::{MailReceiver, mailbox};
+use crate::shard::outbox::OutboxLimits;
+use crate::shard::{ShardStart, ensure_free, spawn};
+use crate::tls::{Certificate, TlsError, ticketer};
+use crate::transport::ShardTransport;
+
+/// Name and version of the server, for Welcome.
+pub(crate) const SERVER_NAME: &str = concat!("dunlin/", env!("CARGO_PKG_VERSION"));
+
+/// Why a server does not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// An address can't be listened on.
+    #[error("{key} {address}: {error}")]
+    Listen {
+        /// Which setting.
+        key: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Something that the system refuses.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The engine does not start.
+    #[error("the engine: {0}")]
+    Engine(#[from] EngineError),
+    /// The data folder or something in it.
+    #[error("data.folder: {0}")]
+    Data(String),
+    /// The certificate or its key.
+    #[error("tls: {0}")]
+    Tls(String),
+    /// A shard ended by itself.
+    #[error("shard {0} failed; see the log")]
+    ShardFailed(u16),
+}
+
+impl From<DataError> for ServerError {
+    fn from(error: DataError) -> ServerError {
+        ServerError::Data(error.to_string())
+    }
+}
+
+impl From<TlsError> for ServerError {
+    fn from(error: TlsError) -> ServerError {
+        ServerError::Tls(error.to_string())
+    }
+}
+
+/// A running node.
+pub struct Server {
+    config: Config,
+    connections_max: usize,
+    data: DataFolder,
+    node: Arc<Node>,
+    transport: Arc<ShardTransport>,
+    /// Until it is stopped.
+    engine: Option<Engine>,
+    tls: Option<TlsParts>,
+    tcp_address: Option<SocketAddr>,
+    tls_address: Option<SocketAddr>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    ended: Receiver<u16>,
+    going_down: bool,
+}
+
+struct TlsParts {
+    certificate: Certificate,
+    tickets: Arc<dyn ProducesTickets>,
+    fingerprint: String,
+}
+
+impl Server {
+    /// Starts a node over a store. The store must have been opened on a thread that is no shard.
+    pub fn start(checked: Checked, store: Arc<dyn Store>) -> Result<Server, ServerError> {
+        let Checked { config, tcp, tls, shards, connections_max, engine: engine_config } = checked;
+        ensure_ports_are_free(tcp, tls)?;
+        let data = DataFolder::open(&config.data.folder)?;
+        let (tls_parts, tls_config) = load_tls(&config, tls.is_some(), &data)?;
+        let (mailboxes, receivers) = mailboxes(shards)?;
+        let transport = Arc::new(ShardTransport::new(mailboxes));
+        let engine = Engine::builder(store, transport.clone())
+            .config(engine_config)
+            .signing_key(data.signing_key()?)
+            .start()?;
+        let node = Arc::new(node(&config, shards));
+        let settings = Arc::new(settings(&config, connections_max, tls_config));
+        let (ended_sender, ended) = unbounded();
+        let mut server = Server {
+            connections_max,
+            data,
+            node,
+            transport,
+            engine: None,
+            tls: tls_parts,
+            tcp_address: tcp,
+            tls_address: tls,
+            threads: Vec::with_capacity(shards),
+            ended,
+            going_down: false,
+            config,
+        };
+        for (index, mailbox) in (0..).zip(receivers) {
+            let start = ShardStart {
+                index,
+                node: Arc::clone(&server.node),
+                settings: Arc::clone(&settings),
+                mailbox,
+                submitter: engine.submitter(),
+                listen: server.listen_on(),
+                backlog: server.config.listen.backlog,
+                ended: ended_sender.clone(),
+            };
+            if let Err(error) = server.start_shard(start) {
+                server.end_shards();
+                engine.stop();
+                return Err(error.into());
+            }
+        }
+        server.engine = Some(engine);
+        Ok(server)
+    }
+
+    /// Where the next shard listens: the first one may find ports for port 0, which the others
+    /// then share.
+    fn listen_on(&self) -> Vec<(SocketAddr, bool)> {
+        let plain = self.tcp_address.map(|address| (address, false));
+        let secure = self.tls_address.map(|address| (address, true));
+        plain.into_iter().chain(secure).collect()
+    }
+
+    fn start_shard(&mut self, start: ShardStart) -> io::Result<()> {
+        let started = spawn(start)?;
+        self.threads.push(started.thread);
+        let mut addresses = started.addresses.into_iter();
+        for address in [&mut self.tcp_address, &mut self.tls_address].into_iter().flatten() {
+            *address = addresses.next().unwrap_or(*address);
+        }
+        Ok(())
+    }
+
+    /// Where it listens for plain TCP.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp_address
+    }
+
+    /// Where it listens for TLS.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
+    }
+
+    /// How many I/O threads there are.
+    pub fn shards(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Where everything is kept.
+    pub fn data_folder(&self) -> &std::path::Path {
+        self.data.path()
+    }
+
+    /// SHA-256 of the certificate that it shows.
+    pub fn certificate_fingerprint(&self) -> Option<&str> {
+        self.tls.as_ref().map(|tls| tls.fingerprint.as_str())
+    }
+
+    /// The engine, for administration.
+    ///
+    /// # Panics
+    /// Never: it is there from start to finish.
+    pub fn engine(&self) -> &Engine {
+        self.engine.as_ref().expect("the engine runs until the server is finished")
+    }
+
+    /// Connections that are open now.
+    pub fn connections(&self) -> usize {
+        self.node.admission.connections()
+    }
+
+    /// Connections that were closed for a reason since the start.
+    pub fn closed(&self, reason: CloseReason) -> u64 {
+        self.node.counters.closed(reason)
+    }
+
+    /// Bytes that wait to be written to clients.
+    pub fn outbox_bytes(&self) -> usize {
+        self.node.counters.outbox_bytes()
+    }
+
+    /// Takes limits, timeouts and drain settings from `checked`, and reads the certificate files
+    /// again. After an error everything is as before. What else has changed waits for a restart.
+    pub fn reload(&mut self, checked: Checked) -> Result<(), ServerError> {
+        let mut tls_config = None;
+        if let Some(tls) = &mut self.tls {
+            let certificate = certificate(&checked.config, &self.data)?;
+            let (config, fingerprint) = certificate.load(Arc::clone(&tls.tickets))?;
+            (tls.certificate, tls.fingerprint) = (certificate, fingerprint);
+            tls_config = Some(config);
+        }
+        self.config.limits = checked.config.limits;
+        self.config.timeouts = checked.config.timeouts;
+        self.config.drain = checked.config.drain;
+        if checked.shards == self.threads.len() {
+            self.connections_max = checked.connections_max;
+        }
+        let settings = settings(&self.config, self.connections_max, tls_config);
+        self.transport.broadcast(&Control::Reload(Arc::new(settings)));
+        Ok(())
+    }
+
+    /// Begins to go down in good order.
+    pub fn drain(&mut self) {
+        self.going_down = true;
+        let drain = &self.config.drain;
+        let shards = self.threads.len() as u64;
+        self.transport.broadcast(&Control::Drain(DrainPlan {
+            connections_per_second: drain.connections_per_second.div_ceil(shards.max(1)),
+            timeout_ms: drain.timeout_ms,
+            reconnect_delay_ms: drain.reconnect_delay_ms,
+            address: drain.address.clone(),
+        }));
+    }
+
+    /// Goes down at once: everyone gets one word, nobody is waited for.
+    pub fn stop(&mut self) {
+        self.going_down = true;
+        self.transport.broadcast(&Control::Stop);
+    }
+
+    /// Gives one item per shard that has ended: to wait on, beside other things.
+    pub fn shards_ended(&self) -> &Receiver<u16> {
+        &self.ended
+    }
+
+    /// Whether [`drain`](Self::drain) or [`stop`](Self::stop) was called.
+    pub fn is_going_down(&self) -> bool {
+        self.going_down
+    }
+
+    /// Waits until all shards have ended, then stops the engine: what was submitted is carried
+    /// out and stored.
+    pub fn finish(mut self) -> Result<(), ServerError> {
+        self.end().map_or(Ok(()), |index| Err(ServerError::ShardFailed(index)))
+    }
+
+    /// Waits for the shards, then for the engine; names the first shard that failed. Nothing that
+    /// owns a descriptor of the process may be dropped on a shard's thread, so the shards end
+    /// before the transport and the engine do.
+    fn end(&mut self) -> Option<u16> {
+        let mut failed = None;
+        for (index, thread) in (0..).zip(self.threads.drain(..)) {
+            if !matches!(thread.join(), Ok(Ok(()))) {
+                failed = failed.or(Some(index));
+            }
+        }
+        if let Some(engine) = self.engine.take() {
+            engine.stop();
+        }
+        failed
+    }
+
+    fn end_shards(&mut self) {
+        self.stop();
+        let failed = self.end();
+        debug_assert_eq!(failed, None, "a shard that was told to stop does so");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.end_shards();
+        }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("shards", &self.threads.len()).finish_non_exhaustive()
+    }
+}
+
+fn ensure_ports_are_free(
+    tcp: Option<SocketAddr>,
+    tls: Option<SocketAddr>,
+) -> Result<(), ServerError> {
+    for (key, address) in [("listen.tcp", tcp), ("listen.tls", tls)] {
+        if let Some(address) = address {
+            let free = ensure_free(address);
+            free.map_err(|error| ServerError::Listen { key, address, error })?;
+        }
+    }
+    Ok(())
+}
+
+fn certificate(config: &Config, data: &DataFolder) -> Result<Certificate, TlsError> {
+    if config.tls.certificate_file.as_os_str().is_empty() {
+        return Certificate::own(data);
+    }
+    Ok(Certificate::of_files(&config.tls.certificate_file, &config.tls.key_file))
+}
+
+type LoadedTls = (Option<TlsParts>, Option<Arc<rustls::ServerConfig>>);
+
+fn load_tls(config: &Config, wanted: bool, data: &DataFolder) -> Result<LoadedTls, TlsError> {
+    if !wanted {
+        return Ok((None, None));
+    }
+    let (certificate, tickets) = (certificate(config, data)?, ticketer()?);
+    let (tls_config, fingerprint) = certificate.load(Arc::clone(&tickets))?;
+    Ok((Some(TlsParts { certificate, tickets, fingerprint }), Some(tls_config)))
+}
+
+/// Both ends of every shard's mailbox: the eventfds must exist before the shards part with the
+/// process's descriptor table.
+fn mailboxes(
+    shards: usize,
+) -> io::Result<(Vec<crate::shard::mailbox::MailSender>, Vec<MailReceiver>)> {
+    let pairs = (0..shards).map(|_| mailbox()).collect::<io::Result<Vec<_>>>()?;
+    Ok(pairs.into_iter().unzip())
+}
+
+fn node(config: &Config, shards: usize) -> Node {
+    let context = ConnectionContext {
+        server: SERVER_NAME.into(),
+        heartbeat_interval_ms: config.protocol.heartbeat_interval_ms,
+        frame_bytes_max: config.protocol.frame_bytes_max,
+        requests_outstanding_max: config.protocol.requests_outstanding_max,
+    };
+    Node { context, admission: Admission::default(), counters: Counters::default(), shards }
+}
+
+fn settings(
+    config: &Config,
+    connections_max: usize,
+    tls: Option<Arc<rustls::ServerConfig>>,
+) -> Settings {
+    let limits = config.limits.clone();
+    let outbox = OutboxLimits { soft: limits.outbox_bytes_soft, hard: limits.outbox_bytes_max };
+    let deadlines = Deadlines::new(&config.timeouts, config.protocol.heartbeat_interval_ms);
+    Settings { limits, connections_max, outbox, deadlines, tls }
+}

@@ -1,0 +1,213 @@
+//! New connections, as many as the limits allow.
+//!
+//! What may not come in yet waits in the kernel's backlog, which costs nothing here; what may not
+//! come in at all is told so and closed.
+
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
+use dunlin_core::connection::Connection;
+use dunlin_protocol::wire::CloseReason;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Token};
+
+use super::Shard;
+use super::close::close_frame;
+use super::connection::{Flags, Slot, Stage};
+use crate::admission::{Address, Refusal};
+use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TICK};
+use crate::tls::TlsStream;
+
+/// How long to wait when the accept rate or the number of handshakes is at its limit: often
+/// enough that the limit, and not the waiting, decides the rate.
+const RATE_PAUSE_MS: u64 = 5;
+
+/// How long a client that was turned away should wait.
+const REFUSED_DELAY_MS: u32 = 5000;
+
+/// A listening socket.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) socket: TcpListener,
+    pub(super) token: Token,
+    pub(super) secure: bool,
+    /// There may be connections in the backlog.
+    pub(super) ready: bool,
+    /// Nothing is accepted before.
+    pub(super) paused_until_ms: u64,
+}
+
+impl Listener {
+    /// When to accept without waiting for an event.
+    pub(super) fn next_accept_ms(&self) -> Option<u64> {
+        self.ready.then_some(self.paused_until_ms)
+    }
+}
+
+/// Connections that may be accepted now: a bucket that fills at the rate of the limit and holds a
+/// tenth of a second of it.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    /// In thousandths of a connection.
+    tokens: u64,
+    filled_ms: u64,
+}
+
+impl Budget {
+    fn fill(&mut self, now_ms: u64, per_second: u64) {
+        let burst = (per_second * 100).max(1000);
+        let gained = (now_ms - self.filled_ms).saturating_mul(per_second);
+        self.tokens = self.tokens.saturating_add(gained).min(burst);
+        self.filled_ms = now_ms;
+    }
+
+    fn take(&mut self) -> bool {
+        let taken = self.tokens.checked_sub(1000);
+        self.tokens = taken.unwrap_or(self.tokens);
+        taken.is_some()
+    }
+}
+
+impl Shard {
+    pub(super) fn accept_ready(&mut self) {
+        let rate = self.settings.limits.accepts_per_second.div_ceil(self.node.shards as u64);
+        self.accept_budget.fill(self.now_ms, rate);
+        for index in 0..self.listeners.len() {
+            let listener = &self.listeners[index];
+            if listener.ready && listener.paused_until_ms <= self.now_ms {
+                self.accept_from(index);
+            }
+        }
+    }
+
+    fn accept_from(&mut self, index: usize) {
+        for _ in 0..ACCEPTS_PER_TICK {
+            let secure = self.listeners[index].secure;
+            if secure && self.node.admission.handshakes() >= self.settings.limits.handshakes_max {
+                return self.pause(index, RATE_PAUSE_MS);
+            }
+            if !self.accept_budget.take() {
+                return self.pause(index, RATE_PAUSE_MS);
+            }
+            match self.listeners[index].socket.accept() {
+                Ok((socket, peer)) => self.admit(socket, peer, secure),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.listeners[index].ready = false;
+                    return;
+                }
+                Err(error) if is_shortage(&error) => {
+                    self.node.counters.accept_pauses.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(shard = self.index, %error, "accepting pauses");
+                    return self.pause(index, ACCEPT_PAUSE_MS);
+                }
+                // The peer is gone already, or a signal came: go on with the next one.
+                Err(error) => tracing::debug!(shard = self.index, %error, "accept"),
+            }
+        }
+    }
+
+    fn pause(&mut self, index: usize, pause_ms: u64) {
+        self.listeners[index].paused_until_ms = self.now_ms + pause_ms;
+    }
+
+    fn admit(&mut self, socket: TcpStream, peer: SocketAddr, secure: bool) {
+        let address = Address::from(peer.ip());
+        let settings = &self.settings;
+        let max = settings.connections_max;
+        let admission = &self.node.admission;
+        if let Err(refusal) = admission.enter(address, max, &settings.limits, self.now_ms) {
+            self.node.counters.refused.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(peer = %address, ?refusal, "refused");
+            return refuse(socket, refusal, secure);
+        }
+        self.node.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = self.open(socket, address, secure) {
+            tracing::warn!(shard = self.index, %error, "a new connection can't be set up");
+            self.node.admission.leave(address);
+        }
+    }
+
+    fn open(&mut self, mut socket: TcpStream, address: Address, secure: bool) -> io::Result<()> {
+        socket.set_nodelay(true)?;
+        let tls = match &self.settings.tls {
+            Some(config) if secure => Some(Box::new(TlsStream::new(config.clone())?)),
+            _ => None,
+        };
+        let entry = self.slots.vacant_entry();
+        let key = entry.key();
+        self.poll.registry().register(&mut socket, Token(key), Interest::READABLE)?;
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let now = super::tick_of(self.now_ms);
+        if secure {
+            self.node.admission.handshake_begins();
+        }
+        entry.insert(Slot {
+            socket,
+            generation: self.next_generation,
+            protocol: Connection::new(),
+            stage: Stage::Open,
+            address,
+            input: None,
+            outbox: None,
+            tls,
+            opened: now,
+            active: now,
+            progress: now,
+            armed: 0,
+            outstanding: 0,
+            failed_logins: 0,
+            flags: Flags { handshaking: secure, ..Flags::default() },
+        });
+        self.arm(key);
+        Ok(())
+    }
+}
+
+/// Out of descriptors or memory: of the process, of the system, of the network.
+fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|code| shortages.contains(&code))
+}
+
+/// Turns a connection away. It was never a slot: one write, as far as it goes, and the end. Over
+/// TLS a handshake would be needed to say anything.
+fn refuse(mut socket: TcpStream, refusal: Refusal, secure: bool) {
+    if secure {
+        return;
+    }
+    let frame = match refusal {
+        Refusal::NodeFull | Refusal::AddressFull => {
+            close_frame(CloseReason::Overloaded, REFUSED_DELAY_MS)
+        }
+        Refusal::LoginsFailed { retry_after_ms } => {
+            close_frame(CloseReason::LoginFailed, retry_after_ms)
+        }
+    };
+    // A fresh socket takes a few bytes; if it does not, its peer is gone.
+    let _best_effort = socket.write(frame.wire());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_follows_the_rate() {
+        let mut budget = Budget::default();
+        budget.fill(1000, 200);
+        let burst = std::iter::repeat_with(|| budget.take()).take_while(|&taken| taken).count();
+        assert_eq!(burst, 20, "a tenth of a second");
+        budget.fill(1010, 200);
+        assert!(budget.take() && budget.take() && !budget.take());
+    }
+
+    #[test]
+    fn a_slow_rate_still_lets_one_in() {
+        let mut budget = Budget::default();
+        budget.fill(999, 1);
+        assert!(!budget.take());
+        budget.fill(1000, 1);
+        assert!(budget.take());
+    }
+}

@@ -1,0 +1,127 @@
+//! The end of a connection, always for a reason.
+//!
+//! A peer that can still read gets a `Close` frame, then the end of the stream; the slot lingers
+//! until the peer has closed its side, since a socket that is closed while bytes arrive sends a
+//! reset, which would destroy what is still on its way to the peer.
+
+use std::net::Shutdown;
+
+use dunlin_protocol::EncodedFrame;
+use dunlin_protocol::wire::{Close, CloseReason, frame::Body};
+
+use super::Shard;
+use super::connection::Stage;
+
+impl Shard {
+    /// Ends a connection in good order: what is queued, a Close frame, the end.
+    pub(super) fn close(&mut self, key: usize, reason: CloseReason, reconnect_delay_ms: u32) {
+        if !self.begin_closing(key, reason) {
+            return;
+        }
+        let frame = close_frame(reason, reconnect_delay_ms);
+        self.with_outbox(key, |outbox| outbox.close_with(frame));
+    }
+
+    /// Ends a connection that has too much to read: gives the memory back at once, but lets it
+    /// know why, if it still reads.
+    pub(super) fn close_slow_consumer(&mut self, key: usize) {
+        let reason = CloseReason::SlowConsumer;
+        if self.begin_closing(key, reason) {
+            self.with_outbox(key, |outbox| outbox.end_with(close_frame(reason, 0)));
+        }
+    }
+
+    /// False if it has been ended already, or was ended right now because the peer can't read.
+    fn begin_closing(&mut self, key: usize, reason: CloseReason) -> bool {
+        let now = self.now();
+        let conn = self.conn_id(key);
+        let slot = &mut self.slots[key];
+        if slot.stage != Stage::Open {
+            return false;
+        }
+        if slot.flags.handshaking {
+            self.end(key, reason);
+            return false;
+        }
+        slot.stage = Stage::Closing(reason);
+        slot.progress = now;
+        slot.input = None;
+        let session = slot.protocol.session();
+        self.disconnected(conn, session);
+        self.arm(key);
+        // From here on input is read only to be thrown away.
+        self.queue_read(key);
+        true
+    }
+
+    /// All is written: shut our side and wait for the peer to see it.
+    pub(super) fn linger(&mut self, key: usize, reason: CloseReason) {
+        let now = self.now();
+        let slot = &mut self.slots[key];
+        if slot.socket.shutdown(Shutdown::Write).is_err() {
+            return self.remove(key, reason);
+        }
+        slot.stage = Stage::Lingering(reason);
+        slot.progress = now;
+        self.arm(key);
+        self.queue_read(key);
+    }
+
+    /// The peer has closed its side while ours was ending.
+    pub(super) fn peer_saw_the_end(&mut self, key: usize) {
+        match self.slots[key].stage {
+            Stage::Closing(reason) | Stage::Lingering(reason) => self.remove(key, reason),
+            Stage::Open => self.end(key, CloseReason::PeerClosed),
+        }
+    }
+
+    /// Ends a connection at once: there is nobody to tell.
+    pub(super) fn end(&mut self, key: usize, reason: CloseReason) {
+        if self.slots[key].stage == Stage::Open {
+            let conn = self.conn_id(key);
+            let session = self.slots[key].protocol.session();
+            self.disconnected(conn, session);
+        }
+        self.remove(key, reason);
+    }
+
+    fn remove(&mut self, key: usize, reason: CloseReason) {
+        let conn = self.conn_id(key);
+        let slot = self.slots.remove(key);
+        let bytes = slot.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
+        self.outbox_difference -= bytes.cast_signed();
+        if slot.flags.handshaking {
+            self.node.admission.handshake_ends();
+        }
+        self.node.admission.leave(slot.address);
+        self.node.counters.close(reason);
+        log_close(reason, &slot, conn);
+    }
+}
+
+/// What an operator should see is logged as info, everyday ends as debug.
+fn log_close(
+    reason: CloseReason,
+    slot: &super::connection::Slot,
+    conn: dunlin_core::transport::ConnId,
+) {
+    let user = slot.protocol.session().map(|session| session.user.get());
+    let reason_name = reason.as_str_name();
+    match reason {
+        CloseReason::SlowConsumer
+        | CloseReason::FrameTooLarge
+        | CloseReason::MalformedFrame
+        | CloseReason::ProtocolViolation
+        | CloseReason::LoginFailed
+        | CloseReason::RateLimited
+        | CloseReason::ServerError => {
+            tracing::info!(?conn, peer = %slot.address, user, reason = reason_name, "closed");
+        }
+        _ => tracing::debug!(?conn, peer = %slot.address, user, reason = reason_name, "closed"),
+    }
+}
+
+pub(super) fn close_frame(reason: CloseReason, reconnect_delay_ms: u32) -> EncodedFrame {
+    let close = Close { reason: reason.into(), detail: String::new(), reconnect_delay_ms };
+    EncodedFrame::push(Body::Close(close))
+}

@@ -1,0 +1,77 @@
+//! What the server tells its shards, and the settings that they run under.
+
+use std::sync::Arc;
+
+use dunlin_core::connection::ConnectionContext;
+
+use crate::admission::Admission;
+use crate::config::{Limits, Timeouts};
+use crate::shard::counters::Counters;
+use crate::shard::outbox::OutboxLimits;
+use crate::shard::timer_wheel::{Tick, ticks_in};
+
+/// For a shard.
+#[derive(Debug, Clone)]
+pub(crate) enum Control {
+    /// New limits, deadlines and certificates; connections that exist keep their TLS session.
+    Reload(Arc<Settings>),
+    /// Stop accepting, send everyone away in good order, then end.
+    Drain(DrainPlan),
+    /// Tell everyone once and end.
+    Stop,
+}
+
+/// How a shard sends its connections away.
+#[derive(Debug, Clone)]
+pub(crate) struct DrainPlan {
+    /// Connections of this shard that are told to go in a second.
+    pub(crate) connections_per_second: u64,
+    /// When to give up on those that are not done.
+    pub(crate) timeout_ms: u64,
+    /// Clients stay away for this long at least, and for up to twice as long.
+    pub(crate) reconnect_delay_ms: u32,
+    /// Where they should go; empty for the same address.
+    pub(crate) address: String,
+}
+
+/// What can change while the server runs; replaced as a whole by a reload.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    /// Connections of the node.
+    pub(crate) connections_max: usize,
+    pub(crate) outbox: OutboxLimits,
+    pub(crate) deadlines: Deadlines,
+    /// For new TLS connections; `None` if the node does not listen for them.
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// Timeouts in ticks of the wheel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadlines {
+    pub(crate) handshake: Tick,
+    pub(crate) login: Tick,
+    pub(crate) idle: Tick,
+    pub(crate) write: Tick,
+}
+
+impl Deadlines {
+    /// The connection is idle after two heartbeat intervals: one heartbeat may be late.
+    pub(crate) fn new(timeouts: &Timeouts, heartbeat_interval_ms: u32) -> Deadlines {
+        Deadlines {
+            handshake: ticks_in(timeouts.handshake_timeout_ms),
+            login: ticks_in(timeouts.login_timeout_ms),
+            idle: ticks_in(2 * u64::from(heartbeat_interval_ms)),
+            write: ticks_in(timeouts.write_timeout_ms),
+        }
+    }
+}
+
+/// What the shards of a node share: counters and constants.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) context: ConnectionContext,
+    pub(crate) admission: Admission,
+    pub(crate) counters: Counters,
+    pub(crate) shards: usize,
+}

@@ -1,0 +1,48 @@
+//! Deadlines: what the wheel says is due, looked at in the slot.
+
+use dunlin_protocol::wire::CloseReason;
+
+use super::Shard;
+use super::connection::Stage;
+use super::timer_wheel::Entry;
+
+impl Shard {
+    /// Arms the wheel for a connection's deadline, unless it will look at the slot before that
+    /// anyway.
+    pub(super) fn arm(&mut self, key: usize) {
+        let slot = &mut self.slots[key];
+        let (tick, _) = slot.deadline(&self.settings);
+        if slot.armed == 0 || tick < slot.armed {
+            let entry = Entry { slot: key as u32, generation: slot.generation, tick };
+            slot.armed = self.wheel.arm(entry);
+        }
+    }
+
+    /// Closes what has waited too long.
+    pub(super) fn expire(&mut self) {
+        let now = self.now();
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expire(now, &mut due);
+        for entry in due.drain(..) {
+            let key = entry.slot as usize;
+            let Some(slot) = self.slots.get_mut(key) else { continue };
+            // Other generations are gone; another tick means that a nearer entry took its place.
+            if slot.generation != entry.generation || slot.armed != entry.tick {
+                continue;
+            }
+            slot.armed = 0;
+            let (deadline, reason) = slot.deadline(&self.settings);
+            if deadline <= now { self.timed_out(key, reason) } else { self.arm(key) }
+        }
+        self.due = due;
+    }
+
+    fn timed_out(&mut self, key: usize, reason: CloseReason) {
+        match (self.slots[key].stage, reason) {
+            (Stage::Open, CloseReason::WriteTimeout) => self.end(key, reason),
+            (Stage::Open, _) => self.close(key, reason, 0),
+            // It had its time to read the Close frame.
+            (Stage::Closing(_) | Stage::Lingering(_), _) => self.end(key, reason),
+        }
+    }
+}

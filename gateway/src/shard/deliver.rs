@@ -1,0 +1,101 @@
+//! What the engine has for connections, into their outboxes.
+
+use dunlin_core::transport::{ConnId, Delivery, Outbound, Session};
+use dunlin_protocol::EncodedFrame;
+use dunlin_protocol::wire::CloseReason;
+
+use super::Shard;
+use super::outbox::{Outbox, SlowConsumer};
+
+impl Shard {
+    pub(super) fn deliver(&mut self, outbound: Outbound) {
+        let Outbound { conn, delivery } = outbound;
+        let Some(key) = self.open_slot(conn) else {
+            if let Delivery::LoggedIn { session, .. } = delivery {
+                // The connection went while its login was under way: the engine has a session
+                // for it that nobody will use.
+                self.submitter.disconnected(conn, Some(session));
+            }
+            return;
+        };
+        match delivery {
+            Delivery::Response(frame) => self.respond(key, frame),
+            Delivery::LoggedIn { session, response } => self.logged_in(key, session, response),
+            Delivery::LoginRefused(frame) => self.login_refused(key, frame),
+            Delivery::LoginPostponed(frame) => {
+                self.slots[key].protocol.login_refused();
+                self.respond(key, frame);
+            }
+            Delivery::Notice(frame) => self.keep(key, frame),
+            Delivery::Push { log, head, frame } => {
+                let limits = self.outbox_limits;
+                self.with_outbox(key, |outbox| outbox.push(log, head, frame, limits));
+            }
+            Delivery::Signal(frame) => {
+                let limits = self.outbox_limits;
+                self.with_outbox(key, |outbox| outbox.signal(frame, limits));
+            }
+            Delivery::Close { reason, reconnect_delay_ms } => {
+                self.close(key, reason, reconnect_delay_ms);
+            }
+            other => tracing::error!(?conn, ?other, "a delivery that this transport doesn't know"),
+        }
+    }
+
+    fn respond(&mut self, key: usize, frame: EncodedFrame) {
+        let slot = &mut self.slots[key];
+        debug_assert!(slot.outstanding > 0, "a response without a request");
+        slot.outstanding = slot.outstanding.saturating_sub(1);
+        self.keep(key, frame);
+    }
+
+    fn logged_in(&mut self, key: usize, session: Session, response: EncodedFrame) {
+        let slot = &mut self.slots[key];
+        slot.protocol.logged_in(session);
+        slot.failed_logins = 0;
+        tracing::debug!(conn = ?self.conn_id(key), user = %session.user, "logged in");
+        self.respond(key, response);
+    }
+
+    fn login_refused(&mut self, key: usize, frame: EncodedFrame) {
+        let slot = &mut self.slots[key];
+        slot.protocol.login_refused();
+        slot.failed_logins = slot.failed_logins.saturating_add(1);
+        let limits = &self.settings.limits;
+        let blocked = self.node.admission.login_failed(slot.address, limits, self.now_ms);
+        let too_many = slot.failed_logins >= limits.failed_logins_per_connection_max;
+        self.respond(key, frame);
+        if let Some(delay_ms) = blocked.or(too_many.then_some(0))
+            && self.slots.contains(key)
+        {
+            self.close(key, CloseReason::LoginFailed, delay_ms);
+        }
+    }
+
+    /// Queues a frame that must arrive, or closes the connection.
+    pub(super) fn keep(&mut self, key: usize, frame: EncodedFrame) {
+        let limits = self.outbox_limits;
+        if self.with_outbox(key, |outbox| outbox.keep(frame, limits)) == Err(SlowConsumer) {
+            self.close_slow_consumer(key);
+        }
+    }
+
+    /// Changes an outbox, keeps count of the bytes, and has it written at the end of the tick.
+    pub(super) fn with_outbox<T>(
+        &mut self,
+        key: usize,
+        change: impl FnOnce(&mut Outbox) -> T,
+    ) -> T {
+        let outbox = self.slots[key].outbox.get_or_insert_default();
+        let before = outbox.bytes();
+        let result = change(outbox);
+        self.outbox_difference += outbox.bytes().cast_signed() - before.cast_signed();
+        self.mark_dirty(key);
+        result
+    }
+
+    /// Tells the engine that nobody is there any more.
+    pub(super) fn disconnected(&mut self, conn: ConnId, session: Option<Session>) {
+        self.submitter.disconnected(conn, session);
+    }
+}

@@ -1,0 +1,114 @@
+//! The end of a shard in good order: nobody new, everybody told to go, a few at a time, so that
+//! the nodes that they go to are not stormed.
+
+use dunlin_protocol::EncodedFrame;
+use dunlin_protocol::wire::{CloseReason, GoAway, frame::Body};
+
+use super::Shard;
+use super::connection::Stage;
+use super::control::DrainPlan;
+
+/// How often the next few are told.
+pub(super) const STEP_MS: u64 = 10;
+
+/// A drain that is under way.
+#[derive(Debug)]
+pub(super) struct Drain {
+    plan: DrainPlan,
+    began_ms: u64,
+    /// Who was connected when it began; taken from the end.
+    waiting: Vec<(u32, u32)>,
+    total: u64,
+    /// Told to go, but with requests outstanding.
+    leaving: Vec<(u32, u32)>,
+}
+
+impl Drain {
+    /// How many may stay for now.
+    fn may_wait(&self, now_ms: u64) -> usize {
+        let elapsed_ms = now_ms - self.began_ms + STEP_MS;
+        let told = elapsed_ms.saturating_mul(self.plan.connections_per_second) / 1000;
+        self.total.saturating_sub(told.max(1)) as usize
+    }
+}
+
+impl Shard {
+    pub(super) fn begin_draining(&mut self, plan: DrainPlan) {
+        if self.drain.is_some() {
+            return;
+        }
+        self.listeners.clear();
+        let open = self.slots.iter().filter(|(_, slot)| slot.stage == Stage::Open);
+        let waiting: Vec<_> = open.map(|(key, slot)| (key as u32, slot.generation)).collect();
+        tracing::info!(shard = self.index, connections = waiting.len(), "draining");
+        let total = waiting.len() as u64;
+        let began_ms = self.now_ms;
+        self.drain = Some(Drain { plan, began_ms, waiting, total, leaving: Vec::new() });
+    }
+
+    pub(super) fn go_on_draining(&mut self) {
+        let Some(mut drain) = self.drain.take() else { return };
+        let told = drain.waiting.split_off(drain.may_wait(self.now_ms).min(drain.waiting.len()));
+        for (key, generation) in told {
+            if self.is_open(key, generation) {
+                self.tell_to_go(key as usize, &drain.plan);
+                drain.leaving.push((key, generation));
+            }
+        }
+        drain.leaving.retain(|&(key, generation)| {
+            if !self.is_open(key, generation) {
+                return false;
+            }
+            let answered = self.slots[key as usize].outstanding == 0;
+            if answered {
+                let delay_ms = self.reconnect_delay_ms(&drain.plan, key);
+                self.close(key as usize, CloseReason::ServerDraining, delay_ms);
+            }
+            !answered
+        });
+        let overdue = self.now_ms.saturating_sub(drain.began_ms) > drain.plan.timeout_ms;
+        if overdue && !self.slots.is_empty() {
+            tracing::warn!(shard = self.index, left = self.slots.len(), "the drain took too long");
+            self.stop();
+        }
+        self.ended |= self.slots.is_empty();
+        self.drain = Some(drain);
+    }
+
+    fn tell_to_go(&mut self, key: usize, plan: &DrainPlan) {
+        let reconnect_delay_ms = self.reconnect_delay_ms(plan, key as u32);
+        let go_away = GoAway { reconnect_delay_ms, address: plan.address.clone() };
+        self.keep(key, EncodedFrame::push(Body::GoAway(go_away)));
+    }
+
+    /// Between once and twice the delay of the plan, spread over the slots.
+    fn reconnect_delay_ms(&self, plan: &DrainPlan, key: u32) -> u32 {
+        // Multiplying by an odd constant scatters neighbouring slots over the whole range.
+        let scattered = key.wrapping_mul(0x9E37_79B1);
+        let share = (u64::from(plan.reconnect_delay_ms) * u64::from(scattered)) >> 32;
+        plan.reconnect_delay_ms.saturating_add(share as u32)
+    }
+
+    fn is_open(&self, key: u32, generation: u32) -> bool {
+        let slot = self.slots.get(key as usize);
+        slot.is_some_and(|slot| slot.generation == generation && slot.stage == Stage::Open)
+    }
+
+    /// Ends the shard: one word to everyone, as far as the sockets take it.
+    pub(super) fn stop(&mut self) {
+        self.listeners.clear();
+        let keys: Vec<usize> = self.slots.iter().map(|(key, _)| key).collect();
+        for key in &keys {
+            self.close(*key, CloseReason::ServerDraining, 0);
+        }
+        // Twice: over TLS the word that nothing more follows comes after the Close frame.
+        self.flush_dirty();
+        self.flush_dirty();
+        for key in keys {
+            if self.slots.contains(key) {
+                self.end(key, CloseReason::ServerDraining);
+            }
+        }
+        self.ended = true;
+    }
+}

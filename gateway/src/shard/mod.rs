@@ -1,0 +1,269 @@
+//! A shard: one I/O thread with everything of its own.
+//!
+//! Nothing is shared with other shards but counters. What happens in a tick, in this order:
+//!
+//! 1. sleep until a socket, a delivery or a timer has something ([`mailbox`], [`timer_wheel`])
+//! 2. take all mail: put deliveries into outboxes ([`deliver`]), obey the server ([`drain`])
+//! 3. accept ([`accept`]) and read ([`read`]), each up to a budget; frames become commands
+//! 4. close what has waited too long ([`deadline`])
+//! 5. hand the commands to the workers, in one piece per worker
+//! 6. write what is queued, in one call per connection ([`write`])
+//!
+//! Mail comes before reading, so that a shard whose workers produce more than it can write takes
+//! in nothing new. When a worker's queue is full, nothing is read at all until it has room; the
+//! kernel's buffers fill, and TCP tells the senders.
+
+mod accept;
+mod close;
+pub(crate) mod connection;
+pub(crate) mod control;
+pub(crate) mod counters;
+mod deadline;
+mod deliver;
+mod drain;
+pub(crate) mod mailbox;
+pub(crate) mod outbox;
+mod read;
+mod read_buffer;
+mod start;
+mod timer_wheel;
+mod write;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use dunlin_core::clock::{Clock, SystemClock};
+use dunlin_core::submitter::Submitter;
+use dunlin_core::transport::ConnId;
+use mio::event::Event;
+use mio::{Events, Poll, Token};
+use slab::Slab;
+
+use crate::limits::{BLOCKED_RETRY_MS, TICK_MS};
+use accept::Listener;
+use connection::{Slot, Stage};
+use control::{Control, Node, Settings};
+use drain::Drain;
+use mailbox::{Mail, MailReceiver};
+use outbox::OutboxLimits;
+use read_buffer::ReadBuffer;
+use timer_wheel::{Entry, Tick, TimerWheel, tick_of};
+use write::WriteBuffers;
+
+pub(crate) use start::{ShardStart, ensure_free, spawn};
+
+/// The token of the mailbox; listeners have those below it, connections count up from 0.
+const MAILBOX: Token = Token(usize::MAX);
+
+/// See the module.
+pub(crate) struct Shard {
+    index: u16,
+    node: Arc<Node>,
+    settings: Arc<Settings>,
+    poll: Poll,
+    listeners: Vec<Listener>,
+    accept_budget: accept::Budget,
+    mailbox: MailReceiver,
+    submitter: Submitter,
+    slots: Slab<Slot>,
+    next_generation: u32,
+    wheel: TimerWheel,
+    due: Vec<Entry>,
+    read_buffer: ReadBuffer,
+    write_buffers: WriteBuffers,
+    /// Connections to read from.
+    read_queue: VecDeque<u32>,
+    /// Connections with something to write.
+    dirty: Vec<u32>,
+    /// A worker's queue is full: read nothing.
+    blocked: bool,
+    /// Commands since the last flush.
+    unflushed: usize,
+    /// Frames read in this tick.
+    frames_in: u64,
+    /// Change of the bytes in outboxes that the node does not know of yet.
+    outbox_difference: isize,
+    /// In force in this tick.
+    outbox_limits: OutboxLimits,
+    drain: Option<Drain>,
+    ended: bool,
+    started: Instant,
+    /// Milliseconds since the start, of this tick.
+    now_ms: u64,
+    /// Unix time of this tick.
+    unix_ms: u64,
+}
+
+impl Shard {
+    /// Runs until the server says that it's over and everyone is gone.
+    fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(crate::limits::EVENTS_PER_TICK);
+        while !self.ended {
+            self.sleep(&mut events)?;
+            self.begin_tick();
+            self.take_mail();
+            for event in &events {
+                self.notice(event);
+            }
+            self.accept_ready();
+            self.read_ready();
+            self.expire();
+            self.go_on_draining();
+            self.flush_commands();
+            self.flush_dirty();
+            self.report();
+        }
+        self.flush_commands();
+        Ok(())
+    }
+
+    fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = self.timeout();
+        let may_sleep = timeout != Some(Duration::ZERO) && self.mailbox.may_sleep();
+        let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
+        let polled = self.poll.poll(events, timeout);
+        self.mailbox.awake();
+        match polled {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// How long there is nothing to do unless something arrives; `None` for ever.
+    fn timeout(&self) -> Option<Duration> {
+        let work = !self.dirty.is_empty() || (!self.blocked && !self.read_queue.is_empty());
+        if work {
+            return Some(Duration::ZERO);
+        }
+        let now_ms = self.elapsed_ms();
+        let timers = self.wheel.next().map(|tick| u64::from(tick) * TICK_MS);
+        let blocked = self.blocked.then_some(now_ms + BLOCKED_RETRY_MS);
+        let accepting = self.listeners.iter().filter_map(Listener::next_accept_ms).min();
+        let draining = self.drain.as_ref().map(|_| now_ms + drain::STEP_MS);
+        let next_ms = [timers, blocked, accepting, draining].into_iter().flatten().min()?;
+        Some(Duration::from_millis(next_ms.saturating_sub(now_ms)))
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn begin_tick(&mut self) {
+        self.now_ms = self.elapsed_ms();
+        self.unix_ms = SystemClock.now_ms();
+        if self.blocked {
+            self.flush_commands();
+        }
+        let pressure =
+            self.node.counters.outbox_bytes() > self.settings.limits.outbox_bytes_node_max;
+        let OutboxLimits { soft, hard } = self.settings.outbox;
+        let divisor = if pressure { crate::limits::NODE_PRESSURE_DIVISOR } else { 1 };
+        self.outbox_limits = OutboxLimits { soft: soft / divisor, hard: hard / divisor };
+    }
+
+    fn now(&self) -> Tick {
+        tick_of(self.now_ms)
+    }
+
+    /// Takes all mail. What arrives meanwhile is for the next tick.
+    fn take_mail(&mut self) {
+        for _ in 0..self.mailbox.waiting() {
+            match self.mailbox.take() {
+                Some(Mail::Deliveries(batch)) => {
+                    batch.into_iter().for_each(|outbound| self.deliver(outbound));
+                }
+                Some(Mail::Control(control)) => self.obey(control),
+                None => return,
+            }
+        }
+    }
+
+    fn obey(&mut self, control: Control) {
+        match control {
+            Control::Reload(settings) => {
+                self.settings = settings;
+                // Deadlines may be nearer now than the wheel knows.
+                let keys: Vec<usize> = self.slots.iter().map(|(key, _)| key).collect();
+                keys.into_iter().for_each(|key| self.arm(key));
+            }
+            Control::Drain(plan) => self.begin_draining(plan),
+            Control::Stop => self.stop(),
+        }
+    }
+
+    fn notice(&mut self, event: &Event) {
+        let Token(token) = event.token();
+        if event.token() == MAILBOX {
+            return;
+        }
+        if let Some(listener) = self.listeners.iter_mut().find(|at| at.token == event.token()) {
+            listener.ready = true;
+            return;
+        }
+        let Some(slot) = self.slots.get_mut(token) else { return };
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            slot.flags.readable = true;
+            slot.flags.hung_up |= event.is_read_closed() || event.is_error();
+            self.queue_read(token);
+        }
+        if event.is_writable() {
+            self.writable(token);
+        }
+    }
+
+    /// Hands commands to the workers. If one of them has no room, reading stops.
+    fn flush_commands(&mut self) {
+        self.blocked = !self.submitter.flush();
+        self.unflushed = 0;
+    }
+
+    /// Adds what this tick has counted to what the node counts.
+    fn report(&mut self) {
+        if self.frames_in != 0 {
+            let frames = std::mem::take(&mut self.frames_in);
+            self.node.counters.frames_in.fetch_add(frames, Ordering::Relaxed);
+        }
+        if self.outbox_difference != 0 {
+            self.node.counters.change_outbox_bytes(self.outbox_difference);
+            self.outbox_difference = 0;
+        }
+    }
+
+    fn conn_id(&self, key: usize) -> ConnId {
+        let slot = u32::try_from(key).expect("the slab holds fewer than 2^32 connections");
+        ConnId { shard: self.index, slot, generation: self.slots[key].generation }
+    }
+
+    /// The slot of a connection that is still in use by it.
+    fn open_slot(&self, conn: ConnId) -> Option<usize> {
+        let key = conn.slot as usize;
+        let slot = self.slots.get(key)?;
+        (slot.generation == conn.generation && slot.stage == Stage::Open).then_some(key)
+    }
+
+    fn queue_read(&mut self, key: usize) {
+        let flags = &mut self.slots[key].flags;
+        if !std::mem::replace(&mut flags.read_queued, true) {
+            self.read_queue.push_back(key as u32);
+        }
+    }
+
+    fn mark_dirty(&mut self, key: usize) {
+        let flags = &mut self.slots[key].flags;
+        if !std::mem::replace(&mut flags.dirty, true) {
+            self.dirty.push(key as u32);
+        }
+    }
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("index", &self.index)
+            .field("connections", &self.slots.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,215 @@
+//! Bytes in: from the socket to frames to commands.
+
+use std::io::{ErrorKind, Read};
+
+use bytes::{Bytes, BytesMut};
+use dunlin_core::connection::Received;
+use dunlin_protocol::frame;
+use dunlin_protocol::wire::CloseReason;
+
+use super::Shard;
+use super::connection::Stage;
+use crate::limits::{COMMANDS_PER_FLUSH, READS_PER_TICK};
+
+/// What to do with a connection after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// There may be more to read.
+    GoOn,
+    /// Nothing to do until an event, a response or a flush queues it again.
+    Wait,
+}
+
+impl Shard {
+    /// Reads from the connections that are queued now. Who has more than the budget allows is
+    /// queued again, behind the others.
+    pub(super) fn read_ready(&mut self) {
+        for _ in 0..self.read_queue.len() {
+            if self.blocked {
+                return;
+            }
+            let Some(key) = self.read_queue.pop_front() else { return };
+            let key = key as usize;
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.flags.read_queued = false;
+                self.read_from(key);
+            }
+        }
+    }
+
+    fn read_from(&mut self, key: usize) {
+        for _ in 0..READS_PER_TICK {
+            if self.read_step(key) == Next::Wait {
+                return;
+            }
+        }
+        self.queue_read(key);
+    }
+
+    fn read_step(&mut self, key: usize) -> Next {
+        let slot = &mut self.slots[key];
+        if slot.stage != Stage::Open {
+            return self.read_nothing(key);
+        }
+        if std::mem::take(&mut slot.flags.paused)
+            && self.take_frames(key, BytesMut::new()) == Next::Wait
+        {
+            return Next::Wait;
+        }
+        let slot = &mut self.slots[key];
+        if !slot.flags.readable {
+            return Next::Wait;
+        }
+        if slot.tls.is_some() { self.read_tls(key) } else { self.read_plain(key) }
+    }
+
+    fn read_plain(&mut self, key: usize) -> Next {
+        let slot = &mut self.slots[key];
+        let room = self.read_buffer.room();
+        match slot.socket.read(room) {
+            Ok(0) => self.end(key, CloseReason::PeerClosed),
+            Ok(count) => {
+                // A short read has emptied the socket, so the next bytes cause an event; unless
+                // the end is already there, for which no event would come.
+                slot.flags.readable = count == room.len() || slot.flags.hung_up;
+                let input = self.read_buffer.take(count);
+                return self.take_frames(key, input);
+            }
+            Err(error) => return self.read_failed(key, error.kind()),
+        }
+        Next::Wait
+    }
+
+    fn read_tls(&mut self, key: usize) -> Next {
+        let slot = &mut self.slots[key];
+        let Some(tls) = &mut slot.tls else { return Next::Wait };
+        let buffer = &mut self.write_buffers.tls_input;
+        let held = tls.load(buffer);
+        let count = match slot.socket.read(&mut buffer[held..]) {
+            Ok(0) => {
+                self.end(key, CloseReason::PeerClosed);
+                return Next::Wait;
+            }
+            Ok(count) => count,
+            Err(error) => return self.read_failed(key, error.kind()),
+        };
+        slot.flags.readable = held + count == buffer.len() || slot.flags.hung_up;
+        let mut plain = BytesMut::new();
+        let received = tls.receive(&mut buffer[..held + count], &mut plain);
+        if slot.flags.handshaking && !tls.is_handshaking() {
+            slot.flags.handshaking = false;
+            self.node.admission.handshake_ends();
+        }
+        let has_output = tls.has_output();
+        if has_output {
+            self.mark_dirty(key);
+        }
+        match received {
+            Err(error) => {
+                tracing::debug!(conn = ?self.conn_id(key), %error, "TLS failed");
+                self.write_alert_and_end(key);
+                Next::Wait
+            }
+            Ok(ended) => {
+                let next = self.take_frames(key, plain);
+                if ended && self.slots.get(key).is_some_and(|slot| slot.stage == Stage::Open) {
+                    self.end(key, CloseReason::PeerClosed);
+                    return Next::Wait;
+                }
+                next
+            }
+        }
+    }
+
+    fn read_failed(&mut self, key: usize, error: ErrorKind) -> Next {
+        match error {
+            ErrorKind::WouldBlock => self.slots[key].flags.readable = false,
+            ErrorKind::Interrupted => return Next::GoOn,
+            _ => self.end(key, CloseReason::PeerReset),
+        }
+        Next::Wait
+    }
+
+    /// Reads what a peer says after the end, only to see when it closes its side.
+    fn read_nothing(&mut self, key: usize) -> Next {
+        let slot = &mut self.slots[key];
+        match slot.socket.read(self.read_buffer.room()) {
+            Ok(0) => self.peer_saw_the_end(key),
+            Ok(_) => return Next::GoOn,
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock => slot.flags.readable = false,
+                ErrorKind::Interrupted => return Next::GoOn,
+                _ => self.peer_saw_the_end(key),
+            },
+        }
+        Next::Wait
+    }
+
+    /// Takes the frames from what a connection has sent, and keeps the rest for later.
+    fn take_frames(&mut self, key: usize, fresh: BytesMut) -> Next {
+        let slot = &mut self.slots[key];
+        let mut own_memory = false;
+        let mut input = fresh;
+        if let Some(mut held) = slot.input.take() {
+            held.extend_from_slice(&input);
+            input = *held;
+            own_memory = true;
+        }
+        let outstanding_max = self.node.context.requests_outstanding_max;
+        let next = loop {
+            let slot = &mut self.slots[key];
+            if self.blocked || slot.must_wait(outstanding_max, self.outbox_limits.soft) {
+                slot.flags.paused = true;
+                break Next::Wait;
+            }
+            match frame::take(&mut input, slot.protocol.frame_bytes_max(&self.node.context)) {
+                Ok(Some(body)) => {
+                    own_memory = false;
+                    self.receive(key, body);
+                    if self.slots.get(key).is_none_or(|slot| slot.stage != Stage::Open) {
+                        return Next::Wait;
+                    }
+                }
+                Ok(None) => break Next::GoOn,
+                Err(error) => {
+                    tracing::debug!(conn = ?self.conn_id(key), %error, "bad frame");
+                    self.close(key, CloseReason::FrameTooLarge, 0);
+                    return Next::Wait;
+                }
+            }
+        };
+        if self.blocked {
+            self.queue_read(key);
+        }
+        if !input.is_empty() {
+            // A copy of the rest lets go of the scratch buffer; a frame that grows over many
+            // reads already has memory of its own, which is not copied again and again.
+            let rest = if own_memory { input } else { BytesMut::from(&input[..]) };
+            self.slots[key].input = Some(Box::new(rest));
+        }
+        next
+    }
+
+    fn receive(&mut self, key: usize, body: Bytes) {
+        let conn = self.conn_id(key);
+        let now = self.now();
+        let slot = &mut self.slots[key];
+        slot.active = now;
+        self.frames_in += 1;
+        match slot.protocol.receive(&self.node.context, conn, self.unix_ms, body) {
+            Received::Nothing => {}
+            Received::Respond(frame) => self.keep(key, frame),
+            Received::Submit(command) => {
+                if command.request_id != 0 {
+                    slot.outstanding += 1;
+                }
+                self.submitter.command(command);
+                self.unflushed += 1;
+                if self.unflushed >= COMMANDS_PER_FLUSH {
+                    self.flush_commands();
+                }
+            }
+            Received::Close(reason) => self.close(key, reason, 0),
+        }
+    }
+}

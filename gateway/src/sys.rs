@@ -1,0 +1,80 @@
+//! The one module with `unsafe`: a descriptor table of its own for a shard.
+//!
+//! RLIMIT_NOFILE counts the descriptors of a *table*, and a table may belong to a single thread.
+//! So a process of 60 shards may hold 60 times as many connections as the limit says, without
+//! privileges.
+//!
+//! The price is that a descriptor number means something only in its own table. The rule that
+//! keeps this sound: whatever owns a descriptor (a socket, a file, a poll) is made, used and
+//! dropped on one side. The one number that both sides know is a shard's wake-up eventfd, which
+//! is made before the tables part, owned outside, and closed in the shard's table by the kernel
+//! when the thread ends. See [`crate::shard::mailbox`].
+#![allow(unsafe_code, reason = "unshare and close_range have no safe wrappers")]
+
+use std::io;
+use std::os::fd::RawFd;
+
+/// Standard input, output and error stay: logs are written to them from every thread.
+const STANDARD_STREAMS: libc::c_uint = 3;
+
+/// Gives the calling thread a descriptor table of its own that holds the standard streams and
+/// `keep` only. Copies of everything else are closed in it, or a file or a socket that the rest
+/// of the process closes would stay open here for ever.
+///
+/// Call it first thing on a new thread, before anything is opened. An error means that the table
+/// is still shared, which is sound too: it only makes room for fewer connections.
+pub(crate) fn unshare_descriptor_table(keep: RawFd) -> io::Result<()> {
+    let keep = libc::c_uint::try_from(keep).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the call takes no pointers and changes only which table this thread uses. Numbers
+    // that this thread knows stay valid, since the new table is a copy of the old one.
+    if unsafe { libc::unshare(libc::CLONE_FILES) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if keep > STANDARD_STREAMS {
+        close_range(STANDARD_STREAMS, keep - 1);
+    }
+    close_range(keep.max(STANDARD_STREAMS - 1) + 1, libc::c_uint::MAX);
+    Ok(())
+}
+
+/// Closes numbers of this thread's own table. Kernels before 5.9 do not know the call: the copies
+/// stay open then, which costs descriptors but harms nothing else, so the result is not needed.
+fn close_range(first: libc::c_uint, last: libc::c_uint) {
+    // SAFETY: called only after the table was unshared and before this thread opened anything,
+    // so what is closed are copies that no object of this thread owns; the owners, on other
+    // threads, use the numbers of another table.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    fn open_here() -> Vec<RawFd> {
+        let entries = std::fs::read_dir("/proc/thread-self/fd").expect("a /proc");
+        let number = |entry: io::Result<std::fs::DirEntry>| {
+            entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok()
+        };
+        entries.filter_map(number).collect()
+    }
+
+    #[test]
+    fn a_new_table_holds_the_standard_streams_and_what_is_kept() {
+        let kept = File::open("/dev/null").expect("opens");
+        let others: Vec<_> = (0..20).map(|_| File::open("/dev/null").expect("opens")).collect();
+        let keep = kept.as_raw_fd();
+        let inside =
+            std::thread::spawn(move || unshare_descriptor_table(keep).map(|()| open_here()));
+        let Ok(inside) = inside.join().expect("no panic") else {
+            return; // A sandbox that refuses it: the fallback is the shared table.
+        };
+        assert!(inside.contains(&keep));
+        // One more is the folder that was being listed.
+        assert!(inside.len() <= 5, "{inside:?}");
+        let outside = open_here();
+        assert!(others.iter().all(|other| outside.contains(&other.as_raw_fd())), "{outside:?}");
+    }
+}

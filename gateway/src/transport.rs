@@ -1,0 +1,31 @@
+//! The way from the engine's workers to the shards.
+
+use dunlin_core::transport::{Outbound, Transport};
+
+use crate::shard::mailbox::{Mail, MailSender};
+
+/// One mailbox per shard.
+#[derive(Debug)]
+pub(crate) struct ShardTransport {
+    mailboxes: Box<[MailSender]>,
+}
+
+impl ShardTransport {
+    pub(crate) fn new(mailboxes: Vec<MailSender>) -> ShardTransport {
+        ShardTransport { mailboxes: mailboxes.into() }
+    }
+
+    /// Tells every shard something.
+    pub(crate) fn broadcast(&self, control: &crate::shard::control::Control) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Control(control.clone())));
+    }
+}
+
+impl Transport for ShardTransport {
+    fn deliver(&self, shard: u16, batch: Vec<Outbound>) {
+        match self.mailboxes.get(usize::from(shard)) {
+            Some(mailbox) => mailbox.post(Mail::Deliveries(batch)),
+            None => tracing::error!(shard, "a delivery for a shard that does not exist"),
+        }
+    }
+}
