@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use dunlin_protocol::frame;
-use dunlin_protocol::limits::{HISTORY_ENTRIES_MAX, PROTOCOL_VERSION, SYNC_ENTRIES_MAX};
+use dunlin_protocol::limits::{HISTORY_ENTRIES_MAX, SYNC_ENTRIES_MAX};
 use dunlin_protocol::wire::{
-    Behind, Device, DeviceKind, Entry, Error, ErrorCode, Hello, History, HistoryPage, LogPosition,
-    LoggedIn, Login, Sync, Synced, Welcome, entry, frame::Body, login::Credential,
+    Behind, Entry, Error, ErrorCode, History, HistoryPage, LogPosition, LoggedIn, Sync, Synced,
+    Welcome, entry, frame::Body,
 };
 
 use crate::audit::{Fault, Item, Way};
@@ -13,6 +13,7 @@ use crate::chat::MessageKind;
 use crate::chat::crowd::Crowd;
 use crate::chat::phase::Phase;
 use crate::chat::user::Stage;
+use crate::login::{hello, login};
 use crate::net::Links;
 use crate::target::Service;
 use crate::wire::MessageEntry;
@@ -29,9 +30,7 @@ const RETRY_AFTER_MS: u32 = 50;
 
 impl Crowd<'_> {
     pub(crate) fn greet(&mut self, slot: usize, links: &mut Links) {
-        let client = concat!("dunlin-loadtest/", env!("CARGO_PKG_VERSION")).to_owned();
-        let hello = Hello { protocol_version: PROTOCOL_VERSION, client };
-        self.put(slot, HELLO, Body::Hello(hello), links);
+        self.put(slot, HELLO, Body::Hello(hello()), links);
     }
 
     pub(crate) fn on_rare(&mut self, slot: usize, body: &[u8], links: &mut Links) {
@@ -84,16 +83,8 @@ impl Crowd<'_> {
         let Service::Dunlin(issuer) = &self.scenario.target.service else {
             return;
         };
-        let name = format!("load-{:016x}-{}", self.run, self.user_index(slot));
-        let mut device_id = self.run.to_be_bytes().repeat(2);
-        device_id[8..].copy_from_slice(&u64::from(self.user_index(slot)).to_be_bytes());
-        let device = Device {
-            device_id: device_id.into(),
-            kind: DeviceKind::Bot.into(),
-            name: "dunlin-loadtest".to_owned(),
-        };
-        let credential = Credential::IssuerToken(issuer.token(&name));
-        let login = Login { credential: Some(credential), device: Some(device) };
+        let prefix = format!("load-{:016x}", self.run);
+        let login = login(issuer, &prefix, self.user_index(slot));
         self.users[slot].stage = Stage::LoggingIn;
         self.put(slot, LOGIN, Body::Login(login), links);
     }

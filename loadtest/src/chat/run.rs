@@ -1,10 +1,7 @@
 //! The coordinator: starts the threads, leads them through the phases, and looks at the clock.
 
-use std::io;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
-
-use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::audit::content::Contents;
 use crate::chat::crowd::{Crowd, Outcome};
@@ -12,9 +9,9 @@ use crate::chat::phase::{Phase, Progress, Schedule, Shared};
 use crate::chat::report::{ChatReport, Window, compose};
 use crate::chat::{ChatScenario, MessageKind};
 use crate::error::LoadtestError;
-use crate::net::{Clock, Reactor, Route};
+use crate::generators::{Generator, random_run, shares};
+use crate::net::Clock;
 use crate::process::{self, Usage};
-use crate::sys;
 
 /// Between two looks at the threads.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -25,9 +22,6 @@ const PROGRESS_INTERVAL_NS: u64 = 1_000_000_000;
 /// Time for the threads to learn the schedule before it begins.
 const LEAD_NS: u64 = 50_000_000;
 
-/// Descriptors of a thread that are no connections: standard streams, epoll, timer, logs.
-const DESCRIPTORS_RESERVED: u64 = 64;
-
 /// Signals may be dropped, so waiting for all of them must end soon.
 const SIGNAL_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -37,20 +31,23 @@ pub fn run(
     on_progress: &mut dyn FnMut(&str, Progress),
 ) -> Result<ChatReport, LoadtestError> {
     scenario.check()?;
-    let own_tables = needs_own_tables(scenario)?;
     let route = scenario.target.route(scenario.users as usize)?;
-    let run = random()?;
+    let clock = Clock::start();
+    let (users, threads) = (scenario.users, scenario.threads);
+    let generator = Generator::new(route, clock, &scenario.processors, users, threads)?;
+    let run = random_run()?;
     let contents = Contents::new(run, scenario.content_bytes);
-    let shared = Shared::new(Clock::start());
+    let shared = Shared::new(clock);
     thread::scope(|scope| {
-        let threads: Vec<_> = shares(scenario.users, scenario.threads)
-            .into_iter()
-            .map(|users| {
-                let crowd = Crowd::new(scenario, &shared, &contents, run, users);
-                let (route, shared) = (route.clone(), &shared);
-                scope.spawn(move || generate(crowd, route, shared, own_tables))
+        let threads = shares(users, 2, threads).into_iter().map(|share| {
+            let mut crowd = Crowd::new(scenario, &shared, &contents, run, share);
+            let generator = generator.clone();
+            scope.spawn(move || {
+                generator.drive(crowd.users.len(), &mut crowd)?;
+                Ok(crowd.finish())
             })
-            .collect();
+        });
+        let threads: Vec<_> = threads.collect();
         let mut coordinator =
             Coordinator { scenario, shared: &shared, threads, on_progress, next_progress_ns: 0 };
         let (window, reasons) = coordinator.lead();
@@ -59,55 +56,7 @@ pub fn run(
     })
 }
 
-/// Whether one descriptor table is too small for all threads together.
-fn needs_own_tables(scenario: &ChatScenario) -> Result<bool, LoadtestError> {
-    let limit = process::raise_descriptor_limit()
-        .map_err(LoadtestError::machine("raising the descriptor limit"))?
-        .saturating_sub(DESCRIPTORS_RESERVED);
-    let largest_share = u64::from(scenario.users).div_ceil(scenario.threads as u64) + 2;
-    if largest_share > limit {
-        let reason = format!(
-            "a thread may have {limit} connections: {} threads are needed",
-            u64::from(scenario.users).div_ceil(limit)
-        );
-        return Err(LoadtestError::Scenario { field: "threads", reason });
-    }
-    Ok(u64::from(scenario.users) > limit)
-}
-
-fn random() -> Result<u64, LoadtestError> {
-    let mut bytes = [0; 8];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| io::Error::other("the system gives no random bytes"))
-        .map_err(LoadtestError::machine("naming the run"))?;
-    Ok(u64::from_be_bytes(bytes))
-}
-
-/// The users of each thread: whole pairs, as evenly as possible.
-fn shares(users: u32, threads: usize) -> Vec<std::ops::Range<u32>> {
-    let (pairs, threads) = (u64::from(users / 2), threads as u64);
-    let bound = |thread: u64| (2 * (pairs * thread / threads)) as u32;
-    (0..threads)
-        .map(|thread| bound(thread)..bound(thread + 1))
-        .filter(|share| !share.is_empty())
-        .collect()
-}
-
 type ThreadResult = Result<Outcome, LoadtestError>;
-
-fn generate(mut crowd: Crowd<'_>, route: Route, shared: &Shared, own_table: bool) -> ThreadResult {
-    process::pin_thread(&crowd.scenario.processors)
-        .map_err(LoadtestError::machine("pinning a thread"))?;
-    if own_table {
-        sys::own_descriptor_table()
-            .map_err(LoadtestError::machine("taking a descriptor table of its own"))?;
-    }
-    Reactor::new(crowd.users.len(), route, shared.clock)
-        .and_then(|reactor| reactor.run(&mut crowd))
-        .map_err(LoadtestError::machine("running the event loop"))?;
-    Ok(crowd.finish())
-}
 
 fn join(thread: ScopedJoinHandle<'_, ThreadResult>) -> ThreadResult {
     thread.join().map_err(|_| LoadtestError::Panicked)?
@@ -212,18 +161,5 @@ impl Coordinator<'_, '_> {
             }
             thread::sleep(LOOK_INTERVAL.min(Duration::from_nanos(end_ns - now_ns)));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn threads_share_whole_pairs() {
-        assert_eq!(shares(10, 3), [0..2, 2..6, 6..10]);
-        assert_eq!(shares(2, 4).len(), 1);
-        let total: u32 = shares(1_000_000, 60).iter().map(|share| share.end - share.start).sum();
-        assert_eq!(total, 1_000_000);
     }
 }
