@@ -1,6 +1,29 @@
 //! The load harness of Dunlin and its auditor.
 //!
+//! - [`chat`]: users in pairs who write to each other
+//! - [`idle`]: users who log in and then say nothing
 //! - [`audit`]: what was sent, acknowledged, delivered and stored, and whether it fits together
+//! - [`net`]: the event loop of a generator thread
+//! - [`target`], [`spawn`], [`token`]: the server under test and how to log in to it
+//! - [`process`]: its memory and processor time
+//! - [`wire`]: the frames that make up nearly all of the traffic, by hand
+//! - [`report`], [`latency`]: what comes out
 #![deny(unsafe_code)]
 
 pub mod audit;
+pub mod chat;
+mod error;
+mod generators;
+pub mod idle;
+pub mod latency;
+mod login;
+pub mod net;
+pub mod process;
+pub mod report;
+pub mod spawn;
+mod sys;
+pub mod target;
+pub mod token;
+pub mod wire;
+
+pub use error::LoadtestError;

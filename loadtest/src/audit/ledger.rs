@@ -119,7 +119,7 @@ impl Ledger {
     }
 
     /// The server said that the newest sequence is `head`.
-    pub fn head_seen(&mut self, side: usize, head: u64, faults: &mut FaultLog) {
+    pub fn head_seen(&self, side: usize, head: u64, faults: &mut FaultLog) {
         let side = &self.sides[side];
         let known = side.told.view.highest();
         if head < known {
@@ -200,7 +200,14 @@ impl Ledger {
         view.place(seq, item, |item| note(user, item, orders, &senders, "stored", faults));
     }
 
-    /// The next sequence of the final reading.
+    /// Whether neither side has sent or been told anything.
+    pub fn is_untouched(&self) -> bool {
+        let untouched =
+            |side: &Side| side.sent == 0 && side.told.view.highest() == side.told.view.base();
+        self.sides.iter().all(untouched)
+    }
+
+    /// The next sequence of the final reading; 0 before it has begun.
     pub fn reads_next(&self, side: usize) -> u64 {
         self.sides[side].stored.view.next()
     }

@@ -1,0 +1,557 @@
+//! The users of one generator thread: connecting, pacing, sending, and what time demands.
+
+use std::time::Duration;
+
+use dunlin_protocol::limits::{HEARTBEAT_INTERVAL_MS, REQUESTS_OUTSTANDING_MAX};
+use dunlin_protocol::wire::{Frame, frame::Body};
+use dunlin_protocol::{LogId, UserId, frame};
+
+use crate::audit::content::{Contents, Stamp};
+use crate::audit::{Fault, FaultLog, Ledger, SignalBook};
+use crate::chat::phase::{Phase, Progress, Schedule, Shared};
+use crate::chat::user::{Pair, Sending, Stage, User};
+use crate::chat::{ChatScenario, Load, MessageKind};
+use crate::latency::Latencies;
+use crate::net::{CloseCause, Handler, Links, Next};
+use crate::target::Service;
+use crate::wire;
+
+/// Connections of one thread that may be on their way to being logged in: more would only wait in
+/// the server's backlog, and their time-outs would run.
+const ARRIVING_MAX: usize = 512;
+
+/// The wait after a failed connection, doubled with each failure up to the maximum.
+const RECONNECT_MIN: Duration = Duration::from_millis(50);
+const RECONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// How long a gap between pushes may stand before the missing entries are fetched: an
+/// acknowledgement of one's own message that closes it may be on its way.
+const GAP_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How often heartbeats and progress are looked after.
+const CHORES_INTERVAL: Duration = Duration::from_millis(10);
+const HEARTBEAT_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What one thread brings home.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) faults: FaultLog,
+    pub(crate) acknowledge: Latencies,
+    pub(crate) deliver: Latencies,
+    pub(crate) lateness: Latencies,
+    pub(crate) totals: Totals,
+}
+
+/// Counts of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+pub struct Totals {
+    pub sent: u64,
+    pub resent: u64,
+    pub postponed: u64,
+    pub acknowledged: u64,
+    pub delivered: u64,
+    pub signals_missing: u64,
+    pub connections_opened: u64,
+    pub connections_lost: u64,
+    pub gaps_repaired: u64,
+    pub behind: u64,
+    pub entries_read: u64,
+    pub unsent_at_end: u64,
+}
+
+impl Totals {
+    /// Adds those of another thread.
+    pub(crate) fn add(&mut self, other: Totals) {
+        self.sent += other.sent;
+        self.resent += other.resent;
+        self.postponed += other.postponed;
+        self.acknowledged += other.acknowledged;
+        self.delivered += other.delivered;
+        self.signals_missing += other.signals_missing;
+        self.connections_opened += other.connections_opened;
+        self.connections_lost += other.connections_lost;
+        self.gaps_repaired += other.gaps_repaired;
+        self.behind += other.behind;
+        self.entries_read += other.entries_read;
+        self.unsent_at_end += other.unsent_at_end;
+    }
+}
+
+pub(crate) struct Crowd<'a> {
+    pub(crate) scenario: &'a ChatScenario,
+    pub(crate) shared: &'a Shared,
+    pub(crate) contents: &'a Contents,
+    pub(crate) run: u64,
+    /// Index within the run of the user in slot 0.
+    pub(crate) first: u32,
+    pub(crate) users: Vec<User>,
+    pub(crate) pairs: Vec<Pair>,
+    pub(crate) outcome: Outcome,
+    pub(crate) progress: Progress,
+    pub(crate) phase: Phase,
+    pub(crate) schedule: Schedule,
+    pub(crate) epoch: u64,
+    pub(crate) heartbeat_interval_ms: u32,
+    pub(crate) outstanding_max: usize,
+    /// Connections between `connect` and `Active`.
+    pub(crate) arriving: usize,
+    /// Users who are to be connected at a time: first those who never were, in order.
+    pub(crate) away: Vec<(u64, usize)>,
+    first_connects: usize,
+    /// Messages to send again: time, slot, connection, counter.
+    pub(crate) retries: Vec<(u64, usize, u32, u32)>,
+    /// Gaps between pushes: time to repair, slot.
+    pub(crate) gaps: Vec<(u64, usize)>,
+    /// Messages of the open load that are due so far.
+    due: u64,
+    published: Progress,
+    next_chores_ns: u64,
+    next_heartbeats_ns: u64,
+    phase_finished: bool,
+}
+
+impl<'a> Crowd<'a> {
+    pub(crate) fn new(
+        scenario: &'a ChatScenario,
+        shared: &'a Shared,
+        contents: &'a Contents,
+        run: u64,
+        users: std::ops::Range<u32>,
+    ) -> Crowd<'a> {
+        let pair = |index: u32| Pair {
+            // The relay needs no conversation; with Dunlin it follows from the user ids.
+            conversation: [0; 16],
+            ledger: Ledger::new([users.start + 2 * index, users.start + 2 * index + 1]),
+            signals: [SignalBook::default(); 2],
+        };
+        Crowd {
+            scenario,
+            shared,
+            contents,
+            run,
+            first: users.start,
+            users: users.clone().map(|_| User::new()).collect(),
+            pairs: (0..(users.end - users.start) / 2).map(pair).collect(),
+            outcome: Outcome::default(),
+            progress: Progress::default(),
+            phase: Phase::Gather,
+            schedule: shared.schedule(),
+            epoch: 0,
+            heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
+            outstanding_max: REQUESTS_OUTSTANDING_MAX as usize,
+            arriving: 0,
+            away: Vec::new(),
+            first_connects: 0,
+            retries: Vec::new(),
+            gaps: Vec::new(),
+            due: 0,
+            published: Progress::default(),
+            next_chores_ns: 0,
+            next_heartbeats_ns: 0,
+            phase_finished: false,
+        }
+    }
+
+    /// Index within the run of the user in a slot.
+    pub(crate) fn user_index(&self, slot: usize) -> u32 {
+        self.first + slot as u32
+    }
+
+    pub(crate) fn fault(&mut self, fault: Fault) {
+        self.outcome.faults.add(fault);
+    }
+
+    /// Writes a frame that is not one of the busy ones.
+    pub(crate) fn put(&mut self, slot: usize, request_id: u64, body: Body, links: &mut Links) {
+        self.users[slot].last_written_ns = links.now_ns();
+        if let Some(outbox) = links.outbox(slot) {
+            frame::encode_into(&Frame { request_id, body: Some(body) }, outbox);
+        }
+    }
+
+    /// Both of a pair are logged in: their conversation has a name.
+    pub(crate) fn name_conversation(&mut self, pair: usize) {
+        let id = |slot: usize| UserId::new(self.users[slot].user_id);
+        if let (Ok(one), Ok(other)) = (id(2 * pair), id(2 * pair + 1)) {
+            self.pairs[pair].conversation = *LogId::direct(one, other).as_bytes();
+        }
+    }
+
+    pub(crate) fn become_active(&mut self, slot: usize, links: &mut Links) {
+        let user = &mut self.users[slot];
+        user.stage = Stage::Active;
+        user.failures = 0;
+        self.arriving -= 1;
+        self.progress.active += 1;
+        self.transmit(slot, links);
+        match self.phase {
+            Phase::Run => self.fill(slot, links),
+            Phase::Read => self.read_on(slot, links),
+            Phase::Gather | Phase::Drain | Phase::End => {}
+        }
+    }
+
+    // ---------------------------------------------------------------- sending
+
+    /// A new message of this user, to be sent as soon as the user may.
+    fn enqueue(&mut self, slot: usize, intended_ns: u64, links: &mut Links) {
+        let pair = &mut self.pairs[slot / 2];
+        let counter = match self.scenario.message {
+            MessageKind::Durable => pair.ledger.sent(slot % 2),
+            MessageKind::Signal | MessageKind::QuietSignal => pair.signals[slot % 2].sent(),
+        };
+        let user = &mut self.users[slot];
+        let is_next = user.queue.len() == user.in_flight;
+        user.queue.push_back(Sending { counter, intended_ns });
+        if is_next && user.stage == Stage::Active && user.in_flight < self.outstanding_max {
+            // Nobody but the harness can be to blame for what has passed since.
+            let now_ns = links.now_ns();
+            if self.is_measured(intended_ns) {
+                self.outcome.lateness.record(now_ns.saturating_sub(intended_ns));
+            }
+        }
+        self.progress.sent += 1;
+        self.outcome.totals.sent += 1;
+        self.transmit(slot, links);
+    }
+
+    /// Keeps a user of a closed load at its number of outstanding messages.
+    pub(crate) fn fill(&mut self, slot: usize, links: &mut Links) {
+        let Load::Closed { outstanding } = self.scenario.load else {
+            return;
+        };
+        while self.phase == Phase::Run && self.users[slot].queue.len() < outstanding as usize {
+            self.enqueue(slot, links.now_ns(), links);
+        }
+    }
+
+    /// Hands over what waits, as far as the user may send.
+    pub(crate) fn transmit(&mut self, slot: usize, links: &mut Links) {
+        loop {
+            let user = &self.users[slot];
+            let may = user.stage == Stage::Active && user.in_flight < self.outstanding_max;
+            let Some(&sending) = user.queue.get(user.in_flight).filter(|_| may) else {
+                return;
+            };
+            self.put_message(slot, sending, links);
+            self.users[slot].in_flight += 1;
+        }
+    }
+
+    pub(crate) fn put_message(&mut self, slot: usize, sending: Sending, links: &mut Links) {
+        let user = &mut self.users[slot];
+        user.last_written_ns = sending.intended_ns;
+        let Some(outbox) = links.outbox(slot) else {
+            return;
+        };
+        let stamp = Stamp {
+            sender: self.first + slot as u32,
+            counter: sending.counter,
+            intended_ns: sending.intended_ns,
+        };
+        let conversation = &self.pairs[slot / 2].conversation;
+        let (request_id, length) = (u64::from(sending.counter), self.contents.length());
+        let write = |output: &mut Vec<u8>| self.contents.write(stamp, output);
+        match self.scenario.message {
+            MessageKind::Durable => {
+                let id = self.contents.message_id(stamp);
+                wire::put_send(outbox, request_id, conversation, &id, length, write);
+            }
+            MessageKind::Signal => {
+                wire::put_signal(outbox, request_id, conversation, length, write);
+            }
+            MessageKind::QuietSignal => wire::put_signal(outbox, 0, conversation, length, write),
+        }
+    }
+
+    pub(crate) fn is_measured(&self, intended_ns: u64) -> bool {
+        (self.schedule.measure_from_ns..self.schedule.measure_to_ns).contains(&intended_ns)
+    }
+
+    /// Sends what is due by now; returns when the next message is.
+    fn pace(&mut self, now_ns: u64, links: &mut Links) -> u64 {
+        let Load::Open { messages_per_second } = self.scenario.load else {
+            return u64::MAX;
+        };
+        let users = self.users.len() as u64;
+        let share = self.users.len() as f64 / f64::from(self.scenario.users);
+        let interval_ns = 1e9 / (messages_per_second * share);
+        loop {
+            let at_ns = self.schedule.start_ns + (self.due as f64 * interval_ns) as u64;
+            if at_ns > now_ns || at_ns >= self.schedule.measure_to_ns {
+                return at_ns;
+            }
+            // First one side of all pairs, then the other: the two of a pair write in turn.
+            let turn = (self.due % users) as usize;
+            let half = self.users.len() / 2;
+            let slot = if turn < half { 2 * turn } else { 2 * (turn - half) + 1 };
+            self.due += 1;
+            self.enqueue(slot, at_ns, links);
+        }
+    }
+
+    // ---------------------------------------------------------------- connecting
+
+    fn connect_some(&mut self, now_ns: u64, links: &mut Links) {
+        self.connect_newcomers(now_ns, links);
+        let mut at = 0;
+        while at < self.away.len() {
+            if self.away[at].0 > now_ns || self.arriving >= ARRIVING_MAX {
+                at += 1;
+                continue;
+            }
+            let (_, slot) = self.away.swap_remove(at);
+            self.connect(slot, links);
+        }
+    }
+
+    fn connect_newcomers(&mut self, now_ns: u64, links: &mut Links) {
+        let share = self.users.len() as f64 / f64::from(self.scenario.users);
+        let per_second = f64::from(self.scenario.connects_per_second) * share;
+        let allowed = 2 + (now_ns as f64 * per_second / 1e9) as usize;
+        while self.first_connects < self.users.len().min(allowed) && self.arriving < ARRIVING_MAX {
+            self.connect(self.first_connects, links);
+            self.first_connects += 1;
+        }
+    }
+
+    fn connect(&mut self, slot: usize, links: &mut Links) {
+        self.arriving += 1;
+        self.users[slot].stage = Stage::Connecting;
+        links.connect(slot);
+    }
+
+    /// After the connection of a user ended, in whatever way.
+    pub(crate) fn went_away(&mut self, slot: usize, links: &Links) {
+        let is_quiet = self.scenario.message != MessageKind::Durable;
+        let user = &mut self.users[slot];
+        match user.stage {
+            Stage::Away => return,
+            Stage::Active => self.progress.active -= 1,
+            Stage::Connecting | Stage::LoggingIn | Stage::Waiting | Stage::Syncing => {
+                self.arriving -= 1;
+            }
+        }
+        self.outcome.totals.resent += if is_quiet { 0 } else { user.in_flight as u64 };
+        if is_quiet {
+            // Signals are not repeated: what was under way is lost, and that is no fault.
+            user.queue.drain(..user.in_flight);
+        }
+        user.disconnected();
+        user.failures += 1;
+        let backoff = RECONNECT_MIN * 2u32.saturating_pow(user.failures.min(10) - 1);
+        let told = Duration::from_millis(u64::from(std::mem::take(&mut user.reconnect_delay_ms)));
+        // Spread by up to a half, so that not everybody comes back at one moment.
+        let spread = 256 + (slot as u32).wrapping_mul(0x9e37_79b9) % 256;
+        let wait = backoff.min(RECONNECT_MAX).max(told) * spread / 512;
+        self.away.push((links.now_ns() + wait.as_nanos() as u64, slot));
+    }
+
+    // ---------------------------------------------------------------- what time demands
+
+    fn repair_gaps(&mut self, now_ns: u64, links: &mut Links) {
+        let mut at = 0;
+        while at < self.gaps.len() {
+            let (due_ns, slot) = self.gaps[at];
+            let (_, has_gap) = self.pairs[slot / 2].ledger.lacks(slot % 2);
+            if has_gap && due_ns > now_ns {
+                at += 1;
+                continue;
+            }
+            self.gaps.swap_remove(at);
+            self.users[slot].gap_noted = false;
+            if has_gap && self.users[slot].stage == Stage::Active {
+                self.outcome.totals.gaps_repaired += 1;
+                self.repair(slot, links);
+            }
+        }
+    }
+
+    /// Puts a user on the list of gaps if pushes left one.
+    pub(crate) fn note_gap(&mut self, slot: usize, links: &Links) {
+        let (_, has_gap) = self.pairs[slot / 2].ledger.lacks(slot % 2);
+        if has_gap && !self.users[slot].gap_noted {
+            self.users[slot].gap_noted = true;
+            self.gaps.push((links.now_ns() + GAP_PATIENCE.as_nanos() as u64, slot));
+        }
+    }
+
+    fn retry(&mut self, now_ns: u64, links: &mut Links) {
+        let mut at = 0;
+        while at < self.retries.len() {
+            let (due_ns, slot, connection, counter) = self.retries[at];
+            if due_ns > now_ns {
+                at += 1;
+                continue;
+            }
+            self.retries.swap_remove(at);
+            let user = &self.users[slot];
+            let in_flight = user.queue.iter().take(user.in_flight);
+            let sending = in_flight.copied().find(|sending| sending.counter == counter);
+            // A new connection has sent everything again already.
+            if let Some(sending) = sending.filter(|_| user.connection == connection) {
+                self.outcome.totals.resent += 1;
+                self.put_message(slot, sending, links);
+            }
+        }
+    }
+
+    fn chores(&mut self, now_ns: u64, links: &mut Links) {
+        self.next_chores_ns = now_ns + CHORES_INTERVAL.as_nanos() as u64;
+        self.shared.publish(self.published, self.progress);
+        self.published = self.progress;
+        self.connect_some(now_ns, links);
+        if now_ns >= self.next_heartbeats_ns {
+            self.next_heartbeats_ns = now_ns + HEARTBEAT_LOOK_INTERVAL.as_nanos() as u64;
+            self.heartbeat(now_ns, links);
+        }
+    }
+
+    fn heartbeat(&mut self, now_ns: u64, links: &mut Links) {
+        if matches!(self.scenario.target.service, Service::Relay) {
+            return;
+        }
+        // Half of what the server asks for, since this looks only once a second.
+        let silence_ns = u64::from(self.heartbeat_interval_ms) * 1_000_000 / 2;
+        for (slot, user) in self.users.iter_mut().enumerate() {
+            let is_silent = now_ns.saturating_sub(user.last_written_ns) > silence_ns;
+            if matches!(user.stage, Stage::Waiting | Stage::Active)
+                && is_silent
+                && let Some(outbox) = links.outbox(slot)
+            {
+                outbox.extend_from_slice(&[0; 4]);
+                user.last_written_ns = now_ns;
+            }
+        }
+    }
+
+    // ---------------------------------------------------------------- phases
+
+    fn enter(&mut self, phase: Phase, links: &mut Links) {
+        self.phase = phase;
+        self.phase_finished = false;
+        self.schedule = self.shared.schedule();
+        for slot in 0..self.users.len() {
+            match (phase, self.users[slot].stage) {
+                (Phase::Run, Stage::Active) => self.fill(slot, links),
+                (Phase::Read, Stage::Active) => self.read_on(slot, links),
+                _ => {}
+            }
+        }
+    }
+
+    fn is_phase_finished(&self) -> bool {
+        match self.phase {
+            Phase::Gather | Phase::Run | Phase::End => false,
+            Phase::Drain => {
+                self.users.iter().all(|user| user.queue.is_empty() && !user.repairing)
+                    && self.pairs.iter().all(|pair| self.is_settled(pair))
+            }
+            Phase::Read => self.users.iter().all(|user| user.has_read),
+        }
+    }
+
+    fn is_settled(&self, pair: &Pair) -> bool {
+        match self.scenario.message {
+            MessageKind::Durable => pair.ledger.told_up_to(0) == pair.ledger.told_up_to(1),
+            MessageKind::Signal | MessageKind::QuietSignal => {
+                pair.signals.iter().all(|book| book.missing() == 0)
+            }
+        }
+    }
+
+    /// Brings the books to their end; `self` has no other use afterwards.
+    pub(crate) fn finish(mut self) -> Outcome {
+        for (index, pair) in self.pairs.iter().enumerate() {
+            let slots = [2 * index, 2 * index + 1];
+            let missing = pair.signals.iter().map(|book| u64::from(book.missing()));
+            self.outcome.totals.signals_missing += missing.sum::<u64>();
+            for slot in slots {
+                let user = &self.users[slot];
+                let unsent = user.queue.len() - user.in_flight;
+                self.outcome.totals.unsent_at_end += unsent as u64;
+            }
+            if self.scenario.message != MessageKind::Durable {
+                continue;
+            }
+            if slots.iter().all(|&slot| self.users[slot].has_read) {
+                pair.ledger.finish(&mut self.outcome.faults);
+            } else {
+                let user = self.first + slots[0] as u32;
+                let detail = "the log of its conversation could not be read".to_owned();
+                self.outcome.faults.add(Fault::Protocol { user, detail });
+            }
+        }
+        self.outcome.totals.acknowledged = self.progress.acknowledged;
+        self.outcome.totals.delivered = self.progress.delivered;
+        self.outcome
+    }
+}
+
+impl Handler for Crowd<'_> {
+    fn opened(&mut self, slot: usize, links: &mut Links) {
+        self.outcome.totals.connections_opened += 1;
+        match &self.scenario.target.service {
+            Service::Dunlin(_) => self.greet(slot, links),
+            Service::Relay => {
+                let pair = u64::from(self.user_index(slot) / 2);
+                if let Some(outbox) = links.outbox(slot) {
+                    outbox.extend_from_slice(&8u32.to_be_bytes());
+                    outbox.extend_from_slice(&pair.to_be_bytes());
+                }
+                self.become_active(slot, links);
+            }
+        }
+    }
+
+    fn frame(&mut self, slot: usize, body: &[u8], links: &mut Links) {
+        self.inbound(slot, body, links);
+    }
+
+    fn closed(&mut self, slot: usize, cause: CloseCause, links: &mut Links) {
+        if self.phase == Phase::End {
+            return;
+        }
+        self.outcome.totals.connections_lost += 1;
+        let farewell = self.users[slot].farewell.take();
+        let garbage = matches!(cause, CloseCause::Frame(_));
+        if garbage || !self.scenario.reconnect {
+            let mut detail = cause.to_string();
+            if let Some(farewell) = farewell {
+                detail = format!("{detail}; {farewell}");
+            }
+            self.fault(Fault::Closed { user: self.user_index(slot), detail });
+        }
+        self.went_away(slot, links);
+    }
+
+    fn tick(&mut self, now_ns: u64, links: &mut Links) -> Next {
+        let phase = self.shared.phase();
+        if phase != self.phase {
+            self.enter(phase, links);
+        }
+        if phase == Phase::End {
+            self.shared.publish(self.published, self.progress);
+            return Next::Stop;
+        }
+        if !self.gaps.is_empty() {
+            self.repair_gaps(now_ns, links);
+        }
+        if !self.retries.is_empty() {
+            self.retry(now_ns, links);
+        }
+        if now_ns >= self.next_chores_ns {
+            self.chores(now_ns, links);
+            if !self.phase_finished && self.is_phase_finished() {
+                self.phase_finished = true;
+                self.shared.finish(phase);
+            }
+        }
+        let next_send_ns = match phase {
+            Phase::Run => self.pace(now_ns, links),
+            Phase::Gather | Phase::Drain | Phase::Read | Phase::End => u64::MAX,
+        };
+        Next::At(next_send_ns.min(self.next_chores_ns))
+    }
+}

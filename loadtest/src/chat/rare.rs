@@ -1,0 +1,335 @@
+//! Everything else that a server says: the way to being logged in, errors, pages of history.
+
+use bytes::Bytes;
+use dunlin_protocol::frame;
+use dunlin_protocol::limits::{HISTORY_ENTRIES_MAX, SYNC_ENTRIES_MAX};
+use dunlin_protocol::wire::{
+    Behind, Entry, Error, ErrorCode, History, HistoryPage, LogPosition, LoggedIn, Sync, Synced,
+    Welcome, entry, frame::Body,
+};
+
+use crate::audit::{Fault, Item, Way};
+use crate::chat::MessageKind;
+use crate::chat::crowd::Crowd;
+use crate::chat::phase::Phase;
+use crate::chat::user::Stage;
+use crate::login::{hello, login};
+use crate::net::Links;
+use crate::target::Service;
+use crate::wire::MessageEntry;
+
+// Request ids of messages are their counters, which are below 2^32.
+const HELLO: u64 = 1 << 40;
+const LOGIN: u64 = HELLO + 1;
+const SYNC: u64 = HELLO + 2;
+const REPAIR: u64 = HELLO + 3;
+const READ: u64 = HELLO + 4;
+
+/// How long to wait with a retry if the server does not say.
+const RETRY_AFTER_MS: u32 = 50;
+
+impl Crowd<'_> {
+    pub(crate) fn greet(&mut self, slot: usize, links: &mut Links) {
+        self.put(slot, HELLO, Body::Hello(hello()), links);
+    }
+
+    pub(crate) fn on_rare(&mut self, slot: usize, body: &[u8], links: &mut Links) {
+        let user = self.user_index(slot);
+        let frame = match frame::decode(Bytes::copy_from_slice(body)) {
+            Ok(frame) => frame,
+            Err(error) => {
+                return self.fault(Fault::Protocol { user, detail: error.to_string() });
+            }
+        };
+        match (frame.request_id, frame.body) {
+            (HELLO, Some(Body::Welcome(welcome))) => self.on_welcome(slot, &welcome, links),
+            (LOGIN, Some(Body::LoggedIn(logged_in))) => self.on_logged_in(slot, &logged_in, links),
+            (SYNC, Some(Body::Synced(synced))) => self.on_synced(slot, &synced, links),
+            (REPAIR, Some(Body::HistoryPage(page))) => self.on_repair(slot, &page, links),
+            (READ, Some(Body::HistoryPage(page))) => self.on_read(slot, &page, links),
+            (request_id, Some(Body::Error(error))) => {
+                self.on_error(slot, request_id, &error, links);
+            }
+            (0, Some(Body::Push(push))) => {
+                if push.conversation_id[..] == self.pairs[slot / 2].conversation
+                    && let Some(entry) = &push.entry
+                {
+                    self.on_whole_entry(slot, entry, Way::Push, links);
+                    self.note_gap(slot, links);
+                }
+            }
+            (0, Some(Body::Behind(behind))) => self.on_behind(slot, &behind, links),
+            (0, Some(Body::Close(close))) => {
+                let user = &mut self.users[slot];
+                let farewell = format!("{:?}: {}", close.reason(), close.detail);
+                user.farewell = Some(farewell.into_boxed_str());
+                user.reconnect_delay_ms = close.reconnect_delay_ms;
+            }
+            (0, Some(Body::GoAway(go_away))) => {
+                self.users[slot].reconnect_delay_ms = go_away.reconnect_delay_ms;
+            }
+            // Read marks come from other devices; what this protocol version adds is no fault.
+            (0, Some(Body::ReadReceipt(_)) | None) => {}
+            (request_id, Some(_)) | (request_id, None) => {
+                self.fault(Fault::UnexpectedResponse { user, request_id });
+            }
+        }
+    }
+
+    fn on_welcome(&mut self, slot: usize, welcome: &Welcome, links: &mut Links) {
+        self.heartbeat_interval_ms = welcome.heartbeat_interval_ms.max(1);
+        // Half: beyond the limit the server would stop reading, and heartbeats with it.
+        self.outstanding_max = (welcome.requests_outstanding_max as usize / 2).max(1);
+        let Service::Dunlin(issuer) = &self.scenario.target.service else {
+            return;
+        };
+        let prefix = format!("load-{:016x}", self.run);
+        let login = login(issuer, &prefix, self.user_index(slot));
+        self.users[slot].stage = Stage::LoggingIn;
+        self.put(slot, LOGIN, Body::Login(login), links);
+    }
+
+    fn on_logged_in(&mut self, slot: usize, logged_in: &LoggedIn, links: &mut Links) {
+        self.pairs[slot / 2].ledger.connected(slot % 2);
+        let user = &mut self.users[slot];
+        user.user_id = logged_in.user_id;
+        user.stage = Stage::Waiting;
+        self.name_conversation(slot / 2);
+        // The first login of a pair waits for the second: only then the conversation has a name.
+        for slot in [slot, slot ^ 1] {
+            if self.users[slot].stage == Stage::Waiting && self.users[slot ^ 1].user_id != 0 {
+                self.users[slot].stage = Stage::Syncing;
+                self.sync(slot, links);
+            }
+        }
+    }
+
+    fn sync(&mut self, slot: usize, links: &mut Links) {
+        let pair = &self.pairs[slot / 2];
+        let has_started = self.users[slot].has_started;
+        let position = LogPosition {
+            conversation_id: Bytes::copy_from_slice(&pair.conversation),
+            seq: if has_started { pair.ledger.told_up_to(slot % 2) } else { 0 },
+            peer_read_seq: 0,
+        };
+        let sync = Sync {
+            epoch: if has_started { self.epoch } else { 0 },
+            account_seq: 0,
+            positions: vec![position],
+            entries_per_conversation: SYNC_ENTRIES_MAX,
+        };
+        self.put(slot, SYNC, Body::Sync(sync), links);
+    }
+
+    fn on_synced(&mut self, slot: usize, synced: &Synced, links: &mut Links) {
+        let user = self.user_index(slot);
+        if self.epoch == 0 {
+            self.epoch = synced.epoch;
+        } else if self.epoch != synced.epoch {
+            let (before, after) = (self.epoch, synced.epoch);
+            self.fault(Fault::EpochChanged { user, before, after });
+            self.epoch = synced.epoch;
+        }
+        let conversation = self.pairs[slot / 2].conversation;
+        let state =
+            synced.conversations.iter().find(|state| state.conversation_id[..] == conversation);
+        if self.users[slot].has_started {
+            for entry in state.iter().flat_map(|state| &state.entries) {
+                self.on_whole_entry(slot, entry, Way::Repair, links);
+            }
+            if let Some(state) = state {
+                let ledger = &self.pairs[slot / 2].ledger;
+                ledger.head_seen(slot % 2, state.head, &mut self.outcome.faults);
+                self.users[slot].head = self.users[slot].head.max(state.head);
+            }
+        } else {
+            self.users[slot].has_started = true;
+            let head = state.map_or(0, |state| state.head);
+            self.pairs[slot / 2].ledger.start_at(slot % 2, head);
+        }
+        if self.users[slot].stage == Stage::Syncing {
+            self.become_active(slot, links);
+        }
+        self.repair_if_behind(slot, links);
+    }
+
+    fn on_behind(&mut self, slot: usize, behind: &Behind, links: &mut Links) {
+        self.outcome.totals.behind += 1;
+        if behind.conversation_id.is_empty() {
+            self.sync(slot, links);
+        } else if behind.conversation_id[..] == self.pairs[slot / 2].conversation {
+            let user = &mut self.users[slot];
+            user.head = user.head.max(behind.head);
+            self.repair_if_behind(slot, links);
+        }
+    }
+
+    fn repair_if_behind(&mut self, slot: usize, links: &mut Links) {
+        let (next, has_gap) = self.pairs[slot / 2].ledger.lacks(slot % 2);
+        if has_gap || next <= self.users[slot].head {
+            self.repair(slot, links);
+        }
+    }
+
+    /// Fetches what this user lacks, from the first missing entry on.
+    pub(crate) fn repair(&mut self, slot: usize, links: &mut Links) {
+        if self.scenario.message == MessageKind::Durable && !self.users[slot].repairing {
+            self.users[slot].repairing = true;
+            let (from_seq, _) = self.pairs[slot / 2].ledger.lacks(slot % 2);
+            self.ask_history(slot, REPAIR, from_seq, links);
+        }
+    }
+
+    fn on_repair(&mut self, slot: usize, page: &HistoryPage, links: &mut Links) {
+        self.users[slot].repairing = false;
+        let (before, _) = self.pairs[slot / 2].ledger.lacks(slot % 2);
+        for entry in &page.entries {
+            self.on_whole_entry(slot, entry, Way::Repair, links);
+        }
+        let ledger = &self.pairs[slot / 2].ledger;
+        ledger.head_seen(slot % 2, page.head, &mut self.outcome.faults);
+        self.users[slot].head = page.head;
+        let (after, _) = ledger.lacks(slot % 2);
+        if after > before {
+            self.repair_if_behind(slot, links);
+        }
+    }
+
+    fn ask_history(&mut self, slot: usize, request_id: u64, from_seq: u64, links: &mut Links) {
+        let history = History {
+            conversation_id: Bytes::copy_from_slice(&self.pairs[slot / 2].conversation),
+            from_seq,
+            to_seq: 0,
+            limit: HISTORY_ENTRIES_MAX,
+            backwards: false,
+        };
+        self.put(slot, request_id, Body::History(history), links);
+    }
+
+    /// An entry as prost decodes it.
+    fn on_whole_entry(&mut self, slot: usize, entry: &Entry, way: Way, links: &Links) {
+        match whole(entry) {
+            Whole::Message(message) => self.on_entry(slot, &message, way, links),
+            Whole::Other(item) => {
+                let ledger = &mut self.pairs[slot / 2].ledger;
+                ledger.told(slot % 2, entry.seq, item, way, &mut self.outcome.faults);
+            }
+        }
+    }
+
+    // ---------------------------------------------------------------- the final reading
+
+    /// Asks for the next page of the log; begins at its beginning.
+    pub(crate) fn read_on(&mut self, slot: usize, links: &mut Links) {
+        let ledger = &mut self.pairs[slot / 2].ledger;
+        // A conversation in which nothing was said has no log to read.
+        if self.users[slot].has_read || ledger.is_untouched() {
+            self.users[slot].has_read = true;
+            return;
+        }
+        let from_seq = match ledger.reads_next(slot % 2) {
+            0 => ledger.begin_reading(slot % 2),
+            next => next,
+        };
+        self.ask_history(slot, READ, from_seq, links);
+    }
+
+    fn on_read(&mut self, slot: usize, page: &HistoryPage, links: &mut Links) {
+        let user = self.user_index(slot);
+        for entry in &page.entries {
+            let item = match whole(entry) {
+                Whole::Message(message) => self.judge(slot, &message).0,
+                Whole::Other(item) => item,
+            };
+            let ledger = &mut self.pairs[slot / 2].ledger;
+            ledger.read(slot % 2, entry.seq, item, &mut self.outcome.faults);
+        }
+        self.outcome.totals.entries_read += page.entries.len() as u64;
+        let next = self.pairs[slot / 2].ledger.reads_next(slot % 2);
+        if next > page.head {
+            self.users[slot].has_read = true;
+        } else if page.entries.is_empty() {
+            self.users[slot].has_read = true;
+            self.fault(Fault::NotDense { user, expected: next, found: page.head + 1 });
+        } else {
+            self.read_on(slot, links);
+        }
+    }
+
+    // ---------------------------------------------------------------- errors
+
+    fn on_error(&mut self, slot: usize, request_id: u64, error: &Error, links: &mut Links) {
+        let may_retry = matches!(
+            error.code(),
+            ErrorCode::RateLimited
+                | ErrorCode::Overloaded
+                | ErrorCode::StoreUnavailable
+                | ErrorCode::Timeout
+                | ErrorCode::ShuttingDown
+        );
+        if !may_retry {
+            return self.on_refusal(slot, request_id, error);
+        }
+        let wait_ms = if error.retry_after_ms == 0 { RETRY_AFTER_MS } else { error.retry_after_ms };
+        self.outcome.totals.postponed += 1;
+        match u32::try_from(request_id) {
+            Ok(counter) if self.scenario.message == MessageKind::Durable => {
+                self.pairs[slot / 2].ledger.postponed(slot % 2, counter);
+                let due_ns = links.now_ns() + u64::from(wait_ms) * 1_000_000;
+                self.retries.push((due_ns, slot, self.users[slot].connection, counter));
+            }
+            Ok(counter) => {
+                // A signal is of the moment; it is not repeated.
+                self.users[slot].answered(counter);
+                self.transmit(slot, links);
+                self.fill(slot, links);
+            }
+            Err(_) => {
+                // Hello, login, sync or history: begin again with a new connection.
+                self.users[slot].reconnect_delay_ms = wait_ms;
+                links.close(slot);
+                self.went_away(slot, links);
+            }
+        }
+    }
+
+    fn on_refusal(&mut self, slot: usize, request_id: u64, error: &Error) {
+        let user = self.user_index(slot);
+        let message = match error.field.as_str() {
+            "" => error.message.clone(),
+            field => format!("{}, field {field}", error.message),
+        };
+        self.fault(Fault::Refused { user, code: error.code, message });
+        match request_id {
+            HELLO | LOGIN | SYNC => self.shared.give_up(),
+            REPAIR => self.users[slot].repairing = false,
+            READ => self.users[slot].has_read = true,
+            counter => {
+                if let Ok(counter) = u32::try_from(counter) {
+                    self.users[slot].answered(counter);
+                }
+            }
+        }
+        if self.phase == Phase::Gather {
+            self.shared.give_up();
+        }
+    }
+}
+
+enum Whole<'a> {
+    Message(MessageEntry<'a>),
+    Other(Item),
+}
+
+fn whole(entry: &Entry) -> Whole<'_> {
+    match &entry.body {
+        Some(entry::Body::Message(message)) => Whole::Message(MessageEntry {
+            seq: entry.seq,
+            sender: entry.sender,
+            message_id: &message.client_message_id,
+            content: &message.content,
+        }),
+        Some(entry::Body::Void(_)) => Whole::Other(Item::Void),
+        Some(_) | None => Whole::Other(Item::Unknown),
+    }
+}

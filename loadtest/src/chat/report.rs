@@ -1,0 +1,236 @@
+//! The report of a chat run. docs/benchmarks.md explains each field of the JSON.
+
+use serde::Serialize;
+
+use crate::audit::FaultLog;
+use crate::chat::crowd::{Outcome, Totals};
+use crate::chat::phase::Progress;
+use crate::chat::{ChatScenario, Load, MessageKind};
+use crate::latency::{Latencies, LatencySummary};
+use crate::report::{FaultReport, ServerReport, Verdict};
+
+/// Lateness up to here never spoils a figure: it is the noise of timers and schedulers.
+const LATENESS_HARMLESS_NS: u64 = 100_000;
+
+/// Above this share of the latency, lateness is what was measured.
+const LATENESS_SHARE_MAX: f64 = 0.25;
+
+/// The result of a run.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+pub struct ChatReport {
+    pub schema: &'static str,
+    pub verdict: Verdict,
+    /// Why it is not ok, in words.
+    pub reasons: Vec<String>,
+    pub scenario: ScenarioReport,
+    /// Length of the measured window in seconds, as it was.
+    pub window_s: f64,
+    pub rates: Rates,
+    pub totals: Totals,
+    pub latency: LatencyReport,
+    pub faults: FaultReport,
+    /// Absent if the server's process is not known.
+    pub server: Option<ServerReport>,
+    /// Processor time of the harness within the window, in microseconds.
+    pub harness_cpu_us: u64,
+}
+
+/// The scenario as it was run.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+pub struct ScenarioReport {
+    pub users: u32,
+    pub threads: usize,
+    pub tls: bool,
+    pub message: MessageKind,
+    pub content_bytes: usize,
+    pub load: Load,
+    pub warm_up_s: f64,
+    pub duration_s: f64,
+    pub reconnect: bool,
+}
+
+/// Per second, within the measured window.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Rates {
+    pub sent_per_s: f64,
+    pub acknowledged_per_s: f64,
+    pub delivered_per_s: f64,
+}
+
+/// Each from the intended start, but lateness: from the intended to the real one.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct LatencyReport {
+    pub acknowledge: LatencySummary,
+    pub deliver: LatencySummary,
+    pub lateness: LatencySummary,
+}
+
+/// What the coordinator saw of the window.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Window {
+    pub(crate) seconds: f64,
+    pub(crate) before: Progress,
+    pub(crate) after: Progress,
+    pub(crate) server: Option<(u32, crate::process::Usage, crate::process::Usage)>,
+    pub(crate) harness_cpu_us: u64,
+}
+
+impl Window {
+    fn rates(&self) -> Rates {
+        let rate = |of: fn(&Progress) -> u64| {
+            (of(&self.after) - of(&self.before)) as f64 / self.seconds.max(1e-9)
+        };
+        Rates {
+            sent_per_s: rate(|progress| progress.sent),
+            acknowledged_per_s: rate(|progress| progress.acknowledged),
+            delivered_per_s: rate(|progress| progress.delivered),
+        }
+    }
+
+    fn messages(&self, kind: MessageKind) -> u64 {
+        match kind {
+            MessageKind::Durable | MessageKind::Signal => {
+                self.after.acknowledged - self.before.acknowledged
+            }
+            MessageKind::QuietSignal => self.after.delivered - self.before.delivered,
+        }
+    }
+}
+
+/// Puts the outcomes of all threads together.
+pub(crate) fn compose(
+    scenario: &ChatScenario,
+    outcomes: Vec<Outcome>,
+    window: &Window,
+    mut reasons: Vec<String>,
+) -> ChatReport {
+    let all = outcomes.into_iter().reduce(merge).unwrap_or_default();
+    let failed = !reasons.is_empty() || !all.faults.is_empty();
+    reasons.extend(all.faults.counts().iter().map(|(kind, count)| format!("{kind}: {count}")));
+    let invalid = spoilt(scenario, &all);
+    let verdict = match (failed, invalid.is_some()) {
+        (true, _) => Verdict::ProductFailure,
+        (false, true) => Verdict::HarnessInvalid,
+        (false, false) => Verdict::Ok,
+    };
+    reasons.extend(invalid);
+    ChatReport {
+        schema: "dunlin-loadtest/chat/1",
+        verdict,
+        reasons,
+        scenario: describe(scenario),
+        window_s: window.seconds,
+        rates: window.rates(),
+        totals: all.totals,
+        latency: LatencyReport {
+            acknowledge: all.acknowledge.summary(),
+            deliver: all.deliver.summary(),
+            lateness: all.lateness.summary(),
+        },
+        faults: FaultReport::from(&all.faults),
+        server: window.server.map(|(pid, before, after)| {
+            let messages = window.messages(scenario.message);
+            ServerReport::new(pid, before, after, window.seconds, messages)
+        }),
+        harness_cpu_us: window.harness_cpu_us,
+    }
+}
+
+/// Why the figures mean nothing, if they do: messages left so late that the latency is mostly the
+/// harness's own. A closed load has no intended start, so nothing can be late.
+fn spoilt(scenario: &ChatScenario, outcome: &Outcome) -> Option<String> {
+    if matches!(scenario.load, Load::Closed { .. }) {
+        return None;
+    }
+    let late_ns = outcome.lateness.quantile_ns(0.99);
+    let of: &Latencies = match scenario.message {
+        MessageKind::Durable | MessageKind::Signal => &outcome.acknowledge,
+        MessageKind::QuietSignal => &outcome.deliver,
+    };
+    let limit_ns = of.quantile_ns(0.99) as f64 * LATENESS_SHARE_MAX;
+    (late_ns > LATENESS_HARMLESS_NS && late_ns as f64 > limit_ns).then(|| {
+        format!(
+            "the harness was late: p99 of lateness {} us, of latency {} us",
+            late_ns / 1000,
+            of.quantile_ns(0.99) / 1000
+        )
+    })
+}
+
+fn describe(scenario: &ChatScenario) -> ScenarioReport {
+    ScenarioReport {
+        users: scenario.users,
+        threads: scenario.threads,
+        tls: scenario.target.tls.is_some(),
+        message: scenario.message,
+        content_bytes: scenario.content_bytes,
+        load: scenario.load,
+        warm_up_s: scenario.warm_up.as_secs_f64(),
+        duration_s: scenario.duration.as_secs_f64(),
+        reconnect: scenario.reconnect,
+    }
+}
+
+fn merge(mut one: Outcome, other: Outcome) -> Outcome {
+    one.acknowledge.merge(&other.acknowledge);
+    one.deliver.merge(&other.deliver);
+    one.lateness.merge(&other.lateness);
+    one.totals.add(other.totals);
+    let faults: FaultLog = other.faults;
+    one.faults.merge(faults);
+    one
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::Fault;
+    use crate::target::{Service, Target};
+    use crate::token::Issuer;
+
+    fn scenario() -> ChatScenario {
+        let target = Target {
+            address: "127.0.0.1:1".parse().unwrap(),
+            tls: None,
+            service: Service::Dunlin(Issuer::new("test", &[0; 32])),
+            pid: None,
+        };
+        let mut scenario = ChatScenario::new(target);
+        scenario.load = Load::Open { messages_per_second: 10.0 };
+        scenario
+    }
+
+    fn outcome(late_us: u64, latency_us: u64) -> Outcome {
+        let mut outcome = Outcome::default();
+        for _ in 0..100 {
+            outcome.lateness.record(late_us * 1000);
+            outcome.acknowledge.record(latency_us * 1000);
+        }
+        outcome
+    }
+
+    #[test]
+    fn lateness_spoils_what_it_dominates() {
+        let verdict = |late_us, latency_us| {
+            let outcomes = vec![outcome(late_us, latency_us)];
+            compose(&scenario(), outcomes, &Window::default(), Vec::new()).verdict
+        };
+        assert_eq!(verdict(50, 80), Verdict::Ok);
+        assert_eq!(verdict(200, 10_000), Verdict::Ok);
+        assert_eq!(verdict(5_000, 10_000), Verdict::HarnessInvalid);
+    }
+
+    #[test]
+    fn a_fault_in_any_thread_fails_the_run_even_if_the_harness_was_late() {
+        let mut bad = outcome(5_000, 10_000);
+        bad.faults.add(Fault::Lost { user: 1, counter: 2 });
+        let report = compose(&scenario(), vec![outcome(1, 1), bad], &Window::default(), Vec::new());
+        assert_eq!(report.verdict, Verdict::ProductFailure);
+        assert_eq!(report.reasons[0], "lost: 1");
+        assert_eq!(report.latency.acknowledge.count, 200);
+    }
+}

@@ -1,0 +1,165 @@
+//! The coordinator: starts the threads, leads them through the phases, and looks at the clock.
+
+use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
+
+use crate::audit::content::Contents;
+use crate::chat::crowd::{Crowd, Outcome};
+use crate::chat::phase::{Phase, Progress, Schedule, Shared};
+use crate::chat::report::{ChatReport, Window, compose};
+use crate::chat::{ChatScenario, MessageKind};
+use crate::error::LoadtestError;
+use crate::generators::{Generator, random_run, shares};
+use crate::net::Clock;
+use crate::process::{self, Usage};
+
+/// Between two looks at the threads.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Between two reports of progress.
+const PROGRESS_INTERVAL_NS: u64 = 1_000_000_000;
+
+/// Time for the threads to learn the schedule before it begins.
+const LEAD_NS: u64 = 50_000_000;
+
+/// Signals may be dropped, so waiting for all of them must end soon.
+const SIGNAL_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Runs a scenario. `on_progress` is called about once a second, with what the run is doing.
+pub fn run(
+    scenario: &ChatScenario,
+    on_progress: &mut dyn FnMut(&str, Progress),
+) -> Result<ChatReport, LoadtestError> {
+    scenario.check()?;
+    let route = scenario.target.route(scenario.users as usize)?;
+    let clock = Clock::start();
+    let (users, threads) = (scenario.users, scenario.threads);
+    let generator = Generator::new(route, clock, &scenario.processors, users, threads)?;
+    let run = random_run()?;
+    let contents = Contents::new(run, scenario.content_bytes);
+    let shared = Shared::new(clock);
+    thread::scope(|scope| {
+        let threads = shares(users, 2, threads).into_iter().map(|share| {
+            let mut crowd = Crowd::new(scenario, &shared, &contents, run, share);
+            let generator = generator.clone();
+            scope.spawn(move || {
+                generator.drive(crowd.users.len(), &mut crowd)?;
+                Ok(crowd.finish())
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        let mut coordinator =
+            Coordinator { scenario, shared: &shared, threads, on_progress, next_progress_ns: 0 };
+        let (window, reasons) = coordinator.lead();
+        let outcomes = coordinator.threads.into_iter().map(join).collect::<Result<_, _>>()?;
+        Ok(compose(scenario, outcomes, &window, reasons))
+    })
+}
+
+type ThreadResult = Result<Outcome, LoadtestError>;
+
+fn join(thread: ScopedJoinHandle<'_, ThreadResult>) -> ThreadResult {
+    thread.join().map_err(|_| LoadtestError::Panicked)?
+}
+
+struct Coordinator<'scope, 'run> {
+    scenario: &'run ChatScenario,
+    shared: &'run Shared,
+    threads: Vec<ScopedJoinHandle<'scope, ThreadResult>>,
+    on_progress: &'run mut dyn FnMut(&str, Progress),
+    next_progress_ns: u64,
+}
+
+impl Coordinator<'_, '_> {
+    /// Through all phases; returns what the window showed, and why the run failed if it did so
+    /// outside of the books.
+    fn lead(&mut self) -> (Window, Vec<String>) {
+        let mut reasons = Vec::new();
+        let everybody = u64::from(self.scenario.users);
+        let gathered = self.wait("connecting", self.scenario.gather_timeout, |shared| {
+            shared.progress().active >= everybody || shared.is_hopeless()
+        });
+        let mut window = Window::default();
+        if gathered && !self.shared.is_hopeless() {
+            window = self.measure();
+            self.settle(&mut reasons);
+        } else {
+            let active = self.shared.progress().active;
+            reasons.push(format!("{active} of {everybody} users could log in"));
+        }
+        self.shared.enter(Phase::End);
+        (window, reasons)
+    }
+
+    fn measure(&mut self) -> Window {
+        let start_ns = self.shared.clock.now_ns() + LEAD_NS;
+        let measure_from_ns = start_ns + self.scenario.warm_up.as_nanos() as u64;
+        let measure_to_ns = measure_from_ns + self.scenario.duration.as_nanos() as u64;
+        self.shared.set_schedule(Schedule { start_ns, measure_from_ns, measure_to_ns });
+        self.shared.enter(Phase::Run);
+        self.wait_until("warming up", measure_from_ns);
+        let (before, server_before, harness_before, from_ns) = self.look();
+        self.wait_until("measuring", measure_to_ns);
+        let (after, server_after, harness_after, to_ns) = self.look();
+        self.shared.enter(Phase::Drain);
+        let server = self.scenario.target.pid.zip(server_before.zip(server_after));
+        Window {
+            seconds: (to_ns - from_ns) as f64 / 1e9,
+            before,
+            after,
+            server: server.map(|(pid, (before, after))| (pid, before, after)),
+            harness_cpu_us: harness_after.saturating_sub(harness_before),
+        }
+    }
+
+    /// Everything that can be looked at, at one moment.
+    fn look(&self) -> (Progress, Option<Usage>, u64, u64) {
+        // A server that was killed by a crash test has no figures; the rest of the report has.
+        let server = self.scenario.target.pid.and_then(|pid| process::usage(pid).ok());
+        let harness = process::usage(std::process::id()).map_or(0, |usage| usage.cpu_us);
+        (self.shared.progress(), server, harness, self.shared.clock.now_ns())
+    }
+
+    fn settle(&mut self, reasons: &mut Vec<String>) {
+        let threads = self.threads.len();
+        let is_durable = self.scenario.message == MessageKind::Durable;
+        let timeout = self.scenario.drain_timeout;
+        let drain_timeout = if is_durable { timeout } else { timeout.min(SIGNAL_DRAIN_TIMEOUT) };
+        let drained =
+            self.wait("draining", drain_timeout, |shared| shared.finished(Phase::Drain) >= threads);
+        if !is_durable {
+            return;
+        }
+        if !drained {
+            let timeout_s = drain_timeout.as_secs();
+            reasons.push(format!("not everything was answered and told within {timeout_s} s"));
+        }
+        self.shared.enter(Phase::Read);
+        let read_timeout = self.scenario.read_timeout;
+        self.wait("auditing", read_timeout, |shared| shared.finished(Phase::Read) >= threads);
+    }
+
+    fn wait_until(&mut self, doing: &str, at_ns: u64) {
+        let wait = Duration::from_nanos(at_ns.saturating_sub(self.shared.clock.now_ns()));
+        self.wait(doing, wait, |_| false);
+    }
+
+    /// Waits for a condition; `false` if it did not come true in time, or a thread has failed.
+    fn wait(&mut self, doing: &str, timeout: Duration, is_true: impl Fn(&Shared) -> bool) -> bool {
+        let end_ns = self.shared.clock.now_ns() + timeout.as_nanos() as u64;
+        loop {
+            let now_ns = self.shared.clock.now_ns();
+            if is_true(self.shared) {
+                return true;
+            }
+            if now_ns >= end_ns || self.threads.iter().any(ScopedJoinHandle::is_finished) {
+                return false;
+            }
+            if now_ns >= self.next_progress_ns {
+                self.next_progress_ns = now_ns + PROGRESS_INTERVAL_NS;
+                (self.on_progress)(doing, self.shared.progress());
+            }
+            thread::sleep(LOOK_INTERVAL.min(Duration::from_nanos(end_ns - now_ns)));
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Why a run did not take place.
+
+use std::io;
+
+use thiserror::Error;
+
+/// A scenario that can't be run, or a harness that can't run it. Faults of the server are no
+/// errors: they are in the report.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LoadtestError {
+    /// A value of the scenario makes no sense.
+    #[error("{field}: {reason}")]
+    Scenario {
+        /// The field or option.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The operating system refused something that the harness needs.
+    #[error("{what}: {source}")]
+    Machine {
+        /// What the harness wanted.
+        what: &'static str,
+        /// What it got.
+        source: io::Error,
+    },
+    /// The server under test could not be started.
+    #[error("the server did not start: {0}")]
+    Server(String),
+    /// A thread of the harness panicked.
+    #[error("a generator thread panicked")]
+    Panicked,
+}
+
+impl LoadtestError {
+    /// For `map_err`.
+    pub fn machine(what: &'static str) -> impl FnOnce(io::Error) -> LoadtestError {
+        move |source| LoadtestError::Machine { what, source }
+    }
+}

@@ -1,0 +1,96 @@
+//! The threads that generate load: how connections are shared among them, and their start.
+
+use std::io;
+use std::ops::Range;
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::error::LoadtestError;
+use crate::net::{Clock, Handler, Reactor, Route};
+use crate::process;
+use crate::sys;
+
+/// Descriptors of a thread that are no connections: standard streams, epoll, timer, logs.
+const DESCRIPTORS_RESERVED: u64 = 64;
+
+/// How a thread runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Generator {
+    route: Route,
+    clock: Clock,
+    processors: Vec<usize>,
+    /// One descriptor table is too small for all threads together.
+    own_table: bool,
+}
+
+impl Generator {
+    /// For so many connections in so many threads; an error if they do not fit.
+    pub(crate) fn new(
+        route: Route,
+        clock: Clock,
+        processors: &[usize],
+        connections: u32,
+        threads: usize,
+    ) -> Result<Generator, LoadtestError> {
+        let limit = process::raise_descriptor_limit()
+            .map_err(LoadtestError::machine("raising the descriptor limit"))?
+            .saturating_sub(DESCRIPTORS_RESERVED);
+        let largest_share = u64::from(connections).div_ceil(threads as u64) + 2;
+        if largest_share > limit {
+            let needed = u64::from(connections).div_ceil(limit.saturating_sub(2).max(1));
+            let reason =
+                format!("a thread may have {limit} connections: {needed} threads are needed");
+            return Err(LoadtestError::Scenario { field: "threads", reason });
+        }
+        let own_table = u64::from(connections) > limit;
+        Ok(Generator { route, clock, processors: processors.to_vec(), own_table })
+    }
+
+    /// Runs a handler on the calling thread until it stops.
+    pub(crate) fn drive(
+        self,
+        slots: usize,
+        handler: &mut impl Handler,
+    ) -> Result<(), LoadtestError> {
+        process::pin_thread(&self.processors)
+            .map_err(LoadtestError::machine("pinning a thread"))?;
+        if self.own_table {
+            sys::own_descriptor_table()
+                .map_err(LoadtestError::machine("taking a descriptor table of its own"))?;
+        }
+        Reactor::new(slots, self.route, self.clock)
+            .and_then(|reactor| reactor.run(handler))
+            .map_err(LoadtestError::machine("running the event loop"))
+    }
+}
+
+/// The connections of each thread: whole groups of `group`, as evenly as possible.
+pub(crate) fn shares(connections: u32, group: u32, threads: usize) -> Vec<Range<u32>> {
+    let (groups, threads) = (u64::from(connections / group), threads as u64);
+    let bound = |thread: u64| (groups * thread / threads) as u32 * group;
+    let shares = (0..threads).map(|thread| bound(thread)..bound(thread + 1));
+    shares.filter(|share| !share.is_empty()).collect()
+}
+
+/// A number that no other run has.
+pub(crate) fn random_run() -> Result<u64, LoadtestError> {
+    let mut bytes = [0; 8];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| io::Error::other("the system gives no random bytes"))
+        .map_err(LoadtestError::machine("naming the run"))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_share_whole_groups() {
+        assert_eq!(shares(10, 2, 3), [0..2, 2..6, 6..10]);
+        assert_eq!(shares(2, 2, 4).len(), 1);
+        let shares = shares(1_000_000, 1, 60);
+        assert_eq!(shares.iter().map(|share| share.end - share.start).sum::<u32>(), 1_000_000);
+    }
+}

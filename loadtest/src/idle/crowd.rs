@@ -1,0 +1,261 @@
+//! The idle users of one thread: a byte of state each beside the connection.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dunlin_protocol::frame;
+use dunlin_protocol::limits::HEARTBEAT_INTERVAL_MS;
+use dunlin_protocol::wire::{Frame, Sync, frame::Body};
+
+use crate::idle::IdleScenario;
+use crate::latency::Latencies;
+use crate::login::{hello, login};
+use crate::net::{CloseCause, Handler, Links, Next};
+use crate::target::Service;
+
+/// Connections of one thread that may be on their way to being logged in.
+const ARRIVING_MAX: usize = 512;
+
+/// How often new connections are made and heartbeats sent.
+const CHORES_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The heartbeat: an empty frame.
+const HEARTBEAT: [u8; 4] = [0; 4];
+
+// Request ids.
+const HELLO: u64 = 1;
+const LOGIN: u64 = 2;
+const SYNC: u64 = 3;
+
+/// What the coordinator and the threads tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    started: AtomicBool,
+    stopped: AtomicBool,
+    active: AtomicU32,
+    failed: AtomicU32,
+}
+
+impl Shared {
+    pub(crate) fn start(&self) {
+        self.started.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// Connections that are logged in and synced.
+    pub(crate) fn active(&self) -> u32 {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Connections that are, or will never be.
+    pub(crate) fn settled(&self) -> u32 {
+        self.active() + self.failed.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Away,
+    Arriving,
+    Active,
+    Gone,
+}
+
+/// What one thread brings home.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// From the start of connecting to the end of the sync.
+    pub(crate) arrive: Latencies,
+    pub(crate) arrived: u32,
+    /// The last arrival, in nanoseconds on the clock of the run.
+    pub(crate) last_arrival_ns: u64,
+    pub(crate) heartbeats: u64,
+    /// Ends of connections by reason: before and after they were active.
+    pub(crate) failed: BTreeMap<String, u64>,
+    pub(crate) closed: BTreeMap<String, u64>,
+}
+
+pub(crate) struct Crowd<'a> {
+    scenario: &'a IdleScenario,
+    shared: &'a Shared,
+    prefix: &'a str,
+    first: u32,
+    stages: Vec<Stage>,
+    /// When those began that are on their way, by slot.
+    begun_ns: hashbrown::HashMap<usize, u64>,
+    farewells: hashbrown::HashMap<usize, String>,
+    start_ns: Option<u64>,
+    connects: usize,
+    next_chores_ns: u64,
+    /// Heartbeats go round: the next slot, and when it is its turn.
+    heartbeat_slot: usize,
+    heartbeat_ns: u64,
+    heartbeat_interval_ns: u64,
+    pub(crate) outcome: Outcome,
+}
+
+impl<'a> Crowd<'a> {
+    pub(crate) fn new(
+        scenario: &'a IdleScenario,
+        shared: &'a Shared,
+        prefix: &'a str,
+        share: Range<u32>,
+    ) -> Crowd<'a> {
+        let asked_ms = u64::from(HEARTBEAT_INTERVAL_MS);
+        let asked_for = scenario.heartbeat_interval.map(|interval| interval.as_nanos() as u64);
+        Crowd {
+            scenario,
+            shared,
+            prefix,
+            first: share.start,
+            stages: vec![Stage::Away; share.len()],
+            begun_ns: hashbrown::HashMap::new(),
+            farewells: hashbrown::HashMap::new(),
+            start_ns: None,
+            connects: 0,
+            next_chores_ns: 0,
+            heartbeat_slot: 0,
+            heartbeat_ns: 0,
+            heartbeat_interval_ns: asked_for.unwrap_or(asked_ms * 1_000_000 / 2),
+            outcome: Outcome::default(),
+        }
+    }
+
+    fn connect_some(&mut self, now_ns: u64, links: &mut Links) {
+        let start_ns = *self.start_ns.get_or_insert(now_ns);
+        let share = self.stages.len() as f64 / f64::from(self.scenario.connections);
+        let per_second = f64::from(self.scenario.connects_per_second) * share;
+        let allowed = 1 + ((now_ns - start_ns) as f64 * per_second / 1e9) as usize;
+        let allowed = allowed.min(self.stages.len());
+        while self.connects < allowed && self.begun_ns.len() < ARRIVING_MAX {
+            let slot = self.connects;
+            self.connects += 1;
+            self.stages[slot] = Stage::Arriving;
+            self.begun_ns.insert(slot, now_ns);
+            links.connect(slot);
+        }
+    }
+
+    /// Heartbeats are spread evenly over the interval, whoever is there.
+    fn heartbeat(&mut self, now_ns: u64, links: &mut Links) {
+        let step_ns = (self.heartbeat_interval_ns / self.stages.len() as u64).max(1);
+        if self.heartbeat_ns == 0 {
+            self.heartbeat_ns = now_ns;
+        }
+        while self.heartbeat_ns <= now_ns {
+            self.heartbeat_ns += step_ns;
+            let slot = self.heartbeat_slot;
+            self.heartbeat_slot = (slot + 1) % self.stages.len();
+            if self.stages[slot] == Stage::Active
+                && let Some(outbox) = links.outbox(slot)
+            {
+                outbox.extend_from_slice(&HEARTBEAT);
+                self.outcome.heartbeats += 1;
+            }
+        }
+    }
+
+    fn put(&self, slot: usize, request_id: u64, body: Body, links: &mut Links) {
+        if let Some(outbox) = links.outbox(slot) {
+            frame::encode_into(&Frame { request_id, body: Some(body) }, outbox);
+        }
+    }
+
+    fn on_frame(&mut self, slot: usize, frame: Frame, links: &mut Links) {
+        match (frame.request_id, frame.body) {
+            (HELLO, Some(Body::Welcome(welcome))) => {
+                if self.scenario.heartbeat_interval.is_none() {
+                    let asked_ms = u64::from(welcome.heartbeat_interval_ms.max(2));
+                    self.heartbeat_interval_ns = asked_ms * 1_000_000 / 2;
+                }
+                if let Service::Dunlin(issuer) = &self.scenario.target.service {
+                    let login = login(issuer, self.prefix, self.first + slot as u32);
+                    self.put(slot, LOGIN, Body::Login(login), links);
+                }
+            }
+            (LOGIN, Some(Body::LoggedIn(_))) => {
+                self.put(slot, SYNC, Body::Sync(Sync::default()), links);
+            }
+            (SYNC, Some(Body::Synced(_))) => self.arrived(slot, links),
+            (_, Some(Body::Error(error))) => {
+                let reason = format!("{:?}: {}", error.code(), error.message);
+                links.close(slot);
+                self.ended(slot, reason);
+            }
+            (0, Some(Body::Close(close))) => {
+                let farewell = format!("{:?}: {}", close.reason(), close.detail);
+                self.farewells.insert(slot, farewell);
+            }
+            // Pushes of its own account log and the like: not what this is about.
+            _ => {}
+        }
+    }
+
+    fn arrived(&mut self, slot: usize, links: &Links) {
+        if let Some(begun_ns) = self.begun_ns.remove(&slot) {
+            let now_ns = links.now_ns();
+            self.stages[slot] = Stage::Active;
+            self.outcome.arrive.record(now_ns.saturating_sub(begun_ns));
+            self.outcome.arrived += 1;
+            self.outcome.last_arrival_ns = now_ns;
+            self.shared.active.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn ended(&mut self, slot: usize, reason: String) {
+        match std::mem::replace(&mut self.stages[slot], Stage::Gone) {
+            Stage::Active => {
+                self.shared.active.fetch_sub(1, Ordering::Relaxed);
+                *self.outcome.closed.entry(reason).or_default() += 1;
+            }
+            Stage::Away | Stage::Arriving => {
+                self.begun_ns.remove(&slot);
+                *self.outcome.failed.entry(reason).or_default() += 1;
+            }
+            Stage::Gone => return,
+        }
+        self.shared.failed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Handler for Crowd<'_> {
+    fn opened(&mut self, slot: usize, links: &mut Links) {
+        self.put(slot, HELLO, Body::Hello(hello()), links);
+    }
+
+    fn frame(&mut self, slot: usize, body: &[u8], links: &mut Links) {
+        if body.is_empty() {
+            return;
+        }
+        match frame::decode(Bytes::copy_from_slice(body)) {
+            Ok(frame) => self.on_frame(slot, frame, links),
+            Err(error) => {
+                links.close(slot);
+                self.ended(slot, error.to_string());
+            }
+        }
+    }
+
+    fn closed(&mut self, slot: usize, cause: CloseCause, _links: &mut Links) {
+        let reason = self.farewells.remove(&slot).unwrap_or_else(|| cause.to_string());
+        self.ended(slot, reason);
+    }
+
+    fn tick(&mut self, now_ns: u64, links: &mut Links) -> Next {
+        if self.shared.stopped.load(Ordering::Acquire) {
+            return Next::Stop;
+        }
+        if now_ns >= self.next_chores_ns && self.shared.started.load(Ordering::Acquire) {
+            self.next_chores_ns = now_ns + CHORES_INTERVAL.as_nanos() as u64;
+            self.connect_some(now_ns, links);
+            self.heartbeat(now_ns, links);
+        }
+        Next::At(self.next_chores_ns.max(now_ns + 1_000_000))
+    }
+}

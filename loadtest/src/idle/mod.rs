@@ -1,0 +1,207 @@
+//! Users who log in and then say nothing but that they are there: what a connection costs.
+//!
+//! All connect, at a steady rate; then they are held for a while. The report says how fast they
+//! came, which were closed and why, and, for a server on this machine, how its memory and
+//! processor time grew with them.
+
+mod crowd;
+mod report;
+
+use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
+
+use crate::error::LoadtestError;
+use crate::generators::{Generator, random_run, shares};
+use crate::idle::crowd::{Crowd, Outcome, Shared};
+use crate::net::Clock;
+use crate::process;
+use crate::target::{Service, Target};
+
+pub use report::{Closes, IdleReport, IdleServerReport, Sample};
+
+/// Between two looks at the server.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Samples that are kept; with more, every second one is dropped and the interval doubles.
+const SAMPLES_MAX: usize = 512;
+
+/// An idle run.
+#[derive(Debug, Clone)]
+pub struct IdleScenario {
+    /// The server.
+    pub target: Target,
+    /// Connections, each with a user of its own.
+    pub connections: u32,
+    /// Generator threads.
+    pub threads: usize,
+    /// Processors that they may use; all if empty.
+    pub processors: Vec<usize>,
+    /// New connections per second, at most.
+    pub connects_per_second: u32,
+    /// How long it may take until everybody is there.
+    pub gather_timeout: Duration,
+    /// How long all are held.
+    pub hold: Duration,
+    /// A heartbeat of each connection this often; half of what the server asks for if `None`.
+    pub heartbeat_interval: Option<Duration>,
+    /// Users are called `prefix-0` and so on: the same prefix finds them again. A new name if
+    /// `None`.
+    pub user_prefix: Option<String>,
+}
+
+impl IdleScenario {
+    /// A short run; change what you need.
+    pub fn new(target: Target, connections: u32) -> IdleScenario {
+        IdleScenario {
+            target,
+            connections,
+            threads: 1,
+            processors: Vec::new(),
+            connects_per_second: 5000,
+            gather_timeout: Duration::from_secs(600),
+            hold: Duration::from_secs(30),
+            heartbeat_interval: None,
+            user_prefix: None,
+        }
+    }
+
+    fn check(&self) -> Result<(), LoadtestError> {
+        let wrong =
+            |field, reason: &str| Err(LoadtestError::Scenario { field, reason: reason.to_owned() });
+        if self.connections == 0 || self.connects_per_second == 0 || self.threads == 0 {
+            return wrong("connections, connects_per_second, threads", "at least 1 each");
+        }
+        if self.heartbeat_interval.is_some_and(|interval| interval.is_zero()) {
+            return wrong("heartbeat_interval", "more than 0");
+        }
+        if matches!(self.target.service, Service::Relay) {
+            return wrong("target", "the relay knows no logins");
+        }
+        Ok(())
+    }
+}
+
+/// Runs a scenario. `on_progress` is called about once a second, with what the run is doing and
+/// how many connections there are.
+pub fn run(
+    scenario: &IdleScenario,
+    on_progress: &mut dyn FnMut(&str, u32),
+) -> Result<IdleReport, LoadtestError> {
+    scenario.check()?;
+    let route = scenario.target.route(scenario.connections as usize)?;
+    let clock = Clock::start();
+    let (connections, threads) = (scenario.connections, scenario.threads);
+    let generator = Generator::new(route, clock, &scenario.processors, connections, threads)?;
+    let prefix = match &scenario.user_prefix {
+        Some(prefix) => prefix.clone(),
+        None => format!("idle-{:016x}", random_run()?),
+    };
+    let shared = Shared::default();
+    thread::scope(|scope| {
+        let threads = shares(connections, 1, threads).into_iter().map(|share| {
+            let mut crowd = Crowd::new(scenario, &shared, &prefix, share.clone());
+            let generator = generator.clone();
+            scope.spawn(move || {
+                generator.drive(share.len(), &mut crowd)?;
+                Ok(crowd.outcome)
+            })
+        });
+        let mut coordinator = Coordinator {
+            scenario,
+            shared: &shared,
+            clock,
+            threads: threads.collect(),
+            samples: Vec::new(),
+            sample_interval: SAMPLE_INTERVAL,
+            on_progress,
+        };
+        let times = coordinator.lead();
+        let outcomes = coordinator.threads.into_iter().map(join).collect::<Result<Vec<_>, _>>()?;
+        Ok(report::compose(scenario, outcomes, times, coordinator.samples))
+    })
+}
+
+type ThreadResult = Result<Outcome, LoadtestError>;
+
+fn join(thread: ScopedJoinHandle<'_, ThreadResult>) -> ThreadResult {
+    thread.join().map_err(|_| LoadtestError::Panicked)?
+}
+
+/// The moments of a run, in nanoseconds on its clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Times {
+    /// When all were there, or the time was over.
+    gathered_ns: u64,
+    /// When they were let go.
+    ended_ns: u64,
+}
+
+struct Coordinator<'scope, 'run> {
+    scenario: &'run IdleScenario,
+    shared: &'run Shared,
+    clock: Clock,
+    threads: Vec<ScopedJoinHandle<'scope, ThreadResult>>,
+    samples: Vec<Sample>,
+    sample_interval: Duration,
+    on_progress: &'run mut dyn FnMut(&str, u32),
+}
+
+impl Coordinator<'_, '_> {
+    fn lead(&mut self) -> Times {
+        self.sample();
+        self.shared.start();
+        let everybody = self.scenario.connections;
+        self.watch("connecting", self.scenario.gather_timeout, |shared| {
+            shared.settled() >= everybody
+        });
+        let gathered_ns = self.clock.now_ns();
+        self.watch("holding", self.scenario.hold, |_| false);
+        self.sample();
+        let ended_ns = self.clock.now_ns();
+        self.shared.stop();
+        Times { gathered_ns, ended_ns }
+    }
+
+    fn watch(&mut self, doing: &str, timeout: Duration, is_done: impl Fn(&Shared) -> bool) {
+        let end_ns = self.clock.now_ns() + timeout.as_nanos() as u64;
+        let mut next_progress_ns = 0;
+        loop {
+            let now_ns = self.clock.now_ns();
+            let failed = self.threads.iter().any(ScopedJoinHandle::is_finished);
+            if is_done(self.shared) || now_ns >= end_ns || failed {
+                return;
+            }
+            if now_ns >= next_progress_ns {
+                next_progress_ns = now_ns + 1_000_000_000;
+                (self.on_progress)(doing, self.shared.active());
+            }
+            self.sample_if_due(now_ns);
+            thread::sleep(Duration::from_millis(20).min(Duration::from_nanos(end_ns - now_ns)));
+        }
+    }
+
+    fn sample_if_due(&mut self, now_ns: u64) {
+        let last_ns = self.samples.last().map_or(0, |sample| sample.at_ns);
+        if now_ns.saturating_sub(last_ns) < self.sample_interval.as_nanos() as u64 {
+            return;
+        }
+        if self.samples.len() >= SAMPLES_MAX {
+            let mut keep = false;
+            self.samples.retain(|_| {
+                keep = !keep;
+                keep
+            });
+            self.sample_interval *= 2;
+        }
+        self.sample();
+    }
+
+    fn sample(&mut self) {
+        // A server that has gone has no figures; that its connections ended is in the report.
+        let usage = self.scenario.target.pid.and_then(|pid| process::usage(pid).ok());
+        if let Some(usage) = usage {
+            let at_ns = self.clock.now_ns();
+            self.samples.push(Sample { at_ns, connections: self.shared.active(), usage });
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The report of an idle run. docs/benchmarks.md explains each field of the JSON.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::idle::crowd::Outcome;
+use crate::idle::{IdleScenario, Times};
+use crate::latency::{Latencies, LatencySummary};
+use crate::process::Usage;
+use crate::report::Verdict;
+
+/// The result of a run.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+pub struct IdleReport {
+    pub schema: &'static str,
+    pub verdict: Verdict,
+    pub reasons: Vec<String>,
+    pub connections: u32,
+    pub threads: usize,
+    pub tls: bool,
+    pub hold_s: f64,
+    /// Connections that were logged in and synced at some time.
+    pub arrived: u32,
+    /// From the first connect to the last arrival, per second.
+    pub arrivals_per_s: f64,
+    /// From the connect to the end of the sync.
+    pub arrive: LatencySummary,
+    pub heartbeats: u64,
+    pub closes: Closes,
+    pub server: Option<IdleServerReport>,
+}
+
+/// Ends of connections by reason.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Closes {
+    /// Before they were logged in and synced.
+    pub failed: BTreeMap<String, u64>,
+    /// While they were held.
+    pub closed: BTreeMap<String, u64>,
+}
+
+/// What the server's process used.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+pub struct IdleServerReport {
+    pub resident_bytes_empty: u64,
+    pub resident_bytes_full: u64,
+    pub resident_bytes_end: u64,
+    /// (full - empty) / connections.
+    pub resident_bytes_per_connection: f64,
+    /// The slope of a line through the samples while the connections came.
+    pub resident_bytes_per_connection_slope: f64,
+    /// Processor time of one arrival, in microseconds.
+    pub cpu_us_per_arrival: f64,
+    /// Processors kept busy while all were held.
+    pub idle_cpu_share: f64,
+    /// Processor time of one heartbeat and all that goes on beside, in microseconds.
+    pub cpu_us_per_heartbeat: f64,
+    pub samples: Vec<Sample>,
+}
+
+/// The server at one moment.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Sample {
+    /// Nanoseconds on the clock of the run.
+    pub at_ns: u64,
+    /// Connections that are logged in and synced.
+    pub connections: u32,
+    /// Its memory and processor time.
+    #[serde(flatten)]
+    pub usage: Usage,
+}
+
+pub(crate) fn compose(
+    scenario: &IdleScenario,
+    outcomes: Vec<Outcome>,
+    times: Times,
+    samples: Vec<Sample>,
+) -> IdleReport {
+    let mut arrive = Latencies::default();
+    let mut closes = Closes::default();
+    let (mut arrived, mut last_arrival_ns, mut heartbeats) = (0, 0, 0);
+    for outcome in outcomes {
+        arrive.merge(&outcome.arrive);
+        arrived += outcome.arrived;
+        heartbeats += outcome.heartbeats;
+        last_arrival_ns = last_arrival_ns.max(outcome.last_arrival_ns);
+        add(&mut closes.failed, outcome.failed);
+        add(&mut closes.closed, outcome.closed);
+    }
+    let reasons = reasons(scenario, arrived, &closes);
+    IdleReport {
+        schema: "dunlin-loadtest/idle/1",
+        verdict: if reasons.is_empty() { Verdict::Ok } else { Verdict::ProductFailure },
+        reasons,
+        connections: scenario.connections,
+        threads: scenario.threads,
+        tls: scenario.target.tls.is_some(),
+        hold_s: (times.ended_ns - times.gathered_ns) as f64 / 1e9,
+        arrived,
+        arrivals_per_s: f64::from(arrived) * 1e9 / last_arrival_ns.max(1) as f64,
+        arrive: arrive.summary(),
+        heartbeats,
+        closes,
+        server: server(samples, times, arrived, heartbeats),
+    }
+}
+
+fn add(to: &mut BTreeMap<String, u64>, from: BTreeMap<String, u64>) {
+    for (reason, count) in from {
+        *to.entry(reason).or_default() += count;
+    }
+}
+
+fn reasons(scenario: &IdleScenario, arrived: u32, closes: &Closes) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if arrived < scenario.connections {
+        reasons.push(format!("{arrived} of {} users could log in", scenario.connections));
+    }
+    let describe = |(reason, count): (&String, &u64)| format!("{count} closed: {reason}");
+    reasons.extend(closes.failed.iter().map(describe));
+    reasons.extend(closes.closed.iter().map(describe));
+    reasons
+}
+
+fn server(
+    samples: Vec<Sample>,
+    times: Times,
+    arrived: u32,
+    heartbeats: u64,
+) -> Option<IdleServerReport> {
+    let (empty, end) = (*samples.first()?, *samples.last()?);
+    let full = samples.iter().find(|sample| sample.at_ns >= times.gathered_ns);
+    let full = full.copied().unwrap_or(end);
+    let coming: Vec<Sample> =
+        samples.iter().copied().filter(|sample| sample.at_ns <= full.at_ns).collect();
+    let cpu_us = |from: Sample, to: Sample| (to.usage.cpu_us - from.usage.cpu_us) as f64;
+    let held_us = (end.at_ns - full.at_ns) as f64 / 1e3;
+    let held_share = held_us / (end.at_ns - empty.at_ns).max(1) as f64 * 1e3;
+    let grown = full.usage.resident_bytes.saturating_sub(empty.usage.resident_bytes) as f64;
+    Some(IdleServerReport {
+        resident_bytes_empty: empty.usage.resident_bytes,
+        resident_bytes_full: full.usage.resident_bytes,
+        resident_bytes_end: end.usage.resident_bytes,
+        resident_bytes_per_connection: grown / f64::from(arrived.max(1)),
+        resident_bytes_per_connection_slope: slope(&coming),
+        cpu_us_per_arrival: cpu_us(empty, full) / f64::from(arrived.max(1)),
+        idle_cpu_share: cpu_us(full, end) / held_us.max(1.0),
+        cpu_us_per_heartbeat: cpu_us(full, end) / (heartbeats as f64 * held_share).max(1.0),
+        samples,
+    })
+}
+
+/// Least squares of resident bytes over connections.
+fn slope(samples: &[Sample]) -> f64 {
+    let points = samples
+        .iter()
+        .map(|sample| (f64::from(sample.connections), sample.usage.resident_bytes as f64));
+    let count = samples.len() as f64;
+    let (sum_x, sum_y) =
+        points.clone().fold((0.0, 0.0), |(x, y), point| (x + point.0, y + point.1));
+    let (mean_x, mean_y) = (sum_x / count, sum_y / count);
+    let (covariance, variance) = points.fold((0.0, 0.0), |(covariance, variance), (x, y)| {
+        (covariance + (x - mean_x) * (y - mean_y), variance + (x - mean_x).powi(2))
+    });
+    if variance > 0.0 { covariance / variance } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slope_is_the_memory_of_one_more_connection() {
+        let sample = |connections: u32| Sample {
+            at_ns: 0,
+            connections,
+            usage: Usage { resident_bytes: 5_000_000 + 512 * u64::from(connections), cpu_us: 0 },
+        };
+        let samples: Vec<_> = [0, 10, 500, 1000, 15_000].map(sample).to_vec();
+        assert!((slope(&samples) - 512.0).abs() < 1e-6);
+        assert_eq!(slope(&samples[..1]), 0.0);
+    }
+}

@@ -1,0 +1,24 @@
+//! The first two requests of every connection.
+
+use dunlin_protocol::limits::PROTOCOL_VERSION;
+use dunlin_protocol::wire::{Device, DeviceKind, Hello, Login, login::Credential};
+
+use crate::token::Issuer;
+
+pub(crate) fn hello() -> Hello {
+    let client = concat!("dunlin-loadtest/", env!("CARGO_PKG_VERSION")).to_owned();
+    Hello { protocol_version: PROTOCOL_VERSION, client }
+}
+
+/// A login of a user who exists from now on, always from the same device.
+pub(crate) fn login(issuer: &Issuer, prefix: &str, user: u32) -> Login {
+    let mut device_id = [0; 16];
+    device_id[8..].copy_from_slice(&(u64::from(user) + 1).to_be_bytes());
+    let device = Device {
+        device_id: device_id.to_vec().into(),
+        kind: DeviceKind::Bot.into(),
+        name: "dunlin-loadtest".to_owned(),
+    };
+    let token = issuer.token(&format!("{prefix}-{user}"));
+    Login { credential: Some(Credential::IssuerToken(token)), device: Some(device) }
+}

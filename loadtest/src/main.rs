@@ -1,0 +1,156 @@
+//! `dunlin-loadtest`: the harness as a program. docs/benchmarks.md shows how to use it.
+#![forbid(unsafe_code)]
+
+mod arguments;
+
+use std::io::{self, Write};
+use std::process::{ExitCode, Stdio};
+
+use clap::Parser;
+use dunlin_loadtest::chat::{self, ChatReport};
+use dunlin_loadtest::idle::{self, IdleReport};
+use dunlin_loadtest::report::Verdict;
+use dunlin_loadtest::spawn::SpawnedServer;
+use dunlin_loadtest::target::Target;
+use dunlin_loadtest::{LoadtestError, latency::LatencySummary};
+use serde::Serialize;
+
+use arguments::{Arguments, Command, OutputArguments, ServerArguments};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Wrong usage, or a machine that can't run the scenario.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Chat(arguments) => with_server(&arguments.server, |target| {
+            let scenario = arguments.scenario(target)?;
+            let quiet = arguments.output.quiet;
+            let report = chat::run(&scenario, &mut |doing, progress| {
+                if !quiet {
+                    eprintln!(
+                        "{doing}: {} users, {} sent, {} acknowledged, {} delivered",
+                        progress.active, progress.sent, progress.acknowledged, progress.delivered
+                    );
+                }
+            })?;
+            print(&arguments.output, &report, print_chat)?;
+            Ok(report.verdict)
+        }),
+        Command::Idle(arguments) => with_server(&arguments.server, |target| {
+            let quiet = arguments.output.quiet;
+            let report = idle::run(&arguments.scenario(target), &mut |doing, connections| {
+                if !quiet {
+                    eprintln!("{doing}: {connections} connections");
+                }
+            })?;
+            print(&arguments.output, &report, print_idle)?;
+            Ok(report.verdict)
+        }),
+    };
+    outcome.map_or_else(
+        |error| {
+            eprintln!("dunlin-loadtest: {error}");
+            ExitCode::from(USAGE)
+        },
+        Verdict::exit_code,
+    )
+}
+
+/// Runs against the server that the arguments name, or start.
+fn with_server(
+    arguments: &ServerArguments,
+    run: impl FnOnce(Target) -> Result<Verdict, LoadtestError>,
+) -> Result<Verdict, LoadtestError> {
+    let Some(program) = &arguments.spawn else {
+        return run(arguments.target()?);
+    };
+    let (processors, settings) = (&arguments.server_cpu, &arguments.server_set);
+    let server = SpawnedServer::start(program, processors, settings, Stdio::inherit())?;
+    run(server.target(arguments.tls))
+}
+
+fn print<R: Serialize>(
+    output: &OutputArguments,
+    report: &R,
+    for_people: impl FnOnce(&R),
+) -> Result<(), LoadtestError> {
+    let failed = LoadtestError::machine("writing the report");
+    let json = serde_json::to_string_pretty(report).map_err(io::Error::other);
+    let written = match &output.json {
+        None => {
+            for_people(report);
+            Ok(())
+        }
+        Some(path) if path.as_os_str() == "-" => {
+            json.and_then(|json| writeln!(io::stdout(), "{json}"))
+        }
+        Some(path) => {
+            for_people(report);
+            json.and_then(|json| std::fs::write(path, json + "\n"))
+        }
+    };
+    written.map_err(failed)
+}
+
+fn print_verdict(verdict: Verdict, reasons: &[String]) {
+    let word = match verdict {
+        Verdict::Ok => "ok",
+        Verdict::ProductFailure => "PRODUCT FAILURE",
+        Verdict::HarnessInvalid => "INVALID (harness)",
+    };
+    println!("{word}");
+    for reason in reasons {
+        println!("  {reason}");
+    }
+}
+
+fn print_latency(name: &str, latency: &LatencySummary) {
+    println!(
+        "{name:<12} p50 {:>9.0}  p99 {:>9.0}  p99.9 {:>9.0}  max {:>9.0} us  ({})",
+        latency.p50_us, latency.p99_us, latency.p999_us, latency.max_us, latency.count
+    );
+}
+
+fn print_chat(report: &ChatReport) {
+    print_verdict(report.verdict, &report.reasons);
+    for example in &report.faults.examples {
+        println!("  {example}");
+    }
+    println!(
+        "rates        {:.0} sent, {:.0} acknowledged, {:.0} delivered per second",
+        report.rates.sent_per_s, report.rates.acknowledged_per_s, report.rates.delivered_per_s
+    );
+    print_latency("acknowledge", &report.latency.acknowledge);
+    print_latency("deliver", &report.latency.deliver);
+    print_latency("lateness", &report.latency.lateness);
+    if let Some(server) = &report.server {
+        println!(
+            "server       {:.2} us per message, {:.2} processors busy, {:.1} MB resident",
+            server.cpu_us_per_message,
+            server.cpu_share,
+            server.resident_bytes_after as f64 / 1e6
+        );
+    }
+}
+
+fn print_idle(report: &IdleReport) {
+    print_verdict(report.verdict, &report.reasons);
+    println!("arrivals     {} at {:.0} per second", report.arrived, report.arrivals_per_s);
+    print_latency("arrive", &report.arrive);
+    if let Some(server) = &report.server {
+        println!(
+            "memory       {:.0} B per connection, by slope {:.0} B; {:.1} MB resident at the end",
+            server.resident_bytes_per_connection,
+            server.resident_bytes_per_connection_slope,
+            server.resident_bytes_end as f64 / 1e6
+        );
+        println!(
+            "processor    {:.1} us per arrival, {:.4} processors busy while idle, {:.2} us per \
+             heartbeat",
+            server.cpu_us_per_arrival, server.idle_cpu_share, server.cpu_us_per_heartbeat
+        );
+    }
+}

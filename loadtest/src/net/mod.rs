@@ -1,0 +1,52 @@
+//! The event loop of a generator thread: one epoll, one scratch buffer, any number of connections.
+//!
+//! ```text
+//!            ┌──────────────── Reactor::run ─────────────────┐
+//!            │ handler.tick -> write dirty links -> wait      │
+//!            │   epoll: readable -> scratch -> frames ───────────> handler.frame
+//!            │   timerfd: the next intended start, to 50 us   │
+//!            └────────────────────────────────────────────────┘
+//! ```
+//!
+//! A connection that says nothing keeps a descriptor and three empty vectors. Partial frames and
+//! unwritten bytes are kept only while there are any; buffers for writing are lent by the thread.
+
+mod link;
+mod reactor;
+mod timer;
+mod tls;
+
+pub use link::CloseCause;
+pub use reactor::{Handler, Links, Next, Reactor};
+pub use tls::Trust;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How the server is reached.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// TLS, if it is spoken there.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Addresses to connect from; one has only about 28,000 ports towards one server.
+    pub sources: Vec<std::net::IpAddr>,
+}
+
+/// The clock of a run: nanoseconds since it was made.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// A clock that stands at 0 now.
+    pub fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    /// Nanoseconds since the start; a `u64` holds 584 years of them.
+    pub fn now_ns(self) -> u64 {
+        self.0.elapsed().as_nanos() as u64
+    }
+}

@@ -1,0 +1,323 @@
+//! The loop itself: see the picture in the parent module.
+
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use dunlin_protocol::frame;
+use dunlin_protocol::limits::FRAME_BYTES_MAX;
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Registry, Token};
+use socket2::{Domain, Socket, Type};
+
+use crate::net::link::{CloseCause, Link, Wire};
+use crate::net::timer::Timer;
+use crate::net::tls::TlsStream;
+use crate::net::{Clock, Route};
+
+/// Free bytes that a read should find in the scratch buffer.
+const READ_BYTES: usize = 128 * 1024;
+
+/// The longest sleep: how late a thread may notice a change of phase.
+const TICK_MAX: Duration = Duration::from_millis(20);
+
+/// Waiting for less than this is not worth the system calls: look again at once.
+const WAIT_MIN_NS: u64 = 5_000;
+
+/// Events taken from the kernel at once.
+const EVENTS_MAX: usize = 1024;
+
+/// Buffers that are kept for the next writers, and the largest that is.
+const SPARE_BUFFERS_MAX: usize = 256;
+const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// The token of the timer; slots count from 0, so none has this number.
+const TIMER: Token = Token(usize::MAX);
+
+/// What drives connections. Slots are numbered by the handler: its users have the same numbers.
+pub trait Handler {
+    /// A connection stands; the handler speaks first.
+    fn opened(&mut self, slot: usize, links: &mut Links);
+    /// A frame came; `body` is empty for a heartbeat.
+    fn frame(&mut self, slot: usize, body: &[u8], links: &mut Links);
+    /// A connection is gone. Not called for those that the handler closed itself.
+    fn closed(&mut self, slot: usize, cause: CloseCause, links: &mut Links);
+    /// Called before each wait.
+    fn tick(&mut self, now_ns: u64, links: &mut Links) -> Next;
+}
+
+/// What the handler wants of the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The next tick is wanted at this time; it may come earlier.
+    At(u64),
+    /// All is done.
+    Stop,
+}
+
+/// The connections of a thread, by slot.
+#[derive(Debug)]
+pub struct Links {
+    registry: Registry,
+    route: Route,
+    clock: Clock,
+    slots: Vec<Option<Link>>,
+    dirty: Vec<usize>,
+    spare: Vec<Vec<u8>>,
+    /// Ends that were found while writing or connecting.
+    ended: Vec<(usize, CloseCause)>,
+}
+
+impl Links {
+    /// The time on the clock of the run.
+    pub fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    /// Starts to connect; `opened` or `closed` follows.
+    pub fn connect(&mut self, slot: usize) {
+        match self.start_connect(slot) {
+            Ok(link) => self.slots[slot] = Some(link),
+            Err(error) => self.ended.push((slot, CloseCause::NotConnected(error.kind()))),
+        }
+    }
+
+    /// Where to append frames; they go out at the end of the tick. `None` if there is no
+    /// connection in this slot.
+    pub fn outbox(&mut self, slot: usize) -> Option<&mut Vec<u8>> {
+        let link = self.slots[slot].as_mut()?;
+        if !link.dirty {
+            link.dirty = true;
+            self.dirty.push(slot);
+            if link.outbox.capacity() == 0
+                && let Some(buffer) = self.spare.pop()
+            {
+                link.outbox = buffer;
+            }
+        }
+        Some(&mut link.outbox)
+    }
+
+    /// Closes a connection without another word.
+    pub fn close(&mut self, slot: usize) {
+        self.slots[slot] = None;
+    }
+
+    /// Whether there is a connection in this slot.
+    pub fn is_open(&self, slot: usize) -> bool {
+        self.slots[slot].is_some()
+    }
+
+    fn start_connect(&self, slot: usize) -> io::Result<Link> {
+        let address = self.route.address;
+        let mut socket = match self.route.sources.as_slice() {
+            [] => TcpStream::connect(address)?,
+            sources => {
+                let source = sources[slot % sources.len()];
+                let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+                socket.set_nonblocking(true)?;
+                socket.bind(&std::net::SocketAddr::new(source, 0).into())?;
+                match socket.connect(&address.into()) {
+                    Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
+                        return Err(error);
+                    }
+                    Ok(()) | Err(_) => TcpStream::from_std(socket.into()),
+                }
+            }
+        };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.registry.register(&mut socket, Token(slot), interest)?;
+        let wire = match &self.route.tls {
+            None => Wire::Plain(socket),
+            Some(config) => Wire::Tls(Box::new(TlsStream::new(socket, config, address.ip())?)),
+        };
+        Ok(Link::new(wire))
+    }
+
+    /// Writes what ticks and frames have left in outboxes: one call for each connection.
+    fn write_dirty(&mut self) {
+        while let Some(slot) = self.dirty.pop() {
+            self.write(slot);
+        }
+    }
+
+    fn write(&mut self, slot: usize) {
+        let Some(link) = self.slots[slot].as_mut() else {
+            return;
+        };
+        link.dirty = false;
+        if !link.connected {
+            return; // Written when it is.
+        }
+        if let Err(error) = link.write() {
+            return self.end(slot, CloseCause::Broken(error.kind()));
+        }
+        if link.outbox.is_empty() && link.outbox.capacity() > 0 {
+            let buffer = std::mem::take(&mut link.outbox);
+            if self.spare.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX {
+                self.spare.push(buffer);
+            }
+        }
+    }
+
+    fn end(&mut self, slot: usize, cause: CloseCause) {
+        if self.slots[slot].take().is_some() {
+            self.ended.push((slot, cause));
+        }
+    }
+}
+
+/// The event loop of one thread.
+#[derive(Debug)]
+pub struct Reactor {
+    poll: Poll,
+    timer: Timer,
+    links: Links,
+    scratch: Vec<u8>,
+}
+
+impl Reactor {
+    /// A loop for slots `0..slots`.
+    pub fn new(slots: usize, route: Route, clock: Clock) -> io::Result<Reactor> {
+        let poll = Poll::new()?;
+        let timer = Timer::new(poll.registry(), TIMER)?;
+        let links = Links {
+            registry: poll.registry().try_clone()?,
+            route,
+            clock,
+            slots: std::iter::repeat_with(|| None).take(slots).collect(),
+            dirty: Vec::new(),
+            spare: Vec::new(),
+            ended: Vec::new(),
+        };
+        Ok(Reactor { poll, timer, links, scratch: vec![0; 2 * READ_BYTES] })
+    }
+
+    /// Runs until the handler says stop.
+    pub fn run(mut self, handler: &mut impl Handler) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        loop {
+            let Next::At(wake_ns) = handler.tick(self.links.now_ns(), &mut self.links) else {
+                return Ok(());
+            };
+            self.links.write_dirty();
+            let reported = self.report_ends(handler);
+            let now_ns = self.links.now_ns();
+            let wait = if reported { Duration::ZERO } else { self.wait(now_ns, wake_ns)? };
+            match self.poll.poll(&mut events, Some(wait)) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            for event in &events {
+                if event.token() != TIMER {
+                    self.serve(event, handler);
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, now_ns: u64, wake_ns: u64) -> io::Result<Duration> {
+        if wake_ns < now_ns + WAIT_MIN_NS {
+            return Ok(Duration::ZERO);
+        }
+        if wake_ns < now_ns + TICK_MAX.as_nanos() as u64 {
+            self.timer.arm(now_ns, wake_ns)?;
+        }
+        Ok(TICK_MAX)
+    }
+
+    fn report_ends(&mut self, handler: &mut impl Handler) -> bool {
+        let ended = std::mem::take(&mut self.links.ended);
+        let any = !ended.is_empty();
+        for (slot, cause) in ended {
+            handler.closed(slot, cause, &mut self.links);
+        }
+        any
+    }
+
+    fn serve(&mut self, event: &Event, handler: &mut impl Handler) {
+        let slot = event.token().0;
+        let Some(link) = self.links.slots[slot].as_mut() else {
+            return; // Closed earlier in this batch of events.
+        };
+        if !link.connected {
+            match link.finish_connect() {
+                Ok(false) => return,
+                Ok(true) => {
+                    if let Err(error) = link.socket().set_nodelay(true) {
+                        return self.links.end(slot, CloseCause::Broken(error.kind()));
+                    }
+                    handler.opened(slot, &mut self.links);
+                    self.links.write(slot);
+                }
+                Err(error) => {
+                    return self.links.end(slot, CloseCause::NotConnected(error.kind()));
+                }
+            }
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.read(slot, handler);
+        }
+        let unwritten = self.links.slots[slot]
+            .as_ref()
+            .is_some_and(|link| !link.outbox.is_empty() || matches!(link.wire, Wire::Tls(_)));
+        if event.is_writable() && unwritten {
+            self.links.write(slot);
+        }
+    }
+
+    /// Reads until a short read: edge-triggered, so nothing may be left.
+    fn read(&mut self, slot: usize, handler: &mut impl Handler) {
+        loop {
+            let Some(link) = self.links.slots[slot].as_mut() else {
+                return;
+            };
+            let kept = link.partial.len();
+            if self.scratch.len() < kept + READ_BYTES {
+                self.scratch.resize(kept + READ_BYTES, 0);
+            }
+            let free = self.scratch.len() - kept;
+            let filled = match link.read(&mut self.scratch[kept..]) {
+                Ok(0) => return self.links.end(slot, CloseCause::End),
+                Ok(filled) => filled,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return self.links.end(slot, CloseCause::Broken(error.kind())),
+            };
+            // TLS gives its records one by one: only nothing at all means that no more is there.
+            let last = filled < free && matches!(link.wire, Wire::Plain(_));
+            if kept > 0 {
+                let partial = std::mem::take(&mut link.partial);
+                self.scratch[..kept].copy_from_slice(&partial);
+            }
+            self.split(slot, kept + filled, handler);
+            if last {
+                break;
+            }
+        }
+        // The handshake of TLS writes while it reads.
+        if let Some(Link { wire: Wire::Tls(_), .. }) = &self.links.slots[slot] {
+            self.links.write(slot);
+        }
+    }
+
+    fn split(&mut self, slot: usize, filled: usize, handler: &mut impl Handler) {
+        let mut input = &self.scratch[..filled];
+        loop {
+            match frame::split(input, FRAME_BYTES_MAX) {
+                Ok(Some((body, rest))) => {
+                    handler.frame(slot, body, &mut self.links);
+                    if !self.links.is_open(slot) {
+                        return;
+                    }
+                    input = rest;
+                }
+                Ok(None) => break,
+                Err(error) => return self.links.end(slot, CloseCause::Frame(error)),
+            }
+        }
+        if let (false, Some(link)) = (input.is_empty(), self.links.slots[slot].as_mut()) {
+            link.partial = input.to_vec();
+        }
+    }
+}

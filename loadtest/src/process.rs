@@ -1,0 +1,91 @@
+//! What the kernel says about a process of this machine, and where threads may run.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::Serialize;
+
+use crate::sys;
+
+/// Memory and processor time of a process at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Resident memory in bytes.
+    pub resident_bytes: u64,
+    /// User and system time since its start, in microseconds.
+    pub cpu_us: u64,
+}
+
+/// Looks at a process.
+pub fn usage(pid: u32) -> io::Result<Usage> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let resident_kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|value| value.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no VmRSS in its status"))?;
+    let cpu_us = u64::try_from(sys::process_cpu(pid)?.as_micros()).unwrap_or(u64::MAX);
+    Ok(Usage { resident_bytes: resident_kib * 1024, cpu_us })
+}
+
+/// Processor time between two looks.
+pub fn cpu_between(before: Usage, after: Usage) -> Duration {
+    Duration::from_micros(after.cpu_us.saturating_sub(before.cpu_us))
+}
+
+/// Lets this thread, and those that it starts, run on these processors only; all if empty.
+pub fn pin_thread(processors: &[usize]) -> io::Result<()> {
+    if processors.is_empty() {
+        return Ok(());
+    }
+    let mut set = CpuSet::new();
+    for &processor in processors {
+        if processor >= CpuSet::MAX_CPU {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        set.set(processor);
+    }
+    sched_setaffinity(None, &set).map_err(io::Error::from)
+}
+
+/// Runs `start` on these processors, so that what it starts inherits them from its first moment.
+pub fn start_pinned<T>(
+    processors: &[usize],
+    start: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    let before = sched_getaffinity(None)?;
+    pin_thread(processors)?;
+    let started = start();
+    sched_setaffinity(None, &before)?;
+    started
+}
+
+/// Allows as many descriptors as the hard limit says; returns how many.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    Ok(limit.current.unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_uses_memory_and_what_is_not_there_uses_none() {
+        assert!(usage(std::process::id()).unwrap().resident_bytes > 100_000);
+        assert!(usage(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn a_pinned_start_leaves_this_thread_where_it_was() {
+        let before = sched_getaffinity(None).unwrap();
+        let first = (0..CpuSet::MAX_CPU).find(|&cpu| before.is_set(cpu)).unwrap();
+        let inside = start_pinned(&[first], || Ok(sched_getaffinity(None)?.count())).unwrap();
+        assert_eq!(inside, 1);
+        assert_eq!(sched_getaffinity(None).unwrap(), before);
+    }
+}

@@ -1,0 +1,87 @@
+//! What all reports have in common: the verdict, and what the server used.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::audit::FaultLog;
+use crate::process::Usage;
+
+/// How a run ended. The exit code of the program follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Everything held, and the figures are good. Exit code 0.
+    Ok,
+    /// The server broke its promise. Exit code 1.
+    ProductFailure,
+    /// The harness was too slow for its figures to mean anything. Exit code 3.
+    HarnessInvalid,
+}
+
+impl Verdict {
+    /// The exit code; 2 is that of wrong usage.
+    pub fn exit_code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Verdict::Ok => 0,
+            Verdict::ProductFailure => 1,
+            Verdict::HarnessInvalid => 3,
+        })
+    }
+}
+
+/// What the auditor found.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct FaultReport {
+    /// How often each kind was found; empty if all is well.
+    pub counts: std::collections::BTreeMap<&'static str, u64>,
+    /// The first ones in words.
+    pub examples: Vec<String>,
+}
+
+impl From<&FaultLog> for FaultReport {
+    fn from(log: &FaultLog) -> FaultReport {
+        FaultReport {
+            counts: log.counts().clone(),
+            examples: log.examples().iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// What the server's process used during the measured window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ServerReport {
+    /// Its process.
+    pub pid: u32,
+    /// User and system time within the window, in microseconds.
+    pub cpu_us: u64,
+    /// Processors that it kept busy, on average.
+    pub cpu_share: f64,
+    /// `cpu_us` by the messages of the window.
+    pub cpu_us_per_message: f64,
+    /// Resident memory at the start of the window, in bytes.
+    pub resident_bytes_before: u64,
+    /// Resident memory at its end.
+    pub resident_bytes_after: u64,
+}
+
+impl ServerReport {
+    /// From two looks at the process, the seconds and the messages between them.
+    pub fn new(
+        pid: u32,
+        before: Usage,
+        after: Usage,
+        window_s: f64,
+        messages: u64,
+    ) -> ServerReport {
+        let cpu_us = after.cpu_us.saturating_sub(before.cpu_us);
+        ServerReport {
+            pid,
+            cpu_us,
+            cpu_share: cpu_us as f64 / 1e6 / window_s.max(1e-9),
+            cpu_us_per_message: cpu_us as f64 / messages.max(1) as f64,
+            resident_bytes_before: before.resident_bytes,
+            resident_bytes_after: after.resident_bytes,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The server under test, and how to log in to it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::error::LoadtestError;
+use crate::net::{Route, Trust};
+use crate::token::Issuer;
+
+/// Connections from one loopback address to one server address, at most: the kernel gives out
+/// 28,232 ports by default, and finding a free one gets slow towards the end.
+const CONNECTIONS_PER_SOURCE: usize = 20_000;
+
+/// What is spoken with the server.
+#[derive(Debug, Clone)]
+pub enum Service {
+    /// Dunlin, with tokens of an issuer that it trusts.
+    Dunlin(Issuer),
+    /// The raw relay of the benchmarks: the first frame names the pair, all others are forwarded.
+    Relay,
+}
+
+/// Where the server is.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its address.
+    pub address: SocketAddr,
+    /// TLS, and whom to trust then.
+    pub tls: Option<Trust>,
+    /// What it speaks.
+    pub service: Service,
+    /// Its process if it runs on this machine: its memory and processor time are reported.
+    pub pid: Option<u32>,
+}
+
+impl Target {
+    /// The way there, for this many connections. Towards a loopback address, many connections come
+    /// from many loopback addresses.
+    pub fn route(&self, connections: usize) -> Result<Route, LoadtestError> {
+        let tls = self.tls.as_ref().map(Trust::client_config).transpose();
+        let tls = tls.map_err(LoadtestError::machine("reading the certificates to trust"))?;
+        let sources = if self.address.ip().is_loopback() && self.address.is_ipv4() {
+            loopback_sources(connections)
+        } else {
+            Vec::new()
+        };
+        Ok(Route { address: self.address, tls, sources })
+    }
+}
+
+fn loopback_sources(connections: usize) -> Vec<IpAddr> {
+    if connections <= CONNECTIONS_PER_SOURCE {
+        return Vec::new();
+    }
+    let sources = connections.div_ceil(CONNECTIONS_PER_SOURCE);
+    (0..sources)
+        .map(|number| IpAddr::V4(Ipv4Addr::new(127, 1, (number >> 8) as u8, number as u8)))
+        .collect()
+}

@@ -1,0 +1,140 @@
+//! A chat run against a model server: what is sound passes, and each way of breaking the promise
+//! is found and named.
+#![forbid(unsafe_code)]
+
+mod model;
+
+use std::time::Duration;
+
+use dunlin_loadtest::chat::{ChatReport, ChatScenario, Load, MessageKind, run};
+use dunlin_loadtest::report::Verdict;
+use dunlin_loadtest::target::{Service, Target};
+use dunlin_loadtest::token::Issuer;
+use model::{Model, Sabotage};
+
+fn scenario(sabotage: Sabotage) -> ChatScenario {
+    let target = Target {
+        address: Model::start(sabotage).address,
+        tls: None,
+        service: Service::Dunlin(Issuer::new("loadtest", &[7; 32])),
+        pid: Some(std::process::id()),
+    };
+    let mut scenario = ChatScenario::new(target);
+    scenario.users = 8;
+    scenario.threads = 2;
+    scenario.load = Load::Open { messages_per_second: 800.0 };
+    scenario.warm_up = Duration::from_millis(100);
+    scenario.duration = Duration::from_millis(400);
+    scenario.drain_timeout = Duration::from_secs(3);
+    scenario
+}
+
+fn report(scenario: &ChatScenario) -> ChatReport {
+    run(scenario, &mut |_, _| {}).unwrap()
+}
+
+/// The machine may be busy, so that the harness is late: only faults count here.
+fn assert_sound(report: &ChatReport) {
+    assert_ne!(report.verdict, Verdict::ProductFailure, "{report:#?}");
+    assert!(report.faults.counts.is_empty(), "{report:#?}");
+}
+
+fn assert_found(sabotage: Sabotage, kind: &str) {
+    let report = report(&scenario(sabotage));
+    assert_eq!(report.verdict, Verdict::ProductFailure, "{sabotage:?}: {report:#?}");
+    assert!(report.faults.counts.contains_key(kind), "{sabotage:?}: {report:#?}");
+}
+
+#[test]
+fn a_sound_server_passes_and_every_message_is_accounted_for() {
+    let report = report(&scenario(Sabotage::Nothing));
+    assert_sound(&report);
+    let totals = report.totals;
+    assert_eq!(totals.sent, 400);
+    assert_eq!((totals.acknowledged, totals.delivered), (400, 400));
+    assert_eq!((totals.entries_read, totals.unsent_at_end), (800, 0));
+    assert!(report.latency.acknowledge.count > 200, "{report:#?}");
+    assert!(report.server.is_some());
+}
+
+#[test]
+fn a_closed_load_keeps_its_messages_outstanding() {
+    let mut scenario = scenario(Sabotage::Nothing);
+    scenario.load = Load::Closed { outstanding: 4 };
+    let report = report(&scenario);
+    assert_sound(&report);
+    assert!(report.totals.sent >= 32);
+    assert_eq!(report.totals.sent, report.totals.delivered);
+}
+
+#[test]
+fn lost_answers_missing_pushes_and_postponed_messages_are_healed() {
+    for sabotage in [Sabotage::CloseUnanswered, Sabotage::SkipPush, Sabotage::Postpone] {
+        let mut scenario = scenario(sabotage);
+        scenario.reconnect = true;
+        let report = report(&scenario);
+        assert_sound(&report);
+        let totals = report.totals;
+        assert_eq!(totals.acknowledged, 400, "{sabotage:?}: {totals:?}");
+        match sabotage {
+            Sabotage::CloseUnanswered => {
+                assert!(totals.connections_lost > 0 && totals.resent > 0, "{totals:?}");
+            }
+            Sabotage::SkipPush => assert!(totals.gaps_repaired > 0, "{totals:?}"),
+            _ => assert!(totals.postponed > 0, "{totals:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_closed_connection_is_a_fault_where_none_is_expected() {
+    assert_found(Sabotage::CloseUnanswered, "closed");
+}
+
+#[test]
+fn what_the_log_lacks_is_lost() {
+    assert_found(Sabotage::LoseStored, "lost");
+    assert_found(Sabotage::LoseNewest, "lost");
+}
+
+#[test]
+fn what_the_log_has_twice_or_in_another_order_is_found() {
+    assert_found(Sabotage::DoubleStored, "duplicated");
+    assert_found(Sabotage::SwapStored, "reordered");
+}
+
+#[test]
+fn what_the_log_has_altered_or_made_up_is_found() {
+    assert_found(Sabotage::AlterStored, "altered");
+    assert_found(Sabotage::InventStored, "altered");
+}
+
+#[test]
+fn pushes_that_are_missing_come_twice_late_or_altered_are_found() {
+    assert_found(Sabotage::SkipLastPush, "undelivered");
+    assert_found(Sabotage::DoublePush, "duplicated");
+    assert_found(Sabotage::SwapPush, "reordered");
+    assert_found(Sabotage::AlterPush, "altered");
+}
+
+#[test]
+fn an_acknowledgement_with_the_sequence_of_another_message_is_found() {
+    assert_found(Sabotage::WrongSequence, "sequence_reused");
+}
+
+#[test]
+fn signals_are_counted_and_a_doubled_one_is_found() {
+    for message in [MessageKind::Signal, MessageKind::QuietSignal] {
+        for sabotage in [Sabotage::Nothing, Sabotage::DoubleSignal] {
+            let mut scenario = scenario(sabotage);
+            scenario.message = message;
+            let report = report(&scenario);
+            if sabotage == Sabotage::Nothing {
+                assert_sound(&report);
+                assert_eq!((report.totals.delivered, report.totals.signals_missing), (400, 0));
+            } else {
+                assert!(report.faults.counts.contains_key("duplicated"), "{report:#?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! An idle run against a model server: who comes, who stays, and what it costs.
+#![forbid(unsafe_code)]
+
+#[allow(dead_code, reason = "the model is shared with tests that need more of it")]
+mod model;
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use dunlin_loadtest::idle::{IdleScenario, run};
+use dunlin_loadtest::report::Verdict;
+use dunlin_loadtest::target::{Service, Target};
+use dunlin_loadtest::token::Issuer;
+use model::{Model, Sabotage};
+
+fn target(address: std::net::SocketAddr) -> Target {
+    let service = Service::Dunlin(Issuer::new("loadtest", &[7; 32]));
+    Target { address, tls: None, service, pid: Some(std::process::id()) }
+}
+
+#[test]
+fn all_come_and_stay_and_heartbeats_go_round() {
+    let mut scenario = IdleScenario::new(target(Model::start(Sabotage::Nothing).address), 40);
+    scenario.threads = 2;
+    scenario.hold = Duration::from_millis(600);
+    scenario.heartbeat_interval = Some(Duration::from_millis(100));
+    let report = run(&scenario, &mut |_, _| {}).unwrap();
+    assert_eq!(report.verdict, Verdict::Ok, "{report:#?}");
+    assert_eq!((report.arrived, report.arrive.count), (40, 40));
+    assert!(report.heartbeats >= 40, "{report:#?}");
+    let server = report.server.expect("the model runs in this process");
+    assert!(server.samples.len() >= 2 && server.resident_bytes_end > 0);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_a_failure_with_a_reason() {
+    // Bound and dropped: nobody listens on this port now.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let report = run(&IdleScenario::new(target(address), 4), &mut |_, _| {}).unwrap();
+    assert_eq!(report.verdict, Verdict::ProductFailure);
+    assert_eq!(report.closes.failed.values().sum::<u64>(), 4, "{report:#?}");
+}

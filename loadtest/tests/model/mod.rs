@@ -1,0 +1,315 @@
+//! A small server that speaks as much of the protocol as the harness needs, and that can be told
+//! to break its promise. It keeps everything in one lock and one thread per connection.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bytes::{Bytes, BytesMut};
+use dunlin_protocol::wire::{
+    ConversationState, Done, Entry, Error, ErrorCode, Frame, HistoryPage, LoggedIn, Message, Push,
+    Send, Sent, Signal, Synced, Welcome, entry, frame::Body, login::Credential,
+};
+use dunlin_protocol::{LogId, UserId, frame};
+
+/// What the server does wrong, once or now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sabotage {
+    Nothing,
+    /// Within the promise: the connection ends between storing and answering.
+    CloseUnanswered,
+    /// Within the promise: some messages are answered "not now".
+    Postpone,
+    /// Within the promise: a push is missing, later ones come.
+    SkipPush,
+    LoseStored,
+    LoseNewest,
+    DoubleStored,
+    SwapStored,
+    AlterStored,
+    InventStored,
+    /// The last message of each conversation is not pushed.
+    SkipLastPush,
+    DoublePush,
+    AlterPush,
+    SwapPush,
+    /// An acknowledgement names a sequence that is another message's.
+    WrongSequence,
+    DoubleSignal,
+}
+
+/// The message of a conversation that a fault befalls.
+const VICTIM: u64 = 10;
+
+#[derive(Default)]
+struct State {
+    users: HashMap<String, u64>,
+    logs: HashMap<LogId, Vec<Entry>>,
+    sessions: HashMap<u64, TcpStream>,
+    /// A push that comes after the next one, and for whom it is.
+    held_push: Option<(u64, Body)>,
+    postponed_seq: u64,
+    signals: u64,
+}
+
+pub(crate) struct Model {
+    pub(crate) address: SocketAddr,
+}
+
+#[derive(Clone)]
+struct Server {
+    sabotage: Sabotage,
+    state: Arc<Mutex<State>>,
+}
+
+impl Model {
+    pub(crate) fn start(sabotage: Sabotage) -> Model {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server { sabotage, state: Arc::default() };
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (server, stream) = (server.clone(), stream.unwrap());
+                thread::spawn(move || server.serve(stream));
+            }
+        });
+        Model { address }
+    }
+}
+
+fn put(stream: &TcpStream, request_id: u64, body: Body) {
+    let mut bytes = Vec::new();
+    frame::encode_into(&Frame { request_id, body: Some(body) }, &mut bytes);
+    // The harness may have closed the connection already.
+    let _gone = (&*stream).write_all(&bytes);
+}
+
+impl Server {
+    fn serve(&self, mut stream: TcpStream) {
+        stream.set_nodelay(true).unwrap();
+        let (mut input, mut buffer) = (BytesMut::new(), [0; 16 * 1024]);
+        let mut user = None;
+        while let Ok(filled @ 1..) = stream.read(&mut buffer) {
+            input.extend_from_slice(&buffer[..filled]);
+            while let Some(body) = frame::take(&mut input, 1 << 20).unwrap() {
+                let Frame { request_id, body: Some(body) } = frame::decode(body).unwrap() else {
+                    continue;
+                };
+                if !self.handle(&mut user, request_id, body, &stream) {
+                    stream.shutdown(Shutdown::Both).unwrap();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn handle(&self, user: &mut Option<u64>, id: u64, body: Body, stream: &TcpStream) -> bool {
+        match body {
+            Body::Hello(_) => put(
+                stream,
+                id,
+                Body::Welcome(Welcome {
+                    protocol_version: 1,
+                    heartbeat_interval_ms: 60_000,
+                    frame_bytes_max: 1 << 20,
+                    requests_outstanding_max: 256,
+                    ..Welcome::default()
+                }),
+            ),
+            Body::Login(login) => {
+                let Some(Credential::IssuerToken(token)) = login.credential else { panic!() };
+                let claims = token.split('.').nth(1).unwrap();
+                let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap();
+                let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+                let mut state = self.lock();
+                let next = state.users.len() as u64 + 1;
+                let name = claims["sub"].as_str().unwrap().to_owned();
+                let user_id = *state.users.entry(name).or_insert(next);
+                *user = Some(user_id);
+                put(stream, id, Body::LoggedIn(LoggedIn { user_id, ..LoggedIn::default() }));
+            }
+            Body::Sync(sync) => {
+                let mut state = self.lock();
+                state.sessions.insert(user.unwrap(), stream.try_clone().unwrap());
+                let conversations = sync.positions.iter().filter_map(|position| {
+                    let log = LogId::from_wire(&position.conversation_id).unwrap();
+                    let entries = state.logs.get(&log)?;
+                    let newest = entries.len().saturating_sub(5).max(position.seq as usize);
+                    Some(ConversationState {
+                        conversation_id: position.conversation_id.clone(),
+                        head: entries.len() as u64,
+                        entries: entries.get(newest..).unwrap_or_default().to_vec(),
+                        ..ConversationState::default()
+                    })
+                });
+                let conversations = conversations.collect();
+                put(
+                    stream,
+                    id,
+                    Body::Synced(Synced { epoch: 7, conversations, ..Synced::default() }),
+                );
+            }
+            Body::Send(send) => return self.store(user.unwrap(), id, send, stream),
+            Body::Signal(signal) => self.signal(user.unwrap(), id, signal, stream),
+            Body::History(history) => {
+                let state = self.lock();
+                let log = LogId::from_wire(&history.conversation_id).unwrap();
+                let entries = self.damage(state.logs.get(&log).cloned().unwrap_or_default());
+                let head = entries.last().map_or(0, |entry| entry.seq);
+                // Small pages, so that there are many.
+                let page =
+                    entries.into_iter().filter(|entry| entry.seq >= history.from_seq).take(17);
+                let page = HistoryPage { entries: page.collect(), head, epoch: 7, more: false };
+                put(stream, id, Body::HistoryPage(page));
+            }
+            other => panic!("the model does not know {other:?}"),
+        }
+        true
+    }
+
+    fn store(&self, user: u64, id: u64, send: Send, stream: &TcpStream) -> bool {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let log = LogId::from_wire(&send.conversation_id).unwrap();
+        let entries = state.logs.entry(log).or_default();
+        let stored =
+            entries.iter().find(|entry| message(entry).client_message_id == send.client_message_id);
+        if let Some(entry) = stored {
+            put(stream, id, Body::Sent(Sent { seq: entry.seq, time_ms: 1 }));
+            return true;
+        }
+        let mut seq = entries.len() as u64 + 1;
+        if self.sabotage == Sabotage::Postpone
+            && seq.is_multiple_of(VICTIM)
+            && state.postponed_seq != seq
+        {
+            state.postponed_seq = seq; // Only once for each sequence.
+            let error =
+                Error { code: ErrorCode::Overloaded.into(), retry_after_ms: 1, ..Error::default() };
+            put(stream, id, Body::Error(error));
+            return true;
+        }
+        let message = Message {
+            client_message_id: send.client_message_id,
+            content_type: send.content_type,
+            content: send.content,
+        };
+        let entry = Entry {
+            seq,
+            time_ms: 1,
+            sender: user,
+            body: Some(entry::Body::Message(message)),
+            ..Entry::default()
+        };
+        entries.push(entry.clone());
+        if self.sabotage == Sabotage::CloseUnanswered && seq.is_multiple_of(VICTIM) {
+            self.push(state, user, log, entry);
+            return false;
+        }
+        if self.sabotage == Sabotage::WrongSequence && seq == VICTIM {
+            seq -= 1;
+        }
+        put(stream, id, Body::Sent(Sent { seq, time_ms: 1 }));
+        self.push(state, user, log, entry);
+        true
+    }
+
+    fn push(&self, state: &mut State, sender: u64, log: LogId, mut entry: Entry) {
+        let seq = entry.seq;
+        let is_victim = seq == VICTIM;
+        match self.sabotage {
+            Sabotage::SkipPush if is_victim => return,
+            Sabotage::SkipLastPush if seq == 100 => return,
+            Sabotage::AlterPush if is_victim => alter(&mut entry),
+            _ => {}
+        }
+        let push = Push { conversation_id: log.to_wire(), entry: Some(entry) };
+        let receiver = partner(log, sender);
+        let Some(session) = state.sessions.get(&receiver) else { return };
+        if self.sabotage == Sabotage::SwapPush && is_victim {
+            state.held_push = Some((receiver, Body::Push(push)));
+            return;
+        }
+        put(session, 0, Body::Push(push.clone()));
+        if self.sabotage == Sabotage::DoublePush && is_victim {
+            put(session, 0, Body::Push(push));
+        }
+        if let Some((_, held)) = state.held_push.take_if(|(held_for, _)| *held_for == receiver) {
+            put(session, 0, held);
+        }
+    }
+
+    fn signal(&self, user: u64, id: u64, mut signal: Signal, stream: &TcpStream) {
+        let mut state = self.lock();
+        state.signals += 1;
+        signal.sender = user;
+        let log = LogId::from_wire(&signal.conversation_id).unwrap();
+        if id != 0 {
+            put(stream, id, Body::Done(Done {}));
+        }
+        if let Some(partner) = state.sessions.get(&partner(log, user)) {
+            put(partner, 0, Body::Signal(signal.clone()));
+            if self.sabotage == Sabotage::DoubleSignal && state.signals == VICTIM {
+                put(partner, 0, Body::Signal(signal));
+            }
+        }
+    }
+
+    /// The log as a liar tells it.
+    fn damage(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
+        let victim = VICTIM as usize - 1;
+        if entries.len() < VICTIM as usize + 4 {
+            return entries;
+        }
+        match self.sabotage {
+            Sabotage::LoseStored => drop(entries.remove(victim)),
+            Sabotage::LoseNewest => drop(entries.pop()),
+            Sabotage::DoubleStored => entries.push(entries[victim].clone()),
+            Sabotage::SwapStored => {
+                let sender = entries[victim].sender;
+                let later = (victim + 1..entries.len()).find(|&at| entries[at].sender == sender);
+                if let Some(later) = later {
+                    entries.swap(victim, later);
+                }
+            }
+            Sabotage::AlterStored => alter(&mut entries[victim]),
+            Sabotage::InventStored => {
+                let mut invented = entries[victim].clone();
+                let Some(entry::Body::Message(message)) = &mut invented.body else { panic!() };
+                message.content = Bytes::from_static(b"nobody wrote this");
+                message.client_message_id = Bytes::from_static(&[9; 16]);
+                entries.push(invented);
+            }
+            _ => return entries,
+        }
+        for (seq, entry) in (1..).zip(&mut entries) {
+            entry.seq = seq;
+        }
+        entries
+    }
+}
+
+fn message(entry: &Entry) -> &Message {
+    let Some(entry::Body::Message(message)) = &entry.body else { panic!() };
+    message
+}
+
+fn alter(entry: &mut Entry) {
+    let Some(entry::Body::Message(message)) = &mut entry.body else { panic!() };
+    let mut content = message.content.to_vec();
+    *content.last_mut().unwrap() ^= 1;
+    message.content = content.into();
+}
+
+fn partner(log: LogId, user: u64) -> u64 {
+    let (one, other) = log.direct_members().unwrap();
+    if UserId::new(user) == Ok(one) { other.get() } else { one.get() }
+}
