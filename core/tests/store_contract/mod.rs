@@ -137,9 +137,10 @@ fn a_batch_is_done_in_order(store: &dyn Store) {
         item(other, 1, 0),
         item(log, 3, 0), // A hole: refused ...
         item(log, 4, 0), // ... and so is what builds on it,
-        item(log, 2, 7), // but not what fits.
+        item(log, 2, 7), // even what fits by chance: it was numbered without knowing the head.
         item(other, 2, 0),
-        item(log, 9, 7).with_key_of(&item(log, 2, 7)), // A retry within the batch.
+        item(other, 9, 0).with_key_of(&item(other, 2, 0)), // A retry within the batch.
+        item(log, 9, 0).with_key_of(&item(log, 1, 0)),     // A retry in a log that was refused.
     ];
     let head = Head { seq: 1, meta: item(log, 1, 0).meta };
     let expected = [
@@ -147,11 +148,13 @@ fn a_batch_is_done_in_order(store: &dyn Store) {
         Appended::Stored,
         Appended::Conflict { head },
         Appended::Conflict { head },
+        Appended::Conflict { head },
         Appended::Stored,
-        Appended::Stored,
-        Appended::Duplicate { seq: 2, digest: item(log, 2, 7).digest },
+        Appended::Duplicate { seq: 2, digest: item(other, 2, 0).digest },
+        Appended::Duplicate { seq: 1, digest: item(log, 1, 0).digest },
     ];
     assert_eq!(append(store, batch), expected);
+    assert_eq!(append(store, vec![item(log, 2, 7)]), [Appended::Stored]);
     assert_eq!(seqs(&range(store, all(log))), [1, 2]);
     assert_eq!(seqs(&range(store, all(other))), [1, 2]);
 }

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use dunlin_protocol::LogId;
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::store::{
     Append, Appended, CursorMove, DedupeKey, EntryMeta, Head, StoreDone, StoreError, StoreReply,
@@ -48,6 +48,9 @@ pub(super) struct Lane {
     unanswered: Vec<Unanswered>,
     /// Scratch.
     places: Vec<Location>,
+    /// Logs of which something was refused in the current job: nothing that the same caller has
+    /// numbered behind it may be stored.
+    stale: HashSet<LogId, RandomState>,
 }
 
 struct OpenSegment {
@@ -129,6 +132,7 @@ impl Lane {
             frame,
             unanswered: Vec::new(),
             places: Vec::new(),
+            stale: HashSet::default(),
         }
     }
 
@@ -148,6 +152,7 @@ impl Lane {
 
     /// Decides about all items of a job and puts those to be stored into the frame.
     fn plan(&mut self, job: Job) {
+        self.stale.clear();
         let reply = Ok(Vec::with_capacity(job.items.len()));
         self.unanswered.push(Unanswered { reply, done: job.done });
         for item in &job.items {
@@ -174,7 +179,8 @@ impl Lane {
             Some(head) => *head,
             None => self.shared.index.head(item.log)?,
         };
-        if head.seq.checked_add(1) != Some(item.seq) {
+        if head.seq.checked_add(1) != Some(item.seq) || self.stale.contains(&item.log) {
+            self.stale.insert(item.log);
             return Ok(Appended::Conflict { head });
         }
         let mark = self.make_room(record_bytes(item))?;
