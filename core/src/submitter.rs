@@ -65,7 +65,11 @@ impl Submitter {
     /// Hands over what was collected. False if a worker had no room: see [`Submitter`].
     pub fn flush(&mut self) -> bool {
         let Submitter { gate, transport, lanes } = self;
-        lanes.iter_mut().fold(true, |all, lane| lane.flush(gate, &**transport) && all)
+        let mut all = true;
+        for lane in lanes {
+            all &= lane.flush(gate, &**transport);
+        }
+        all
     }
 
     /// How much waits here.

@@ -38,7 +38,7 @@ impl Worker {
         let account = self.account_log(user);
         match account.enqueue(change) {
             Ok(()) => self.serve_account(user, effects),
-            Err(change) => self.refuse_change(change, QUEUE_FULL, effects),
+            Err(change) => self.refuse_change(&change, QUEUE_FULL, effects),
         }
     }
 
@@ -87,11 +87,11 @@ impl Worker {
     pub(super) fn account_page_read(
         &mut self,
         user: UserId,
-        result: StoreResult,
+        result: &StoreResult,
         effects: &mut Effects,
     ) {
         let Some(account) = self.accounts.get_mut(&user) else { return };
-        let load = match &result {
+        let load = match result {
             Ok(StoreReply::Page(page)) => account.loaded(user, page),
             Ok(_) => return self.account_failed(user, INTERNAL, effects),
             Err(error) => return self.account_failed(user, store_refusal(error), effects),
@@ -118,7 +118,7 @@ impl Worker {
         let count =
             account.number(user, now_ms, appends, |change, changed| done.push((change, changed)));
         for (change, changed) in done {
-            self.change_done(user, change, changed, effects);
+            self.change_done(user, &change, changed, effects);
         }
         count
     }
@@ -134,7 +134,7 @@ impl Worker {
         let mut done = Vec::new();
         account.settle(results, |change, changed| done.push((change, changed)));
         for (change, changed) in done {
-            self.change_done(user, change, changed, effects);
+            self.change_done(user, &change, changed, effects);
         }
         self.serve_account(user, effects);
     }
@@ -143,7 +143,7 @@ impl Worker {
     pub(super) fn account_failed(&mut self, user: UserId, refusal: Refusal, effects: &mut Effects) {
         let Some(account) = self.accounts.get_mut(&user) else { return };
         let (changes, readers) = account.fail();
-        changes.into_iter().for_each(|change| self.refuse_change(change, refusal, effects));
+        changes.iter().for_each(|change| self.refuse_change(change, refusal, effects));
         for Reader::Sync(request) in readers {
             self.refuse_sync(request.client(), refusal, effects);
         }
@@ -152,7 +152,7 @@ impl Worker {
     fn change_done(
         &mut self,
         user: UserId,
-        change: Change,
+        change: &Change,
         changed: Changed,
         effects: &mut Effects,
     ) {
@@ -167,16 +167,16 @@ impl Worker {
         }
     }
 
-    fn confirm_change(&mut self, change: Change, is_new: bool, effects: &mut Effects) {
-        match change {
+    fn confirm_change(&mut self, change: &Change, is_new: bool, effects: &mut Effects) {
+        match *change {
             Change::Join(join) => self.answer_join(join, Ok(()), effects),
             Change::Read(mark) => self.read_moved(mark, is_new, effects),
             Change::Snapshot => {}
         }
     }
 
-    fn refuse_change(&mut self, change: Change, refusal: Refusal, effects: &mut Effects) {
-        match change {
+    fn refuse_change(&mut self, change: &Change, refusal: Refusal, effects: &mut Effects) {
+        match *change {
             Change::Join(join) => self.answer_join(join, Err(refusal), effects),
             Change::Read(MarkRead { client, .. }) => {
                 effects.refuse(client.conn, client.request_id, refusal);

@@ -139,7 +139,7 @@ impl Worker {
                 self.operate(Operation { user, asker, action: Action::Enter(enter) }, effects);
             }
             (Ok(PasswordDone::Wrong), _) => {
-                self.refuse_asker(login.asker(), WRONG_CREDENTIALS, effects)
+                self.refuse_asker(login.asker(), WRONG_CREDENTIALS, effects);
             }
             (Ok(PasswordDone::Right { .. } | PasswordDone::Hashed(_)), _) => {
                 self.password_not_tried(&login, INTERNAL, effects);

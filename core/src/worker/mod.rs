@@ -310,7 +310,7 @@ impl Worker {
                 self.batch_answered(&runs, result, effects);
             }
             Flow::LoadHeads(logs) => self.heads_loaded(&logs, result, effects),
-            Flow::LoadAccount(user) => self.account_page_read(user, result, effects),
+            Flow::LoadAccount(user) => self.account_page_read(user, &result, effects),
             Flow::History(client) => self.history_read(client, result, effects),
             Flow::MarkRead(mark) => self.read_entry_known(mark, result, effects),
             Flow::Find(find, read) => self.find_read(find, read, result, effects),

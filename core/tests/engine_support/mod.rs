@@ -22,7 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Keeps what is delivered, until a test takes it.
 #[derive(Default)]
-pub struct Inbox {
+pub(crate) struct Inbox {
     delivered: Mutex<Vec<Outbound>>,
     more: Condvar,
 }
@@ -52,7 +52,7 @@ impl Inbox {
     }
 
     /// All frames for a connection that were delivered so far.
-    pub fn drain(&self, conn: ConnId) -> Vec<Body> {
+    pub(crate) fn drain(&self, conn: ConnId) -> Vec<Body> {
         let mut delivered = self.delivered.lock();
         let (mine, others) = delivered.drain(..).partition(|out: &Outbound| out.conn == conn);
         *delivered = others;
@@ -61,23 +61,23 @@ impl Inbox {
 }
 
 /// The frame of a delivery.
-pub fn body_of(delivery: &Delivery) -> Option<(u64, Body)> {
-    let encoded = match delivery {
-        Delivery::Response(frame)
-        | Delivery::LoggedIn { response: frame, .. }
-        | Delivery::LoginRefused(frame)
-        | Delivery::LoginPostponed(frame)
-        | Delivery::Notice(frame)
-        | Delivery::Push { frame, .. }
-        | Delivery::Signal(frame) => frame,
-        _ => return None,
+pub(crate) fn body_of(delivery: &Delivery) -> Option<(u64, Body)> {
+    let (Delivery::Response(encoded)
+    | Delivery::LoggedIn { response: encoded, .. }
+    | Delivery::LoginRefused(encoded)
+    | Delivery::LoginPostponed(encoded)
+    | Delivery::Notice(encoded)
+    | Delivery::Push { frame: encoded, .. }
+    | Delivery::Signal(encoded)) = delivery
+    else {
+        return None;
     };
     let frame = frame::decode(encoded.body()).expect("the engine sends frames");
     Some((frame.request_id, frame.body.expect("with a body")))
 }
 
 /// An engine and what it needs.
-pub struct Server {
+pub(crate) struct Server {
     pub engine: Engine,
     pub store: Arc<MemoryStore>,
     pub inbox: Arc<Inbox>,
@@ -85,7 +85,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(workers: usize) -> Server {
+    pub(crate) fn start(workers: usize) -> Server {
         let store = Arc::new(MemoryStore::new(1));
         let inbox = Arc::new(Inbox::default());
         let config = EngineConfig { workers, ..EngineConfig::default() };
@@ -97,14 +97,14 @@ impl Server {
     }
 
     /// Makes an account with this id.
-    pub fn account(&self, id: u64) -> UserId {
+    pub(crate) fn account(&self, id: u64) -> UserId {
         let user = UserId::new(id).unwrap();
         create_account(&*self.store, user);
         user
     }
 
     /// A client of a user, that has not synced.
-    pub fn client(&mut self, user: UserId) -> Client {
+    pub(crate) fn client(&mut self, user: UserId) -> Client {
         self.connections += 1;
         let conn = ConnId { shard: 0, slot: self.connections, generation: 1 };
         let session = SessionId::new(u64::from(self.connections)).unwrap();
@@ -115,7 +115,7 @@ impl Server {
     }
 
     /// A client of a user, with an account, that is live.
-    pub fn live(&mut self, user: UserId) -> Client {
+    pub(crate) fn live(&mut self, user: UserId) -> Client {
         let mut client = self.client(user);
         client.sync(wire::Sync::default());
         client
@@ -123,7 +123,7 @@ impl Server {
 }
 
 /// Appends the first entry of an account log.
-pub fn create_account(store: &dyn Store, user: UserId) {
+pub(crate) fn create_account(store: &dyn Store, user: UserId) {
     let username = format!("user{user}");
     let created = wire::AccountCreated { display_name: username.clone(), username };
     let body = Some(entry::Body::AccountCreated(created));
@@ -142,7 +142,7 @@ pub fn create_account(store: &dyn Store, user: UserId) {
 }
 
 /// A connection with a session.
-pub struct Client {
+pub(crate) struct Client {
     pub conn: ConnId,
     pub session: Session,
     pub submitter: Submitter,
@@ -152,7 +152,7 @@ pub struct Client {
 
 impl Client {
     /// Submits a request and returns its id.
-    pub fn submit(&mut self, request: Request) -> u64 {
+    pub(crate) fn submit(&mut self, request: Request) -> u64 {
         self.last_request += 1;
         let (conn, session, request_id) = (self.conn, Some(self.session), self.last_request);
         self.submitter.command(Command { conn, session, request_id, request });
@@ -161,7 +161,7 @@ impl Client {
     }
 
     /// Waits for the response to a request.
-    pub fn response(&self, request_id: u64) -> Body {
+    pub(crate) fn response(&self, request_id: u64) -> Body {
         self.inbox.take(self.conn, |delivery| match delivery {
             Delivery::Response(_) => {
                 body_of(delivery).filter(|(id, _)| *id == request_id).map(|(_, body)| body)
@@ -170,42 +170,42 @@ impl Client {
         })
     }
 
-    pub fn ask(&mut self, request: Request) -> Body {
+    pub(crate) fn ask(&mut self, request: Request) -> Body {
         let request_id = self.submit(request);
         self.response(request_id)
     }
 
-    pub fn refused(&mut self, request: Request) -> ErrorCode {
+    pub(crate) fn refused(&mut self, request: Request) -> ErrorCode {
         match self.ask(request) {
             Body::Error(error) => error.code(),
             other => panic!("not refused: {other:?}"),
         }
     }
 
-    pub fn with(&self, other: UserId) -> LogId {
+    pub(crate) fn with(&self, other: UserId) -> LogId {
         LogId::direct(self.session.user, other)
     }
 
-    pub fn send(&mut self, to: UserId, id: u8, text: &str) -> wire::Sent {
+    pub(crate) fn send(&mut self, to: UserId, id: u8, text: &str) -> wire::Sent {
         match self.ask(send(self.with(to), id, text)) {
             Body::Sent(sent) => sent,
             other => panic!("not sent: {other:?}"),
         }
     }
 
-    pub fn sync(&mut self, sync: wire::Sync) -> wire::Synced {
+    pub(crate) fn sync(&mut self, sync: wire::Sync) -> wire::Synced {
         match self.ask(sync.try_into().unwrap()) {
             Body::Synced(synced) => synced,
             other => panic!("not synced: {other:?}"),
         }
     }
 
-    pub fn mark_read(&mut self, conversation: LogId, seq: u64) {
+    pub(crate) fn mark_read(&mut self, conversation: LogId, seq: u64) {
         let done = self.ask(Request::MarkRead { conversation, seq });
         assert_eq!(done, Body::Done(wire::Done {}));
     }
 
-    pub fn history(&mut self, log: LogId) -> wire::HistoryPage {
+    pub(crate) fn history(&mut self, log: LogId) -> wire::HistoryPage {
         match self.ask(history(log)) {
             Body::HistoryPage(page) => page,
             other => panic!("no page: {other:?}"),
@@ -213,7 +213,7 @@ impl Client {
     }
 
     /// Waits for the next push of a log.
-    pub fn pushed(&self, log: LogId) -> wire::Entry {
+    pub(crate) fn pushed(&self, log: LogId) -> wire::Entry {
         self.inbox.take(self.conn, |delivery| match (delivery, body_of(delivery)) {
             (Delivery::Push { log: of, .. }, Some((0, Body::Push(push)))) if *of == log => {
                 push.entry
@@ -223,20 +223,20 @@ impl Client {
     }
 
     /// Waits for something momentary.
-    pub fn signalled(&self) -> Body {
+    pub(crate) fn signalled(&self) -> Body {
         self.inbox.take(self.conn, |delivery| match delivery {
             Delivery::Signal(_) => body_of(delivery).map(|(_, body)| body),
             _ => None,
         })
     }
 
-    pub fn disconnect(mut self) {
+    pub(crate) fn disconnect(mut self) {
         self.submitter.disconnected(self.conn, Some(self.session));
         assert!(self.submitter.flush());
     }
 }
 
-pub fn send(conversation: LogId, id: u8, text: &str) -> Request {
+pub(crate) fn send(conversation: LogId, id: u8, text: &str) -> Request {
     let send = wire::Send {
         conversation_id: conversation.to_wire(),
         client_message_id: Bytes::from(vec![id; 16]),
@@ -246,11 +246,11 @@ pub fn send(conversation: LogId, id: u8, text: &str) -> Request {
     send.try_into().unwrap()
 }
 
-pub fn history(log: LogId) -> Request {
+pub(crate) fn history(log: LogId) -> Request {
     wire::History { conversation_id: log.to_wire(), ..wire::History::default() }.try_into().unwrap()
 }
 
-pub fn text_of(entry: &wire::Entry) -> &str {
+pub(crate) fn text_of(entry: &wire::Entry) -> &str {
     match &entry.body {
         Some(entry::Body::Message(message)) => std::str::from_utf8(&message.content).unwrap(),
         other => panic!("no message: {other:?}"),
