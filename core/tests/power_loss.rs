@@ -158,8 +158,9 @@ impl Client<'_> {
 }
 
 impl Witness {
-    /// Compares the store with what is known.
-    fn check(&self, store: &EmbeddedStore) {
+    /// Compares the store with what is known. What it serves is from now on acknowledged, too:
+    /// somebody has seen it.
+    fn check(&mut self, store: &EmbeddedStore) {
         for log in (0..LOGS).map(log) {
             let page = range(store, all(log));
             assert!(!page.more);
@@ -173,6 +174,8 @@ impl Witness {
                 let original = message(log, seq, number);
                 assert_eq!((&entry.body, entry.meta), (&original.body, original.meta));
                 assert_eq!(seen.insert(number, seq), None, "{number} is there twice");
+                let before = self.acknowledged.insert((log, seq), number);
+                assert!(before.is_none_or(|before| before == number), "{seq} was given twice");
             }
             let acknowledged = self.acknowledged.range((log, 0)..=(log, u64::MAX));
             let (mut retries, mut duplicates) = (Vec::new(), Vec::new());
@@ -221,7 +224,7 @@ fn live(seed: u64) {
             assert_eq!(store.verify().unwrap().damage, []);
         }
         drop(store);
-        disk = disk.after_power_cut();
+        disk = if dice.chance(30) { disk.after_kill() } else { disk.after_power_cut() };
     }
     witness.check(&open(&disk, seed));
 }

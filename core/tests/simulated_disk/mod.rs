@@ -169,6 +169,21 @@ impl SimulatedDisk {
         })))
     }
 
+    /// What the next process sees when this one was killed: everything, synced or not.
+    pub(crate) fn after_kill(&self) -> SimulatedDisk {
+        let world = self.world();
+        SimulatedDisk(Arc::new(Mutex::new(World {
+            dice: world.dice.clone(),
+            faults: Faults::default(),
+            calls_left: None,
+            files: world.files.clone(),
+            names: world.names.clone(),
+            durable_names: world.durable_names.clone(),
+            name_changes: world.name_changes.clone(),
+            next_file: world.next_file,
+        })))
+    }
+
     /// A disk of its own with the same content.
     pub(crate) fn copy(&self) -> SimulatedDisk {
         let world = self.world();
@@ -391,9 +406,11 @@ impl DiskFile for SimulatedFile {
         let dead = world.calls_left == Some(0) && called.is_err();
         let content = world.files.get_mut(&self.id).unwrap();
         match called {
+            // Only what was written since the last sync, failed or not: the rest is believed to
+            // be on the medium, also where it is not.
             Ok(()) => {
-                content.durable.clone_from(&content.seen);
-                content.changes.clear();
+                let changes = std::mem::take(&mut content.changes);
+                changes.iter().for_each(|change| change.apply(&mut content.durable));
             }
             // The power cut itself decides what is left.
             Err(_) if dead => {}

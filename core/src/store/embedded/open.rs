@@ -248,16 +248,24 @@ impl Recovery<'_> {
         let name = segment_name(*number);
         let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
         let content = read_all(&**file).map_err(io("can't read"))?;
-        let Scan { index, batches, damage, unfinished_bytes, history_lost } =
+        let Scan { index, batches, damage, last_frame, unfinished_bytes, history_lost } =
             scan(&self.identity, *number, &content, *first_batch, next_first);
         // If the header is all that a crash left unwritten of the first batch, nothing is damaged.
         let was_durable = batches > 1 || next_first.is_some_and(|next| *first_batch < Some(next));
         self.check_begin(*number, *first_batch, *head_damaged && was_durable);
-        if *head_damaged {
+        let is_newest = next_first.is_none();
+        if *head_damaged || is_newest {
             let first_batch = first_batch.unwrap_or(index.next_batch);
             let head = SegmentHead { number: *number, first_batch };
             let written = file.write_at(&head.encode(&self.identity), 0);
-            written.and_then(|()| file.sync()).map_err(io("can't write"))?;
+            written.map_err(io("can't write"))?;
+        }
+        // After the death of the process alone, the last batch may be in the page cache and not on
+        // the disk; and if its fsync had failed, no later one would write it. What was read is
+        // going to be served, so it is written anew.
+        if is_newest && let Some(at) = last_frame {
+            let frame = &content[at..index.end as usize];
+            file.write_at(frame, at as u64).map_err(io("can't write"))?;
         }
         self.expected = Some(index.next_batch);
         self.report.segments_scanned += 1;
@@ -270,8 +278,9 @@ impl Recovery<'_> {
             return self.disk.remove(&name).map_err(io("can't remove"));
         }
         if content.len() as u64 > index.end {
-            file.truncate(index.end).and_then(|()| file.sync()).map_err(io("can't cut"))?;
+            file.truncate(index.end).map_err(io("can't cut"))?;
         }
+        file.sync().map_err(io("can't sync"))?;
         self.write_older()?;
         self.sealed = Some(index);
         Ok(())

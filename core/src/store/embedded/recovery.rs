@@ -24,6 +24,8 @@ pub(super) struct Scan {
     pub batches: u64,
     /// What is damaged.
     pub damage: Vec<Damage>,
+    /// Where the last whole batch begins, if there is one.
+    pub last_frame: Option<usize>,
     /// Bytes of an unfinished batch after the end.
     pub unfinished_bytes: u64,
     /// Entries are missing, and it is not known which.
@@ -54,7 +56,14 @@ pub(super) fn scan(
     let mut index = SegmentIndex::new(segment);
     index.end = SEGMENT_HEAD_BYTES as u64;
     let (damage, mark) = (Vec::new(), identity.mark(segment));
-    let scan = Scan { index, batches: 0, damage, unfinished_bytes: 0, history_lost: false };
+    let scan = Scan {
+        index,
+        batches: 0,
+        damage,
+        last_frame: None,
+        unfinished_bytes: 0,
+        history_lost: false,
+    };
     let scanner = Scanner { identity, mark, content, next_first, expected: first, scan };
     scanner.run()
 }
@@ -117,6 +126,7 @@ impl Scanner<'_> {
             self.report(records, end - records, DamageKind::Records);
         }
         self.scan.batches += 1;
+        self.scan.last_frame = Some(at);
         self.advance(end, frame.batch + 1);
         Some(end)
     }
