@@ -123,6 +123,7 @@ impl State {
         if let Some(log) = self.logs.get(&item.log) {
             let used = item.key.and_then(|key| log.keys.get(&key));
             if let Some(&(seq, digest)) = used {
+                stale.insert(item.log);
                 return Appended::Duplicate { seq, digest };
             }
         }

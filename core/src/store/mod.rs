@@ -67,9 +67,10 @@ pub struct Append {
     pub body: Bytes,
 }
 
-/// What became of one append of a batch. They are done in order. After a `Conflict` every later
-/// append to the same log within the batch that is no `Duplicate` is a `Conflict` too, even if its
-/// seq should fit by chance: it was numbered and counted by somebody who did not know the head.
+/// What became of one append of a batch. They are done in order. After a `Conflict` or `Duplicate`
+/// every later append to the same log within the batch that is no `Duplicate` is a `Conflict` too,
+/// even if its seq should fit by chance: it was numbered and counted by somebody who did not know
+/// the head, or who took it for granted that the one before it would be stored there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
     /// Durable.

@@ -16,6 +16,7 @@ use dunlin_protocol::{ClientMessageId, LogId, LogKind, UserId};
 pub(crate) fn check(make: &dyn Fn() -> Arc<dyn Store>) {
     the_fence_orders_appends(&*make());
     a_batch_is_done_in_order(&*make());
+    what_counts_on_a_duplicate_is_refused(&*make());
     a_key_is_used_once_in_its_log(&*make());
     ranges_keep_their_limits(&*make());
     heads_tell_the_newest_numbers(&*make());
@@ -128,6 +129,18 @@ fn the_fence_orders_appends(store: &dyn Store) {
         let stored = plain(log, entry.seq, salt);
         assert_eq!((&entry.body, entry.meta), (&stored.body, stored.meta));
     }
+}
+
+fn what_counts_on_a_duplicate_is_refused(store: &dyn Store) {
+    let log = chat(1, 2);
+    append(store, vec![item(log, 1, 0), item(log, 2, 7)]);
+    // Numbered when the head was 1: meanwhile another appender has stored something at 2. The
+    // first is a retry; the second would fit, but its counts stand on the first one being at 2.
+    let batch = vec![item(log, 2, 0).with_key_of(&item(log, 1, 0)), item(log, 3, 0)];
+    let head = Head { seq: 2, meta: item(log, 2, 7).meta };
+    let duplicate = Appended::Duplicate { seq: 1, digest: item(log, 1, 0).digest };
+    assert_eq!(append(store, batch), [duplicate, Appended::Conflict { head }]);
+    assert_eq!(append(store, vec![item(log, 3, 0)]), [Appended::Stored]);
 }
 
 fn a_batch_is_done_in_order(store: &dyn Store) {

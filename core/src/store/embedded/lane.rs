@@ -171,6 +171,7 @@ impl Lane {
         if let Some(key) = &item.key {
             let hashed = self.shared.identity.hash_key.of_message(item.log, key);
             if let Some(duplicate) = self.find_duplicate(item, key, hashed)? {
+                self.stale.insert(item.log);
                 return Ok(duplicate);
             }
             hash = Some(hashed);
