@@ -171,6 +171,7 @@ impl EngineBuilder {
             random: Arc::clone(&self.random),
             tokens: TokenKeys::new(&signing_key, &self.retired_keys),
             issuers: Issuers::new(&self.config.issuers)?,
+            cluster: None,
         })
     }
 }

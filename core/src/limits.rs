@@ -115,6 +115,21 @@ pub const FORWARD_TIMEOUT_MS: u64 = 1000;
 /// Sends that may wait for other nodes, of one worker; more are appended here at once.
 pub const FORWARDED_MAX: usize = 64 * 1024;
 
+/// Bytes of the sends that are forwarded together, about: with the fields around them they must fit
+/// into an envelope.
+pub const FORWARD_BYTES_MAX: usize = ENVELOPE_BYTES_MAX / 2;
+
+/// How long after a node is gone its last appends may still be under way to the store, in
+/// milliseconds: then everybody is told once more that they may be behind.
+pub const NODE_GONE_MS: u64 = 2_000;
+
+/// How long a stream of another node is remembered that is not heard, in milliseconds: many beacons.
+pub const STREAM_IDLE_MS: u64 = 60_000;
+
+/// Identities that one worker reads at a time, after word of ended sessions may have been lost:
+/// logins go on meanwhile.
+pub const RECHECKS_MAX: usize = 64;
+
 /// How often a node tells the others how many envelopes it has sent, in milliseconds, so that the
 /// loss of the last one is found out as well.
 pub const BEACON_MS: u64 = 1000;
@@ -123,7 +138,9 @@ pub const BEACON_MS: u64 = 1000;
 /// one message with its envelope must fit.
 pub const ENVELOPE_BYTES_MAX: usize = 512 * 1024;
 
-const _: () = assert!(CONTENT_BYTES_MAX * 2 < ENVELOPE_BYTES_MAX);
+const _: () = assert!(CONTENT_BYTES_MAX * 2 < FORWARD_BYTES_MAX);
+// Several beacons may get lost in a row before a stream is taken for a new one.
+const _: () = assert!(BEACON_MS * 8 < STREAM_IDLE_MS && FORWARD_TIMEOUT_MS < NODE_GONE_MS);
 const _: () = assert!(ACCOUNT_CONVERSATIONS_MAX * 48 < SYNC_ACCOUNT_BYTES_MAX);
 // So at least one conversation fits, and a sync always gets further.
 const _: () = assert!(

@@ -15,6 +15,16 @@ pub struct WorkerStatistics {
     pub pushes: u64,
     /// Signals and receipts that were given to sessions.
     pub signals: u64,
+    /// Sends that were forwarded to other nodes.
+    pub forwarded: u64,
+    /// Batches of them that were not answered in time.
+    pub forwards_late: u64,
+    /// Envelopes for other nodes, beacons included.
+    pub envelopes_sent: u64,
+    /// Envelopes of other nodes that were taken.
+    pub envelopes_received: u64,
+    /// How often something before an envelope was missing.
+    pub gaps: u64,
     /// Requests that were refused, by [`ErrorCode`].
     pub errors: [u64; ERROR_CODES],
     /// Sessions that are open.
@@ -44,6 +54,11 @@ impl Default for WorkerStatistics {
             append_batches: 0,
             pushes: 0,
             signals: 0,
+            forwarded: 0,
+            forwards_late: 0,
+            envelopes_sent: 0,
+            envelopes_received: 0,
+            gaps: 0,
             errors: [0; ERROR_CODES],
             sessions: 0,
             conversations: 0,

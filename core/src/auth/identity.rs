@@ -157,6 +157,20 @@ impl Identity {
         }
     }
 
+    /// Whether a session that was let in at this time may stay. `recorded` if the identity recorded
+    /// it then.
+    pub fn keeps(&self, session: SessionId, recorded: bool, opened_ms: u64) -> bool {
+        let ended = self.ended.iter().any(|ended| ended.session == session);
+        if self.disabled || ended {
+            return false;
+        }
+        if recorded {
+            self.session(session).is_some()
+        } else {
+            opened_ms >= self.tokens_valid_from_ms
+        }
+    }
+
     /// Records a new session, and returns those that make room for it: that of the same device,
     /// then the oldest of its kind, then the oldest of all.
     pub fn open(&mut self, opened: Recorded, policy: &DevicePolicy) -> Vec<SessionId> {

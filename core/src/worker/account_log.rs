@@ -301,6 +301,11 @@ impl AccountLog {
         }
     }
 
+    /// What the last batch was to follow, if its fate is not known.
+    pub(super) fn unsure_after(&self) -> Option<u64> {
+        self.at_store.first().map(|numbered| numbered.seq - 1)
+    }
+
     /// The log can't be read or appended to: gives back everybody who waits, and forgets the fold.
     pub(super) fn fail(&mut self) -> (Vec<Change>, Vec<Reader>) {
         self.phase = Phase::Unknown;

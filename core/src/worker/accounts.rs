@@ -6,11 +6,13 @@ use dunlin_protocol::{EncodedFrame, LogId, UserId};
 
 use super::account_log::{AccountLog, Change, Changed, Load, Need, Reader};
 use super::batch::Owner;
+use super::cluster::LogPush;
 use super::effect::{Effects, Refusal};
 use super::entry::EncodedEntry;
 use super::flow::{Flow, StoreResult};
-use super::message::{Join, Joined, Push, WorkerMessage};
+use super::message::{Join, Joined, WorkerMessage};
 use super::read::MarkRead;
+use super::reply::Knower;
 use super::{INTERNAL, Worker, store_refusal};
 use crate::limits::{ACCOUNT_PUSH_BYTES_MAX, OVERLOADED_RETRY_MS, STATE_IDLE_MS};
 use crate::store::{Append, Appended, StoreReply, StoreRequest};
@@ -142,7 +144,11 @@ impl Worker {
     /// The log of an account can't be read or appended to.
     pub(super) fn account_failed(&mut self, user: UserId, refusal: Refusal, effects: &mut Effects) {
         let Some(account) = self.accounts.get_mut(&user) else { return };
+        let unsure_after = account.unsure_after();
         let (changes, readers) = account.fail();
+        if let Some(head) = unsure_after {
+            self.is_unsure_after(LogId::account(user), head);
+        }
         changes.iter().for_each(|change| self.refuse_change(change, refusal, effects));
         for Reader::Sync(request) in readers {
             self.refuse_sync(request.client(), refusal, effects);
@@ -207,6 +213,7 @@ impl Worker {
         } else {
             entry.frame.clone()
         };
-        self.push_to_user(Push { user, log, head: seq, frame, except }, effects);
+        let push = LogPush { log, head: seq, frame };
+        self.push_to_users(&[user], &push, except.map(Knower::Here), effects);
     }
 }

@@ -27,6 +27,8 @@ pub(super) enum Asker {
         /// Of the request.
         request_id: u64,
     },
+    /// Nobody: it is done for its own sake.
+    Nobody,
     /// The program around the engine.
     Admin {
         /// Returned with the answer.
@@ -50,6 +52,7 @@ pub(super) enum Answer {
 impl Worker {
     pub(super) fn answer(&mut self, asker: Asker, answer: Answer, effects: &mut Effects) {
         match (asker, answer) {
+            (Asker::Nobody, _) => {}
             (Asker::Admin { call, worker }, answer) => {
                 let reply = match answer {
                     Answer::Admin(reply) => reply,
@@ -70,6 +73,7 @@ impl Worker {
 
     pub(super) fn refuse_asker(&mut self, asker: Asker, refusal: Refusal, effects: &mut Effects) {
         match asker {
+            Asker::Nobody => {}
             Asker::Request { conn, request_id } => effects.refuse(conn, request_id, refusal),
             Asker::Login { conn, request_id } => {
                 let response = EncodedFrame::response(request_id, Body::Error(refusal.into()));

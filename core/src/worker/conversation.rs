@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 
 use dunlin_protocol::{LogId, UserId};
 
+use super::cluster::Origin;
 use super::effect::Refusal;
 use super::entry::{EncodedEntry, digest, encode_message};
 use super::reply::ReplyTo;
@@ -210,12 +211,29 @@ impl Conversation {
         }
     }
 
+    /// The newest sequence that is known to be durable.
+    pub(super) fn head_seq(&self) -> u64 {
+        self.head.seq
+    }
+
     /// The batch at the store failed: nobody knows what of it is stored. Gives back its sends; the
     /// head must be read anew.
+    ///
+    /// If the last one came from another node, the rest of what came with it is given back too: that
+    /// node counts on it that nothing is stored behind a send that was refused.
     pub(super) fn fail_batch(&mut self) -> Vec<Pending> {
         let Phase::Appending(count) = self.phase else { return Vec::new() };
         self.phase = Phase::Unknown;
-        self.queue.drain(..count).collect()
+        let mut failed: Vec<_> = self.queue.drain(..count).collect();
+        let forwarded = failed.last().and_then(Pending::forwarded_in);
+        if forwarded.is_some() {
+            // They came together, so they stand together.
+            let with_it =
+                self.queue.iter().take_while(|pending| pending.forwarded_in() == forwarded);
+            let with_it = with_it.count();
+            failed.extend(self.queue.drain(..with_it));
+        }
+        failed
     }
 
     /// Nothing can be appended: gives back all sends.
@@ -228,5 +246,13 @@ impl Conversation {
 impl Pending {
     pub(super) fn new(reply_to: ReplyTo, sender: UserId, conn: ConnId, send: Send) -> Pending {
         Pending { reply_to, sender, conn, send, encoded: None }
+    }
+
+    /// The node and the batch that it came in; `None` if it is of a client of this node.
+    fn forwarded_in(&self) -> Option<(Origin, u64)> {
+        match self.reply_to {
+            ReplyTo::Client { .. } => None,
+            ReplyTo::Node { from, batch, .. } => Some((from, batch)),
+        }
     }
 }

@@ -201,7 +201,7 @@ impl Worker {
             (Origin::Password { asker, .. }, true) => {
                 let answer = match asker {
                     Asker::Admin { .. } => Answer::Admin(AdminReply::UserAdded { user }),
-                    Asker::Request { .. } | Asker::Login { .. } => {
+                    Asker::Request { .. } | Asker::Login { .. } | Asker::Nobody => {
                         let registered = wire::Registered { user_id: user.get() };
                         Answer::Body(Box::new(Body::Registered(registered)))
                     }

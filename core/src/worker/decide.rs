@@ -3,15 +3,16 @@
 //! These are pure decisions: nothing is told to anybody before the change is durable, and after a
 //! conflict the same operation is decided again on what another node has written.
 
-use dunlin_protocol::SessionId;
 use dunlin_protocol::wire::{self, CloseReason, ErrorCode, frame::Body};
+use dunlin_protocol::{SessionId, UserId};
 
 use super::Worker;
 use super::asker::Answer;
 use super::effect::Refusal;
 use super::operation::{
-    Action, Closed, Closing, Decision, Operation, Outcome, SESSION_ENDED, Speaker,
+    Action, Closed, Closing, Decision, Operation, Outcome, Recheck, SESSION_ENDED, Speaker,
 };
+use super::session::OpenSession;
 use crate::auth::identity::{Identity, Inadmissible, device_to_wire};
 use crate::auth::token::Claims;
 use crate::request::Logout;
@@ -30,6 +31,7 @@ impl Worker {
             Action::ResetPassword { hash } => return self.decide_reset(hash, identity),
             Action::Disable => return self.decide_disable(identity),
             Action::Enable => return decide_enable(identity),
+            Action::Recheck(recheck) => return self.decide_recheck(user, recheck, identity),
             Action::Refresh { speaker, .. }
             | Action::Logout { speaker, .. }
             | Action::ListSessions { speaker }
@@ -48,7 +50,8 @@ impl Worker {
             | Action::Enter(_)
             | Action::ResetPassword { .. }
             | Action::Disable
-            | Action::Enable => self.list_sessions(operation, identity),
+            | Action::Enable
+            | Action::Recheck(_) => self.list_sessions(operation, identity),
         }
     }
 
@@ -125,6 +128,26 @@ impl Worker {
             opened_ms: open.opened_ms,
         }));
         Decision::tell(Answer::Body(Box::new(Body::Sessions(wire::Sessions { sessions }))))
+    }
+
+    /// Closes what the identity no longer admits, and what another node has replaced.
+    fn decide_recheck(&self, user: UserId, recheck: &Recheck, identity: &Identity) -> Decision {
+        let is_over = |open: &&OpenSession| {
+            let was_ended = recheck.ended.as_ref().is_some_and(|ended| {
+                ended.closed.includes(open.session) && open.opened_ms <= ended.at_ms
+            });
+            was_ended || !identity.keeps(open.session, open.recorded, open.opened_ms)
+        };
+        let over: Vec<_> = self.sessions.of(user).iter().filter(is_over).collect();
+        let over = over.into_iter().map(|open| open.session).collect();
+        let reason = match &recheck.ended {
+            _ if identity.disabled => CloseReason::AccountDisabled,
+            Some(ended) => ended.reason,
+            None => CloseReason::LoggedOut,
+        };
+        let closing = Some(Closing { of: Closed::Sessions(over), reason });
+        let outcome = Ok(Outcome::Answer(Answer::Done));
+        Decision { changed: false, closing, outcome }
     }
 
     fn decide_reset(&self, hash: &str, identity: &mut Identity) -> Decision {

@@ -1,11 +1,14 @@
 //! What a worker wants done: collected during a tick, then carried out in batches.
 
+use bytes::Bytes;
 use dunlin_protocol::wire::{Error, ErrorCode, frame::Body};
-use dunlin_protocol::{EncodedFrame, LogId};
+use dunlin_protocol::{EncodedFrame, LogId, UserId};
 
+use super::cluster::Origin;
 use super::message::WorkerMessage;
 use crate::admin::{AdminError, AdminReply};
 use crate::auth::password::PasswordJob;
+use crate::bus::NodeId;
 use crate::statistics::WorkerStatistics;
 use crate::store::StoreRequest;
 use crate::transport::{ConnId, Delivery, Outbound};
@@ -13,6 +16,26 @@ use crate::transport::{ConnId, Delivery, Outbound};
 /// Names a request to the store or to the password threads; it comes back with the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
+
+/// What other nodes are to know of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PresenceChange {
+    /// The user has a session on this node, or is about to. May be said more than once.
+    Arrived(UserId),
+    /// The user has none any more. May be said of users who had none.
+    Left(UserId),
+}
+
+/// An envelope for the bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// For which node.
+    pub to: NodeId,
+    /// For which of its workers.
+    pub worker: u16,
+    /// What.
+    pub envelope: Bytes,
+}
 
 /// The effects of a tick. Whoever drives the worker carries out all of them and empties the lists,
 /// keeping the order within each list.
@@ -26,6 +49,10 @@ pub struct Effects {
     pub store: Vec<(Ticket, StoreRequest)>,
     /// For the password threads.
     pub passwords: Vec<(Ticket, PasswordJob)>,
+    /// For the presence, before anything is asked of the store.
+    pub presence: Vec<PresenceChange>,
+    /// For the bus.
+    pub bus: Vec<Published>,
     /// Answers to [`Input::Admin`](super::input::Input::Admin), by their call.
     pub admin: Vec<(u64, Result<AdminReply, AdminError>)>,
     /// For other workers of this node, by their index.
@@ -57,6 +84,12 @@ impl Effects {
                 send(worker, std::mem::take(messages));
             }
         }
+    }
+
+    pub(super) fn publish(&mut self, to: Origin, envelope: Bytes) {
+        self.counters.envelopes_sent += 1;
+        let Origin { node, worker } = to;
+        self.bus.push(Published { to: node, worker, envelope });
     }
 
     pub(super) fn deliver(&mut self, conn: ConnId, delivery: Delivery) {

@@ -19,6 +19,7 @@ use super::Worker;
 use super::decide::{WRONG_CREDENTIALS, refused_token};
 use super::effect::Effects;
 use super::operation::{ACCOUNT_DISABLED, Closed, Closing, Decision, Outcome, SESSION_ENDED};
+use super::session::OpenSession;
 use crate::auth::identity::{Held, Identity, Recorded, Room};
 use crate::auth::token::{Claims, TokenKind};
 use crate::request::Device;
@@ -54,6 +55,7 @@ pub(super) struct Entered {
     session: Session,
     device: Device,
     opened_ms: u64,
+    recorded: bool,
     response: EncodedFrame,
 }
 
@@ -193,7 +195,9 @@ impl Worker {
             conn: enter.conn,
             session: Session { user: claims.user, session: claims.session },
             device: enter.device.clone(),
-            opened_ms: self.now_ms,
+            // By another clock it may have been admitted as of later than now.
+            opened_ms: self.now_ms.max(claims.issued_ms),
+            recorded: claims.recorded,
             response: EncodedFrame::response(enter.request_id, Body::LoggedIn(logged_in)),
         });
         let closing = Some(Closing { of: closed, reason: CloseReason::Replaced });
@@ -202,8 +206,10 @@ impl Worker {
 
     /// The identity allows it, durably: the connection speaks for the session.
     pub(super) fn entered(&mut self, entered: Entered, effects: &mut Effects) {
-        let Entered { conn, session, device, opened_ms, response } = entered;
-        self.open_session(conn, session, device.kind, device_tag(device.id), opened_ms);
+        let Entered { conn, session, device, opened_ms, recorded, response } = entered;
+        let (kind, tag) = (device.kind, device_tag(device.id));
+        let open = OpenSession::new(session.session, conn, kind, tag, opened_ms);
+        self.sessions.open(session.user, open.recorded(recorded));
         effects.deliver(conn, Delivery::LoggedIn { session, response });
     }
 

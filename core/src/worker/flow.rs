@@ -53,6 +53,8 @@ pub(super) enum Flow {
     History(Client),
     /// The entry that a read cursor shall move to was read.
     MarkRead(MarkRead),
+    /// The heads of logs were read, of which the last batch failed.
+    Unsure(Vec<(LogId, u64)>),
     /// Something that this look-up of users needs was read.
     Find(u64, FindRead),
     /// Something that this sync needs was read.

@@ -1,11 +1,13 @@
 //! What a worker is told.
 
+use bytes::Bytes;
 use dunlin_protocol::wire::DeviceKind;
 
 use super::effect::Ticket;
 use super::message::WorkerMessage;
 use crate::admin::AdminRequest;
 use crate::auth::password::{PasswordDone, PasswordError};
+use crate::bus::Member;
 use crate::request::Command;
 use crate::store::{StoreError, StoreReply};
 use crate::transport::{ConnId, Session};
@@ -54,9 +56,12 @@ pub enum Input {
         /// On what.
         kind: DeviceKind,
     },
+    /// The nodes that are believed to live have changed. The first is to come before any command.
+    Members(Vec<Member>),
+    /// An envelope of another node came from the bus.
+    Envelope(Bytes),
     /// Another worker of this node says something.
     Worker(WorkerMessage),
-    /// Time has passed. Needed at least every [`TICK_MS`](crate::limits::TICK_MS) while the worker
-    /// has anything in memory.
+    /// Another [`TICK_MS`](crate::limits::TICK_MS) has passed, by a clock that never jumps.
     Tick,
 }

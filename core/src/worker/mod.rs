@@ -8,6 +8,7 @@
 //! - `session`: who is connected; `push`: what they are told
 //! - `conversation`, `send`, `signal`: messages
 //! - `account`, `account_log`, `accounts`: what a user has, and how it changes
+//! - [`cluster`]: other nodes; `reply`, `unsure`: answers to them, and what the store left open
 //! - `flow`: how a piece of work waits for the store
 //! - `login`, `by_password`, `by_issuer`, `creation`: who somebody is
 //! - `operation`, `decide`, `enter`: what is done to the credentials and sessions of a user
@@ -21,6 +22,7 @@ mod asker;
 mod batch;
 mod by_issuer;
 mod by_password;
+pub mod cluster;
 mod conversation;
 mod creation;
 mod decide;
@@ -43,17 +45,19 @@ mod send;
 mod session;
 mod signal;
 mod sync;
+mod unsure;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use dunlin_protocol::wire::{DeviceKind, ErrorCode};
+use dunlin_protocol::wire::ErrorCode;
 use dunlin_protocol::{LogId, UserId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use account_log::AccountLog;
 use batch::{Batch, Owner, Run};
+use cluster::{Cluster, ClusterNode};
 use conversation::{Conversation, Outcome, Pending};
 use effect::{Effects, Refusal, Ticket};
 use find::Find;
@@ -63,6 +67,7 @@ use message::WorkerMessage;
 use operation::Operations;
 use session::{OpenSession, Sessions};
 use sync::{Sync, SyncRequest};
+use unsure::Unsure;
 
 use crate::auth::issuer::Issuers;
 use crate::auth::password::PasswordJob;
@@ -75,7 +80,7 @@ use crate::random::Random;
 use crate::request::{Command, Request};
 use crate::statistics::WorkerStatistics;
 use crate::store::{Appended, StoreError, StoreReply, StoreRequest};
-use crate::transport::{ConnId, Session};
+use crate::transport::ConnId;
 
 /// What all workers of a node have in common.
 pub struct Shared {
@@ -89,6 +94,8 @@ pub struct Shared {
     pub tokens: TokenKeys,
     /// Whose tokens are believed as well.
     pub issuers: Issuers,
+    /// Who this node is among others; `None` if there are no others.
+    pub cluster: Option<ClusterNode>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -103,6 +110,7 @@ pub struct Worker {
     index: u16,
     shared: Arc<Shared>,
     now_ms: u64,
+    cluster: Option<Cluster>,
     sessions: Sessions,
     operations: Operations,
     throttle: Throttle,
@@ -124,6 +132,7 @@ pub struct Worker {
     /// Syncs that were begun and not answered yet, and those that were not begun.
     syncs_running: usize,
     syncs_waiting: VecDeque<Box<SyncRequest>>,
+    unsure: Unsure,
     flows: HashMap<Ticket, Flow, RandomState>,
     next_ticket: u64,
     /// Bytes of the appends that are at the store.
@@ -133,10 +142,13 @@ pub struct Worker {
 impl Worker {
     /// The worker of this index; the number of workers is in the configuration.
     pub fn new(index: u16, shared: Arc<Shared>) -> Worker {
+        let workers = shared.config.workers;
+        let place = shared.cluster.clone();
         Worker {
             index,
             shared,
             now_ms: 0,
+            cluster: place.map(|place| Cluster::new(place, index, workers)),
             sessions: Sessions::default(),
             operations: Operations::default(),
             throttle: Throttle::default(),
@@ -151,6 +163,7 @@ impl Worker {
             last_work: 0,
             syncs_running: 0,
             syncs_waiting: VecDeque::new(),
+            unsure: Unsure::default(),
             flows: HashMap::default(),
             next_ticket: 0,
             append_bytes: 0,
@@ -162,23 +175,34 @@ impl Worker {
         self.now_ms = now_ms;
         match input {
             Input::Command(command) => self.take_command(command, effects),
-            Input::Disconnected { conn, session } => self.close_session(session.user, conn),
+            Input::Disconnected { conn, session } => {
+                self.close_session(session.user, conn, effects);
+            }
             Input::Store { ticket, result } => self.store_answered(ticket, result, effects),
             Input::Password { ticket, result } => self.password_answered(ticket, result, effects),
             Input::Admin { call, request } => self.take_admin(call, request, effects),
             Input::OpenSession { conn, session, kind } => {
+                self.announce(session.user, effects);
                 // Each session counts as a device of its own.
                 let device = session.session.get() as u32;
-                self.open_session(conn, session, kind, device, now_ms);
+                let open = OpenSession::new(session.session, conn, kind, device, now_ms);
+                self.sessions.open(session.user, open);
             }
             Input::Worker(message) => self.take_message(message, effects),
-            Input::Tick => self.sweep(),
+            Input::Members(members) => self.take_members(&members, effects),
+            Input::Envelope(envelope) => self.take_envelope(envelope, effects),
+            Input::Tick => {
+                self.sweep();
+                self.tick_unsure(effects);
+                self.tick_cluster(effects);
+            }
         }
     }
 
     /// Ends a tick: what was collected for the store is submitted as one batch. To be called
     /// before the effects are carried out.
     pub fn end_tick(&mut self, effects: &mut Effects) {
+        self.send_forwards(effects);
         if !self.unknown_heads.is_empty() {
             let logs = std::mem::take(&mut self.unknown_heads);
             self.ask_store(StoreRequest::Heads(logs.clone()), Flow::LoadHeads(logs), effects);
@@ -201,6 +225,7 @@ impl Worker {
             let flow = Flow::Batch { runs: batch.runs, bytes };
             self.ask_store(StoreRequest::Append(batch.appends), flow, effects);
         }
+        self.flush_envelopes(effects);
     }
 
     /// Requests to the store that are not answered yet.
@@ -208,9 +233,14 @@ impl Worker {
         self.flows.len()
     }
 
-    /// Bytes of appends that are not answered yet.
+    /// Bytes of appends that are not answered yet, by the store or by another node.
     pub fn outstanding_bytes(&self) -> usize {
-        self.append_bytes
+        self.append_bytes + self.cluster.as_ref().map_or(0, |cluster| cluster.forwarded().1)
+    }
+
+    /// Sends that wait for another node.
+    pub fn forwarded(&self) -> usize {
+        self.cluster.as_ref().map_or(0, |cluster| cluster.forwarded().0)
     }
 
     /// Adds what the worker holds now to the statistics.
@@ -317,6 +347,7 @@ impl Worker {
             Flow::Sync(sync, read) => self.sync_read(sync, read, result, effects),
             Flow::Login(flow) => self.login_store_answered(flow, result, effects),
             Flow::Admin(flow) => self.admin_store_answered(flow, result, effects),
+            Flow::Unsure(asked) => self.unsure_heads_read(&asked, result, effects),
             Flow::Retried(pending) => self.retried_entry_read(&pending, result, effects),
         }
     }
@@ -352,28 +383,17 @@ impl Worker {
         }
     }
 
-    /// Opens a session of a user of this worker; it gets pushes after its first Sync. The same
-    /// session on an older connection is closed.
-    fn open_session(
-        &mut self,
-        conn: ConnId,
-        session: Session,
-        kind: DeviceKind,
-        device: u32,
-        opened_ms: u64,
-    ) {
-        let open = OpenSession::new(session.session, conn, kind, device, opened_ms);
-        self.sessions.open(session.user, open);
-    }
-
     /// Forgets the session of a connection.
-    fn close_session(&mut self, user: UserId, conn: ConnId) {
-        self.sessions.close(user, conn);
+    fn close_session(&mut self, user: UserId, conn: ConnId, effects: &mut Effects) {
+        if self.sessions.close(user, conn) {
+            self.announce_absence(user, effects);
+        }
     }
 
-    /// Whether other nodes may append to the logs that this worker owns.
+    /// Whether other nodes may append to the logs that this worker owns. As long as it sees no
+    /// others, it can't know that there are none: they may only not hear each other.
     fn others_append(&self) -> bool {
-        false
+        self.cluster.is_some()
     }
 
     fn worker_of_user(&self, user: UserId) -> u16 {

@@ -21,6 +21,7 @@ use hashbrown::hash_map::Entry;
 
 use super::Worker;
 use super::asker::{Answer, Asker};
+use super::cluster::Ended;
 use super::effect::{Effects, Refusal};
 use super::enter::{Enter, Entered};
 use super::flow::{Flow, StoreResult};
@@ -79,6 +80,17 @@ pub(super) enum Action {
     Disable,
     /// Undo that.
     Enable,
+    /// Close the sessions that were ended on another node.
+    Recheck(Recheck),
+}
+
+/// Why the sessions of a user are looked at again.
+#[derive(Debug, Clone)]
+pub(super) struct Recheck {
+    /// What another node has told of it.
+    pub(super) ended: Option<Box<Ended>>,
+    /// It is one of those of which only so many are done at a time.
+    pub(super) is_counted: bool,
 }
 
 /// The connection and the session that ask.
@@ -112,7 +124,7 @@ pub(super) struct Closing {
     pub(super) reason: CloseReason,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Closed {
     All,
     AllBut(SessionId),
@@ -120,7 +132,7 @@ pub(super) enum Closed {
 }
 
 impl Closed {
-    fn includes(&self, session: SessionId) -> bool {
+    pub(super) fn includes(&self, session: SessionId) -> bool {
         match self {
             Closed::All => true,
             Closed::AllBut(kept) => session != *kept,
@@ -212,14 +224,19 @@ impl Worker {
                 self.begin_operation(Running { operation, attempts: 0 }, effects);
             }
             Entry::Occupied(waiting) if waiting.get().len() >= WAITING_MAX => {
-                self.refuse_asker(operation.asker, TOO_BUSY, effects);
+                self.refuse_operation(&operation, TOO_BUSY, effects);
             }
             Entry::Occupied(mut waiting) => waiting.get_mut().push_back(operation),
         }
     }
 
     fn begin_operation(&mut self, running: Running, effects: &mut Effects) {
-        let request = look_up::read_identity(running.operation.user);
+        let Operation { user, action, .. } = &running.operation;
+        let (user, enters) = (*user, matches!(action, Action::Enter(_)));
+        if enters {
+            self.announce(user, effects);
+        }
+        let request = look_up::read_identity(user);
         self.ask_store(request, Flow::Login(LoginFlow::Operation(Box::new(running))), effects);
     }
 
@@ -281,18 +298,33 @@ impl Worker {
     ) {
         match decided {
             Ok(decision) => self.carry_out(operation, decision, effects),
-            Err(refusal) => self.refuse_asker(operation.asker, refusal, effects),
+            Err(refusal) => self.refuse_operation(operation, refusal, effects),
         }
         let Entry::Occupied(mut waiting) = self.operations.entry(operation.user) else { return };
         match waiting.get_mut().pop_front() {
             Some(operation) => self.begin_operation(Running { operation, attempts: 0 }, effects),
-            None => drop(waiting.remove()),
+            None => {
+                waiting.remove();
+                self.announce_absence(operation.user, effects);
+            }
+        }
+    }
+
+    fn refuse_operation(&mut self, operation: &Operation, refusal: Refusal, effects: &mut Effects) {
+        match &operation.action {
+            Action::Recheck(recheck) => self.recheck_ended(operation.user, recheck, false, effects),
+            _ => self.refuse_asker(operation.asker, refusal, effects),
         }
     }
 
     fn carry_out(&mut self, operation: &Operation, decision: Decision, effects: &mut Effects) {
-        let Operation { user, asker, .. } = *operation;
+        let Operation { user, asker, ref action } = *operation;
         let Decision { closing, outcome, .. } = decision;
+        match action {
+            // What another node has told is told to nobody.
+            Action::Recheck(recheck) => self.recheck_ended(user, recheck, true, effects),
+            _ => self.end_elsewhere(user, closing.as_ref(), effects),
+        }
         match outcome {
             Ok(Outcome::Entered(entered)) => {
                 // First the old connections of the session go, then the new one comes.
@@ -317,7 +349,7 @@ impl Worker {
         let closed: Vec<_> =
             open.filter(|open| of.includes(open.session)).map(|open| open.conn).collect();
         for conn in closed {
-            self.close_session(user, conn);
+            self.close_session(user, conn, effects);
             effects.deliver(conn, Delivery::Close { reason, reconnect_delay_ms: 0 });
         }
     }

@@ -4,12 +4,14 @@ use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 use dunlin_protocol::{LogId, UserId};
 
 use super::batch::Owner;
+use super::cluster::LogPush;
 use super::conversation::{Conversation, Outcome, Pending, Phase};
 use super::effect::{Effects, Refusal};
 use super::entry::EncodedEntry;
 use super::flow::{Flow, StoreResult};
-use super::message::{Join, Joined, Push, WorkerMessage};
+use super::message::{Join, Joined, WorkerMessage};
 use super::reply::ReplyTo;
+use super::unsure::users_of;
 use super::{Client, INTERNAL, Worker, store_refusal};
 use crate::limits::{OVERLOADED_RETRY_MS, RESPONSE_BYTES_MAX, STATE_IDLE_MS};
 use crate::request::Send;
@@ -21,7 +23,7 @@ pub(super) const NO_SUCH_CONVERSATION: Refusal =
 const MESSAGE_ID_CONFLICT: Refusal =
     Refusal::new(ErrorCode::MessageIdConflict, "this client_message_id was used for other content");
 
-const QUEUE_FULL: Refusal = Refusal::retry(
+pub(super) const QUEUE_FULL: Refusal = Refusal::retry(
     ErrorCode::Overloaded,
     "too many messages wait in this conversation",
     OVERLOADED_RETRY_MS,
@@ -41,7 +43,7 @@ impl Worker {
     pub(super) fn take_send(&mut self, client: Client, send: Send, effects: &mut Effects) {
         let Client { conn, user, request_id } = client;
         let pending = Pending::new(ReplyTo::Client { conn, request_id }, user, conn, send);
-        self.append_message(pending, effects);
+        self.route_send(pending, effects);
     }
 
     /// Takes a send of a user who was authenticated, here or on another node.
@@ -161,9 +163,11 @@ impl Worker {
                 self.answer_send(&pending, seq, time_ms, effects);
                 self.push_message(&pending, seq, &entry, effects);
             }
-            // The answer is the same as the first time: the time is in the entry.
+            // The answer is the same as the first time: the time is in the entry. Whoever stored
+            // it may have come to an end before it told anybody.
             Outcome::Retried { seq } => {
                 let log = pending.send.conversation;
+                self.push_behind(&users_of(log), log, seq, effects);
                 let (entries_max, bytes_max) = (1, RESPONSE_BYTES_MAX);
                 let range =
                     Range { log, from: seq, to: seq, entries_max, bytes_max, backwards: false };
@@ -199,20 +203,26 @@ impl Worker {
         effects: &mut Effects,
     ) {
         let log = pending.send.conversation;
-        let Some((lower, higher)) = log.direct_members() else { return };
-        let members = [lower, higher];
-        let others = if lower == higher { 1 } else { 2 };
-        for &user in &members[..others] {
-            let frame = entry.frame.clone();
-            let push = Push { user, log, head: seq, frame, except: Some(pending.conn) };
-            self.push_to_user(push, effects);
-        }
+        let push = LogPush { log, head: seq, frame: entry.frame.clone() };
+        let knower = pending.reply_to.knower(pending.conn);
+        self.push_to_users(&users_of(log), &push, Some(knower), effects);
     }
 
-    fn answer_send(&mut self, pending: &Pending, seq: u64, time_ms: u64, effects: &mut Effects) {
+    pub(super) fn answer_send(
+        &mut self,
+        pending: &Pending,
+        seq: u64,
+        time_ms: u64,
+        effects: &mut Effects,
+    ) {
         match pending.reply_to {
             ReplyTo::Client { conn, request_id } => {
                 effects.respond(conn, request_id, Body::Sent(wire::Sent { seq, time_ms }));
+            }
+            ReplyTo::Node { from, batch, index } => {
+                let Some(cluster) = &mut self.cluster else { return };
+                let log = pending.send.conversation;
+                cluster.answer_forwarded(log, from, (batch, index), Ok((seq, time_ms)), effects);
             }
         }
     }
@@ -225,6 +235,11 @@ impl Worker {
     ) {
         match pending.reply_to {
             ReplyTo::Client { conn, request_id } => effects.refuse(conn, request_id, refusal),
+            ReplyTo::Node { from, batch, index } => {
+                let Some(cluster) = &mut self.cluster else { return };
+                let log = pending.send.conversation;
+                cluster.answer_forwarded(log, from, (batch, index), Err(refusal), effects);
+            }
         }
     }
 
@@ -237,11 +252,12 @@ impl Worker {
         effects: &mut Effects,
     ) {
         let Some(conversation) = self.conversations.get_mut(&log) else { return };
-        let failed = conversation.fail_batch();
+        let (failed, head) = (conversation.fail_batch(), conversation.head_seq());
         if conversation.has_waiting() {
             conversation.phase = Phase::Loading;
             self.unknown_heads.push(log);
         }
+        self.is_unsure_after(log, head);
         failed.iter().for_each(|pending| self.refuse_send(pending, refusal, effects));
     }
 

@@ -30,6 +30,8 @@ pub(super) struct OpenSession {
     /// Tells the devices of the user apart; see `enter::device_tag`.
     pub(super) device: u32,
     pub(super) opened_ms: u64,
+    /// Its identity records it: if it does not any more, the session is over.
+    pub(super) recorded: bool,
     pushes: Pushes,
 }
 
@@ -68,7 +70,19 @@ impl OpenSession {
         device: u32,
         opened_ms: u64,
     ) -> OpenSession {
-        OpenSession { session, conn, kind, device, opened_ms, pushes: Pushes::Quiet }
+        OpenSession {
+            session,
+            conn,
+            kind,
+            device,
+            opened_ms,
+            recorded: false,
+            pushes: Pushes::Quiet,
+        }
+    }
+
+    pub(super) fn recorded(self, recorded: bool) -> OpenSession {
+        OpenSession { recorded, ..self }
     }
 
     fn push(&mut self, push: &Push, effects: &mut Effects) {
@@ -123,6 +137,11 @@ impl Sessions {
     /// The open sessions of a user.
     pub(super) fn of(&self, user: UserId) -> &[OpenSession] {
         self.users.get(&user).map_or(&[], |sessions| sessions)
+    }
+
+    /// Who has a session.
+    pub(super) fn users(&self) -> impl Iterator<Item = &UserId> {
+        self.users.keys()
     }
 
     /// Adds a session. True if it is the first one of the user.

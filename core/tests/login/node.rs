@@ -100,6 +100,7 @@ impl Node {
             tokens: TokenKeys::new(&SIGNING_KEY, &[]),
             issuers: Issuers::new(&config.issuers).unwrap(),
             config,
+            cluster: None,
         });
         Node {
             workers: (0..WORKERS as u16).map(|i| Worker::new(i, Arc::clone(&shared))).collect(),

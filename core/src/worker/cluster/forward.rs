@@ -1,0 +1,321 @@
+//! Sends whose conversation has its home on another node.
+//!
+//! ```text
+//!            end of tick                    every send answered
+//!  waiting ──────────────► on the way ───────────────────────────► the next batch, or forgotten
+//!                              │  no answer in time, or the home is gone, or too much waits
+//!                              └──────────────────► everything is appended here, in its order
+//! ```
+//!
+//! At most one batch of a conversation is on the way, as at most one is at the store, and for the
+//! same reason: order. A batch that is lost, late or doubled can't be overtaken by the next one,
+//! since there is none before all of it is answered. And while anything waits to be appended here,
+//! nothing more is forwarded.
+//!
+//! If the home was only slow, it appends the same sends as this node, at the same time. Each of the
+//! two appends them in their order, and the store takes each of them once; so it does not matter who
+//! is faster at which. The home keeps to one more rule: once it refuses a send, it refuses the rest
+//! of its batch. So what it has stored is always the beginning of the batch, and when its answers are
+//! lost, appending the rest here does not put an earlier send behind a later one.
+
+use std::collections::VecDeque;
+
+use dunlin_protocol::LogId;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::super::Worker;
+use super::super::conversation::{Conversation, Pending};
+use super::super::effect::{Effects, Refusal};
+use super::super::reply::ReplyTo;
+use super::super::send::{NO_SUCH_CONVERSATION, QUEUE_FULL, other_member};
+use super::envelope::{Answer, Forward, ForwardedSend, Item, Origin, Stored};
+use super::{Cluster, FORWARD_TICKS};
+use crate::bus::NodeId;
+use crate::limits::{
+    CONVERSATION_BATCH_MAX, CONVERSATION_QUEUE_MAX, FORWARD_BYTES_MAX, FORWARDED_MAX,
+};
+use crate::placement;
+
+/// Conversations of which sends wait for another node.
+#[derive(Debug, Default)]
+pub(super) struct Forwards {
+    lanes: HashMap<LogId, Lane, RandomState>,
+    /// Lanes of which a batch can be sent at the end of the tick, each once.
+    ready: Vec<LogId>,
+    /// Batches that are on the way, and the tick at which they are late; the earliest first.
+    due: VecDeque<(u64, LogId, u64)>,
+    last_batch: u64,
+    sends: usize,
+    bytes: usize,
+}
+
+/// The sends of one conversation.
+#[derive(Debug, Default)]
+struct Lane {
+    /// What is on the way.
+    batch: Option<Batch>,
+    /// What comes after it.
+    waiting: VecDeque<Pending>,
+}
+
+/// Sends that are on the way.
+#[derive(Debug)]
+struct Batch {
+    number: u64,
+    home: NodeId,
+    /// `None` where the answer has come.
+    sends: Vec<Option<Pending>>,
+}
+
+impl Lane {
+    fn len(&self) -> usize {
+        self.waiting.len() + self.batch.as_ref().map_or(0, |batch| batch.sends.len())
+    }
+
+    /// Everything that is not answered, in order.
+    fn into_rest(self) -> impl Iterator<Item = Pending> {
+        let batch = self.batch.into_iter().flat_map(|batch| batch.sends).flatten();
+        batch.chain(self.waiting)
+    }
+}
+
+impl Forwards {
+    pub(super) fn held(&self) -> (usize, usize) {
+        (self.sends, self.bytes)
+    }
+
+    fn add(&mut self, pending: Pending) {
+        let log = pending.send.conversation;
+        self.sends += 1;
+        self.bytes += bytes_of(&pending);
+        let lane = self.lanes.entry(log).or_default();
+        if lane.batch.is_none() && lane.waiting.is_empty() {
+            self.ready.push(log);
+        }
+        lane.waiting.push_back(pending);
+    }
+
+    /// Takes a lane off; gives back everything in it that is not answered.
+    fn remove(&mut self, log: LogId) -> Vec<Pending> {
+        let rest: Vec<_> =
+            self.lanes.remove(&log).map(Lane::into_rest).into_iter().flatten().collect();
+        rest.iter().for_each(|pending| self.let_go(pending));
+        rest
+    }
+
+    fn let_go(&mut self, pending: &Pending) {
+        self.sends -= 1;
+        self.bytes -= bytes_of(pending);
+    }
+
+    /// Puts the next batch of a lane on the way.
+    fn begin_batch(&mut self, log: LogId, home: NodeId, late_at: u64) -> Option<Forward> {
+        let lane = self.lanes.get_mut(&log)?;
+        let mut bytes = 0;
+        let fitting = lane.waiting.iter().take(CONVERSATION_BATCH_MAX).take_while(|pending| {
+            bytes += bytes_of(pending);
+            bytes <= FORWARD_BYTES_MAX
+        });
+        let count = fitting.count().max(1);
+        let taken: Vec<_> = lane.waiting.drain(..count.min(lane.waiting.len())).collect();
+        let sends = taken.iter().map(|pending| ForwardedSend {
+            sender: pending.sender,
+            conn: pending.conn,
+            send: pending.send.clone(),
+        });
+        self.last_batch += 1;
+        let number = self.last_batch;
+        let forward = Forward { log, batch: number, sends: sends.collect() };
+        lane.batch = Some(Batch { number, home, sends: taken.into_iter().map(Some).collect() });
+        self.due.push_back((late_at, log, number));
+        Some(forward)
+    }
+
+    /// The send that an answer is for, if it still waits; then the lane goes on if that was the last.
+    fn answered(&mut self, answer: &Answer) -> Option<Pending> {
+        let lane = self.lanes.get_mut(&answer.log)?;
+        let batch = lane.batch.as_mut().filter(|batch| batch.number == answer.batch)?;
+        let pending = batch.sends.get_mut(usize::from(answer.index))?.take()?;
+        if batch.sends.iter().all(Option::is_none) {
+            lane.batch = None;
+            if lane.waiting.is_empty() {
+                self.lanes.remove(&answer.log);
+            } else {
+                self.ready.push(answer.log);
+            }
+        }
+        self.let_go(&pending);
+        Some(pending)
+    }
+
+    /// The conversations whose batch is late.
+    fn take_late(&mut self, now: u64) -> Vec<(LogId, NodeId)> {
+        let mut late = Vec::new();
+        while let Some((_, log, number)) = self.due.pop_front_if(|(due, ..)| *due <= now) {
+            let batch = self.lanes.get(&log).and_then(|lane| lane.batch.as_ref());
+            let batch = batch.filter(|batch| batch.number == number);
+            late.extend(batch.map(|batch| (log, batch.home)));
+        }
+        late
+    }
+}
+
+fn bytes_of(pending: &Pending) -> usize {
+    // About 64 for ids and lengths.
+    pending.send.content.len() + pending.send.content_type.len() + 64
+}
+
+/// Where a send goes.
+enum Route {
+    Here,
+    /// Behind others that wait for a home, or to a home elsewhere.
+    Elsewhere,
+}
+
+impl Cluster {
+    /// The home of a conversation, if that is another node that can be expected to answer.
+    fn home_elsewhere(&self, log: LogId) -> Option<Origin> {
+        let home = placement::home_of_log(log, &self.members)?;
+        let peer = self.peers.get(&home.node).filter(|peer| !peer.is_silent)?;
+        let worker = placement::worker_of_log(log, peer.streams.len());
+        Some(Origin { node: home.node, worker })
+    }
+
+    /// Answers a send that another node has forwarded.
+    pub(in super::super) fn answer_forwarded(
+        &mut self,
+        log: LogId,
+        to: Origin,
+        (batch, index): (u64, u16),
+        outcome: Result<(u64, u64), Refusal>,
+        effects: &mut Effects,
+    ) {
+        let outcome = outcome.map(|(seq, time_ms)| Stored { seq, time_ms });
+        self.tell(to, &Item::Answer(Answer { log, batch, index, outcome }), effects);
+    }
+}
+
+impl Worker {
+    /// Takes a send of a client of this node: it is appended by its home.
+    pub(in super::super) fn route_send(&mut self, pending: Pending, effects: &mut Effects) {
+        match self.route_of(pending.send.conversation) {
+            Route::Here => self.append_message(pending, effects),
+            Route::Elsewhere => self.forward_send(pending, effects),
+        }
+    }
+
+    fn route_of(&self, log: LogId) -> Route {
+        let Some(cluster) = &self.cluster else { return Route::Here };
+        if cluster.forwards.lanes.contains_key(&log) {
+            return Route::Elsewhere;
+        }
+        // With one member nothing was looked up so far but an empty table.
+        if cluster.peers.is_empty() || cluster.home_elsewhere(log).is_none() {
+            return Route::Here;
+        }
+        // What waits here must not be overtaken.
+        let waits_here = self.conversations.get(&log).is_some_and(Conversation::has_waiting);
+        if waits_here { Route::Here } else { Route::Elsewhere }
+    }
+
+    fn forward_send(&mut self, pending: Pending, effects: &mut Effects) {
+        let log = pending.send.conversation;
+        if other_member(log, pending.sender).is_none() {
+            return self.refuse_send(&pending, NO_SUCH_CONVERSATION, effects);
+        }
+        let Some(cluster) = &mut self.cluster else { return };
+        let forwards = &mut cluster.forwards;
+        if forwards.lanes.get(&log).is_some_and(|lane| lane.len() >= CONVERSATION_QUEUE_MAX) {
+            return self.refuse_send(&pending, QUEUE_FULL, effects);
+        }
+        if forwards.sends >= FORWARDED_MAX {
+            self.append_rest_here(log, effects);
+            return self.append_message(pending, effects);
+        }
+        forwards.add(pending);
+    }
+
+    /// Everything of a conversation that waits for another node is appended here instead.
+    fn append_rest_here(&mut self, log: LogId, effects: &mut Effects) {
+        let Some(cluster) = &mut self.cluster else { return };
+        for pending in cluster.forwards.remove(log) {
+            self.append_message(pending, effects);
+        }
+    }
+
+    /// Sends what has become ready during the tick.
+    pub(in super::super) fn send_forwards(&mut self, effects: &mut Effects) {
+        let Some(cluster) = &mut self.cluster else { return };
+        for log in std::mem::take(&mut cluster.forwards.ready) {
+            self.send_forward(log, effects);
+        }
+    }
+
+    fn send_forward(&mut self, log: LogId, effects: &mut Effects) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let lane = cluster.forwards.lanes.get(&log);
+        if !lane.is_some_and(|lane| lane.batch.is_none() && !lane.waiting.is_empty()) {
+            return;
+        }
+        // The home may be another one by now, or this node.
+        let Some(home) = cluster.home_elsewhere(log) else {
+            return self.append_rest_here(log, effects);
+        };
+        let late_at = cluster.ticks + FORWARD_TICKS;
+        if let Some(forward) = cluster.forwards.begin_batch(log, home.node, late_at) {
+            effects.counters.forwarded += forward.sends.len() as u64;
+            cluster.tell(home, &Item::Forward(forward), effects);
+        }
+    }
+
+    /// Another node takes this worker for the home of a conversation. If that is wrong, it is
+    /// appended all the same: a send is passed on once.
+    pub(super) fn take_forward(&mut self, from: Origin, forward: Forward, effects: &mut Effects) {
+        let Forward { batch, sends, .. } = forward;
+        for (index, forwarded) in (0..).zip(sends) {
+            let ForwardedSend { sender, conn, send } = forwarded;
+            let reply_to = ReplyTo::Node { from, batch, index };
+            self.append_message(Pending::new(reply_to, sender, conn, send), effects);
+        }
+    }
+
+    /// The home has answered a send. An answer that comes too late finds nothing.
+    pub(super) fn take_answer(&mut self, answer: &Answer, effects: &mut Effects) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let Some(pending) = cluster.forwards.answered(answer) else { return };
+        match answer.outcome {
+            Ok(Stored { seq, time_ms }) => self.answer_send(&pending, seq, time_ms, effects),
+            Err(refusal) => self.refuse_send(&pending, refusal, effects),
+        }
+    }
+
+    /// What was not answered in time is appended here. Until the node is heard again, nothing more
+    /// is forwarded to it.
+    pub(super) fn give_up_on_late_answers(&mut self, effects: &mut Effects) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let late = cluster.forwards.take_late(cluster.ticks);
+        for (_, home) in &late {
+            if let Some(peer) = cluster.peers.get_mut(home) {
+                peer.is_silent = true;
+            }
+        }
+        effects.counters.forwards_late += late.len() as u64;
+        for (log, _) in late {
+            self.append_rest_here(log, effects);
+        }
+    }
+
+    /// The same for homes that are gone: there is nothing to wait for.
+    pub(super) fn give_up_on_lost_homes(&mut self, effects: &mut Effects) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let peers = &cluster.peers;
+        let is_lost =
+            |lane: &Lane| lane.batch.as_ref().is_some_and(|batch| !peers.contains_key(&batch.home));
+        let lanes = cluster.forwards.lanes.iter();
+        let lost: Vec<_> = lanes.filter(|(_, lane)| is_lost(lane)).map(|(log, _)| *log).collect();
+        lost.into_iter().for_each(|log| self.append_rest_here(log, effects));
+    }
+}
+
+const _: () = assert!(CONVERSATION_BATCH_MAX <= u16::MAX as usize);

@@ -1,0 +1,63 @@
+//! Logs of which it is not known whether the last batch is in them.
+//!
+//! When the store does not answer an append, its entries may be stored all the same, and nobody was
+//! told of them. The senders are answered with an error and may never try again. So the heads of
+//! these logs are read as soon as the store works, and if one has grown, its users are told that
+//! they are behind.
+
+use dunlin_protocol::{LogId, UserId};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::Worker;
+use super::effect::Effects;
+use super::flow::{Flow, StoreResult};
+use crate::store::{StoreReply, StoreRequest};
+
+/// The logs, each with the head that its users were told of.
+pub(super) type Unsure = HashMap<LogId, u64, RandomState>;
+
+impl Worker {
+    /// The fate of what was appended after `head` is not known.
+    pub(super) fn is_unsure_after(&mut self, log: LogId, head: u64) {
+        let known = self.unsure.entry(log).or_insert(head);
+        *known = head.min(*known);
+    }
+
+    /// Time has passed: asks again what became of them.
+    pub(super) fn tick_unsure(&mut self, effects: &mut Effects) {
+        if self.unsure.is_empty() {
+            return;
+        }
+        let asked: Vec<_> = self.unsure.drain().collect();
+        let logs = asked.iter().map(|(log, _)| *log).collect();
+        self.ask_store(StoreRequest::Heads(logs), Flow::Unsure(asked), effects);
+    }
+
+    pub(super) fn unsure_heads_read(
+        &mut self,
+        asked: &[(LogId, u64)],
+        result: StoreResult,
+        effects: &mut Effects,
+    ) {
+        let Ok(StoreReply::Heads(heads)) = result else {
+            asked.iter().for_each(|&(log, head)| self.is_unsure_after(log, head));
+            return;
+        };
+        for (&(log, known), head) in asked.iter().zip(&heads) {
+            if head.seq > known {
+                self.push_behind(&users_of(log), log, head.seq, effects);
+            }
+        }
+    }
+}
+
+/// Who reads a log.
+pub(super) fn users_of(log: LogId) -> SmallVec<[UserId; 2]> {
+    match (log.direct_members(), log.owner()) {
+        (Some((lower, higher)), _) if lower != higher => SmallVec::from([lower, higher]),
+        (Some((user, _)), _) | (None, Some(user)) => SmallVec::from_slice(&[user]),
+        (None, None) => SmallVec::new(),
+    }
+}
