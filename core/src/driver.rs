@@ -14,11 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, Select, Sender};
 use parking_lot::Mutex;
 
 use crate::admin::{AdminError, AdminReply, AdminRequest};
 use crate::auth::password::{PasswordDone, PasswordError, PasswordThreads};
+use crate::bus::{Bus, BusReceiver, Member};
 use crate::clock::Clock;
 use crate::limits::{
     PRESSED_TICK_MS, STORE_OUTSTANDING_BYTES_MAX, STORE_OUTSTANDING_MAX, TICK_BATCHES_MAX,
@@ -29,7 +31,8 @@ use crate::statistics::WorkerStatistics;
 use crate::store::{Store, StoreError, StoreReply};
 use crate::transport::{ConnId, Session, Transport};
 use crate::worker::Worker;
-use crate::worker::effect::{Effects, Ticket};
+use crate::worker::cluster::ClusterNode;
+use crate::worker::effect::{Effects, PresenceChange, Published, Ticket};
 use crate::worker::input::Input;
 use crate::worker::message::WorkerMessage;
 
@@ -111,6 +114,54 @@ pub(crate) struct Driver {
     pub(crate) admin: Vec<(u64, AdminAnswer)>,
     pub(crate) admin_calls: u64,
     pub(crate) next_timer: Instant,
+    pub(crate) cluster: Option<ClusterLinks>,
+    /// Sends that wait for another node, as the gate counts them.
+    pub(crate) forwarded: usize,
+}
+
+/// How the engine is linked with other nodes.
+#[derive(Clone)]
+pub(crate) struct ClusterLinks {
+    pub(crate) place: ClusterNode,
+    pub(crate) bus: Arc<dyn Bus>,
+}
+
+impl std::fmt::Debug for ClusterLinks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterLinks").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// Puts what comes from the bus into the mail of the workers.
+pub(crate) struct Mailroom {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) mailboxes: Vec<Sender<Letter>>,
+}
+
+impl Mailroom {
+    fn put(&self, mailbox: &Sender<Letter>, input: Input) {
+        if self.gate.enter() && mailbox.send(Letter::Input(input)).is_err() {
+            self.gate.leave(1);
+        }
+    }
+}
+
+impl BusReceiver for Mailroom {
+    /// Other nodes are not held back by what waits here, so what is too much is dropped: the worker
+    /// finds the gap in the numbers.
+    fn receive(&self, worker: u16, envelope: Bytes) {
+        let mailbox = self.mailboxes.get(usize::from(worker));
+        let mailbox = mailbox.filter(|mailbox| mailbox.len() < WORKER_BACKLOG_MAX);
+        if let Some(mailbox) = mailbox {
+            self.put(mailbox, Input::Envelope(envelope));
+        }
+    }
+
+    fn members(&self, members: Vec<Member>) {
+        for mailbox in &self.mailboxes {
+            self.put(mailbox, Input::Members(members.clone()));
+        }
+    }
 }
 
 /// Whether the thread goes on.
@@ -205,6 +256,8 @@ impl Driver {
     /// Does what the worker wants done. Everything is added to the gate before it is under way.
     fn carry_out(&mut self) {
         self.worker.end_tick(&mut self.effects);
+        self.count_forwarded();
+        self.announce_users();
         let mailbox = &self.mailboxes[self.index];
         for (ticket, request) in self.effects.store.drain(..) {
             self.gate.add(1);
@@ -225,9 +278,35 @@ impl Driver {
             gate.add(1);
             post(&mailboxes[usize::from(worker)], Letter::Workers(messages));
         });
+        if let Some(ClusterLinks { bus, .. }) = &self.cluster {
+            for Published { to, worker, envelope } in self.effects.bus.drain(..) {
+                bus.publish(to, worker, envelope);
+            }
+        }
         let transport = &self.transport;
         self.effects.take_outbound(|shard, batch| transport.deliver(shard, batch));
         self.answer_admin();
+    }
+
+    /// What waits for another node is under way as well.
+    fn count_forwarded(&mut self) {
+        let forwarded = self.worker.forwarded();
+        self.gate.add(forwarded.saturating_sub(self.forwarded));
+        self.gate.leave(self.forwarded.saturating_sub(forwarded));
+        self.forwarded = forwarded;
+    }
+
+    /// Comes before anything is asked of the store: see [`Presence::arrived`].
+    ///
+    /// [`Presence::arrived`]: crate::presence::Presence::arrived
+    fn announce_users(&mut self) {
+        let Some(ClusterLinks { place, .. }) = &self.cluster else { return };
+        for change in self.effects.presence.drain(..) {
+            match change {
+                PresenceChange::Arrived(user) => place.presence.arrived(user, place.node),
+                PresenceChange::Left(user) => place.presence.left(user, place.node),
+            }
+        }
     }
 
     fn answer_admin(&mut self) {

@@ -13,16 +13,19 @@ use crate::admin::{AdminError, AdminReply, AdminRequest};
 use crate::auth::issuer::{IssuerConfigError, Issuers};
 use crate::auth::password::PasswordThreads;
 use crate::auth::token::TokenKeys;
+use crate::bus::{Bus, Member, NodeId};
 use crate::clock::{Clock, SystemClock};
 use crate::config::EngineConfig;
-use crate::driver::{Driver, Gate, Letter, Submitted};
+use crate::driver::{ClusterLinks, Driver, Gate, Letter, Mailroom, Submitted};
 use crate::limits::{DRAIN_MS_MAX, WORKERS_MAX};
 use crate::placement;
+use crate::presence::Presence;
 use crate::random::{Random, SystemSource};
 use crate::statistics::WorkerStatistics;
 use crate::store::Store;
 use crate::submitter::Submitter;
 use crate::transport::{ConnId, Session, Transport};
+use crate::worker::cluster::ClusterNode;
 use crate::worker::effect::Effects;
 use crate::worker::input::Input;
 use crate::worker::{Shared, Worker};
@@ -57,6 +60,7 @@ pub struct Engine {
     mailboxes: Vec<Sender<Letter>>,
     statistics: Vec<Arc<Mutex<WorkerStatistics>>>,
     threads: Vec<JoinHandle<()>>,
+    cluster: Option<ClusterLinks>,
 }
 
 #[derive(Clone)]
@@ -77,6 +81,7 @@ pub struct EngineBuilder {
     random: Arc<dyn Random>,
     signing_key: Option<[u8; 32]>,
     retired_keys: Vec<[u8; 32]>,
+    cluster: Option<ClusterLinks>,
 }
 
 impl std::fmt::Debug for EngineBuilder {
@@ -122,6 +127,21 @@ impl EngineBuilder {
         self
     }
 
+    /// Makes the engine a node among others, that share its store (and its signing key). Without
+    /// it there are no others. Its name on the bus is `node`, or a random number, which is what it
+    /// should be: a node that comes back is another one.
+    #[must_use]
+    pub fn cluster(
+        mut self,
+        node: Option<NodeId>,
+        bus: Arc<dyn Bus>,
+        presence: Arc<dyn Presence>,
+    ) -> EngineBuilder {
+        let node = node.unwrap_or_else(|| NodeId(self.random.next_u64()));
+        self.cluster = Some(ClusterLinks { place: ClusterNode { node, presence }, bus });
+        self
+    }
+
     /// Starts the threads.
     pub fn start(self) -> Result<Engine, EngineError> {
         let workers = self.config.workers;
@@ -144,6 +164,7 @@ impl EngineBuilder {
             mailboxes,
             statistics: Vec::new(),
             threads: Vec::new(),
+            cluster: self.cluster.clone(),
         };
         for (index, (commands, mail)) in takers.into_iter().zip(mails).enumerate() {
             let driver = engine.driver(index, &shared, &self, commands, mail, &passwords);
@@ -156,6 +177,7 @@ impl EngineBuilder {
                 }
             }
         }
+        engine.join_cluster();
         Ok(engine)
     }
 
@@ -171,7 +193,7 @@ impl EngineBuilder {
             random: Arc::clone(&self.random),
             tokens: TokenKeys::new(&signing_key, &self.retired_keys),
             issuers: Issuers::new(&self.config.issuers)?,
-            cluster: None,
+            cluster: self.cluster.as_ref().map(|cluster| cluster.place.clone()),
         })
     }
 }
@@ -187,6 +209,7 @@ impl Engine {
             random: Arc::new(SystemSource::new()),
             signing_key: None,
             retired_keys: Vec::new(),
+            cluster: None,
         }
     }
 
@@ -218,6 +241,8 @@ impl Engine {
             admin: Vec::new(),
             admin_calls: 0,
             next_timer: Instant::now(),
+            cluster: builder.cluster.clone(),
+            forwarded: 0,
         }
     }
 
@@ -254,6 +279,34 @@ impl Engine {
         answered.recv().unwrap_or(Err(AdminError::Stopped))
     }
 
+    /// The name of this node on the bus, if it is one of several.
+    pub fn node(&self) -> Option<NodeId> {
+        self.cluster.as_ref().map(|cluster| cluster.place.node)
+    }
+
+    /// Nobody has a way in yet, so the workers hear of the members before they hear of a command.
+    fn join_cluster(&self) {
+        let Some(ClusterLinks { place, bus }) = &self.cluster else { return };
+        let workers = u16::try_from(self.mailboxes.len()).expect("there are at most 256 workers");
+        let (gate, mailboxes) = (Arc::clone(&self.gate), self.mailboxes.clone());
+        let receiver = Arc::new(Mailroom { gate, mailboxes });
+        bus.join(Member { node: place.node, workers }, receiver);
+    }
+
+    /// Nothing can come from the bus any more. What waits for another node is done here: nobody is
+    /// left to answer it.
+    fn leave_cluster(&self) {
+        let Some(ClusterLinks { place, bus }) = &self.cluster else { return };
+        bus.leave(place.node);
+        place.presence.node_left(place.node);
+        for mailbox in &self.mailboxes {
+            self.gate.add(1);
+            if mailbox.send(Letter::Input(Input::Members(Vec::new()))).is_err() {
+                self.gate.leave(1);
+            }
+        }
+    }
+
     /// What each worker has counted, as of a moment ago.
     pub fn statistics(&self) -> Vec<WorkerStatistics> {
         self.statistics.iter().map(|of_worker| of_worker.lock().clone()).collect()
@@ -264,6 +317,7 @@ impl Engine {
     /// not waited for longer than [`DRAIN_MS_MAX`].
     pub fn stop(self) {
         self.gate.close();
+        self.leave_cluster();
         let deadline = Instant::now() + Duration::from_millis(DRAIN_MS_MAX);
         while !self.gate.is_empty() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
