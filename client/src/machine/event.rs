@@ -1,0 +1,176 @@
+//! What a machine tells the application.
+
+use bytes::Bytes;
+use dunlin_protocol::wire::{self, CloseReason, ErrorCode};
+use dunlin_protocol::{LogId, SessionId, UserId};
+
+use super::request::{Failure, Response, Ticket};
+use super::tokens::SavedTokens;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The connection is in another state.
+    Status(Status),
+    /// A login succeeded. If the user is another one than before, forget what you have.
+    LoggedIn {
+        /// Who this is.
+        user: UserId,
+        /// Its name.
+        username: String,
+        /// The session; 0 in requests names it too.
+        session: SessionId,
+    },
+    /// The tokens that bring this device back later. Store them, readable by the user alone, in
+    /// the place of the last ones; empty ones are to be forgotten.
+    Tokens(SavedTokens),
+    /// The next entry of a conversation: each sequence comes once, in order, here or in
+    /// [`Event::Skipped`]. Entries without a message have nothing to show.
+    Entry {
+        /// Where.
+        conversation: LogId,
+        /// What.
+        entry: wire::Entry,
+    },
+    /// These entries will not be delivered, because there are many, or because the server can't
+    /// read them: ask for them by History if they are wanted.
+    Skipped {
+        /// Where.
+        conversation: LogId,
+        /// The first of them.
+        from_seq: u64,
+        /// The last of them.
+        to_seq: u64,
+    },
+    /// Counts and cursors of a conversation have changed.
+    Conversation(ConversationView),
+    /// The server lost or restored history, or another user logged in: forget all entries.
+    /// Everything is delivered from the beginning. Messages that were not stored are kept.
+    HistoryLost,
+    /// Somebody does something right now ("typing").
+    Signal {
+        /// Where.
+        conversation: LogId,
+        /// Who.
+        sender: UserId,
+        /// What.
+        kind: String,
+        /// Its data.
+        payload: Bytes,
+    },
+    /// The one answer to a request.
+    Completed {
+        /// The request, as its caller named it.
+        ticket: Ticket,
+        /// What became of it.
+        result: Result<Response, Failure>,
+    },
+}
+
+/// A conversation in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConversationView {
+    /// Which one.
+    pub conversation: LogId,
+    /// Its newest sequence that is known.
+    pub head: u64,
+    /// Up to here everything was delivered or skipped.
+    pub position: u64,
+    /// Up to here this user has read, on any device.
+    pub read_seq: u64,
+    /// Up to here the other member has read.
+    pub peer_read_seq: u64,
+    /// Messages of others behind `read_seq`.
+    pub unread: u64,
+}
+
+/// The state of the connection, as a user may want to see it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Status {
+    /// On the way to this address.
+    Connecting {
+        /// `host:port`
+        address: String,
+    },
+    /// Connected; the login is under way.
+    LoggingIn,
+    /// Logged in; what was missed is being read.
+    Syncing,
+    /// Everything is up to date and stays so.
+    Online,
+    /// Not connected; the next attempt comes by itself.
+    Waiting {
+        /// When, by the caller's clock, in milliseconds.
+        until_ms: u64,
+        /// Why.
+        lost: Lost,
+    },
+    /// Not connected, and nothing happens until somebody logs in again.
+    Stopped(Stop),
+}
+
+/// Why a connection ended that will be made again.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Lost {
+    /// The server closed it.
+    #[error("the server closed the connection: {0:?}")]
+    Closed(CloseReason),
+    /// The server asked us to go.
+    #[error("the server asked us to come back later")]
+    GoAway,
+    /// A login was not possible now.
+    #[error("the login is not possible now: {0:?}")]
+    NotNow(ErrorCode),
+    /// The server has been silent for too long.
+    #[error("the server does not answer")]
+    Silent,
+    /// The server sent something that is no part of the protocol.
+    #[error("the server does not speak the protocol")]
+    Nonsense,
+    /// The network says so.
+    #[error("{0}")]
+    Network(String),
+}
+
+/// Why only the user can go on.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Stop {
+    /// There is no credential left to try.
+    #[error("the login has expired: log in again")]
+    NoCredentials,
+    /// Name or password is wrong.
+    #[error("the name or the password is wrong")]
+    WrongCredentials,
+    /// The name belongs to somebody else.
+    #[error("this name is taken")]
+    NameTaken,
+    /// The session was logged out, here or elsewhere, or revoked.
+    #[error("the session was logged out")]
+    LoggedOut,
+    /// Another login took the place of this session.
+    #[error("another login took the place of this one")]
+    Replaced,
+    /// The account is disabled.
+    #[error("the account is disabled")]
+    AccountDisabled,
+    /// Too many logins failed.
+    #[error("too many logins failed; wait a while")]
+    TooManyFailures {
+        /// How long, in milliseconds; 0 if the server did not say.
+        retry_after_ms: u32,
+    },
+    /// The server refuses the login or the registration for good.
+    #[error("the server refuses: {:?} {}", .0.code(), .0.field)]
+    Refused(wire::Error),
+    /// The server speaks another version of the protocol.
+    #[error("the server speaks another version of the protocol")]
+    UnsupportedVersion,
+    /// The server says that this client breaks the protocol.
+    #[error("the server says that this client is at fault: {0:?}")]
+    ClientFault(CloseReason),
+    /// The server could not prove who it is.
+    #[error("the server is not the one that it should be: {0}")]
+    Untrusted(String),
+}

@@ -1,0 +1,295 @@
+//! Which credential to try next, and what a refusal means.
+//!
+//! ```text
+//! register ──► password            resume ──► access ──► refresh ──► password ──► issuer ──► user
+//!   (NAME_TAKEN: perhaps by us)      each after the one before it was refused
+//! ```
+
+use dunlin_protocol::wire::login::Credential;
+use dunlin_protocol::wire::{self, ErrorCode, LoggedIn};
+
+use super::event::Stop;
+use super::tokens::{Credentials, SavedTokens};
+
+/// The credentials that are left.
+#[derive(Debug)]
+pub(super) struct Login {
+    credentials: Credentials,
+    /// A registration found the name taken: by our own lost attempt, or by somebody else.
+    name_was_taken: bool,
+    /// A login succeeded since the user gave these credentials. Until then a dead session is no
+    /// news to the user, who has just asked for a new one.
+    is_established: bool,
+}
+
+/// What to send next.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    Register(wire::Register),
+    LogIn(Credential),
+    /// Nothing is left.
+    Exhausted,
+}
+
+/// What a refusal means.
+#[derive(Debug, PartialEq)]
+pub(super) enum Refusal {
+    /// Make the next attempt on the same connection.
+    TryNext,
+    /// Come back later: it was no verdict.
+    NotNow { code: ErrorCode, retry_after_ms: u32 },
+    Stop(Stop),
+}
+
+impl Login {
+    pub(super) fn new(credentials: Credentials) -> Login {
+        Login { credentials, name_was_taken: false, is_established: false }
+    }
+
+    pub(super) fn tokens(&self) -> &SavedTokens {
+        &self.credentials.tokens
+    }
+
+    pub(super) fn next(&self) -> Attempt {
+        let Credentials { tokens, password, issuer_token, register } = &self.credentials;
+        if !tokens.resume_token.is_empty() {
+            return Attempt::LogIn(Credential::ResumeToken(tokens.resume_token.clone()));
+        }
+        if !tokens.access_token.is_empty() {
+            return Attempt::LogIn(Credential::AccessToken(tokens.access_token.clone()));
+        }
+        if !tokens.refresh_token.is_empty() {
+            return Attempt::LogIn(Credential::RefreshToken(tokens.refresh_token.clone()));
+        }
+        if let Some(password) = password {
+            let (username, password) = (password.username.clone(), password.password.clone());
+            if let Some(display_name) = register.clone() {
+                return Attempt::Register(wire::Register { username, password, display_name });
+            }
+            let credential = wire::PasswordCredential { username, password };
+            return Attempt::LogIn(Credential::Password(credential));
+        }
+        match issuer_token {
+            Some(token) => Attempt::LogIn(Credential::IssuerToken(token.clone())),
+            None => Attempt::Exhausted,
+        }
+    }
+
+    /// The account exists now.
+    pub(super) fn registered(&mut self) {
+        self.credentials.register = None;
+    }
+
+    /// Registration was refused.
+    pub(super) fn registration_refused(&mut self, error: wire::Error) -> Refusal {
+        match error.code {
+            code if code == ErrorCode::NameTaken as i32 => {
+                self.credentials.register = None;
+                self.name_was_taken = true;
+                Refusal::TryNext
+            }
+            1..=39 => Refusal::Stop(Stop::Refused(error)),
+            _ => not_now(&error),
+        }
+    }
+
+    /// The credential that [`Login::next`] named was refused.
+    pub(super) fn refused(&mut self, error: wire::Error) -> Refusal {
+        let is_token = !self.credentials.tokens.is_empty();
+        match ErrorCode::try_from(error.code) {
+            Ok(ErrorCode::AccountDisabled) => Refusal::Stop(Stop::AccountDisabled),
+            Ok(ErrorCode::SessionRevoked) => {
+                self.credentials.tokens = SavedTokens::default();
+                if self.is_established {
+                    return Refusal::Stop(Stop::LoggedOut);
+                }
+                self.next_or(Stop::LoggedOut)
+            }
+            Ok(ErrorCode::WrongCredentials) if !is_token => {
+                self.credentials.password = None;
+                if self.name_was_taken {
+                    return Refusal::Stop(Stop::NameTaken);
+                }
+                Refusal::Stop(Stop::WrongCredentials)
+            }
+            _ => match error.code {
+                20..=39 => {
+                    self.drop_current();
+                    self.next_or(Stop::NoCredentials)
+                }
+                1..=19 => Refusal::Stop(Stop::Refused(error)),
+                _ => not_now(&error),
+            },
+        }
+    }
+
+    fn next_or(&self, stop: Stop) -> Refusal {
+        match self.next() {
+            Attempt::Exhausted => Refusal::Stop(stop),
+            Attempt::Register(_) | Attempt::LogIn(_) => Refusal::TryNext,
+        }
+    }
+
+    fn drop_current(&mut self) {
+        let Credentials { tokens, password, issuer_token, .. } = &mut self.credentials;
+        if !tokens.resume_token.is_empty() {
+            tokens.resume_token.clear();
+        } else if !tokens.access_token.is_empty() {
+            tokens.access_token.clear();
+        } else if !tokens.refresh_token.is_empty() {
+            tokens.refresh_token.clear();
+        } else if password.is_some() {
+            *password = None;
+        } else {
+            *issuer_token = None;
+        }
+    }
+
+    /// A login succeeded: what it brought replaces what was there, what it did not bring stays
+    /// good. An issuer's token is for one login.
+    pub(super) fn succeeded(&mut self, logged_in: &LoggedIn) {
+        self.is_established = true;
+        self.name_was_taken = false;
+        let Credentials { tokens, password, issuer_token, register } = &mut self.credentials;
+        if tokens.is_empty() && password.is_none() {
+            *issuer_token = None;
+        }
+        *register = None;
+        tokens.resume_token = logged_in.resume_token.clone();
+        if let Some(new) = &logged_in.tokens {
+            tokens.access_token = new.access_token.clone();
+            tokens.refresh_token = new.refresh_token.clone();
+        }
+    }
+
+    /// The session is over.
+    pub(super) fn forget_tokens(&mut self) {
+        self.credentials.tokens = SavedTokens::default();
+    }
+
+    /// The password was changed, so this one is good from now on.
+    pub(super) fn password_changed(&mut self, new: &str) {
+        if let Some(password) = &mut self.credentials.password {
+            password.password = new.to_owned();
+        }
+    }
+}
+
+fn not_now(error: &wire::Error) -> Refusal {
+    Refusal::NotNow { code: error.code(), retry_after_ms: error.retry_after_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Password;
+
+    fn password() -> Option<Password> {
+        Some(Password { username: "alice".into(), password: "correct horse".into() })
+    }
+
+    fn tokens() -> SavedTokens {
+        SavedTokens {
+            resume_token: "resume".into(),
+            access_token: "access".into(),
+            refresh_token: "refresh".into(),
+        }
+    }
+
+    fn error(code: ErrorCode) -> wire::Error {
+        wire::Error { code: code as i32, ..wire::Error::default() }
+    }
+
+    fn kind(login: &Login) -> &'static str {
+        match login.next() {
+            Attempt::Register(_) => "register",
+            Attempt::LogIn(Credential::ResumeToken(_)) => "resume",
+            Attempt::LogIn(Credential::AccessToken(_)) => "access",
+            Attempt::LogIn(Credential::RefreshToken(_)) => "refresh",
+            Attempt::LogIn(Credential::Password(_)) => "password",
+            Attempt::LogIn(Credential::IssuerToken(_)) => "issuer",
+            Attempt::Exhausted => "nothing",
+        }
+    }
+
+    #[test]
+    fn the_cheapest_credential_comes_first_and_the_user_last() {
+        let mut login = Login::new(Credentials {
+            tokens: tokens(),
+            password: password(),
+            ..Credentials::default()
+        });
+        for expected in ["resume", "access", "refresh"] {
+            assert_eq!(kind(&login), expected);
+            assert_eq!(login.refused(error(ErrorCode::TokenExpired)), Refusal::TryNext);
+        }
+        assert_eq!(kind(&login), "password");
+        let refusal = login.refused(error(ErrorCode::WrongCredentials));
+        assert_eq!(refusal, Refusal::Stop(Stop::WrongCredentials));
+        assert_eq!(kind(&login), "nothing");
+    }
+
+    #[test]
+    fn tokens_alone_end_at_the_user() {
+        let credentials = Credentials { tokens: tokens(), ..Credentials::default() };
+        let mut login = Login::new(credentials);
+        login.refused(error(ErrorCode::TokenInvalid));
+        login.refused(error(ErrorCode::TokenInvalid));
+        let refusal = login.refused(error(ErrorCode::TokenInvalid));
+        assert_eq!(refusal, Refusal::Stop(Stop::NoCredentials));
+    }
+
+    #[test]
+    fn a_session_that_was_ended_elsewhere_is_not_taken_back() {
+        let credentials =
+            Credentials { tokens: tokens(), password: password(), ..Credentials::default() };
+        let mut login = Login::new(credentials.clone());
+        assert_eq!(login.refused(error(ErrorCode::SessionRevoked)), Refusal::TryNext);
+        assert_eq!(kind(&login), "password", "the user has just typed it");
+
+        let mut login = Login::new(credentials);
+        login.succeeded(&LoggedIn { resume_token: "new".into(), ..LoggedIn::default() });
+        let refusal = login.refused(error(ErrorCode::SessionRevoked));
+        assert_eq!(refusal, Refusal::Stop(Stop::LoggedOut));
+        assert!(login.tokens().is_empty());
+    }
+
+    #[test]
+    fn a_taken_name_may_be_ones_own() {
+        let credentials = Credentials {
+            password: password(),
+            register: Some(String::new()),
+            ..Credentials::default()
+        };
+        let mut login = Login::new(credentials);
+        assert_eq!(kind(&login), "register");
+        assert_eq!(login.registration_refused(error(ErrorCode::NameTaken)), Refusal::TryNext);
+        assert_eq!(kind(&login), "password");
+        let refusal = login.refused(error(ErrorCode::WrongCredentials));
+        assert_eq!(refusal, Refusal::Stop(Stop::NameTaken));
+    }
+
+    #[test]
+    fn not_now_is_no_verdict() {
+        let credentials = Credentials { password: password(), ..Credentials::default() };
+        let mut login = Login::new(credentials);
+        let refusal = login.refused(wire::Error {
+            code: ErrorCode::Overloaded as i32,
+            retry_after_ms: 700,
+            ..wire::Error::default()
+        });
+        let expected = Refusal::NotNow { code: ErrorCode::Overloaded, retry_after_ms: 700 };
+        assert_eq!(refusal, expected);
+        assert_eq!(kind(&login), "password");
+        let refusal = login.refused(error(ErrorCode::AccountDisabled));
+        assert_eq!(refusal, Refusal::Stop(Stop::AccountDisabled));
+    }
+
+    #[test]
+    fn a_login_brings_the_next_tokens_and_keeps_the_others() {
+        let mut login = Login::new(Credentials { tokens: tokens(), ..Credentials::default() });
+        login.succeeded(&LoggedIn { resume_token: "second".into(), ..LoggedIn::default() });
+        assert_eq!(login.tokens().resume_token, "second");
+        assert_eq!(login.tokens().refresh_token, "refresh");
+    }
+}

@@ -1,0 +1,324 @@
+//! All logs of this user: what arrived finds its place, what is missing is fetched, and what does
+//! not fit into memory is forgotten and fetched later.
+
+use std::collections::BTreeSet;
+
+use dunlin_protocol::wire::{self, Entry, Error, HistoryPage, entry};
+use dunlin_protocol::{LogId, LogKind, limits};
+use hashbrown::HashMap;
+
+use super::config::Backlog;
+use super::event::{ConversationView, Event};
+use super::log::{Damage, Log, Repair};
+use super::{Bytes, Machine};
+
+/// Pushes overtake each other by a little: a gap may close by itself.
+const GAP_PATIENCE_MS: u64 = 100;
+/// The answer of a Send that is under way may close it.
+const GAP_PATIENCE_SENDING_MS: u64 = 1000;
+/// Who wants only the newest entries does not want more than this at one time.
+const BACKLOG_ENTRIES_MAX: u64 = 1000;
+
+/// The logs that are known.
+#[derive(Debug)]
+pub(super) struct Logs {
+    logs: HashMap<LogId, Log>,
+    /// Those that miss something.
+    gaps: BTreeSet<LogId>,
+    /// Those whose numbers the application does not know yet.
+    changed: BTreeSet<LogId>,
+    aside_bytes: usize,
+    aside_bytes_max: usize,
+    uses: u64,
+}
+
+impl Logs {
+    pub(super) fn new(aside_bytes_max: usize) -> Logs {
+        Logs {
+            logs: HashMap::new(),
+            gaps: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            aside_bytes: 0,
+            aside_bytes_max,
+            uses: 0,
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Logs::new(self.aside_bytes_max);
+    }
+
+    pub(super) fn get(&self, log_id: LogId) -> Option<&Log> {
+        self.logs.get(&log_id)
+    }
+
+    /// The log, made if it is new; it counts as used now.
+    pub(super) fn touch(&mut self, log_id: LogId) -> &mut Log {
+        self.uses += 1;
+        self.changed.insert(log_id);
+        let log = self.logs.entry(log_id).or_insert_with(Log::new);
+        log.used = self.uses;
+        log
+    }
+
+    /// Changes what waits in a log, and keeps count of the memory and the gaps.
+    fn with<R>(&mut self, log_id: LogId, change: impl FnOnce(&mut Log) -> R) -> R {
+        let log = self.touch(log_id);
+        let before = log.aside_bytes;
+        let result = change(log);
+        let (after, has_gap) = (log.aside_bytes, log.gap().is_some());
+        if !has_gap {
+            // The next gap gets patience of its own; an answer that still comes does no harm.
+            log.repair = Repair::Idle;
+        }
+        self.aside_bytes = self.aside_bytes + after - before;
+        if self.aside_bytes > self.aside_bytes_max {
+            self.forget_aside(log_id);
+        }
+        if has_gap {
+            self.gaps.insert(log_id);
+        } else {
+            self.gaps.remove(&log_id);
+        }
+        result
+    }
+
+    fn forget_aside(&mut self, log_id: LogId) {
+        if let Some(log) = self.logs.get_mut(&log_id) {
+            self.aside_bytes -= log.aside_bytes;
+            log.forget_aside();
+        }
+    }
+
+    /// The most recently used conversations and their heads, for Sync. What is missing below a
+    /// head that we know is fetched by History, so Sync need not send it.
+    pub(super) fn positions(&self) -> Vec<wire::LogPosition> {
+        let conversations = self.logs.iter().filter(|(id, _)| id.kind() != LogKind::Account);
+        let mut conversations: Vec<(&LogId, &Log)> = conversations.collect();
+        if conversations.len() > limits::SYNC_POSITIONS_MAX {
+            conversations.sort_unstable_by_key(|(_, log)| std::cmp::Reverse(log.used));
+            conversations.truncate(limits::SYNC_POSITIONS_MAX);
+        }
+        let position = |(id, log): (&LogId, &Log)| wire::LogPosition {
+            conversation_id: id.to_wire(),
+            seq: log.head,
+            peer_read_seq: log.reading.peer_read_seq,
+        };
+        conversations.into_iter().map(position).collect()
+    }
+
+    /// The next gap to fetch. `is_sending` says whether a Send may close it.
+    pub(super) fn next_repair(
+        &mut self,
+        now_ms: u64,
+        is_sending: impl Fn(LogId) -> bool,
+    ) -> Option<(LogId, wire::History)> {
+        for log_id in &self.gaps {
+            let Some(log) = self.logs.get_mut(log_id) else { continue };
+            match log.repair {
+                Repair::Idle => {
+                    let patience_ms = match is_sending(*log_id) {
+                        true => GAP_PATIENCE_SENDING_MS,
+                        false => GAP_PATIENCE_MS,
+                    };
+                    log.repair = Repair::Waiting { until_ms: now_ms + patience_ms };
+                }
+                Repair::Waiting { until_ms } if now_ms >= until_ms => {
+                    let (from_seq, to_seq) = log.gap()?;
+                    let history = wire::History {
+                        conversation_id: log_id.to_wire(),
+                        from_seq,
+                        to_seq: to_seq.min(from_seq + u64::from(log.page_entries()) - 1),
+                        limit: log.page_entries(),
+                        backwards: false,
+                    };
+                    return Some((*log_id, history));
+                }
+                Repair::Waiting { .. } | Repair::Fetching => {}
+            }
+        }
+        None
+    }
+
+    pub(super) fn repair_started(&mut self, log_id: LogId) {
+        if let Some(log) = self.logs.get_mut(&log_id) {
+            log.repair = Repair::Fetching;
+        }
+    }
+
+    /// When the next gap is due.
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        let repairs = self.gaps.iter().filter_map(|log_id| self.logs.get(log_id));
+        repairs
+            .filter_map(|log| match log.repair {
+                Repair::Waiting { until_ms } => Some(until_ms),
+                Repair::Idle | Repair::Fetching => None,
+            })
+            .min()
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        for log_id in &self.gaps {
+            if let Some(log) = self.logs.get_mut(log_id) {
+                log.disconnected();
+            }
+        }
+    }
+}
+
+impl Machine {
+    /// Entries of a log arrived, by whatever way. Delivers those whose turn it is.
+    pub(super) fn arrived(&mut self, log_id: LogId, entries: impl IntoIterator<Item = Entry>) {
+        if log_id.kind() == LogKind::Account && log_id.owner() != self.user {
+            return;
+        }
+        for entry in entries {
+            if let Some(entry::Body::AccountSnapshot(_)) = entry.body {
+                // It stands for everything before it.
+                self.logs.with(log_id, |log| log.skip_to(entry.seq.saturating_sub(1)));
+            }
+            self.logs.with(log_id, |log| log.offer(detach(entry)));
+            self.deliver(log_id);
+        }
+    }
+
+    fn deliver(&mut self, log_id: LogId) {
+        let Some(me) = self.user else { return };
+        while let Some(mut entry) = self.logs.with(log_id, Log::next) {
+            if log_id.kind() == LogKind::Account {
+                self.fold_account(entry);
+                continue;
+            }
+            self.logs.touch(log_id).reading.take(log_id, &mut entry, me);
+            self.events.push_back(Event::Entry { conversation: log_id, entry });
+        }
+    }
+
+    /// An entry of the user's own log, in its turn.
+    fn fold_account(&mut self, entry: Entry) {
+        match entry.body {
+            Some(entry::Body::ConversationJoined(joined)) => {
+                if let Ok(log_id) = LogId::from_wire(&joined.conversation_id) {
+                    self.logs.touch(log_id);
+                }
+            }
+            Some(entry::Body::ReadMoved(moved)) => self.read_moved(&moved),
+            Some(entry::Body::AccountSnapshot(snapshot)) => {
+                for moved in &snapshot.conversations {
+                    self.read_moved(moved);
+                }
+            }
+            // Names are asked for by FindUsers; whatever else there is belongs to other versions.
+            _ => {}
+        }
+    }
+
+    fn read_moved(&mut self, moved: &wire::ReadMoved) {
+        if let Ok(log_id) = LogId::from_wire(&moved.conversation_id) {
+            let log = self.logs.touch(log_id);
+            log.reading.read_moved(log.position, moved.seq, moved.others_counted);
+        }
+    }
+
+    /// The server says that a log has grown up to `head`.
+    pub(super) fn head_known(&mut self, log_id: LogId, head: u64) {
+        self.logs.with(log_id, |log| log.head = log.head.max(head));
+        self.limit_backlog(log_id);
+    }
+
+    /// Leaves out what is too old for an application that wants only the newest.
+    pub(super) fn limit_backlog(&mut self, log_id: LogId) {
+        let Backlog::Newest(keep) = self.config.backlog else { return };
+        if log_id.kind() == LogKind::Account {
+            return;
+        }
+        let log = self.logs.touch(log_id);
+        let missing = log.head - log.position;
+        let is_new = log.position == 0;
+        if missing > BACKLOG_ENTRIES_MAX || (is_new && missing > u64::from(keep)) {
+            let to_seq = log.head - u64::from(keep);
+            self.skip(log_id, to_seq);
+        }
+    }
+
+    /// Goes on behind `to_seq`, and says so.
+    pub(super) fn skip(&mut self, log_id: LogId, to_seq: u64) {
+        let skipped = self.logs.with(log_id, |log| log.skip_to(to_seq));
+        if let Some(from_seq) = skipped.filter(|_| log_id.kind() != LogKind::Account) {
+            self.events.push_back(Event::Skipped { conversation: log_id, from_seq, to_seq });
+        }
+        self.deliver(log_id);
+    }
+
+    /// A part of a gap arrived.
+    pub(super) fn repaired(&mut self, now_ms: u64, log_id: LogId, page: HistoryPage) {
+        if self.epoch_seen(page.epoch) {
+            return;
+        }
+        let Some(log) = self.logs.get(log_id) else { return };
+        let before = log.position;
+        self.arrived(log_id, page.entries);
+        let has_moved = self.logs.with(log_id, |log| {
+            log.page_arrived(page.head);
+            // There was patience enough before the first page.
+            log.repair = Repair::Waiting { until_ms: now_ms };
+            log.position > before
+        });
+        if !has_moved {
+            self.repair_later(now_ms, log_id, 0);
+        }
+    }
+
+    /// A part of a gap can't be had.
+    pub(super) fn repair_refused(&mut self, now_ms: u64, log_id: LogId, error: &Error) {
+        if self.logs.get(log_id).is_none() {
+            return;
+        }
+        if error.code == wire::ErrorCode::DataCorrupt as i32 {
+            match self.logs.with(log_id, Log::page_damaged) {
+                Damage::Narrowed => self.repair_later(now_ms, log_id, 1),
+                Damage::Skipped(seq) => self.skip(log_id, seq),
+            }
+            return;
+        }
+        self.repair_later(now_ms, log_id, error.retry_after_ms);
+    }
+
+    fn repair_later(&mut self, now_ms: u64, log_id: LogId, told_ms: u32) {
+        self.logs.with(log_id, |log| {
+            let delay_ms = match told_ms {
+                0 => log.repair_failed(),
+                told_ms => u64::from(told_ms),
+            };
+            log.repair = Repair::Waiting { until_ms: now_ms + delay_ms };
+        });
+    }
+
+    /// Tells the application the numbers that have changed, once per call from outside.
+    pub(super) fn announce_conversations(&mut self) {
+        for log_id in std::mem::take(&mut self.logs.changed) {
+            let Some(log) = self.logs.get(log_id) else { continue };
+            if log_id.kind() == LogKind::Account {
+                continue;
+            }
+            self.events.push_back(Event::Conversation(ConversationView {
+                conversation: log_id,
+                head: log.head,
+                position: log.position,
+                read_seq: log.reading.read_seq,
+                peer_read_seq: log.reading.peer_read_seq,
+                unread: log.reading.unread,
+            }));
+        }
+    }
+}
+
+/// Gives an entry memory of its own: it is a slice of the whole frame that brought it, and would
+/// keep all of that alive for as long as the application keeps the entry.
+fn detach(mut entry: Entry) -> Entry {
+    if let Some(entry::Body::Message(message)) = &mut entry.body {
+        message.content = Bytes::copy_from_slice(&message.content);
+        message.client_message_id = Bytes::copy_from_slice(&message.client_message_id);
+    }
+    entry
+}

@@ -1,0 +1,256 @@
+//! Messages that are not stored yet, in the order in which they were said.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use dunlin_protocol::{ClientMessageId, LogId};
+use hashbrown::HashMap;
+
+use super::request::Ticket;
+
+/// A message that waits for its Sent.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) ticket: Ticket,
+    pub(super) message_id: ClientMessageId,
+    pub(super) content_type: String,
+    pub(super) content: Bytes,
+    /// How often the server failed at it (codes 60 and up).
+    pub(super) failures: u32,
+    number: u64,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Queued,
+    InFlight,
+    Refused { retry_at_ms: u64 },
+}
+
+/// Names a message in the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OutgoingId {
+    pub(super) conversation: LogId,
+    number: u64,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    conversations: HashMap<LogId, VecDeque<Outgoing>>,
+    window: usize,
+    messages: usize,
+    messages_max: usize,
+    bytes: usize,
+    bytes_max: usize,
+    next_number: u64,
+}
+
+impl Outbox {
+    pub(super) fn new(window: usize, messages_max: usize, bytes_max: usize) -> Outbox {
+        Outbox {
+            conversations: HashMap::new(),
+            window: window.max(1),
+            messages: 0,
+            messages_max,
+            bytes: 0,
+            bytes_max,
+            next_number: 0,
+        }
+    }
+
+    /// Takes a message; says no if too many wait already.
+    pub(super) fn push(
+        &mut self,
+        ticket: Ticket,
+        conversation: LogId,
+        message_id: ClientMessageId,
+        content_type: String,
+        content: Bytes,
+    ) -> bool {
+        if self.messages >= self.messages_max || self.bytes + content.len() > self.bytes_max {
+            return false;
+        }
+        self.messages += 1;
+        self.bytes += content.len();
+        self.next_number += 1;
+        self.conversations.entry(conversation).or_default().push_back(Outgoing {
+            ticket,
+            message_id,
+            content_type,
+            content,
+            failures: 0,
+            number: self.next_number,
+            state: State::Queued,
+        });
+        true
+    }
+
+    /// The next message to send, which is in flight from now on. Of those that may go, the one
+    /// that was said first.
+    pub(super) fn next(&mut self, now_ms: u64) -> Option<(OutgoingId, &Outgoing)> {
+        let window = self.window;
+        let ready = |queue: &VecDeque<Outgoing>| -> Option<u64> {
+            // A message that was refused holds up those behind it: that keeps their order.
+            queue
+                .iter()
+                .take(window)
+                .take_while(|outgoing| !outgoing.waits(now_ms))
+                .find(|outgoing| outgoing.state != State::InFlight)
+                .map(|outgoing| outgoing.number)
+        };
+        let (number, conversation) = self
+            .conversations
+            .iter()
+            .filter_map(|(conversation, queue)| Some((ready(queue)?, *conversation)))
+            .min()?;
+        let id = OutgoingId { conversation, number };
+        let outgoing = self.get_mut(id)?;
+        outgoing.state = State::InFlight;
+        Some((id, outgoing))
+    }
+
+    /// When the next refused message may be sent again.
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        let window = self.window;
+        let heads = self.conversations.values().flat_map(|queue| queue.iter().take(window));
+        heads
+            .filter_map(|outgoing| match outgoing.state {
+                State::Refused { retry_at_ms } => Some(retry_at_ms),
+                State::Queued | State::InFlight => None,
+            })
+            .min()
+    }
+
+    /// The server answered for good.
+    pub(super) fn remove(&mut self, id: OutgoingId) -> Option<Outgoing> {
+        let queue = self.conversations.get_mut(&id.conversation)?;
+        let index = queue.iter().position(|outgoing| outgoing.number == id.number)?;
+        let outgoing = queue.remove(index)?;
+        if queue.is_empty() {
+            self.conversations.remove(&id.conversation);
+        }
+        self.messages -= 1;
+        self.bytes -= outgoing.content.len();
+        Some(outgoing)
+    }
+
+    /// The server can't store it now.
+    pub(super) fn refuse(&mut self, id: OutgoingId, retry_at_ms: u64) {
+        if let Some(outgoing) = self.get_mut(id) {
+            outgoing.state = State::Refused { retry_at_ms };
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, id: OutgoingId) -> Option<&mut Outgoing> {
+        let queue = self.conversations.get_mut(&id.conversation)?;
+        queue.iter_mut().find(|outgoing| outgoing.number == id.number)
+    }
+
+    /// Whether an answer is under way that may bring an entry of this conversation.
+    pub(super) fn is_in_flight(&self, conversation: LogId) -> bool {
+        let queue = self.conversations.get(&conversation);
+        queue.is_some_and(|queue| queue.iter().any(|outgoing| outgoing.state == State::InFlight))
+    }
+
+    /// Everything that was in flight must be sent again.
+    pub(super) fn disconnected(&mut self) {
+        for outgoing in self.conversations.values_mut().flatten() {
+            outgoing.state = State::Queued;
+        }
+    }
+
+    /// Empties it, the oldest first.
+    pub(super) fn drain(&mut self) -> Vec<Outgoing> {
+        let queues = std::mem::take(&mut self.conversations);
+        (self.messages, self.bytes) = (0, 0);
+        let mut all: Vec<Outgoing> = queues.into_values().flatten().collect();
+        all.sort_by_key(|outgoing| outgoing.number);
+        all
+    }
+}
+
+impl Outgoing {
+    fn waits(&self, now_ms: u64) -> bool {
+        match self.state {
+            State::Refused { retry_at_ms } => now_ms < retry_at_ms,
+            State::Queued | State::InFlight => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dunlin_protocol::UserId;
+
+    use super::*;
+
+    fn conversation(id: u64) -> LogId {
+        LogId::direct(UserId::new(1).unwrap(), UserId::new(id).unwrap())
+    }
+
+    fn push(outbox: &mut Outbox, to: u64, ticket: u64) -> bool {
+        let id = ClientMessageId([ticket as u8; 16]);
+        outbox.push(Ticket(ticket), conversation(to), id, String::new(), "hello".into())
+    }
+
+    fn next(outbox: &mut Outbox, now_ms: u64) -> Option<(OutgoingId, u64)> {
+        outbox.next(now_ms).map(|(id, outgoing)| (id, outgoing.ticket.0))
+    }
+
+    #[test]
+    fn one_at_a_time_per_conversation_the_oldest_first() {
+        let mut outbox = Outbox::new(1, 10, 1000);
+        for (to, ticket) in [(2, 1), (2, 2), (3, 3)] {
+            assert!(push(&mut outbox, to, ticket));
+        }
+        let (first, ticket) = next(&mut outbox, 0).unwrap();
+        assert_eq!(ticket, 1);
+        assert_eq!(next(&mut outbox, 0).unwrap().1, 3);
+        assert!(next(&mut outbox, 0).is_none());
+        outbox.remove(first);
+        assert_eq!(next(&mut outbox, 0).unwrap().1, 2);
+    }
+
+    #[test]
+    fn a_refused_message_is_not_overtaken() {
+        let mut outbox = Outbox::new(1, 10, 1000);
+        push(&mut outbox, 2, 1);
+        push(&mut outbox, 2, 2);
+        let (first, _) = next(&mut outbox, 0).unwrap();
+        outbox.refuse(first, 500);
+        assert_eq!(outbox.deadline_ms(), Some(500));
+        assert!(next(&mut outbox, 499).is_none());
+        assert_eq!(next(&mut outbox, 500).unwrap().1, 1);
+    }
+
+    #[test]
+    fn a_window_lets_more_go_and_all_go_again_in_order() {
+        let mut outbox = Outbox::new(2, 10, 1000);
+        for ticket in 1..=3 {
+            push(&mut outbox, 2, ticket);
+        }
+        assert_eq!(next(&mut outbox, 0).unwrap().1, 1);
+        assert_eq!(next(&mut outbox, 0).unwrap().1, 2);
+        assert!(next(&mut outbox, 0).is_none());
+        outbox.disconnected();
+        assert_eq!(next(&mut outbox, 0).unwrap().1, 1);
+        assert_eq!(next(&mut outbox, 0).unwrap().1, 2);
+        let tickets: Vec<u64> = outbox.drain().iter().map(|outgoing| outgoing.ticket.0).collect();
+        assert_eq!(tickets, [1, 2, 3]);
+    }
+
+    #[test]
+    fn it_is_bounded_in_messages_and_bytes() {
+        let mut outbox = Outbox::new(1, 2, 1000);
+        assert!(push(&mut outbox, 2, 1) && push(&mut outbox, 2, 2));
+        assert!(!push(&mut outbox, 2, 3));
+        let mut outbox = Outbox::new(1, 10, 9);
+        assert!(push(&mut outbox, 2, 1));
+        assert!(!push(&mut outbox, 2, 2));
+        let (first, _) = next(&mut outbox, 0).unwrap();
+        outbox.remove(first);
+        assert!(push(&mut outbox, 2, 2), "there is room again");
+    }
+}

@@ -1,0 +1,221 @@
+//! How far users have read a conversation, and how much is unread. Nothing is counted: entries
+//! carry running counts, so unread is a subtraction.
+
+use dunlin_protocol::wire::{Entry, entry};
+use dunlin_protocol::{LogId, UserId};
+
+/// The running counts at the position of a log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counts {
+    counted: u64,
+    mine: u64,
+}
+
+impl Counts {
+    fn others(self) -> u64 {
+        self.counted.saturating_sub(self.mine)
+    }
+}
+
+/// The read cursors of a conversation.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) read_seq: u64,
+    pub(super) peer_read_seq: u64,
+    pub(super) unread: u64,
+    /// `unread` holds for the log up to here.
+    unread_to: u64,
+    /// What others had said at `read_seq`, where that is known.
+    others_read: Option<u64>,
+    /// Known as long as no entry was skipped since.
+    counts: Option<Counts>,
+}
+
+impl Reading {
+    pub(super) fn new() -> Reading {
+        Reading {
+            read_seq: 0,
+            peer_read_seq: 0,
+            unread: 0,
+            unread_to: 0,
+            others_read: Some(0),
+            counts: Some(Counts::default()),
+        }
+    }
+
+    /// The next entry of the log. Fills in the counts of an entry that this client wrote, and
+    /// knows only by its Sent.
+    pub(super) fn take(&mut self, conversation: LogId, entry: &mut Entry, me: UserId) {
+        let is_mine = entry.sender == me.get();
+        let is_message = matches!(entry.body, Some(entry::Body::Message(_)));
+        if is_mine && is_message && entry.counted == 0 {
+            if let Some(counts) = self.counts {
+                (entry.counted, entry.sender_counted) = (counts.counted + 1, counts.mine + 1);
+            }
+        }
+        if entry.counted > 0 && entry.sender != 0 {
+            let mine = if is_mine {
+                entry.sender_counted
+            } else {
+                entry.counted.saturating_sub(entry.sender_counted)
+            };
+            self.counts = Some(Counts { counted: entry.counted, mine });
+        }
+        self.recount(entry.seq, is_message && !is_mine, others_matter(conversation, me));
+    }
+
+    fn recount(&mut self, seq: u64, is_new: bool, others_matter: bool) {
+        if seq < self.unread_to || !others_matter {
+            return;
+        }
+        let others = self.counts.map(Counts::others);
+        match (others, self.others_read) {
+            (Some(others), Some(read)) => self.unread = others.saturating_sub(read),
+            (Some(others), None) if seq == self.unread_to => {
+                self.others_read = others.checked_sub(self.unread);
+            }
+            _ if seq > self.unread_to && seq > self.read_seq && is_new => self.unread += 1,
+            _ => {}
+        }
+        self.unread_to = seq;
+    }
+
+    /// Entries were left out; the next one tells the counts anew.
+    pub(super) fn skipped(&mut self) {
+        self.counts = None;
+    }
+
+    /// What Synced says holds at `head`.
+    pub(super) fn synced(&mut self, position: u64, head: u64, read_seq: u64, unread: u64) {
+        self.read_seq = self.read_seq.max(read_seq);
+        self.unread = unread;
+        self.unread_to = head.max(position);
+        self.others_read = None;
+        if position >= head {
+            self.others_read = self.counts.and_then(|counts| counts.others().checked_sub(unread));
+        }
+    }
+
+    /// The cursor moved, on this device or another one.
+    pub(super) fn read_moved(&mut self, position: u64, seq: u64, others_counted: u64) {
+        if seq < self.read_seq {
+            return;
+        }
+        self.read_seq = seq;
+        self.others_read = Some(others_counted);
+        if seq >= self.unread_to {
+            self.unread = 0;
+        } else if let Some(counts) = self.counts.filter(|_| position >= self.unread_to) {
+            self.unread = counts.others().saturating_sub(others_counted);
+        }
+    }
+
+    /// The server accepted a MarkRead. The account log will tell the counts.
+    pub(super) fn marked(&mut self, position: u64, seq: u64) {
+        if seq < self.read_seq {
+            return;
+        }
+        self.read_seq = seq;
+        if seq >= self.unread_to {
+            self.unread = 0;
+            let counts = self.counts.filter(|_| seq == position);
+            self.others_read = counts.map(Counts::others);
+        }
+    }
+
+    pub(super) fn peer_read(&mut self, seq: u64) {
+        self.peer_read_seq = self.peer_read_seq.max(seq);
+    }
+}
+
+/// In a conversation with oneself nothing is unread.
+fn others_matter(conversation: LogId, me: UserId) -> bool {
+    conversation.direct_members() != Some((me, me))
+}
+
+#[cfg(test)]
+mod tests {
+    use dunlin_protocol::wire::Message;
+
+    use super::*;
+
+    fn user(id: u64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    const ME: u64 = 1;
+    const PEER: u64 = 2;
+
+    fn conversation() -> LogId {
+        LogId::direct(user(ME), user(PEER))
+    }
+
+    fn entry(seq: u64, sender: u64, counted: u64, sender_counted: u64) -> Entry {
+        let body = Some(entry::Body::Message(Message::default()));
+        Entry { seq, sender, counted, sender_counted, body, ..Entry::default() }
+    }
+
+    fn take(reading: &mut Reading, mut entry: Entry) -> Entry {
+        reading.take(conversation(), &mut entry, user(ME));
+        entry
+    }
+
+    #[test]
+    fn messages_of_the_other_are_unread_until_the_cursor_moves() {
+        let mut reading = Reading::new();
+        take(&mut reading, entry(1, PEER, 1, 1));
+        take(&mut reading, entry(2, PEER, 2, 2));
+        assert_eq!(reading.unread, 2);
+        reading.read_moved(2, 1, 1);
+        assert_eq!((reading.read_seq, reading.unread), (1, 1));
+        take(&mut reading, entry(3, PEER, 3, 3));
+        assert_eq!(reading.unread, 2);
+        reading.marked(3, 3);
+        assert_eq!(reading.unread, 0);
+        reading.read_moved(3, 3, 3);
+        take(&mut reading, entry(4, PEER, 4, 4));
+        assert_eq!(reading.unread, 1);
+        reading.read_moved(4, 2, 2);
+        assert_eq!(reading.unread, 1, "the cursor never moves back");
+    }
+
+    #[test]
+    fn ones_own_message_gets_its_counts_and_is_not_unread() {
+        let mut reading = Reading::new();
+        take(&mut reading, entry(1, PEER, 1, 1));
+        let own = take(&mut reading, entry(2, ME, 0, 0));
+        assert_eq!((own.counted, own.sender_counted), (2, 1));
+        take(&mut reading, entry(3, PEER, 3, 2));
+        assert_eq!(reading.unread, 2);
+    }
+
+    #[test]
+    fn what_sync_says_holds_until_the_log_has_caught_up() {
+        let mut reading = Reading::new();
+        reading.skipped();
+        reading.synced(7, 10, 6, 3);
+        take(&mut reading, entry(8, PEER, 8, 5));
+        assert_eq!(reading.unread, 3);
+        take(&mut reading, entry(9, ME, 9, 4));
+        take(&mut reading, entry(10, PEER, 10, 6));
+        assert_eq!(reading.unread, 3);
+        take(&mut reading, entry(11, PEER, 11, 7));
+        assert_eq!(reading.unread, 4);
+        reading.read_moved(11, 10, 6);
+        assert_eq!(reading.unread, 1);
+    }
+
+    #[test]
+    fn a_void_changes_nothing_and_oneself_is_never_unread() {
+        let mut reading = Reading::new();
+        take(&mut reading, entry(1, PEER, 1, 1));
+        take(&mut reading, Entry { seq: 2, ..Entry::default() });
+        take(&mut reading, entry(3, PEER, 2, 2));
+        assert_eq!(reading.unread, 2);
+
+        let mut reading = Reading::new();
+        let alone = LogId::direct(user(ME), user(ME));
+        reading.take(alone, &mut entry(1, ME, 1, 1), user(ME));
+        assert_eq!(reading.unread, 0);
+    }
+}

@@ -1,0 +1,159 @@
+//! Catching up: after each login, and whenever the server says that any log may be behind.
+
+use dunlin_protocol::wire::{self, ConversationState, Error, Synced};
+use dunlin_protocol::LogId;
+
+use super::Machine;
+use super::config::Backlog;
+use super::connection::Phase;
+use super::event::{Event, Lost, Status};
+
+/// Whether a sync is wanted, and the epoch of what we know.
+#[derive(Debug)]
+pub(super) struct Sync {
+    /// 0: nothing is known.
+    epoch: u64,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    Due { at_ms: u64 },
+    /// `again`: the server said "behind" meanwhile, perhaps after it had read what it answers.
+    InFlight { again: bool },
+}
+
+impl Sync {
+    pub(super) fn new() -> Sync {
+        Sync { epoch: 0, state: State::Idle }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.state == State::Idle
+    }
+
+    pub(super) fn is_due(&self, now_ms: u64) -> bool {
+        matches!(self.state, State::Due { at_ms } if now_ms >= at_ms)
+    }
+
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        match self.state {
+            State::Due { at_ms } => Some(at_ms),
+            State::Idle | State::InFlight { .. } => None,
+        }
+    }
+
+    pub(super) fn started(&mut self) {
+        self.state = State::InFlight { again: false };
+    }
+
+    /// Any log may be behind.
+    pub(super) fn want(&mut self) {
+        match &mut self.state {
+            State::Idle | State::Due { .. } => self.state = State::Due { at_ms: 0 },
+            State::InFlight { again } => *again = true,
+        }
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        self.state = State::Idle;
+    }
+
+    /// Another user.
+    pub(super) fn forget_epoch(&mut self) {
+        self.epoch = 0;
+    }
+}
+
+impl Machine {
+    pub(super) fn sync_request(&self) -> wire::Sync {
+        let account = self.user.and_then(|user| self.logs.get(LogId::account(user)));
+        wire::Sync {
+            epoch: self.sync.epoch,
+            account_seq: account.map_or(0, |log| log.position),
+            positions: self.logs.positions(),
+            entries_per_conversation: self.config.backlog.entries_per_conversation(),
+        }
+    }
+
+    pub(super) fn synced(&mut self, synced: Synced) {
+        let again = self.sync.state == State::InFlight { again: true };
+        self.sync.state = State::Idle;
+        if synced.epoch != self.sync.epoch {
+            self.forget_history(synced.epoch);
+        }
+        let more = synced.more;
+        let has_news = self.apply(synced);
+        if again || (more && has_news) {
+            self.sync.want();
+            return;
+        }
+        self.backoff.reset();
+        if matches!(self.phase, Phase::Syncing) {
+            self.phase = Phase::Live;
+            self.events.push_back(Event::Status(Status::Online));
+        }
+    }
+
+    /// Returns whether there was anything that we did not know.
+    fn apply(&mut self, synced: Synced) -> bool {
+        let Some(user) = self.user else { return false };
+        let account = LogId::account(user);
+        let before = self.logs.touch(account).position;
+        self.arrived(account, synced.account_entries);
+        self.head_known(account, synced.account_head);
+        let mut has_news = self.logs.touch(account).position > before;
+        for state in synced.conversations {
+            if let Ok(log_id) = LogId::from_wire(&state.conversation_id)
+                && log_id != account
+            {
+                has_news |= self.apply_conversation(log_id, state);
+            }
+        }
+        has_news
+    }
+
+    fn apply_conversation(&mut self, log_id: LogId, state: ConversationState) -> bool {
+        let log = self.logs.touch(log_id);
+        let has_news =
+            state.head > log.head || state.peer_read_seq != log.reading.peer_read_seq;
+        log.reading.synced(log.position, state.head, state.read_seq, state.unread);
+        log.reading.peer_read_seq = state.peer_read_seq;
+        self.arrived(log_id, state.entries);
+        if let Backlog::Newest(_) = self.config.backlog
+            && let Some(first) = self.logs.touch(log_id).first_aside()
+        {
+            self.skip(log_id, first - 1);
+        }
+        self.head_known(log_id, state.head);
+        has_news
+    }
+
+    pub(super) fn sync_refused(&mut self, now_ms: u64, error: &Error) {
+        if error.code >= 40 {
+            let delay_ms = u64::from(error.retry_after_ms.max(1000));
+            self.sync.state = State::Due { at_ms: now_ms + delay_ms };
+        } else {
+            self.lose(now_ms, Lost::NotNow(error.code()), error.retry_after_ms);
+        }
+    }
+
+    /// An epoch came by. If it is another one, everything is read anew; says whether that is so.
+    pub(super) fn epoch_seen(&mut self, epoch: u64) -> bool {
+        if epoch == self.sync.epoch || self.sync.epoch == 0 {
+            return false;
+        }
+        self.forget_history(epoch);
+        self.sync.want();
+        true
+    }
+
+    fn forget_history(&mut self, epoch: u64) {
+        if self.sync.epoch != 0 {
+            self.logs.clear();
+            self.events.push_back(Event::HistoryLost);
+        }
+        self.sync.epoch = epoch;
+    }
+}

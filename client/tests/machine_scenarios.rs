@@ -1,0 +1,569 @@
+//! The machine against a server whose every word is scripted.
+
+mod support;
+
+use dunlin_client::machine::{
+    Backlog, Credentials, Disconnect, Event, Failure, LogoutScope, Lost, Request, Response, Status,
+    Stop, Ticket,
+};
+use dunlin_protocol::LogId;
+use dunlin_protocol::wire::frame::Body;
+use dunlin_protocol::wire::login::Credential;
+use dunlin_protocol::wire::{self, CloseReason, Entry, ErrorCode, entry};
+use support::*;
+
+fn credential(frame: &wire::Frame) -> &'static str {
+    match &frame.body {
+        Some(Body::Login(wire::Login { credential: Some(credential), .. })) => match credential {
+            Credential::Password(_) => "password",
+            Credential::AccessToken(_) => "access",
+            Credential::IssuerToken(_) => "issuer",
+            Credential::ResumeToken(_) => "resume",
+            Credential::RefreshToken(_) => "refresh",
+        },
+        Some(Body::Register(_)) => "register",
+        other => panic!("no login: {other:?}"),
+    }
+}
+
+#[test]
+fn hello_and_login_go_out_together_and_sync_follows() {
+    let mut script = Script::new(config(Backlog::Everything));
+    script.machine.log_in(password());
+    assert_eq!(script.connect(), "server:1");
+    let requests = script.requests();
+    assert!(matches!(requests[0].body, Some(Body::Hello(_))));
+    assert_eq!(credential(&requests[1]), "password");
+    script.welcome(requests[0].request_id);
+    script.answer(requests[1].request_id, logged_in());
+    let sync = script.request();
+    assert_eq!(sync_of(&sync).epoch, 0);
+    script.answer(sync.request_id, synced(Vec::new()));
+    assert_eq!(script.last_status(), Status::Online);
+}
+
+#[test]
+fn a_lost_connection_comes_back_by_resume_and_says_again_what_was_not_answered() {
+    let mut script = Script::live(Backlog::Everything);
+    script.send(1);
+    script.send(2);
+    let first = script.request();
+    assert_eq!(send_of(&first).content, "message 1", "one at a time");
+    script.cut();
+    script.send(3);
+    assert!(script.connecting().is_none());
+    let delay_ms = script.pass();
+    assert!((250..=750).contains(&delay_ms), "{delay_ms}");
+    script.connect();
+    let requests = script.requests();
+    assert_eq!(credential(&requests[1]), "resume");
+    script.welcome(requests[0].request_id);
+    script.answer(requests[1].request_id, logged_in());
+    let sync = script.request();
+    assert_eq!(sync_of(&sync).epoch, EPOCH);
+    // It had been stored before the connection broke.
+    let own = Entry { sender: ME, sender_counted: 1, ..message(1, ME, "message 1") };
+    script.answer(sync.request_id, synced(vec![state(1, vec![own])]));
+    script.events();
+    for seq in 1..=3 {
+        let send = script.request();
+        assert_eq!(send_of(&send).content, format!("message {seq}"));
+        if seq == 1 {
+            assert_eq!(send_of(&send), send_of(&first), "the same id and content");
+        }
+        script.answer(send.request_id, sent(seq));
+    }
+    let events = script.events();
+    let seqs: Vec<u64> = events.iter().filter_map(entry_seq).collect();
+    assert_eq!(seqs, [2, 3], "the first one came by sync already");
+    let done = events.iter().filter(|event| matches!(event, Event::Completed { .. })).count();
+    assert_eq!(done, 3);
+}
+
+fn entry_seq(event: &Event) -> Option<u64> {
+    match event {
+        Event::Entry { entry, .. } => Some(entry.seq),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_push_that_does_not_continue_the_log_fetches_what_is_between() {
+    let mut script = Script::live(Backlog::Everything);
+    script.say(push(message(1, PEER, "one")));
+    script.say(push(message(4, PEER, "four")));
+    assert_eq!(script.delivered(), [1]);
+    script.pass();
+    let request = script.request();
+    let history = history_of(&request);
+    assert_eq!((history.from_seq, history.to_seq), (2, 3));
+    script.say(push(message(3, PEER, "three")));
+    let entries = vec![message(2, PEER, "two"), message(3, PEER, "three")];
+    script.answer(request.request_id, page(entries, 4));
+    assert_eq!(script.delivered(), [2, 3, 4]);
+}
+
+#[test]
+fn a_gap_that_a_sent_may_close_gets_time() {
+    let mut script = Script::live(Backlog::Everything);
+    script.send(1);
+    let send = script.request();
+    script.say(push(message(2, PEER, "overtakes")));
+    script.now_ms += 500;
+    script.machine.handle_timeout(script.now_ms);
+    assert!(script.requests().is_empty());
+    script.answer(send.request_id, sent(1));
+    assert_eq!(script.delivered(), [1, 2]);
+    script.now_ms += 5000;
+    script.machine.handle_timeout(script.now_ms);
+    assert!(script.requests().is_empty(), "nothing is missing");
+}
+
+#[test]
+fn behind_fetches_up_to_the_head_and_behind_without_a_name_syncs() {
+    let mut script = Script::live(Backlog::Everything);
+    let conversation_id = conversation().to_wire();
+    script.say(Body::Behind(wire::Behind { conversation_id, head: 2 }));
+    script.pass();
+    let request = script.request();
+    assert_eq!((history_of(&request).from_seq, history_of(&request).to_seq), (1, 2));
+    let entries = vec![message(1, PEER, "one"), message(2, PEER, "two")];
+    script.answer(request.request_id, page(entries, 2));
+    assert_eq!(script.delivered(), [1, 2]);
+
+    script.say(Body::Behind(wire::Behind::default()));
+    let request = script.request();
+    assert_eq!(sync_of(&request).positions[0].seq, 2);
+    script.say(Body::Behind(wire::Behind::default()));
+    let state = state(3, vec![message(3, PEER, "three")]);
+    script.answer(request.request_id, synced(vec![state]));
+    assert_eq!(script.delivered(), [3]);
+    assert_eq!(sync_of(&script.request()).positions[0].seq, 3, "behind again meanwhile");
+}
+
+#[test]
+fn another_epoch_forgets_history_and_reads_it_anew() {
+    let mut script = Script::live(Backlog::Everything);
+    script.say(push(message(1, PEER, "old")));
+    script.events();
+    script.cut();
+    script.pass();
+    script.connect();
+    let requests = script.requests();
+    script.welcome(requests[0].request_id);
+    script.answer(requests[1].request_id, logged_in());
+    let sync = script.request();
+    let answer = wire::Synced {
+        epoch: EPOCH + 1,
+        conversations: vec![state(1, vec![message(1, PEER, "new")])],
+        ..wire::Synced::default()
+    };
+    script.answer(sync.request_id, Body::Synced(answer));
+    let events = script.events();
+    let lost = events.iter().position(|event| *event == Event::HistoryLost).unwrap();
+    let entry = events.iter().position(|event| entry_seq(event) == Some(1)).unwrap();
+    assert!(lost < entry);
+}
+
+#[test]
+fn a_page_of_another_epoch_syncs_as_a_new_device() {
+    let mut script = Script::live(Backlog::Everything);
+    script.say(push(message(1, PEER, "old")));
+    script.say(push(message(3, PEER, "old")));
+    script.pass();
+    let request = script.request();
+    let answer = wire::HistoryPage { epoch: EPOCH + 1, ..wire::HistoryPage::default() };
+    script.answer(request.request_id, Body::HistoryPage(answer));
+    assert!(script.events().contains(&Event::HistoryLost));
+    let sync = script.request();
+    assert!(sync_of(&sync).positions.is_empty());
+    assert_eq!(sync_of(&sync).epoch, EPOCH + 1);
+}
+
+#[test]
+fn a_refused_login_asks_the_user_and_takes_the_next_answer() {
+    let mut script = Script::new(config(Backlog::Everything));
+    script.machine.log_in(password());
+    script.connect();
+    let requests = script.requests();
+    script.welcome(requests[0].request_id);
+    script.answer(requests[1].request_id, error(ErrorCode::WrongCredentials, 0));
+    assert_eq!(script.last_status(), Status::Stopped(Stop::WrongCredentials));
+    assert_eq!(script.machine.next_deadline(), None);
+    script.machine.log_in(password());
+    script.connect();
+    script.log_in_and_sync(Vec::new());
+    assert_eq!(script.last_status(), Status::Online);
+}
+
+#[test]
+fn resume_falls_back_to_refresh_on_the_same_connection() {
+    let mut script = Script::new(config(Backlog::Everything));
+    script.machine.log_in(tokens());
+    script.connect();
+    let requests = script.requests();
+    script.welcome(requests[0].request_id);
+    assert_eq!(credential(&requests[1]), "resume");
+    script.answer(requests[1].request_id, error(ErrorCode::TokenExpired, 0));
+    let login = script.request();
+    assert_eq!(credential(&login), "refresh");
+    script.answer(login.request_id, logged_in());
+    let tokens = script.events().into_iter().rev().find_map(|event| match event {
+        Event::Tokens(tokens) => Some(tokens),
+        _ => None,
+    });
+    assert_eq!(tokens.unwrap().refresh_token, "refresh 1");
+}
+
+#[test]
+fn a_name_that_is_taken_may_be_ones_own() {
+    let mut script = Script::new(config(Backlog::Everything));
+    script.machine.log_in(Credentials { register: Some(String::new()), ..password() });
+    script.connect();
+    let requests = script.requests();
+    script.welcome(requests[0].request_id);
+    assert_eq!(credential(&requests[1]), "register");
+    script.answer(requests[1].request_id, error(ErrorCode::NameTaken, 0));
+    let login = script.request();
+    assert_eq!(credential(&login), "password");
+    script.answer(login.request_id, error(ErrorCode::WrongCredentials, 0));
+    assert_eq!(script.last_status(), Status::Stopped(Stop::NameTaken));
+}
+
+#[test]
+fn reasons_that_need_the_user_do_not_reconnect() {
+    let cases = [
+        (CloseReason::Replaced, Stop::Replaced),
+        (CloseReason::LoggedOut, Stop::LoggedOut),
+        (CloseReason::AccountDisabled, Stop::AccountDisabled),
+        (CloseReason::LoginFailed, Stop::TooManyFailures { retry_after_ms: 9 }),
+        (CloseReason::UnsupportedVersion, Stop::UnsupportedVersion),
+    ];
+    for (reason, stop) in cases {
+        let mut script = Script::live(Backlog::Everything);
+        script.say(close(reason, 9));
+        assert_eq!(script.last_status(), Status::Stopped(stop));
+        script.cut();
+        assert_eq!(script.connecting(), None);
+        assert_eq!(script.machine.next_deadline(), None, "{reason:?}");
+    }
+}
+
+#[test]
+fn all_other_reasons_reconnect_when_the_server_says() {
+    for reason in [CloseReason::Overloaded, CloseReason::ServerDraining, CloseReason::RateLimited] {
+        let mut script = Script::live(Backlog::Everything);
+        script.say(close(reason, 30_000));
+        let status = script.last_status();
+        let Status::Waiting { until_ms, lost } = status else { panic!("{status:?}") };
+        assert_eq!(lost, Lost::Closed(reason));
+        assert!((31_000..=46_000).contains(&until_ms), "{until_ms}");
+    }
+    // A reason of a later version.
+    let mut script = Script::live(Backlog::Everything);
+    script.say(Body::Close(wire::Close { reason: 99, ..wire::Close::default() }));
+    assert!(matches!(script.last_status(), Status::Waiting { .. }));
+}
+
+#[test]
+fn go_away_lets_requests_finish_and_goes_where_it_was_told_once() {
+    let mut script = Script::live(Backlog::Everything);
+    script.send(1);
+    let send = script.request();
+    let go_away = wire::GoAway { reconnect_delay_ms: 2000, address: "other:2".into() };
+    script.say(Body::GoAway(go_away));
+    script.send(2);
+    assert!(script.requests().is_empty(), "nothing new is begun");
+    script.answer(send.request_id, sent(1));
+    let delay_ms = script.pass();
+    assert!((2000..=3000).contains(&delay_ms), "{delay_ms}");
+    assert_eq!(script.connect(), "other:2");
+    script.cut();
+    script.pass();
+    assert_eq!(script.connect(), "server:1");
+    script.log_in_and_sync(Vec::new());
+    assert_eq!(send_of(&script.request()).content, "message 2");
+}
+
+#[test]
+fn a_server_that_falls_silent_is_left() {
+    let mut script = Script::live(Backlog::Everything);
+    script.events();
+    script.pass();
+    assert_eq!(script.frames().len(), 1, "a heartbeat");
+    script.pass();
+    assert!(matches!(script.last_status(), Status::Waiting { lost: Lost::Silent, .. }));
+}
+
+#[test]
+fn not_now_is_tried_again_when_the_server_says_and_nothing_overtakes() {
+    let mut script = Script::live(Backlog::Everything);
+    script.send(1);
+    script.send(2);
+    let send = script.request();
+    script.answer(send.request_id, error(ErrorCode::StoreUnavailable, 3000));
+    assert!(script.requests().is_empty());
+    assert_eq!(script.pass(), 3000);
+    let again = script.request();
+    assert_eq!(send_of(&again), send_of(&send));
+    script.answer(again.request_id, sent(1));
+    assert_eq!(send_of(&script.request()).content, "message 2");
+}
+
+#[test]
+fn a_message_that_is_refused_for_good_fails_once() {
+    let mut script = Script::live(Backlog::Everything);
+    script.send(1);
+    let send = script.request();
+    script.answer(send.request_id, error(ErrorCode::MessageIdConflict, 0));
+    let completed = script.completed();
+    assert_eq!(completed.len(), 1);
+    let Err(Failure::Refused(refused)) = &completed[0].1 else { panic!("{completed:?}") };
+    assert_eq!(refused.code(), ErrorCode::MessageIdConflict);
+}
+
+#[test]
+fn a_fault_of_the_server_is_not_repeated_for_ever() {
+    let mut script = Script::live(Backlog::Everything);
+    script.send(1);
+    for _ in 0..3 {
+        let send = script.request();
+        script.answer(send.request_id, error(ErrorCode::Internal, 0));
+        assert!(script.completed().is_empty());
+        script.pass();
+    }
+    let send = script.request();
+    script.answer(send.request_id, error(ErrorCode::Internal, 0));
+    assert_eq!(script.completed().len(), 1);
+}
+
+#[test]
+fn no_more_requests_wait_than_the_server_allows() {
+    let mut script = Script::live(Backlog::Everything);
+    for ticket in 0..20 {
+        script.machine.request(script.now_ms, Ticket(ticket), Request::ListSessions);
+    }
+    let requests = script.requests();
+    assert_eq!(requests.len(), 8);
+    script.answer(requests[3].request_id, Body::Sessions(wire::Sessions::default()));
+    script.request();
+}
+
+#[test]
+fn a_password_change_is_not_repeated_blindly() {
+    let mut script = Script::live(Backlog::Everything);
+    let change = Request::ChangePassword { old: "a".into(), new: "b".into() };
+    script.machine.request(script.now_ms, Ticket(1), change);
+    script.machine.request(script.now_ms, Ticket(2), Request::ListSessions);
+    script.requests();
+    script.cut();
+    assert_eq!(script.completed(), [(1, Err(Failure::Interrupted))]);
+    script.pass();
+    script.connect();
+    script.log_in_and_sync(Vec::new());
+    let again = script.request();
+    assert!(matches!(again.body, Some(Body::ListSessions(_))));
+}
+
+#[test]
+fn a_logout_ends_in_the_users_hands_even_if_its_answer_is_lost() {
+    let logout = || Request::Logout(LogoutScope::This);
+    let mut script = Script::live(Backlog::Everything);
+    script.machine.request(script.now_ms, Ticket(1), logout());
+    let request = script.request();
+    script.answer(request.request_id, Body::Done(wire::Done {}));
+    let events = script.events();
+    let done = Event::Completed { ticket: Ticket(1), result: Ok(Response::Done) };
+    assert!(events.contains(&done));
+    assert!(events.contains(&Event::Status(Status::Stopped(Stop::LoggedOut))));
+
+    let mut script = Script::live(Backlog::Everything);
+    script.machine.request(script.now_ms, Ticket(1), logout());
+    script.cut();
+    script.pass();
+    script.connect();
+    let requests = script.requests();
+    script.answer(requests[1].request_id, error(ErrorCode::SessionRevoked, 0));
+    assert_eq!(script.completed(), [(1, Ok(Response::Done))]);
+}
+
+#[test]
+fn a_stopped_machine_keeps_messages_and_answers_everything_else() {
+    let mut script = Script::live(Backlog::Everything);
+    script.send(1);
+    script.say(close(CloseReason::Replaced, 0));
+    script.machine.request(script.now_ms, Ticket(2), Request::ListSessions);
+    assert_eq!(script.completed(), [(2, Err(Failure::NotLoggedIn))]);
+    script.machine.log_in(password());
+    script.requests();
+    script.connect();
+    script.log_in_and_sync(Vec::new());
+    assert_eq!(send_of(&script.request()).content, "message 1");
+    script.machine.close();
+    assert_eq!(script.completed(), [(1, Err(Failure::Closed))]);
+}
+
+#[test]
+fn an_unproven_server_is_not_tried_again() {
+    let mut script = Script::new(config(Backlog::Everything));
+    script.machine.log_in(password());
+    script.connecting();
+    script.machine.disconnected(script.now_ms, Disconnect::Untrusted("who?".into()));
+    let expected = Status::Stopped(Stop::Untrusted("who?".into()));
+    assert_eq!(script.last_status(), expected);
+}
+
+#[test]
+fn who_wants_the_newest_gets_them_and_learns_what_was_left_out() {
+    let mut script = Script::new(config(Backlog::Newest(2)));
+    script.machine.log_in(password());
+    script.connect();
+    let entries = vec![message(9, PEER, "nine"), message(10, PEER, "ten")];
+    let state = wire::ConversationState { unread: 4, read_seq: 6, ..state(10, entries) };
+    script.log_in_and_sync(vec![state]);
+    let events = script.events();
+    let skipped = Event::Skipped { conversation: conversation(), from_seq: 1, to_seq: 8 };
+    assert!(events.contains(&skipped), "{events:?}");
+    assert_eq!(events.iter().filter_map(entry_seq).collect::<Vec<_>>(), [9, 10]);
+    let view = events.iter().find_map(|event| match event {
+        Event::Conversation(view) => Some(*view),
+        _ => None,
+    });
+    assert_eq!(view.map(|view| (view.unread, view.read_seq)), Some((4, 6)));
+    assert!(script.requests().is_empty(), "nothing is fetched");
+}
+
+#[test]
+fn who_wants_everything_fetches_it() {
+    let mut script = Script::new(config(Backlog::Everything));
+    script.machine.log_in(password());
+    script.connect();
+    script.log_in_and_sync(vec![state(3, vec![message(3, PEER, "three")])]);
+    script.pass();
+    let request = script.request();
+    let entries = vec![message(1, PEER, "one"), message(2, PEER, "two")];
+    script.answer(request.request_id, page(entries, 3));
+    assert_eq!(script.delivered(), [1, 2, 3]);
+}
+
+#[test]
+fn a_damaged_entry_is_cornered_announced_and_passed() {
+    let mut script = Script::live(Backlog::Everything);
+    script.say(push(message(4, PEER, "four")));
+    let damaged = 2;
+    let mut skipped = Vec::new();
+    let mut delivered = Vec::new();
+    for _ in 0..60 {
+        if delivered.last() == Some(&4) {
+            break;
+        }
+        script.pass();
+        for request in script.requests() {
+            let history = history_of(&request);
+            let range = history.from_seq..=history.to_seq;
+            let answer = if range.contains(&damaged) {
+                error(ErrorCode::DataCorrupt, 0)
+            } else {
+                page(range.map(|seq| message(seq, PEER, "x")).collect(), 4)
+            };
+            script.answer(request.request_id, answer);
+        }
+        for event in script.events() {
+            delivered.extend(entry_seq(&event));
+            if let Event::Skipped { from_seq, to_seq, .. } = event {
+                skipped.push((from_seq, to_seq));
+            }
+        }
+    }
+    assert_eq!(delivered, [1, 3, 4]);
+    assert_eq!(skipped, [(2, 2)]);
+}
+
+#[test]
+fn other_devices_move_the_cursor_through_the_account_log() {
+    let mut script = Script::live(Backlog::Everything);
+    for seq in 1..=3 {
+        script.say(push(message(seq, PEER, "x")));
+    }
+    script.events();
+    let moved = wire::ReadMoved {
+        conversation_id: conversation().to_wire(),
+        seq: 2,
+        others_counted: 2,
+    };
+    script.say(Body::Push(wire::Push {
+        conversation_id: LogId::account(user(ME)).to_wire(),
+        entry: Some(Entry {
+            seq: 1,
+            body: Some(entry::Body::ReadMoved(moved)),
+            ..Entry::default()
+        }),
+    }));
+    let events = script.events();
+    let [Event::Conversation(view)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((view.read_seq, view.unread), (2, 1));
+}
+
+#[test]
+fn a_snapshot_stands_for_all_before_it() {
+    let mut script = Script::live(Backlog::Everything);
+    let moved = wire::ReadMoved {
+        conversation_id: conversation().to_wire(),
+        seq: 5,
+        others_counted: 3,
+    };
+    let snapshot = wire::AccountSnapshot { conversations: vec![moved], ..Default::default() };
+    let body = Some(entry::Body::AccountSnapshot(snapshot));
+    script.say(Body::Behind(wire::Behind::default()));
+    let sync = script.request();
+    let answer = wire::Synced {
+        epoch: EPOCH,
+        account_head: 41,
+        account_entries: vec![Entry { seq: 41, body, ..Entry::default() }],
+        ..wire::Synced::default()
+    };
+    script.answer(sync.request_id, Body::Synced(answer));
+    script.say(Body::Behind(wire::Behind::default()));
+    assert_eq!(sync_of(&script.request()).account_seq, 41);
+}
+
+#[test]
+fn a_receipt_shows_how_far_the_other_has_read() {
+    let mut script = Script::live(Backlog::Everything);
+    for (reader, expected) in [(ME, 0), (PEER, 7), (PEER, 7)] {
+        script.say(Body::ReadReceipt(wire::ReadReceipt {
+            conversation_id: conversation().to_wire(),
+            user_id: reader,
+            seq: if expected == 0 { 9 } else { 7 },
+        }));
+        let peer_read = script.events().into_iter().find_map(|event| match event {
+            Event::Conversation(view) => Some(view.peer_read_seq),
+            _ => None,
+        });
+        assert_eq!(peer_read.unwrap_or(0), expected, "reader {reader}");
+    }
+}
+
+#[test]
+fn every_cut_of_the_input_gives_the_same_events() {
+    let mut bytes = Vec::new();
+    for seq in 1..=4 {
+        let frame = dunlin_protocol::EncodedFrame::push(push(message(seq, PEER, "hello")));
+        bytes.extend_from_slice(frame.wire());
+    }
+    for cut in 0..=bytes.len() {
+        let mut script = Script::live(Backlog::Everything);
+        script.machine.handle_input(script.now_ms, &bytes[..cut]);
+        script.machine.handle_input(script.now_ms, &bytes[cut..]);
+        assert_eq!(script.delivered(), [1, 2, 3, 4], "cut at {cut}");
+    }
+}
+
+#[test]
+fn garbage_ends_the_connection() {
+    for garbage in [&[0xff; 8][..], &[0, 0, 0, 2, 0xff, 0xff][..]] {
+        let mut script = Script::live(Backlog::Everything);
+        script.machine.handle_input(script.now_ms, garbage);
+        assert!(matches!(script.last_status(), Status::Waiting { lost: Lost::Nonsense, .. }));
+    }
+}
