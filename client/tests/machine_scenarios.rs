@@ -486,11 +486,8 @@ fn other_devices_move_the_cursor_through_the_account_log() {
         script.say(push(message(seq, PEER, "x")));
     }
     script.events();
-    let moved = wire::ReadMoved {
-        conversation_id: conversation().to_wire(),
-        seq: 2,
-        others_counted: 2,
-    };
+    let moved =
+        wire::ReadMoved { conversation_id: conversation().to_wire(), seq: 2, others_counted: 2 };
     script.say(Body::Push(wire::Push {
         conversation_id: LogId::account(user(ME)).to_wire(),
         entry: Some(Entry {
@@ -507,11 +504,8 @@ fn other_devices_move_the_cursor_through_the_account_log() {
 #[test]
 fn a_snapshot_stands_for_all_before_it() {
     let mut script = Script::live(Backlog::Everything);
-    let moved = wire::ReadMoved {
-        conversation_id: conversation().to_wire(),
-        seq: 5,
-        others_counted: 3,
-    };
+    let moved =
+        wire::ReadMoved { conversation_id: conversation().to_wire(), seq: 5, others_counted: 3 };
     let snapshot = wire::AccountSnapshot { conversations: vec![moved], ..Default::default() };
     let body = Some(entry::Body::AccountSnapshot(snapshot));
     script.say(Body::Behind(wire::Behind::default()));

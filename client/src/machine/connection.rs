@@ -345,9 +345,10 @@ impl Machine {
         if !is_logged_out {
             return;
         }
-        let (done, others): (Vec<Job>, Vec<Job>) = self.jobs.drain().into_iter().partition(
-            |job| matches!(job.request, Request::Logout(scope) if scope.ends_this()),
-        );
+        let (done, others): (Vec<Job>, Vec<Job>) =
+            self.jobs.drain().into_iter().partition(
+                |job| matches!(job.request, Request::Logout(scope) if scope.ends_this()),
+            );
         self.jobs.put_back(others);
         for job in done {
             self.complete(job.ticket, Ok(Response::Done));

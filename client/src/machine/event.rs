@@ -25,7 +25,8 @@ pub enum Event {
     /// the place of the last ones; empty ones are to be forgotten.
     Tokens(SavedTokens),
     /// The next entry of a conversation: each sequence comes once, in order, here or in
-    /// [`Event::Skipped`]. Entries without a message have nothing to show.
+    /// [`Event::Skipped`]. Entries without a message have nothing to show. The running counts of
+    /// this user's own message are 0 if it follows skipped entries.
     Entry {
         /// Where.
         conversation: LogId,

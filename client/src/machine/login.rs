@@ -37,7 +37,10 @@ pub(super) enum Refusal {
     /// Make the next attempt on the same connection.
     TryNext,
     /// Come back later: it was no verdict.
-    NotNow { code: ErrorCode, retry_after_ms: u32 },
+    NotNow {
+        code: ErrorCode,
+        retry_after_ms: u32,
+    },
     Stop(Stop),
 }
 

@@ -158,7 +158,8 @@ impl Machine {
     /// Tells the other member something momentary, if that is possible now. Nobody learns whether
     /// it arrived.
     pub fn signal(&mut self, now_ms: u64, conversation: LogId, kind: &str, payload: Bytes) {
-        let fits = kind.len() <= limits::TYPE_BYTES_MAX && payload.len() <= limits::SIGNAL_BYTES_MAX;
+        let fits =
+            kind.len() <= limits::TYPE_BYTES_MAX && payload.len() <= limits::SIGNAL_BYTES_MAX;
         if fits && self.is_live() && self.output_bytes < SIGNAL_BACKLOG_BYTES {
             self.send_signal(now_ms, conversation, kind, payload);
         }

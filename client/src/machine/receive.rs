@@ -4,12 +4,12 @@ use dunlin_protocol::wire::frame::Body;
 use dunlin_protocol::wire::{self, Entry, Error, ErrorCode, LoggedIn, Welcome, entry};
 use dunlin_protocol::{LogId, SessionId, UserId, frame, limits};
 
+use super::Machine;
 use super::connection::Phase;
 use super::event::{Event, Lost, Status, Stop};
 use super::outbox::OutgoingId;
 use super::pending::{Job, Pending};
 use super::request::{Failure, Request, Response};
-use super::Machine;
 
 /// How often a request is repeated at which the server fails.
 const FAILURES_MAX: u32 = 4;
@@ -268,7 +268,10 @@ fn judge(now_ms: u64, error: &Error, failures: &mut u32) -> Verdict {
     match error.code {
         40..=59 => Verdict::Later(now_ms + if told_ms == 0 { RETRY_MS } else { told_ms }),
         code if code == ErrorCode::DataCorrupt as i32 => Verdict::Failed,
-        code if code >= 60 || (20..=39).contains(&code) || code == ErrorCode::NotLoggedIn as i32 => {
+        code if code >= 60
+            || (20..=39).contains(&code)
+            || code == ErrorCode::NotLoggedIn as i32 =>
+        {
             *failures += 1;
             match *failures {
                 FAILURES_MAX.. => Verdict::Failed,

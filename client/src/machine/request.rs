@@ -107,9 +107,10 @@ impl Request {
                     content: content.clone(),
                 })
             }
-            Request::MarkRead { conversation, seq } => {
-                Body::MarkRead(wire::MarkRead { conversation_id: conversation.to_wire(), seq: *seq })
-            }
+            Request::MarkRead { conversation, seq } => Body::MarkRead(wire::MarkRead {
+                conversation_id: conversation.to_wire(),
+                seq: *seq,
+            }),
             Request::History(history) => Body::History(history.clone()),
             Request::FindUsers { usernames, users } => Body::FindUsers(wire::FindUsers {
                 usernames: usernames.clone(),

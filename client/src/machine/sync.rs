@@ -1,7 +1,7 @@
 //! Catching up: after each login, and whenever the server says that any log may be behind.
 
-use dunlin_protocol::wire::{self, ConversationState, Error, Synced};
 use dunlin_protocol::LogId;
+use dunlin_protocol::wire::{self, ConversationState, Error, Synced};
 
 use super::Machine;
 use super::config::Backlog;
@@ -19,9 +19,13 @@ pub(super) struct Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
-    Due { at_ms: u64 },
+    Due {
+        at_ms: u64,
+    },
     /// `again`: the server said "behind" meanwhile, perhaps after it had read what it answers.
-    InFlight { again: bool },
+    InFlight {
+        again: bool,
+    },
 }
 
 impl Sync {
@@ -116,8 +120,7 @@ impl Machine {
 
     fn apply_conversation(&mut self, log_id: LogId, state: ConversationState) -> bool {
         let log = self.logs.touch(log_id);
-        let has_news =
-            state.head > log.head || state.peer_read_seq != log.reading.peer_read_seq;
+        let has_news = state.head > log.head || state.peer_read_seq != log.reading.peer_read_seq;
         log.reading.synced(log.position, state.head, state.read_seq, state.unread);
         log.reading.peer_read_seq = state.peer_read_seq;
         self.arrived(log_id, state.entries);

@@ -77,9 +77,7 @@ impl Machine {
 
     fn transmit_repairs(&mut self, now_ms: u64) {
         // A sync may bring what is missing, or say that it is not wanted.
-        while self.sync.is_idle()
-            && self.pending.has_room()
-            && self.pending.repairs() < REPAIRS_MAX
+        while self.sync.is_idle() && self.pending.has_room() && self.pending.repairs() < REPAIRS_MAX
         {
             let outbox = &self.outbox;
             let Some((log_id, history)) =

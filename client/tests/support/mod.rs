@@ -11,30 +11,29 @@ use dunlin_protocol::wire::frame::Body;
 use dunlin_protocol::wire::{self, DeviceKind, Entry, Frame, Message, entry};
 use dunlin_protocol::{ClientMessageId, DeviceId, EncodedFrame, LogId, UserId, frame, limits};
 
-pub const ME: u64 = 1;
-pub const PEER: u64 = 2;
-pub const EPOCH: u64 = 77;
+pub(crate) const ME: u64 = 1;
+pub(crate) const PEER: u64 = 2;
+pub(crate) const EPOCH: u64 = 77;
 
-pub fn user(id: u64) -> UserId {
+pub(crate) fn user(id: u64) -> UserId {
     UserId::new(id).unwrap()
 }
 
-pub fn conversation() -> LogId {
+pub(crate) fn conversation() -> LogId {
     LogId::direct(user(ME), user(PEER))
 }
 
-pub fn config(backlog: Backlog) -> Config {
-    let device =
-        Device { id: DeviceId([7; 16]), kind: DeviceKind::Desktop, name: "test".into() };
+pub(crate) fn config(backlog: Backlog) -> Config {
+    let device = Device { id: DeviceId([7; 16]), kind: DeviceKind::Desktop, name: "test".into() };
     Config { backlog, ..Config::new("server:1", device) }
 }
 
-pub fn password() -> Credentials {
+pub(crate) fn password() -> Credentials {
     let password = Password { username: "alice".into(), password: "correct horse".into() };
     Credentials { password: Some(password), ..Credentials::default() }
 }
 
-pub fn tokens() -> Credentials {
+pub(crate) fn tokens() -> Credentials {
     let tokens = SavedTokens {
         resume_token: "resume 0".into(),
         refresh_token: "refresh 0".into(),
@@ -44,7 +43,7 @@ pub fn tokens() -> Credentials {
 }
 
 /// A message with its counts, for a conversation in which all of `sender` are numbered alike.
-pub fn message(seq: u64, sender: u64, text: &str) -> Entry {
+pub(crate) fn message(seq: u64, sender: u64, text: &str) -> Entry {
     let message = Message { content: text.to_owned().into(), ..Message::default() };
     Entry {
         seq,
@@ -56,40 +55,37 @@ pub fn message(seq: u64, sender: u64, text: &str) -> Entry {
     }
 }
 
-pub fn error(code: wire::ErrorCode, retry_after_ms: u32) -> Body {
+pub(crate) fn error(code: wire::ErrorCode, retry_after_ms: u32) -> Body {
     Body::Error(wire::Error { code: code as i32, retry_after_ms, ..wire::Error::default() })
 }
 
-pub fn close(reason: wire::CloseReason, reconnect_delay_ms: u32) -> Body {
+pub(crate) fn close(reason: wire::CloseReason, reconnect_delay_ms: u32) -> Body {
     Body::Close(wire::Close { reason: reason as i32, reconnect_delay_ms, ..Default::default() })
 }
 
-pub fn push(entry: Entry) -> Body {
-    Body::Push(wire::Push {
-        conversation_id: conversation().to_wire(),
-        entry: Some(entry),
-    })
+pub(crate) fn push(entry: Entry) -> Body {
+    Body::Push(wire::Push { conversation_id: conversation().to_wire(), entry: Some(entry) })
 }
 
-pub fn page(entries: Vec<Entry>, head: u64) -> Body {
+pub(crate) fn page(entries: Vec<Entry>, head: u64) -> Body {
     Body::HistoryPage(wire::HistoryPage { entries, head, epoch: EPOCH, more: false })
 }
 
-pub struct Script {
-    pub machine: Machine,
-    pub now_ms: u64,
+pub(crate) struct Script {
+    pub(crate) machine: Machine,
+    pub(crate) now_ms: u64,
     input: BytesMut,
     events: Vec<Event>,
 }
 
 impl Script {
-    pub fn new(config: Config) -> Script {
+    pub(crate) fn new(config: Config) -> Script {
         let machine = Machine::new(config, 5);
         Script { machine, now_ms: 1000, input: BytesMut::new(), events: Vec::new() }
     }
 
     /// A machine that is live, with nothing to read.
-    pub fn live(backlog: Backlog) -> Script {
+    pub(crate) fn live(backlog: Backlog) -> Script {
         let mut script = Script::new(config(backlog));
         script.machine.log_in(password());
         script.connect();
@@ -98,13 +94,13 @@ impl Script {
     }
 
     /// Lets the machine connect; returns where to.
-    pub fn connect(&mut self) -> String {
+    pub(crate) fn connect(&mut self) -> String {
         let address = self.connecting().expect("the machine wants a connection");
         self.machine.connected(self.now_ms);
         address
     }
 
-    pub fn connecting(&mut self) -> Option<String> {
+    pub(crate) fn connecting(&mut self) -> Option<String> {
         let mut wanted = None;
         while let Some(action) = self.machine.poll_action() {
             wanted = match action {
@@ -115,7 +111,7 @@ impl Script {
         wanted
     }
 
-    pub fn log_in_and_sync(&mut self, conversations: Vec<wire::ConversationState>) {
+    pub(crate) fn log_in_and_sync(&mut self, conversations: Vec<wire::ConversationState>) {
         let requests = self.requests();
         self.welcome(requests[0].request_id);
         self.answer(requests[1].request_id, logged_in());
@@ -124,7 +120,7 @@ impl Script {
         self.answer(sync.request_id, synced(conversations));
     }
 
-    pub fn welcome(&mut self, request_id: u64) {
+    pub(crate) fn welcome(&mut self, request_id: u64) {
         let welcome = wire::Welcome {
             protocol_version: 1,
             heartbeat_interval_ms: 60_000,
@@ -136,12 +132,12 @@ impl Script {
     }
 
     /// What the machine has sent since the last call, without heartbeats.
-    pub fn requests(&mut self) -> Vec<Frame> {
+    pub(crate) fn requests(&mut self) -> Vec<Frame> {
         self.frames().into_iter().filter(|frame| frame.body.is_some()).collect()
     }
 
     /// The same, with heartbeats.
-    pub fn frames(&mut self) -> Vec<Frame> {
+    pub(crate) fn frames(&mut self) -> Vec<Frame> {
         while let Some(bytes) = self.machine.poll_output() {
             self.input.extend_from_slice(&bytes);
         }
@@ -153,29 +149,29 @@ impl Script {
     }
 
     /// The one thing that the machine has sent.
-    pub fn request(&mut self) -> Frame {
+    pub(crate) fn request(&mut self) -> Frame {
         let mut requests = self.requests();
         assert_eq!(requests.len(), 1, "{requests:?}");
         requests.remove(0)
     }
 
-    pub fn answer(&mut self, request_id: u64, body: Body) {
+    pub(crate) fn answer(&mut self, request_id: u64, body: Body) {
         let bytes = EncodedFrame::response(request_id, body).into_wire();
         self.machine.handle_input(self.now_ms, &bytes);
     }
 
-    pub fn say(&mut self, body: Body) {
+    pub(crate) fn say(&mut self, body: Body) {
         self.answer(0, body);
     }
 
     /// Breaks the connection; what was not read is lost.
-    pub fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         self.input.clear();
         self.machine.disconnected(self.now_ms, Disconnect::Network("cut".into()));
     }
 
     /// Lets time pass until the machine wants to be called, and calls it.
-    pub fn pass(&mut self) -> u64 {
+    pub(crate) fn pass(&mut self) -> u64 {
         let deadline_ms = self.machine.next_deadline().expect("the machine waits for a time");
         let passed_ms = deadline_ms.saturating_sub(self.now_ms);
         self.now_ms = self.now_ms.max(deadline_ms);
@@ -183,7 +179,7 @@ impl Script {
         passed_ms
     }
 
-    pub fn send(&mut self, ticket: u64) {
+    pub(crate) fn send(&mut self, ticket: u64) {
         let request = Request::Send {
             conversation: conversation(),
             message_id: ClientMessageId([ticket as u8; 16]),
@@ -193,12 +189,12 @@ impl Script {
         self.machine.request(self.now_ms, Ticket(ticket), request);
     }
 
-    pub fn events(&mut self) -> Vec<Event> {
+    pub(crate) fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.machine.poll_event()).collect()
     }
 
     /// Sequences that were delivered, of the conversation with the peer.
-    pub fn delivered(&mut self) -> Vec<u64> {
+    pub(crate) fn delivered(&mut self) -> Vec<u64> {
         let entries = self.events().into_iter().filter_map(|event| match event {
             Event::Entry { entry, .. } => Some(entry.seq),
             _ => None,
@@ -206,7 +202,7 @@ impl Script {
         entries.collect()
     }
 
-    pub fn completed(&mut self) -> Vec<(u64, Result<Response, Failure>)> {
+    pub(crate) fn completed(&mut self) -> Vec<(u64, Result<Response, Failure>)> {
         let completed = self.events().into_iter().filter_map(|event| match event {
             Event::Completed { ticket, result } => Some((ticket.0, result)),
             _ => None,
@@ -214,7 +210,7 @@ impl Script {
         completed.collect()
     }
 
-    pub fn last_status(&mut self) -> Status {
+    pub(crate) fn last_status(&mut self) -> Status {
         let statuses = self.events().into_iter().filter_map(|event| match event {
             Event::Status(status) => Some(status),
             _ => None,
@@ -223,7 +219,7 @@ impl Script {
     }
 }
 
-pub fn logged_in() -> Body {
+pub(crate) fn logged_in() -> Body {
     Body::LoggedIn(wire::LoggedIn {
         user_id: ME,
         session_id: 9,
@@ -238,11 +234,11 @@ pub fn logged_in() -> Body {
     })
 }
 
-pub fn synced(conversations: Vec<wire::ConversationState>) -> Body {
+pub(crate) fn synced(conversations: Vec<wire::ConversationState>) -> Body {
     Body::Synced(wire::Synced { epoch: EPOCH, conversations, ..wire::Synced::default() })
 }
 
-pub fn state(head: u64, entries: Vec<Entry>) -> wire::ConversationState {
+pub(crate) fn state(head: u64, entries: Vec<Entry>) -> wire::ConversationState {
     wire::ConversationState {
         conversation_id: conversation().to_wire(),
         head,
@@ -251,27 +247,27 @@ pub fn state(head: u64, entries: Vec<Entry>) -> wire::ConversationState {
     }
 }
 
-pub fn send_of(frame: &Frame) -> &wire::Send {
+pub(crate) fn send_of(frame: &Frame) -> &wire::Send {
     match &frame.body {
         Some(Body::Send(send)) => send,
         other => panic!("no Send: {other:?}"),
     }
 }
 
-pub fn history_of(frame: &Frame) -> &wire::History {
+pub(crate) fn history_of(frame: &Frame) -> &wire::History {
     match &frame.body {
         Some(Body::History(history)) => history,
         other => panic!("no History: {other:?}"),
     }
 }
 
-pub fn sync_of(frame: &Frame) -> &wire::Sync {
+pub(crate) fn sync_of(frame: &Frame) -> &wire::Sync {
     match &frame.body {
         Some(Body::Sync(sync)) => sync,
         other => panic!("no Sync: {other:?}"),
     }
 }
 
-pub fn sent(seq: u64) -> Body {
+pub(crate) fn sent(seq: u64) -> Body {
     Body::Sent(wire::Sent { seq, time_ms: 5 })
 }

@@ -1,0 +1,355 @@
+//! Three users on five devices talk over connections that break at any byte, to a server that
+//! loses and reorders pushes, refuses for a while, forgets tokens and changes its epoch. When the
+//! world is whole again, everyone must have everything once, in order, and every request must have
+//! had one answer. A seed repeats a run: `DUNLIN_SIMULATION_SEED=17 cargo test ...`
+
+mod simulated_server;
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use dunlin_client::machine::{
+    Action, Backlog, Config, ConversationView, Credentials, Device, Disconnect, Event, Machine,
+    Password, Request, Response, Status, Ticket,
+};
+use dunlin_protocol::wire::{self, DeviceKind, entry};
+use dunlin_protocol::{ClientMessageId, DeviceId, LogId, UserId};
+use simulated_server::{ConnectionId, Random, Server};
+
+const STEPS: u64 = 3000;
+const SEEDS: u64 = 40;
+
+/// What an application makes of the events of one conversation.
+#[derive(Default)]
+struct Seen {
+    /// Delivered or skipped up to here.
+    position: u64,
+    messages: Vec<(u64, Vec<u8>)>,
+    view: Option<ConversationView>,
+}
+
+struct Client {
+    machine: Machine,
+    user: UserId,
+    connection: Option<(ConnectionId, BytesMut, BytesMut)>,
+    seen: BTreeMap<LogId, Seen>,
+    /// Ticket to (conversation, message id) and sequence.
+    sends: BTreeMap<u64, (LogId, [u8; 16], Option<u64>)>,
+    others: BTreeMap<u64, bool>,
+    is_online: bool,
+}
+
+struct World {
+    random: Random,
+    now_ms: u64,
+    server: Server,
+    clients: Vec<Client>,
+    next_number: u64,
+    seed: u64,
+}
+
+fn user(id: u64) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut random = Random(seed);
+        let clients = [1, 1, 2, 2, 3].into_iter().enumerate().map(|(index, id)| {
+            let device = Device {
+                id: DeviceId([index as u8; 16]),
+                kind: DeviceKind::Bot,
+                name: String::new(),
+            };
+            let backlog = match random.one_in(3) {
+                true => Backlog::Newest(1 + random.below(5) as u32),
+                false => Backlog::Everything,
+            };
+            let config = Config {
+                backlog,
+                sends_per_conversation: 1 + random.below(3) as usize,
+                // Small, so that it is hit.
+                aside_bytes_max: 2000,
+                ..Config::new("server", device)
+            };
+            let mut machine = Machine::new(config, random.next());
+            let password = Password { username: id.to_string(), password: String::new() };
+            machine.log_in(Credentials { password: Some(password), ..Credentials::default() });
+            Client {
+                machine,
+                user: user(id),
+                connection: None,
+                seen: BTreeMap::new(),
+                sends: BTreeMap::new(),
+                others: BTreeMap::new(),
+                is_online: false,
+            }
+        });
+        let clients = clients.collect();
+        let server = Server::new(Random(random.next()));
+        World { random, now_ms: 0, server, clients, next_number: 0, seed }
+    }
+
+    fn step(&mut self) {
+        self.now_ms += self.random.below(60);
+        let index = self.random.below(self.clients.len() as u64) as usize;
+        match self.random.below(12) {
+            0 => self.say_something(index),
+            1 => self.mark_read(index),
+            2 if self.random.one_in(10) => self.cut(index),
+            3 if self.random.one_in(60) => {
+                self.server.change_epoch();
+                (0..self.clients.len()).for_each(|index| self.cut(index));
+            }
+            4 => self.ask(index),
+            _ => {}
+        }
+        for index in 0..self.clients.len() {
+            self.turn(index);
+        }
+    }
+
+    /// Everything that can happen to a client without its application.
+    fn turn(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        if client.machine.next_deadline().is_some_and(|deadline_ms| deadline_ms <= self.now_ms) {
+            client.machine.handle_timeout(self.now_ms);
+        }
+        while let Some(action) = client.machine.poll_action() {
+            if let Some((id, ..)) = client.connection.take() {
+                self.server.disconnected(id);
+            }
+            match action {
+                Action::Disconnect => {}
+                Action::Connect { .. } => {
+                    let id = self.server.connect();
+                    client.connection = Some((id, BytesMut::new(), BytesMut::new()));
+                    client.machine.connected(self.now_ms);
+                }
+            }
+        }
+        self.transport(index);
+        self.listen(index);
+    }
+
+    /// Moves some bytes in both directions.
+    fn transport(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        let Some((id, up, down)) = &mut client.connection else { return };
+        while let Some(bytes) = client.machine.poll_output() {
+            up.extend_from_slice(&bytes);
+        }
+        let count = self.random.below(up.len() as u64 * 2 + 1).min(up.len() as u64);
+        let bytes = up.split_to(count as usize);
+        self.server.handle_input(*id, &bytes);
+        self.server.poll_output(*id, down);
+        let count = self.random.below(down.len() as u64 * 2 + 1).min(down.len() as u64);
+        let bytes = down.split_to(count as usize);
+        if !bytes.is_empty() {
+            client.machine.handle_input(self.now_ms, &bytes);
+        }
+    }
+
+    fn cut(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        if let Some((id, ..)) = client.connection.take() {
+            self.server.disconnected(id);
+            client.machine.disconnected(self.now_ms, Disconnect::Network("cut".into()));
+        }
+    }
+
+    fn conversation(&mut self, index: usize) -> LogId {
+        let peer = user(1 + self.random.below(3));
+        LogId::direct(self.clients[index].user, peer)
+    }
+
+    fn say_something(&mut self, index: usize) {
+        let conversation = self.conversation(index);
+        self.next_number += 1;
+        let number = self.next_number;
+        let mut message_id = [0; 16];
+        message_id[..8].copy_from_slice(&number.to_be_bytes());
+        let content = format!("{number} {}", "x".repeat(self.random.below(300) as usize));
+        let client = &mut self.clients[index];
+        client.sends.insert(number, (conversation, message_id, None));
+        let message_id = ClientMessageId(message_id);
+        let request = Request::Send {
+            conversation,
+            message_id,
+            content_type: String::new(),
+            content: content.into(),
+        };
+        client.machine.request(self.now_ms, Ticket(number), request);
+    }
+
+    fn mark_read(&mut self, index: usize) {
+        let conversation = self.conversation(index);
+        let client = &mut self.clients[index];
+        let Some(seen) = client.seen.get(&conversation) else { return };
+        let seq = seen.position - self.random.below(4).min(seen.position);
+        if seq > 0 {
+            self.other(index, Request::MarkRead { conversation, seq });
+        }
+    }
+
+    fn ask(&mut self, index: usize) {
+        let conversation_id = self.conversation(index).to_wire();
+        let request = match self.random.below(2) {
+            0 => Request::FindUsers { usernames: vec!["2".into()], users: Vec::new() },
+            _ => Request::History(wire::History { conversation_id, ..Default::default() }),
+        };
+        self.other(index, request);
+    }
+
+    fn other(&mut self, index: usize, request: Request) {
+        self.next_number += 1;
+        let client = &mut self.clients[index];
+        client.others.insert(self.next_number, false);
+        client.machine.request(self.now_ms, Ticket(self.next_number), request);
+    }
+
+    /// What an application does.
+    fn listen(&mut self, index: usize) {
+        let seed = self.seed;
+        let client = &mut self.clients[index];
+        while let Some(event) = client.machine.poll_event() {
+            match event {
+                Event::Entry { conversation, entry } => {
+                    let seen = client.seen.entry(conversation).or_default();
+                    assert_eq!(entry.seq, seen.position + 1, "seed {seed}: order");
+                    seen.position = entry.seq;
+                    if let Some(entry::Body::Message(message)) = entry.body {
+                        let real = self.server.entry(conversation, entry.seq);
+                        // Its own message behind a skipped one has no counts.
+                        if entry.counted > 0 || entry.sender != client.user.get() {
+                            assert_eq!(entry.counted, real.counted, "seed {seed}: counts");
+                            assert_eq!(entry.sender_counted, real.sender_counted, "seed {seed}");
+                        }
+                        seen.messages.push((entry.seq, message.content.to_vec()));
+                    }
+                }
+                Event::Skipped { conversation, from_seq, to_seq } => {
+                    let seen = client.seen.entry(conversation).or_default();
+                    assert_eq!(from_seq, seen.position + 1, "seed {seed}: order");
+                    seen.position = to_seq;
+                }
+                Event::HistoryLost => client.seen.clear(),
+                Event::Conversation(view) => {
+                    client.seen.entry(view.conversation).or_default().view = Some(view);
+                }
+                Event::Completed { ticket, result } => {
+                    let result = result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+                    client.completed(ticket.0, &result, seed);
+                }
+                Event::Status(status) => {
+                    assert!(!matches!(status, Status::Stopped(_)), "seed {seed}: {status:?}");
+                    client.is_online = status == Status::Online;
+                }
+                Event::LoggedIn { .. } | Event::Tokens(_) | Event::Signal { .. } => {}
+            }
+        }
+    }
+
+    fn heal(&mut self) {
+        self.server.heal();
+        for _ in 0..20_000 {
+            self.now_ms += 200;
+            for index in 0..self.clients.len() {
+                self.turn(index);
+            }
+            if self.is_quiet() {
+                return;
+            }
+        }
+        panic!("seed {}: it never came to rest", self.seed);
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.clients.iter().all(|client| {
+            let done = client.sends.values().all(|(_, _, seq)| seq.is_some())
+                && client.others.values().all(|done| *done);
+            done && client.is_online
+                && self.server.conversations(client.user).into_iter().all(|(id, log)| {
+                    let seen = client.seen.get(&id);
+                    seen.is_some_and(|seen| seen.position == log.len() as u64)
+                })
+                && client.views_are_true(&self.server)
+        })
+    }
+
+    fn check(&self) {
+        let seed = self.seed;
+        for client in &self.clients {
+            for (id, log) in self.server.conversations(client.user) {
+                let seen = &client.seen[&id];
+                for (seq, content) in &seen.messages {
+                    let Some(entry::Body::Message(real)) = &log[*seq as usize - 1].body else {
+                        panic!("seed {seed}: a message where there is none")
+                    };
+                    assert_eq!(real.content, content, "seed {seed}");
+                }
+            }
+            self.check_sends(client);
+        }
+    }
+
+    fn check_sends(&self, client: &Client) {
+        for (number, (conversation, message_id, seq)) in &client.sends {
+            let stored: Vec<u64> = self
+                .server
+                .log(*conversation)
+                .iter()
+                .filter(|entry| match &entry.body {
+                    Some(entry::Body::Message(message)) => {
+                        message.client_message_id == message_id[..]
+                    }
+                    _ => false,
+                })
+                .map(|entry| entry.seq)
+                .collect();
+            assert_eq!(stored, [seq.unwrap()], "seed {}: message {number}", self.seed);
+        }
+    }
+}
+
+impl Client {
+    fn completed(&mut self, ticket: u64, response: &Response, seed: u64) {
+        match response {
+            Response::Sent { seq, .. } => {
+                let (_, _, known) = self.sends.get_mut(&ticket).unwrap();
+                assert_eq!(known.replace(*seq), None, "seed {seed}: two answers");
+            }
+            Response::Done | Response::Page(_) | Response::Users(_) | Response::Sessions(_) => {
+                let done = self.others.get_mut(&ticket).unwrap();
+                assert!(!std::mem::replace(done, true), "seed {seed}: two answers");
+            }
+        }
+    }
+
+    fn views_are_true(&self, server: &Server) -> bool {
+        self.seen.iter().all(|(id, seen)| {
+            let view = seen.view.expect("numbers come with the first entry");
+            let (read_seq, unread, peer_read_seq) = server.numbers(self.user, *id);
+            (view.read_seq, view.unread, view.peer_read_seq) == (read_seq, unread, peer_read_seq)
+        })
+    }
+}
+
+#[test]
+fn after_every_storm_everyone_has_everything_once_and_in_order() {
+    let seeds = match std::env::var("DUNLIN_SIMULATION_SEED") {
+        Ok(seed) => seed.parse().map(|seed: u64| seed..seed + 1).expect("the seed is a number"),
+        Err(_) => 0..SEEDS,
+    };
+    let mut stored = 0;
+    for seed in seeds {
+        let mut world = World::new(seed);
+        for _ in 0..STEPS {
+            world.step();
+        }
+        world.heal();
+        world.check();
+        stored += world.clients.iter().map(|client| client.sends.len()).sum::<usize>();
+    }
+    assert!(stored > 100, "little was said: {stored} messages");
+}

@@ -1,0 +1,390 @@
+//! A server for the simulation: it keeps the promise about logs, and breaks whatever else it may.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::BytesMut;
+use dunlin_protocol::wire::frame::Body;
+use dunlin_protocol::wire::login::Credential;
+use dunlin_protocol::wire::{self, Entry, ErrorCode, Frame, Message, ReadMoved, entry};
+use dunlin_protocol::{EncodedFrame, LogId, UserId, frame, limits};
+
+pub(crate) type ConnectionId = u64;
+
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 31)).wrapping_mul(0x7fb5_d329_728e_a185);
+        mixed ^ (mixed >> 27)
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    pub(crate) fn one_in(&mut self, odds: u64) -> bool {
+        self.below(odds) == 0
+    }
+}
+
+#[derive(Default)]
+struct Connection {
+    input: BytesMut,
+    user: Option<UserId>,
+    is_synced: bool,
+    output: Vec<Frame>,
+    /// Whose pushes were lost.
+    behind: BTreeSet<LogId>,
+}
+
+pub(crate) struct Server {
+    random: Random,
+    is_well: bool,
+    epoch: u64,
+    logs: BTreeMap<LogId, Vec<Entry>>,
+    read: BTreeMap<(UserId, LogId), u64>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    next_connection: ConnectionId,
+    bad_tokens: u64,
+}
+
+impl Server {
+    pub(crate) fn new(random: Random) -> Server {
+        Server {
+            random,
+            is_well: false,
+            epoch: 1,
+            logs: BTreeMap::new(),
+            read: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            next_connection: 0,
+            bad_tokens: 0,
+        }
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.is_well = true;
+    }
+
+    pub(crate) fn change_epoch(&mut self) {
+        self.epoch += 1;
+    }
+
+    pub(crate) fn log(&self, id: LogId) -> &[Entry] {
+        self.logs.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn entry(&self, id: LogId, seq: u64) -> &Entry {
+        &self.logs[&id][seq as usize - 1]
+    }
+
+    pub(crate) fn conversations(&self, user: UserId) -> Vec<(LogId, &[Entry])> {
+        let is_member = |id: &LogId| {
+            id.direct_members().is_some_and(|(one, other)| one == user || other == user)
+        };
+        let mine = self.logs.iter().filter(|(id, _)| is_member(id));
+        mine.map(|(id, log)| (*id, log.as_slice())).collect()
+    }
+
+    /// `read_seq`, `unread` and `peer_read_seq`, as they are.
+    pub(crate) fn numbers(&self, user: UserId, id: LogId) -> (u64, u64, u64) {
+        let read = |user| self.read.get(&(user, id)).copied().unwrap_or(0);
+        let unread = self.others(user, id, u64::MAX) - self.others(user, id, read(user));
+        let peer = peer(user, id);
+        (read(user), unread, if peer == user { 0 } else { read(peer) })
+    }
+
+    /// Messages of others up to `seq`.
+    fn others(&self, user: UserId, id: LogId, seq: u64) -> u64 {
+        let log = self.log(id).iter().filter(|entry| entry.seq <= seq);
+        log.filter(|entry| is_message(entry) && entry.sender != user.get()).count() as u64
+    }
+
+    pub(crate) fn connect(&mut self) -> ConnectionId {
+        self.next_connection += 1;
+        self.connections.insert(self.next_connection, Connection::default());
+        self.next_connection
+    }
+
+    pub(crate) fn disconnected(&mut self, id: ConnectionId) {
+        self.connections.remove(&id);
+    }
+
+    pub(crate) fn handle_input(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.input.extend_from_slice(bytes);
+        while let Some(connection) = self.connections.get_mut(&id)
+            && let Some(body) =
+                frame::take(&mut connection.input, limits::FRAME_BYTES_MAX).expect("a good frame")
+        {
+            let frame = frame::decode(body).expect("a good frame");
+            match frame.body {
+                None => connection.output.push(Frame::default()),
+                Some(body) => {
+                    let answer = self.carry_out(id, body);
+                    self.say(id, frame.request_id, answer);
+                }
+            }
+        }
+    }
+
+    /// Pushes and answers overtake each other, but nothing overtakes a Synced.
+    fn say(&mut self, id: ConnectionId, request_id: u64, body: Body) {
+        let overtakes = !self.is_well && self.random.one_in(4);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let is_light = |body: &Option<Body>| matches!(body, Some(Body::Push(_) | Body::Sent(_)));
+        let frame = Frame { request_id, body: Some(body) };
+        let last_is_light = connection.output.last().is_some_and(|last| is_light(&last.body));
+        let index = connection.output.len();
+        if overtakes && last_is_light && is_light(&frame.body) {
+            connection.output.insert(index - 1, frame);
+        } else {
+            connection.output.push(frame);
+        }
+    }
+
+    pub(crate) fn poll_output(&mut self, id: ConnectionId, output: &mut BytesMut) {
+        let tells_behind = self.is_well || self.random.one_in(20);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        for frame in connection.output.drain(..) {
+            output.extend_from_slice(EncodedFrame::new(&frame).wire());
+        }
+        if !tells_behind {
+            return;
+        }
+        for log_id in std::mem::take(&mut connection.behind) {
+            let head = self.logs[&log_id].len() as u64;
+            // Sometimes it does not say where.
+            let behind = match self.random.one_in(3) {
+                true => wire::Behind::default(),
+                false => wire::Behind { conversation_id: log_id.to_wire(), head },
+            };
+            let frame = EncodedFrame::push(Body::Behind(behind));
+            output.extend_from_slice(frame.wire());
+        }
+    }
+
+    fn carry_out(&mut self, id: ConnectionId, body: Body) -> Body {
+        let user = self.connections[&id].user;
+        if !self.is_well
+            && self.random.one_in(15)
+            && !matches!(body, Body::Hello(_) | Body::ChangePassword(_))
+        {
+            // Sometimes it is done nevertheless.
+            if let (Body::Send(send), Some(user), true) = (&body, user, self.random.one_in(2)) {
+                self.send(id, user, send.clone());
+            }
+            return refusal(ErrorCode::StoreUnavailable, 50);
+        }
+        match (body, user) {
+            (Body::Hello(_), _) => Body::Welcome(wire::Welcome {
+                protocol_version: 1,
+                heartbeat_interval_ms: 5000,
+                frame_bytes_max: limits::FRAME_BYTES_MAX,
+                requests_outstanding_max: 4,
+                ..wire::Welcome::default()
+            }),
+            (Body::Login(login), None) => self.log_in(id, login),
+            (Body::Sync(sync), Some(user)) => self.sync(id, user, &sync),
+            (Body::Send(send), Some(user)) => self.send(id, user, send),
+            (Body::History(history), Some(_)) => self.history(&history),
+            (Body::MarkRead(mark), Some(user)) => self.mark_read(id, user, &mark),
+            (Body::FindUsers(_), Some(_)) => Body::Users(wire::Users::default()),
+            (body, user) => panic!("{user:?} may not ask this: {body:?}"),
+        }
+    }
+
+    fn log_in(&mut self, id: ConnectionId, login: wire::Login) -> Body {
+        let name = match login.credential.expect("a login has a credential") {
+            Credential::Password(password) => password.username,
+            Credential::ResumeToken(token) => String::from_utf8(token.to_vec()).unwrap(),
+            Credential::AccessToken(token) | Credential::RefreshToken(token) => token,
+            Credential::IssuerToken(_) => panic!("nobody has one"),
+        };
+        self.bad_tokens += 1;
+        if name.contains("token") && self.bad_tokens.is_multiple_of(3) {
+            return refusal(ErrorCode::TokenExpired, 0);
+        }
+        let number: u64 = name.trim_start_matches("token ").parse().unwrap();
+        let connection = self.connections.get_mut(&id).expect("it has just said something");
+        connection.user = UserId::new(number).ok();
+        let token = format!("token {number}");
+        Body::LoggedIn(wire::LoggedIn {
+            user_id: number,
+            session_id: 1,
+            tokens: Some(wire::Tokens {
+                access_token: token.clone(),
+                refresh_token: token.clone(),
+                ..wire::Tokens::default()
+            }),
+            resume_token: token.into(),
+            ..wire::LoggedIn::default()
+        })
+    }
+
+    fn sync(&mut self, id: ConnectionId, user: UserId, sync: &wire::Sync) -> Body {
+        let connection = self.connections.get_mut(&id).expect("it has just said something");
+        connection.is_synced = true;
+        let knows_nothing = sync.epoch != self.epoch;
+        let account_seq = if knows_nothing { 0 } else { sync.account_seq };
+        let account = self.log(LogId::account(user));
+        let missing = &account[account_seq as usize..];
+        let account_entries: Vec<Entry> = missing.iter().take(3).cloned().collect();
+        let mut more = account_entries.len() < missing.len();
+        let mut conversations = Vec::new();
+        for (log_id, log) in self.conversations(user) {
+            let known = sync.positions.iter().filter(|_| !knows_nothing);
+            let known = known.clone().find(|known| known.conversation_id == log_id.as_bytes()[..]);
+            let (seq, peer_seq) = known.map_or((0, 0), |known| (known.seq, known.peer_read_seq));
+            let head = log.len() as u64;
+            let (read_seq, unread, peer_read_seq) = self.numbers(user, log_id);
+            if head == seq && peer_read_seq == peer_seq {
+                continue;
+            }
+            if conversations.len() == 2 {
+                more = true;
+                break;
+            }
+            let first =
+                seq.max(head.saturating_sub(u64::from(sync.entries_per_conversation.min(7))));
+            conversations.push(wire::ConversationState {
+                conversation_id: log_id.to_wire(),
+                head,
+                read_seq,
+                unread,
+                peer_read_seq,
+                entries: log[first.min(head) as usize..].to_vec(),
+            });
+        }
+        Body::Synced(wire::Synced {
+            epoch: self.epoch,
+            account_head: account.len() as u64,
+            account_entries,
+            conversations,
+            more,
+            server_time_ms: 0,
+        })
+    }
+
+    fn send(&mut self, id: ConnectionId, user: UserId, send: wire::Send) -> Body {
+        let log_id = LogId::from_wire(&send.conversation_id).unwrap();
+        let log = self.logs.entry(log_id).or_default();
+        let stored = log.iter().find(|entry| match &entry.body {
+            Some(entry::Body::Message(message)) => {
+                message.client_message_id == send.client_message_id
+            }
+            _ => false,
+        });
+        if let Some(stored) = stored {
+            return Body::Sent(wire::Sent { seq: stored.seq, time_ms: 0 });
+        }
+        let is_first = log.is_empty();
+        if !is_first && self.random.one_in(8) {
+            let body = Some(entry::Body::Void(wire::Void {}));
+            log.push(Entry { seq: log.len() as u64 + 1, body, ..Entry::default() });
+        }
+        let counted = log.iter().filter(|entry| is_message(entry)).count() as u64;
+        let mine = log.iter().filter(|entry| is_message(entry) && entry.sender == user.get());
+        let sender_counted = mine.count() as u64 + 1;
+        let seq = log.len() as u64 + 1;
+        let message = Message {
+            client_message_id: send.client_message_id,
+            content_type: send.content_type,
+            content: send.content,
+        };
+        let entry = Entry {
+            seq,
+            sender: user.get(),
+            counted: counted + 1,
+            sender_counted,
+            body: Some(entry::Body::Message(message)),
+            ..Entry::default()
+        };
+        log.push(entry.clone());
+        if is_first {
+            for member in BTreeSet::from([user, peer(user, log_id)]) {
+                let joined = wire::ConversationJoined { conversation_id: log_id.to_wire() };
+                self.append_account(member, entry::Body::ConversationJoined(joined));
+            }
+        }
+        for member in BTreeSet::from([user, peer(user, log_id)]) {
+            self.push(member, log_id, &entry, Some(id));
+        }
+        Body::Sent(wire::Sent { seq, time_ms: 0 })
+    }
+
+    fn append_account(&mut self, user: UserId, body: entry::Body) {
+        let log_id = LogId::account(user);
+        let log = self.logs.entry(log_id).or_default();
+        let entry = Entry { seq: log.len() as u64 + 1, body: Some(body), ..Entry::default() };
+        log.push(entry.clone());
+        self.push(user, log_id, &entry, None);
+    }
+
+    fn push(&mut self, user: UserId, log_id: LogId, entry: &Entry, except: Option<ConnectionId>) {
+        let to = self.connections.iter().filter(|(id, connection)| {
+            connection.user == Some(user) && connection.is_synced && Some(**id) != except
+        });
+        for id in to.map(|(id, _)| *id).collect::<Vec<_>>() {
+            if !self.is_well && self.random.one_in(5) {
+                let connection = self.connections.get_mut(&id).expect("it was found just now");
+                connection.behind.insert(log_id);
+                continue;
+            }
+            let push = wire::Push { conversation_id: log_id.to_wire(), entry: Some(entry.clone()) };
+            self.say(id, 0, Body::Push(push));
+        }
+    }
+
+    fn history(&self, history: &wire::History) -> Body {
+        let log = self.log(LogId::from_wire(&history.conversation_id).unwrap());
+        let head = log.len() as u64;
+        let from = history.from_seq.max(1);
+        let to = if history.to_seq == 0 { head } else { history.to_seq.min(head) };
+        let wanted = log.iter().filter(|entry| (from..=to).contains(&entry.seq));
+        // Small pages, so that there are many.
+        let entries: Vec<Entry> = wanted.take(5).cloned().collect();
+        Body::HistoryPage(wire::HistoryPage { entries, head, epoch: self.epoch, more: false })
+    }
+
+    fn mark_read(&mut self, _id: ConnectionId, user: UserId, mark: &wire::MarkRead) -> Body {
+        let log_id = LogId::from_wire(&mark.conversation_id).unwrap();
+        let read = self.read.entry((user, log_id)).or_default();
+        if mark.seq <= *read {
+            return Body::Done(wire::Done {});
+        }
+        *read = mark.seq;
+        let others_counted = self.others(user, log_id, mark.seq);
+        let conversation_id = log_id.to_wire();
+        let moved =
+            ReadMoved { conversation_id: conversation_id.clone(), seq: mark.seq, others_counted };
+        self.append_account(user, entry::Body::ReadMoved(moved));
+        let peer = peer(user, log_id);
+        let body = Body::ReadReceipt(wire::ReadReceipt {
+            conversation_id,
+            user_id: user.get(),
+            seq: mark.seq,
+        });
+        let to = self.connections.iter().filter(|(_, connection)| {
+            connection.user == Some(peer) && connection.is_synced && peer != user
+        });
+        for id in to.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.say(id, 0, body.clone());
+        }
+        Body::Done(wire::Done {})
+    }
+}
+
+fn refusal(code: ErrorCode, retry_after_ms: u32) -> Body {
+    Body::Error(wire::Error { code: code as i32, retry_after_ms, ..wire::Error::default() })
+}
+
+fn is_message(entry: &Entry) -> bool {
+    matches!(entry.body, Some(entry::Body::Message(_)))
+}
+
+fn peer(user: UserId, id: LogId) -> UserId {
+    let (one, other) = id.direct_members().expect("conversations here are direct");
+    if one == user { other } else { one }
+}
