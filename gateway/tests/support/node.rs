@@ -1,0 +1,120 @@
+//! A server in the process of the test, over a store in memory.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dunlin_core::store::Store;
+use dunlin_core::store::memory::MemoryStore;
+use dunlin_gateway::config::{Checked, Config, Issuer};
+use dunlin_gateway::server::Server;
+use dunlin_protocol::wire::CloseReason;
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::{eventually, tls, token};
+
+/// See the module. [`Node::settle`] is the end of a good test.
+pub struct Node {
+    pub server: Server,
+    folder: TempDir,
+}
+
+/// Every limit at its default, but cheap passwords, and an issuer for logins that cost nothing.
+pub fn config(folder: &TempDir) -> Config {
+    let mut config = Config::default();
+    config.data.folder = folder.path().join("data");
+    config.listen.tcp = "127.0.0.1:0".into();
+    config.listen.tls = "127.0.0.1:0".into();
+    config.listen.shards = 2;
+    config.engine.workers = 2;
+    config.passwords.memory_kib = 8;
+    config.passwords.iterations = 1;
+    let (algorithm, key) = ("HS256".into(), token::secret_text());
+    config
+        .issuers
+        .insert(token::ISSUER.into(), Issuer { algorithm, key, key_file: PathBuf::new() });
+    config
+}
+
+impl Node {
+    /// A node with the defaults.
+    pub fn start() -> Node {
+        Node::with(|_| {})
+    }
+
+    /// A node with a changed configuration.
+    pub fn with(change: impl FnOnce(&mut Config)) -> Node {
+        Node::over(Arc::new(MemoryStore::default()), change)
+    }
+
+    /// A node over a store of the test.
+    pub fn over(store: Arc<dyn Store>, change: impl FnOnce(&mut Config)) -> Node {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(&folder);
+        change(&mut config);
+        let checked = Checked::new(config, 20_000, 2).unwrap();
+        Node { server: Server::start(checked, store).unwrap(), folder }
+    }
+
+    pub fn tcp(&self) -> SocketAddr {
+        self.server.tcp_address().unwrap()
+    }
+
+    pub fn tls(&self) -> SocketAddr {
+        self.server.tls_address().unwrap()
+    }
+
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("data/tls/certificate.pem")
+    }
+
+    pub fn connect(&self) -> Client {
+        Client::plain(self.tcp())
+    }
+
+    pub fn connect_tls(&self) -> Client {
+        tls::connect_to(self.tls(), &tls::both_versions(&self.certificate()))
+    }
+
+    /// Both kinds of connection, for what must be the same on both.
+    pub fn connect_each_way(&self) -> [Client; 2] {
+        [self.connect(), self.connect_tls()]
+    }
+
+    /// A client that is logged in, has synced and gets pushes.
+    pub fn user(&self, name: &str) -> Client {
+        let mut client = self.connect();
+        client.log_in(name);
+        client.sync();
+        client
+    }
+
+    pub fn user_over_tls(&self, name: &str) -> Client {
+        let mut client = self.connect_tls();
+        client.log_in(name);
+        client.sync();
+        client
+    }
+
+    /// Waits until so many connections were closed for a reason.
+    pub fn wait_closed(&self, reason: CloseReason, count: u64) {
+        let closed = || self.server.closed(reason);
+        eventually(&format!("{count} closed by {reason:?}"), || closed() >= count);
+        assert_eq!(closed(), count, "{reason:?}");
+    }
+
+    /// Waits until nobody is connected and nothing waits to be written.
+    pub fn wait_quiet(&self) {
+        eventually("all connections are gone", || self.server.connections() == 0);
+        eventually("all outboxes are gone", || self.server.outbox_bytes() == 0);
+    }
+
+    /// Waits for quiet, then stops the server in good order.
+    pub fn settle(self) {
+        self.wait_quiet();
+        let mut server = self.server;
+        server.stop();
+        server.finish().unwrap();
+    }
+}

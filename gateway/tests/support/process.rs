@@ -1,0 +1,138 @@
+//! The real program, as a child.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{eventually, token};
+
+/// A child; it is killed when it is dropped.
+pub struct Process {
+    child: Child,
+    pub tcp: SocketAddr,
+    pub tls: SocketAddr,
+    pub folder: TempDir,
+    log: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts the program with this configuration file; waits until it listens.
+    pub fn start(config: &str) -> Process {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("dunlin.toml");
+        std::fs::write(&file, Process::with_issuer(config)).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_dunlin"))
+            .args(["--listen-tcp", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--config"])
+            .arg(&file)
+            .arg("--data")
+            .arg(folder.path().join("data"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut readers = vec![read_into(&log, stderr)];
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        readers.push(read_into(&Arc::default(), stdout));
+        let address = |name: &str| {
+            let found = line.split_whitespace().find_map(|word| word.strip_prefix(name));
+            found.unwrap_or_else(|| panic!("{line:?}: {:?}", log.lock())).parse().unwrap()
+        };
+        let (tcp, tls) = (address("tcp="), address("tls="));
+        Process { child, tcp, tls, folder, log, readers }
+    }
+
+    fn with_issuer(config: &str) -> String {
+        let (name, secret) = (token::ISSUER, token::secret_text());
+        format!("{config}\n[issuers.{name}]\nalgorithm = \"HS256\"\nkey = \"{secret}\"\n")
+    }
+
+    /// Replaces the configuration file.
+    pub fn write_config(&self, config: &str) {
+        let file = self.folder.path().join("dunlin.toml");
+        std::fs::write(file, Process::with_issuer(config)).unwrap();
+    }
+
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("data/tls/certificate.pem")
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for a line of the log that has all of these words.
+    pub fn wait_logged(&self, words: &[&str]) {
+        let has = |line: &String| words.iter().all(|word| line.contains(word));
+        eventually(&format!("{words:?} in the log"), || self.log.lock().iter().any(has));
+    }
+
+    /// Lines of the log that have all of these words.
+    pub fn logged(&self, words: &[&str]) -> usize {
+        let has = |line: &&String| words.iter().all(|word| line.contains(word));
+        self.log.lock().iter().filter(has).count()
+    }
+
+    /// Waits until the program ends by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the program ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        status.unwrap()
+    }
+
+    /// Descriptors of all threads; most have a table of their own.
+    pub fn descriptors(&self) -> usize {
+        let tasks = Path::new("/proc").join(self.child.id().to_string()).join("task");
+        let count = |task: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_dir(task.ok()?.path().join("fd")).ok().map(Iterator::count)
+        };
+        std::fs::read_dir(tasks).unwrap().filter_map(count).sum()
+    }
+
+    /// Memory of its own that is resident, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        let kib: usize = line.split_whitespace().next().unwrap().parse().unwrap();
+        kib * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn read_into(
+    log: &Arc<Mutex<Vec<String>>>,
+    output: impl BufRead + Send + 'static,
+) -> JoinHandle<()> {
+    let log = Arc::clone(log);
+    std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            log.lock().push(line);
+        }
+    })
+}

@@ -1,0 +1,56 @@
+//! A store whose appends the test can hold up.
+
+use std::sync::Arc;
+
+use dunlin_core::store::memory::MemoryStore;
+use dunlin_core::store::{Store, StoreDone, StoreRequest};
+use parking_lot::Mutex;
+
+/// Answers like the store in memory, but appends only while it is not held.
+#[derive(Default)]
+pub struct HeldStore {
+    pub memory: MemoryStore,
+    held: Mutex<Option<Vec<(StoreRequest, StoreDone)>>>,
+}
+
+impl HeldStore {
+    pub fn new() -> Arc<HeldStore> {
+        Arc::default()
+    }
+
+    /// From now on appends get no answer.
+    pub fn hold(&self) {
+        self.held.lock().get_or_insert_default();
+    }
+
+    /// Entries that wait.
+    pub fn waiting(&self) -> usize {
+        let entries = |(request, _): &(StoreRequest, _)| match request {
+            StoreRequest::Append(items) => items.len(),
+            _ => 1,
+        };
+        self.held.lock().iter().flatten().map(entries).sum()
+    }
+
+    /// Carries out what was held, and holds nothing any more.
+    pub fn release(&self) {
+        for (request, done) in self.held.lock().take().into_iter().flatten() {
+            self.memory.submit(request, done);
+        }
+    }
+}
+
+impl Store for HeldStore {
+    fn epoch(&self) -> u64 {
+        self.memory.epoch()
+    }
+
+    fn submit(&self, request: StoreRequest, done: StoreDone) {
+        if let StoreRequest::Append(_) = request
+            && let Some(held) = &mut *self.held.lock()
+        {
+            return held.push((request, done));
+        }
+        self.memory.submit(request, done);
+    }
+}
