@@ -27,7 +27,7 @@ pub(crate) struct Slot {
     pub(crate) input: Option<Box<BytesMut>>,
     pub(crate) outbox: Option<Box<Outbox>>,
     pub(crate) tls: Option<Box<TlsStream>>,
-    /// When it was accepted.
+    /// When it was accepted, and after the Hello, when that came.
     pub(crate) opened: Tick,
     /// When the last frame was complete. A frame that trickles in is no sign of life.
     pub(crate) active: Tick,
@@ -60,6 +60,8 @@ pub(crate) struct Flags {
     pub(crate) write_armed: bool,
     /// Counted as a TLS handshake that is under way.
     pub(crate) handshaking: bool,
+    /// Hello was said, and the deadline for a login runs.
+    pub(crate) greeted: bool,
 }
 
 /// How far the end is.
@@ -97,8 +99,7 @@ impl Slot {
                 (self.opened.saturating_add(deadlines.handshake), CloseReason::HandshakeTimeout)
             }
             Stage::Open if self.protocol.session().is_none() => {
-                let wait = deadlines.handshake.saturating_add(deadlines.login);
-                (self.opened.saturating_add(wait), CloseReason::LoginTimeout)
+                (self.opened.saturating_add(deadlines.login), CloseReason::LoginTimeout)
             }
             Stage::Open => (self.active.saturating_add(deadlines.idle), CloseReason::IdleTimeout),
         };

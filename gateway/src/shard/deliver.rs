@@ -53,6 +53,8 @@ impl Shard {
         let slot = &mut self.slots[key];
         slot.protocol.logged_in(session);
         slot.failed_logins = 0;
+        // It may be idle before the wheel would look at it for its login.
+        self.arm(key);
         tracing::debug!(conn = ?self.conn_id(key), user = %session.user, "logged in");
         self.respond(key, response);
     }

@@ -198,7 +198,13 @@ impl Shard {
         self.frames_in += 1;
         match slot.protocol.receive(&self.node.context, conn, self.unix_ms, body) {
             Received::Nothing => {}
-            Received::Respond(frame) => self.keep(key, frame),
+            Received::Respond(frame) => {
+                if slot.protocol.greeted() && !std::mem::replace(&mut slot.flags.greeted, true) {
+                    slot.opened = now;
+                    self.arm(key);
+                }
+                self.keep(key, frame);
+            }
             Received::Submit(command) => {
                 if command.request_id != 0 {
                     slot.outstanding += 1;
