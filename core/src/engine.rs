@@ -268,15 +268,12 @@ impl Engine {
     /// Carries out a request of the program around the engine; waits for the answer, so it is not
     /// for the threads of a transport.
     pub fn administer(&self, request: AdminRequest) -> Result<AdminReply, AdminError> {
-        if !self.gate.enter() {
-            return Err(AdminError::Stopped);
-        }
-        let (answer, answered) = crossbeam_channel::bounded(1);
-        if self.mailboxes[0].send(Letter::Admin(request, answer)).is_err() {
-            self.gate.leave(1);
-            return Err(AdminError::Stopped);
-        }
-        answered.recv().unwrap_or(Err(AdminError::Stopped))
+        self.administrator().administer(request)
+    }
+
+    /// The same for another thread, which may keep it longer than the engine runs.
+    pub fn administrator(&self) -> Administrator {
+        Administrator { gate: Arc::clone(&self.gate), worker: self.mailboxes[0].clone() }
     }
 
     /// The name of this node on the bus, if it is one of several.
@@ -331,5 +328,34 @@ impl Engine {
                 tracing::error!("a worker thread had panicked");
             }
         }
+    }
+}
+
+/// A way in for requests about accounts, from any thread. When the engine stops, it answers
+/// [`AdminError::Stopped`].
+#[derive(Clone)]
+pub struct Administrator {
+    gate: Arc<Gate>,
+    worker: Sender<Letter>,
+}
+
+impl std::fmt::Debug for Administrator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Administrator")
+    }
+}
+
+impl Administrator {
+    /// Carries out a request, and waits for the answer.
+    pub fn administer(&self, request: AdminRequest) -> Result<AdminReply, AdminError> {
+        if !self.gate.enter() {
+            return Err(AdminError::Stopped);
+        }
+        let (answer, answered) = crossbeam_channel::bounded(1);
+        if self.worker.send(Letter::Admin(request, answer)).is_err() {
+            self.gate.leave(1);
+            return Err(AdminError::Stopped);
+        }
+        answered.recv().unwrap_or(Err(AdminError::Stopped))
     }
 }

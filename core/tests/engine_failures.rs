@@ -2,6 +2,7 @@
 
 mod engine_support;
 
+use dunlin_core::admin::{AdminError, AdminReply, AdminRequest};
 use dunlin_core::store::memory::AppendFailure;
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{ErrorCode, frame::Body};
@@ -57,6 +58,16 @@ fn a_stop_answers_what_was_taken_and_refuses_the_rest() {
         }
     }
     assert_eq!(phone.refused(send(log, 201, "too late")), ErrorCode::ShuttingDown);
+}
+
+#[test]
+fn an_administrator_may_outlive_the_engine() {
+    let server = Server::start(2);
+    let administrator = server.engine.administrator();
+    let list = || administrator.administer(AdminRequest::ListUsers { after: None, limit: 1 });
+    assert_eq!(list(), Ok(AdminReply::Users { users: Vec::new(), next: None }));
+    server.engine.stop();
+    assert_eq!(list(), Err(AdminError::Stopped));
 }
 
 #[test]
