@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use dunlin_core::store::embedded::{DamageKind, EmbeddedConfig, EmbeddedStore, OpenError, restore};
+use dunlin_core::store::embedded::{
+    DamageKind, EmbeddedConfig, EmbeddedStore, OpenError, check_backup, restore,
+};
 use dunlin_core::store::{
     Append, Appended, CursorMove, Head, Range, Store, StoreError, StoreReply, StoreRequest,
 };
@@ -283,10 +285,14 @@ fn a_backup_is_taken_while_others_write_and_restored_with_a_new_epoch() {
     drop(store);
 
     let target = folder.path().join("restored");
+    let checked = check_backup(&copy).unwrap();
+    assert!((4000..=4300).contains(&checked.entries), "{checked:?}");
+    assert_eq!(checked.epoch, epoch);
     let report = restore(&copy, &target).unwrap();
-    assert!((4000..=4300).contains(&report.entries), "{report:?}");
+    assert_eq!((report.entries, report.bytes), (checked.entries, checked.bytes));
     let store = EmbeddedStore::open(&target, small()).unwrap();
     assert_ne!(store.epoch(), epoch);
+    assert_eq!(store.epoch(), report.epoch);
     assert!(!store.recovery().history_lost);
     assert_eq!(store.verify().unwrap().damage, []);
     let during = range(&store, all(other));
@@ -313,6 +319,7 @@ fn a_restore_believes_no_byte_that_it_has_not_checked() {
             bad[place] ^= 1;
             std::fs::write(path, bad).unwrap();
             let target = folder.path().join(format!("{number}-{place}"));
+            assert!(check_backup(&copy).is_err(), "{} at {place}", path.display());
             assert!(restore(&copy, &target).is_err(), "{} at {place}", path.display());
             assert!(!target.exists());
         }

@@ -30,6 +30,8 @@ pub struct BackupReport {
     pub bytes: u64,
     /// Entries; 0 for a backup, which does not look into the segments.
     pub entries: u64,
+    /// The epoch of the copy: after a backup that of the store, after a restore a new one.
+    pub epoch: u64,
 }
 
 /// A file as the manifest names it.
@@ -55,7 +57,18 @@ pub(super) fn backup(shared: &Shared, target: &Path) -> Result<BackupReport, Ope
     let written = write_whole(&target, MANIFEST, manifest.as_bytes());
     written.map_err(OpenError::io("can't write", target.path().join(MANIFEST)))?;
     let bytes = listed.iter().map(|file| file.bytes).sum();
-    Ok(BackupReport { segments: listed.len() - 1, bytes, entries: 0 })
+    let epoch = shared.identity.epoch;
+    Ok(BackupReport { segments: listed.len() - 1, bytes, entries: 0, epoch })
+}
+
+/// Checks a backup as [`restore`] does, and writes nothing.
+pub fn check_backup(backup: &Path) -> Result<BackupReport, OpenError> {
+    let source = Folder::open_existing(backup)?;
+    let listed = read_manifest(&source)?;
+    let entries = check_files(&source, &listed)?.entries;
+    let epoch = Identity::load(&source)?.epoch;
+    let bytes = listed.iter().map(|file| file.bytes).sum();
+    Ok(BackupReport { segments: listed.len() - 1, bytes, entries, epoch })
 }
 
 /// Makes a store in an empty folder from a backup, after checking the whole backup: its manifest,
@@ -64,7 +77,7 @@ pub(super) fn backup(shared: &Shared, target: &Path) -> Result<BackupReport, Ope
 pub fn restore(backup: &Path, target: &Path) -> Result<BackupReport, OpenError> {
     let source = Folder::open_existing(backup)?;
     let listed = read_manifest(&source)?;
-    let report = check_backup(&source, &listed)?;
+    let report = check_files(&source, &listed)?;
     let target = empty_folder(target)?;
     for file in listed.iter().filter(|file| file.name != identity::NAME) {
         let content = read_listed(&source, file)?;
@@ -75,7 +88,8 @@ pub fn restore(backup: &Path, target: &Path) -> Result<BackupReport, OpenError> 
     let identity = Identity::load(&source)?.with_new_epoch(&SystemSource::new());
     identity.save(&target)?;
     let bytes = listed.iter().map(|file| file.bytes).sum();
-    Ok(BackupReport { segments: listed.len() - 1, bytes, entries: report.entries })
+    let (entries, epoch) = (report.entries, identity.epoch);
+    Ok(BackupReport { segments: listed.len() - 1, bytes, entries, epoch })
 }
 
 fn empty_folder(path: &Path) -> Result<Folder, OpenError> {
@@ -166,7 +180,7 @@ fn read_listed(source: &Folder, file: &Listed) -> Result<Vec<u8>, OpenError> {
 }
 
 /// Checks every file and every entry.
-fn check_backup(source: &Folder, listed: &[Listed]) -> Result<VerifyReport, OpenError> {
+fn check_files(source: &Folder, listed: &[Listed]) -> Result<VerifyReport, OpenError> {
     let identity = Identity::load(source)?;
     let mut numbers: Vec<(u32, &Listed)> =
         listed.iter().filter_map(|file| Some((segment_number(&file.name)?, file))).collect();

@@ -51,7 +51,7 @@ use crossbeam_channel::Sender;
 use crate::random::{Random, SystemSource};
 
 use super::{Store, StoreDone, StoreReply, StoreRequest};
-pub use backup::{BackupReport, restore};
+pub use backup::{BackupReport, check_backup, restore};
 pub use config::{EmbeddedConfig, OpenError};
 use disk::{Disk, Folder};
 use identity::Identity;
