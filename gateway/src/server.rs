@@ -95,7 +95,8 @@ struct TlsParts {
 impl Server {
     /// Starts a node over a store. The store must have been opened on a thread that is no shard.
     pub fn start(checked: Checked, store: Arc<dyn Store>) -> Result<Server, ServerError> {
-        let Checked { config, tcp, tls, shards, connections_max, engine: engine_config } = checked;
+        let Checked { config, tcp, tls, shards, connections_max, engine: engine_config, .. } =
+            checked;
         ensure_ports_are_free(tcp, tls)?;
         let data = DataFolder::open(&config.data.folder)?;
         let (tls_parts, tls_config) = load_tls(&config, tls.is_some(), &data)?;

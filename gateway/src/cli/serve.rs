@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::select;
 use dunlin_core::store::Store;
-use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
+use dunlin_core::store::embedded::EmbeddedStore;
 
 use super::signals::{self, Signal};
 use super::{Failure, SettingsArgs, check};
@@ -103,7 +103,7 @@ fn reload(server: &mut Server, settings: &SettingsArgs) {
 /// Opened here, on the main thread: its descriptors belong to the process, not to a shard.
 fn open_store(checked: &Checked) -> Result<Arc<dyn Store>, Failure> {
     let data = DataFolder::open(&checked.config.data.folder)?;
-    let store = EmbeddedStore::open(&data.store(), EmbeddedConfig::default())?;
+    let store = EmbeddedStore::open(&data.store(), checked.store.clone())?;
     tracing::info!(recovery = ?store.recovery(), "the store is open");
     Ok(Arc::new(store))
 }

@@ -88,6 +88,8 @@ section! {
         drain: Drain = Drain::default(),
         /// The messaging engine.
         engine: Engine = Engine::default(),
+        /// Where messages are durable.
+        store: Store = Store::default(),
         /// How passwords are hashed.
         passwords: Passwords = Passwords::default(),
         /// How long tokens are good.
@@ -208,6 +210,24 @@ section! {
         worker_queue_batches: usize = 1024,
         /// Whether anyone may register an account.
         registration: bool = true,
+    }
+}
+
+section! {
+    /// Where messages are durable: the embedded store.
+    Store {
+        /// A segment file, allocated in advance.
+        segment_bytes: u32 = 64 * 1024 * 1024,
+        /// A batch is committed when it has so many bytes, even if more waits.
+        batch_bytes_max: u32 = 4 * 1024 * 1024,
+        /// Threads that read.
+        readers: usize = 2,
+        /// Index files that are merged into one.
+        merge_runs: usize = 4,
+        /// Memory for the filters of the index.
+        filter_bytes_max: usize = 256 * 1024 * 1024,
+        /// From a failed write to the next attempt.
+        retry_interval_ms: u64 = 250,
     }
 }
 

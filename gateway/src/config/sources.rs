@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use toml::{Table, Value};
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Issuer};
 
 /// Prefix of environment variables.
 const ENVIRONMENT_PREFIX: &str = "DUNLIN_";
@@ -112,6 +112,7 @@ fn check(table: &Table, defaults: &Table, prefix: &str) -> Result<(), ConfigErro
         let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         let Some(default) = defaults.get(key) else {
             if is_open(&path) {
+                check_open(&path, value)?;
                 continue;
             }
             let known: Vec<&str> = defaults.keys().map(String::as_str).collect();
@@ -133,6 +134,16 @@ fn check(table: &Table, defaults: &Table, prefix: &str) -> Result<(), ConfigErro
         }
     }
     Ok(())
+}
+
+/// What the operator named: an issuer, or a number of sessions.
+fn check_open(path: &str, value: &Value) -> Result<(), ConfigError> {
+    let of_right_type = if path.starts_with("issuers.") {
+        value.clone().try_into::<Issuer>().map(drop)
+    } else {
+        value.clone().try_into::<usize>().map(drop)
+    };
+    of_right_type.map_err(|error| ConfigError::key(path, error.message()))
 }
 
 fn is_open(path: &str) -> bool {
@@ -194,11 +205,65 @@ mod tests {
         assert_eq!(read(file, &[], &[("devices.by_kind.phone", "1")]), "127.0.0.1:7410");
     }
 
+    #[test]
+    fn what_the_operator_named_is_checked_and_named_too() {
+        let begins = |text: String, with: &str| assert!(text.starts_with(with), "{text}");
+        let issuer = "[issuers.app]\nalgoritm = \"HS256\"\nkey = \"x\"";
+        begins(read(issuer, &[], &[]), "issuers.app: unknown field `algoritm`");
+        begins(read("[devices.by_kind]\nphone = \"x\"", &[], &[]), "devices.by_kind.phone: inv");
+        begins(read("", &[], &[("devices.by_kind.phone", "-1")]), "devices.by_kind.phone: inv");
+    }
+
+    const EXAMPLE: &str = include_str!("../../dunlin.example.toml");
+
     /// The example is the documentation: it must say all, and say the truth.
     #[test]
     fn the_example_names_every_key_with_its_default() {
-        let text = include_str!("../../dunlin.example.toml");
-        let example: Table = text.parse().unwrap();
+        let example: Table = EXAMPLE.parse().unwrap();
         assert_eq!(example, defaults());
+    }
+
+    #[test]
+    fn the_example_explains_every_key() {
+        let mut explained = false;
+        for line in EXAMPLE.lines() {
+            match line.chars().next() {
+                None | Some('[') => explained = false,
+                Some('#') => explained = true,
+                // Keys that belong together share what is written above them.
+                Some(_) => assert!(explained, "{line}"),
+            }
+        }
+    }
+
+    /// The unit of a time or of a size is in the name, and numbers of both kinds say so.
+    #[test]
+    fn names_carry_their_unit() {
+        let times = ["timeout", "interval", "delay", "lifetime"];
+        let sizes = ["memory", "outbox", "segment", "filter"];
+        let sections = defaults();
+        let keys = sections.values().filter_map(Value::as_table).flat_map(Table::keys);
+        for key in keys {
+            let is = |words: &[&str]| words.iter().any(|word| key.contains(word));
+            assert!(!is(&times) || key.ends_with("_ms") || key.ends_with("_s"), "{key}");
+            assert!(!is(&sizes) || key.contains("_bytes") || key.ends_with("_kib"), "{key}");
+        }
+    }
+
+    #[test]
+    fn what_the_example_has_in_comments_can_be_used() {
+        let uncommented = |first: &str| -> String {
+            let (_, rest) = EXAMPLE.split_once(first).expect(first);
+            let lines = rest.lines().map_while(|line| line.strip_prefix("# "));
+            let lines = lines.filter(|line| line.contains(" = "));
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        let issuer = format!("[issuers.my-app]\n{}", uncommented("# [issuers.my-app]\n"));
+        assert_eq!(issuer.matches(" = ").count(), 3, "{issuer}");
+        assert_eq!(read(&issuer, &[], &[]), "127.0.0.1:7410");
+        let kinds =
+            format!("[devices.by_kind]\n{}", uncommented("(phone, tablet, desktop, web, bot):\n"));
+        assert!(kinds.contains("phone = 1"), "{kinds}");
+        assert_eq!(read(&kinds, &[], &[]), "127.0.0.1:7410");
     }
 }

@@ -4,6 +4,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use dunlin_core::config::{DevicePolicy, EngineConfig, PasswordConfig, TokenConfig};
+use dunlin_core::limits::RESPONSE_BYTES_MAX;
+use dunlin_core::store::embedded::EmbeddedConfig;
+use dunlin_core::store::embedded::config::SEGMENT_BYTES_MAX;
 use dunlin_protocol::limits::{CONTENT_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN};
 use dunlin_protocol::wire::DeviceKind;
 
@@ -15,6 +18,11 @@ pub const MIN_SECRET_BYTES: usize = 32;
 
 /// The most memory that one password hash may take: 1 GiB in KiB.
 const PASSWORD_MEMORY_KIB_MAX: u32 = 1024 * 1024;
+
+/// The smallest segment: the largest entry is the snapshot of an account, which fits into a
+/// response, and a segment that holds few of them would be mostly waste.
+const STORE_SEGMENT_BYTES_MIN: u64 = 4 * 1024 * 1024;
+const _: () = assert!(RESPONSE_BYTES_MAX as u64 * 2 < STORE_SEGMENT_BYTES_MIN);
 
 /// A configuration in types that can't be wrong.
 #[derive(Debug, Clone)]
@@ -31,6 +39,8 @@ pub struct Checked {
     pub connections_max: usize,
     /// For the engine.
     pub engine: EngineConfig,
+    /// For the store.
+    pub store: EmbeddedConfig,
 }
 
 impl Checked {
@@ -48,7 +58,8 @@ impl Checked {
         check_times(&config)?;
         let (shards, connections_max) = capacity(&config, descriptors, cores)?;
         let engine = engine_config(&config)?;
-        Ok(Checked { config, tcp, tls, shards, connections_max, engine })
+        let store = store_config(&config)?;
+        Ok(Checked { config, tcp, tls, shards, connections_max, engine, store })
     }
 }
 
@@ -200,6 +211,27 @@ fn engine_config(config: &Config) -> Result<EngineConfig, ConfigError> {
     })
 }
 
+fn store_config(config: &Config) -> Result<EmbeddedConfig, ConfigError> {
+    let store = &config.store;
+    let segments = STORE_SEGMENT_BYTES_MIN..=u64::from(SEGMENT_BYTES_MAX);
+    within("store.segment_bytes", store.segment_bytes, segments)?;
+    let batches = 64 * 1024..=u64::from(store.segment_bytes);
+    within("store.batch_bytes_max", store.batch_bytes_max, batches)?;
+    // A backup keeps one of them busy; somebody must read for the clients meanwhile.
+    within("store.readers", store.readers as u64, 2..=256)?;
+    within("store.merge_runs", store.merge_runs as u64, 2..=64)?;
+    within("store.filter_bytes_max", store.filter_bytes_max as u64, 0..=1 << 40)?;
+    within("store.retry_interval_ms", store.retry_interval_ms, 1..=60_000)?;
+    Ok(EmbeddedConfig {
+        segment_bytes: store.segment_bytes,
+        batch_bytes_max: store.batch_bytes_max,
+        readers: store.readers,
+        merge_runs: store.merge_runs,
+        filter_bytes_max: store.filter_bytes_max,
+        retry_interval: Duration::from_millis(store.retry_interval_ms),
+    })
+}
+
 fn device_policy(config: &Config) -> Result<DevicePolicy, ConfigError> {
     let devices = &config.devices;
     within("devices.sessions_per_kind", devices.sessions_per_kind as u64, 1..=1000)?;
@@ -236,10 +268,11 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_good_and_are_those_of_the_engine() {
+    fn the_defaults_are_good_and_are_those_of_engine_and_store() {
         let checked = check(|_| {}).unwrap();
         assert_eq!(checked.tcp, "127.0.0.1:7410".parse().ok());
         assert_eq!(format!("{:?}", checked.engine), format!("{:?}", EngineConfig::default()));
+        assert_eq!(format!("{:?}", checked.store), format!("{:?}", EmbeddedConfig::default()));
     }
 
     #[test]
@@ -253,6 +286,10 @@ mod tests {
             config.protocol.heartbeat_interval_ms = 1;
         });
         refused("limits.outbox_bytes_max", |config| config.limits.outbox_bytes_max = 10_000);
+        refused("store.readers", |config| config.store.readers = 1);
+        refused("store.batch_bytes_max", |config| {
+            (config.store.segment_bytes, config.store.batch_bytes_max) = (8 << 20, 9 << 20);
+        });
         refused("devices.by_kind.toaster", |config| {
             config.devices.by_kind.insert("toaster".into(), 1);
         });
