@@ -3,10 +3,12 @@
 //! ```text
 //! data/                  0700
 //!   signing.key          0600  32 random bytes that sign this server's tokens
+//!   signing.key.1 ..     0600  keys that signed in the past; what they signed is believed still
 //!   admin.sock           0600  for `dunlin user` and `dunlin backup` while the server runs
 //!   tls/certificate.pem  the certificate of the first start
 //!   tls/key.pem          0600  its key
 //!   store/               the logs
+//!   RESTORING            a restore has begun and has not ended
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -28,6 +30,9 @@ pub(crate) enum DataError {
     SigningKey { path: PathBuf, bytes: usize },
     #[error("{path}: others may read it (mode {mode:o}); chmod 600 it", path = path.display())]
     Exposed { path: PathBuf, mode: u32 },
+    #[error("{path} holds half of a backup: its restore did not end; empty it and restore again",
+        path = path.display())]
+    HalfRestored { path: PathBuf },
 }
 
 /// Who may read a file.
@@ -39,6 +44,35 @@ pub(crate) enum Mode {
     Public,
 }
 
+/// Says that a restore has begun and has not ended.
+pub(crate) const RESTORING: &str = "RESTORING";
+
+/// What a backup keeps beside the store, if it is there: what can't be made again, or only so
+/// that every client notices. Signing keys, so that tokens stay good; the certificate of the first
+/// start, since clients may have pinned it.
+const KEPT: [(&str, Mode); 3] = [
+    (SIGNING_KEY, Mode::Secret),
+    ("tls/certificate.pem", Mode::Public),
+    ("tls/key.pem", Mode::Secret),
+];
+
+const SIGNING_KEY: &str = "signing.key";
+
+/// Who may read a file of a backup, by its name in the data folder; `None` if backups have no
+/// such file.
+pub(crate) fn mode_of_kept(name: &str) -> Option<Mode> {
+    let kept = KEPT.iter().find(|(kept, _)| *kept == name).map(|(_, mode)| *mode);
+    kept.or_else(|| is_retired_key(name).then_some(Mode::Secret))
+}
+
+/// `signing.key.` and a number.
+fn is_retired_key(name: &str) -> bool {
+    let number = name.strip_prefix(SIGNING_KEY).and_then(|rest| rest.strip_prefix('.'));
+    number.is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
 /// The data folder, which exists.
 #[derive(Debug, Clone)]
 pub(crate) struct DataFolder {
@@ -48,6 +82,9 @@ pub(crate) struct DataFolder {
 impl DataFolder {
     /// Opens it; makes it if it does not exist.
     pub(crate) fn open(path: &Path) -> Result<DataFolder, DataError> {
+        if path.join(RESTORING).exists() {
+            return Err(DataError::HalfRestored { path: path.to_owned() });
+        }
         make_folder(path)?;
         make_folder(&path.join("tls"))?;
         Ok(DataFolder { path: path.to_owned() })
@@ -74,47 +111,86 @@ impl DataFolder {
     }
 
     fn signing_key_file(&self) -> PathBuf {
-        self.path.join("signing.key")
+        self.path.join(SIGNING_KEY)
     }
 
-    /// The key that signs tokens; made now if there is none. Whoever reads it can be anyone, so
-    /// one that others may read is refused.
+    /// The key that signs tokens; made now if there is none.
     pub(crate) fn signing_key(&self) -> Result<[u8; SIGNING_KEY_BYTES], DataError> {
         let path = self.signing_key_file();
         if !path.exists() {
             let mut key = [0; SIGNING_KEY_BYTES];
             SystemSource::new().fill(&mut key);
-            self.write(&path, &key, Mode::Secret)?;
+            write_whole(&path, &key, Mode::Secret)?;
         }
-        let io_error = |error| DataError::Io { path: path.clone(), error };
-        let mode = fs::metadata(&path).map_err(io_error)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(DataError::Exposed { path, mode });
-        }
-        let key = fs::read(&path).map_err(io_error)?;
-        let bytes = key.len();
-        key.try_into().map_err(|_| DataError::SigningKey { path, bytes })
+        read_key(&path)
     }
 
-    /// Writes a file whole or not at all: another name first, then a rename, both durable.
-    pub(crate) fn write(&self, path: &Path, content: &[u8], mode: Mode) -> Result<(), DataError> {
-        let write = || {
-            let unfinished = path.with_extension("new");
-            let bits = if mode == Mode::Secret { 0o600 } else { 0o644 };
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(bits);
-            let mut file = options.open(&unfinished)?;
-            file.set_permissions(fs::Permissions::from_mode(bits))?;
-            file.write_all(content)?;
-            file.sync_all()?;
-            fs::rename(&unfinished, path)?;
-            File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    /// Keys that signed in the past: `signing.key` is changed by giving it the name
+    /// `signing.key.1`, and users stay logged in.
+    pub(crate) fn retired_keys(&self) -> Result<Vec<[u8; SIGNING_KEY_BYTES]>, DataError> {
+        let names = self.names_at_the_top()?;
+        let retired = names.iter().filter(|name| is_retired_key(name));
+        retired.map(|name| read_key(&self.path.join(name))).collect()
+    }
+
+    /// The names of the files that a backup keeps beside the store, as far as they are there.
+    pub(crate) fn kept_files(&self) -> Result<Vec<String>, DataError> {
+        let mut kept = self.names_at_the_top()?;
+        kept.retain(|name| is_retired_key(name));
+        kept.extend(KEPT.iter().map(|(name, _)| (*name).to_owned()));
+        kept.retain(|name| self.path.join(name).exists());
+        kept.sort_unstable();
+        Ok(kept)
+    }
+
+    fn names_at_the_top(&self) -> Result<Vec<String>, DataError> {
+        let names = || -> io::Result<Vec<String>> {
+            let names = fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name()));
+            // A name that is no text is none of ours.
+            let names =
+                names.filter_map(|name| name.map(|name| name.into_string().ok()).transpose());
+            names.collect()
         };
-        write().map_err(|error| DataError::Io { path: path.to_owned(), error })
+        names().map_err(|error| DataError::Io { path: self.path.clone(), error })
+    }
+
+    /// Writes a file of the folder; see [`write_whole`].
+    pub(crate) fn write(&self, path: &Path, content: &[u8], mode: Mode) -> Result<(), DataError> {
+        write_whole(path, content, mode)
     }
 }
 
-fn make_folder(path: &Path) -> Result<(), DataError> {
+/// Whoever reads a signing key can be anyone, so one that others may read is refused.
+fn read_key(path: &Path) -> Result<[u8; SIGNING_KEY_BYTES], DataError> {
+    let io_error = |error| DataError::Io { path: path.to_owned(), error };
+    let mode = fs::metadata(path).map_err(io_error)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(DataError::Exposed { path: path.to_owned(), mode });
+    }
+    let key = fs::read(path).map_err(io_error)?;
+    let bytes = key.len();
+    key.try_into().map_err(|_| DataError::SigningKey { path: path.to_owned(), bytes })
+}
+
+/// Writes a file whole or not at all: another name first, then a rename, both durable.
+pub(crate) fn write_whole(path: &Path, content: &[u8], mode: Mode) -> Result<(), DataError> {
+    let write = || {
+        let unfinished = path.with_extension("new");
+        let bits = if mode == Mode::Secret { 0o600 } else { 0o644 };
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(bits);
+        let mut file = options.open(&unfinished)?;
+        file.set_permissions(fs::Permissions::from_mode(bits))?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().map_err(|error| DataError::Io { path: path.to_owned(), error })
+}
+
+/// Makes a folder for the owner alone, and those above it.
+pub(crate) fn make_folder(path: &Path) -> Result<(), DataError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|error| DataError::Io { path: path.to_owned(), error })
 }
@@ -145,5 +221,34 @@ mod tests {
         assert!(matches!(data.signing_key(), Err(DataError::Exposed { mode: 0o644, .. })));
         data.write(&file, &[1; 31], Mode::Secret).unwrap();
         assert!(matches!(data.signing_key(), Err(DataError::SigningKey { bytes: 31, .. })));
+    }
+
+    #[test]
+    fn a_key_that_was_renamed_is_believed_still() {
+        let parent = tempfile::tempdir().unwrap();
+        let data = DataFolder::open(parent.path()).unwrap();
+        let first = data.signing_key().unwrap();
+        assert_eq!(data.retired_keys().unwrap(), Vec::<[u8; 32]>::new());
+        fs::rename(data.signing_key_file(), parent.path().join("signing.key.1")).unwrap();
+        assert_ne!(data.signing_key().unwrap(), first);
+        assert_eq!(data.retired_keys().unwrap(), [first]);
+        assert_eq!(data.kept_files().unwrap(), ["signing.key", "signing.key.1"]);
+    }
+
+    #[test]
+    fn only_known_names_are_kept() {
+        assert_eq!(mode_of_kept("tls/certificate.pem"), Some(Mode::Public));
+        assert_eq!(mode_of_kept("signing.key.12"), Some(Mode::Secret));
+        for other in ["signing.key.", "signing.key.new", "signing.key1", "../signing.key", ""] {
+            assert_eq!(mode_of_kept(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_was_half_restored_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        fs::write(parent.path().join(RESTORING), "").unwrap();
+        let refused = DataFolder::open(parent.path());
+        assert!(matches!(refused, Err(DataError::HalfRestored { .. })));
     }
 }

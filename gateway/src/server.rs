@@ -105,6 +105,7 @@ impl Server {
         let engine = Engine::builder(store, transport.clone())
             .config(engine_config)
             .signing_key(data.signing_key()?)
+            .retired_keys(data.retired_keys()?)
             .start()?;
         let node = Arc::new(node(&config, shards));
         let settings = Arc::new(settings(&config, connections_max, tls_config));
