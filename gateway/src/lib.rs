@@ -22,6 +22,8 @@
 //! - [`cli`]: the program `dunlin`
 //! - `shard`: the event loop
 //! - `tls`: TLS over buffers that connections do not own
+//! - `admin`: accounts, backups and checks from the command line, through a socket in the data folder
+//! - `backup`: copies of the whole data folder
 //! - `admission`: limits of the node and of each address
 //! - `sys`: the one module with `unsafe`
 #![deny(unsafe_code)]
@@ -30,7 +32,9 @@ pub mod cli;
 pub mod config;
 pub mod server;
 
+mod admin;
 mod admission;
+mod backup;
 mod data;
 mod limits;
 mod log;

@@ -1,10 +1,16 @@
 //! The command line of `dunlin`.
 
+mod backup;
 mod check_config;
+mod password;
+mod restore;
 mod serve;
 mod signals;
+mod user;
+mod verify;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -31,6 +37,25 @@ enum Command {
     Serve,
     /// Read and check the configuration, then say what it amounts to.
     CheckConfig,
+    /// Make, list and change accounts; with or without a server that runs.
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Copy everything to a folder, also while the server runs.
+    Backup {
+        /// New or empty; outside of the data folder.
+        folder: PathBuf,
+    },
+    /// Fill an empty data folder from a backup, after checking all of it.
+    Restore {
+        /// What `dunlin backup` has made.
+        backup: PathBuf,
+    },
+    /// Read everything that is stored, and compare the index with it.
+    Verify {
+        /// Check this backup instead of the data folder.
+        #[arg(long, value_name = "FOLDER")]
+        backup: Option<PathBuf>,
+    },
     /// Print the version.
     Version,
 }
@@ -83,6 +108,26 @@ impl SettingsArgs {
     fn read(&self) -> Result<Config, ConfigError> {
         self.sources().read()
     }
+
+    /// For a command that ends: it has a terminal and one thing to say, so only what is wrong is
+    /// logged.
+    fn for_command(&self) -> Result<Checked, Failure> {
+        let mut checked = check(self.read()?)?;
+        if self.log.is_none() {
+            checked.config.log.level = "error".into();
+        }
+        crate::log::start(&checked.config.log)?;
+        Ok(checked)
+    }
+}
+
+/// Prints; that the reader has gone (`| head`) is no failure.
+fn printed(print: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match print(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Checks a configuration against this machine.
@@ -111,10 +156,11 @@ pub fn run() -> ExitCode {
     let done = match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&cli.settings),
         Command::CheckConfig => check_config::run(&cli.settings),
-        Command::Version => {
-            println!("{}", crate::server::SERVER_NAME);
-            Ok(())
-        }
+        Command::User(command) => user::run(&cli.settings, command),
+        Command::Backup { folder } => backup::run(&cli.settings, &folder),
+        Command::Restore { backup } => restore::run(&cli.settings, &backup),
+        Command::Verify { backup } => verify::run(&cli.settings, backup.as_deref()),
+        Command::Version => printed(|out| writeln!(out, "{}", crate::server::SERVER_NAME)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,25 +1,26 @@
 //! `dunlin serve`: start, wait for signals, go down.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use crossbeam_channel::select;
-use dunlin_core::store::Store;
-use dunlin_core::store::embedded::EmbeddedStore;
+use dunlin_core::store::embedded::{EmbeddedStore, OpenError};
 
 use super::signals::{self, Signal};
-use super::{Failure, SettingsArgs, check};
+use super::{Failure, SettingsArgs, check, printed};
+use crate::admin::{AdminServer, Administration};
 use crate::config::Checked;
 use crate::data::DataFolder;
-use crate::server::{Server, ServerError};
+use crate::server::Server;
 
 pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     let checked = check(settings.read()?)?;
     crate::log::start(&checked.config.log)?;
     let signals = signals::listen()?;
     warn_of_plain_text(&checked);
-    let store = open_store(&checked)?;
-    let mut server = Server::start(checked, store)?;
+    let data = DataFolder::open(&checked.config.data.folder)?;
+    let store = open_store(&checked, &data)?;
+    let mut server = Server::start(checked, store.clone())?;
+    let admin = start_admin(&server, &store, &data)?;
     announce(&server)?;
     loop {
         select! {
@@ -44,7 +45,11 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     }
     // The rest ends by itself, or after a second signal.
     wait_for_the_rest(&mut server, &signals);
-    server.finish()?;
+    let finished = server.finish();
+    // The store is still locked, so the socket is still ours.
+    admin.stop();
+    drop(store);
+    finished?;
     tracing::info!("down");
     Ok(())
 }
@@ -64,23 +69,24 @@ fn wait_for_the_rest(server: &mut Server, signals: &crossbeam_channel::Receiver<
     }
 }
 
-/// Tells where it listens: one line that programs can read, and a few for people.
-fn announce(server: &Server) -> Result<(), ServerError> {
+/// Tells where it listens: one line that programs can read, and a few for people. Nobody needs to
+/// read on.
+fn announce(server: &Server) -> Result<(), Failure> {
     let mut line = String::from("listening");
     for (name, address) in [("tcp", server.tcp_address()), ("tls", server.tls_address())] {
         if let Some(address) = address {
             line.push_str(&format!(" {name}={address}"));
         }
     }
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")?;
-    writeln!(out, "data {}", server.data_folder().display())?;
-    if let Some(fingerprint) = server.certificate_fingerprint() {
-        writeln!(out, "certificate sha256 {fingerprint}")?;
-    }
-    out.flush()?;
     tracing::info!(shards = server.shards(), "{line}");
-    Ok(())
+    printed(|out| {
+        writeln!(out, "{line}")?;
+        writeln!(out, "data {}", server.data_folder().display())?;
+        if let Some(fingerprint) = server.certificate_fingerprint() {
+            writeln!(out, "certificate sha256 {fingerprint}")?;
+        }
+        Ok(())
+    })
 }
 
 fn warn_of_plain_text(checked: &Checked) {
@@ -101,9 +107,27 @@ fn reload(server: &mut Server, settings: &SettingsArgs) {
 }
 
 /// Opened here, on the main thread: its descriptors belong to the process, not to a shard.
-fn open_store(checked: &Checked) -> Result<Arc<dyn Store>, Failure> {
-    let data = DataFolder::open(&checked.config.data.folder)?;
-    let store = EmbeddedStore::open(&data.store(), checked.store.clone())?;
-    tracing::info!(recovery = ?store.recovery(), "the store is open");
-    Ok(Arc::new(store))
+fn open_store(checked: &Checked, data: &DataFolder) -> Result<Arc<EmbeddedStore>, Failure> {
+    match EmbeddedStore::open(&data.store(), checked.store.clone()) {
+        Ok(store) => {
+            tracing::info!(recovery = ?store.recovery(), "the store is open");
+            Ok(Arc::new(store))
+        }
+        Err(error @ OpenError::Locked { .. }) => {
+            Err(format!("{error}: another server runs on this data folder").into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn start_admin(
+    server: &Server,
+    store: &Arc<EmbeddedStore>,
+    data: &DataFolder,
+) -> Result<AdminServer, Failure> {
+    let accounts = server.engine().administrator();
+    let administration = Administration::new(accounts, Arc::clone(store), data.clone());
+    let path = data.admin_socket();
+    let started = AdminServer::start(path.clone(), administration);
+    started.map_err(|error| format!("{}: {error}", path.display()).into())
 }

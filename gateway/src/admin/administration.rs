@@ -1,0 +1,119 @@
+//! What a request does, whichever way it came.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dunlin_core::admin::{AdminError, AdminReply, AdminRequest};
+use dunlin_core::engine::Administrator;
+use dunlin_core::store::embedded::EmbeddedStore;
+use dunlin_protocol::LogId;
+use dunlin_protocol::wire::ErrorCode;
+use parking_lot::Mutex;
+
+use super::message::{ANSWER_BYTES_MAX, Answer, Fault, Reply, Request, UserLine};
+use crate::backup;
+use crate::data::DataFolder;
+
+/// How many places of damage an answer lists; there may be one for each entry of a store.
+const DAMAGE_MAX: usize = 1000;
+// A line about damage is at most about 150 bytes.
+const _: () = assert!(DAMAGE_MAX * 512 < ANSWER_BYTES_MAX as usize);
+
+/// Carries out requests, on the thread that brings them.
+#[derive(Debug)]
+pub(crate) struct Administration {
+    accounts: Administrator,
+    store: Arc<EmbeddedStore>,
+    data: DataFolder,
+    /// Reading the whole store keeps one of its readers busy; a second time at once would leave
+    /// the clients none.
+    reading_all: Mutex<()>,
+}
+
+impl Administration {
+    pub(crate) fn new(
+        accounts: Administrator,
+        store: Arc<EmbeddedStore>,
+        data: DataFolder,
+    ) -> Administration {
+        Administration { accounts, store, data, reading_all: Mutex::new(()) }
+    }
+
+    pub(crate) fn carry_out(&self, request: Request) -> Answer {
+        let request = match request {
+            Request::AddUser { username, password, display_name } => {
+                AdminRequest::AddUser { username, password: password.0, display_name }
+            }
+            Request::ListUsers { after, limit } => {
+                let after = after.map(|after| LogId::from_bytes(&after)).transpose();
+                AdminRequest::ListUsers { after: after.map_err(Fault::new)?, limit }
+            }
+            Request::DisableUser { username } => AdminRequest::DisableUser { username },
+            Request::EnableUser { username } => AdminRequest::EnableUser { username },
+            Request::ResetPassword { username, password } => {
+                AdminRequest::ResetPassword { username, password: password.0 }
+            }
+            Request::Backup { folder } => return self.backup(&folder),
+            Request::Verify => return self.verify(),
+        };
+        match self.accounts.administer(request) {
+            Ok(reply) => accounts_reply(reply),
+            Err(error) => Err(explain(&error)),
+        }
+    }
+
+    fn backup(&self, folder: &Path) -> Answer {
+        let _alone = self.reading_all.try_lock().ok_or_else(busy)?;
+        let report = backup::backup(&self.data, &self.store, folder).map_err(Fault::new)?;
+        Ok(Reply::BackedUp { segments: report.segments, bytes: report.bytes })
+    }
+
+    fn verify(&self) -> Answer {
+        let _alone = self.reading_all.try_lock().ok_or_else(busy)?;
+        let report = self.store.verify().map_err(Fault::new)?;
+        let mut damage: Vec<String> =
+            report.damage.iter().take(DAMAGE_MAX).map(ToString::to_string).collect();
+        if report.damage.len() > DAMAGE_MAX {
+            damage.push(format!("and {} places more", report.damage.len() - DAMAGE_MAX));
+        }
+        let (segments, entries) = (report.segments, report.entries);
+        Ok(Reply::Verified { segments, entries, logs: report.logs, bytes: report.bytes, damage })
+    }
+}
+
+fn busy() -> Fault {
+    Fault::new("a backup or a verification is under way; wait for its end")
+}
+
+fn accounts_reply(reply: AdminReply) -> Answer {
+    Ok(match reply {
+        AdminReply::UserAdded { user } => Reply::UserAdded { user_id: user.get() },
+        AdminReply::Users { users, next } => {
+            let line = |user: dunlin_core::admin::UserRecord| UserLine {
+                user_id: user.user.get(),
+                username: user.username,
+                issuer: user.issuer,
+                disabled: user.disabled,
+                sessions: user.sessions,
+            };
+            let next = next.map(|next| *next.as_bytes());
+            Reply::Users { users: users.into_iter().map(line).collect(), next }
+        }
+        AdminReply::Done => Reply::Done,
+        other => return Err(Fault::new(format_args!("an answer of another kind: {other:?}"))),
+    })
+}
+
+fn explain(error: &AdminError) -> Fault {
+    let hint = match error {
+        AdminError::Refused { code: ErrorCode::NoSuchUser, .. } => {
+            "; `dunlin user list` shows all, and names are matched exactly"
+        }
+        AdminError::Refused { code: ErrorCode::StoreUnavailable, .. } => {
+            "; the log of the server says why (is the disk full?)"
+        }
+        AdminError::Refused { code: ErrorCode::Overloaded, .. } => "; try again",
+        _ => "",
+    };
+    Fault::new(format_args!("{error}{hint}"))
+}

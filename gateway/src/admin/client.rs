@@ -1,0 +1,42 @@
+//! The end of the socket that asks.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::message::{
+    self, ANSWER_BYTES_MAX, Answer, Fault, MessageError, REQUEST_BYTES_MAX, Request,
+};
+
+/// How long an answer about accounts may take: hashing a password behind a crowd of logins. A
+/// backup or a check takes as long as it takes; a server that dies meanwhile closes the socket.
+const ACCOUNTS_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Asks over a new connection.
+pub(super) fn ask(mut stream: UnixStream, request: &Request) -> Answer {
+    let patient = matches!(request, Request::Backup { .. } | Request::Verify);
+    let timeout = (!patient).then_some(ACCOUNTS_TIMEOUT);
+    let answer = stream
+        .set_read_timeout(timeout)
+        .map_err(MessageError::from)
+        .and_then(|()| message::write(&mut stream, request, REQUEST_BYTES_MAX))
+        .and_then(|()| message::read(&mut stream, ANSWER_BYTES_MAX));
+    answer.unwrap_or_else(|error| Err(explain(&error)))
+}
+
+fn explain(error: &MessageError) -> Fault {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut, UnexpectedEof, WouldBlock};
+    let kind = match error {
+        MessageError::Io(error) => Some(error.kind()),
+        _ => None,
+    };
+    match kind {
+        Some(UnexpectedEof | ConnectionReset | BrokenPipe) => Fault::new(
+            "the server ended before it answered; whether it was done is not known, so look first",
+        ),
+        Some(WouldBlock | TimedOut) => Fault::new(
+            "the server did not answer in time; whether it was done is not known, so look first",
+        ),
+        _ => Fault::new(format_args!("the server: {error}")),
+    }
+}

@@ -1,0 +1,198 @@
+//! `dunlin backup`, `restore` and `verify`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use dunlin_protocol::LogId;
+use dunlin_protocol::wire;
+use dunlin_protocol::wire::login::Credential;
+
+use crate::program::{PATIENCE, Place, Server};
+use crate::wire::Client;
+
+/// All files below a folder but the locks.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if !path.ends_with("LOCK") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A server with two users, one of which is logged in; her conversation, and her access token.
+fn two_users(place: &Place) -> (Server, Client, LogId, String) {
+    place.add("ada", "pass word 1").done();
+    place.add("bob", "pass word 2").done();
+    let server = place.serve();
+    let bob = Client::connect(server.tcp).log_in("bob", "pass word 2").unwrap();
+    let mut client = Client::connect(server.tcp);
+    let password =
+        wire::PasswordCredential { username: "ada".into(), password: "pass word 1".into() };
+    let logged_in = client.log_in_with(Credential::Password(password)).unwrap();
+    let ada = dunlin_protocol::UserId::new(logged_in.user_id).unwrap();
+    let token = logged_in.tokens.unwrap().access_token;
+    (server, client, LogId::direct(ada, bob), token)
+}
+
+#[test]
+fn a_backup_under_writes_brings_back_all_that_was_acknowledged_before_it() {
+    let place = Place::new();
+    let (server, mut client, log, token) = two_users(&place);
+    let (acknowledged, enough) = (AtomicU64::new(0), AtomicBool::new(false));
+    let before = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            while !enough.load(Ordering::Relaxed) {
+                let number = acknowledged.load(Ordering::Relaxed) + 1;
+                assert_eq!(client.send(log, &format!("message {number}")), number);
+                acknowledged.store(number, Ordering::Relaxed);
+            }
+        });
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while acknowledged.load(Ordering::Relaxed) < 20 && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        let before = acknowledged.load(Ordering::Relaxed);
+        let out = place.run(&["backup", "copy"]);
+        enough.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+        assert!(out.done().starts_with("backed up "));
+        before
+    });
+    assert!(before >= 20);
+    let (_, epoch) = client.history(log);
+    server.end();
+
+    let whole = place.run(&["verify", "--backup", "copy"]).done();
+    assert!(whole.starts_with("the backup is whole: "), "{whole}");
+    let out = place.run(&["restore", "copy", "--data", "again"]).done();
+    assert!(out.contains("the epoch is new"), "{out}");
+    let server = place.serve_on("again");
+    let mut client = Client::connect(server.tcp);
+    // The signing key came along: what was signed before the backup is good.
+    client.log_in_with(Credential::AccessToken(token)).unwrap();
+    let (texts, new_epoch) = client.history(log);
+    assert!(texts.len() as u64 >= before, "{} of {before}", texts.len());
+    for (number, text) in (1..).zip(&texts) {
+        assert_eq!(*text, format!("message {number}"));
+    }
+    assert_ne!(new_epoch, epoch);
+    assert_eq!(client.send(log, "and on"), texts.len() as u64 + 1);
+}
+
+#[test]
+fn the_secrets_of_a_backup_are_for_the_owner_alone() {
+    let place = Place::new();
+    place.serve().end();
+    place.run(&["backup", "copy"]).done();
+    let copy = place.path("copy");
+    let names: Vec<String> = files(&copy)
+        .iter()
+        .map(|path| path.strip_prefix(&copy).unwrap().display().to_string())
+        .collect();
+    for name in ["CONTENTS", "signing.key", "tls/certificate.pem", "tls/key.pem", "store/STORE"] {
+        assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
+    }
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for path in files(&copy).iter().filter(|path| !path.ends_with("certificate.pem")) {
+        assert_eq!(mode(path), 0o600, "{}", path.display());
+    }
+    for folder in [copy.clone(), copy.join("store"), copy.join("tls")] {
+        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+    }
+}
+
+#[test]
+fn nothing_is_written_over_anything() {
+    let place = Place::new();
+    place.add("ada", "pass word 1").done();
+    let online_too = [None, Some(place.serve())];
+    for _server in online_too {
+        fs::create_dir_all(place.path("full/thing")).unwrap();
+        place.run(&["backup", "full"]).refused("full is not empty");
+        place.run(&["backup", "data/copy"]).refused("inside of the data folder");
+        place.run(&["backup", "full/../data/copy"]).refused("inside of the data folder");
+    }
+    assert!(!place.path("data/copy").exists());
+    place.run(&["backup", "copy"]).done();
+    place.run(&["backup", "copy"]).refused("copy is not empty");
+    place.run(&["restore", "copy"]).refused("data is not empty");
+    place.run(&["restore", "full", "--data", "new"]).refused("is no backup");
+    place.run(&["backup", "other", "--data", "none"]).refused("holds no data of a server");
+    assert!(!place.path("new").exists() && !place.path("none").exists());
+}
+
+#[test]
+fn a_damaged_backup_is_refused_and_leaves_nothing() {
+    let place = Place::new();
+    let (server, mut client, log, _) = two_users(&place);
+    for number in 1..=10 {
+        assert_eq!(client.send(log, "a message"), number);
+    }
+    server.end();
+    place.run(&["backup", "copy"]).done();
+    for path in files(&place.path("copy")) {
+        let good = fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        let middle = bad.len() / 2;
+        bad[middle] ^= 1;
+        for damaged in [Some(bad), None] {
+            match damaged {
+                Some(bad) => fs::write(&path, bad).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            for command in [&["verify", "--backup", "copy"][..], &["restore", "copy"]] {
+                let ended = place.run(&[command, &["--data", "new"]].concat());
+                assert!(!ended.success, "{}: {ended:?}", path.display());
+                let left = fs::read_dir(place.path("new")).map_or(0, Iterator::count);
+                assert_eq!(left, 0, "{}", path.display());
+            }
+        }
+        fs::write(&path, good).unwrap();
+    }
+    place.run(&["restore", "copy", "--data", "new"]).done();
+}
+
+#[test]
+fn a_folder_that_was_half_restored_is_not_served() {
+    let place = Place::new();
+    fs::create_dir(place.data()).unwrap();
+    fs::write(place.data().join("RESTORING"), "").unwrap();
+    place.run(&["serve", "--log", "error"]).refused("half of a backup");
+    place.add("ada", "pass word 1").refused("half of a backup");
+}
+
+#[test]
+fn a_flipped_bit_is_found_by_verify_with_and_without_a_server() {
+    let place = Place::new();
+    let (server, mut client, log, _) = two_users(&place);
+    let text = "a text that can be found in the file";
+    client.send(log, text);
+    client.send(log, "the next one");
+    let sound = place.run(&["verify"]).done();
+    assert!(sound.contains("all of it is whole"), "{sound}");
+    server.end();
+    let holds = |path: &PathBuf| {
+        let content = fs::read(path).unwrap();
+        content.windows(text.len()).position(|window| window == text.as_bytes())
+    };
+    let segments = files(&place.data().join("store"));
+    let (path, place_of_text) =
+        segments.iter().find_map(|path| Some((path, holds(path)?))).expect("a segment has it");
+    let mut content = fs::read(path).unwrap();
+    content[place_of_text] ^= 1;
+    fs::write(path, content).unwrap();
+    let online_too = [None, Some(place.serve())];
+    for _server in online_too {
+        let ended = place.run(&["verify"]);
+        assert!(!ended.success && ended.out.contains("entry 1 of log"), "{ended:?}");
+        assert!(ended.error.contains("1 places of damage"), "{ended:?}");
+    }
+}

@@ -1,0 +1,58 @@
+//! `dunlin check-config`, and where settings come from.
+
+use std::process::Stdio;
+
+use crate::program::Place;
+
+#[test]
+fn a_good_configuration_is_summed_up() {
+    let place = Place::new();
+    let out = place.run(&["check-config"]).done();
+    assert!(out.contains("127.0.0.1:7410") && out.contains("registration    open"), "{out}");
+    assert!(!place.data().exists(), "a check makes nothing");
+}
+
+#[test]
+fn a_bad_value_and_an_unknown_key_are_named_wherever_they_are() {
+    let place = Place::new();
+    let file = place.path("dunlin.toml");
+    std::fs::write(&file, "[limits]\nhandshakes_max = \"many\"\n").unwrap();
+    place.run(&["check-config"]).refused("limits.handshakes_max: is a string, not a integer");
+    std::fs::write(&file, "[limits]\nhandshake_max = 1\n").unwrap();
+    place.run(&["check-config"]).refused("limits.handshake_max: there is no such key");
+    std::fs::write(&file, "[limits\n").unwrap();
+    assert!(!place.run(&["check-config"]).success);
+    std::fs::remove_file(&file).unwrap();
+
+    let mut command = place.command(&["check-config"]);
+    let output = command.env("DUNLIN_STORE_READERS", "0").stdin(Stdio::null()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert_eq!(error, "dunlin: store.readers: 0 is not in 2 to 256\n");
+
+    place.run(&["check-config", "--listen-tls", "nowhere"]).refused("listen.tls: \"nowhere\"");
+    place.run(&["check-config", "--set", "store.color=red"]).refused("store.color: there is no");
+    place.run(&["check-config", "--log", "loud=x=y"]).refused("log.level: ");
+    place.run(&["check-config", "--config", "none.toml"]).refused("none.toml: ");
+}
+
+#[test]
+fn later_sources_win() {
+    let place = Place::new();
+    let tcp = |environment: Option<&str>, arguments: &[&str]| {
+        let mut command = place.command(&["check-config"]);
+        command.args(arguments).stdin(Stdio::null());
+        command.envs(environment.map(|address| ("DUNLIN_LISTEN_TCP", address)));
+        let output = command.output().unwrap();
+        let out = String::from_utf8(output.stdout).unwrap();
+        out.lines().next().unwrap().split_whitespace().nth(1).unwrap().to_owned()
+    };
+    assert_eq!(tcp(None, &[]), "127.0.0.1:7410");
+    std::fs::write(place.path("dunlin.toml"), "[listen]\ntcp = \"127.0.0.1:1\"\n").unwrap();
+    assert_eq!(tcp(None, &[]), "127.0.0.1:1");
+    std::fs::write(place.path("other.toml"), "[listen]\ntcp = \"127.0.0.1:2\"\n").unwrap();
+    assert_eq!(tcp(None, &["--config", "other.toml"]), "127.0.0.1:2");
+    assert_eq!(tcp(Some("127.0.0.1:3"), &["--config", "other.toml"]), "127.0.0.1:3");
+    assert_eq!(tcp(Some("127.0.0.1:3"), &["--listen-tcp", "127.0.0.1:4"]), "127.0.0.1:4");
+    assert_eq!(tcp(Some("127.0.0.1:3"), &["--set", "listen.tcp=127.0.0.1:5"]), "127.0.0.1:5");
+}

@@ -1,0 +1,8 @@
+//! The program `dunlin` as an operator uses it: real processes, real files, real sockets.
+
+mod backup;
+mod config;
+mod program;
+mod socket;
+mod users;
+mod wire;

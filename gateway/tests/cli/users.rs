@@ -1,0 +1,116 @@
+//! `dunlin user ..`, with and without a server.
+
+use dunlin_protocol::wire::frame::Body;
+use dunlin_protocol::wire::{CloseReason, ErrorCode, Register};
+
+use crate::program::Place;
+use crate::wire::Client;
+
+/// Name and state of each user in a list of JSON lines, sorted.
+fn listed(lines: &str) -> Vec<(String, bool)> {
+    let user = |line: &str| {
+        let user: serde_json::Value = serde_json::from_str(line).expect(line);
+        (user["username"].as_str().unwrap().to_owned(), user["disabled"].as_bool().unwrap())
+    };
+    let mut users: Vec<_> = lines.lines().map(user).collect();
+    users.sort();
+    users
+}
+
+#[test]
+fn users_are_added_listed_and_found_with_and_without_a_server() {
+    let place = Place::new();
+    let out = place.add("ada", "pass word 1\n").done();
+    assert!(out.starts_with("ada is added, id "), "{out}");
+    let json = place.run(&["user", "list", "--json"]).done();
+    assert_eq!(listed(&json), [("ada".into(), false)]);
+
+    let server = place.serve();
+    let ada = Client::connect(server.tcp).log_in("ada", "pass word 1").unwrap();
+    assert!(out.contains(&ada.to_string()), "{out}");
+    place.add("bob", "pass word 2").done();
+    Client::connect(server.tcp).log_in("bob", "pass word 2").unwrap();
+    let table = place.run(&["user", "list"]).done();
+    assert!(table.lines().next().is_some_and(|title| title.contains("NAME")), "{table}");
+    let line = table.lines().find(|line| line.ends_with("  ada")).expect(&table);
+    assert!(line.contains(&ada.to_string()) && line.contains("enabled"), "{line}");
+    server.end();
+
+    let json = place.run(&["user", "list", "--json"]).done();
+    assert_eq!(listed(&json), [("ada".into(), false), ("bob".into(), false)]);
+}
+
+#[test]
+fn a_disabled_user_is_out_at_once_and_comes_back_when_enabled() {
+    let place = Place::new();
+    place.add("ada", "pass word 1").done();
+    let server = place.serve();
+    let mut connected = Client::connect(server.tcp);
+    connected.log_in("ada", "pass word 1").unwrap();
+    place.run(&["user", "disable", "ada"]).done();
+    assert_eq!(connected.closed(), CloseReason::AccountDisabled);
+    let log_in = || Client::connect(server.tcp).log_in("ada", "pass word 1");
+    assert_eq!(log_in(), Err(ErrorCode::AccountDisabled));
+    let json = place.run(&["user", "list", "--json"]).done();
+    assert_eq!(listed(&json), [("ada".into(), true)]);
+    place.run(&["user", "enable", "ada"]).done();
+    log_in().unwrap();
+    server.end();
+
+    // Without a server it is the same.
+    place.run(&["user", "disable", "ada"]).done();
+    let server = place.serve();
+    let refused = Client::connect(server.tcp).log_in("ada", "pass word 1");
+    assert_eq!(refused, Err(ErrorCode::AccountDisabled));
+}
+
+#[test]
+fn a_new_password_replaces_the_old_one_and_ends_all_sessions() {
+    let place = Place::new();
+    place.add("ada", "pass word 1").done();
+    let server = place.serve();
+    let mut connected = Client::connect(server.tcp);
+    connected.log_in("ada", "pass word 1").unwrap();
+    let reset = ["user", "reset-password", "ada", "--password-stdin"];
+    place.run_with(&reset, "pass word 2\n").done();
+    assert_eq!(connected.closed(), CloseReason::LoggedOut);
+    let old = Client::connect(server.tcp).log_in("ada", "pass word 1");
+    assert_eq!(old, Err(ErrorCode::WrongCredentials));
+    Client::connect(server.tcp).log_in("ada", "pass word 2").unwrap();
+}
+
+#[test]
+fn what_is_refused_says_why_in_one_line() {
+    let place = Place::new();
+    place.run(&["user", "list"]).refused("holds no data of a server");
+    assert!(!place.data().exists(), "a typing error must not make a folder");
+    place.run(&["user", "add", "ada"]).refused("--password-stdin");
+    place.add("ada", "").refused("a password is needed");
+    place.add("ada", "pass word 1").done();
+    let online_too = [None, Some(place.serve())];
+    for _server in online_too {
+        place.add("ada", "pass word 1").refused("the user name is taken");
+        place.add("ada", "short").refused("password");
+        place.add("No Name", "pass word 1").refused("username");
+        place.run(&["user", "disable", "eve"]).refused("dunlin user list");
+        place.run(&["user", "enable", "Ada "]).refused("no user has this name");
+    }
+}
+
+#[test]
+fn a_long_list_comes_in_pages_and_is_whole() {
+    let place = Place::new();
+    let server = place.serve();
+    let mut client = Client::connect(server.tcp);
+    let names: Vec<(String, bool)> =
+        (0..250).map(|number| (format!("u{number:03}"), false)).collect();
+    for (username, _) in &names {
+        let (username, password) = (username.clone(), "pass word".to_owned());
+        let register = Register { username, password, display_name: String::new() };
+        let registered = client.ask(Body::Register(register));
+        assert!(matches!(registered, Body::Registered(_)), "{registered:?}");
+    }
+    let json = place.run(&["user", "list", "--json"]).done();
+    assert_eq!(listed(&json), names);
+    assert_eq!(place.run(&["user", "list"]).done().lines().count(), 251);
+}
