@@ -8,7 +8,7 @@ use dunlin_core::store::embedded::{EmbeddedStore, OpenError};
 use super::signals::{self, Signal};
 use super::{Failure, SettingsArgs, check, printed};
 use crate::admin::{AdminServer, Administration};
-use crate::config::Checked;
+use crate::config::{Checked, Config};
 use crate::data::DataFolder;
 use crate::server::Server;
 
@@ -19,13 +19,14 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     warn_of_plain_text(&checked);
     let data = DataFolder::open(&checked.config.data.folder)?;
     let store = open_store(&checked, &data)?;
+    let running = checked.config.clone();
     let mut server = Server::start(checked, store.clone())?;
     let admin = start_admin(&server, &store, &data)?;
     announce(&server)?;
     loop {
         select! {
             recv(signals) -> signal => match signal {
-                Ok(Signal::Reload) => reload(&mut server, settings),
+                Ok(Signal::Reload) => reload(&mut server, settings, &running),
                 Ok(Signal::GoDown) if !server.is_going_down() => {
                     tracing::info!("going down; a second signal makes it quick");
                     server.drain();
@@ -98,10 +99,22 @@ fn warn_of_plain_text(checked: &Checked) {
     }
 }
 
-fn reload(server: &mut Server, settings: &SettingsArgs) {
+fn reload(server: &mut Server, settings: &SettingsArgs, running: &Config) {
     let read = settings.read().and_then(check).map_err(Failure::from);
-    match read.and_then(|checked| Ok(server.reload(checked)?)) {
-        Ok(()) => tracing::info!("limits, timeouts and certificates are reloaded"),
+    let reloaded = read.and_then(|checked| {
+        let waits = running.waits_for_restart(&checked.config);
+        server.reload(checked)?;
+        Ok(waits)
+    });
+    match reloaded {
+        Ok(waits) if waits.is_empty() => {
+            tracing::info!("limits, timeouts and certificates are reloaded");
+        }
+        Ok(waits) => tracing::warn!(
+            "limits, timeouts and certificates are reloaded; what has changed in [{}] waits for a \
+             restart",
+            waits.join("], [")
+        ),
         Err(error) => tracing::error!(%error, "not reloaded; everything is as before"),
     }
 }

@@ -52,6 +52,22 @@ impl ConfigError {
     }
 }
 
+/// Sections that are read again on SIGHUP; of `tls`, the files that it names.
+const RELOADED: [&str; 4] = ["drain", "limits", "timeouts", "tls"];
+
+impl Config {
+    /// The sections in which `changed` differs from this one, a running server's, and which wait
+    /// for a restart.
+    pub fn waits_for_restart(&self, changed: &Config) -> Vec<String> {
+        let table = |config| toml::Table::try_from(config).unwrap_or_default();
+        let (running, changed) = (table(self), table(changed));
+        let differ = changed.iter().filter(|(section, value)| {
+            running.get(*section) != Some(*value) && !RELOADED.contains(&section.as_str())
+        });
+        differ.map(|(section, _)| section.clone()).collect()
+    }
+}
+
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr,)* }) => {
         $(#[$doc])*

@@ -37,6 +37,24 @@ fn a_bad_value_and_an_unknown_key_are_named_wherever_they_are() {
 }
 
 #[test]
+fn a_reload_says_what_waits_for_a_restart_and_what_is_wrong() {
+    let place = Place::new();
+    let server = place.serve();
+    let file = place.path("dunlin.toml");
+    std::fs::write(&file, "[drain]\ntimeout_ms = 1000\n").unwrap();
+    server.reload();
+    place.wait_for_log("limits, timeouts and certificates are reloaded\"");
+    std::fs::write(&file, "[engine]\nregistration = false\n").unwrap();
+    server.reload();
+    place.wait_for_log("what has changed in [engine] waits for a restart");
+    std::fs::write(&file, "[drain]\ntimeout = 1000\n").unwrap();
+    server.reload();
+    place.wait_for_log("drain.timeout: there is no such key");
+    std::fs::remove_file(&file).unwrap();
+    server.end();
+}
+
+#[test]
 fn later_sources_win() {
     let place = Place::new();
     let tcp = |environment: Option<&str>, arguments: &[&str]| {

@@ -68,6 +68,19 @@ impl Place {
         self.serve_on("data")
     }
 
+    /// Waits until the server has logged this.
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = std::fs::read_to_string(self.path("server.log")).unwrap();
+            if log.contains(text) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "no {text:?} in {log}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Starts a server on another folder of this place.
     pub(crate) fn serve_on(&self, data: &str) -> Server {
         let mut command = self.command(&["serve", "--data", data]);
@@ -131,6 +144,11 @@ impl Server {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Tells it to read its configuration again.
+    pub(crate) fn reload(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
     }
 
     /// Ends it in good order.
