@@ -133,6 +133,9 @@ fn print_chat(report: &ChatReport) {
             server.cpu_share,
             server.resident_bytes_after as f64 / 1e6
         );
+        if let Some(messages) = server.messages_per_commit() {
+            println!("store        {messages:.1} messages per fsync");
+        }
     }
 }
 

@@ -35,6 +35,21 @@ pub fn cpu_between(before: Usage, after: Usage) -> Duration {
     Duration::from_micros(after.cpu_us.saturating_sub(before.cpu_us))
 }
 
+/// The thread of Dunlin's embedded store that makes appends durable.
+const COMMIT_THREAD: &str = "store-commit";
+
+/// How many batches the store of a Dunlin process has made durable. Its commit thread does one
+/// write and one fsync for each (and a second write when it begins a segment of 64 MiB), and the
+/// kernel counts the writes of every thread. `None` if there is no such thread to look at.
+pub fn commits(pid: u32) -> Option<u64> {
+    let thread = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten().find(|thread| {
+        std::fs::read_to_string(thread.path().join("comm"))
+            .is_ok_and(|name| name.trim_end() == COMMIT_THREAD)
+    })?;
+    let io = std::fs::read_to_string(thread.path().join("io")).ok()?;
+    io.lines().find_map(|line| line.strip_prefix("syscw:")?.trim().parse().ok())
+}
+
 /// Lets this thread, and those that it starts, run on these processors only; all if empty.
 pub fn pin_thread(processors: &[usize]) -> io::Result<()> {
     if processors.is_empty() {
@@ -78,6 +93,27 @@ mod tests {
     fn this_process_uses_memory_and_what_is_not_there_uses_none() {
         assert!(usage(std::process::id()).unwrap().resident_bytes > 100_000);
         assert!(usage(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn commits_are_the_writes_of_the_thread_that_commits() {
+        assert_eq!(commits(std::process::id()), None);
+        let (written, wait) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name(COMMIT_THREAD.to_owned());
+            let writes = || {
+                let mut file = tempfile::tempfile().unwrap();
+                (0..3).for_each(|_| std::io::Write::write_all(&mut file, b"batch").unwrap());
+                written.wait();
+                wait.wait();
+            };
+            let handle = thread.spawn_scoped(scope, writes).unwrap();
+            written.wait();
+            let counted = commits(std::process::id());
+            wait.wait();
+            handle.join().unwrap();
+            assert_eq!(counted, Some(3));
+        });
     }
 
     #[test]

@@ -57,12 +57,16 @@ pub struct ServerReport {
     pub cpu_us: u64,
     /// Processors that it kept busy, on average.
     pub cpu_share: f64,
-    /// `cpu_us` by the messages of the window.
+    /// Messages of the window.
+    pub messages: u64,
+    /// `cpu_us` by `messages`.
     pub cpu_us_per_message: f64,
     /// Resident memory at the start of the window, in bytes.
     pub resident_bytes_before: u64,
     /// Resident memory at its end.
     pub resident_bytes_after: u64,
+    /// Batches that its store made durable within the window, if it has such a store.
+    pub commits: Option<u64>,
 }
 
 impl ServerReport {
@@ -79,9 +83,17 @@ impl ServerReport {
             pid,
             cpu_us,
             cpu_share: cpu_us as f64 / 1e6 / window_s.max(1e-9),
+            messages,
             cpu_us_per_message: cpu_us as f64 / messages.max(1) as f64,
             resident_bytes_before: before.resident_bytes,
             resident_bytes_after: after.resident_bytes,
+            commits: None,
         }
+    }
+
+    /// Messages that shared a batch, and with it an fsync; `None` if nothing was stored.
+    pub fn messages_per_commit(&self) -> Option<f64> {
+        let commits = self.commits.filter(|&commits| commits > 0)?;
+        Some(self.messages as f64 / commits as f64)
     }
 }

@@ -76,6 +76,8 @@ pub(crate) struct Window {
     pub(crate) before: Progress,
     pub(crate) after: Progress,
     pub(crate) server: Option<(u32, crate::process::Usage, crate::process::Usage)>,
+    /// Batches that the server's store made durable.
+    pub(crate) commits: Option<u64>,
     pub(crate) harness_cpu_us: u64,
 }
 
@@ -134,7 +136,8 @@ pub(crate) fn compose(
         faults: FaultReport::from(&all.faults),
         server: window.server.map(|(pid, before, after)| {
             let messages = window.messages(scenario.message);
-            ServerReport::new(pid, before, after, window.seconds, messages)
+            let report = ServerReport::new(pid, before, after, window.seconds, messages);
+            ServerReport { commits: window.commits, ..report }
         }),
         harness_cpu_us: window.harness_cpu_us,
     }

@@ -98,9 +98,11 @@ impl Coordinator<'_, '_> {
         self.shared.set_schedule(Schedule { start_ns, measure_from_ns, measure_to_ns });
         self.shared.enter(Phase::Run);
         self.wait_until("warming up", measure_from_ns);
+        let commits_before = self.commits();
         let (before, server_before, harness_before, from_ns) = self.look();
         self.wait_until("measuring", measure_to_ns);
         let (after, server_after, harness_after, to_ns) = self.look();
+        let commits = commits_before.zip(self.commits());
         self.shared.enter(Phase::Drain);
         let server = self.scenario.target.pid.zip(server_before.zip(server_after));
         Window {
@@ -108,6 +110,7 @@ impl Coordinator<'_, '_> {
             before,
             after,
             server: server.map(|(pid, (before, after))| (pid, before, after)),
+            commits: commits.map(|(before, after)| after.saturating_sub(before)),
             harness_cpu_us: harness_after.saturating_sub(harness_before),
         }
     }
@@ -118,6 +121,10 @@ impl Coordinator<'_, '_> {
         let server = self.scenario.target.pid.and_then(|pid| process::usage(pid).ok());
         let harness = process::usage(std::process::id()).map_or(0, |usage| usage.cpu_us);
         (self.shared.progress(), server, harness, self.shared.clock.now_ns())
+    }
+
+    fn commits(&self) -> Option<u64> {
+        self.scenario.target.pid.and_then(process::commits)
     }
 
     fn settle(&mut self, reasons: &mut Vec<String>) {
