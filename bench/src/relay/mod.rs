@@ -13,6 +13,7 @@
 
 mod forwarder;
 mod frames;
+pub mod program;
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,8 +1,7 @@
-//! The raw epoll relay as a program: see the module `relay` of the library.
+//! The raw epoll relay as a program.
 //!
 //! Prints one line of JSON when it listens, one for each line that it reads from standard input,
 //! and a last one when standard input ends; then it exits.
-#![forbid(unsafe_code)]
 
 use std::io::{self, BufRead};
 use std::net::SocketAddr;
@@ -10,15 +9,16 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use clap::Parser;
-use dunlin_bench::relay::Relay;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::relay::Relay;
 
 /// Forwards frames between pairs of connections, as fast as the kernel allows.
 #[derive(Debug, Parser)]
-#[command(version)]
-struct Arguments {
+#[command(name = "relay", version)]
+pub struct Arguments {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -28,20 +28,22 @@ struct Arguments {
 }
 
 /// A line of output. Times are those of the whole process since its start.
-#[derive(Debug, Serialize)]
-struct Status {
-    address: SocketAddr,
-    pid: u32,
-    connections: u64,
-    frames: u64,
-    bytes: u64,
-    reads: u64,
-    writes: u64,
-    cpu_us: u64,
+#[derive(Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "they are the counters, and what the kernel says")]
+pub struct Status {
+    pub address: SocketAddr,
+    pub pid: u32,
+    pub connections: u64,
+    pub frames: u64,
+    pub bytes: u64,
+    pub reads: u64,
+    pub writes: u64,
+    pub cpu_us: u64,
 }
 
-fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+/// Runs until standard input ends.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("relay: {error}");
