@@ -255,8 +255,9 @@ impl Reactor {
                 }
             }
         }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.read(slot, handler);
+        let ended = event.is_read_closed() || event.is_error();
+        if event.is_readable() || ended {
+            self.read(slot, ended, handler);
         }
         let unwritten = self.links.slots[slot]
             .as_ref()
@@ -266,8 +267,9 @@ impl Reactor {
         }
     }
 
-    /// Reads until a short read: edge-triggered, so nothing may be left.
-    fn read(&mut self, slot: usize, handler: &mut impl Handler) {
+    /// Reads until a short read: edge-triggered, so nothing may be left. If the end was there when
+    /// the event was made, no other event will tell of it: then it reads up to the end.
+    fn read(&mut self, slot: usize, ended: bool, handler: &mut impl Handler) {
         loop {
             let Some(link) = self.links.slots[slot].as_mut() else {
                 return;
@@ -285,7 +287,7 @@ impl Reactor {
                 Err(error) => return self.links.end(slot, CloseCause::Broken(error.kind())),
             };
             // TLS gives its records one by one: only nothing at all means that no more is there.
-            let last = filled < free && matches!(link.wire, Wire::Plain(_));
+            let last = filled < free && !ended && matches!(link.wire, Wire::Plain(_));
             if kept > 0 {
                 let partial = std::mem::take(&mut link.partial);
                 self.scratch[..kept].copy_from_slice(&partial);
@@ -319,5 +321,59 @@ impl Reactor {
         if let (false, Some(link)) = (input.is_empty(), self.links.slots[slot].as_mut()) {
             link.partial = input.to_vec();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{Shutdown, TcpListener};
+
+    use super::*;
+
+    /// Longer than any machine needs to deliver an event.
+    const DEADLINE_NS: u64 = 60_000_000_000;
+
+    /// Connects to a server that says one thing and closes, before the loop looks at its events.
+    struct Visitor {
+        server: TcpListener,
+        heard: usize,
+        cause: Option<CloseCause>,
+        connected: bool,
+    }
+
+    impl Handler for Visitor {
+        fn opened(&mut self, _: usize, _: &mut Links) {}
+
+        fn frame(&mut self, _: usize, _: &[u8], _: &mut Links) {
+            self.heard += 1;
+        }
+
+        fn closed(&mut self, _: usize, cause: CloseCause, _: &mut Links) {
+            self.cause = Some(cause);
+        }
+
+        fn tick(&mut self, now_ns: u64, links: &mut Links) -> Next {
+            if !std::mem::replace(&mut self.connected, true) {
+                links.connect(0);
+                let (mut peer, _) = self.server.accept().unwrap();
+                peer.write_all(&[0; 4]).unwrap();
+                peer.shutdown(Shutdown::Both).unwrap();
+            }
+            if self.cause.is_some() || now_ns > DEADLINE_NS {
+                return Next::Stop;
+            }
+            Next::At(u64::MAX)
+        }
+    }
+
+    #[test]
+    fn an_end_that_comes_together_with_the_last_bytes_is_noticed() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let route = Route { address, tls: None, sources: Vec::new() };
+        let mut visitor = Visitor { server, heard: 0, cause: None, connected: false };
+        Reactor::new(1, route, Clock::start()).unwrap().run(&mut visitor).unwrap();
+        assert_eq!((visitor.heard, visitor.cause), (1, Some(CloseCause::End)));
     }
 }
