@@ -23,7 +23,7 @@ fn all_come_and_stay_and_heartbeats_go_round() {
     let mut scenario = IdleScenario::new(target(Model::start(Sabotage::Nothing).address), 40);
     scenario.threads = 2;
     scenario.hold = Duration::from_millis(600);
-    scenario.heartbeat_interval = Some(Duration::from_millis(100));
+    scenario.heartbeat_interval = Some(Duration::from_millis(20));
     let report = run(&scenario, &mut |_, _| {}).unwrap();
     assert_eq!(report.verdict, Verdict::Ok, "{report:#?}");
     assert_eq!((report.arrived, report.arrive.count), (40, 40));
@@ -36,7 +36,9 @@ fn all_come_and_stay_and_heartbeats_go_round() {
 fn a_server_that_is_not_there_is_a_failure_with_a_reason() {
     // Bound and dropped: nobody listens on this port now.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let report = run(&IdleScenario::new(target(address), 4), &mut |_, _| {}).unwrap();
+    let mut scenario = IdleScenario::new(target(address), 4);
+    scenario.hold = Duration::ZERO;
+    let report = run(&scenario, &mut |_, _| {}).unwrap();
     assert_eq!(report.verdict, Verdict::ProductFailure);
     assert_eq!(report.closes.failed.values().sum::<u64>(), 4, "{report:#?}");
 }

@@ -105,6 +105,8 @@ pub(crate) struct Crowd<'a> {
     pub(crate) gaps: Vec<(u64, usize)>,
     /// Messages of the open load that are due so far.
     due: u64,
+    /// No more messages will be due.
+    all_sent: bool,
     published: Progress,
     next_chores_ns: u64,
     next_heartbeats_ns: u64,
@@ -146,6 +148,7 @@ impl<'a> Crowd<'a> {
             retries: Vec::new(),
             gaps: Vec::new(),
             due: 0,
+            all_sent: false,
             published: Progress::default(),
             next_chores_ns: 0,
             next_heartbeats_ns: 0,
@@ -279,7 +282,8 @@ impl<'a> Crowd<'a> {
         let interval_ns = 1e9 / (messages_per_second * share);
         loop {
             let at_ns = self.schedule.start_ns + (self.due as f64 * interval_ns) as u64;
-            if at_ns > now_ns || at_ns >= self.schedule.measure_to_ns {
+            self.all_sent = at_ns >= self.schedule.measure_to_ns;
+            if at_ns > now_ns || self.all_sent {
                 return at_ns;
             }
             // First one side of all pairs, then the other: the two of a pair write in turn.
@@ -401,6 +405,7 @@ impl<'a> Crowd<'a> {
         self.next_chores_ns = now_ns + CHORES_INTERVAL.as_nanos() as u64;
         self.shared.publish(self.published, self.progress);
         self.published = self.progress;
+        self.schedule = self.shared.schedule(); // The window may have been cut short.
         self.connect_some(now_ns, links);
         if now_ns >= self.next_heartbeats_ns {
             self.next_heartbeats_ns = now_ns + HEARTBEAT_LOOK_INTERVAL.as_nanos() as u64;
@@ -441,9 +446,14 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    fn is_phase_finished(&self) -> bool {
+    fn is_phase_finished(&self, now_ns: u64) -> bool {
         match self.phase {
-            Phase::Gather | Phase::Run | Phase::End => false,
+            Phase::Gather | Phase::End => false,
+            // However late this thread is: nobody leaves before all has been sent that was due.
+            Phase::Run => match self.scenario.load {
+                Load::Open { .. } => self.all_sent,
+                Load::Closed { .. } => now_ns >= self.schedule.measure_to_ns,
+            },
             Phase::Drain => {
                 self.users.iter().all(|user| user.queue.is_empty() && !user.repairing)
                     && self.pairs.iter().all(|pair| self.is_settled(pair))
@@ -543,7 +553,7 @@ impl Handler for Crowd<'_> {
         }
         if now_ns >= self.next_chores_ns {
             self.chores(now_ns, links);
-            if !self.phase_finished && self.is_phase_finished() {
+            if !self.phase_finished && self.is_phase_finished(now_ns) {
                 self.phase_finished = true;
                 self.shared.finish(phase);
             }

@@ -26,6 +26,8 @@ pub use phase::Progress;
 pub use report::{ChatReport, LatencyReport, Rates, ScenarioReport};
 pub use run::run;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -93,6 +95,11 @@ pub struct ChatScenario {
     pub read_timeout: Duration,
     /// Connections may end and are made anew: for runs in which the server is killed.
     pub reconnect: bool,
+    /// Ends the window before its time when it becomes true; what is under way is brought home as
+    /// usual. For runs that end when something else has happened often enough.
+    pub stop: Option<Arc<AtomicBool>>,
+    /// How often the progress is reported.
+    pub progress_interval: Duration,
 }
 
 impl ChatScenario {
@@ -113,6 +120,8 @@ impl ChatScenario {
             drain_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(300),
             reconnect: false,
+            stop: None,
+            progress_interval: Duration::from_secs(1),
         }
     }
 

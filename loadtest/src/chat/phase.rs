@@ -96,6 +96,11 @@ impl Shared {
         self.measure_to_ns.store(schedule.measure_to_ns, Ordering::Relaxed);
     }
 
+    /// Ends the window before its time.
+    pub(crate) fn cut_short(&self, measure_to_ns: u64) {
+        self.measure_to_ns.store(measure_to_ns, Ordering::Relaxed);
+    }
+
     pub(crate) fn schedule(&self) -> Schedule {
         Schedule {
             start_ns: self.start_ns.load(Ordering::Relaxed),

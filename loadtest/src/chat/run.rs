@@ -1,5 +1,6 @@
 //! The coordinator: starts the threads, leads them through the phases, and looks at the clock.
 
+use std::sync::atomic::Ordering;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -16,16 +17,14 @@ use crate::process::{self, Usage};
 /// Between two looks at the threads.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Between two reports of progress.
-const PROGRESS_INTERVAL_NS: u64 = 1_000_000_000;
-
 /// Time for the threads to learn the schedule before it begins.
 const LEAD_NS: u64 = 50_000_000;
 
 /// Signals may be dropped, so waiting for all of them must end soon.
 const SIGNAL_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Runs a scenario. `on_progress` is called about once a second, with what the run is doing.
+/// Runs a scenario. `on_progress` is called every [`ChatScenario::progress_interval`] or so, with
+/// what the run is doing.
 pub fn run(
     scenario: &ChatScenario,
     on_progress: &mut dyn FnMut(&str, Progress),
@@ -100,9 +99,15 @@ impl Coordinator<'_, '_> {
         self.wait_until("warming up", measure_from_ns);
         let commits_before = self.commits();
         let (before, server_before, harness_before, from_ns) = self.look();
-        self.wait_until("measuring", measure_to_ns);
+        if self.wait_until("measuring", measure_to_ns) {
+            self.shared.cut_short(self.shared.clock.now_ns());
+        }
         let (after, server_after, harness_after, to_ns) = self.look();
         let commits = commits_before.zip(self.commits());
+        let threads = self.threads.len();
+        self.wait("measuring", self.scenario.drain_timeout, |shared| {
+            shared.finished(Phase::Run) >= threads
+        });
         self.shared.enter(Phase::Drain);
         let server = self.scenario.target.pid.zip(server_before.zip(server_after));
         Window {
@@ -146,9 +151,13 @@ impl Coordinator<'_, '_> {
         self.wait("auditing", read_timeout, |shared| shared.finished(Phase::Read) >= threads);
     }
 
-    fn wait_until(&mut self, doing: &str, at_ns: u64) {
+    /// Waits for a time; `true` if the scenario was told to stop before it came.
+    fn wait_until(&mut self, doing: &str, at_ns: u64) -> bool {
         let wait = Duration::from_nanos(at_ns.saturating_sub(self.shared.clock.now_ns()));
-        self.wait(doing, wait, |_| false);
+        let stop = self.scenario.stop.clone();
+        let is_told =
+            move |_: &Shared| stop.as_ref().is_some_and(|stop| stop.load(Ordering::Acquire));
+        self.wait(doing, wait, is_told)
     }
 
     /// Waits for a condition; `false` if it did not come true in time, or a thread has failed.
@@ -163,7 +172,7 @@ impl Coordinator<'_, '_> {
                 return false;
             }
             if now_ns >= self.next_progress_ns {
-                self.next_progress_ns = now_ns + PROGRESS_INTERVAL_NS;
+                self.next_progress_ns = now_ns + self.scenario.progress_interval.as_nanos() as u64;
                 (self.on_progress)(doing, self.shared.progress());
             }
             thread::sleep(LOOK_INTERVAL.min(Duration::from_nanos(end_ns - now_ns)));
