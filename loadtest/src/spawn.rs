@@ -1,8 +1,9 @@
-//! A server of one's own for a run: a fresh data folder, free ports, a key for logins.
+//! A server of one's own for a run: a fresh data folder, free ports, a key for logins. It can be
+//! killed and started again, as often as a crash test wants.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::error::LoadtestError;
@@ -22,18 +24,29 @@ use crate::token::Issuer;
 /// The `iss` claim of the harness's tokens.
 pub const ISSUER: &str = "loadtest";
 
+// In the folder of a server.
+const CONFIG_NAME: &str = "dunlin.toml";
+const DATA_NAME: &str = "data";
+
 /// How long a server may take to go down after each signal.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A `dunlin serve` that this process has started, and stops when it is dropped.
+///
+/// It keeps its data folder and its addresses from one start to the next.
 #[derive(Debug)]
 pub struct SpawnedServer {
+    program: PathBuf,
+    processors: Vec<usize>,
+    settings: Vec<String>,
     child: Child,
     tcp: SocketAddr,
     tls: SocketAddr,
     secret: Vec<u8>,
-    /// Removed with the server; `None` if the data belongs to the caller.
-    _folder: TempDir,
+    /// Bound to the same ports, so that nobody else gets them while the server is down.
+    _reserved: [Socket; 2],
+    /// Removed with the server.
+    folder: TempDir,
 }
 
 impl SpawnedServer {
@@ -47,23 +60,63 @@ impl SpawnedServer {
     ) -> Result<SpawnedServer, LoadtestError> {
         let folder = tempfile::tempdir().map_err(LoadtestError::machine("making a data folder"))?;
         let secret = secret().map_err(LoadtestError::machine("making a key"))?;
-        let config = folder.path().join("dunlin.toml");
-        std::fs::write(&config, configuration(&secret))
+        std::fs::write(folder.path().join(CONFIG_NAME), configuration(&secret))
             .map_err(LoadtestError::machine("writing a configuration"))?;
-        let mut command = Command::new(program);
-        command.arg("serve").arg("--config").arg(&config);
-        command.arg("--data").arg(folder.path().join("data"));
-        command.args(settings.iter().flat_map(|setting| ["--set", setting]));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let mut child = process::start_pinned(processors, || command.spawn())
-            .map_err(LoadtestError::machine("starting the server"))?;
-        match read_addresses(&mut child) {
-            Ok((tcp, tls)) => Ok(SpawnedServer { child, tcp, tls, secret, _folder: folder }),
-            Err(reason) => {
-                stop(&mut child);
-                Err(LoadtestError::Server(reason))
-            }
+        let mut child = spawn(program, processors, settings, folder.path(), log)?;
+        let started = read_addresses(&mut child)
+            .map_err(LoadtestError::Server)
+            .and_then(|(tcp, tls)| Ok((tcp, tls, [reserve(tcp)?, reserve(tls)?])));
+        let (tcp, tls, reserved) = started.inspect_err(|_| stop(&mut child))?;
+        Ok(SpawnedServer {
+            program: program.to_owned(),
+            processors: processors.to_vec(),
+            settings: settings.to_vec(),
+            child,
+            tcp,
+            tls,
+            secret,
+            _reserved: reserved,
+            folder,
+        })
+    }
+
+    /// Ends it with SIGKILL, whatever it is doing, and waits until it is gone.
+    pub fn kill(&mut self) -> Result<(), LoadtestError> {
+        self.child
+            .kill()
+            .and_then(|()| self.child.wait())
+            .map(drop)
+            .map_err(LoadtestError::machine("killing the server"))
+    }
+
+    /// Ends it in good order.
+    pub fn stop(&mut self) {
+        stop(&mut self.child);
+    }
+
+    /// Starts it again after its end, with the same data at the same addresses, and does not wait
+    /// for it. Its log goes to `log`.
+    pub fn launch(&mut self, log: Stdio) -> Result<(), LoadtestError> {
+        let mut settings = self.settings.clone();
+        settings.push(format!("listen.tcp={}", self.tcp));
+        settings.push(format!("listen.tls={}", self.tls));
+        let folder = self.folder.path();
+        self.child = spawn(&self.program, &self.processors, &settings, folder, log)?;
+        Ok(())
+    }
+
+    /// Waits until a launched server listens; an error if it ends instead.
+    pub fn wait_until_it_listens(&mut self) -> Result<(), LoadtestError> {
+        let addresses = read_addresses(&mut self.child).map_err(LoadtestError::Server)?;
+        if addresses != (self.tcp, self.tls) {
+            return Err(LoadtestError::Server(format!("it listens at {addresses:?}")));
         }
+        Ok(())
+    }
+
+    /// Where it keeps its data.
+    pub fn data_folder(&self) -> PathBuf {
+        self.folder.path().join(DATA_NAME)
     }
 
     /// The server as a target, over plain TCP or TLS.
@@ -81,6 +134,35 @@ impl Drop for SpawnedServer {
     fn drop(&mut self) {
         stop(&mut self.child);
     }
+}
+
+fn spawn(
+    program: &Path,
+    processors: &[usize],
+    settings: &[String],
+    folder: &Path,
+    log: Stdio,
+) -> Result<Child, LoadtestError> {
+    let mut command = Command::new(program);
+    command.arg("serve").arg("--config").arg(folder.join(CONFIG_NAME));
+    command.arg("--data").arg(folder.join(DATA_NAME));
+    command.args(settings.iter().flat_map(|setting| ["--set", setting]));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    process::start_pinned(processors, || command.spawn())
+        .map_err(LoadtestError::machine("starting the server"))
+}
+
+/// A socket that is bound beside the server's and never listens. Both allow it by SO_REUSEPORT,
+/// which the kernel grants to one user only; connections go to those that listen.
+fn reserve(address: SocketAddr) -> Result<Socket, LoadtestError> {
+    let bind = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        Ok(socket)
+    };
+    bind().map_err(LoadtestError::machine("keeping the server's port"))
 }
 
 fn secret() -> io::Result<Vec<u8>> {
