@@ -118,12 +118,16 @@ impl Ledger {
         self.sides[side].pushes = Window::default();
     }
 
-    /// The server said that the newest sequence is `head`.
-    pub fn head_seen(&self, side: usize, head: u64, faults: &mut FaultLog) {
-        let side = &self.sides[side];
-        let known = side.told.view.highest();
+    /// The highest sequence that this side knows of.
+    pub fn known(&self, side: usize) -> u64 {
+        self.sides[side].told.view.highest()
+    }
+
+    /// The server said that the newest sequence is `head`, to a question that was asked when
+    /// `known` was known. (Answers may overtake each other, so by now more can be known.)
+    pub fn head_seen(&self, side: usize, known: u64, head: u64, faults: &mut FaultLog) {
         if head < known {
-            faults.add(Fault::HeadWentBack { user: side.user, known, head });
+            faults.add(Fault::HeadWentBack { user: self.sides[side].user, known, head });
         }
     }
 
@@ -428,7 +432,7 @@ mod tests {
     #[test]
     fn a_head_that_goes_back_and_a_second_acknowledgement_are_faults() {
         let (mut ledger, mut faults, _) = sound(4);
-        ledger.head_seen(0, 3, &mut faults);
+        ledger.head_seen(0, ledger.known(0), 3, &mut faults);
         assert_eq!(faults.counts()["lost"], 1);
         ledger.acknowledged(0, 1, 1, &mut faults);
         assert_eq!(faults.counts()["duplicated"], 1);

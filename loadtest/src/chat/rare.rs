@@ -107,6 +107,7 @@ impl Crowd<'_> {
     fn sync(&mut self, slot: usize, links: &mut Links) {
         let pair = &self.pairs[slot / 2];
         let has_started = self.users[slot].has_started;
+        self.users[slot].known_at_sync.get_or_insert(pair.ledger.known(slot % 2));
         let position = LogPosition {
             conversation_id: Bytes::copy_from_slice(&pair.conversation),
             seq: if has_started { pair.ledger.told_up_to(slot % 2) } else { 0 },
@@ -133,13 +134,15 @@ impl Crowd<'_> {
         let conversation = self.pairs[slot / 2].conversation;
         let state =
             synced.conversations.iter().find(|state| state.conversation_id[..] == conversation);
+        let known = self.users[slot].known_at_sync.take();
         if self.users[slot].has_started {
             for entry in state.iter().flat_map(|state| &state.entries) {
                 self.on_whole_entry(slot, entry, Way::Repair, links);
             }
             if let Some(state) = state {
                 let ledger = &self.pairs[slot / 2].ledger;
-                ledger.head_seen(slot % 2, state.head, &mut self.outcome.faults);
+                let known = known.unwrap_or(0);
+                ledger.head_seen(slot % 2, known, state.head, &mut self.outcome.faults);
                 self.users[slot].head = self.users[slot].head.max(state.head);
             }
         } else {
@@ -175,7 +178,9 @@ impl Crowd<'_> {
     pub(crate) fn repair(&mut self, slot: usize, links: &mut Links) {
         if self.scenario.message == MessageKind::Durable && !self.users[slot].repairing {
             self.users[slot].repairing = true;
-            let (from_seq, _) = self.pairs[slot / 2].ledger.lacks(slot % 2);
+            let ledger = &self.pairs[slot / 2].ledger;
+            self.users[slot].known_at_repair = ledger.known(slot % 2);
+            let (from_seq, _) = ledger.lacks(slot % 2);
             self.ask_history(slot, REPAIR, from_seq, links);
         }
     }
@@ -187,8 +192,9 @@ impl Crowd<'_> {
             self.on_whole_entry(slot, entry, Way::Repair, links);
         }
         let ledger = &self.pairs[slot / 2].ledger;
-        ledger.head_seen(slot % 2, page.head, &mut self.outcome.faults);
-        self.users[slot].head = page.head;
+        let user = &mut self.users[slot];
+        ledger.head_seen(slot % 2, user.known_at_repair, page.head, &mut self.outcome.faults);
+        user.head = user.head.max(page.head);
         let (after, _) = ledger.lacks(slot % 2);
         if after > before {
             self.repair_if_behind(slot, links);

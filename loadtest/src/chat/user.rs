@@ -43,6 +43,9 @@ pub(crate) struct User {
     pub(crate) last_written_ns: u64,
     /// A History for what was missed is under way.
     pub(crate) repairing: bool,
+    /// The highest sequence that was known when that History, or a Sync, was asked for.
+    pub(crate) known_at_repair: u64,
+    pub(crate) known_at_sync: Option<u64>,
     /// The highest sequence that the server spoke of.
     pub(crate) head: u64,
     /// The gap between pushes is on the list of gaps.
@@ -65,6 +68,8 @@ impl User {
             in_flight: 0,
             last_written_ns: 0,
             repairing: false,
+            known_at_repair: 0,
+            known_at_sync: None,
             head: 0,
             gap_noted: false,
             has_started: false,
@@ -80,6 +85,7 @@ impl User {
         self.connection += 1;
         self.in_flight = 0;
         self.repairing = false;
+        self.known_at_sync = None;
     }
 
     /// Takes an answered message out of the queue.

@@ -26,6 +26,8 @@ pub(crate) enum Sabotage {
     Postpone,
     /// Within the promise: a push is missing, later ones come.
     SkipPush,
+    /// The same, and the page that heals it is overtaken by what is stored after it was read.
+    OvertakePage,
     LoseStored,
     LoseNewest,
     DoubleStored,
@@ -52,6 +54,8 @@ struct State {
     sessions: HashMap<u64, TcpStream>,
     /// A push that comes after the next one, and for whom it is.
     held_push: Option<(u64, Body)>,
+    /// Pages that are sent when the next message is stored in their log.
+    held_pages: Vec<(LogId, TcpStream, u64, Body)>,
     postponed_seq: u64,
     signals: u64,
 }
@@ -160,7 +164,7 @@ impl Server {
             Body::Send(send) => return self.store(user.unwrap(), id, send, stream),
             Body::Signal(signal) => self.signal(user.unwrap(), id, signal, stream),
             Body::History(history) => {
-                let state = self.lock();
+                let mut state = self.lock();
                 let log = LogId::from_wire(&history.conversation_id).unwrap();
                 let entries = self.damage(state.logs.get(&log).cloned().unwrap_or_default());
                 let head = entries.last().map_or(0, |entry| entry.seq);
@@ -168,7 +172,13 @@ impl Server {
                 let page =
                     entries.into_iter().filter(|entry| entry.seq >= history.from_seq).take(17);
                 let page = HistoryPage { entries: page.collect(), head, epoch: 7, more: false };
-                put(stream, id, Body::HistoryPage(page));
+                let page = Body::HistoryPage(page);
+                // Enough messages are to come, at any speed.
+                if self.sabotage == Sabotage::OvertakePage && head < 90 {
+                    state.held_pages.push((log, stream.try_clone().unwrap(), id, page));
+                } else {
+                    put(stream, id, page);
+                }
             }
             other => panic!("the model does not know {other:?}"),
         }
@@ -219,6 +229,9 @@ impl Server {
         }
         put(stream, id, Body::Sent(Sent { seq, time_ms: 1 }));
         self.push(state, user, log, entry);
+        for (_, stream, id, page) in state.held_pages.extract_if(.., |(of, ..)| *of == log) {
+            put(&stream, id, page);
+        }
         true
     }
 
@@ -226,7 +239,7 @@ impl Server {
         let seq = entry.seq;
         let is_victim = seq == VICTIM;
         match self.sabotage {
-            Sabotage::SkipPush if is_victim => return,
+            Sabotage::SkipPush | Sabotage::OvertakePage if is_victim => return,
             Sabotage::SkipLastPush if seq == 100 => return,
             Sabotage::AlterPush if is_victim => alter(&mut entry),
             _ => {}
