@@ -1,7 +1,9 @@
 //! Bounds of the engine's memory and work, each with its reason. What both ends of a connection
 //! must agree on is in [`dunlin_protocol::limits`].
 
-use dunlin_protocol::limits::{CONTENT_BYTES_MAX, FRAME_BYTES_MAX, HISTORY_ENTRIES_MAX};
+use dunlin_protocol::limits::{
+    CONTENT_BYTES_MAX, FRAME_BYTES_MAX, HISTORY_ENTRIES_MAX, SYNC_POSITIONS_MAX,
+};
 
 /// The most workers of a node: a worker index travels in a byte or two, and there are no more
 /// cores to use.
@@ -142,6 +144,8 @@ const _: () = assert!(CONTENT_BYTES_MAX * 2 < FORWARD_BYTES_MAX);
 // Several beacons may get lost in a row before a stream is taken for a new one.
 const _: () = assert!(BEACON_MS * 8 < STREAM_IDLE_MS && FORWARD_TIMEOUT_MS < NODE_GONE_MS);
 const _: () = assert!(ACCOUNT_CONVERSATIONS_MAX * 48 < SYNC_ACCOUNT_BYTES_MAX);
+// Or a client could not say what it has, and its syncs would never end.
+const _: () = assert!(ACCOUNT_CONVERSATIONS_MAX <= SYNC_POSITIONS_MAX);
 // So at least one conversation fits, and a sync always gets further.
 const _: () = assert!(
     SYNC_ACCOUNT_BYTES_MAX + SYNC_CONVERSATION_BYTES_MAX + CONTENT_BYTES_MAX * 2

@@ -12,7 +12,7 @@ from messages import Entry, Message
 
 FINAL = {"REPLACED", "LOGGED_OUT", "ACCOUNT_DISABLED", "LOGIN_FAILED", "UNSUPPORTED_VERSION",
          "PROTOCOL_VIOLATION", "MALFORMED_FRAME", "FRAME_TOO_LARGE"}
-POSITIONS_MAX = 2000  # in one Sync
+POSITIONS_MAX = 10_000  # in one Sync, and as many conversations as a user can have
 
 
 def direct_conversation(one, other):

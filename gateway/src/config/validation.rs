@@ -7,7 +7,9 @@ use dunlin_core::config::{DevicePolicy, EngineConfig, PasswordConfig, TokenConfi
 use dunlin_core::limits::RESPONSE_BYTES_MAX;
 use dunlin_core::store::embedded::EmbeddedConfig;
 use dunlin_core::store::embedded::config::SEGMENT_BYTES_MAX;
-use dunlin_protocol::limits::{CONTENT_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN};
+use dunlin_protocol::limits::{
+    CONTENT_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN, SYNC_POSITION_BYTES_MAX, SYNC_POSITIONS_MAX,
+};
 use dunlin_protocol::wire::DeviceKind;
 
 use super::{Config, ConfigError, issuers};
@@ -18,6 +20,12 @@ pub const MIN_SECRET_BYTES: usize = 32;
 
 /// The most memory that one password hash may take: 1 GiB in KiB.
 const PASSWORD_MEMORY_KIB_MAX: u32 = 1024 * 1024;
+
+/// The least that `protocol.frame_bytes_max` may be: the largest Sync fits, and so do a message
+/// with all that is around it and what is allowed before login.
+const FRAME_BYTES_MIN: usize = SYNC_POSITIONS_MAX * SYNC_POSITION_BYTES_MAX + 4096;
+const _: () = assert!(CONTENT_BYTES_MAX + 4096 <= FRAME_BYTES_MIN);
+const _: () = assert!(FRAME_BYTES_MAX_BEFORE_LOGIN as usize <= FRAME_BYTES_MIN);
 
 /// The smallest segment: the largest entry is the snapshot of an account, which fits into a
 /// response, and a segment that holds few of them would be mostly waste.
@@ -101,9 +109,7 @@ fn check_listen(config: &Config) -> Result<(), ConfigError> {
 fn check_protocol(config: &Config) -> Result<(), ConfigError> {
     let protocol = &config.protocol;
     within("protocol.heartbeat_interval_ms", protocol.heartbeat_interval_ms, 100..=3_600_000)?;
-    // A message with all that is around it must fit.
-    let frame_bytes_min = CONTENT_BYTES_MAX as u64 + 4096;
-    let frames = frame_bytes_min.max(u64::from(FRAME_BYTES_MAX_BEFORE_LOGIN))..=64 * 1024 * 1024;
+    let frames = FRAME_BYTES_MIN as u64..=64 * 1024 * 1024;
     within("protocol.frame_bytes_max", protocol.frame_bytes_max, frames)?;
     let outstanding = 1..=u64::from(u16::MAX);
     within("protocol.requests_outstanding_max", protocol.requests_outstanding_max, outstanding)
