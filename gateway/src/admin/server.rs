@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Uid;
 
 use super::administration::Administration;
 use super::message::{
@@ -144,12 +145,12 @@ impl Shared {
 
     /// The mode of the socket keeps others out; this also holds where a file system has no modes.
     fn ensure_allowed(&self, stream: &UnixStream) -> Result<(), Fault> {
-        let peer = rustix::net::sockopt::socket_peercred(stream).map_err(Fault::new)?;
+        let peer = rustix::net::sockopt::socket_peercred(stream).map_err(Fault::new)?.uid;
         let own = rustix::process::geteuid();
-        if peer.uid == own || peer.uid.is_root() {
+        if may_command(peer, own) {
             return Ok(());
         }
-        let (peer, own) = (peer.uid.as_raw(), own.as_raw());
+        let (peer, own) = (peer.as_raw(), own.as_raw());
         tracing::warn!(peer, "an admin command of another user is refused");
         Err(Fault::new(format_args!("user {peer} may not do this; user {own} and root may")))
     }
@@ -184,6 +185,11 @@ impl Shared {
             }
         }
     }
+}
+
+/// Whoever may read the data folder anyway.
+fn may_command(peer: Uid, own: Uid) -> bool {
+    peer == own || peer.is_root()
 }
 
 /// A connection with a deadline, which ends early when the server is stopped.
@@ -228,5 +234,17 @@ impl Write for Call<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_of_the_server_and_root_may_command() {
+        let (root, own, other) = (Uid::ROOT, Uid::from_raw(7), Uid::from_raw(8));
+        assert!(may_command(own, own) && may_command(root, own) && may_command(root, root));
+        assert!(!may_command(other, own) && !may_command(own, root));
     }
 }

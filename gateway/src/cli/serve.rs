@@ -102,7 +102,12 @@ fn warn_of_plain_text(checked: &Checked) {
 fn reload(server: &mut Server, settings: &SettingsArgs, running: &Config) {
     let read = settings.read().and_then(check).map_err(Failure::from);
     let reloaded = read.and_then(|checked| {
-        let waits = running.waits_for_restart(&checked.config);
+        let sections = running.waits_for_restart(&checked.config);
+        let mut waits: Vec<String> = sections.iter().map(|name| format!("[{name}]")).collect();
+        if checked.shards != server.shards() {
+            // It has no room for more connections, and none to give away.
+            waits.push("limits.connections_max".into());
+        }
         server.reload(checked)?;
         Ok(waits)
     });
@@ -111,9 +116,9 @@ fn reload(server: &mut Server, settings: &SettingsArgs, running: &Config) {
             tracing::info!("limits, timeouts and certificates are reloaded");
         }
         Ok(waits) => tracing::warn!(
-            "limits, timeouts and certificates are reloaded; what has changed in [{}] waits for a \
+            "limits, timeouts and certificates are reloaded; what has changed in {} waits for a \
              restart",
-            waits.join("], [")
+            waits.join(", ")
         ),
         Err(error) => tracing::error!(%error, "not reloaded; everything is as before"),
     }
