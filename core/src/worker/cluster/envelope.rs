@@ -158,7 +158,7 @@ pub(in super::super) struct Ended {
 
 /// Writes the header into the first [`HEADER_BYTES`] of a finished envelope.
 pub(super) fn seal(header: &Header, mut envelope: BytesMut) -> Bytes {
-    let flags = u8::from(header.beacon) * FLAG_BEACON | u8::from(header.whole) * FLAG_WHOLE;
+    let flags = (u8::from(header.beacon) * FLAG_BEACON) | (u8::from(header.whole) * FLAG_WHOLE);
     let mut out = &mut envelope[CHECKSUM_BYTES..HEADER_BYTES];
     out.put_u8(VERSION);
     out.put_u8(flags);
