@@ -89,7 +89,7 @@ fn lost_answers_missing_pushes_and_postponed_messages_are_healed() {
                 assert!(totals.connections_lost > 0 && totals.resent > 0, "{totals:?}");
             }
             Sabotage::SkipPush | Sabotage::OvertakePage => {
-                assert!(totals.gaps_repaired > 0, "{totals:?}")
+                assert!(totals.gaps_repaired > 0, "{totals:?}");
             }
             _ => assert!(totals.postponed > 0, "{totals:?}"),
         }
