@@ -2,20 +2,24 @@
 //! place, and nothing is there that nobody sent.
 //!
 //! Each seed runs a store on a simulated disk through some lives. In each, several requests are
-//! under way at a time, the disk fails now and then, and at a random call the power is cut. The
-//! threads of the store are real, so a seed narrows a failure down rather than repeat it exactly.
-//! `POWER_LOSS_SEEDS=1000..2000` runs others.
+//! under way at a time, the disk fails now and then, and at a random call the power is cut: while
+//! it serves, and while it recovers from the last time. The threads of the store are real, so a
+//! seed narrows a failure down rather than repeat it exactly. `POWER_LOSS_SEEDS=1000..2000` runs
+//! others.
 
 mod simulated_disk;
 mod store_contract;
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range as SeedRange;
+use std::ops::{AddAssign, Range as SeedRange};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
+use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
 use dunlin_core::store::{
     Append, Appended, CursorMove, DedupeKey, EntryMeta, Store, StoreError, StoreReply, StoreRequest,
 };
@@ -23,7 +27,6 @@ use dunlin_protocol::{ClientMessageId, LogId};
 use simulated_disk::{Dice, Faults, SeededRandom, SimulatedDisk};
 use store_contract::{all, append, chat, cursors, heads, range, user};
 
-/// In a debug build a few seconds.
 const SEEDS: SeedRange<u64> = 0..600;
 const LOGS: u64 = 5;
 
@@ -49,6 +52,7 @@ struct Witness {
     next_message: u64,
     /// The cursors that were acknowledged.
     cursors: HashMap<LogId, u64>,
+    coverage: Coverage,
 }
 
 fn log(number: u64) -> LogId {
@@ -67,6 +71,32 @@ fn message(log: LogId, seq: u64, number: u64) -> Append {
 }
 
 type Answer = (Vec<(LogId, u64, u64)>, Result<StoreReply, StoreError>);
+
+/// How often the seeds met what they are there to meet.
+#[derive(Debug, Default, Clone, Copy)]
+struct Coverage {
+    cut_while_serving: u64,
+    cut_while_recovering: u64,
+    unfinished_batches: u64,
+    refused: u64,
+    duplicates: u64,
+    conflicts: u64,
+    segments: u64,
+    index_files: u64,
+}
+
+impl AddAssign for Coverage {
+    fn add_assign(&mut self, other: Coverage) {
+        self.cut_while_serving += other.cut_while_serving;
+        self.cut_while_recovering += other.cut_while_recovering;
+        self.unfinished_batches += other.unfinished_batches;
+        self.refused += other.refused;
+        self.duplicates += other.duplicates;
+        self.conflicts += other.conflicts;
+        self.segments += other.segments;
+        self.index_files += other.index_files;
+    }
+}
 
 /// A client with several requests under way.
 struct Client<'a> {
@@ -110,7 +140,8 @@ impl Client<'_> {
         }
         let sent = items.iter().map(|item| (item.log, item.seq, item.digest)).collect();
         let sender = self.sender.clone();
-        let done = Box::new(move |reply| sender.send((sent, reply)).unwrap());
+        // Nobody listens any more when a check has failed meanwhile.
+        let done = Box::new(move |reply| drop(sender.send((sent, reply))));
         self.store.submit(StoreRequest::Append(items), done);
         self.under_way += 1;
     }
@@ -120,6 +151,7 @@ impl Client<'_> {
         let (sent, reply) = answer.expect("the store answers every request");
         self.under_way -= 1;
         let Ok(StoreReply::Appended(answers)) = reply else {
+            self.witness.coverage.refused += 1;
             for (log, _, number) in sent {
                 self.witness.open.push((log, number));
                 self.heads.insert(log, 0);
@@ -131,10 +163,12 @@ impl Client<'_> {
                 Appended::Stored => self.acknowledged(log, seq, number),
                 Appended::Duplicate { seq, digest } => {
                     assert_eq!(digest, number, "a duplicate of another message");
+                    self.witness.coverage.duplicates += 1;
                     self.acknowledged(log, seq, number);
                     self.reload();
                 }
                 Appended::Conflict { .. } => {
+                    self.witness.coverage.conflicts += 1;
                     self.witness.open.push((log, number));
                     self.reload();
                 }
@@ -192,45 +226,76 @@ impl Witness {
     }
 }
 
-fn live(seed: u64) {
+/// Runs a store through its lives.
+fn live(seed: u64, mut disk: SimulatedDisk) -> Coverage {
     let mut dice = Dice::new(seed);
-    let mut disk = SimulatedDisk::new(seed);
     let mut witness = Witness::default();
     let mut epoch = None;
     for _ in 0..1 + dice.below(4) {
-        // The first call of a life is not cut, so that there is a store to look at.
-        let store = open(&disk, seed);
+        disk = cut_while_recovering(disk, seed, &mut dice, &mut witness.coverage);
+        let store = open(&disk, seed).unwrap();
         let report = store.recovery().clone();
         assert_eq!((report.damage.len(), report.history_lost), (0, false), "{report:?}");
         assert_eq!(*epoch.get_or_insert(store.epoch()), store.epoch());
+        witness.coverage.unfinished_batches += u64::from(report.unfinished_bytes > 0);
         witness.check(&store);
-        if dice.chance(50) {
-            let percent = dice.below(20);
-            let (write, sync) = (percent / 4, percent);
-            disk.set_faults(Faults { write, sync, reserve: percent, names: percent / 4 });
-        }
-        if dice.chance(80) {
-            disk.cut_power_after(dice.below(300));
-        }
-        let requests = dice.below(60);
-        run_client(&store, &mut witness, &mut dice, requests);
-        if !disk.is_dead() {
-            disk.set_faults(Faults::default());
-            // The causes are gone: writing goes on, and nothing is confused.
-            run_client(&store, &mut witness, &mut dice, 10);
-        }
-        if !disk.is_dead() {
-            witness.check(&store);
-            assert_eq!(store.verify().unwrap().damage, []);
-        }
+        serve(&disk, &store, &mut witness, &mut dice);
         drop(store);
+        let names = disk.lengths();
+        let count = |end| names.iter().filter(|(name, _)| name.ends_with(end)).count() as u64;
+        witness.coverage.segments += count(".log");
+        witness.coverage.index_files += count(".idx");
         disk = if dice.chance(30) { disk.after_kill() } else { disk.after_power_cut() };
     }
-    witness.check(&open(&disk, seed));
+    witness.check(&open(&disk, seed).unwrap());
+    witness.coverage
 }
 
-fn open(disk: &SimulatedDisk, seed: u64) -> EmbeddedStore {
-    EmbeddedStore::open_on(Arc::new(disk.clone()), config(), &SeededRandom::new(seed)).unwrap()
+/// One life, until the power fails or the clients have said all they had to say.
+fn serve(disk: &SimulatedDisk, store: &EmbeddedStore, witness: &mut Witness, dice: &mut Dice) {
+    if dice.chance(50) {
+        let percent = dice.below(20);
+        let (write, sync) = (percent / 4, percent);
+        disk.set_faults(Faults { write, sync, reserve: percent, names: percent / 4 });
+    }
+    if dice.chance(80) {
+        disk.cut_power_after(dice.below(300));
+    }
+    let requests = dice.below(60);
+    run_client(store, witness, dice, requests);
+    if !disk.is_dead() {
+        disk.set_faults(Faults::default());
+        // The causes are gone: writing goes on, and nothing is confused.
+        run_client(store, witness, dice, 10);
+    }
+    if disk.is_dead() {
+        witness.coverage.cut_while_serving += 1;
+    } else {
+        witness.check(store);
+        assert_eq!(store.verify().unwrap().damage, []);
+    }
+}
+
+/// Cuts the power while a store opens, some times in a row.
+fn cut_while_recovering(
+    mut disk: SimulatedDisk,
+    seed: u64,
+    dice: &mut Dice,
+    coverage: &mut Coverage,
+) -> SimulatedDisk {
+    while dice.chance(40) {
+        disk.cut_power_after(dice.below(12));
+        let opened = open(&disk, seed);
+        assert!(opened.is_ok() || disk.is_dead(), "{:?}", opened.err());
+        coverage.cut_while_recovering += u64::from(opened.is_err());
+        drop(opened);
+        disk = disk.after_power_cut();
+    }
+    disk
+}
+
+fn open(disk: &SimulatedDisk, seed: u64) -> Result<EmbeddedStore, OpenError> {
+    EmbeddedStore::open_on(Arc::new(disk.clone()), config(), &SeededRandom::new(seed))
 }
 
 fn run_client(store: &EmbeddedStore, witness: &mut Witness, dice: &mut Dice, requests: u64) {
@@ -247,10 +312,57 @@ fn seeds() -> SeedRange<u64> {
     from.parse().expect("a number")..to.parse().expect("a number")
 }
 
+/// Names the seed that failed.
+struct Failing(u64);
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("POWER_LOSS_SEEDS={}..{} failed", self.0, self.0 + 1);
+        }
+    }
+}
+
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_is_made_up() {
-    for seed in seeds() {
-        println!("seed {seed}"); // Shown only when it fails.
-        live(seed);
-    }
+    let seeds = seeds();
+    let next = AtomicU64::new(seeds.start);
+    let live_some = || {
+        let mut coverage = Coverage::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if !seeds.contains(&seed) {
+                return coverage;
+            }
+            let _failing = Failing(seed);
+            coverage += live(seed, SimulatedDisk::new(seed));
+        }
+    };
+    let mut coverage = Coverage::default();
+    thread::scope(|scope| {
+        let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(live_some)).collect();
+        for thread in threads {
+            coverage += thread.join().expect("all seeds of the thread pass");
+        }
+    });
+    // The dice have met everything that matters, often.
+    let many = (seeds.end - seeds.start) / 20;
+    let Coverage { cut_while_serving, cut_while_recovering, .. } = coverage;
+    assert!(cut_while_serving >= many && cut_while_recovering >= many, "{coverage:?}");
+    let Coverage { unfinished_batches, refused, duplicates, conflicts, .. } = coverage;
+    assert!(unfinished_batches >= many && refused >= many, "{coverage:?}");
+    assert!(duplicates >= many && conflicts >= many, "{coverage:?}");
+    assert!(coverage.segments >= many && coverage.index_files >= many, "{coverage:?}");
+    println!("{coverage:?}");
+}
+
+#[test]
+fn a_disk_that_lies_about_syncs_is_found_out() {
+    let found_out = (0..20).filter(|&seed| {
+        let disk = SimulatedDisk::new(seed);
+        disk.lie_about_syncs();
+        catch_unwind(AssertUnwindSafe(|| live(seed, disk))).is_err()
+    });
+    assert!(found_out.count() >= 5, "the checks see what is lost");
 }

@@ -77,16 +77,22 @@ pub(crate) fn body_of(delivery: &Delivery) -> Option<(u64, Body)> {
 }
 
 /// An engine and what it needs.
-pub(crate) struct Server {
+pub(crate) struct Server<S = MemoryStore> {
     pub engine: Engine,
-    pub store: Arc<MemoryStore>,
+    pub store: Arc<S>,
     pub inbox: Arc<Inbox>,
     connections: u32,
 }
 
 impl Server {
     pub(crate) fn start(workers: usize) -> Server {
-        let store = Arc::new(MemoryStore::new(1));
+        Server::over(MemoryStore::new(1), workers)
+    }
+}
+
+impl<S: Store> Server<S> {
+    pub(crate) fn over(store: S, workers: usize) -> Server<S> {
+        let store = Arc::new(store);
         let inbox = Arc::new(Inbox::default());
         let config = EngineConfig { workers, ..EngineConfig::default() };
         let engine = Engine::builder(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&inbox) as _)

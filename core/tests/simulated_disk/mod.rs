@@ -77,6 +77,8 @@ pub(crate) struct SimulatedDisk(Arc<Mutex<World>>);
 struct World {
     dice: Dice,
     faults: Faults,
+    /// Says that it has synced, and has not.
+    lies: bool,
     /// Calls until the power fails.
     calls_left: Option<u64>,
     files: HashMap<u64, Content>,
@@ -113,6 +115,7 @@ impl SimulatedDisk {
         SimulatedDisk(Arc::new(Mutex::new(World {
             dice: Dice::new(seed),
             faults: Faults::default(),
+            lies: false,
             calls_left: None,
             files: HashMap::new(),
             names: HashMap::new(),
@@ -128,6 +131,11 @@ impl SimulatedDisk {
 
     pub(crate) fn set_faults(&self, faults: Faults) {
         self.world().faults = faults;
+    }
+
+    /// A disk with a volatile cache that answers a sync before anything is written.
+    pub(crate) fn lie_about_syncs(&self) {
+        self.world().lies = true;
     }
 
     /// Lets the power fail after so many calls that change something.
@@ -160,6 +168,7 @@ impl SimulatedDisk {
         SimulatedDisk(Arc::new(Mutex::new(World {
             dice: world.dice.clone(),
             faults: Faults::default(),
+            lies: world.lies,
             calls_left: None,
             files,
             names: names.clone(),
@@ -175,6 +184,7 @@ impl SimulatedDisk {
         SimulatedDisk(Arc::new(Mutex::new(World {
             dice: world.dice.clone(),
             faults: Faults::default(),
+            lies: world.lies,
             calls_left: None,
             files: world.files.clone(),
             names: world.names.clone(),
@@ -190,6 +200,7 @@ impl SimulatedDisk {
         SimulatedDisk(Arc::new(Mutex::new(World {
             dice: world.dice.clone(),
             faults: Faults::default(),
+            lies: world.lies,
             calls_left: None,
             files: world.files.clone(),
             names: world.names.clone(),
@@ -406,11 +417,10 @@ impl DiskFile for SimulatedFile {
         let dead = world.calls_left == Some(0) && called.is_err();
         let content = world.files.get_mut(&self.id).unwrap();
         match called {
-            // Only what was written since the last sync, failed or not: the rest is believed to
-            // be on the medium, also where it is not.
+            Ok(()) if world.lies => {}
+            // Not all that is seen: what an earlier sync failed to write is not tried again.
             Ok(()) => {
-                let changes = std::mem::take(&mut content.changes);
-                changes.iter().for_each(|change| change.apply(&mut content.durable));
+                content.changes.drain(..).for_each(|change| change.apply(&mut content.durable));
             }
             // The power cut itself decides what is left.
             Err(_) if dead => {}
