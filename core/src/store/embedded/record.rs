@@ -79,12 +79,25 @@ impl FrameHead {
     /// Finds the next whole head of a frame whose batch is `batch` or later; returns where.
     pub(super) fn find(mark: Mark, bytes: &[u8], batch: u64) -> Option<usize> {
         let magic = FRAME_MAGIC.to_le_bytes();
-        let candidates = bytes.windows(4).enumerate().filter(|(_, window)| *window == magic);
+        // The magic number ends with a letter, so no frame begins in the zeros.
+        let used = &bytes[..used_bytes(bytes)];
+        let candidates = used.windows(4).enumerate().filter(|(_, window)| *window == magic);
         let mut places = candidates.map(|(place, _)| place);
         places.find(|&place| {
             FrameHead::decode(mark, &bytes[place..]).is_some_and(|head| head.batch >= batch)
         })
     }
+}
+
+/// Bytes up to the last that is not zero. A segment is preallocated, so most of it may be zeros,
+/// which are passed block by block: a server that comes back should not look at each of them.
+pub(super) fn used_bytes(bytes: &[u8]) -> usize {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut used = bytes;
+    while let Some((rest, &ZEROS)) = used.split_last_chunk() {
+        used = rest;
+    }
+    used.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 /// A record but for its body.
@@ -222,6 +235,20 @@ mod tests {
     use super::*;
 
     const MARK: Mark = Mark(0x0123_4567_89ab_cdef);
+
+    #[test]
+    fn what_is_used_ends_with_the_last_byte_that_is_not_zero() {
+        for length in [0, 1, 4095, 4096, 4097, 9000] {
+            let mut bytes = vec![0; length];
+            assert_eq!(used_bytes(&bytes), 0);
+            for at in [0, length / 2, length.saturating_sub(1)] {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = 1;
+                    assert_eq!(used_bytes(&bytes), at + 1);
+                }
+            }
+        }
+    }
 
     fn entry(with_key: bool, with_cursor: bool) -> Append {
         let user = UserId::new(9).unwrap();

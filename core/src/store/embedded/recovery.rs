@@ -11,7 +11,7 @@ use std::io;
 use super::disk::{Disk, read_all};
 use super::identity::Identity;
 use super::index::memory::SegmentIndex;
-use super::record::{FRAME_HEAD_BYTES, FrameHead, Mark, RecordHead};
+use super::record::{FRAME_HEAD_BYTES, FrameHead, Mark, RecordHead, used_bytes};
 use super::segment::{SEGMENT_HEAD_BYTES, segment_name};
 use super::verify::{Damage, DamageKind};
 
@@ -164,8 +164,7 @@ impl Scanner<'_> {
 
     /// Looks at what is behind the last frame.
     fn finish(mut self, at: usize) -> Scan {
-        let rest = &self.content[at.min(self.content.len())..];
-        let rest = rest.len() - rest.iter().rev().take_while(|byte| **byte == 0).count();
+        let rest = used_bytes(&self.content[at.min(self.content.len())..]);
         match (self.expected, self.next_first) {
             // Batches that were durable are gone: a later segment goes on after them.
             (Some(expected), Some(next)) if expected < next => {
