@@ -1,7 +1,7 @@
 //! An engine over the store in memory, and clients that speak to it in wire messages.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -143,8 +143,10 @@ pub(crate) fn create_account(store: &dyn Store, user: UserId) {
         cursor: None,
         body: entry.encode_to_vec().into(),
     };
-    let done = |reply| assert!(matches!(reply, Ok(StoreReply::Appended(_))));
+    let (done, stored) = mpsc::channel();
+    let done = move |reply| done.send(reply).unwrap();
     store.submit(StoreRequest::Append(vec![append]), Box::new(done));
+    assert!(matches!(stored.recv().unwrap(), Ok(StoreReply::Appended(_))));
 }
 
 /// A connection with a session.
