@@ -212,7 +212,7 @@ class Client:
     async def log_in(self, connection):
         """The cheapest credential that is still good."""
         for kind in ("resume_token", "access_token", "refresh_token", "password"):
-            credential = self.credentials.pop(kind, None)
+            credential = self.credentials.get(kind)
             if kind == "password":
                 credential = {"username": self.username, "password": self.password}
             if not credential:
@@ -223,10 +223,12 @@ class Client:
             except Refused as refused:
                 if not refused.wants_login or kind == "password":
                     raise
+                del self.credentials[kind]  # it is good no more
         self.user = logged_in.user_id
-        self.credentials = {"resume_token": logged_in.resume_token,
-                            "access_token": logged_in.tokens.access_token,
-                            "refresh_token": logged_in.tokens.refresh_token}
+        self.credentials["resume_token"] = logged_in.resume_token
+        if logged_in.HasField("tokens"):  # otherwise those that we have stay good
+            self.credentials["access_token"] = logged_in.tokens.access_token
+            self.credentials["refresh_token"] = logged_in.tokens.refresh_token
 
     # ------------------------------------------------------------ what the server has for us
 
