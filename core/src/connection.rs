@@ -18,7 +18,10 @@
 //!   second Login `ALREADY_LOGGED_IN`: a client waits for the answer.
 
 use bytes::Bytes;
-use dunlin_protocol::limits::{FRAME_BYTES_MAX_BEFORE_LOGIN, NAME_BYTES_MAX, PROTOCOL_VERSION};
+use dunlin_protocol::limits::{
+    FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN, HEARTBEAT_INTERVAL_MS, NAME_BYTES_MAX,
+    PROTOCOL_VERSION, REQUESTS_OUTSTANDING_MAX,
+};
 use dunlin_protocol::wire::{self, CloseReason, Error, ErrorCode, Hello, Welcome, frame::Body};
 use dunlin_protocol::{EncodedFrame, frame};
 
@@ -36,6 +39,19 @@ pub struct ConnectionContext {
     pub frame_bytes_max: u32,
     /// How many requests may wait for their response, for Welcome. The transport counts them.
     pub requests_outstanding_max: u32,
+}
+
+impl ConnectionContext {
+    /// What suits most servers: the limits and the heartbeat of docs/protocol.md. `server` is the
+    /// name and version of the server.
+    pub fn new(server: impl Into<String>) -> ConnectionContext {
+        ConnectionContext {
+            server: server.into(),
+            heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
+            frame_bytes_max: FRAME_BYTES_MAX,
+            requests_outstanding_max: REQUESTS_OUTSTANDING_MAX,
+        }
+    }
 }
 
 /// The state of one connection.

@@ -52,6 +52,72 @@ pub enum EngineError {
 ///
 /// It must be stopped by [`Engine::stop`]; if it is only dropped, its threads run on until the
 /// process ends.
+///
+/// A server that knows its users by its own means needs a [`Transport`], an account for each user,
+/// and a session for each connection. (With [`Connection`](crate::connection::Connection) clients
+/// log in by themselves, and speak the whole protocol: `examples/websocket` shows that.)
+///
+/// ```
+/// use std::sync::{Arc, mpsc};
+///
+/// use dunlin_core::admin::{AdminReply, AdminRequest};
+/// use dunlin_core::engine::Engine;
+/// use dunlin_core::request::{Command, Send};
+/// use dunlin_core::store::memory::MemoryStore;
+/// use dunlin_core::transport::{ConnId, Delivery, Outbound, Session, Transport};
+/// use dunlin_protocol::wire::{DeviceKind, frame::Body};
+/// use dunlin_protocol::{ClientMessageId, LogId, SessionId, frame};
+///
+/// /// Whatever the engine has for a connection goes into a channel.
+/// struct Channel(mpsc::Sender<Outbound>);
+///
+/// impl Transport for Channel {
+///     fn deliver(&self, _shard: u16, batch: Vec<Outbound>) {
+///         for outbound in batch {
+///             self.0.send(outbound).expect("somebody listens");
+///         }
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (sender, outbounds) = mpsc::channel();
+/// let store = Arc::new(MemoryStore::default());
+/// let engine = Engine::builder(store, Arc::new(Channel(sender))).start()?;
+///
+/// let reply = engine.administer(AdminRequest::AddUser {
+///     username: "ada".into(),
+///     password: "correct horse".into(),
+///     display_name: "Ada".into(),
+/// })?;
+/// let AdminReply::UserAdded { user } = reply else { unreachable!("it was asked to add one") };
+///
+/// // A connection of hers. The transport numbers connections as it likes.
+/// let conn = ConnId { shard: 0, slot: 0, generation: 0 };
+/// let session = Session { user, session: SessionId::new(1)? };
+/// engine.open_session(conn, session, DeviceKind::Desktop);
+///
+/// // She writes a note to herself.
+/// let note = Send {
+///     conversation: LogId::direct(user, user),
+///     client_message_id: ClientMessageId([7; 16]),
+///     content_type: String::new(),
+///     content: "Hello, engine!".into(),
+/// };
+/// let mut submitter = engine.submitter();
+/// submitter.command(Command { conn, session: Some(session), request_id: 1, request: note.into() });
+/// assert!(submitter.flush(), "the queue of a worker has room");
+///
+/// // The response comes when the note is stored.
+/// let Delivery::Response(response) = outbounds.recv()?.delivery else { panic!("no response") };
+/// let Some(Body::Sent(sent)) = frame::decode(response.body())?.body else { panic!("not sent") };
+/// assert_eq!(sent.seq, 1);
+///
+/// submitter.disconnected(conn, Some(session));
+/// submitter.flush();
+/// engine.stop();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Engine {
     gate: Arc<Gate>,
@@ -59,7 +125,7 @@ pub struct Engine {
     commands: Vec<Sender<Vec<Submitted>>>,
     mailboxes: Vec<Sender<Letter>>,
     statistics: Vec<Arc<Mutex<WorkerStatistics>>>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     cluster: Option<ClusterLinks>,
 }
 
@@ -163,14 +229,14 @@ impl EngineBuilder {
             commands,
             mailboxes,
             statistics: Vec::new(),
-            threads: Vec::new(),
+            threads: Mutex::default(),
             cluster: self.cluster.clone(),
         };
         for (index, (commands, mail)) in takers.into_iter().zip(mails).enumerate() {
             let driver = engine.driver(index, &shared, &self, commands, mail, &passwords);
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             match thread.spawn(move || driver.run()) {
-                Ok(thread) => engine.threads.push(thread),
+                Ok(thread) => engine.threads.get_mut().push(thread),
                 Err(error) => {
                     engine.stop();
                     return Err(EngineError::Thread(error));
@@ -311,8 +377,9 @@ impl Engine {
 
     /// Stops: nothing more is taken, what was taken is answered, then the threads end. Submitters
     /// that are still used answer `SHUTTING_DOWN` by themselves. A store that does not answer is
-    /// not waited for longer than [`DRAIN_MS_MAX`].
-    pub fn stop(self) {
+    /// not waited for longer than [`DRAIN_MS_MAX`]. It blocks for that time. A second call does
+    /// nothing.
+    pub fn stop(&self) {
         self.gate.close();
         self.leave_cluster();
         let deadline = Instant::now() + Duration::from_millis(DRAIN_MS_MAX);
@@ -323,7 +390,7 @@ impl Engine {
             // Its thread may not have been started.
             drop(mailbox.send(Letter::Stop));
         }
-        for thread in self.threads {
+        for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a worker thread had panicked");
             }

@@ -125,6 +125,12 @@ pub struct Send {
     pub content: Bytes,
 }
 
+impl From<Send> for Request {
+    fn from(send: Send) -> Request {
+        Request::Send(send)
+    }
+}
+
 /// See [`wire::Signal`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signal {

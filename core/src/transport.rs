@@ -84,6 +84,36 @@ pub enum Delivery {
     },
 }
 
+impl Delivery {
+    /// The frame to send, of all but `Close`.
+    pub fn frame(&self) -> Option<&EncodedFrame> {
+        match self {
+            Delivery::Response(frame)
+            | Delivery::LoggedIn { response: frame, .. }
+            | Delivery::LoginRefused(frame)
+            | Delivery::LoginPostponed(frame)
+            | Delivery::Notice(frame)
+            | Delivery::Push { frame, .. }
+            | Delivery::Signal(frame) => Some(frame),
+            Delivery::Close { .. } => None,
+        }
+    }
+
+    /// Whether it is the response to a request: of those that are outstanding, one is less.
+    pub fn is_response(&self) -> bool {
+        match self {
+            Delivery::Response(_)
+            | Delivery::LoggedIn { .. }
+            | Delivery::LoginRefused(_)
+            | Delivery::LoginPostponed(_) => true,
+            Delivery::Notice(_)
+            | Delivery::Push { .. }
+            | Delivery::Signal(_)
+            | Delivery::Close { .. } => false,
+        }
+    }
+}
+
 /// The way out of the engine.
 pub trait Transport: Send + Sync + 'static {
     /// Takes what a worker has for the connections of one shard, in order. Called by worker

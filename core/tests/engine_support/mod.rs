@@ -62,17 +62,7 @@ impl Inbox {
 
 /// The frame of a delivery.
 pub(crate) fn body_of(delivery: &Delivery) -> Option<(u64, Body)> {
-    let (Delivery::Response(encoded)
-    | Delivery::LoggedIn { response: encoded, .. }
-    | Delivery::LoginRefused(encoded)
-    | Delivery::LoginPostponed(encoded)
-    | Delivery::Notice(encoded)
-    | Delivery::Push { frame: encoded, .. }
-    | Delivery::Signal(encoded)) = delivery
-    else {
-        return None;
-    };
-    let frame = frame::decode(encoded.body()).expect("the engine sends frames");
+    let frame = frame::decode(delivery.frame()?.body()).expect("the engine sends frames");
     Some((frame.request_id, frame.body.expect("with a body")))
 }
 
