@@ -340,7 +340,7 @@ fn nothing_acknowledged_is_lost_and_nothing_is_made_up() {
     };
     let mut coverage = Coverage::default();
     thread::scope(|scope| {
-        let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads: Vec<_> = (0..cores).map(|_| scope.spawn(live_some)).collect();
         for thread in threads {
             coverage += thread.join().expect("all seeds of the thread pass");
