@@ -18,11 +18,16 @@ const ASIDE_ENTRIES_MAX: usize = 256;
 /// Entries that one History asks for.
 const PAGE_ENTRIES: u32 = 200;
 
+/// Empty pages in a row, over seconds, until a promised head is believed to be wrong.
+const EMPTY_PAGES_MAX: u32 = 3;
+
 /// One log of this user.
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) position: u64,
     pub(super) head: u64,
+    /// What we knew when the last Sync was asked for.
+    pub(super) asked: Asked,
     aside: BTreeMap<u64, Entry>,
     pub(super) aside_bytes: usize,
     pub(super) repair: Repair,
@@ -33,6 +38,13 @@ pub(super) struct Log {
     pub(super) reading: Reading,
     /// When it was used last, by a counter.
     pub(super) used: u64,
+}
+
+/// The part of a log that a Sync is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) head: u64,
+    pub(super) peer_read_seq: u64,
 }
 
 /// How a gap is closed.
@@ -60,6 +72,7 @@ impl Log {
         Log {
             position: 0,
             head: 0,
+            asked: Asked::default(),
             aside: BTreeMap::new(),
             aside_bytes: 0,
             repair: Repair::Idle,
@@ -135,12 +148,19 @@ impl Log {
         self.page_entries
     }
 
-    /// A page arrived, and its entries were delivered. `head` is the truth about the head.
+    /// A page arrived, and its entries were delivered.
     pub(super) fn page_arrived(&mut self, head: u64) {
-        self.repair = Repair::Idle;
         self.page_entries = PAGE_ENTRIES;
-        let highest = self.aside.keys().next_back().copied().unwrap_or(0);
-        self.head = head.max(self.position).max(highest);
+        self.head = self.head.max(head);
+    }
+
+    /// A page brought nothing, though the log should go on. A head of the page that is lower than
+    /// ours may be older than a push; only after a while it is the truth.
+    pub(super) fn page_was_empty(&mut self, head: u64) {
+        if self.failures >= EMPTY_PAGES_MAX {
+            let highest = self.aside.keys().next_back().copied().unwrap_or(0);
+            self.head = head.max(self.position).max(highest);
+        }
     }
 
     /// The page can't be read because of a damaged entry.
@@ -248,7 +268,13 @@ mod tests {
     fn a_head_that_was_promised_too_high_is_corrected() {
         let mut log = Log::new();
         log.head = 90;
-        log.page_arrived(0);
-        assert_eq!(log.gap(), None);
+        for _ in 0..EMPTY_PAGES_MAX {
+            log.page_arrived(2);
+            log.page_was_empty(2);
+            assert_eq!(log.gap(), Some((1, 90)), "the page may be older than the promise");
+            log.repair_failed();
+        }
+        log.page_was_empty(2);
+        assert_eq!(log.gap(), Some((1, 2)));
     }
 }

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use super::config::Backlog;
 use super::event::{ConversationView, Event};
-use super::log::{Damage, Log, Repair};
+use super::log::{Asked, Damage, Log, Repair};
 use super::{Bytes, Machine};
 
 /// Pushes overtake each other by a little: a gap may close by itself.
@@ -72,9 +72,6 @@ impl Logs {
             log.repair = Repair::Idle;
         }
         self.aside_bytes = self.aside_bytes + after - before;
-        if self.aside_bytes > self.aside_bytes_max {
-            self.forget_aside(log_id);
-        }
         if has_gap {
             self.gaps.insert(log_id);
         } else {
@@ -83,16 +80,20 @@ impl Logs {
         result
     }
 
-    fn forget_aside(&mut self, log_id: LogId) {
-        if let Some(log) = self.logs.get_mut(&log_id) {
-            self.aside_bytes -= log.aside_bytes;
-            log.forget_aside();
+    /// To be called when everything whose turn it was is delivered: an entry that need not wait
+    /// costs nothing, and must get through even if other logs have used up the memory.
+    fn limit_aside(&mut self, log_id: LogId) {
+        if self.aside_bytes > self.aside_bytes_max {
+            self.with(log_id, Log::forget_aside);
         }
     }
 
     /// The most recently used conversations and their heads, for Sync. What is missing below a
     /// head that we know is fetched by History, so Sync need not send it.
-    pub(super) fn positions(&self) -> Vec<wire::LogPosition> {
+    pub(super) fn positions(&mut self) -> Vec<wire::LogPosition> {
+        for log in self.logs.values_mut() {
+            log.asked = Asked { head: log.head, peer_read_seq: log.reading.peer_read_seq };
+        }
         let conversations = self.logs.iter().filter(|(id, _)| id.kind() != LogKind::Account);
         let mut conversations: Vec<(&LogId, &Log)> = conversations.collect();
         if conversations.len() > limits::SYNC_POSITIONS_MAX {
@@ -101,8 +102,8 @@ impl Logs {
         }
         let position = |(id, log): (&LogId, &Log)| wire::LogPosition {
             conversation_id: id.to_wire(),
-            seq: log.head,
-            peer_read_seq: log.reading.peer_read_seq,
+            seq: log.asked.head,
+            peer_read_seq: log.asked.peer_read_seq,
         };
         conversations.into_iter().map(position).collect()
     }
@@ -179,6 +180,7 @@ impl Machine {
             }
             self.logs.with(log_id, |log| log.offer(detach(entry)));
             self.deliver(log_id);
+            self.logs.limit_aside(log_id);
         }
     }
 
@@ -262,7 +264,11 @@ impl Machine {
             log.page_arrived(page.head);
             // There was patience enough before the first page.
             log.repair = Repair::Waiting { until_ms: now_ms };
-            log.position > before
+            let has_moved = log.position > before;
+            if !has_moved {
+                log.page_was_empty(page.head);
+            }
+            has_moved
         });
         if !has_moved {
             self.repair_later(now_ms, log_id, 0);

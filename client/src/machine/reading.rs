@@ -48,10 +48,12 @@ impl Reading {
     pub(super) fn take(&mut self, conversation: LogId, entry: &mut Entry, me: UserId) {
         let is_mine = entry.sender == me.get();
         let is_message = matches!(entry.body, Some(entry::Body::Message(_)));
-        if is_mine && is_message && entry.counted == 0 {
-            if let Some(counts) = self.counts {
-                (entry.counted, entry.sender_counted) = (counts.counted + 1, counts.mine + 1);
-            }
+        if is_mine
+            && is_message
+            && entry.counted == 0
+            && let Some(counts) = self.counts
+        {
+            (entry.counted, entry.sender_counted) = (counts.counted + 1, counts.mine + 1);
         }
         if entry.counted > 0 && entry.sender != 0 {
             let mine = if is_mine {

@@ -14,6 +14,8 @@ pub(super) struct Sync {
     /// 0: nothing is known.
     epoch: u64,
     state: State,
+    /// What the last request said.
+    account_seq: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +32,7 @@ enum State {
 
 impl Sync {
     pub(super) fn new() -> Sync {
-        Sync { epoch: 0, state: State::Idle }
+        Sync { epoch: 0, state: State::Idle, account_seq: 0 }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -71,11 +73,13 @@ impl Sync {
 }
 
 impl Machine {
-    pub(super) fn sync_request(&self) -> wire::Sync {
+    pub(super) fn sync_request(&mut self) -> wire::Sync {
         let account = self.user.and_then(|user| self.logs.get(LogId::account(user)));
+        let account_seq = account.map_or(0, |log| log.position);
+        self.sync.account_seq = account_seq;
         wire::Sync {
             epoch: self.sync.epoch,
-            account_seq: account.map_or(0, |log| log.position),
+            account_seq,
             positions: self.logs.positions(),
             entries_per_conversation: self.config.backlog.entries_per_conversation(),
         }
@@ -100,14 +104,15 @@ impl Machine {
         }
     }
 
-    /// Returns whether there was anything that we did not know.
+    /// Returns whether there was anything that we did not know when we asked. (Pushes may have
+    /// told it meanwhile; the rest of the answer is wanted all the same.)
     fn apply(&mut self, synced: Synced) -> bool {
         let Some(user) = self.user else { return false };
         let account = LogId::account(user);
-        let before = self.logs.touch(account).position;
+        let newest = synced.account_entries.last().map_or(0, |entry| entry.seq);
+        let mut has_news = newest > self.sync.account_seq;
         self.arrived(account, synced.account_entries);
         self.head_known(account, synced.account_head);
-        let mut has_news = self.logs.touch(account).position > before;
         for state in synced.conversations {
             if let Ok(log_id) = LogId::from_wire(&state.conversation_id)
                 && log_id != account
