@@ -209,9 +209,9 @@ fn closed() -> Disconnect {
 /// A certificate that is not believed now will not be believed in a second either.
 fn tls_failed(error: &rustls::Error) -> Disconnect {
     match error {
-        rustls::Error::InvalidCertificate(rustls::CertificateError::ApplicationVerificationFailure) => {
-            Disconnect::Untrusted("its certificate has another fingerprint".into())
-        }
+        rustls::Error::InvalidCertificate(
+            rustls::CertificateError::ApplicationVerificationFailure,
+        ) => Disconnect::Untrusted("its certificate has another fingerprint".into()),
         rustls::Error::InvalidCertificate(_) => Disconnect::Untrusted(error.to_string()),
         _ => Disconnect::Network(error.to_string()),
     }

@@ -67,8 +67,10 @@ impl FromStr for Fingerprint {
             .map(|character| character.to_digit(16).map(|digit| digit as u8))
             .collect::<Option<_>>()
             .ok_or(NotAFingerprint)?;
-        let bytes: Vec<u8> =
-            digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+        let bytes: Vec<u8> = digits
+            .chunks(2)
+            .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+            .collect();
         if digits.len() != 64 {
             return Err(NotAFingerprint);
         }
@@ -98,9 +100,12 @@ pub(super) fn tls_config(trust: &Trust) -> Result<Arc<ClientConfig>, TrustError>
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
     let builder = match trust {
         Trust::PemFile(path) => builder.with_root_certificates(roots(path)?),
-        Trust::Fingerprint(fingerprint) => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Pin { expected: Some(*fingerprint), provider })),
+        Trust::Fingerprint(fingerprint) => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Pin {
+                expected: Some(*fingerprint),
+                provider,
+            }))
+        }
         Trust::Insecure => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Pin { expected: None, provider })),

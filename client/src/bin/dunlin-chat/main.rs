@@ -1,1 +1,97 @@
-fn main() {}
+//! `dunlin-chat`: two people talk in two terminals.
+//!
+//! - `model`: what is known and shown; no terminal, no connection
+//! - `view`: the model on a screen; `plain`: the model as lines
+//! - `session`: joins the model and the client
+//! - `state`: what is kept between starts
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod model;
+mod plain;
+mod session;
+mod state;
+mod terminal;
+mod text;
+mod view;
+
+use std::error::Error;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use arguments::Arguments;
+use clap::Parser;
+use dunlin_client::driver::{Client, ClientConfig};
+use dunlin_client::machine::{Backlog, Config, Credentials, Device, Password};
+use dunlin_protocol::wire::DeviceKind;
+use model::Model;
+use session::Session;
+use state::StateFolder;
+
+/// Messages of each conversation that are there from the start; older ones come by scrolling.
+const NEWEST_MESSAGES: u32 = 50;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dunlin-chat: {}", text::clean(&error.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let path = match &arguments.state {
+        Some(path) => path.clone(),
+        None => state::default_folder(&arguments.server, &arguments.user)?,
+    };
+    let state =
+        StateFolder::open(path.clone()).map_err(|error| format!("{}: {error}", path.display()))?;
+    let id = state.device().map_err(|error| format!("{}: {error}", path.display()))?;
+    let device = Device { id, kind: DeviceKind::Desktop, name: "dunlin-chat".into() };
+    let client = Client::connect(ClientConfig {
+        machine: Config {
+            backlog: Backlog::Newest(NEWEST_MESSAGES),
+            client: concat!("dunlin-chat ", env!("CARGO_PKG_VERSION")).into(),
+            ..Config::new(&arguments.server, device)
+        },
+        transport: arguments.transport(),
+        credentials: credentials(arguments, &state)?,
+    })?;
+    let session = Session::new(client, Model::new(arguments.user.clone()), state);
+    if arguments.plain || !io::stdout().is_terminal() {
+        plain::run(session)
+    } else {
+        terminal::run(session)
+    }
+}
+
+/// Tokens of an earlier login need no password. One that is given is tried after them.
+fn credentials(arguments: &Arguments, state: &StateFolder) -> Result<Credentials, Box<dyn Error>> {
+    let tokens = state.tokens();
+    let username = arguments.user.clone();
+    let password = match &arguments.password_env {
+        Some(variable) => {
+            let password = std::env::var(variable);
+            Some(password.map_err(|error| format!("{variable}: {error}"))?)
+        }
+        None if tokens.is_empty() => Some(ask_password(arguments.register)?),
+        None => None,
+    };
+    let register = arguments.register.then(String::new);
+    let password = password.map(|password| Password { username, password });
+    Ok(Credentials { tokens, password, register, issuer_token: None })
+}
+
+fn ask_password(is_new: bool) -> Result<String, Box<dyn Error>> {
+    if !io::stdin().is_terminal() {
+        return Err("there is no password: use --password-env, or a terminal".into());
+    }
+    let password = rpassword::prompt_password("password: ")?;
+    if is_new && rpassword::prompt_password("again: ")? != password {
+        return Err("the two are not the same".into());
+    }
+    Ok(password)
+}

@@ -1,0 +1,81 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use dunlin_client::driver::{Fingerprint, Transport, Trust};
+
+/// A chat in the terminal.
+///
+/// In it, /to NAME opens a conversation, and /help lists what else there is.
+#[derive(Debug, Parser)]
+#[command(name = "dunlin-chat", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// Your user name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: String,
+    /// Make the account first, if it does not exist.
+    #[arg(long)]
+    pub(crate) register: bool,
+    /// Where the server listens.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7410")]
+    pub(crate) server: String,
+    /// Use TLS; the server proves itself by --fingerprint or --ca.
+    #[arg(long, requires = "trust")]
+    tls: bool,
+    /// SHA-256 of the server's certificate, as `dunlin serve` prints it.
+    #[arg(long, value_name = "HEX", requires = "tls", group = "trust")]
+    fingerprint: Option<Fingerprint>,
+    /// PEM file of the certificates that may sign the server's, or of the server's own.
+    #[arg(long, value_name = "FILE", requires = "tls", group = "trust")]
+    ca: Option<PathBuf>,
+    /// Believe any server: anyone on the way can read and change everything.
+    #[arg(long, requires = "tls", group = "trust")]
+    insecure: bool,
+    /// Take the password from this environment variable. Otherwise it is asked for.
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) password_env: Option<String>,
+    /// Folder of this device's id and tokens
+    /// [default: dunlin-chat/SERVER/USER in $XDG_STATE_HOME or ~/.local/state].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) state: Option<PathBuf>,
+    /// Lines instead of a screen; so it is by itself if the output is no terminal.
+    #[arg(long)]
+    pub(crate) plain: bool,
+}
+
+impl Arguments {
+    pub(crate) fn transport(&self) -> Transport {
+        match (self.tls, self.fingerprint, &self.ca) {
+            (false, ..) => Transport::Tcp,
+            (true, Some(fingerprint), _) => Transport::Tls(Trust::Fingerprint(fingerprint)),
+            (true, None, Some(file)) => Transport::Tls(Trust::PemFile(file.clone())),
+            // One of the three is there: the parser has seen to it.
+            (true, None, None) => Transport::Tls(Trust::Insecure),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(arguments.split(' '))
+    }
+
+    #[test]
+    fn trust_is_never_left_out_by_accident() {
+        let plain = parse("dunlin-chat --user alice").unwrap();
+        assert_eq!(plain.transport(), Transport::Tcp);
+        assert_eq!(plain.server, "127.0.0.1:7410");
+        assert!(parse("dunlin-chat --user alice --tls").is_err());
+        assert!(parse("dunlin-chat --user alice --insecure").is_err());
+        assert!(parse("dunlin-chat --user alice --tls --insecure --ca file").is_err());
+        assert!(parse("dunlin-chat --user alice --tls --fingerprint AB").is_err());
+        let insecure = parse("dunlin-chat --user alice --tls --insecure").unwrap();
+        assert_eq!(insecure.transport(), Transport::Tls(Trust::Insecure));
+        let by_file = parse("dunlin-chat --user alice --tls --ca file").unwrap();
+        assert_eq!(by_file.transport(), Transport::Tls(Trust::PemFile("file".into())));
+    }
+}

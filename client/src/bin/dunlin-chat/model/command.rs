@@ -1,0 +1,66 @@
+//! What a line means.
+
+/// A line that the user entered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command<'a> {
+    /// A message for the open conversation.
+    Say(&'a str),
+    To(&'a str),
+    LogIn,
+    Register,
+    Sessions,
+    Logout,
+    Password,
+    Help,
+    Quit,
+    Unknown(&'a str),
+    Nothing,
+}
+
+pub(crate) const HELP: &[&str] = &[
+    "/to NAME    talk to somebody       Up, Down    the conversations",
+    "/sessions   where you are logged in   PgUp, PgDn  older and newer messages",
+    "/login      log in again           /register   make the account",
+    "/password   change your password   /logout     end this session",
+    "//text      a message that begins with /",
+    "/quit       leave (Ctrl-C too)     times are UTC",
+];
+
+impl Command<'_> {
+    pub(crate) fn parse(line: &str) -> Command<'_> {
+        let Some(command) = line.strip_prefix('/') else {
+            return if line.trim().is_empty() { Command::Nothing } else { Command::Say(line) };
+        };
+        if command.starts_with('/') {
+            return Command::Say(command);
+        }
+        let (name, rest) = command.split_once(' ').unwrap_or((command, ""));
+        match (name, rest.trim()) {
+            ("to", to) if !to.is_empty() => Command::To(to),
+            ("login", "") => Command::LogIn,
+            ("register", "") => Command::Register,
+            ("sessions", "") => Command::Sessions,
+            ("logout", "") => Command::Logout,
+            ("password", "") => Command::Password,
+            ("help", _) => Command::Help,
+            ("quit" | "exit", "") => Command::Quit,
+            _ => Command::Unknown(line),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_messages_or_commands() {
+        assert_eq!(Command::parse("hello /to"), Command::Say("hello /to"));
+        assert_eq!(Command::parse("//etc"), Command::Say("/etc"));
+        assert_eq!(Command::parse("  "), Command::Nothing);
+        assert_eq!(Command::parse("/to  bob "), Command::To("bob"));
+        assert_eq!(Command::parse("/to"), Command::Unknown("/to"));
+        assert_eq!(Command::parse("/quit"), Command::Quit);
+        assert_eq!(Command::parse("/password secret"), Command::Unknown("/password secret"));
+    }
+}

@@ -1,0 +1,386 @@
+//! What the program knows and shows, without a terminal and without a connection: events and lines
+//! go in, effects come out.
+
+pub(crate) mod chat;
+mod command;
+mod entering;
+pub(crate) mod input;
+pub(crate) mod news;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use dunlin_client::machine::{
+    ConversationView, Credentials, Event, Failure, Request, Response, SavedTokens, Status, Ticket,
+};
+use dunlin_protocol::wire::{self, Entry};
+use dunlin_protocol::{ClientMessageId, LogId, UserId};
+
+use crate::text;
+use chat::{Chat, Unsent};
+use input::Input;
+use news::News;
+
+/// Notices that are shown at one time.
+const NOTICES_MAX: usize = 12;
+/// Older messages that are read at one time.
+const PAGE_ENTRIES: u32 = 50;
+/// A read cursor moves at most this often.
+const MARK_INTERVAL_MS: u64 = 1000;
+/// "Typing" is said this often while one types, and believed a little longer.
+const TYPING_INTERVAL_MS: u64 = 3000;
+const TYPING_BELIEVED_MS: u64 = 5000;
+/// The kind of the signal.
+const TYPING: &str = "typing";
+
+/// Something to do outside.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Ask(Purpose, Request),
+    Say(LogId, String),
+    Typing(LogId),
+    LogIn(Credentials),
+    Store(SavedTokens),
+    Tell(News),
+    Quit,
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Purpose {
+    /// Open the conversation with this user.
+    To(String),
+    Names,
+    Older(LogId),
+    MarkRead(LogId),
+    Say(LogId),
+    Sessions,
+    Logout,
+    Password,
+}
+
+/// A secret that is asked for instead of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Prompt {
+    LogIn,
+    Register,
+    OldPassword,
+    NewPassword,
+    RepeatPassword,
+}
+
+impl Prompt {
+    pub(crate) fn question(&self) -> &'static str {
+        match self {
+            Prompt::LogIn => "password",
+            Prompt::Register => "a password for the new account",
+            Prompt::OldPassword => "password so far",
+            Prompt::NewPassword => "new password",
+            Prompt::RepeatPassword => "new password again",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Model {
+    /// Who this should be.
+    pub(crate) username: String,
+    /// Who it is, once the server has said so.
+    pub(crate) me: Option<UserId>,
+    pub(crate) status: Option<Status>,
+    pub(crate) chats: BTreeMap<LogId, Chat>,
+    pub(crate) open: Option<LogId>,
+    pub(crate) input: Input,
+    pub(crate) prompt: Option<Prompt>,
+    pub(crate) notices: VecDeque<String>,
+    names: BTreeMap<UserId, String>,
+    names_asked: BTreeSet<UserId>,
+    pending: BTreeMap<Ticket, Purpose>,
+    /// Passwords that a prompt has got so far: the old one, the new one.
+    secrets: Vec<String>,
+    marked_ms: u64,
+    typed_ms: u64,
+    effects: Vec<Effect>,
+}
+
+impl Model {
+    pub(crate) fn new(username: String) -> Model {
+        Model {
+            username,
+            me: None,
+            status: None,
+            chats: BTreeMap::new(),
+            open: None,
+            input: Input::default(),
+            prompt: None,
+            notices: VecDeque::new(),
+            names: BTreeMap::new(),
+            names_asked: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            secrets: Vec::new(),
+            marked_ms: 0,
+            typed_ms: 0,
+            effects: Vec::new(),
+        }
+    }
+
+    /// What is to be done since the last call.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// A request is on its way.
+    pub(crate) fn asked(&mut self, ticket: Ticket, purpose: Purpose) {
+        self.pending.insert(ticket, purpose);
+    }
+
+    /// A message is on its way.
+    pub(crate) fn saying(
+        &mut self,
+        conversation: LogId,
+        ticket: Ticket,
+        message_id: ClientMessageId,
+        text: String,
+    ) {
+        self.pending.insert(ticket, Purpose::Say(conversation));
+        if let Some(chat) = self.chats.get_mut(&conversation) {
+            chat.unsent.push(Unsent { ticket, message_id, text, failure: None });
+            chat.scroll = 0;
+        }
+    }
+
+    pub(crate) fn apply(&mut self, now_ms: u64, event: Event) {
+        match event {
+            Event::Status(status) => self.status_changed(now_ms, status),
+            Event::LoggedIn { user, username, .. } => {
+                self.me = Some(user);
+                self.names.insert(user, username);
+                self.prompt = None;
+            }
+            Event::Tokens(tokens) => self.effects.push(Effect::Store(tokens)),
+            Event::Entry { conversation, entry } => self.appended(conversation, &entry),
+            Event::Skipped { conversation, to_seq, .. } => {
+                if let Some(chat) = self.chat(conversation) {
+                    chat.skip(to_seq);
+                }
+            }
+            Event::Conversation(view) => self.viewed(view),
+            Event::HistoryLost => {
+                for chat in self.chats.values_mut() {
+                    chat.skip(0);
+                    chat.view = None;
+                    chat.marked_seq = 0;
+                }
+            }
+            Event::Signal { conversation, kind, .. } => {
+                if kind == TYPING
+                    && let Some(chat) = self.chat(conversation)
+                {
+                    let is_new = chat.typing_until_ms <= now_ms;
+                    chat.typing_until_ms = now_ms + TYPING_BELIEVED_MS;
+                    if is_new {
+                        let with = self.name_of_chat(conversation);
+                        self.tell(News::Typing { with });
+                    }
+                }
+            }
+            Event::Completed { ticket, result } => self.completed(ticket, result),
+        }
+        self.ask_names();
+        self.tick(now_ms);
+    }
+
+    /// What time brings: read cursors.
+    pub(crate) fn tick(&mut self, now_ms: u64) {
+        if self.status != Some(Status::Online) || now_ms < self.marked_ms + MARK_INTERVAL_MS {
+            return;
+        }
+        let Some(conversation) = self.open else { return };
+        let Some(chat) = self.chats.get_mut(&conversation) else { return };
+        let Some(view) = chat.view.filter(|view| view.unread > 0 && chat.scroll == 0) else {
+            return;
+        };
+        if view.position > view.read_seq.max(chat.marked_seq) {
+            chat.marked_seq = view.position;
+            self.marked_ms = now_ms;
+            let request = Request::MarkRead { conversation, seq: view.position };
+            self.effects.push(Effect::Ask(Purpose::MarkRead(conversation), request));
+        }
+    }
+
+    fn status_changed(&mut self, now_ms: u64, status: Status) {
+        self.status = Some(status);
+        self.tell(News::Status(self.status_line(now_ms)));
+    }
+
+    /// For the bottom of the screen.
+    pub(crate) fn status_line(&self, now_ms: u64) -> String {
+        match &self.status {
+            None => "starting".into(),
+            Some(Status::Connecting { address }) => format!("connecting to {address}"),
+            Some(Status::LoggingIn) => "logging in".into(),
+            Some(Status::Syncing) => "reading what is new".into(),
+            Some(Status::Online) => "connected".into(),
+            Some(Status::Waiting { until_ms, lost }) => {
+                let seconds = until_ms.saturating_sub(now_ms).div_ceil(1000);
+                format!("reconnecting in {seconds} s: {lost}")
+            }
+            Some(Status::Stopped(stop)) => format!("stopped: {stop} (/login)"),
+        }
+    }
+
+    fn appended(&mut self, conversation: LogId, entry: &Entry) {
+        let me = self.me;
+        let Some(chat) = self.chat(conversation) else { return };
+        // Those that are on their way from here are told when they are stored.
+        let is_mine = me.is_some_and(|me| me.get() == entry.sender);
+        let is_from_here = chat.is_from_here(entry);
+        chat.typing_until_ms = 0;
+        let Some(line) = chat.append(entry) else { return };
+        let (seq, text) = (line.seq, line.text.clone());
+        let with = self.name_of_chat(conversation);
+        if is_from_here {
+            self.tell(News::Stored { with, seq, text });
+        } else {
+            self.tell(News::Message { with, is_mine, seq, text });
+        }
+    }
+
+    fn viewed(&mut self, view: ConversationView) {
+        let conversation = view.conversation;
+        let Some(chat) = self.chat(conversation) else { return };
+        let before = chat.view.replace(view).map_or(0, |view| view.peer_read_seq);
+        if view.peer_read_seq > before {
+            let with = self.name_of_chat(conversation);
+            self.tell(News::Read { with, seq: view.peer_read_seq });
+        }
+    }
+
+    fn completed(&mut self, ticket: Ticket, result: Result<Response, Failure>) {
+        let Some(purpose) = self.pending.remove(&ticket) else { return };
+        match (purpose, result) {
+            (Purpose::To(name), Ok(Response::Users(users))) => match users.first() {
+                Some(user) => {
+                    self.learn_names(&users);
+                    if let Ok(conversation) = LogId::from_wire(&user.conversation_id) {
+                        self.open(conversation);
+                    }
+                }
+                None => self.notice(format!("there is no {name}")),
+            },
+            (Purpose::Names, Ok(Response::Users(users))) => self.learn_names(&users),
+            (Purpose::Older(conversation), Ok(Response::Page(page))) => {
+                if let Some(chat) = self.chats.get_mut(&conversation) {
+                    chat.prepend(&page.entries);
+                }
+            }
+            (Purpose::Older(conversation), Err(failure)) => {
+                if let Some(chat) = self.chats.get_mut(&conversation) {
+                    chat.is_loading = false;
+                }
+                self.notice(format!("older messages can't be read: {failure}"));
+            }
+            (Purpose::Say(conversation), Err(failure)) => {
+                if let Some(chat) = self.chats.get_mut(&conversation) {
+                    chat.fail(ticket, failure.to_string());
+                }
+                self.notice(format!("a message is not sent: {failure}"));
+            }
+            (Purpose::MarkRead(conversation), Err(_)) => {
+                // It is tried again with the next message.
+                if let Some(chat) = self.chats.get_mut(&conversation) {
+                    chat.marked_seq = 0;
+                }
+            }
+            (Purpose::Sessions, Ok(Response::Sessions(sessions))) => self.show_sessions(&sessions),
+            (Purpose::Logout, Ok(_)) => self.notice("logged out".into()),
+            (Purpose::Password, Ok(_)) => {
+                self.notice("the password is changed; all other sessions have ended".into());
+            }
+            (Purpose::Names, Err(_)) => self.names_asked.clear(),
+            (_, Err(failure)) => self.notice(failure.to_string()),
+            // A message shows by itself that it is stored, a cursor that it has moved.
+            (_, Ok(_)) => {}
+        }
+    }
+
+    fn show_sessions(&mut self, sessions: &[wire::SessionInfo]) {
+        for session in sessions {
+            let device = session.device.clone().unwrap_or_default();
+            let kind = format!("{:?}", device.kind()).to_lowercase();
+            let state = if session.connected { "connected" } else { "away" };
+            let since = text::clock(session.opened_ms);
+            self.notice(format!("{} ({kind}), {state}, since {since}", device.name));
+        }
+    }
+
+    /// The chat of a direct conversation, made if it is new.
+    fn chat(&mut self, conversation: LogId) -> Option<&mut Chat> {
+        let (one, other) = conversation.direct_members()?;
+        let peer = if Some(one) == self.me { other } else { one };
+        Some(self.chats.entry(conversation).or_insert_with(|| Chat::new(peer)))
+    }
+
+    pub(crate) fn open(&mut self, conversation: LogId) {
+        if self.chat(conversation).is_some() {
+            self.open = Some(conversation);
+            let with = self.name_of_chat(conversation);
+            self.tell(News::Notice(format!("talking to {with}")));
+        }
+    }
+
+    /// Those with something in them or open, the last used first.
+    pub(crate) fn order(&self) -> Vec<LogId> {
+        let mut order: Vec<&LogId> = self.chats.keys().collect();
+        order.sort_by_key(|id| std::cmp::Reverse(self.chats[*id].last_ms()));
+        order.into_iter().copied().collect()
+    }
+
+    pub(crate) fn name(&self, user: u64) -> String {
+        let name = UserId::new(user).ok().and_then(|user| self.names.get(&user));
+        name.map_or_else(|| format!("user {user}"), |name| text::clean(name))
+    }
+
+    pub(crate) fn name_of_chat(&self, conversation: LogId) -> String {
+        self.chats.get(&conversation).map_or_else(String::new, |chat| self.name(chat.peer.get()))
+    }
+
+    fn learn_names(&mut self, users: &[wire::User]) {
+        for user in users {
+            if let Ok(id) = UserId::new(user.user_id) {
+                self.names.insert(id, user.username.clone());
+            }
+        }
+    }
+
+    fn ask_names(&mut self) {
+        let unknown = self.chats.values().map(|chat| chat.peer);
+        let unknown = unknown.filter(|user| !self.names.contains_key(user));
+        let unknown: Vec<UserId> =
+            unknown.filter(|user| !self.names_asked.contains(user)).take(100).collect();
+        if !unknown.is_empty() && self.status == Some(Status::Online) {
+            self.names_asked.extend(&unknown);
+            let request = Request::FindUsers { usernames: Vec::new(), users: unknown };
+            self.effects.push(Effect::Ask(Purpose::Names, request));
+        }
+    }
+
+    /// Whether nothing waits for an answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    pub(crate) fn notice(&mut self, notice: String) {
+        self.tell(News::Notice(notice.clone()));
+        self.notices.push_back(notice);
+        if self.notices.len() > NOTICES_MAX {
+            self.notices.pop_front();
+        }
+    }
+
+    fn tell(&mut self, news: News) {
+        self.effects.push(Effect::Tell(news));
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

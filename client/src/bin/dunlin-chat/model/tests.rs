@@ -1,0 +1,248 @@
+use dunlin_client::machine::{Lost, Stop};
+use dunlin_protocol::wire::{Message, entry};
+
+use super::chat::Mark;
+use super::*;
+
+const ME: u64 = 1;
+const BOB: u64 = 2;
+
+fn user(id: u64) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+pub(crate) fn conversation() -> LogId {
+    LogId::direct(user(ME), user(BOB))
+}
+
+/// Alice, connected, who knows bob.
+pub(crate) fn model() -> Model {
+    let mut model = Model::new("alice".into());
+    let session = dunlin_protocol::SessionId::new(9).unwrap();
+    model.apply(0, Event::LoggedIn { user: user(ME), username: "alice".into(), session });
+    model.apply(0, Event::Status(Status::Online));
+    model.learn_names(&[bob()]);
+    model.take_effects();
+    model
+}
+
+fn bob() -> wire::User {
+    wire::User {
+        user_id: BOB,
+        username: "bob".into(),
+        conversation_id: conversation().to_wire(),
+        ..wire::User::default()
+    }
+}
+
+pub(crate) fn entry(seq: u64, sender: u64, text: &str, id: u8) -> Event {
+    let message = Message {
+        client_message_id: vec![id; 16].into(),
+        content: text.to_owned().into(),
+        ..Message::default()
+    };
+    let body = Some(entry::Body::Message(message));
+    let entry = Entry { seq, sender, time_ms: seq * 60_000, body, ..Entry::default() };
+    Event::Entry { conversation: conversation(), entry }
+}
+
+pub(crate) fn view(position: u64, unread: u64, peer_read_seq: u64) -> Event {
+    Event::Conversation(ConversationView {
+        conversation: conversation(),
+        head: position,
+        position,
+        read_seq: 0,
+        peer_read_seq,
+        unread,
+    })
+}
+
+fn asked(model: &mut Model) -> Vec<(Purpose, Request)> {
+    let effects = model.take_effects().into_iter().filter_map(|effect| match effect {
+        Effect::Ask(purpose, request) => Some((purpose, request)),
+        _ => None,
+    });
+    effects.collect()
+}
+
+pub(crate) fn say(model: &mut Model, ticket: u64, text: &str) {
+    let id = ClientMessageId([ticket as u8; 16]);
+    model.saying(conversation(), Ticket(ticket), id, text.into());
+}
+
+#[test]
+fn to_finds_the_user_and_opens_the_conversation() {
+    let mut model = model();
+    model.enter("/to bob");
+    let mut effects = asked(&mut model);
+    let (purpose, _) = effects.remove(0);
+    model.asked(Ticket(1), purpose.clone());
+    let result = Ok(Response::Users(Vec::new()));
+    model.apply(0, Event::Completed { ticket: Ticket(1), result });
+    assert_eq!(model.notices, ["there is no bob"]);
+    model.asked(Ticket(2), purpose);
+    let result = Ok(Response::Users(vec![bob()]));
+    model.apply(0, Event::Completed { ticket: Ticket(2), result });
+    assert_eq!(model.open, Some(conversation()));
+    model.enter("hello");
+    let said = model.take_effects().into_iter().any(
+        |effect| matches!(effect, Effect::Say(to, text) if to == conversation() && text == "hello"),
+    );
+    assert!(said);
+}
+
+#[test]
+fn a_message_is_on_its_way_then_stored_then_read() {
+    let mut model = model();
+    model.open(conversation());
+    say(&mut model, 5, "hello");
+    assert_eq!(model.chats[&conversation()].unsent.len(), 1);
+    model.apply(0, entry(1, ME, "hello", 5));
+    model.apply(0, view(1, 0, 0));
+    let chat = &model.chats[&conversation()];
+    assert!(chat.unsent.is_empty());
+    assert_eq!(chat.mark(1), Mark::Stored);
+    model.apply(0, view(1, 0, 1));
+    assert_eq!(model.chats[&conversation()].mark(1), Mark::Read);
+    let told: Vec<String> = model
+        .take_effects()
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Tell(news) => Some(news.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["* talking to bob", "✓ bob 1: hello", "✓✓ bob 1"]);
+}
+
+#[test]
+fn a_message_that_fails_says_so_and_stays() {
+    let mut model = model();
+    model.open(conversation());
+    say(&mut model, 5, "hello");
+    model.apply(0, Event::Completed { ticket: Ticket(5), result: Err(Failure::TooLarge) });
+    assert!(model.chats[&conversation()].unsent[0].failure.is_some());
+    assert_eq!(model.notices.len(), 1);
+}
+
+#[test]
+fn what_is_shown_is_read_and_nothing_else() {
+    let mut model = model();
+    model.apply(5000, entry(1, BOB, "hello", 1));
+    model.apply(5000, view(1, 1, 0));
+    assert!(asked(&mut model).is_empty(), "it is not open");
+    model.open(conversation());
+    model.tick(6000);
+    let marks = asked(&mut model);
+    let [(_, Request::MarkRead { seq, .. })] = &marks[..] else { panic!("{marks:?}") };
+    assert_eq!(*seq, 1);
+    model.apply(6001, entry(2, BOB, "more", 2));
+    model.apply(6001, view(2, 2, 0));
+    assert!(asked(&mut model).is_empty(), "not more than once a second");
+    model.tick(7000);
+    assert_eq!(asked(&mut model).len(), 1);
+    model.tick(9000);
+    assert!(asked(&mut model).is_empty(), "it is asked for already");
+}
+
+#[test]
+fn older_messages_are_asked_for_once_at_the_top() {
+    let mut model = model();
+    let skipped = Event::Skipped { conversation: conversation(), from_seq: 1, to_seq: 9 };
+    model.apply(0, skipped);
+    model.apply(0, entry(10, BOB, "ten", 1));
+    model.open(conversation());
+    model.take_effects();
+    model.scroll(5, true);
+    model.scroll(5, true);
+    let mut history = asked(&mut model);
+    assert_eq!(history.len(), 1);
+    let (purpose, Request::History(request)) = history.remove(0) else { panic!() };
+    assert_eq!((request.from_seq, request.backwards), (9, true));
+    model.asked(Ticket(1), purpose);
+    let older = |event| match event {
+        Event::Entry { entry, .. } => entry,
+        other => panic!("{other:?}"),
+    };
+    let entries = vec![older(entry(9, BOB, "nine", 1)), older(entry(8, ME, "eight", 1))];
+    let page = wire::HistoryPage { entries, ..wire::HistoryPage::default() };
+    model.apply(0, Event::Completed { ticket: Ticket(1), result: Ok(Response::Page(page)) });
+    let chat = &model.chats[&conversation()];
+    let texts: Vec<&str> = chat.lines.iter().map(|line| line.text.as_str()).collect();
+    assert_eq!(texts, ["eight", "nine", "ten"]);
+    assert_eq!(chat.first_seq, 8);
+}
+
+#[test]
+fn passwords_are_prompted_for_and_checked_twice() {
+    let mut model = model();
+    model.enter("/password");
+    for line in ["old secret", "/new secret", "/other secret"] {
+        assert!(model.prompt.is_some());
+        model.enter(line);
+    }
+    assert!(asked(&mut model).is_empty());
+    assert_eq!(model.notices.len(), 1, "they differ");
+    model.enter("/password");
+    for line in ["old secret", "/new secret", "/new secret"] {
+        model.enter(line);
+    }
+    let changes = asked(&mut model);
+    let [(_, Request::ChangePassword { old, new })] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!((old.as_str(), new.as_str()), ("old secret", "/new secret"));
+    model.enter("/login");
+    model.enter("");
+    assert!(model.prompt.is_none(), "an empty line leaves");
+}
+
+#[test]
+fn the_status_says_when_and_why() {
+    let mut model = model();
+    let lost = Lost::Network("connection refused".into());
+    model.apply(0, Event::Status(Status::Waiting { until_ms: 2500, lost }));
+    assert_eq!(model.status_line(1000), "reconnecting in 2 s: connection refused");
+    model.apply(0, Event::Status(Status::Stopped(Stop::WrongCredentials)));
+    assert!(model.status_line(0).contains("password is wrong"));
+    model.enter("/login");
+    model.enter("correct horse");
+    let effects = model.take_effects();
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::LogIn(_))));
+}
+
+#[test]
+fn typing_is_said_seldom_and_believed_for_a_while() {
+    let mut model = model();
+    model.open(conversation());
+    model.take_effects();
+    let mut said = 0;
+    for now_ms in (10_000..13_000).step_by(100) {
+        model.input.insert('x');
+        model.typed(now_ms);
+        said += model.take_effects().len();
+    }
+    assert_eq!(said, 1);
+    model.input.take();
+    model.input.insert('/');
+    model.typed(20_000);
+    assert!(model.take_effects().is_empty(), "commands are nobody's business");
+    let (sender, kind) = (user(BOB), "typing".to_owned());
+    let payload = Default::default();
+    model.apply(0, Event::Signal { conversation: conversation(), sender, kind, payload });
+    assert!(model.chats[&conversation()].typing_until_ms > 0);
+}
+
+#[test]
+fn lost_history_is_forgotten_and_names_are_asked_for() {
+    let mut model = model();
+    let carol = LogId::direct(user(ME), user(3));
+    let Event::Entry { entry, .. } = entry(1, 3, "hi", 1) else { panic!() };
+    model.apply(0, Event::Entry { conversation: carol, entry });
+    let names = asked(&mut model);
+    let [(Purpose::Names, Request::FindUsers { users, .. })] = &names[..] else {
+        panic!("{names:?}")
+    };
+    assert_eq!(users[..], [user(3)]);
+    assert_eq!(model.name(3), "user 3");
+    model.apply(0, Event::HistoryLost);
+    assert!(model.chats[&carol].lines.is_empty());
+}
