@@ -320,8 +320,10 @@ impl Machine {
     pub(super) fn stop(&mut self, stop: Stop) {
         self.detach();
         let session_is_over = match stop {
-            Stop::LoggedOut | Stop::Replaced | Stop::NoCredentials => true,
-            Stop::WrongCredentials
+            Stop::LoggedOut | Stop::NoCredentials => true,
+            // By a login of the same device, perhaps, in which case it lives on there.
+            Stop::Replaced
+            | Stop::WrongCredentials
             | Stop::NameTaken
             | Stop::AccountDisabled
             | Stop::TooManyFailures { .. }

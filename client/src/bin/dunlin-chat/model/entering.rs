@@ -11,6 +11,8 @@ impl Model {
     /// A line was entered: a message, a command, or the answer to a prompt.
     pub(crate) fn enter(&mut self, line: &str) {
         self.notices.clear();
+        // What is typed next is said at once: the message has ended "is typing" over there.
+        self.typed_ms = 0;
         // A password may look like a command; an empty line is none, and leaves the prompt.
         match self.prompt.take() {
             Some(prompt) if !line.is_empty() => self.answer_prompt(&prompt, line),

@@ -24,6 +24,8 @@ use news::News;
 const NOTICES_MAX: usize = 12;
 /// Older messages that are read at one time.
 const PAGE_ENTRIES: u32 = 50;
+/// News that may wait for names: a server that never tells one must not fill the memory.
+const UNTOLD_MAX: usize = 100_000;
 /// A read cursor moves at most this often.
 const MARK_INTERVAL_MS: u64 = 1000;
 /// "Typing" is said this often while one types, and believed a little longer.
@@ -94,6 +96,8 @@ pub(crate) struct Model {
     pub(crate) notices: VecDeque<String>,
     names: BTreeMap<UserId, String>,
     names_asked: BTreeSet<UserId>,
+    /// News that wait for a name.
+    untold: Vec<(LogId, News)>,
     pending: BTreeMap<Ticket, Purpose>,
     /// Passwords that a prompt has got so far: the old one, the new one.
     secrets: Vec<String>,
@@ -115,6 +119,7 @@ impl Model {
             notices: VecDeque::new(),
             names: BTreeMap::new(),
             names_asked: BTreeSet::new(),
+            untold: Vec::new(),
             pending: BTreeMap::new(),
             secrets: Vec::new(),
             marked_ms: 0,
@@ -178,8 +183,7 @@ impl Model {
                     let is_new = chat.typing_until_ms <= now_ms;
                     chat.typing_until_ms = now_ms + TYPING_BELIEVED_MS;
                     if is_new {
-                        let with = self.name_of_chat(conversation);
-                        self.tell(News::Typing { with });
+                        self.tell_of(conversation, News::Typing { with: String::new() });
                     }
                 }
             }
@@ -237,12 +241,12 @@ impl Model {
         chat.typing_until_ms = 0;
         let Some(line) = chat.append(entry) else { return };
         let (seq, text) = (line.seq, line.text.clone());
-        let with = self.name_of_chat(conversation);
-        if is_from_here {
-            self.tell(News::Stored { with, seq, text });
-        } else {
-            self.tell(News::Message { with, is_mine, seq, text });
-        }
+        let with = String::new();
+        let news = match is_from_here {
+            true => News::Stored { with, seq, text },
+            false => News::Message { with, is_mine, seq, text },
+        };
+        self.tell_of(conversation, news);
     }
 
     fn viewed(&mut self, view: ConversationView) {
@@ -250,8 +254,8 @@ impl Model {
         let Some(chat) = self.chat(conversation) else { return };
         let before = chat.view.replace(view).map_or(0, |view| view.peer_read_seq);
         if view.peer_read_seq > before {
-            let with = self.name_of_chat(conversation);
-            self.tell(News::Read { with, seq: view.peer_read_seq });
+            let news = News::Read { with: String::new(), seq: view.peer_read_seq };
+            self.tell_of(conversation, news);
         }
     }
 
@@ -267,7 +271,10 @@ impl Model {
                 }
                 None => self.notice(format!("there is no {name}")),
             },
-            (Purpose::Names, Ok(Response::Users(users))) => self.learn_names(&users),
+            (Purpose::Names, Ok(Response::Users(users))) => {
+                self.learn_names(&users);
+                self.tell_untold();
+            }
             (Purpose::Older(conversation), Ok(Response::Page(page))) => {
                 if let Some(chat) = self.chats.get_mut(&conversation) {
                     chat.prepend(&page.entries);
@@ -296,7 +303,10 @@ impl Model {
             (Purpose::Password, Ok(_)) => {
                 self.notice("the password is changed; all other sessions have ended".into());
             }
-            (Purpose::Names, Err(_)) => self.names_asked.clear(),
+            (Purpose::Names, Err(_)) => {
+                self.names_asked.clear();
+                self.tell_untold();
+            }
             (_, Err(failure)) => self.notice(failure.to_string()),
             // A message shows by itself that it is stored, a cursor that it has moved.
             (_, Ok(_)) => {}
@@ -374,6 +384,25 @@ impl Model {
         self.notices.push_back(notice);
         if self.notices.len() > NOTICES_MAX {
             self.notices.pop_front();
+        }
+    }
+
+    /// Tells news of a conversation, but not before it is known with whom it is.
+    fn tell_of(&mut self, conversation: LogId, mut news: News) {
+        let is_known =
+            self.chats.get(&conversation).is_some_and(|chat| self.names.contains_key(&chat.peer));
+        if is_known {
+            news.set_name(&self.name_of_chat(conversation));
+            self.tell(news);
+        } else if self.untold.len() < UNTOLD_MAX {
+            self.untold.push((conversation, news));
+        }
+    }
+
+    fn tell_untold(&mut self) {
+        for (conversation, mut news) in std::mem::take(&mut self.untold) {
+            news.set_name(&self.name_of_chat(conversation));
+            self.tell(news);
         }
     }
 

@@ -33,6 +33,19 @@ pub(crate) enum News {
     Notice(String),
 }
 
+impl News {
+    /// Names the other one, when the name has been found out.
+    pub(crate) fn set_name(&mut self, name: &str) {
+        match self {
+            News::Message { with, .. }
+            | News::Stored { with, .. }
+            | News::Read { with, .. }
+            | News::Typing { with } => name.clone_into(with),
+            News::Status(_) | News::Notice(_) => {}
+        }
+    }
+}
+
 /// One line, whatever is in it.
 impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

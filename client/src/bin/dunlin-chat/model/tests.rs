@@ -221,6 +221,10 @@ fn typing_is_said_seldom_and_believed_for_a_while() {
         said += model.take_effects().len();
     }
     assert_eq!(said, 1);
+    model.enter("said");
+    model.take_effects();
+    model.typed(13_000);
+    assert_eq!(model.take_effects().len(), 1, "a new message is a new typing");
     model.input.take();
     model.input.insert('/');
     model.typed(20_000);
@@ -243,6 +247,13 @@ fn lost_history_is_forgotten_and_names_are_asked_for() {
     };
     assert_eq!(users[..], [user(3)]);
     assert_eq!(model.name(3), "user 3");
+    model.asked(Ticket(1), Purpose::Names);
+    let named = wire::User { user_id: 3, username: "carol".into(), ..wire::User::default() };
+    let result = Ok(Response::Users(vec![named]));
+    model.apply(0, Event::Completed { ticket: Ticket(1), result });
+    let effects = model.take_effects();
+    let [Effect::Tell(news)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(news.to_string(), "< carol 1: hi");
     model.apply(0, Event::HistoryLost);
     assert!(model.chats[&carol].lines.is_empty());
 }
