@@ -144,8 +144,12 @@ fn what_is_unread_follows_the_read_cursor() {
     assert_eq!(anns.signalled(), Body::ReadReceipt(receipt));
     let account_log = LogId::account(bob);
     other_device.pushed(account_log); // It was joined.
-    let moved = other_device.pushed(account_log);
-    assert!(matches!(moved.body, Some(entry::Body::ReadMoved(moved)) if moved.seq == 3));
+    bobs.pushed(account_log);
+    // Done does not say where it was stored, so the one that asked is told as well.
+    for device in [&other_device, &bobs] {
+        let moved = device.pushed(account_log);
+        assert!(matches!(moved.body, Some(entry::Body::ReadMoved(moved)) if moved.seq == 3));
+    }
 
     // It never moves back, and beyond the head it is the head.
     bobs.mark_read(log, 1);

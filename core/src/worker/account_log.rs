@@ -24,7 +24,6 @@ use crate::limits::{
     ACCOUNT_CONVERSATIONS_MAX, ACCOUNT_PAGE_ENTRIES, ACCOUNT_QUEUE_MAX, RESPONSE_BYTES_MAX,
 };
 use crate::store::{Append, Appended, CursorMove, DedupeKey, EntryMeta, Page, Range};
-use crate::transport::ConnId;
 
 /// An account log that is in use.
 #[derive(Debug)]
@@ -323,14 +322,6 @@ enum Needed {
 }
 
 impl Change {
-    /// The connection that asked for it, and knows it by the response.
-    pub(super) fn conn(&self) -> Option<ConnId> {
-        match self {
-            Change::Read(mark) => Some(mark.client.conn),
-            Change::Join(_) | Change::Snapshot => None,
-        }
-    }
-
     fn needed(&self, account: &Account) -> Needed {
         match self {
             Change::Join(join) if account.conversations.contains_key(&join.conversation) => {

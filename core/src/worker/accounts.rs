@@ -12,11 +12,9 @@ use super::entry::EncodedEntry;
 use super::flow::{Flow, StoreResult};
 use super::message::{Join, Joined, WorkerMessage};
 use super::read::MarkRead;
-use super::reply::Knower;
 use super::{INTERNAL, Worker, store_refusal};
 use crate::limits::{ACCOUNT_PUSH_BYTES_MAX, OVERLOADED_RETRY_MS, STATE_IDLE_MS};
 use crate::store::{Append, Appended, StoreReply, StoreRequest};
-use crate::transport::ConnId;
 
 pub(super) const NO_SUCH_USER: Refusal = Refusal::new(ErrorCode::NoSuchUser, "no user has this id");
 
@@ -164,7 +162,7 @@ impl Worker {
     ) {
         match changed {
             Changed::Stored { seq, entry } => {
-                self.push_account_entry(user, seq, &entry, change.conn(), effects);
+                self.push_account_entry(user, seq, &entry, effects);
                 self.confirm_change(change, true, effects);
             }
             Changed::AlreadySo => self.confirm_change(change, false, effects),
@@ -203,7 +201,6 @@ impl Worker {
         user: UserId,
         seq: u64,
         entry: &EncodedEntry,
-        except: Option<ConnId>,
         effects: &mut Effects,
     ) {
         let log = LogId::account(user);
@@ -214,6 +211,6 @@ impl Worker {
             entry.frame.clone()
         };
         let push = LogPush { log, head: seq, frame };
-        self.push_to_users(&[user], &push, except.map(Knower::Here), effects);
+        self.push_to_users(&[user], &push, None, effects);
     }
 }
