@@ -30,7 +30,9 @@ impl Worker {
         if self.unsure.is_empty() {
             return;
         }
-        let asked: Vec<_> = self.unsure.drain().collect();
+        let mut asked: Vec<_> = self.unsure.drain().collect();
+        // A seed of the simulation must lead to the same run, whatever the order of the table.
+        asked.sort_unstable();
         let logs = asked.iter().map(|(log, _)| *log).collect();
         self.ask_store(StoreRequest::Heads(logs), Flow::Unsure(asked), effects);
     }

@@ -313,7 +313,10 @@ impl Worker {
         let is_lost =
             |lane: &Lane| lane.batch.as_ref().is_some_and(|batch| !peers.contains_key(&batch.home));
         let lanes = cluster.forwards.lanes.iter();
-        let lost: Vec<_> = lanes.filter(|(_, lane)| is_lost(lane)).map(|(log, _)| *log).collect();
+        let mut lost: Vec<_> =
+            lanes.filter(|(_, lane)| is_lost(lane)).map(|(log, _)| *log).collect();
+        // A seed of the simulation must lead to the same run, whatever the order of the table.
+        lost.sort_unstable();
         lost.into_iter().for_each(|log| self.append_rest_here(log, effects));
     }
 }

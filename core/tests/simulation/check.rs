@@ -1,0 +1,228 @@
+//! The promise, checked after a run against what is in the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dunlin_core::store::StoredEntry;
+use dunlin_protocol::wire::{self, entry};
+use dunlin_protocol::{LogId, UserId};
+use prost::Message as _;
+
+use super::client::{Client, Order, State};
+use super::log::Seen;
+use super::world::{USERS, World};
+
+/// A log as it is stored.
+struct Stored {
+    entries: Vec<(wire::Entry, StoredEntry)>,
+}
+
+type Logs = BTreeMap<LogId, Stored>;
+
+/// All that is not as it was promised.
+pub(crate) fn violations(world: &World) -> Vec<String> {
+    let mut found = world.violations.clone();
+    let logs = stored_logs(world, &mut found);
+    for (log, stored) in &logs {
+        check_log(*log, stored, &mut found);
+    }
+    for (number, client) in world.clients.iter().enumerate() {
+        let mut of_client = client.violations.clone();
+        check_client(client, &logs, &mut of_client);
+        found.extend(of_client.into_iter().map(|what| format!("client {number}: {what}")));
+    }
+    found
+}
+
+/// What clients still lack, when everything was quiet for long.
+pub(crate) fn left_behind(world: &World) -> Vec<String> {
+    let mut found = Vec::new();
+    let logs = stored_logs(world, &mut found);
+    for (number, client) in world.clients.iter().enumerate() {
+        if !client.is_settled() {
+            let waits = client.link.as_ref().map(|link| &link.outstanding);
+            found.push(format!("client {number} has not come to rest: {waits:?}"));
+        }
+        for (log, stored) in &logs {
+            let has = client.logs.get(log).map_or(0, |has| has.position);
+            if reads(client.user, *log) && has != stored.entries.len() as u64 {
+                let head = stored.entries.len();
+                found.push(format!("client {number} has {log} up to {has} of {head}"));
+            }
+        }
+    }
+    found
+}
+
+fn reads(user: UserId, log: LogId) -> bool {
+    match log.direct_members() {
+        Some((lower, higher)) => user == lower || user == higher,
+        None => log.owner() == Some(user),
+    }
+}
+
+fn stored_logs(world: &World, found: &mut Vec<String>) -> Logs {
+    let users = || (1..=USERS).map(|id| UserId::new(id).unwrap());
+    let direct = users().flat_map(|one| users().map(move |other| LogId::direct(one, other)));
+    let all: BTreeSet<_> = direct.chain(users().map(LogId::account)).collect();
+    let mut logs = Logs::new();
+    for log in all {
+        let mut entries = Vec::new();
+        for stored in world.store.entries(log) {
+            match wire::Entry::decode(stored.body.clone()) {
+                Ok(entry) => entries.push((entry, stored)),
+                Err(error) => found.push(format!("{log}: an entry can't be read: {error}")),
+            }
+        }
+        logs.insert(log, Stored { entries });
+    }
+    logs
+}
+
+/// Dense, in time, counted right, nothing twice.
+fn check_log(log: LogId, stored: &Stored, found: &mut Vec<String>) {
+    let (mut time_ms, mut counted) = (0, 0);
+    let mut of_sender = BTreeMap::<u64, u64>::new();
+    let (mut ids, mut joined) = (BTreeSet::new(), BTreeSet::new());
+    for (place, (entry, stored)) in (1..).zip(&stored.entries) {
+        if entry.seq != place || stored.seq != place {
+            found.push(format!("{log}: {} stands at {place}", entry.seq));
+        }
+        if entry.time_ms < time_ms {
+            found.push(format!("{log}: time goes back at {place}"));
+        }
+        time_ms = entry.time_ms;
+        match &entry.body {
+            Some(entry::Body::Message(message)) => {
+                counted += 1;
+                let of_sender = of_sender.entry(entry.sender).or_default();
+                *of_sender += 1;
+                let counts = (entry.counted, entry.sender_counted);
+                let meta = (stored.meta.counted, stored.meta.sender_counted);
+                if counts != (counted, *of_sender) || meta != counts {
+                    let right = (counted, *of_sender);
+                    found.push(format!("{log}: counts of {place} are {counts:?}, not {right:?}"));
+                }
+                if !ids.insert((entry.sender, message.client_message_id.clone())) {
+                    found.push(format!("{log}: {place} is stored twice"));
+                }
+            }
+            Some(entry::Body::ConversationJoined(join))
+                if !joined.insert(join.conversation_id.clone()) =>
+            {
+                found.push(format!("{log}: joined twice at {place}"));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn check_client(client: &Client, logs: &Logs, found: &mut Vec<String>) {
+    for (log, has) in &client.logs {
+        let entries = logs.get(log).map_or(&[][..], |stored| &stored.entries);
+        for (seq, seen) in &has.entries {
+            let there = entries.get(*seq as usize - 1).map(|(entry, _)| Seen::of(entry));
+            if there.as_ref() != Some(seen) {
+                found.push(format!("{log}: saw {seen:?} at {seq}, stored is {there:?}"));
+            }
+        }
+    }
+    for message in &client.messages {
+        let State::Acknowledged { seq, time_ms } = message.state else { continue };
+        let stored = logs[&message.log].entries.get(seq as usize - 1);
+        let is_right = stored.is_some_and(|(entry, _)| {
+            let sent = Seen {
+                sender: client.user.get(),
+                id: message.id.0.to_vec(),
+                content: message.content.clone(),
+            };
+            Seen::of(entry) == sent && entry.time_ms == time_ms
+        });
+        if !is_right {
+            found.push(format!("{}: {:?} is not stored at {seq}", message.log, message.id));
+        }
+    }
+    client.orders.iter().for_each(|order| check_order(client, order, logs, found));
+    check_cursors(client, logs, found);
+}
+
+/// What one connection has sent to one conversation is stored in that order, up to the first that
+/// was refused; and what was acknowledged is never stored without what was sent before it.
+fn check_order(client: &Client, order: &Order, logs: &Logs, found: &mut Vec<String>) {
+    let until = order.refused_from.unwrap_or(order.sends.len());
+    let promised = &order.sends[..until];
+    let Some(last) = promised.iter().rposition(|(_, acknowledged)| *acknowledged) else { return };
+    let mut before = 0;
+    for (index, _) in &promised[..=last] {
+        let message = &client.messages[*index];
+        let entries = &logs[&message.log].entries;
+        let place = entries.iter().find(|(entry, _)| match &entry.body {
+            Some(entry::Body::Message(stored)) => {
+                stored.client_message_id.as_ref() == message.id.0
+                    && entry.sender == client.user.get()
+            }
+            _ => false,
+        });
+        let seq = place.map_or(0, |(entry, _)| entry.seq);
+        if seq <= before {
+            found.push(format!("{}: message {index} is at {seq}, after {before}", message.log));
+        }
+        before = seq;
+    }
+}
+
+/// A cursor that was acknowledged is durable.
+fn check_cursors(client: &Client, logs: &Logs, found: &mut Vec<String>) {
+    let cursors = cursors_of(client.user, logs);
+    for (log, read) in &client.read {
+        let stored = cursors.get(log).map_or(0, |cursor| cursor.seq);
+        if stored < *read {
+            found.push(format!("{log}: read up to {read}, stored is {stored}"));
+        }
+    }
+}
+
+/// The read cursors of a user, from the first entry of the account log on.
+fn cursors_of(user: UserId, logs: &Logs) -> BTreeMap<LogId, wire::ReadMoved> {
+    let mut cursors = BTreeMap::<LogId, wire::ReadMoved>::new();
+    for (entry, _) in &logs[&LogId::account(user)].entries {
+        if let Some(entry::Body::ReadMoved(moved)) = &entry.body {
+            let log = LogId::from_wire(&moved.conversation_id).unwrap();
+            let cursor = cursors.entry(log).or_default();
+            if moved.seq > cursor.seq {
+                *cursor = moved.clone();
+            }
+        }
+    }
+    cursors
+}
+
+/// What a new device of the user is told: each conversation with its head, and with as many unread
+/// messages as one counts from scratch.
+pub(crate) fn check_new_device(
+    world: &World,
+    user: UserId,
+    synced: Option<&wire::Synced>,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    let Some(synced) = synced else { return vec![format!("{user:?}: a new device can't sync")] };
+    let logs = stored_logs(world, &mut found);
+    let cursors = cursors_of(user, &logs);
+    let told = |log: LogId| {
+        let mut states = synced.conversations.iter();
+        states.find(|state| state.conversation_id == log.to_wire())
+    };
+    for (log, stored) in logs.iter().filter(|(log, _)| log.direct_members().is_some()) {
+        if !reads(user, *log) || stored.entries.is_empty() {
+            continue;
+        }
+        let read = cursors.get(log).map_or(0, |cursor| cursor.seq);
+        let of_others = stored.entries.iter().filter(|(entry, _)| entry.sender != user.get());
+        let unread = of_others.filter(|(entry, _)| entry.seq > read).count() as u64;
+        let right = Some((stored.entries.len() as u64, read, unread));
+        let is = told(*log).map(|state| (state.head, state.read_seq, state.unread));
+        if is != right {
+            found.push(format!("{user:?}, {log}: a new device is told {is:?}, right is {right:?}"));
+        }
+    }
+    found
+}

@@ -1,0 +1,463 @@
+//! A simulated client: simple, honest, and it believes nothing.
+//!
+//! It does what docs/protocol.md tells a client to do, sends more than is good for it, and writes down
+//! what it was promised, for the checks at the end.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use dunlin_core::bus::NodeId;
+use dunlin_core::request::Request;
+use dunlin_core::transport::{ConnId, Delivery, Session};
+use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
+use dunlin_protocol::{ClientMessageId, LogId, UserId, frame};
+
+use super::chance::Chance;
+use super::log::{ClientLog, Seen};
+
+/// Requests that may wait for their answer.
+const OUTSTANDING_MAX: usize = 12;
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) user: UserId,
+    pub(crate) link: Option<Link>,
+    pub(crate) logs: BTreeMap<LogId, ClientLog>,
+    pub(crate) messages: Vec<Message>,
+    /// Of connections that are over.
+    pub(crate) orders: Vec<Order>,
+    /// The highest cursors that were answered with Done.
+    pub(crate) read: BTreeMap<LogId, u64>,
+    friends: Vec<UserId>,
+    number: u8,
+    /// It hears no Behind.
+    pub(crate) is_deaf: bool,
+    pub(crate) violations: Vec<String>,
+    /// The first that it was told.
+    pub(crate) first_synced: Option<wire::Synced>,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) node: NodeId,
+    pub(crate) slot: usize,
+    pub(crate) conn: ConnId,
+    pub(crate) session: Session,
+    pub(crate) outstanding: BTreeMap<u64, (Asked, u64)>,
+    /// Requests to submit.
+    pub(crate) out: Vec<(u64, Request)>,
+    next_request: u64,
+    synced: bool,
+    syncing: bool,
+    sync_again: bool,
+    orders: BTreeMap<LogId, Order>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Asked {
+    Sync,
+    History(LogId),
+    /// This message.
+    Send(usize),
+    /// This message once more, with the same content or with another.
+    Replay(usize, bool),
+    MarkRead(LogId, u64),
+    Signal,
+}
+
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) log: LogId,
+    pub(crate) id: ClientMessageId,
+    pub(crate) content: Vec<u8>,
+    pub(crate) state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Sending,
+    /// It was refused for now, or the connection broke.
+    Again,
+    Acknowledged {
+        seq: u64,
+        time_ms: u64,
+    },
+}
+
+/// First tries of one connection to one conversation, in their order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Order {
+    /// Messages, and whether they were acknowledged on this connection.
+    pub(crate) sends: Vec<(usize, bool)>,
+    /// From this one on the order is not promised: it was answered with an error.
+    pub(crate) refused_from: Option<usize>,
+}
+
+impl Client {
+    pub(crate) fn new(number: u8, user: UserId, friends: Vec<UserId>) -> Client {
+        Client {
+            user,
+            link: None,
+            logs: BTreeMap::new(),
+            messages: Vec::new(),
+            orders: Vec::new(),
+            read: BTreeMap::new(),
+            friends,
+            number,
+            is_deaf: false,
+            violations: Vec::new(),
+            first_synced: None,
+        }
+    }
+
+    pub(crate) fn connected(&mut self, now: u64, slot: usize, node: NodeId, conn: ConnId) {
+        let session = dunlin_protocol::SessionId::new(u64::from(conn.slot)).unwrap();
+        let session = Session { user: self.user, session };
+        self.link = Some(Link {
+            node,
+            slot,
+            conn,
+            session,
+            outstanding: BTreeMap::new(),
+            out: Vec::new(),
+            next_request: 1,
+            synced: false,
+            syncing: false,
+            sync_again: false,
+            orders: BTreeMap::new(),
+        });
+        self.sync(now);
+        self.try_again(now);
+    }
+
+    pub(crate) fn disconnected(&mut self) -> Option<Link> {
+        let mut link = self.link.take()?;
+        for (asked, _) in link.outstanding.values() {
+            if let Asked::Send(index) = asked {
+                self.messages[*index].state = State::Again;
+            }
+        }
+        self.orders.extend(std::mem::take(&mut link.orders).into_values());
+        self.logs.values_mut().for_each(|log| log.fetching = false);
+        Some(link)
+    }
+
+    /// Does one of the things that clients do.
+    pub(crate) fn act(&mut self, now: u64, chance: &mut Chance) {
+        self.try_again(now);
+        let waiting = self.link.as_ref().map_or(usize::MAX, |link| link.outstanding.len());
+        if waiting >= OUTSTANDING_MAX {
+            return;
+        }
+        match chance.below(100) {
+            0..70 => {
+                let burst = if chance.permille(300) { 4 } else { 1 };
+                (0..burst).for_each(|_| self.send_new(now, chance));
+            }
+            70..76 => self.replay(now, chance),
+            76..90 => self.mark_read(now, chance),
+            90..95 => self.signal(now, chance),
+            _ => {}
+        }
+    }
+
+    /// What has to be done sooner or later: lost syncs, holes, sends that were refused for now.
+    pub(crate) fn try_again(&mut self, now: u64) {
+        let Some(link) = &self.link else { return };
+        if !link.syncing && (!link.synced || link.sync_again) {
+            self.sync(now);
+        }
+        let lacking = self.logs.iter().filter(|(_, log)| log.lacks() && !log.fetching);
+        let lacking: Vec<_> = lacking.map(|(log, _)| *log).collect();
+        lacking.into_iter().for_each(|log| self.fetch(now, log));
+        for index in 0..self.messages.len() {
+            if self.messages[index].state == State::Again {
+                self.messages[index].state = State::Sending;
+                let request = self.messages[index].request(None);
+                self.ask(now, Asked::Send(index), request);
+            }
+        }
+    }
+
+    pub(crate) fn acknowledged_messages(&self) -> usize {
+        let states = self.messages.iter().map(|message| message.state);
+        states.filter(|state| matches!(state, State::Acknowledged { .. })).count()
+    }
+
+    /// Whether nothing is left to do.
+    pub(crate) fn is_settled(&self) -> bool {
+        let Some(link) = &self.link else { return false };
+        link.synced
+            && !link.sync_again
+            && link.outstanding.is_empty()
+            && self.logs.values().all(|log| !log.lacks())
+            && self
+                .messages
+                .iter()
+                .all(|message| matches!(message.state, State::Acknowledged { .. }))
+    }
+
+    fn ask(&mut self, now: u64, asked: Asked, request: Request) {
+        let Some(link) = &mut self.link else { return };
+        let id = link.next_request;
+        link.next_request += 1;
+        link.outstanding.insert(id, (asked, now));
+        link.out.push((id, request));
+    }
+
+    pub(crate) fn sync(&mut self, now: u64) {
+        let account = LogId::account(self.user);
+        let positions = self.logs.iter().filter(|(log, _)| **log != account);
+        let positions = positions.map(|(log, has)| wire::LogPosition {
+            conversation_id: log.to_wire(),
+            seq: has.position,
+            peer_read_seq: has.peer_read_seq,
+        });
+        let sync = wire::Sync {
+            epoch: 1,
+            account_seq: self.logs.get(&account).map_or(0, |log| log.position),
+            positions: positions.collect(),
+            entries_per_conversation: 5,
+        };
+        let Some(link) = &mut self.link else { return };
+        (link.syncing, link.sync_again) = (true, false);
+        self.ask(now, Asked::Sync, sync.try_into().unwrap());
+    }
+
+    fn fetch(&mut self, now: u64, log: LogId) {
+        let has = self.logs.entry(log).or_default();
+        has.fetching = true;
+        let history = wire::History {
+            conversation_id: log.to_wire(),
+            from_seq: has.position + 1,
+            to_seq: has.hole_end(),
+            limit: 10,
+            backwards: false,
+        };
+        self.ask(now, Asked::History(log), history.try_into().unwrap());
+    }
+
+    fn send_new(&mut self, now: u64, chance: &mut Chance) {
+        let Some(link) = &mut self.link else { return };
+        let Some(friend) = chance.pick(&self.friends) else { return };
+        let log = LogId::direct(self.user, *friend);
+        let index = self.messages.len();
+        let mut id = [self.number; 16];
+        id[..8].copy_from_slice(&(index as u64).to_be_bytes());
+        let content = format!("{}-{index}-{}", self.number, chance.below(1000)).into_bytes();
+        let id = ClientMessageId(id);
+        link.orders.entry(log).or_default().sends.push((index, false));
+        self.messages.push(Message { log, id, content, state: State::Sending });
+        let request = self.messages[index].request(None);
+        self.ask(now, Asked::Send(index), request);
+    }
+
+    fn replay(&mut self, now: u64, chance: &mut Chance) {
+        let acknowledged = self.messages.iter().enumerate().filter_map(|(index, message)| {
+            matches!(message.state, State::Acknowledged { .. }).then_some(index)
+        });
+        let acknowledged: Vec<_> = acknowledged.collect();
+        let Some(&index) = chance.pick(&acknowledged) else { return };
+        let same = chance.permille(500);
+        let other = if same { None } else { Some(b"something else".to_vec()) };
+        let request = self.messages[index].request(other);
+        self.ask(now, Asked::Replay(index, same), request);
+    }
+
+    fn mark_read(&mut self, now: u64, chance: &mut Chance) {
+        let logs: Vec<_> = self.logs.iter().filter(|(log, _)| log.owner().is_none()).collect();
+        let Some((log, has)) = chance.pick(&logs) else { return };
+        if has.position == 0 {
+            return;
+        }
+        let (conversation, seq) = (**log, chance.between(1, has.position));
+        let request = Request::MarkRead { conversation, seq };
+        self.ask(now, Asked::MarkRead(conversation, seq), request);
+    }
+
+    fn signal(&mut self, now: u64, chance: &mut Chance) {
+        let Some(friend) = chance.pick(&self.friends) else { return };
+        let signal = wire::Signal {
+            conversation_id: LogId::direct(self.user, *friend).to_wire(),
+            kind: "typing".into(),
+            ..wire::Signal::default()
+        };
+        self.ask(now, Asked::Signal, signal.try_into().unwrap());
+    }
+
+    /// Takes what the server delivers.
+    pub(crate) fn take(&mut self, now: u64, delivery: &Delivery) {
+        let (encoded, is_push) = match delivery {
+            Delivery::Response(encoded) => (encoded, false),
+            Delivery::Notice(encoded) | Delivery::Signal(encoded) => (encoded, true),
+            Delivery::Push { frame, .. } => (frame, true),
+            other => return self.violations.push(format!("unexpected {other:?}")),
+        };
+        let Some(link) = &self.link else { return };
+        let frame = frame::decode(encoded.body()).unwrap();
+        if is_push && !link.synced {
+            self.violations.push(format!("a push before the first Synced: {frame:?}"));
+        }
+        match frame.body.unwrap() {
+            body if !is_push => self.answered(now, frame.request_id, body),
+            Body::Push(push) => {
+                let log = LogId::from_wire(&push.conversation_id).unwrap();
+                self.take_entries(log, push.entry.as_slice());
+                self.try_again(now);
+            }
+            Body::Behind(_) if self.is_deaf => {}
+            Body::Behind(behind) if behind.conversation_id.is_empty() => {
+                if let Some(link) = &mut self.link {
+                    link.sync_again = true;
+                }
+                self.try_again(now);
+            }
+            Body::Behind(behind) => {
+                let log = LogId::from_wire(&behind.conversation_id).unwrap();
+                let has = self.logs.entry(log).or_default();
+                has.target = has.target.max(behind.head);
+                self.try_again(now);
+            }
+            Body::Signal(_) | Body::ReadReceipt(_) => {}
+            other => self.violations.push(format!("unexpected push {other:?}")),
+        }
+    }
+
+    fn answered(&mut self, now: u64, request_id: u64, body: Body) {
+        let Some(link) = &mut self.link else { return };
+        let Some((asked, _)) = link.outstanding.remove(&request_id) else {
+            return self.violations.push(format!("a second answer to {request_id}: {body:?}"));
+        };
+        match (asked, body) {
+            (_, Body::Error(error)) => self.refused(asked, &error),
+            (Asked::Sync, Body::Synced(synced)) => self.take_synced(now, synced),
+            (Asked::History(log), Body::HistoryPage(page)) => {
+                let has = self.logs.entry(log).or_default();
+                has.fetching = false;
+                has.target = has.target.max(page.head);
+                self.take_entries(log, &page.entries);
+                self.try_again(now);
+            }
+            (Asked::Send(index), Body::Sent(sent)) => self.acknowledged(now, index, sent),
+            (Asked::Replay(index, true), Body::Sent(sent)) => {
+                let first = self.messages[index].state;
+                let again = State::Acknowledged { seq: sent.seq, time_ms: sent.time_ms };
+                if first != again {
+                    self.violations.push(format!("a retry: first {first:?}, then {again:?}"));
+                }
+            }
+            (Asked::MarkRead(log, seq), Body::Done(_)) => {
+                let read = self.read.entry(log).or_default();
+                *read = seq.max(*read);
+            }
+            (Asked::Signal, Body::Done(_)) => {}
+            (asked, body) => self.violations.push(format!("{asked:?} is answered {body:?}")),
+        }
+    }
+
+    fn refused(&mut self, asked: Asked, error: &wire::Error) {
+        let code = error.code();
+        let is_for_now = matches!(
+            code,
+            ErrorCode::StoreUnavailable | ErrorCode::Overloaded | ErrorCode::Timeout
+        );
+        let Some(link) = &mut self.link else { return };
+        match asked {
+            Asked::Replay(_, false) if code == ErrorCode::MessageIdConflict => {}
+            _ if !is_for_now => self.violations.push(format!("{asked:?} is refused: {error:?}")),
+            Asked::Sync => (link.syncing, link.sync_again) = (false, true),
+            Asked::History(log) => self.logs.entry(log).or_default().fetching = false,
+            Asked::Send(index) => {
+                let message = &mut self.messages[index];
+                message.state = State::Again;
+                if let Some(order) = link.orders.get_mut(&message.log) {
+                    order.refused(index);
+                }
+            }
+            Asked::Replay(..) | Asked::MarkRead(..) | Asked::Signal => {}
+        }
+    }
+
+    fn acknowledged(&mut self, now: u64, index: usize, sent: wire::Sent) {
+        let message = &mut self.messages[index];
+        message.state = State::Acknowledged { seq: sent.seq, time_ms: sent.time_ms };
+        let log = message.log;
+        let seen = Seen {
+            sender: self.user.get(),
+            id: message.id.0.to_vec(),
+            content: message.content.clone(),
+        };
+        if let Some(order) = self.link.as_mut().and_then(|link| link.orders.get_mut(&log)) {
+            order.acknowledged(index);
+        }
+        self.take_seen(log, sent.seq, seen);
+        self.try_again(now);
+    }
+
+    fn take_synced(&mut self, now: u64, synced: wire::Synced) {
+        self.first_synced.get_or_insert_with(|| synced.clone());
+        let account = LogId::account(self.user);
+        if let Some(first) = synced.account_entries.first() {
+            self.logs.entry(account).or_default().skip_to(first.seq);
+        }
+        self.take_entries(account, &synced.account_entries);
+        let has = self.logs.entry(account).or_default();
+        has.target = has.target.max(synced.account_head);
+        let mut states = synced.conversations;
+        states.sort_by(|one, other| one.conversation_id.cmp(&other.conversation_id));
+        for state in states {
+            let log = LogId::from_wire(&state.conversation_id).unwrap();
+            let has = self.logs.entry(log).or_default();
+            has.target = has.target.max(state.head);
+            has.peer_read_seq = has.peer_read_seq.max(state.peer_read_seq);
+            self.take_entries(log, &state.entries);
+        }
+        if let Some(link) = &mut self.link {
+            (link.syncing, link.synced) = (false, true);
+            link.sync_again |= synced.more;
+        }
+        self.try_again(now);
+    }
+
+    fn take_entries(&mut self, log: LogId, entries: &[wire::Entry]) {
+        entries.iter().for_each(|entry| self.take_seen(log, entry.seq, Seen::of(entry)));
+    }
+
+    fn take_seen(&mut self, log: LogId, seq: u64, seen: Seen) {
+        if let Err(difference) = self.logs.entry(log).or_default().take(seq, seen) {
+            self.violations.push(format!("{log}: {difference}"));
+        }
+    }
+}
+
+impl Message {
+    fn request(&self, other: Option<Vec<u8>>) -> Request {
+        let send = wire::Send {
+            conversation_id: self.log.to_wire(),
+            client_message_id: self.id.to_wire(),
+            content_type: String::new(),
+            content: Bytes::from(other.unwrap_or_else(|| self.content.clone())),
+        };
+        send.try_into().unwrap()
+    }
+}
+
+impl Order {
+    fn place(&self, index: usize) -> Option<usize> {
+        self.sends.iter().position(|(of, _)| *of == index)
+    }
+
+    fn acknowledged(&mut self, index: usize) {
+        if let Some(place) = self.place(index) {
+            self.sends[place].1 = true;
+        }
+    }
+
+    fn refused(&mut self, index: usize) {
+        if let Some(place) = self.place(index) {
+            let from = self.refused_from.unwrap_or(place);
+            self.refused_from = Some(place.min(from));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! How hostile a run is. Chosen by the seed, so that some runs are calm and others are not.
+
+use super::chance::Chance;
+
+/// What is broken on purpose, to show that the checks find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sabotage {
+    /// The store forgets the keys of messages.
+    NoDedupe,
+    /// The store takes whatever sequence is asked for as the next one.
+    NoFence,
+    /// The store says that it has stored what it has not, at times.
+    ForgetsAppends,
+    /// The bus loses envelopes and renumbers nothing, but clients don't hear that they are behind.
+    DeafClients,
+    /// Requests of a connection overtake each other on their way in.
+    UnorderedRequests,
+    /// Requests get lost on their way in.
+    LostRequests,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Profile {
+    /// Milliseconds of trouble, before everything heals.
+    pub(crate) trouble_ms: u64,
+    /// Of a thousand envelopes.
+    pub(crate) lost: u64,
+    pub(crate) doubled: u64,
+    /// Envelopes that come very late.
+    pub(crate) late: u64,
+    /// The usual delay of an envelope is up to this, each its own: so they overtake each other.
+    pub(crate) bus_delay_ms: u64,
+    /// Of a thousand requests to the store.
+    pub(crate) refused: u64,
+    pub(crate) answer_lost: u64,
+    pub(crate) store_delay_ms: u64,
+    /// Mean time between two crashes, partitions, outages of the store; 0 for none.
+    pub(crate) crash_every_ms: u64,
+    pub(crate) partition_every_ms: u64,
+    pub(crate) outage_every_ms: u64,
+    /// How long it takes a node to see a change of the members, at most.
+    pub(crate) view_delay_ms: u64,
+    /// How often a client does something, about.
+    pub(crate) client_every_ms: u64,
+    pub(crate) sabotage: Option<Sabotage>,
+}
+
+impl Profile {
+    pub(crate) fn of_seed(chance: &mut Chance) -> Profile {
+        let mut sometimes = |permille: u64, most: u64| {
+            if chance.permille(permille) { chance.between(1, most) } else { 0 }
+        };
+        Profile {
+            trouble_ms: 15_000,
+            lost: sometimes(700, 150),
+            doubled: sometimes(500, 150),
+            late: sometimes(500, 50),
+            bus_delay_ms: 1 + sometimes(700, 80),
+            refused: sometimes(500, 60),
+            answer_lost: sometimes(500, 60),
+            store_delay_ms: 2 + sometimes(700, 60),
+            crash_every_ms: sometimes(600, 4_000) * 2,
+            partition_every_ms: sometimes(500, 3_000) * 2,
+            outage_every_ms: sometimes(300, 4_000) * 2,
+            view_delay_ms: 1 + sometimes(800, 2_500),
+            client_every_ms: 20 + sometimes(800, 150),
+            sabotage: None,
+        }
+    }
+}
