@@ -5,14 +5,14 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dunlin_core::config::EngineConfig;
-use dunlin_core::engine::Engine;
+use dunlin_core::config::{EngineConfig, PasswordConfig};
+use dunlin_core::engine::{Engine, EngineBuilder};
 use dunlin_core::request::{Command, Request};
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::{Append, EntryMeta, Store, StoreReply, StoreRequest};
 use dunlin_core::submitter::Submitter;
 use dunlin_core::transport::{ConnId, Delivery, Outbound, Session, Transport};
-use dunlin_protocol::wire::{self, DeviceKind, ErrorCode, entry, frame::Body};
+use dunlin_protocol::wire::{self, CloseReason, DeviceKind, ErrorCode, entry, frame::Body};
 use dunlin_protocol::{LogId, SessionId, UserId, frame};
 use parking_lot::{Condvar, Mutex};
 use prost::Message as _;
@@ -36,7 +36,7 @@ impl Transport for Inbox {
 
 impl Inbox {
     /// Takes the first delivery to a connection that `wanted` accepts, leaving the others.
-    fn take<T>(&self, conn: ConnId, wanted: impl Fn(&Delivery) -> Option<T>) -> T {
+    pub(crate) fn take<T>(&self, conn: ConnId, wanted: impl Fn(&Delivery) -> Option<T>) -> T {
         let deadline = Instant::now() + DEADLINE;
         let mut delivered = self.delivered.lock();
         loop {
@@ -82,13 +82,22 @@ impl Server {
 
 impl<S: Store> Server<S> {
     pub(crate) fn over(store: S, workers: usize) -> Server<S> {
-        let store = Arc::new(store);
+        Server::with(workers, Arc::new(store), |builder| builder)
+    }
+
+    /// The same over a store that there is already, with more to say about the engine.
+    pub(crate) fn with(
+        workers: usize,
+        store: Arc<S>,
+        build: impl FnOnce(EngineBuilder) -> EngineBuilder,
+    ) -> Server<S> {
         let inbox = Arc::new(Inbox::default());
-        let config = EngineConfig { workers, ..EngineConfig::default() };
-        let engine = Engine::builder(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&inbox) as _)
-            .config(config)
-            .start()
-            .expect("the engine starts");
+        // As cheap as a hash can be.
+        let passwords = PasswordConfig { memory_kib: 8, iterations: 1, ..Default::default() };
+        let config = EngineConfig { workers, passwords, ..EngineConfig::default() };
+        let shared = Arc::clone(&store) as Arc<dyn Store>;
+        let builder = Engine::builder(shared, Arc::clone(&inbox) as _).config(config);
+        let engine = build(builder).start().expect("the engine starts");
         Server { engine, store, inbox, connections: 0 }
     }
 
@@ -101,13 +110,23 @@ impl<S: Store> Server<S> {
 
     /// A client of a user, that has not synced.
     pub(crate) fn client(&mut self, user: UserId) -> Client {
-        self.connections += 1;
-        let conn = ConnId { shard: 0, slot: self.connections, generation: 1 };
+        let conn = self.next_conn();
         let session = SessionId::new(u64::from(self.connections)).unwrap();
         let session = Session { user, session };
         self.engine.open_session(conn, session, DeviceKind::Phone);
+        self.client_on(conn, session)
+    }
+
+    /// A client on a connection that speaks for the session already.
+    pub(crate) fn client_on(&self, conn: ConnId, session: Session) -> Client {
         let (submitter, inbox) = (self.engine.submitter(), Arc::clone(&self.inbox));
         Client { conn, session, submitter, inbox, last_request: 0 }
+    }
+
+    /// A connection that there was not before.
+    pub(crate) fn next_conn(&mut self) -> ConnId {
+        self.connections += 1;
+        ConnId { shard: 0, slot: self.connections, generation: 1 }
     }
 
     /// A client of a user, with an account, that is live.
@@ -226,6 +245,24 @@ impl Client {
             Delivery::Signal(_) => body_of(delivery).map(|(_, body)| body),
             _ => None,
         })
+    }
+
+    /// Waits for the reason why the connection is closed.
+    pub(crate) fn closed(&self) -> CloseReason {
+        self.inbox.take(self.conn, |delivery| match delivery {
+            Delivery::Close { reason, .. } => Some(*reason),
+            _ => None,
+        })
+    }
+
+    /// Waits for a word that any log may be behind.
+    pub(crate) fn told_behind(&self) {
+        self.inbox.take(self.conn, |delivery| match delivery {
+            Delivery::Notice(_) => {
+                body_of(delivery).filter(|(_, body)| *body == Body::Behind(Default::default()))
+            }
+            _ => None,
+        });
     }
 
     pub(crate) fn disconnect(mut self) {
