@@ -1,7 +1,8 @@
 //! How nodes talk to each other: the trait, and a bus within one process.
 //!
 //! A bus is a transport, not a store: it may lose, double, delay and reorder envelopes. What was
-//! lost is found by the numbers on the envelopes, and made good from the log.
+//! lost is found by the numbers on the envelopes, and made good from the log. What is in an envelope
+//! is the business of [`worker::cluster`](crate::worker::cluster).
 
 use std::sync::Arc;
 

@@ -8,7 +8,8 @@
 //!
 //! The mail is never refused, so no two threads can wait for each other. It is bounded all the
 //! same: each letter answers or passes on something that was taken from the bounded queue, and a
-//! worker leaves commands there while too much is under way.
+//! worker leaves commands there while too much is under way. Only what comes from the bus is dropped
+//! when the mail has grown too long: other nodes can't be held back, and a lost envelope is found.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -10,11 +10,20 @@
 //!  Transport::deliver  ◄────────────────── effects        ◄───────────────────────┘
 //!      frames -> bytes     one call per       acks only        completions
 //!                          shard and tick     when durable
+//!                                              │      ▲
+//!                          one envelope per    ▼      │  envelopes, members
+//!                          worker and tick    bus ────┘
+//!                                              │      ▲
+//!                                              ▼      │
+//!                                             other nodes, over the same store
 //! ```
 //!
 //! Data flows one way round this ring. A [`request::Request`] is validated once, on the thread
 //! that read it; a worker owns the conversations and users that hash to it, so it needs no locks;
-//! an entry is acknowledged and pushed only when the store says that it is durable.
+//! an entry is acknowledged and pushed only when the store says that it is durable. One node needs
+//! no bus. Several nodes forward what another one should append, and tell each other what to push;
+//! what the bus loses is found by the numbers on the envelopes, and made good from the store
+//! (docs/decisions/0050).
 //!
 //! - [`engine`]: builds, starts and stops it all; [`submitter`]: the way in
 //! - [`statistics`]: what it counts

@@ -16,14 +16,16 @@ pub type Nodes = SmallVec<[NodeId; 2]>;
 /// Where users are connected. Asked once per user and message, so an implementation answers from
 /// memory and never blocks; one over a network keeps what it has learnt.
 pub trait Presence: Send + Sync + 'static {
-    /// The user has a session on this node. When this returns, pushes of other nodes must find it;
+    /// The user has a session on this node, or will have one in a moment. When this returns, pushes of other nodes must find it;
     /// or else the implementation must have the node's bus announce a gap once they do.
     fn arrived(&self, user: UserId, node: NodeId);
 
     /// The user has no session on this node any more.
     fn left(&self, user: UserId, node: NodeId);
 
-    /// The node is gone with all its sessions.
+    /// The node is gone with all its sessions. Said by the node itself when it stops; of one that has
+    /// crashed the implementation finds out by itself (a lease that is not renewed). The other nodes
+    /// do not say it, since they may be wrong.
     fn node_left(&self, node: NodeId);
 
     /// The nodes where the user has sessions.

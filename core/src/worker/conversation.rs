@@ -256,3 +256,89 @@ impl Pending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use dunlin_protocol::ClientMessageId;
+
+    use super::*;
+    use crate::bus::NodeId;
+
+    fn user(id: u64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    fn log() -> LogId {
+        LogId::direct(user(1), user(2))
+    }
+
+    /// The send of this number, of a batch of another node or, if that is 0, of a client.
+    fn pending(number: u16, batch: u64) -> Pending {
+        let conn = ConnId { shard: 0, slot: 1, generation: 1 };
+        let from = Origin { node: NodeId(9), worker: 0 };
+        let reply_to = match batch {
+            0 => ReplyTo::Client { conn, request_id: 1 },
+            batch => ReplyTo::Node { from, batch, index: number },
+        };
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        let send = Send {
+            conversation: log(),
+            client_message_id: ClientMessageId(id),
+            content_type: String::new(),
+            content: Bytes::new(),
+        };
+        Pending::new(reply_to, user(1), conn, send)
+    }
+
+    fn loaded(sends: impl IntoIterator<Item = Pending>) -> Conversation {
+        let mut conversation = Conversation::new();
+        conversation.loaded(log(), &Head::default());
+        sends.into_iter().for_each(|pending| conversation.enqueue(pending).unwrap());
+        conversation
+    }
+
+    #[test]
+    fn with_a_refused_send_goes_the_rest_of_its_forwarded_batch() {
+        let count = CONVERSATION_BATCH_MAX as u16;
+        let first = (0..10).map(|number| pending(number, 0));
+        let forwarded = (10..count + 10).map(|number| pending(number, 1));
+        let behind = (0..2).map(|number| pending(5000 + number, 2));
+        let mut conversation = loaded(first.chain(forwarded).chain(behind));
+        assert_eq!(conversation.number(log(), 1, &mut Vec::new()), CONVERSATION_BATCH_MAX);
+        assert_eq!(conversation.fail_batch().len(), usize::from(count) + 10);
+        assert_eq!(conversation.fail_all().len(), 2);
+    }
+
+    #[test]
+    fn sends_of_clients_are_refused_alone() {
+        let count = CONVERSATION_BATCH_MAX as u16;
+        let mut conversation = loaded((0..count + 10).map(|number| pending(number, 0)));
+        conversation.number(log(), 1, &mut Vec::new());
+        assert_eq!(conversation.fail_batch().len(), CONVERSATION_BATCH_MAX);
+        assert_eq!(conversation.fail_all().len(), 10);
+    }
+
+    #[test]
+    fn what_was_refused_for_a_stale_head_stays_in_front() {
+        let mut conversation = loaded((0..4).map(|number| pending(number, 0)));
+        conversation.number(log(), 1, &mut Vec::new());
+        conversation.enqueue(pending(4, 0)).unwrap();
+        let head = Head { seq: 7, ..Head::default() };
+        let conflict = Appended::Conflict { head };
+        let duplicate = Appended::Duplicate { seq: 6, digest: digest(&pending(2, 0).send) };
+        let mut settled = Vec::new();
+        conversation.settle(
+            log(),
+            &[Appended::Stored, conflict, duplicate, conflict],
+            &mut settled,
+        );
+        assert!(matches!(settled[0].1, Outcome::Stored { seq: 1, .. }));
+        assert!(matches!(settled[1].1, Outcome::Retried { seq: 6 }));
+        assert_eq!(conversation.head_seq(), 7);
+        let left: Vec<_> =
+            conversation.fail_all().iter().map(|left| left.send.client_message_id.0[1]).collect();
+        assert_eq!(left, [1, 3, 4]);
+    }
+}

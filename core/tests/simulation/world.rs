@@ -21,8 +21,8 @@ use dunlin_core::worker::cluster::ClusterNode;
 use dunlin_core::worker::effect::{Effects, PresenceChange, Published, Ticket};
 use dunlin_core::worker::input::Input;
 use dunlin_core::worker::{Shared, Worker};
-use dunlin_protocol::UserId;
 use dunlin_protocol::wire::{self, DeviceKind};
+use dunlin_protocol::{LogKind, UserId};
 
 use super::chance::{Chance, SeededSource};
 use super::client::Client;
@@ -371,8 +371,18 @@ impl World {
 
     /// A request has come to the store. If its node has crashed since, it was under way, or not.
     fn run_store(&mut self, node: NodeId, worker: usize, ticket: Ticket, request: StoreRequest) {
-        if self.slot_of(node).is_none() && self.chance.permille(500) {
-            return;
+        if self.slot_of(node).is_none() {
+            match self.chance.below(4) {
+                0 | 1 => return,
+                // Some land when everybody has forgotten the node: only whoever tries again finds
+                // them. (Of a cursor that was moved so nobody would hear before the next change.)
+                2 if !self.is_healed && carries_messages_only(&request) => {
+                    let (time, request) = (self.chance.below(5_000), Box::new(request));
+                    let event = Event::Store { node, worker, ticket, request };
+                    return self.at(self.now + time, event);
+                }
+                _ => {}
+            }
         }
         let unavailable = || Err(StoreError::Unavailable { reason: "simulated".into() });
         let trouble = !self.is_healed;
@@ -592,6 +602,11 @@ impl World {
             self.count(&node);
         }
     }
+}
+
+fn carries_messages_only(request: &StoreRequest) -> bool {
+    let StoreRequest::Append(items) = request else { return false };
+    items.iter().all(|item| item.log.kind() == LogKind::Direct)
 }
 
 impl Counts {

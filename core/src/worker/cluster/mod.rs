@@ -7,7 +7,7 @@
 //!   bus ──► numbers checked ──► items taken      a gap ──► everybody behind, identities looked at
 //! ```
 //!
-//! - [`envelope`]: what is said, as bytes; [`streams`]: how losses are found out
+//! - `envelope`: what is said, as bytes; `streams`: how losses are found out
 //! - `forward`: sends whose conversation has its home on another node
 //! - `recheck`: sessions that were ended on another node
 //!
