@@ -24,6 +24,8 @@ pub(crate) struct Client {
     pub(crate) link: Option<Link>,
     pub(crate) logs: BTreeMap<LogId, ClientLog>,
     pub(crate) messages: Vec<Message>,
+    /// Those to send again.
+    again: Vec<usize>,
     /// Of connections that are over.
     pub(crate) orders: Vec<Order>,
     /// The highest cursors that were answered with Done.
@@ -101,6 +103,7 @@ impl Client {
             link: None,
             logs: BTreeMap::new(),
             messages: Vec::new(),
+            again: Vec::new(),
             orders: Vec::new(),
             read: BTreeMap::new(),
             friends,
@@ -136,6 +139,7 @@ impl Client {
         for (asked, _) in link.outstanding.values() {
             if let Asked::Send(index) = asked {
                 self.messages[*index].state = State::Again;
+                self.again.push(*index);
             }
         }
         self.orders.extend(std::mem::take(&mut link.orders).into_values());
@@ -171,12 +175,10 @@ impl Client {
         let lacking = self.logs.iter().filter(|(_, log)| log.lacks() && !log.fetching);
         let lacking: Vec<_> = lacking.map(|(log, _)| *log).collect();
         lacking.into_iter().for_each(|log| self.fetch(now, log));
-        for index in 0..self.messages.len() {
-            if self.messages[index].state == State::Again {
-                self.messages[index].state = State::Sending;
-                let request = self.messages[index].request(None);
-                self.ask(now, Asked::Send(index), request);
-            }
+        for index in std::mem::take(&mut self.again) {
+            self.messages[index].state = State::Sending;
+            let request = self.messages[index].request(None);
+            self.ask(now, Asked::Send(index), request);
         }
     }
 
@@ -371,6 +373,7 @@ impl Client {
             Asked::Send(index) => {
                 let message = &mut self.messages[index];
                 message.state = State::Again;
+                self.again.push(index);
                 if let Some(order) = link.orders.get_mut(&message.log) {
                     order.refused(index);
                 }

@@ -21,8 +21,11 @@ pub(crate) enum Sabotage {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Profile {
-    /// Milliseconds of trouble, before everything heals.
+    /// Times of trouble, each of which ends with everything healed.
+    pub(crate) rounds: u64,
     pub(crate) trouble_ms: u64,
+    /// Of a thousand rounds: so many end with a crash.
+    pub(crate) last_crash: u64,
     /// Of a thousand envelopes.
     pub(crate) lost: u64,
     pub(crate) doubled: u64,
@@ -51,7 +54,9 @@ impl Profile {
             if chance.permille(permille) { chance.between(1, most) } else { 0 }
         };
         Profile {
-            trouble_ms: 15_000,
+            rounds: 3,
+            trouble_ms: 3_000 + sometimes(500, 3_000),
+            last_crash: sometimes(700, 1_000),
             lost: sometimes(700, 150),
             doubled: sometimes(500, 150),
             late: sometimes(500, 50),

@@ -60,7 +60,8 @@ pub(crate) struct World {
     /// Which nodes can't hear each other.
     apart: Vec<(usize, usize)>,
     store_is_down: bool,
-    pub(crate) is_healed: bool,
+    is_healed: bool,
+    round: u64,
     /// Per connection: when its last request or delivery arrives. They don't overtake each other.
     arrivals: BTreeMap<(ConnId, bool), u64>,
 }
@@ -98,11 +99,11 @@ enum Event {
     Act { client: usize },
     Lost { client: usize, conn: ConnId },
     Connect { client: usize },
-    Crash,
+    Crash { round: u64 },
     Return { slot: usize },
-    Part,
+    Part { round: u64 },
     Join,
-    Outage { ends: bool },
+    Outage { round: u64, ends: bool },
 }
 
 impl World {
@@ -138,6 +139,7 @@ impl World {
             apart: Vec::new(),
             store_is_down: false,
             is_healed: false,
+            round: 0,
             arrivals: BTreeMap::new(),
         };
         (0..NODES).for_each(|slot| world.start_node(slot));
@@ -145,21 +147,29 @@ impl World {
             world.soon(100, Event::Connect { client });
             world.soon(200, Event::Act { client });
         }
-        world.plan_trouble();
         world
     }
 
-    fn plan_trouble(&mut self) {
-        let Profile { crash_every_ms, partition_every_ms, outage_every_ms, .. } = self.profile;
-        if crash_every_ms > 0 {
-            self.soon(crash_every_ms, Event::Crash);
+    /// A time of trouble, after which everything heals.
+    pub(crate) fn trouble(&mut self) {
+        self.round += 1;
+        self.is_healed = false;
+        let (round, profile) = (self.round, self.profile.clone());
+        let troubles = [
+            (profile.crash_every_ms, Event::Crash { round }),
+            (profile.partition_every_ms, Event::Part { round }),
+            (profile.outage_every_ms, Event::Outage { round, ends: false }),
+        ];
+        for (every_ms, event) in troubles {
+            if every_ms > 0 {
+                self.soon(every_ms, event);
+            }
         }
-        if partition_every_ms > 0 {
-            self.soon(partition_every_ms, Event::Part);
+        self.run_for(profile.trouble_ms);
+        if self.chance.permille(profile.last_crash) {
+            self.crash_one();
         }
-        if outage_every_ms > 0 {
-            self.soon(outage_every_ms, Event::Outage { ends: false });
-        }
+        self.heal();
     }
 
     /// Lets time pass.
@@ -178,19 +188,11 @@ impl World {
     }
 
     /// From now on everything works.
-    pub(crate) fn heal(&mut self) {
+    fn heal(&mut self) {
         self.is_healed = true;
         self.store_is_down = false;
         self.apart.clear();
-        for slot in 0..NODES {
-            match &self.nodes[slot] {
-                Some(node) => {
-                    let node = node.id;
-                    self.at(self.now + 1, Event::View { node });
-                }
-                None => self.start_node(slot),
-            }
-        }
+        self.views_change();
     }
 
     fn at(&mut self, time: u64, event: Event) {
@@ -228,14 +230,14 @@ impl World {
                 }
             }
             Event::Connect { client } => self.connect(client),
-            Event::Crash => self.crash(),
+            Event::Crash { round } => self.crash(round),
             Event::Return { slot } => self.start_node(slot),
-            Event::Part => self.part(),
+            Event::Part { round } => self.part(round),
             Event::Join => {
                 self.apart.clear();
                 self.views_change();
             }
-            Event::Outage { ends } => self.outage(ends),
+            Event::Outage { round, ends } => self.outage(round, ends),
         }
     }
 
@@ -529,29 +531,36 @@ impl World {
 
 /// Trouble.
 impl World {
-    fn crash(&mut self) {
-        if self.is_healed {
-            return;
-        }
-        let slot = self.chance.below(NODES as u64) as usize;
-        if let Some(node) = self.nodes[slot].take() {
-            self.counts.crashes += 1;
-            self.count(&node);
-            self.soon(2_000, Event::PresenceExpires { node: node.id });
-            for client in 0..self.clients.len() {
-                let link = self.clients[client].link.as_ref();
-                if let Some(conn) = link.filter(|link| link.slot == slot).map(|link| link.conn) {
-                    self.soon(300, Event::Lost { client, conn });
-                }
-            }
-            self.soon(4_000, Event::Return { slot });
-            self.views_change();
-        }
-        self.soon(self.profile.crash_every_ms * 2, Event::Crash);
+    fn is_over(&self, round: u64) -> bool {
+        self.is_healed || round != self.round
     }
 
-    fn part(&mut self) {
-        if self.is_healed {
+    fn crash(&mut self, round: u64) {
+        if !self.is_over(round) {
+            self.crash_one();
+            self.soon(self.profile.crash_every_ms * 2, Event::Crash { round });
+        }
+    }
+
+    /// All memory of a node is gone; it comes back as another one.
+    fn crash_one(&mut self) {
+        let slot = self.chance.below(NODES as u64) as usize;
+        let Some(node) = self.nodes[slot].take() else { return };
+        self.counts.crashes += 1;
+        self.count(&node);
+        self.soon(2_000, Event::PresenceExpires { node: node.id });
+        for client in 0..self.clients.len() {
+            let link = self.clients[client].link.as_ref();
+            if let Some(conn) = link.filter(|link| link.slot == slot).map(|link| link.conn) {
+                self.soon(300, Event::Lost { client, conn });
+            }
+        }
+        self.soon(4_000, Event::Return { slot });
+        self.views_change();
+    }
+
+    fn part(&mut self, round: u64) {
+        if self.is_over(round) {
             return;
         }
         let lonely = self.chance.below(NODES as u64) as usize;
@@ -562,19 +571,16 @@ impl World {
             self.views_change();
         }
         self.soon(3_000, Event::Join);
-        self.soon(self.profile.partition_every_ms * 2, Event::Part);
+        self.soon(self.profile.partition_every_ms * 2, Event::Part { round });
     }
 
-    fn outage(&mut self, ends: bool) {
-        if self.is_healed {
+    fn outage(&mut self, round: u64, ends: bool) {
+        if self.is_over(round) {
             return;
         }
         self.store_is_down = !ends;
-        if ends {
-            self.soon(self.profile.outage_every_ms * 2, Event::Outage { ends: false });
-        } else {
-            self.soon(1_500, Event::Outage { ends: true });
-        }
+        let within = if ends { self.profile.outage_every_ms * 2 } else { 1_500 };
+        self.soon(within, Event::Outage { round, ends: !ends });
     }
 
     fn count(&mut self, node: &Node) {
