@@ -33,11 +33,21 @@ pub(crate) fn violations(world: &World) -> Vec<String> {
     found
 }
 
-/// What clients still lack, when everything was quiet for long.
+/// What clients still lack, or should lack, when everything was quiet for long.
 pub(crate) fn left_behind(world: &World) -> Vec<String> {
     let mut found = Vec::new();
     let logs = stored_logs(world, &mut found);
+    let ended: BTreeSet<_> = world
+        .clients
+        .iter()
+        .flat_map(|client| &client.ended)
+        .map(|session| session.get())
+        .collect();
     for (number, client) in world.clients.iter().enumerate() {
+        let session = client.link.as_ref().map(|link| link.session.session);
+        if session.is_some_and(|session| ended.contains(&session.get())) {
+            found.push(format!("client {number} goes on with {session:?}, which was ended"));
+        }
         if !client.is_settled() {
             let waits = client.link.as_ref().map(|link| &link.outstanding);
             found.push(format!("client {number} has not come to rest: {waits:?}"));

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use dunlin_core::bus::NodeId;
-use dunlin_core::request::Request;
+use dunlin_core::request::{Logout, Request};
 use dunlin_core::transport::{ConnId, Delivery, Session};
 use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
-use dunlin_protocol::{ClientMessageId, LogId, UserId, frame};
+use dunlin_protocol::{ClientMessageId, LogId, SessionId, UserId, frame};
 
 use super::chance::Chance;
 use super::log::{ClientLog, Seen};
@@ -30,6 +30,8 @@ pub(crate) struct Client {
     pub(crate) orders: Vec<Order>,
     /// The highest cursors that were answered with Done.
     pub(crate) read: BTreeMap<LogId, u64>,
+    /// Sessions that it has ended.
+    pub(crate) ended: Vec<SessionId>,
     friends: Vec<UserId>,
     number: u8,
     /// It hears no Behind.
@@ -66,6 +68,8 @@ pub(crate) enum Asked {
     Replay(usize, bool),
     MarkRead(LogId, u64),
     Signal,
+    /// End this session of the user.
+    Logout(SessionId),
 }
 
 #[derive(Debug)]
@@ -81,6 +85,8 @@ pub(crate) enum State {
     Sending,
     /// It was refused for now, or the connection broke.
     Again,
+    /// It was refused, and the user has lost interest. It may be stored or not.
+    GivenUp,
     Acknowledged {
         seq: u64,
         time_ms: u64,
@@ -106,6 +112,7 @@ impl Client {
             again: Vec::new(),
             orders: Vec::new(),
             read: BTreeMap::new(),
+            ended: Vec::new(),
             friends,
             number,
             is_deaf: false,
@@ -115,7 +122,7 @@ impl Client {
     }
 
     pub(crate) fn connected(&mut self, now: u64, slot: usize, node: NodeId, conn: ConnId) {
-        let session = dunlin_protocol::SessionId::new(u64::from(conn.slot)).unwrap();
+        let session = SessionId::new(u64::from(conn.slot)).unwrap();
         let session = Session { user: self.user, session };
         self.link = Some(Link {
             node,
@@ -194,10 +201,7 @@ impl Client {
             && !link.sync_again
             && link.outstanding.is_empty()
             && self.logs.values().all(|log| !log.lacks())
-            && self
-                .messages
-                .iter()
-                .all(|message| matches!(message.state, State::Acknowledged { .. }))
+            && self.again.is_empty()
     }
 
     fn ask(&mut self, now: u64, asked: Asked, request: Request) {
@@ -288,6 +292,12 @@ impl Client {
         self.ask(now, Asked::Signal, signal.try_into().unwrap());
     }
 
+    /// Ends another session of the user.
+    pub(crate) fn log_out(&mut self, now: u64, session: SessionId) {
+        let logout = Request::Logout(Logout::Other(session));
+        self.ask(now, Asked::Logout(session), logout);
+    }
+
     /// Takes what the server delivers.
     pub(crate) fn take(&mut self, now: u64, delivery: &Delivery) {
         let (encoded, is_push) = match delivery {
@@ -354,6 +364,7 @@ impl Client {
                 *read = seq.max(*read);
             }
             (Asked::Signal, Body::Done(_)) => {}
+            (Asked::Logout(session), Body::Done(_)) => self.ended.push(session),
             (asked, body) => self.violations.push(format!("{asked:?} is answered {body:?}")),
         }
     }
@@ -367,18 +378,23 @@ impl Client {
         let Some(link) = &mut self.link else { return };
         match asked {
             Asked::Replay(_, false) if code == ErrorCode::MessageIdConflict => {}
+            Asked::Logout(_) if code == ErrorCode::SessionRevoked => {}
             _ if !is_for_now => self.violations.push(format!("{asked:?} is refused: {error:?}")),
             Asked::Sync => (link.syncing, link.sync_again) = (false, true),
             Asked::History(log) => self.logs.entry(log).or_default().fetching = false,
             Asked::Send(index) => {
                 let message = &mut self.messages[index];
-                message.state = State::Again;
-                self.again.push(index);
+                if index.is_multiple_of(4) {
+                    message.state = State::GivenUp;
+                } else {
+                    message.state = State::Again;
+                    self.again.push(index);
+                }
                 if let Some(order) = link.orders.get_mut(&message.log) {
                     order.refused(index);
                 }
             }
-            Asked::Replay(..) | Asked::MarkRead(..) | Asked::Signal => {}
+            Asked::Replay(..) | Asked::MarkRead(..) | Asked::Signal | Asked::Logout(_) => {}
         }
     }
 

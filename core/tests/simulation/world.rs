@@ -90,6 +90,7 @@ struct Node {
 
 enum Event {
     Input { node: NodeId, worker: usize, input: Box<Input> },
+    Envelope { from: NodeId, node: NodeId, worker: usize, envelope: Bytes },
     Flush { node: NodeId, worker: usize },
     Store { node: NodeId, worker: usize, ticket: Ticket, request: Box<StoreRequest> },
     Tick { node: NodeId },
@@ -209,6 +210,9 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Input { node, worker, input } => self.input(node, worker, *input),
+            Event::Envelope { from, node, worker, envelope } => {
+                self.take_envelope(from, node, worker, envelope);
+            }
             Event::Flush { node, worker } => self.flush(node, worker),
             Event::Store { node, worker, ticket, request } => {
                 self.run_store(node, worker, ticket, *request);
@@ -408,9 +412,10 @@ impl World {
             self.counts.envelopes_lost += 1;
             return;
         }
-        self.arrive(to, worker, envelope.clone());
+        let from = self.nodes[from].as_ref().expect("it lives").id;
+        self.arrive(from, to, worker, envelope.clone());
         if !self.is_healed && self.chance.permille(self.profile.doubled) {
-            self.arrive(to, worker, envelope);
+            self.arrive(from, to, worker, envelope);
         }
     }
 
@@ -418,7 +423,7 @@ impl World {
         !self.is_healed && self.chance.permille(self.profile.lost)
     }
 
-    fn arrive(&mut self, node: NodeId, worker: u16, envelope: Bytes) {
+    fn arrive(&mut self, from: NodeId, node: NodeId, worker: u16, envelope: Bytes) {
         let mut time = self.now + 1;
         if !self.is_healed {
             time += self.chance.below(self.profile.bus_delay_ms);
@@ -426,8 +431,16 @@ impl World {
                 time += self.chance.below(3_000);
             }
         }
-        let input = Box::new(Input::Envelope(envelope));
-        self.at(time, Event::Input { node, worker: usize::from(worker), input });
+        self.at(time, Event::Envelope { from, node, worker: usize::from(worker), envelope });
+    }
+
+    /// If its node has crashed since, it may not have left it.
+    fn take_envelope(&mut self, from: NodeId, node: NodeId, worker: usize, envelope: Bytes) {
+        if self.slot_of(from).is_none() && self.chance.permille(700) {
+            self.counts.envelopes_lost += 1;
+            return;
+        }
+        self.input(node, worker, Input::Envelope(envelope));
     }
 }
 
@@ -457,6 +470,8 @@ impl World {
             self.clients[client].try_again(self.now);
         } else if self.chance.permille(15) {
             self.move_on(client);
+        } else if self.chance.permille(15) {
+            self.log_out_other_device(client);
         } else {
             self.clients[client].act(self.now, &mut self.chance);
         }
@@ -476,6 +491,16 @@ impl World {
         self.at(time, Event::Input { node: link.node, worker, input });
         let away = if self.chance.permille(300) { 5_000 } else { 50 };
         self.soon(away, Event::Connect { client });
+    }
+
+    fn log_out_other_device(&mut self, client: usize) {
+        let user = self.clients[client].user;
+        let others = self.clients.iter().enumerate();
+        let mut others = others.filter(|(other, of)| *other != client && of.user == user);
+        let session = others.find_map(|(_, other)| Some(other.link.as_ref()?.session.session));
+        if let Some(session) = session {
+            self.clients[client].log_out(self.now, session);
+        }
     }
 
     fn submit_requests(&mut self, client: usize) {
@@ -513,6 +538,10 @@ impl World {
     fn deliver(&mut self, client: usize, conn: ConnId, delivery: &Delivery) {
         if self.clients[client].link.as_ref().is_none_or(|link| link.conn != conn) {
             return;
+        }
+        if let Delivery::Close { .. } = delivery {
+            self.clients[client].disconnected();
+            return self.soon(100, Event::Connect { client });
         }
         self.clients[client].take(self.now, delivery);
         self.submit_requests(client);
