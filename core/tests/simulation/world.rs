@@ -15,7 +15,7 @@ use dunlin_core::config::EngineConfig;
 use dunlin_core::placement;
 use dunlin_core::presence::{LocalPresence, Presence};
 use dunlin_core::request::Command;
-use dunlin_core::store::{StoreError, StoreReply, StoreRequest};
+use dunlin_core::store::{StoreError, StoreRequest};
 use dunlin_core::transport::{ConnId, Delivery, Outbound};
 use dunlin_core::worker::cluster::ClusterNode;
 use dunlin_core::worker::effect::{Effects, PresenceChange, Published, Ticket};
@@ -393,14 +393,15 @@ impl World {
         let unavailable = || Err(StoreError::Unavailable { reason: "simulated".into() });
         let trouble = !self.is_healed;
         let is_append = matches!(request, StoreRequest::Append(_));
-        let result: Result<StoreReply, StoreError>;
-        if self.store_is_down || (trouble && self.chance.permille(self.profile.refused)) {
-            result = unavailable();
+        let is_refused =
+            self.store_is_down || (trouble && self.chance.permille(self.profile.refused));
+        let result = if is_refused {
+            unavailable()
         } else {
             let done = self.store.run(request);
             let is_lost = trouble && is_append && self.chance.permille(self.profile.answer_lost);
-            result = if is_lost { unavailable() } else { done };
-        }
+            if is_lost { unavailable() } else { done }
+        };
         let input = Box::new(Input::Store { ticket, result });
         self.soon(5, Event::Input { node, worker, input });
     }
