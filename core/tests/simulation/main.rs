@@ -19,7 +19,7 @@ use dunlin_protocol::UserId;
 use profile::Sabotage;
 use world::{Counts, USERS, World};
 
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 30;
 
 /// What came of a run.
 struct Outcome {

@@ -336,6 +336,9 @@ impl World {
             }
         }
         let store = std::mem::take(&mut effects.store);
+        let is_append = |request: &StoreRequest| matches!(request, StoreRequest::Append(_));
+        let (appends, mut reads): (Vec<_>, Vec<_>) =
+            store.into_iter().partition(|(_, request)| is_append(request));
         let mut published = std::mem::take(&mut effects.bus);
         let mut told = Vec::new();
         effects.take_workers(|to, messages| told.push((to, messages)));
@@ -344,7 +347,8 @@ impl World {
         // Tables of the worker have an order of their own in each process.
         published.sort_by_key(|published| (published.to, published.worker));
         outbound.sort_by_key(|out| out.conn);
-        for (ticket, request) in store {
+        reads.sort_by_cached_key(|(_, request)| regardless_of_order(request));
+        for (ticket, request) in reads.into_iter().chain(appends) {
             self.submit(slot, worker, ticket, request);
         }
         for (to, messages) in told {
@@ -638,6 +642,13 @@ impl World {
             self.count(&node);
         }
     }
+}
+
+/// What a request asks, whatever the order of the logs that it names.
+fn regardless_of_order(request: &StoreRequest) -> Vec<u8> {
+    let mut letters = format!("{request:?}").into_bytes();
+    letters.sort_unstable();
+    letters
 }
 
 fn carries_messages_only(request: &StoreRequest) -> bool {
