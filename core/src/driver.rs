@@ -24,8 +24,8 @@ use crate::auth::password::{PasswordDone, PasswordError, PasswordThreads};
 use crate::bus::{Bus, BusReceiver, Member};
 use crate::clock::Clock;
 use crate::limits::{
-    PRESSED_TICK_MS, STORE_OUTSTANDING_BYTES_MAX, STORE_OUTSTANDING_MAX, TICK_BATCHES_MAX,
-    TICK_MESSAGES_MAX, TICK_MS, WORKER_BACKLOG_MAX,
+    ENVELOPES_BYTES_MAX, PRESSED_TICK_MS, STORE_OUTSTANDING_BYTES_MAX, STORE_OUTSTANDING_MAX,
+    TICK_BATCHES_MAX, TICK_MESSAGES_MAX, TICK_MS, WORKER_BACKLOG_MAX,
 };
 use crate::request::Command;
 use crate::statistics::WorkerStatistics;
@@ -53,6 +53,7 @@ pub(crate) enum Letter {
     Password(Ticket, Result<PasswordDone, PasswordError>),
     Workers(Vec<WorkerMessage>),
     Input(Input),
+    Envelope(Bytes),
     Admin(AdminRequest, AdminAnswer),
     Stop,
 }
@@ -116,6 +117,8 @@ pub(crate) struct Driver {
     pub(crate) admin_calls: u64,
     pub(crate) next_timer: Instant,
     pub(crate) cluster: Option<ClusterLinks>,
+    /// Bytes of envelopes in the mail.
+    pub(crate) envelopes_waiting: Arc<AtomicUsize>,
     /// Sends that wait for another node, as the gate counts them.
     pub(crate) forwarded: usize,
 }
@@ -137,11 +140,13 @@ impl std::fmt::Debug for ClusterLinks {
 pub(crate) struct Mailroom {
     pub(crate) gate: Arc<Gate>,
     pub(crate) mailboxes: Vec<Sender<Letter>>,
+    /// Bytes of envelopes that wait for each worker.
+    pub(crate) waiting: Vec<Arc<AtomicUsize>>,
 }
 
 impl Mailroom {
-    fn put(&self, mailbox: &Sender<Letter>, input: Input) {
-        if self.gate.enter() && mailbox.send(Letter::Input(input)).is_err() {
+    fn put(&self, mailbox: &Sender<Letter>, letter: Letter) {
+        if self.gate.enter() && mailbox.send(letter).is_err() {
             self.gate.leave(1);
         }
     }
@@ -151,16 +156,22 @@ impl BusReceiver for Mailroom {
     /// Other nodes are not held back by what waits here, so what is too much is dropped: the worker
     /// finds the gap in the numbers.
     fn receive(&self, worker: u16, envelope: Bytes) {
-        let mailbox = self.mailboxes.get(usize::from(worker));
-        let mailbox = mailbox.filter(|mailbox| mailbox.len() < WORKER_BACKLOG_MAX);
-        if let Some(mailbox) = mailbox {
-            self.put(mailbox, Input::Envelope(envelope));
+        let worker = usize::from(worker);
+        let (Some(mailbox), Some(waiting)) = (self.mailboxes.get(worker), self.waiting.get(worker))
+        else {
+            return;
+        };
+        // Two that come at once may both still find room: it is a bound of memory, and no exact one.
+        let has_room = waiting.load(Ordering::Relaxed) < ENVELOPES_BYTES_MAX;
+        if has_room && mailbox.len() < WORKER_BACKLOG_MAX {
+            waiting.fetch_add(envelope.len(), Ordering::Relaxed);
+            self.put(mailbox, Letter::Envelope(envelope));
         }
     }
 
     fn members(&self, members: Vec<Member>) {
         for mailbox in &self.mailboxes {
-            self.put(mailbox, Input::Members(members.clone()));
+            self.put(mailbox, Letter::Input(Input::Members(members.clone())));
         }
     }
 }
@@ -220,6 +231,10 @@ impl Driver {
             Letter::Store(ticket, result) => Input::Store { ticket, result },
             Letter::Password(ticket, result) => Input::Password { ticket, result },
             Letter::Input(input) => input,
+            Letter::Envelope(envelope) => {
+                self.envelopes_waiting.fetch_sub(envelope.len(), Ordering::Relaxed);
+                Input::Envelope(envelope)
+            }
             Letter::Admin(request, answer) => {
                 self.gate.add(1);
                 self.admin_calls += 1;
@@ -348,4 +363,31 @@ impl Driver {
 /// A mailbox is closed only when its thread has ended: nobody waits for the answer any more.
 fn post(mailbox: &Sender<Letter>, letter: Letter) {
     drop(mailbox.send(letter));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::NodeId;
+
+    #[test]
+    fn what_waits_from_the_bus_is_bounded() {
+        let (mailbox, mail) = crossbeam_channel::unbounded();
+        let (gate, waiting) = (Arc::new(Gate::default()), vec![Arc::default()]);
+        let mailroom = Mailroom { gate: Arc::clone(&gate), mailboxes: vec![mailbox], waiting };
+        let envelope = Bytes::from(vec![0; 1024 * 1024]);
+        let fitting = ENVELOPES_BYTES_MAX / envelope.len();
+        (0..fitting + 10).for_each(|_| mailroom.receive(0, envelope.clone()));
+        // There is no such worker.
+        mailroom.receive(1, envelope);
+        assert_eq!(mail.len(), fitting);
+        // Members are never dropped.
+        mailroom.members(vec![Member { node: NodeId(1), workers: 1 }]);
+        assert_eq!(mail.len(), fitting + 1);
+        gate.close();
+        mailroom.receive(0, Bytes::new());
+        assert_eq!(mail.len(), fitting + 1);
+        gate.leave(fitting + 1);
+        assert!(gate.is_empty());
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -127,6 +128,8 @@ pub struct Engine {
     statistics: Vec<Arc<Mutex<WorkerStatistics>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     cluster: Option<ClusterLinks>,
+    /// Bytes of envelopes in the mail of each worker.
+    envelopes_waiting: Vec<Arc<AtomicUsize>>,
 }
 
 #[derive(Clone)]
@@ -231,6 +234,7 @@ impl EngineBuilder {
             statistics: Vec::new(),
             threads: Mutex::default(),
             cluster: self.cluster.clone(),
+            envelopes_waiting: (0..workers).map(|_| Arc::default()).collect(),
         };
         for (index, (commands, mail)) in takers.into_iter().zip(mails).enumerate() {
             let driver = engine.driver(index, &shared, &self, commands, mail, &passwords);
@@ -308,6 +312,7 @@ impl Engine {
             admin_calls: 0,
             next_timer: Instant::now(),
             cluster: builder.cluster.clone(),
+            envelopes_waiting: Arc::clone(&self.envelopes_waiting[index]),
             forwarded: 0,
         }
     }
@@ -352,7 +357,8 @@ impl Engine {
         let Some(ClusterLinks { place, bus }) = &self.cluster else { return };
         let workers = u16::try_from(self.mailboxes.len()).expect("there are at most 256 workers");
         let (gate, mailboxes) = (Arc::clone(&self.gate), self.mailboxes.clone());
-        let receiver = Arc::new(Mailroom { gate, mailboxes });
+        let waiting = self.envelopes_waiting.clone();
+        let receiver = Arc::new(Mailroom { gate, mailboxes, waiting });
         bus.join(Member { node: place.node, workers }, receiver);
     }
 

@@ -140,6 +140,10 @@ pub const BEACON_MS: u64 = 1000;
 /// one message with its envelope must fit.
 pub const ENVELOPE_BYTES_MAX: usize = 512 * 1024;
 
+/// Bytes of envelopes of other nodes that may wait for one worker; more are dropped, which it finds
+/// out by their numbers.
+pub const ENVELOPES_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 const _: () = assert!(CONTENT_BYTES_MAX * 2 < FORWARD_BYTES_MAX);
 // Several beacons may get lost in a row before a stream is taken for a new one.
 const _: () = assert!(BEACON_MS * 8 < STREAM_IDLE_MS && FORWARD_TIMEOUT_MS < NODE_GONE_MS);
