@@ -21,6 +21,7 @@ pub(crate) struct TlsStream {
     /// Records that must still be written, from `output_written` on.
     output: Vec<u8>,
     output_written: usize,
+    /// Nothing more is to be encrypted: all was said, or TLS has failed.
     closed: bool,
 }
 
@@ -122,14 +123,19 @@ impl TlsStream {
         Ok((discard, step))
     }
 
-    /// After an error rustls has one alert to send, which it gives out first of all.
+    /// After an error rustls may have an alert to send. It is asked for that alone: rustls keeps
+    /// positions in the records that it has seen, and would look there again.
     fn encode_alert(&mut self) {
+        self.closed = true;
         let mut nothing = BytesMut::new();
-        while let Ok((_, Step::Again)) = self.step(&mut [], &mut nothing) {}
+        while self.session.wants_write() && self.step(&mut [], &mut nothing).is_ok() {}
     }
 
     /// Encrypts plain bytes into `records`; returns the length.
     pub(crate) fn encrypt(&mut self, plain: &[u8], records: &mut [u8]) -> io::Result<usize> {
+        if self.closed {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         // Records that are incomplete are shown again, since rustls may refer to their position.
         let status = self.session.process_tls_records(&mut self.input);
         match status.state.map_err(io::Error::other)? {
@@ -199,4 +205,26 @@ fn append(
     output.truncate(start + *encoded.as_ref().unwrap_or(&0));
     let failed = |_| rustls::Error::General("a record could not be encoded".into());
     encoded.map(|_| ()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::DataFolder;
+    use crate::tls::{Certificate, ticketer};
+
+    /// A handshake message that claims 16 MiB: rustls has looked at nine bytes when it refuses it.
+    #[test]
+    fn an_error_in_mid_message_is_no_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::open(folder.path()).unwrap();
+        let config = Certificate::own(&data).unwrap().load(ticketer().unwrap()).unwrap().0;
+        let mut stream = TlsStream::new(config).unwrap();
+        let mut records = [0x16, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff];
+        let mut plain = BytesMut::new();
+        assert!(stream.receive(&mut records, &mut plain).is_err());
+        // Nor later, when the connection is closed like any other.
+        assert!(stream.encrypt(b"x", &mut [0; 100]).is_err());
+        assert!(!stream.close());
+    }
 }
