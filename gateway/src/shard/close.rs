@@ -54,6 +54,28 @@ impl Shard {
         true
     }
 
+    /// Ends a connection whose TLS failed: the alert that says so, as for any other reason, but no
+    /// frame, since none can be encrypted any more.
+    pub(super) fn close_after_tls_error(&mut self, key: usize) {
+        self.handshake_ended(key);
+        self.drop_outbox(key);
+        if self.begin_closing(key, CloseReason::TlsError) {
+            self.mark_dirty(key);
+        }
+    }
+
+    /// Whether it ended well or not, it is not under way any more.
+    pub(super) fn handshake_ended(&mut self, key: usize) {
+        if std::mem::take(&mut self.slots[key].flags.handshaking) {
+            self.node.admission.handshake_ends();
+        }
+    }
+
+    fn drop_outbox(&mut self, key: usize) {
+        let outbox = self.slots[key].outbox.take();
+        self.outbox_difference -= outbox.map_or(0, |outbox| outbox.bytes()).cast_signed();
+    }
+
     /// All is written: shut our side and wait for the peer to see it.
     pub(super) fn linger(&mut self, key: usize, reason: CloseReason) {
         let now = self.now();
@@ -68,10 +90,20 @@ impl Shard {
     }
 
     /// The peer has closed its side while ours was ending.
-    pub(super) fn peer_saw_the_end(&mut self, key: usize) {
+    pub(super) fn peer_shut_its_side(&mut self, key: usize) {
+        match self.slots[key].stage {
+            // It may read on: the reason is still to come, and the end is seen again after it.
+            Stage::Closing(_) => {}
+            Stage::Lingering(reason) => self.remove(key, reason),
+            Stage::Open => self.end(key, CloseReason::PeerClosed),
+        }
+    }
+
+    /// The peer is gone while our side was ending.
+    pub(super) fn peer_is_gone(&mut self, key: usize) {
         match self.slots[key].stage {
             Stage::Closing(reason) | Stage::Lingering(reason) => self.remove(key, reason),
-            Stage::Open => self.end(key, CloseReason::PeerClosed),
+            Stage::Open => self.end(key, CloseReason::PeerReset),
         }
     }
 
@@ -87,12 +119,9 @@ impl Shard {
 
     fn remove(&mut self, key: usize, reason: CloseReason) {
         let conn = self.conn_id(key);
+        self.handshake_ended(key);
+        self.drop_outbox(key);
         let slot = self.slots.remove(key);
-        let bytes = slot.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
-        self.outbox_difference -= bytes.cast_signed();
-        if slot.flags.handshaking {
-            self.node.admission.handshake_ends();
-        }
         self.node.admission.leave(slot.address);
         self.node.counters.close(reason);
         log_close(reason, &slot, conn);

@@ -96,18 +96,17 @@ impl Shard {
         slot.flags.readable = held + count == buffer.len() || slot.flags.hung_up;
         let mut plain = BytesMut::new();
         let received = tls.receive(&mut buffer[..held + count], &mut plain);
-        if slot.flags.handshaking && !tls.is_handshaking() {
-            slot.flags.handshaking = false;
-            self.node.admission.handshake_ends();
+        let (is_handshaking, has_output) = (tls.is_handshaking(), tls.has_output());
+        if !is_handshaking {
+            self.handshake_ended(key);
         }
-        let has_output = tls.has_output();
         if has_output {
             self.mark_dirty(key);
         }
         match received {
             Err(error) => {
                 tracing::debug!(conn = ?self.conn_id(key), %error, "TLS failed");
-                self.write_alert_and_end(key);
+                self.close_after_tls_error(key);
                 Next::Wait
             }
             Ok(ended) => {
@@ -134,12 +133,12 @@ impl Shard {
     fn read_nothing(&mut self, key: usize) -> Next {
         let slot = &mut self.slots[key];
         match slot.socket.read(self.read_buffer.room()) {
-            Ok(0) => self.peer_saw_the_end(key),
+            Ok(0) => self.peer_shut_its_side(key),
             Ok(_) => return Next::GoOn,
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => slot.flags.readable = false,
                 ErrorKind::Interrupted => return Next::GoOn,
-                _ => self.peer_saw_the_end(key),
+                _ => self.peer_is_gone(key),
             },
         }
         Next::Wait

@@ -155,16 +155,6 @@ impl Shard {
         self.linger(key, reason);
     }
 
-    /// After an error of TLS: the alert that says so, as far as the socket takes it, and the end.
-    pub(super) fn write_alert_and_end(&mut self, key: usize) {
-        let slot = &mut self.slots[key];
-        if let Some(tls) = &mut slot.tls {
-            // Best effort: the peer spoke no TLS, and the connection ends whatever comes of it.
-            let _best_effort = slot.socket.write(tls.output());
-        }
-        self.end(key, CloseReason::TlsError);
-    }
-
     fn want_writable(&mut self, key: usize, wanted: bool) {
         let slot = &mut self.slots[key];
         slot.flags.write_armed = wanted;

@@ -1,6 +1,7 @@
 //! A store whose appends the test can hold up.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::{Store, StoreDone, StoreRequest};
@@ -10,6 +11,7 @@ use parking_lot::Mutex;
 #[derive(Default)]
 pub struct HeldStore {
     pub memory: MemoryStore,
+    pages_read: AtomicUsize,
     held: Mutex<Option<Vec<(StoreRequest, StoreDone)>>>,
 }
 
@@ -32,6 +34,11 @@ impl HeldStore {
         self.held.lock().iter().flatten().map(entries).sum()
     }
 
+    /// Pages that were asked for.
+    pub fn pages_read(&self) -> usize {
+        self.pages_read.load(Ordering::SeqCst)
+    }
+
     /// Carries out what was held, and holds nothing any more.
     pub fn release(&self) {
         for (request, done) in self.held.lock().take().into_iter().flatten() {
@@ -50,6 +57,9 @@ impl Store for HeldStore {
             && let Some(held) = &mut *self.held.lock()
         {
             return held.push((request, done));
+        }
+        if let StoreRequest::Range(_) = request {
+            self.pages_read.fetch_add(1, Ordering::SeqCst);
         }
         self.memory.submit(request, done);
     }
