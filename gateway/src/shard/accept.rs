@@ -3,8 +3,8 @@
 //! What may not come in yet waits in the kernel's backlog, which costs nothing here; what may not
 //! come in at all is told so and closed.
 
-use std::io::{self, ErrorKind, Write};
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::Ordering;
 
 use dunlin_core::connection::Connection;
@@ -67,17 +67,32 @@ impl Budget {
         self.tokens = taken.unwrap_or(self.tokens);
         taken.is_some()
     }
+
+    /// Nobody came for it. Without this, connections that come one by one would cost two each.
+    fn give_back(&mut self) {
+        self.tokens += 1000;
+    }
 }
 
 impl Shard {
     pub(super) fn accept_ready(&mut self) {
         let rate = self.settings.limits.accepts_per_second.div_ceil(self.node.shards as u64);
         self.accept_budget.fill(self.now_ms, rate);
+        let mut served = None;
         for index in 0..self.listeners.len() {
             let listener = &self.listeners[index];
             if listener.ready && listener.paused_until_ms <= self.now_ms {
+                let before = self.accept_budget.tokens;
                 self.accept_from(index);
+                if self.accept_budget.tokens != before {
+                    served = served.or(Some(index));
+                }
             }
+        }
+        // Who was served is the last the next time: a flood on one port must leave the others
+        // their share of a budget that it could use up alone.
+        if let Some(index) = served {
+            self.listeners[index..].rotate_left(1);
         }
     }
 
@@ -93,6 +108,7 @@ impl Shard {
             match self.listeners[index].socket.accept() {
                 Ok((socket, peer)) => self.admit(socket, peer, secure),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.accept_budget.give_back();
                     self.listeners[index].ready = false;
                     return;
                 }
@@ -119,7 +135,7 @@ impl Shard {
         if let Err(refusal) = admission.enter(address, max, &settings.limits, self.now_ms) {
             self.node.counters.refused.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(peer = %address, ?refusal, "refused");
-            return refuse(socket, refusal, secure);
+            return refuse(socket, refusal, secure, self.read_buffer.room());
         }
         self.node.counters.accepted.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = self.open(socket, address, secure) {
@@ -172,7 +188,7 @@ fn is_shortage(error: &io::Error) -> bool {
 
 /// Turns a connection away. It was never a slot: one write, as far as it goes, and the end. Over
 /// TLS a handshake would be needed to say anything.
-fn refuse(mut socket: TcpStream, refusal: Refusal, secure: bool) {
+fn refuse(mut socket: TcpStream, refusal: Refusal, secure: bool, scratch: &mut [u8]) {
     if secure {
         return;
     }
@@ -186,6 +202,10 @@ fn refuse(mut socket: TcpStream, refusal: Refusal, secure: bool) {
     };
     // A fresh socket takes a few bytes; if it does not, its peer is gone.
     let _best_effort = socket.write(frame.wire());
+    let _best_effort = socket.shutdown(Shutdown::Write);
+    // The Hello has often arrived. Closing a socket with unread bytes is a reset, which may
+    // destroy what is on its way to the peer.
+    let _best_effort = socket.read(scratch);
 }
 
 #[cfg(test)]
