@@ -17,7 +17,7 @@ use crate::config::Limits;
 /// Parts of the table of addresses, each with its lock.
 const PARTS: usize = 32;
 
-/// Addresses in a part before those without connections and failures are swept out.
+/// Addresses in a part before those without connections and failures are swept out, at least.
 const SWEEP_AT: usize = 4096;
 
 /// The address of a peer, IPv4 mapped into IPv6.
@@ -79,7 +79,29 @@ pub(crate) struct Admission {
     connections: AtomicUsize,
     handshakes: AtomicUsize,
     hasher: RandomState,
-    parts: [Mutex<HashMap<[u8; 16], Peer>>; PARTS],
+    parts: [Mutex<Part>; PARTS],
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    peers: HashMap<[u8; 16], Peer>,
+    /// How many were left by the last sweep.
+    left: usize,
+}
+
+impl Part {
+    /// Sweeps when there are twice as many as the last sweep left: with a million addresses that
+    /// are all connected, each accept would else look at a part of them and find nothing.
+    fn sweep(&mut self, now_ms: u64, limits: &Limits) {
+        if self.peers.len() < SWEEP_AT.max(2 * self.left) {
+            return;
+        }
+        self.peers.retain(|_, peer| {
+            peer.failures.forgive(now_ms, limits);
+            peer.connections > 0 || peer.failures.count > 0
+        });
+        self.left = self.peers.len();
+    }
 }
 
 /// What is known of an address.
@@ -144,13 +166,8 @@ impl Admission {
             return Ok(());
         }
         let mut part = self.part(address).lock();
-        if part.len() >= SWEEP_AT {
-            part.retain(|_, peer| {
-                peer.failures.forgive(now_ms, limits);
-                peer.connections > 0 || peer.failures.count > 0
-            });
-        }
-        let peer = part.entry(address.key()).or_default();
+        part.sweep(now_ms, limits);
+        let peer = part.peers.entry(address.key()).or_default();
         peer.failures.forgive(now_ms, limits);
         if peer.failures.blocked {
             let retry_after_ms = peer.failures.retry_after_ms(limits);
@@ -168,10 +185,10 @@ impl Admission {
         self.connections.fetch_sub(1, Ordering::Relaxed);
         let mut part = self.part(address).lock();
         // Absent if it was exempt when it came in.
-        if let Some(peer) = part.get_mut(&address.key()) {
+        if let Some(peer) = part.peers.get_mut(&address.key()) {
             peer.connections = peer.connections.saturating_sub(1);
             if peer.connections == 0 && peer.failures.count == 0 {
-                part.remove(&address.key());
+                part.peers.remove(&address.key());
             }
         }
     }
@@ -187,7 +204,7 @@ impl Admission {
             return None;
         }
         let mut part = self.part(address).lock();
-        let failures = &mut part.entry(address.key()).or_default().failures;
+        let failures = &mut part.peers.entry(address.key()).or_default().failures;
         failures.forgive(now_ms, limits);
         failures.count = failures.count.saturating_add(1);
         failures.blocked |= failures.count >= limits.failed_logins_per_address_max;
@@ -207,7 +224,7 @@ impl Admission {
         self.handshakes.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn part(&self, address: Address) -> &Mutex<HashMap<[u8; 16], Peer>> {
+    fn part(&self, address: Address) -> &Mutex<Part> {
         &self.parts[self.hasher.hash_one(address.key()) as usize % PARTS]
     }
 }
@@ -299,6 +316,25 @@ mod tests {
             admission.enter(peer, 10, &limits, 0).unwrap();
             admission.leave(peer);
         }
-        assert!(admission.parts.iter().all(|part| part.lock().is_empty()));
+        assert!(admission.parts.iter().all(|part| part.lock().peers.is_empty()));
+    }
+
+    #[test]
+    fn sweeps_get_rarer_as_more_addresses_stay() {
+        let (mut part, limits) = (Part::default(), limits());
+        let mut sweeps = 0;
+        for number in 0..100_000u128 {
+            let left = part.left;
+            part.sweep(0, &limits);
+            sweeps += u32::from(part.left != left);
+            part.peers.insert(number.to_be_bytes(), Peer { connections: 1, ..Peer::default() });
+        }
+        assert!(sweeps < 10, "{sweeps} sweeps that found nothing");
+        part.peers.values_mut().for_each(|peer| peer.connections = 0);
+        (100_000..200_000u128).for_each(|number| {
+            part.sweep(0, &limits);
+            part.peers.insert(number.to_be_bytes(), Peer::default());
+        });
+        assert!(part.peers.len() < 100_000, "those that left are forgotten");
     }
 }
