@@ -4,7 +4,6 @@ mod support;
 
 use dunlin_protocol::wire::{CloseReason, Frame, ListSessions, frame::Body};
 use socket2::SockRef;
-use support::client::{connect, reset};
 use support::messages::{hello, history, login, message};
 use support::store::HeldStore;
 use support::{Client, Node, eventually, tls, token};
@@ -173,7 +172,9 @@ fn who_still_listens_hears_why_it_was_closed() {
             let sent = slow.request(message(log, &number.to_string(), vec![7; 60_000]));
             assert!(matches!(sent, Body::Sent(_)));
         }
-        (0..8).for_each(|_| drop(slow.send(history(log, 0))));
+        for _ in 0..8 {
+            slow.send(history(log, 0));
+        }
         eventually("more waits than the sockets take", || node.server.outbox_bytes() > 1_000_000);
         settled(|| node.server.outbox_bytes());
         let waiting = node.server.outbox_bytes();
