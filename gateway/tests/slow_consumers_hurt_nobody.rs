@@ -1,0 +1,186 @@
+//! Who reads too slowly is told less, and in the end to go; nobody else notices.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use dunlin_protocol::wire::{CloseReason, Frame, entry, frame::Body};
+use dunlin_protocol::{EncodedFrame, LogId};
+use socket2::SockRef;
+use support::messages::{history, message};
+use support::{Client, Node, eventually};
+
+const SOFT: usize = 64 * 1024;
+
+fn small_window(client: &Client) {
+    SockRef::from(client.stream.socket()).set_recv_buffer_size(64 * 1024).unwrap();
+}
+
+/// The text of a message in a frame of pushes or pages.
+fn texts(body: Body) -> Vec<(u64, bytes::Bytes)> {
+    let entries = match body {
+        Body::Push(push) => push.entry.into_iter().collect(),
+        Body::HistoryPage(page) => page.entries,
+        _ => Vec::new(),
+    };
+    let text = |entry: dunlin_protocol::wire::Entry| match entry.body? {
+        entry::Body::Message(message) => Some((entry.seq, message.content)),
+        _ => None,
+    };
+    entries.into_iter().filter_map(text).collect()
+}
+
+/// Fetches what lies after `have`, page by page.
+fn fetch(client: &mut Client, log: LogId, have: &mut BTreeMap<u64, bytes::Bytes>, head: u64) {
+    let mut next = 1;
+    while next <= head {
+        let page = client.request(history(log, next));
+        let fetched = texts(page);
+        next = fetched.last().expect("a page is never empty below the head").0 + 1;
+        have.extend(fetched);
+    }
+}
+
+#[test]
+fn pushes_collapse_to_behind_and_history_has_them_all() {
+    const MESSAGES: u64 = 300;
+    let node = Node::with(|config| config.limits.outbox_bytes_soft = SOFT);
+    for connect in [Node::user, Node::user_over_tls] {
+        let mut slow = connect(&node, "slow");
+        small_window(&slow);
+        let mut senders = ["ada", "bob"].map(|name| node.user(name));
+        let mut watcher = node.user("watcher");
+        // Far more than sockets and outbox hold, from two conversations.
+        let way = format!("{connect:?}");
+        let mut heads = BTreeMap::new();
+        for number in 0..MESSAGES {
+            for sender in &mut senders {
+                let log = sender.with(&slow);
+                let content = vec![number as u8; 30_000];
+                match sender.request(message(log, &format!("{way}{number}"), content)) {
+                    Body::Sent(sent) => heads.insert(log.to_wire(), sent.seq),
+                    other => panic!("{other:?}"),
+                };
+            }
+            // Memory is bounded, whatever was sent.
+            let waiting = node.server.outbox_bytes();
+            assert!(waiting <= SOFT + 40_000, "{waiting} bytes wait");
+        }
+        // Others are served meanwhile.
+        let log = senders[0].with(&watcher);
+        assert!(matches!(senders[0].request(message(log, &way, "hello")), Body::Sent(_)));
+        watcher.wait_for(|frame| matches!(frame.body, Some(Body::Push(_))).then_some(()));
+        // It reads again: whole frames, and of each conversation it learns the head, by a push or
+        // by a Behind for all that was left out.
+        let mut learnt = BTreeMap::new();
+        let (mut pushed, mut behind) = (0, 0);
+        while learnt != heads {
+            let (log, head) = match slow.next().expect("it stays connected").body.unwrap() {
+                Body::Behind(it) => {
+                    behind += 1;
+                    (it.conversation_id, it.head)
+                }
+                Body::Push(push) => {
+                    pushed += 1;
+                    (push.conversation_id, push.entry.unwrap().seq)
+                }
+                other => panic!("{other:?}"),
+            };
+            // The account log grows as well, when somebody writes for the first time.
+            if heads.contains_key(&log) {
+                learnt.insert(log, head);
+            }
+        }
+        assert!(pushed < 2 * MESSAGES && behind > 0, "{pushed} pushes, {behind} behind");
+        for (conversation_id, head) in heads {
+            let log = LogId::from_wire(&conversation_id).unwrap();
+            let mut have = BTreeMap::new();
+            fetch(&mut slow, log, &mut have, head);
+            assert_eq!(have.len() as u64, head);
+            assert_eq!(have.keys().copied().collect::<Vec<_>>(), (1..=head).collect::<Vec<_>>());
+        }
+        // And live again: the next message is pushed.
+        let log = senders[1].with(&slow);
+        assert!(matches!(
+            senders[1].request(message(log, &format!("{way}last"), "x")),
+            Body::Sent(_)
+        ));
+        slow.wait_for(|frame: &Frame| {
+            let body = frame.body.clone()?;
+            texts(body).iter().any(|(_, text)| text == "x").then_some(())
+        });
+        drop((slow, senders, watcher));
+        node.wait_quiet();
+    }
+    node.settle();
+}
+
+#[test]
+fn beyond_the_hard_limit_it_is_closed() {
+    let node = Node::with(|config| {
+        config.limits.outbox_bytes_soft = SOFT;
+        config.limits.outbox_bytes_max = 4 << 20;
+    });
+    let mut other = node.user("other");
+    for (count, connect) in (1..).zip([Node::user, Node::user_over_tls]) {
+        let mut slow = connect(&node, "slow");
+        small_window(&slow);
+        let log = slow.with(&slow);
+        for number in 0..15 {
+            let id = format!("{number}");
+            assert!(matches!(slow.request(message(log, &id, vec![7; 60_000])), Body::Sent(_)));
+        }
+        // Asked for in one piece, so that all of it is under way before any answer waits.
+        let asked: Vec<_> = (0..40).map(|_| slow.encode(history(log, 0)).1.into_wire()).collect();
+        slow.write(&asked.concat());
+        // What waited is gone at once; a part of a frame and the reason are left.
+        let mut largest = 0;
+        eventually("the memory is given back", || {
+            let waiting = node.server.outbox_bytes();
+            largest = largest.max(waiting);
+            waiting < 1 << 20
+        });
+        assert!(largest <= 5 << 20, "{largest}");
+        let to_other = other.with(&other);
+        assert!(matches!(
+            other.request(message(to_other, &format!("{count}"), "x")),
+            Body::Sent(_)
+        ));
+        assert_eq!(slow.read_to_close(), Some(CloseReason::SlowConsumer));
+        drop(slow);
+        node.wait_closed(CloseReason::SlowConsumer, count);
+        // It comes back, and finds all.
+        let mut back = connect(&node, "slow");
+        let mut have = BTreeMap::new();
+        fetch(&mut back, log, &mut have, 15);
+        assert_eq!(have.len(), 15);
+    }
+    drop(other);
+    node.settle();
+}
+
+#[test]
+fn requests_of_a_slow_reader_wait_and_none_is_dropped() {
+    let node = Node::with(|config| {
+        config.limits.outbox_bytes_soft = SOFT;
+        // Their answers together stay below the limit at which it would be closed.
+        config.protocol.requests_outstanding_max = 8;
+    });
+    let mut slow = node.user("slow");
+    small_window(&slow);
+    let log = slow.with(&slow);
+    assert!(matches!(slow.request(message(log, "1", vec![7; 60_000])), Body::Sent(_)));
+    // Far more answers than the sockets take; written by another thread, for it will block.
+    let asked: Vec<(u64, EncodedFrame)> = (0..1000).map(|_| slow.encode(history(log, 1))).collect();
+    let mut writer = slow.stream.socket().try_clone().unwrap();
+    let bytes: Vec<u8> = asked.iter().flat_map(|(_, frame)| frame.wire().to_vec()).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| std::io::Write::write_all(&mut writer, &bytes).unwrap());
+        eventually("answers wait", || node.server.outbox_bytes() > SOFT);
+        for (request_id, _) in &asked {
+            assert!(matches!(slow.answer(*request_id), Body::HistoryPage(_)));
+        }
+    });
+    drop((slow, writer));
+    node.settle();
+}
