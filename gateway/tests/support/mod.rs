@@ -18,7 +18,7 @@ pub use node::Node;
 pub use random::Random;
 
 /// How long a test waits for what must happen. It never waits so long unless it fails.
-pub const DEADLINE: Duration = Duration::from_secs(8);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Waits until something is true.
 pub fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
