@@ -209,22 +209,190 @@ fn append(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use proptest::prelude::*;
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::crypto::ring::default_provider;
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+    use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+
     use super::*;
     use crate::data::DataFolder;
+    use crate::limits::{TLS_INPUT_BYTES, TLS_OUTPUT_BYTES};
     use crate::tls::{Certificate, ticketer};
+
+    fn server_config() -> Arc<ServerConfig> {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::open(folder.path()).unwrap();
+        Certificate::own(&data).unwrap().load(ticketer().unwrap()).unwrap().0
+    }
+
+    /// Whoever the server is, these tests are about bytes.
+    #[derive(Debug)]
+    struct Anyone;
+
+    impl ServerCertVerifier for Anyone {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, rustls::Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            default_provider().signature_verification_algorithms.supported_schemes()
+        }
+    }
+
+    /// A client whose handshake messages span many records, if they are this short.
+    fn client(tls12: bool, fragment_bytes: Option<usize>) -> ClientConnection {
+        let version = if tls12 { &rustls::version::TLS12 } else { &rustls::version::TLS13 };
+        let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone))
+            .with_no_client_auth();
+        config.max_fragment_size = fragment_bytes;
+        ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap()
+    }
+
+    /// Reads bytes as the shard does; they fit into its buffer.
+    fn read(
+        stream: &mut TlsStream,
+        bytes: &[u8],
+        plain: &mut BytesMut,
+    ) -> Result<bool, rustls::Error> {
+        let mut buffer = vec![0; TLS_INPUT_BYTES];
+        let held = stream.load(&mut buffer);
+        buffer[held..held + bytes.len()].copy_from_slice(bytes);
+        stream.receive(&mut buffer[..held + bytes.len()], plain)
+    }
+
+    fn take_output(stream: &mut TlsStream) -> Vec<u8> {
+        let output = stream.output().to_vec();
+        stream.written(output.len());
+        output
+    }
 
     /// A handshake message that claims 16 MiB: rustls has looked at nine bytes when it refuses it.
     #[test]
     fn an_error_in_mid_message_is_no_panic() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = DataFolder::open(folder.path()).unwrap();
-        let config = Certificate::own(&data).unwrap().load(ticketer().unwrap()).unwrap().0;
-        let mut stream = TlsStream::new(config).unwrap();
+        let mut stream = TlsStream::new(server_config()).unwrap();
         let mut records = [0x16, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff];
         let mut plain = BytesMut::new();
         assert!(stream.receive(&mut records, &mut plain).is_err());
         // Nor later, when the connection is closed like any other.
         assert!(stream.encrypt(b"x", &mut [0; 100]).is_err());
         assert!(!stream.close());
+    }
+
+    /// What happens to a byte of the client on its way: which one, and which bit is turned.
+    type Fault = Option<(usize, u8)>;
+
+    /// A conversation over records of any size, cut anywhere, perhaps with a fault. What the
+    /// client said arrives, or an error; nothing panics, whatever is asked of the session then.
+    fn converse(
+        tls12: bool,
+        fragment_bytes: Option<usize>,
+        cuts: &[usize],
+        fault: Fault,
+    ) -> Result<BytesMut, rustls::Error> {
+        let mut client = client(tls12, fragment_bytes);
+        let mut stream = TlsStream::new(server_config()).unwrap();
+        let (mut plain, mut sent) = (BytesMut::new(), 0);
+        let mut cuts = cuts.iter().cycle();
+        for round in 0..8 {
+            client.writer().write_all(&[round; 50]).unwrap();
+            let mut records = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut records).unwrap();
+            }
+            if let Some((at, bit)) = fault
+                && (sent..sent + records.len()).contains(&at)
+            {
+                records[at - sent] ^= bit;
+            }
+            sent += records.len();
+            let mut left = &records[..];
+            while !left.is_empty() {
+                let (piece, rest) = left.split_at((*cuts.next().unwrap()).clamp(1, left.len()));
+                left = rest;
+                let received = read(&mut stream, piece, &mut plain);
+                if received.is_ok() && !stream.is_handshaking() && stream.output().is_empty() {
+                    // In mid-record too; the records that are held stay what they are.
+                    let mut output = vec![0; TLS_OUTPUT_BYTES];
+                    let length = stream.encrypt(b"an answer", &mut output).unwrap();
+                    stream.keep_output(&output[..length]);
+                }
+                if let Err(error) = received {
+                    assert!(stream.encrypt(b"x", &mut [0; 100]).is_err());
+                    assert!(!stream.close());
+                    return Err(error);
+                }
+                let output = take_output(&mut stream);
+                client.read_tls(&mut &output[..]).unwrap();
+                if client.process_new_packets().is_err() {
+                    // It was the first to see the fault, in what the server made of it.
+                    return Ok(plain);
+                }
+            }
+        }
+        stream.close();
+        Ok(plain)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn any_records_in_any_pieces_are_understood(
+            tls12: bool,
+            fragment_bytes in proptest::option::of(32..400usize),
+            cuts in proptest::collection::vec(1..700usize, 1..10),
+        ) {
+            let plain = converse(tls12, fragment_bytes, &cuts, None).unwrap();
+            let said: Vec<u8> = (0..8).flat_map(|round| [round; 50]).collect();
+            prop_assert_eq!(&plain[..], &said[..]);
+        }
+
+        #[test]
+        fn a_fault_is_an_error_and_no_panic(
+            tls12: bool,
+            fragment_bytes in proptest::option::of(32..400usize),
+            cuts in proptest::collection::vec(1..700usize, 1..10),
+            at in 0..1500usize,
+            bit in 0..8u8,
+        ) {
+            let fault = Some((at, 1 << bit));
+            // A fault in a place without meaning (a random number, say) shows later or never.
+            if let Ok(plain) = converse(tls12, fragment_bytes, &cuts, fault) {
+                let said: Vec<u8> = (0..8).flat_map(|round| [round; 50]).collect();
+                prop_assert!(said.starts_with(&plain));
+            }
+        }
     }
 }
