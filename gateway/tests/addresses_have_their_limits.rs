@@ -108,6 +108,37 @@ fn a_flood_on_one_port_leaves_room_on_the_other() {
     server.finish().unwrap();
 }
 
+#[test]
+fn handshakes_that_are_under_way() {
+    let node = Node::with(|config| {
+        config.limits.handshakes_max = 2;
+        config.timeouts.handshake_timeout_ms = 600_000;
+    });
+    let mut shaken = node.connect_tls();
+    shaken.greet();
+    // Two that never go on; one more waits in the kernel, and nobody else does.
+    let silent = [Client::plain(node.tls()), Client::plain(node.tls())];
+    eventually("both are inside", || node.server.connections() == 3);
+    let config = tls::both_versions(&node.certificate());
+    let address = node.tls();
+    let waiting = std::thread::spawn(move || tls::connect_to(address, &config).greet());
+    let mut plain = node.connect();
+    plain.greet();
+    for _ in 0..100 {
+        plain.heartbeat();
+        shaken.heartbeat();
+    }
+    assert!(!waiting.is_finished(), "no handshake beyond the limit");
+    // One that fails makes room, and so does one that goes.
+    let [mut garbage, gone] = silent;
+    garbage.write(b"no TLS at all");
+    waiting.join().unwrap();
+    drop((garbage, gone));
+    let more: Vec<Client> = (0..5).map(|_| node.connect_tls()).collect();
+    drop((shaken, plain, more));
+    node.settle();
+}
+
 fn wrong(client: &mut Client, round: u32) {
     let wrong = login(password(&format!("nobody{round}"), "a wrong password"), "x");
     client.send(wrong);
