@@ -114,6 +114,9 @@ impl World {
         let client = &mut self.clients[index];
         if client.machine.next_deadline().is_some_and(|deadline_ms| deadline_ms <= self.now_ms) {
             client.machine.handle_timeout(self.now_ms);
+            let next_ms = client.machine.next_deadline();
+            let is_later = next_ms.is_none_or(|next_ms| next_ms > self.now_ms);
+            assert!(is_later, "seed {}: it would be woken for nothing", self.seed);
         }
         while let Some(action) = client.machine.poll_action() {
             if let Some((id, ..)) = client.connection.take() {

@@ -198,6 +198,7 @@ fn would_block(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn network(error: io::Error) -> Disconnect {
     Disconnect::Network(error.to_string())
 }

@@ -156,16 +156,7 @@ impl Machine {
             Phase::Waiting { until_ms } => Some(*until_ms),
             Phase::LoggingIn { deadline_ms } => Some(*deadline_ms),
             Phase::Leaving { deadline_ms, .. } => Some((*deadline_ms).min(pulse)),
-            Phase::Syncing => Some(pulse.min(self.sync.deadline_ms().unwrap_or(u64::MAX))),
-            Phase::Live => {
-                let others = [
-                    self.jobs.deadline_ms(),
-                    self.outbox.deadline_ms(),
-                    self.logs.deadline_ms(),
-                    self.sync.deadline_ms(),
-                ];
-                Some(others.into_iter().flatten().fold(pulse, u64::min))
-            }
+            Phase::Syncing | Phase::Live => Some(pulse.min(self.due_ms().unwrap_or(u64::MAX))),
         }
     }
 
@@ -193,6 +184,26 @@ impl Machine {
             Pulse::Beat => self.send_heartbeat(now_ms),
             Pulse::Dead => self.lose(now_ms, Lost::Silent, 0),
         }
+    }
+
+    /// When something wants to be sent that can't be sent yet. What waits for an answer instead of
+    /// a time does not count: nobody should be woken for it.
+    fn due_ms(&self) -> Option<u64> {
+        if !self.pending.has_room() {
+            return None;
+        }
+        let sync = self.sync.deadline_ms();
+        if !self.is_live() {
+            return sync;
+        }
+        let others = [
+            sync,
+            self.jobs.deadline_ms(),
+            self.outbox.deadline_ms(),
+            self.attachment.login.renewal_ms(),
+            self.logs.deadline_ms().filter(|_| self.may_repair()),
+        ];
+        others.into_iter().flatten().min()
     }
 
     fn connect(&mut self) {
@@ -372,6 +383,7 @@ impl Machine {
         self.input.clear();
         self.output.clear();
         self.output_bytes = 0;
+        self.attachment.login.disconnected();
         self.sync.disconnected();
         self.logs.disconnected();
         self.outbox.disconnected();
@@ -386,6 +398,7 @@ impl Machine {
                 Pending::Hello
                 | Pending::Register
                 | Pending::LogIn
+                | Pending::Refresh
                 | Pending::Sync
                 | Pending::Repair(_)
                 | Pending::Send(_) => {}

@@ -11,15 +11,42 @@ use dunlin_protocol::wire::{self, ErrorCode, LoggedIn};
 use super::event::Stop;
 use super::tokens::{Credentials, SavedTokens};
 
+/// Refresh tokens that came with an earlier start are renewed after this time; nobody has told
+/// how long they are good.
+const RENEWAL_MS: u64 = 24 * 60 * 60 * 1000;
+/// When a renewal was refused, the next one is tried after this time.
+const RENEWAL_RETRY_MS: u64 = 60 * 60 * 1000;
+/// A spent refresh token may be used again if its answer got lost, but not for long: the server
+/// takes it for stolen after a minute.
+const RENEWAL_REPEAT_MS: u64 = 45_000;
+
 /// The credentials that are left.
 #[derive(Debug)]
 pub(super) struct Login {
     credentials: Credentials,
+    renewal: Renewal,
     /// A registration found the name taken: by our own lost attempt, or by somebody else.
     name_was_taken: bool,
     /// A login succeeded since the user gave these credentials. Until then a dead session is no
     /// news to the user, who has just asked for a new one.
     is_established: bool,
+}
+
+/// The renewal of the refresh token, on a connection that lives for longer than the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Renewal {
+    /// There is no token, or it is not known to live long.
+    Nothing,
+    Due {
+        at_ms: u64,
+    },
+    Asked {
+        at_ms: u64,
+    },
+    /// The connection broke before the answer came: the token may be spent.
+    Interrupted {
+        asked_ms: u64,
+    },
 }
 
 /// What to send next.
@@ -46,7 +73,12 @@ pub(super) enum Refusal {
 
 impl Login {
     pub(super) fn new(credentials: Credentials) -> Login {
-        Login { credentials, name_was_taken: false, is_established: false }
+        Login {
+            credentials,
+            renewal: Renewal::Nothing,
+            name_was_taken: false,
+            is_established: false,
+        }
     }
 
     pub(super) fn tokens(&self) -> &SavedTokens {
@@ -150,7 +182,7 @@ impl Login {
 
     /// A login succeeded: what it brought replaces what was there, what it did not bring stays
     /// good. An issuer's token is for one login.
-    pub(super) fn succeeded(&mut self, logged_in: &LoggedIn) {
+    pub(super) fn succeeded(&mut self, now_ms: u64, logged_in: &LoggedIn) {
         self.is_established = true;
         self.name_was_taken = false;
         let Credentials { tokens, password, issuer_token, register } = &mut self.credentials;
@@ -159,9 +191,63 @@ impl Login {
         }
         *register = None;
         tokens.resume_token = logged_in.resume_token.clone();
+        let has_refresh_token = !tokens.refresh_token.is_empty();
         if let Some(new) = &logged_in.tokens {
-            tokens.access_token = new.access_token.clone();
-            tokens.refresh_token = new.refresh_token.clone();
+            self.renewed(now_ms, new);
+        } else if self.renewal == Renewal::Nothing && has_refresh_token {
+            self.renewal = Renewal::Due { at_ms: now_ms + RENEWAL_MS };
+        }
+    }
+
+    /// New tokens came, by a login or by Refresh.
+    pub(super) fn renewed(&mut self, now_ms: u64, new: &wire::Tokens) {
+        let tokens = &mut self.credentials.tokens;
+        tokens.access_token = new.access_token.clone();
+        tokens.refresh_token = new.refresh_token.clone();
+        // Halfway: there is time enough to try again.
+        let lifetime_ms = u64::from(new.refresh_expires_in_s) * 1000;
+        self.renewal = match lifetime_ms {
+            0 => Renewal::Nothing,
+            lifetime_ms => Renewal::Due { at_ms: now_ms + lifetime_ms / 2 },
+        };
+    }
+
+    /// When the refresh token wants to be renewed.
+    pub(super) fn renewal_ms(&self) -> Option<u64> {
+        match self.renewal {
+            Renewal::Due { at_ms } => Some(at_ms),
+            Renewal::Interrupted { asked_ms } => Some(asked_ms),
+            Renewal::Nothing | Renewal::Asked { .. } => None,
+        }
+    }
+
+    /// The request that renews it, if it is time; to be sent.
+    pub(super) fn renew(&mut self, now_ms: u64) -> Option<wire::Refresh> {
+        if self.renewal_ms().is_none_or(|at_ms| now_ms < at_ms) {
+            return None;
+        }
+        if let Renewal::Interrupted { asked_ms } = self.renewal
+            && now_ms >= asked_ms + RENEWAL_REPEAT_MS
+        {
+            // In doubt, the other tokens are the way back.
+            self.credentials.tokens.refresh_token.clear();
+        }
+        let refresh_token = self.credentials.tokens.refresh_token.clone();
+        if refresh_token.is_empty() {
+            self.renewal = Renewal::Nothing;
+            return None;
+        }
+        self.renewal = Renewal::Asked { at_ms: now_ms };
+        Some(wire::Refresh { refresh_token })
+    }
+
+    pub(super) fn renewal_refused(&mut self, now_ms: u64) {
+        self.renewal = Renewal::Due { at_ms: now_ms + RENEWAL_RETRY_MS };
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        if let Renewal::Asked { at_ms } = self.renewal {
+            self.renewal = Renewal::Interrupted { asked_ms: at_ms };
         }
     }
 
@@ -251,7 +337,7 @@ mod tests {
         assert_eq!(kind(&login), "password", "the user has just typed it");
 
         let mut login = Login::new(credentials);
-        login.succeeded(&LoggedIn { resume_token: "new".into(), ..LoggedIn::default() });
+        login.succeeded(0, &LoggedIn { resume_token: "new".into(), ..LoggedIn::default() });
         let refusal = login.refused(error(ErrorCode::SessionRevoked));
         assert_eq!(refusal, Refusal::Stop(Stop::LoggedOut));
         assert!(login.tokens().is_empty());
@@ -291,8 +377,31 @@ mod tests {
     #[test]
     fn a_login_brings_the_next_tokens_and_keeps_the_others() {
         let mut login = Login::new(Credentials { tokens: tokens(), ..Credentials::default() });
-        login.succeeded(&LoggedIn { resume_token: "second".into(), ..LoggedIn::default() });
+        login.succeeded(0, &LoggedIn { resume_token: "second".into(), ..LoggedIn::default() });
         assert_eq!(login.tokens().resume_token, "second");
         assert_eq!(login.tokens().refresh_token, "refresh");
+    }
+
+    #[test]
+    fn a_refresh_token_is_renewed_halfway_and_not_used_twice_in_doubt() {
+        let mut login = Login::new(Credentials { password: password(), ..Credentials::default() });
+        let tokens = |name: &str| wire::Tokens {
+            refresh_token: name.into(),
+            refresh_expires_in_s: 2000,
+            ..wire::Tokens::default()
+        };
+        let tokens_one = Some(tokens("one"));
+        login.succeeded(0, &LoggedIn { tokens: tokens_one, ..LoggedIn::default() });
+        assert_eq!(login.renew(999_999), None);
+        assert_eq!(login.renew(1_000_000).unwrap().refresh_token, "one");
+        assert_eq!(login.renew(1_000_001), None, "it is under way");
+        login.disconnected();
+        assert_eq!(login.renew(1_010_000).unwrap().refresh_token, "one", "it may be said again");
+        login.renewed(1_010_001, &tokens("two"));
+        assert_eq!(login.renewal_ms(), Some(2_010_001));
+        login.renew(2_010_001).unwrap();
+        login.disconnected();
+        assert_eq!(login.renew(2_010_001 + RENEWAL_REPEAT_MS), None);
+        assert_eq!(login.tokens().refresh_token, "");
     }
 }

@@ -113,14 +113,14 @@ impl Outbox {
 
     /// When the next refused message may be sent again.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
-        let window = self.window;
-        let heads = self.conversations.values().flat_map(|queue| queue.iter().take(window));
-        heads
-            .filter_map(|outgoing| match outgoing.state {
+        // The first of a conversation holds up the others, whenever those may go.
+        let refused = self.conversations.values().filter_map(|queue| {
+            queue.iter().take(self.window).find_map(|outgoing| match outgoing.state {
                 State::Refused { retry_at_ms } => Some(retry_at_ms),
                 State::Queued | State::InFlight => None,
             })
-            .min()
+        });
+        refused.min()
     }
 
     /// The server answered for good.

@@ -22,6 +22,7 @@ pub(super) enum Pending {
     Hello,
     Register,
     LogIn,
+    Refresh,
     Sync,
     /// Fetches what is missing in a log.
     Repair(LogId),

@@ -128,6 +128,13 @@ impl Machine {
                 let refusal = self.attachment.login.refused(error);
                 self.login_refused(now_ms, refusal);
             }
+            (Pending::Refresh, Some(Body::Tokens(tokens))) => {
+                self.attachment.login.renewed(now_ms, &tokens);
+                self.announce_tokens();
+            }
+            (Pending::Refresh, Some(Body::Error(_))) => {
+                self.attachment.login.renewal_refused(now_ms);
+            }
             (Pending::Sync, Some(Body::Synced(synced))) => self.synced(synced),
             (Pending::Sync, Some(Body::Error(error))) => self.sync_refused(now_ms, &error),
             (Pending::Repair(log_id), Some(Body::HistoryPage(page))) => {
@@ -147,6 +154,7 @@ impl Machine {
                 Pending::Hello
                 | Pending::Register
                 | Pending::LogIn
+                | Pending::Refresh
                 | Pending::Sync
                 | Pending::Repair(_)
                 | Pending::Send(_),
@@ -178,7 +186,7 @@ impl Machine {
             self.fail_messages(&Failure::OtherUser);
         }
         self.user = Some(user);
-        self.attachment.login.succeeded(&logged_in);
+        self.attachment.login.succeeded(now_ms, &logged_in);
         self.phase = Phase::Syncing;
         self.sync.want();
         self.events.push_back(Event::LoggedIn { user, username: logged_in.username, session });

@@ -23,6 +23,7 @@ impl Machine {
             Phase::Syncing => self.transmit_sync(now_ms),
             Phase::Live => {
                 self.transmit_sync(now_ms);
+                self.transmit_renewal(now_ms);
                 self.transmit_repairs(now_ms);
                 self.transmit_jobs(now_ms);
                 self.transmit_messages(now_ms);
@@ -75,10 +76,16 @@ impl Machine {
         self.sync.started();
     }
 
-    fn transmit_repairs(&mut self, now_ms: u64) {
-        // A sync may bring what is missing, or say that it is not wanted.
-        while self.sync.is_idle() && self.pending.has_room() && self.pending.repairs() < REPAIRS_MAX
+    fn transmit_renewal(&mut self, now_ms: u64) {
+        if self.pending.has_room()
+            && let Some(refresh) = self.attachment.login.renew(now_ms)
         {
+            self.ask(now_ms, Pending::Refresh, Body::Refresh(refresh));
+        }
+    }
+
+    fn transmit_repairs(&mut self, now_ms: u64) {
+        while self.may_repair() {
             let outbox = &self.outbox;
             let Some((log_id, history)) =
                 self.logs.next_repair(now_ms, |log_id| outbox.is_in_flight(log_id))
@@ -88,6 +95,11 @@ impl Machine {
             self.ask(now_ms, Pending::Repair(log_id), Body::History(history));
             self.logs.repair_started(log_id);
         }
+    }
+
+    /// A sync may bring what is missing, or say that it is not wanted.
+    pub(super) fn may_repair(&self) -> bool {
+        self.sync.is_idle() && self.pending.has_room() && self.pending.repairs() < REPAIRS_MAX
     }
 
     fn transmit_jobs(&mut self, now_ms: u64) {

@@ -48,23 +48,34 @@ fn show(
                     session.apply(event);
                 }
             }
-            recv(keys) -> event => match event?? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    if press(session, key, page, is_at_top) == Next::Quit {
-                        return Ok(());
-                    }
+            recv(keys) -> event => {
+                if handle(session, event??, page, is_at_top) == Next::Quit {
+                    return Ok(());
                 }
-                Event::Paste(text) => {
-                    text.chars().for_each(|c| session.model.input.insert(if c == '\n' { ' ' } else { c }));
-                }
-                _ => {}
-            },
+            }
             recv(ticks) -> _ => {}
         }
         session.model.tick(session.client.now_ms());
         if session.perform(|_| {})? == Next::Quit {
             return Ok(());
         }
+    }
+}
+
+fn handle(session: &mut Session, event: Event, page: isize, is_at_top: bool) -> Next {
+    match event {
+        Event::Key(key) if key.kind != KeyEventKind::Release => {
+            press(session, key, page, is_at_top)
+        }
+        Event::Paste(text) => {
+            let input = &mut session.model.input;
+            text.chars().for_each(|character| match character {
+                '\n' | '\r' | '\t' => input.insert(' '),
+                other => input.insert(other),
+            });
+            Next::Stay
+        }
+        _ => Next::Stay,
     }
 }
 

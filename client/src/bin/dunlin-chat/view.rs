@@ -12,6 +12,7 @@
 //! ```
 
 use dunlin_client::machine::Status;
+use dunlin_protocol::UserId;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -119,7 +120,7 @@ fn message_lines(
 ) -> (Vec<Line<'static>>, bool) {
     let wanted = rows + chat.scroll;
     let mut upwards: Vec<Line<'static>> = Vec::new();
-    let mine = model.me.map_or(0, |me| me.get());
+    let mine = model.me.map_or(0, UserId::get);
     let unsent = chat.unsent.iter().rev().map(|unsent| {
         let mark = if unsent.failure.is_some() { Mark::Failed } else { Mark::OnItsWay };
         (None, mine, unsent.text.as_str(), Some(mark))

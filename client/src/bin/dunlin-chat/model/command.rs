@@ -1,7 +1,7 @@
 //! What a line means.
 
 /// A line that the user entered.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command<'a> {
     /// A message for the open conversation.
     Say(&'a str),
