@@ -3,8 +3,8 @@
 mod support;
 
 use dunlin_client::machine::{
-    Backlog, Credentials, Disconnect, Event, Failure, LogoutScope, Lost, Request, Response, Status,
-    Stop, Ticket,
+    Backlog, Config, Credentials, Disconnect, Event, Failure, LogoutScope, Lost, Request, Response,
+    Status, Stop, Ticket,
 };
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::frame::Body;
@@ -477,6 +477,28 @@ fn a_damaged_entry_is_cornered_announced_and_passed() {
     }
     assert_eq!(delivered, [1, 3, 4]);
     assert_eq!(skipped, [(2, 2)]);
+}
+
+#[test]
+fn what_waits_for_a_gap_is_bounded_and_fetched_again() {
+    let small = Config { aside_bytes_max: 3000, ..config(Backlog::Everything) };
+    for (config, is_small) in [(config(Backlog::Everything), false), (small, true)] {
+        let mut script = Script::new(config);
+        script.machine.log_in(password());
+        script.connect();
+        script.log_in_and_sync(Vec::new());
+        for seq in 2..=9 {
+            script.say(push(message(seq, PEER, &"x".repeat(400))));
+        }
+        script.pass();
+        let request = script.request();
+        let history = history_of(&request);
+        assert_eq!(history.from_seq, 1);
+        assert_eq!(history.to_seq > 1, is_small, "{history:?}");
+        let entries = (1..=9).map(|seq| message(seq, PEER, &"x".repeat(400))).collect();
+        script.answer(request.request_id, page(entries, 9));
+        assert_eq!(script.delivered(), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    }
 }
 
 #[test]

@@ -169,7 +169,7 @@ impl Client {
 
     /// Closes the connection and ends the thread. Requests without an answer get
     /// [`Failure::Closed`](crate::machine::Failure::Closed); that, and all other events that
-    /// nobody has taken, is returned.
+    /// nobody has taken, is returned. May have to wait for the system's resolver of names.
     pub fn close(mut self) -> Vec<Event> {
         // An error says that it is closed already.
         let _ = self.command(Command::Close);

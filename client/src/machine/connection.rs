@@ -13,7 +13,7 @@ use dunlin_protocol::limits;
 use dunlin_protocol::wire::{self, CloseReason};
 
 use super::event::{Event, Lost, Status, Stop};
-use super::liveness::{Liveness, Pulse};
+use super::liveness::Liveness;
 use super::login::{Login, Refusal};
 use super::pending::{Job, Pending};
 use super::request::{Failure, Request, Response};
@@ -147,66 +147,7 @@ impl Machine {
         }
     }
 
-    /// When [`Machine::handle_timeout`] wants to be called; earlier does no harm.
-    pub fn next_deadline(&self) -> Option<u64> {
-        let liveness = &self.attachment.liveness;
-        let pulse = liveness.deadline_ms(self.pending.oldest_ms());
-        match &self.phase {
-            Phase::Idle | Phase::Connecting | Phase::Stopped | Phase::Closed => None,
-            Phase::Waiting { until_ms } => Some(*until_ms),
-            Phase::LoggingIn { deadline_ms } => Some(*deadline_ms),
-            Phase::Leaving { deadline_ms, .. } => Some((*deadline_ms).min(pulse)),
-            Phase::Syncing | Phase::Live => Some(pulse.min(self.due_ms().unwrap_or(u64::MAX))),
-        }
-    }
-
-    /// Does what is due.
-    pub fn handle_timeout(&mut self, now_ms: u64) {
-        match &self.phase {
-            Phase::Idle | Phase::Connecting | Phase::Stopped | Phase::Closed => {}
-            Phase::Waiting { until_ms } if now_ms >= *until_ms => self.connect(),
-            Phase::Waiting { .. } => {}
-            Phase::LoggingIn { deadline_ms } => {
-                if now_ms >= *deadline_ms {
-                    self.lose(now_ms, Lost::Silent, 0);
-                }
-            }
-            Phase::Leaving { deadline_ms, .. } if now_ms >= *deadline_ms => self.leave(now_ms),
-            Phase::Syncing | Phase::Live | Phase::Leaving { .. } => self.check_pulse(now_ms),
-        }
-        self.transmit(now_ms);
-    }
-
-    fn check_pulse(&mut self, now_ms: u64) {
-        let asked_ms = self.pending.oldest_ms();
-        match self.attachment.liveness.check(now_ms, asked_ms) {
-            Pulse::Fine => {}
-            Pulse::Beat => self.send_heartbeat(now_ms),
-            Pulse::Dead => self.lose(now_ms, Lost::Silent, 0),
-        }
-    }
-
-    /// When something wants to be sent that can't be sent yet. What waits for an answer instead of
-    /// a time does not count: nobody should be woken for it.
-    fn due_ms(&self) -> Option<u64> {
-        if !self.pending.has_room() {
-            return None;
-        }
-        let sync = self.sync.deadline_ms();
-        if !self.is_live() {
-            return sync;
-        }
-        let others = [
-            sync,
-            self.jobs.deadline_ms(),
-            self.outbox.deadline_ms(),
-            self.attachment.login.renewal_ms(),
-            self.logs.deadline_ms().filter(|_| self.may_repair()),
-        ];
-        others.into_iter().flatten().min()
-    }
-
-    fn connect(&mut self) {
+    pub(super) fn connect(&mut self) {
         let attachment = &mut self.attachment;
         let address = attachment.sent_to.take().or_else(|| {
             let addresses = &self.config.addresses;
@@ -305,7 +246,7 @@ impl Machine {
         }
     }
 
-    fn leave(&mut self, now_ms: u64) {
+    pub(super) fn leave(&mut self, now_ms: u64) {
         let Phase::Leaving { go_away, .. } = &self.phase else { return };
         let delay_ms = go_away.reconnect_delay_ms;
         self.attachment.sent_to = Some(go_away.address.clone()).filter(|to| !to.is_empty());

@@ -9,16 +9,8 @@ use dunlin_protocol::wire::login::Credential;
 use dunlin_protocol::wire::{self, ErrorCode, LoggedIn};
 
 use super::event::Stop;
+use super::renewal::{Renewal, Step};
 use super::tokens::{Credentials, SavedTokens};
-
-/// Refresh tokens that came with an earlier start are renewed after this time; nobody has told
-/// how long they are good.
-const RENEWAL_MS: u64 = 24 * 60 * 60 * 1000;
-/// When a renewal was refused, the next one is tried after this time.
-const RENEWAL_RETRY_MS: u64 = 60 * 60 * 1000;
-/// A spent refresh token may be used again if its answer got lost, but not for long: the server
-/// takes it for stolen after a minute.
-const RENEWAL_REPEAT_MS: u64 = 45_000;
 
 /// The credentials that are left.
 #[derive(Debug)]
@@ -30,23 +22,6 @@ pub(super) struct Login {
     /// A login succeeded since the user gave these credentials. Until then a dead session is no
     /// news to the user, who has just asked for a new one.
     is_established: bool,
-}
-
-/// The renewal of the refresh token, on a connection that lives for longer than the token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Renewal {
-    /// There is no token, or it is not known to live long.
-    Nothing,
-    Due {
-        at_ms: u64,
-    },
-    Asked {
-        at_ms: u64,
-    },
-    /// The connection broke before the answer came: the token may be spent.
-    Interrupted {
-        asked_ms: u64,
-    },
 }
 
 /// What to send next.
@@ -73,12 +48,7 @@ pub(super) enum Refusal {
 
 impl Login {
     pub(super) fn new(credentials: Credentials) -> Login {
-        Login {
-            credentials,
-            renewal: Renewal::Nothing,
-            name_was_taken: false,
-            is_established: false,
-        }
+        Login { credentials, renewal: Renewal::new(), name_was_taken: false, is_established: false }
     }
 
     pub(super) fn tokens(&self) -> &SavedTokens {
@@ -194,8 +164,8 @@ impl Login {
         let has_refresh_token = !tokens.refresh_token.is_empty();
         if let Some(new) = &logged_in.tokens {
             self.renewed(now_ms, new);
-        } else if self.renewal == Renewal::Nothing && has_refresh_token {
-            self.renewal = Renewal::Due { at_ms: now_ms + RENEWAL_MS };
+        } else if has_refresh_token {
+            self.renewal.kept(now_ms);
         }
     }
 
@@ -204,51 +174,36 @@ impl Login {
         let tokens = &mut self.credentials.tokens;
         tokens.access_token = new.access_token.clone();
         tokens.refresh_token = new.refresh_token.clone();
-        // Halfway: there is time enough to try again.
-        let lifetime_ms = u64::from(new.refresh_expires_in_s) * 1000;
-        self.renewal = match lifetime_ms {
-            0 => Renewal::Nothing,
-            lifetime_ms => Renewal::Due { at_ms: now_ms + lifetime_ms / 2 },
-        };
+        self.renewal.renewed(now_ms, new.refresh_expires_in_s);
     }
 
     /// When the refresh token wants to be renewed.
     pub(super) fn renewal_ms(&self) -> Option<u64> {
-        match self.renewal {
-            Renewal::Due { at_ms } => Some(at_ms),
-            Renewal::Interrupted { asked_ms } => Some(asked_ms),
-            Renewal::Nothing | Renewal::Asked { .. } => None,
-        }
+        self.renewal.due_ms()
     }
 
     /// The request that renews it, if it is time; to be sent.
     pub(super) fn renew(&mut self, now_ms: u64) -> Option<wire::Refresh> {
-        if self.renewal_ms().is_none_or(|at_ms| now_ms < at_ms) {
-            return None;
-        }
-        if let Renewal::Interrupted { asked_ms } = self.renewal
-            && now_ms >= asked_ms + RENEWAL_REPEAT_MS
-        {
+        let token = &mut self.credentials.tokens.refresh_token;
+        match self.renewal.step(now_ms) {
+            Step::Wait => return None,
+            Step::Ask => {}
             // In doubt, the other tokens are the way back.
-            self.credentials.tokens.refresh_token.clear();
+            Step::GiveUp => token.clear(),
         }
-        let refresh_token = self.credentials.tokens.refresh_token.clone();
-        if refresh_token.is_empty() {
-            self.renewal = Renewal::Nothing;
+        if token.is_empty() {
+            self.renewal = Renewal::new();
             return None;
         }
-        self.renewal = Renewal::Asked { at_ms: now_ms };
-        Some(wire::Refresh { refresh_token })
+        Some(wire::Refresh { refresh_token: token.clone() })
     }
 
     pub(super) fn renewal_refused(&mut self, now_ms: u64) {
-        self.renewal = Renewal::Due { at_ms: now_ms + RENEWAL_RETRY_MS };
+        self.renewal.refused(now_ms);
     }
 
     pub(super) fn disconnected(&mut self) {
-        if let Renewal::Asked { at_ms } = self.renewal {
-            self.renewal = Renewal::Interrupted { asked_ms: at_ms };
-        }
+        self.renewal.disconnected();
     }
 
     /// The session is over.
@@ -383,25 +338,18 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_token_is_renewed_halfway_and_not_used_twice_in_doubt() {
+    fn a_refresh_token_is_not_used_again_in_doubt() {
         let mut login = Login::new(Credentials { password: password(), ..Credentials::default() });
-        let tokens = |name: &str| wire::Tokens {
-            refresh_token: name.into(),
-            refresh_expires_in_s: 2000,
-            ..wire::Tokens::default()
-        };
-        let tokens_one = Some(tokens("one"));
-        login.succeeded(0, &LoggedIn { tokens: tokens_one, ..LoggedIn::default() });
+        let refresh_token = "one".to_owned();
+        let refresh_expires_in_s = 2000;
+        let tokens = wire::Tokens { refresh_token, refresh_expires_in_s, ..Default::default() };
+        login.succeeded(0, &LoggedIn { tokens: Some(tokens), ..LoggedIn::default() });
         assert_eq!(login.renew(999_999), None);
         assert_eq!(login.renew(1_000_000).unwrap().refresh_token, "one");
-        assert_eq!(login.renew(1_000_001), None, "it is under way");
         login.disconnected();
         assert_eq!(login.renew(1_010_000).unwrap().refresh_token, "one", "it may be said again");
-        login.renewed(1_010_001, &tokens("two"));
-        assert_eq!(login.renewal_ms(), Some(2_010_001));
-        login.renew(2_010_001).unwrap();
         login.disconnected();
-        assert_eq!(login.renew(2_010_001 + RENEWAL_REPEAT_MS), None);
+        assert_eq!(login.renew(1_090_000), None);
         assert_eq!(login.tokens().refresh_token, "");
     }
 }

@@ -13,13 +13,13 @@
 //! After each call of the left side, ask the right side until it has nothing more.
 //!
 //! - `connection`: the phases from nothing to live and back, and what ends them
-//! - `login`, `tokens`: which credential comes next
+//! - `login`, `renewal`, `tokens`: which credential comes next
 //! - `receive`: what the server says
 //! - `transmit`: what is sent, and when
 //! - `outbox`, `pending`: messages and requests that wait
 //! - `logs`, `log`, `reading`: what is known of each conversation, gaps, unread counts
 //! - `sync`: catching up after a login
-//! - `backoff`, `liveness`, `random`: time
+//! - `timing`, `backoff`, `liveness`, `random`: time
 
 mod backoff;
 mod config;
@@ -34,8 +34,10 @@ mod pending;
 mod random;
 mod reading;
 mod receive;
+mod renewal;
 mod request;
 mod sync;
+mod timing;
 mod tokens;
 mod transmit;
 

@@ -18,12 +18,12 @@ pub(crate) enum Command<'a> {
 }
 
 pub(crate) const HELP: &[&str] = &[
-    "/to NAME    talk to somebody       Up, Down    the conversations",
-    "/sessions   where you are logged in   PgUp, PgDn  older and newer messages",
-    "/login      log in again           /register   make the account",
-    "/password   change your password   /logout     end this session",
-    "//text      a message that begins with /",
-    "/quit       leave (Ctrl-C too)     times are UTC",
+    "/to NAME   talk to somebody            Up Down    other conversations",
+    "/sessions  where you are logged in     PgUp PgDn  older, newer messages",
+    "/login     log in again                /register  make the account",
+    "/password  change your password        /logout    end this session",
+    "/quit      leave (Ctrl-C too)          //text     say /text",
+    "… on its way, ✓ stored, ✓✓ read, ✗ failed. Times are UTC.",
 ];
 
 impl Command<'_> {

@@ -78,6 +78,7 @@ impl Model {
 
     fn carry_out(&mut self, command: Command<'_>) {
         self.secrets.clear();
+        self.is_leaving &= command == Command::Quit;
         match command {
             Command::Nothing => {}
             Command::Say(text) => match self.open {
@@ -100,12 +101,24 @@ impl Model {
                 self.effects.push(Effect::Ask(Purpose::Logout, request));
             }
             Command::Help => HELP.iter().for_each(|line| self.notice((*line).into())),
-            Command::Quit => self.effects.push(Effect::Quit),
+            Command::Quit => self.quit(),
             Command::Unknown(line) => {
                 let line = text::clean(line);
                 self.notice(format!("what is {line}? /help lists what there is"));
             }
         }
+    }
+
+    /// Messages are kept in memory alone: who leaves now loses those that are not stored.
+    fn quit(&mut self) {
+        let unsent = self.chats.values().flat_map(|chat| &chat.unsent);
+        let on_their_way = unsent.filter(|unsent| unsent.failure.is_none()).count();
+        if on_their_way == 0 || self.is_leaving {
+            self.effects.push(Effect::Quit);
+            return;
+        }
+        self.is_leaving = true;
+        self.notice(format!("{on_their_way} messages are not sent yet; /quit again to leave them"));
     }
 
     fn answer_prompt(&mut self, prompt: &Prompt, secret: &str) {

@@ -101,6 +101,8 @@ pub(crate) struct Model {
     pending: BTreeMap<Ticket, Purpose>,
     /// Passwords that a prompt has got so far: the old one, the new one.
     secrets: Vec<String>,
+    /// The last line was /quit, and something speaks against it.
+    is_leaving: bool,
     marked_ms: u64,
     typed_ms: u64,
     effects: Vec<Effect>,
@@ -122,6 +124,7 @@ impl Model {
             untold: Vec::new(),
             pending: BTreeMap::new(),
             secrets: Vec::new(),
+            is_leaving: false,
             marked_ms: 0,
             typed_ms: 0,
             effects: Vec::new(),

@@ -126,6 +126,22 @@ fn a_message_that_fails_says_so_and_stays() {
 }
 
 #[test]
+fn who_leaves_is_told_what_would_be_lost() {
+    let quits = |model: &mut Model| {
+        model.enter("/quit");
+        model.take_effects().iter().any(|effect| matches!(effect, Effect::Quit))
+    };
+    let mut model = model();
+    assert!(quits(&mut model));
+    model.open(conversation());
+    say(&mut model, 5, "hello");
+    assert!(!quits(&mut model));
+    model.enter("/help");
+    assert!(!quits(&mut model), "it is said again");
+    assert!(quits(&mut model));
+}
+
+#[test]
 fn what_is_shown_is_read_and_nothing_else() {
     let mut model = model();
     model.apply(5000, entry(1, BOB, "hello", 1));

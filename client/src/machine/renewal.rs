@@ -1,0 +1,132 @@
+//! Renewing the refresh token on a connection that may live for longer than it.
+//!
+//! ```text
+//!  Nothing ──► Due ──► Asked ──answer──► Due
+//!                        └──broken──► Interrupted ──soon──► Asked
+//!                                          └──late──► Nothing: the token may be spent
+//! ```
+
+/// Refresh tokens that came with an earlier start are renewed after this time; nobody has told
+/// how long they are good.
+const RENEWAL_MS: u64 = 24 * 60 * 60 * 1000;
+/// When a renewal was refused, the next one is tried after this time.
+const RENEWAL_RETRY_MS: u64 = 60 * 60 * 1000;
+/// A spent refresh token may be used again if its answer got lost, but not for long: the server
+/// takes it for stolen after a minute.
+const RENEWAL_REPEAT_MS: u64 = 45_000;
+
+/// Where the renewal stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Renewal {
+    /// There is no token, or it lives for ever.
+    Nothing,
+    Due {
+        at_ms: u64,
+    },
+    Asked {
+        at_ms: u64,
+    },
+    /// The connection broke before the answer came.
+    Interrupted {
+        asked_ms: u64,
+    },
+}
+
+/// What to do now.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Wait,
+    /// Ask for new tokens; it counts as done.
+    Ask,
+    /// Forget the token.
+    GiveUp,
+}
+
+impl Renewal {
+    pub(super) fn new() -> Renewal {
+        Renewal::Nothing
+    }
+
+    /// New tokens came, good for so long.
+    pub(super) fn renewed(&mut self, now_ms: u64, expires_in_s: u32) {
+        // Halfway: there is time enough to try again.
+        *self = match u64::from(expires_in_s) * 1000 {
+            0 => Renewal::Nothing,
+            lifetime_ms => Renewal::Due { at_ms: now_ms + lifetime_ms / 2 },
+        };
+    }
+
+    /// A login left the token as it is.
+    pub(super) fn kept(&mut self, now_ms: u64) {
+        if *self == Renewal::Nothing {
+            *self = Renewal::Due { at_ms: now_ms + RENEWAL_MS };
+        }
+    }
+
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        match self {
+            Renewal::Due { at_ms } => Some(*at_ms),
+            Renewal::Interrupted { asked_ms } => Some(*asked_ms),
+            Renewal::Nothing | Renewal::Asked { .. } => None,
+        }
+    }
+
+    pub(super) fn step(&mut self, now_ms: u64) -> Step {
+        match *self {
+            Renewal::Nothing | Renewal::Asked { .. } => Step::Wait,
+            Renewal::Due { at_ms } if now_ms < at_ms => Step::Wait,
+            Renewal::Interrupted { asked_ms } if now_ms >= asked_ms + RENEWAL_REPEAT_MS => {
+                Step::GiveUp
+            }
+            // Asked again, it is as old as the first time: so long the answer may be lost.
+            Renewal::Interrupted { asked_ms } => {
+                *self = Renewal::Asked { at_ms: asked_ms };
+                Step::Ask
+            }
+            Renewal::Due { .. } => {
+                *self = Renewal::Asked { at_ms: now_ms };
+                Step::Ask
+            }
+        }
+    }
+
+    pub(super) fn refused(&mut self, now_ms: u64) {
+        *self = Renewal::Due { at_ms: now_ms + RENEWAL_RETRY_MS };
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        if let Renewal::Asked { at_ms } = *self {
+            *self = Renewal::Interrupted { asked_ms: at_ms };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_renewed_halfway() {
+        let mut renewal = Renewal::new();
+        assert_eq!(renewal.step(u64::MAX), Step::Wait);
+        renewal.renewed(5000, 2000);
+        assert_eq!(renewal.due_ms(), Some(1_005_000));
+        assert_eq!(renewal.step(1_004_999), Step::Wait);
+        assert_eq!(renewal.step(1_005_000), Step::Ask);
+        assert_eq!((renewal.step(1_005_001), renewal.due_ms()), (Step::Wait, None));
+        renewal.refused(1_006_000);
+        assert_eq!(renewal.due_ms(), Some(1_006_000 + RENEWAL_RETRY_MS));
+        renewal.kept(0);
+        assert_eq!(renewal.due_ms(), Some(1_006_000 + RENEWAL_RETRY_MS), "it is known already");
+    }
+
+    #[test]
+    fn a_lost_answer_is_asked_for_again_but_not_for_long() {
+        let mut renewal = Renewal::Due { at_ms: 0 };
+        assert_eq!(renewal.step(0), Step::Ask);
+        renewal.disconnected();
+        assert_eq!(renewal.step(RENEWAL_REPEAT_MS - 1), Step::Ask);
+        renewal.disconnected();
+        assert_eq!(renewal.step(RENEWAL_REPEAT_MS), Step::GiveUp);
+    }
+}
