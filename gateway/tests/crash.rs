@@ -30,6 +30,12 @@ use dunlin_loadtest::spawn::SpawnedServer;
 const ROUNDS: u64 = 20;
 const USERS: u32 = 40;
 
+/// So small that files are begun, sealed, indexed and merged while the server is killed.
+const SEGMENT_BYTES_SMALL: u32 = 4 << 20;
+
+/// So large that one file holds all that a life of the server writes.
+const SEGMENT_BYTES_LARGE: u32 = 16 * 1024 * 1024;
+
 /// Nothing takes so long, on any machine; what does is a failure.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -110,12 +116,11 @@ struct Victim {
 }
 
 impl Victim {
-    fn start() -> Victim {
+    fn start(segment_bytes: u32) -> Victim {
         let folder = tempfile::tempdir().unwrap();
         let began = Instant::now();
         let log = Stdio::from(File::create(log_path(folder.path())).unwrap());
-        // Small files, so that some are begun, sealed, indexed and merged while it is killed.
-        let settings = ["store.segment_bytes=4194304".to_owned()];
+        let settings = [format!("store.segment_bytes={segment_bytes}")];
         let program = Path::new(env!("CARGO_BIN_EXE_dunlin"));
         let server = SpawnedServer::start(program, &[], &settings, log).unwrap();
         Victim { server, folder, start: began.elapsed() }
@@ -204,7 +209,7 @@ fn nothing_acknowledged_is_lost_however_often_the_server_is_killed() {
     let rounds = number("CRASH_ROUNDS").unwrap_or(ROUNDS);
     let seed = number("CRASH_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("CRASH_SEED={seed} CRASH_ROUNDS={rounds}"); // Shown when it fails.
-    let (mut dice, mut victim) = (Dice(seed), Victim::start());
+    let (mut dice, mut victim) = (Dice(seed), Victim::start(SEGMENT_BYTES_SMALL));
     let report = audited(&mut victim, |victim, watch| {
         for round in 1..=rounds {
             let how = kill_once(victim, watch, &mut dice);
@@ -229,9 +234,9 @@ fn nothing_acknowledged_is_lost_however_often_the_server_is_killed() {
     check_store(&victim.server.data_folder());
 }
 
-#[test]
-fn a_server_that_forgets_what_it_acknowledged_is_found_out() {
-    let mut victim = Victim::start();
+/// Runs a server that serves, dies, loses something by `forget`, and serves again.
+fn assert_found_out(forget: impl FnOnce(&Path, &Path)) {
+    let mut victim = Victim::start(SEGMENT_BYTES_LARGE);
     let copy = victim.folder.path().join("copy");
     let report = audited(&mut victim, |victim, watch| {
         watch.wait_for_messages(20);
@@ -241,15 +246,35 @@ fn a_server_that_forgets_what_it_acknowledged_is_found_out() {
         victim.restart();
         watch.wait_for_messages(100);
         victim.server.kill().unwrap();
-        // As if the last minute had never reached the disk.
-        fs::remove_dir_all(&data).unwrap();
-        copy_folder(&copy, &data);
+        forget(&data, &copy);
         victim.restart();
         watch.wait_for_everybody();
         watch.wait_for_messages(1);
     });
     assert_eq!(report.verdict, Verdict::ProductFailure, "{report:#?}");
     assert!(report.faults.counts.contains_key("lost"), "{report:#?}");
+}
+
+#[test]
+fn a_server_that_comes_back_with_old_data_is_found_out() {
+    assert_found_out(|data, copy| {
+        fs::remove_dir_all(data).unwrap();
+        copy_folder(copy, data);
+    });
+}
+
+#[test]
+fn a_server_that_forgets_its_last_messages_is_found_out() {
+    assert_found_out(|data, _| {
+        let files = fs::read_dir(data.join("store")).unwrap().map(|entry| entry.unwrap().path());
+        let logs = files.filter(|path| path.extension().is_some_and(|end| end == "log"));
+        let newest = logs.max().unwrap();
+        let mut bytes = fs::read(&newest).unwrap();
+        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        // Some 20 messages, as if they had never been synced: the store sees nothing amiss.
+        bytes[used - 32 * 1024..].fill(0);
+        fs::write(&newest, bytes).unwrap();
+    });
 }
 
 fn copy_folder(from: &Path, to: &Path) {
