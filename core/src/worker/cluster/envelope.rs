@@ -11,16 +11,10 @@
 //! one by one. What comes from the bus is foreign: nothing here panics on it.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use dunlin_protocol::limits::{CONTENT_BYTES_MAX, FRAME_BYTES_MAX, TYPE_BYTES_MAX};
-use dunlin_protocol::wire::{CloseReason, ErrorCode};
-use dunlin_protocol::{ClientMessageId, EncodedFrame, LogId, SessionId, UserId};
-use smallvec::SmallVec;
 
-use super::super::effect::Refusal;
-use super::super::operation::Closed;
+use super::item::{self, Item};
+use super::reader::Reader;
 use crate::bus::NodeId;
-use crate::request::Send;
-use crate::transport::ConnId;
 
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
@@ -29,12 +23,6 @@ pub(super) const HEADER_BYTES: usize = CHECKSUM_BYTES + 1 + 1 + 8 + 8 + 2 + 4 + 
 
 const FLAG_BEACON: u8 = 1;
 const FLAG_WHOLE: u8 = 2;
-
-const KIND_FORWARD: u8 = 1;
-const KIND_ANSWER: u8 = 2;
-const KIND_PUSH: u8 = 3;
-const KIND_SIGNAL: u8 = 4;
-const KIND_ENDED: u8 = 5;
 
 /// What is the matter with an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -74,86 +62,6 @@ pub(super) struct Header {
     pub(super) beacon: bool,
     /// Nothing was told to anybody before the stream began.
     pub(super) whole: bool,
-}
-
-/// A thing that one worker tells a worker of another node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Item {
-    /// Append these, and answer.
-    Forward(Forward),
-    /// What became of one of those.
-    Answer(Answer),
-    /// Push this to the sessions of users.
-    Push(NodePush),
-    /// Deliver this to the live sessions of users.
-    Signal(NodeSignal),
-    /// Sessions of a user have ended.
-    Ended(Ended),
-}
-
-/// Sends to one conversation, in their order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Forward {
-    pub(super) log: LogId,
-    /// Names these sends, at the worker that forwards them.
-    pub(super) batch: u64,
-    pub(super) sends: Vec<ForwardedSend>,
-}
-
-/// A send of a user who was authenticated on the node that forwards it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ForwardedSend {
-    pub(super) sender: UserId,
-    /// On that node.
-    pub(super) conn: ConnId,
-    pub(super) send: Send,
-}
-
-/// The answer to one send of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) log: LogId,
-    pub(super) batch: u64,
-    pub(super) index: u16,
-    pub(super) outcome: Result<Stored, Refusal>,
-}
-
-/// Where and when a send was stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stored {
-    pub(super) seq: u64,
-    pub(super) time_ms: u64,
-}
-
-/// Users of one worker of one node.
-pub(super) type Users = SmallVec<[UserId; 2]>;
-
-/// An entry, or a word that there is one, for users of one worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NodePush {
-    pub(super) users: Users,
-    pub(super) log: LogId,
-    pub(super) head: u64,
-    /// The connection, on the node that it is for, that knows it by its response.
-    pub(super) except: Option<ConnId>,
-    pub(super) frame: EncodedFrame,
-}
-
-/// Something momentary for users of one worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NodeSignal {
-    pub(super) users: Users,
-    pub(super) frame: EncodedFrame,
-}
-
-/// Sessions of a user that were ended, or replaced, on another node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) struct Ended {
-    pub(in super::super) user: UserId,
-    pub(in super::super) closed: Closed,
-    pub(in super::super) reason: CloseReason,
-    /// When, by the clock of the node that did it: what was opened later is not meant.
-    pub(in super::super) at_ms: u64,
 }
 
 /// Writes the header into the first [`HEADER_BYTES`] of a finished envelope.
@@ -215,7 +123,7 @@ impl Iterator for Items {
                 return Some(Err(EnvelopeError::Item { kind }));
             };
             self.0 = reader.0;
-            if (KIND_FORWARD..=KIND_ENDED).contains(&kind) {
+            if item::is_known(kind) {
                 let item = Reader(inside).item(kind);
                 return Some(item.ok_or(EnvelopeError::Item { kind }));
             }
@@ -223,250 +131,20 @@ impl Iterator for Items {
     }
 }
 
-impl Item {
-    /// Appends the item to an envelope.
-    pub(super) fn put(&self, out: &mut BytesMut) {
-        let kind = match self {
-            Item::Forward(_) => KIND_FORWARD,
-            Item::Answer(_) => KIND_ANSWER,
-            Item::Push(_) => KIND_PUSH,
-            Item::Signal(_) => KIND_SIGNAL,
-            Item::Ended(_) => KIND_ENDED,
-        };
-        out.put_u8(kind);
-        let start = out.len();
-        out.put_u32(0);
-        match self {
-            Item::Forward(forward) => forward.put(out),
-            Item::Answer(answer) => answer.put(out),
-            Item::Push(push) => push.put(out),
-            Item::Signal(signal) => {
-                put_users(&signal.users, out);
-                put_bytes(signal.frame.wire(), out);
-            }
-            Item::Ended(ended) => ended.put(out),
-        }
-        let length = u32::try_from(out.len() - start - 4).expect("an item fits into an envelope");
-        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
-    }
-}
-
-impl Forward {
-    fn put(&self, out: &mut BytesMut) {
-        out.put_slice(self.log.as_bytes());
-        out.put_u64(self.batch);
-        out.put_u16(u16::try_from(self.sends.len()).expect("a batch is limited"));
-        for ForwardedSend { sender, conn, send } in &self.sends {
-            out.put_u64(sender.get());
-            put_conn(*conn, out);
-            out.put_slice(&send.client_message_id.0);
-            put_bytes(send.content_type.as_bytes(), out);
-            put_bytes(&send.content, out);
-        }
-    }
-}
-
-impl Answer {
-    fn put(&self, out: &mut BytesMut) {
-        out.put_slice(self.log.as_bytes());
-        out.put_u64(self.batch);
-        out.put_u16(self.index);
-        match self.outcome {
-            Ok(Stored { seq, time_ms }) => {
-                out.put_u8(0);
-                out.put_u64(seq);
-                out.put_u64(time_ms);
-            }
-            Err(refusal) => {
-                out.put_u8(1);
-                out.put_i32(refusal.code.into());
-                out.put_u32(refusal.retry_after_ms);
-            }
-        }
-    }
-}
-
-impl NodePush {
-    fn put(&self, out: &mut BytesMut) {
-        put_users(&self.users, out);
-        out.put_slice(self.log.as_bytes());
-        out.put_u64(self.head);
-        match self.except {
-            Some(conn) => {
-                out.put_u8(1);
-                put_conn(conn, out);
-            }
-            None => out.put_u8(0),
-        }
-        put_bytes(self.frame.wire(), out);
-    }
-}
-
-impl Ended {
-    fn put(&self, out: &mut BytesMut) {
-        out.put_u64(self.user.get());
-        out.put_i32(self.reason.into());
-        out.put_u64(self.at_ms);
-        let (kind, sessions) = match &self.closed {
-            Closed::All => (0, &[][..]),
-            Closed::AllBut(kept) => (1, std::slice::from_ref(kept)),
-            Closed::Sessions(sessions) => (2, &sessions[..]),
-        };
-        out.put_u8(kind);
-        out.put_u32(u32::try_from(sessions.len()).expect("a user has few sessions"));
-        sessions.iter().for_each(|session| out.put_u64(session.get()));
-    }
-}
-
-fn put_users(users: &[UserId], out: &mut BytesMut) {
-    out.put_u32(u32::try_from(users.len()).expect("an item fits into an envelope"));
-    users.iter().for_each(|user| out.put_u64(user.get()));
-}
-
-fn put_conn(conn: ConnId, out: &mut BytesMut) {
-    out.put_u16(conn.shard);
-    out.put_u32(conn.slot);
-    out.put_u32(conn.generation);
-}
-
-fn put_bytes(bytes: &[u8], out: &mut BytesMut) {
-    out.put_u32(u32::try_from(bytes.len()).expect("an item fits into an envelope"));
-    out.put_slice(bytes);
-}
-
-/// Takes an item apart; `None` where it is malformed.
-///
-/// What is kept for long is copied out of it: a frame in somebody's outbox must not keep a whole
-/// envelope in memory.
-struct Reader(Bytes);
-
-impl Reader {
-    fn item(mut self, kind: u8) -> Option<Item> {
-        let item = match kind {
-            KIND_FORWARD => Item::Forward(self.forward()?),
-            KIND_ANSWER => Item::Answer(self.answer()?),
-            KIND_PUSH => Item::Push(self.push()?),
-            KIND_SIGNAL => Item::Signal(NodeSignal { users: self.users()?, frame: self.frame()? }),
-            KIND_ENDED => Item::Ended(self.ended()?),
-            _ => return None,
-        };
-        Some(item)
-    }
-
-    fn forward(&mut self) -> Option<Forward> {
-        let (log, batch, count) = (self.log()?, self.u64()?, self.u16()?);
-        let sends = (0..count).map(|_| {
-            let (sender, conn) = (self.user()?, self.conn()?);
-            let client_message_id = ClientMessageId(self.array()?);
-            let content_type = String::from_utf8(self.bytes(TYPE_BYTES_MAX)?.to_vec()).ok()?;
-            let content = Bytes::copy_from_slice(&self.bytes(CONTENT_BYTES_MAX)?);
-            let send = Send { conversation: log, client_message_id, content_type, content };
-            Some(ForwardedSend { sender, conn, send })
-        });
-        let sends = sends.collect::<Option<_>>()?;
-        Some(Forward { log, batch, sends })
-    }
-
-    fn answer(&mut self) -> Option<Answer> {
-        let (log, batch, index) = (self.log()?, self.u64()?, self.u16()?);
-        let outcome = match self.u8()? {
-            0 => Ok(Stored { seq: self.u64()?, time_ms: self.u64()? }),
-            1 => {
-                let code = ErrorCode::try_from(self.i32()?).unwrap_or(ErrorCode::Internal);
-                let retry_after_ms = self.u32()?;
-                let message = "refused by the home of the conversation";
-                Err(Refusal { code, message, retry_after_ms })
-            }
-            _ => return None,
-        };
-        Some(Answer { log, batch, index, outcome })
-    }
-
-    fn push(&mut self) -> Option<NodePush> {
-        let (users, log, head) = (self.users()?, self.log()?, self.u64()?);
-        let except = match self.u8()? {
-            0 => None,
-            1 => Some(self.conn()?),
-            _ => return None,
-        };
-        Some(NodePush { users, log, head, except, frame: self.frame()? })
-    }
-
-    fn ended(&mut self) -> Option<Ended> {
-        let user = self.user()?;
-        let reason = CloseReason::try_from(self.i32()?).unwrap_or(CloseReason::LoggedOut);
-        let (at_ms, kind, count) = (self.u64()?, self.u8()?, self.u32()?);
-        let sessions = (0..count).map(|_| SessionId::new(self.u64()?).ok());
-        let sessions = sessions.collect::<Option<Vec<_>>>()?;
-        let closed = match (kind, &sessions[..]) {
-            (0, []) => Closed::All,
-            (1, [kept]) => Closed::AllBut(*kept),
-            (2, _) => Closed::Sessions(sessions),
-            _ => return None,
-        };
-        Some(Ended { user, closed, reason, at_ms })
-    }
-
-    fn users(&mut self) -> Option<Users> {
-        let count = self.u32()?;
-        (0..count).map(|_| self.user()).collect()
-    }
-
-    fn user(&mut self) -> Option<UserId> {
-        UserId::new(self.u64()?).ok()
-    }
-
-    fn log(&mut self) -> Option<LogId> {
-        LogId::from_bytes(&self.array::<16>()?).ok()
-    }
-
-    fn conn(&mut self) -> Option<ConnId> {
-        Some(ConnId { shard: self.u16()?, slot: self.u32()?, generation: self.u32()? })
-    }
-
-    fn frame(&mut self) -> Option<EncodedFrame> {
-        let bytes = self.bytes(FRAME_BYTES_MAX as usize + 4)?;
-        EncodedFrame::from_wire(Bytes::copy_from_slice(&bytes)).ok()
-    }
-
-    fn bytes(&mut self, bytes_max: usize) -> Option<Bytes> {
-        let length = usize::try_from(self.u32()?).ok()?;
-        (length <= bytes_max && length <= self.0.len()).then(|| self.0.split_to(length))
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let array = *self.0.first_chunk::<N>()?;
-        self.0.advance(N);
-        Some(array)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.array().map(u8::from_be_bytes)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_be_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    fn i32(&mut self) -> Option<i32> {
-        self.array().map(i32::from_be_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_be_bytes)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use dunlin_protocol::wire::{self, frame::Body};
+    use dunlin_protocol::wire::{self, CloseReason, ErrorCode, frame::Body};
+    use dunlin_protocol::{ClientMessageId, EncodedFrame, LogId, SessionId, UserId};
     use proptest::prelude::*;
 
+    use super::super::super::effect::Refusal;
+    use super::super::super::operation::Closed;
+    use super::super::item::{
+        Answer, Ended, Forward, ForwardedSend, NodePush, NodeSignal, Stored, Users, put_bytes,
+    };
     use super::*;
+    use crate::request::Send;
+    use crate::transport::ConnId;
 
     fn user(id: u64) -> UserId {
         UserId::new(id).unwrap()
@@ -521,6 +199,18 @@ mod tests {
         let checksum = crc32c::crc32c(&envelope[CHECKSUM_BYTES..]);
         envelope[..CHECKSUM_BYTES].copy_from_slice(&checksum.to_be_bytes());
         envelope.into()
+    }
+
+    /// Nodes of two versions talk to each other while they are exchanged one by one.
+    #[test]
+    fn the_bytes_never_change() {
+        let golden = concat!(
+            "1eed45a301020000000000000001000000000000000200030000000400000000",
+            "00000005020000002b0100000000000000010000000000000200000000000000",
+            "0100010000000000000000050000000000000006",
+        );
+        let hex: String = sealed(&items()[1..2]).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, golden);
     }
 
     #[test]

@@ -29,7 +29,8 @@ use super::super::conversation::{Conversation, Pending};
 use super::super::effect::{Effects, Refusal};
 use super::super::reply::ReplyTo;
 use super::super::send::{NO_SUCH_CONVERSATION, QUEUE_FULL, other_member};
-use super::envelope::{Answer, Forward, ForwardedSend, Item, Origin, Stored};
+use super::envelope::Origin;
+use super::item::{Answer, Forward, ForwardedSend, Item, Stored};
 use super::{Cluster, FORWARD_TICKS};
 use crate::bus::NodeId;
 use crate::limits::{

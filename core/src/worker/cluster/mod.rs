@@ -7,7 +7,7 @@
 //!   bus ──► numbers checked ──► items taken      a gap ──► everybody behind, identities looked at
 //! ```
 //!
-//! - `envelope`: what is said, as bytes; `streams`: how losses are found out
+//! - `item`, `reader`, `envelope`: what is said, as bytes; `streams`: how losses are found out
 //! - `forward`: sends whose conversation has its home on another node
 //! - `recheck`: sessions that were ended on another node
 //!
@@ -20,6 +20,8 @@
 
 mod envelope;
 mod forward;
+mod item;
+mod reader;
 mod recheck;
 mod streams;
 
@@ -39,9 +41,11 @@ use crate::bus::{Member, NodeId};
 use crate::limits::{BEACON_MS, FORWARD_TIMEOUT_MS, NODE_GONE_MS, STREAM_IDLE_MS, TICK_MS};
 use crate::placement;
 use crate::presence::Presence;
-pub(super) use envelope::{Ended, Origin};
-use envelope::{Header, Item, Items, NodePush, NodeSignal, Users};
+pub(super) use envelope::Origin;
+use envelope::{Header, Items};
 use forward::Forwards;
+pub(super) use item::Ended;
+use item::{Item, NodePush, NodeSignal, Users};
 use recheck::Rechecks;
 use streams::{Incoming, Outgoing};
 

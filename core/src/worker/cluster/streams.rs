@@ -10,7 +10,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::envelope::{self, HEADER_BYTES, Header, Item, Origin};
+use super::envelope::{self, HEADER_BYTES, Header, Origin};
+use super::item::Item;
 use crate::bus::NodeId;
 use crate::limits::ENVELOPE_BYTES_MAX;
 
@@ -130,7 +131,8 @@ impl Incoming {
 
 #[cfg(test)]
 mod tests {
-    use super::super::envelope::{NodeSignal, Users, open};
+    use super::super::envelope::open;
+    use super::super::item::{NodeSignal, Users};
     use super::*;
     use dunlin_protocol::EncodedFrame;
 

@@ -1,0 +1,213 @@
+//! The things that one worker tells a worker of another node, and how they are written.
+
+use bytes::{BufMut, BytesMut};
+use dunlin_protocol::wire::CloseReason;
+use dunlin_protocol::{EncodedFrame, LogId, UserId};
+use smallvec::SmallVec;
+
+use super::super::effect::Refusal;
+use super::super::operation::Closed;
+use crate::request::Send;
+use crate::transport::ConnId;
+
+pub(super) const KIND_FORWARD: u8 = 1;
+pub(super) const KIND_ANSWER: u8 = 2;
+pub(super) const KIND_PUSH: u8 = 3;
+pub(super) const KIND_SIGNAL: u8 = 4;
+pub(super) const KIND_ENDED: u8 = 5;
+
+/// A thing that one worker tells a worker of another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Item {
+    /// Append these, and answer.
+    Forward(Forward),
+    /// What became of one of those.
+    Answer(Answer),
+    /// Push this to the sessions of users.
+    Push(NodePush),
+    /// Deliver this to the live sessions of users.
+    Signal(NodeSignal),
+    /// Sessions of a user have ended.
+    Ended(Ended),
+}
+
+/// Sends to one conversation, in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Forward {
+    pub(super) log: LogId,
+    /// Names these sends, at the worker that forwards them.
+    pub(super) batch: u64,
+    pub(super) sends: Vec<ForwardedSend>,
+}
+
+/// A send of a user who was authenticated on the node that forwards it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ForwardedSend {
+    pub(super) sender: UserId,
+    /// On that node.
+    pub(super) conn: ConnId,
+    pub(super) send: Send,
+}
+
+/// The answer to one send of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) log: LogId,
+    pub(super) batch: u64,
+    pub(super) index: u16,
+    pub(super) outcome: Result<Stored, Refusal>,
+}
+
+/// Where and when a send was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) seq: u64,
+    pub(super) time_ms: u64,
+}
+
+/// Users of one worker of one node.
+pub(super) type Users = SmallVec<[UserId; 2]>;
+
+/// An entry, or a word that there is one, for users of one worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NodePush {
+    pub(super) users: Users,
+    pub(super) log: LogId,
+    pub(super) head: u64,
+    /// The connection, on the node that it is for, that knows it by its response.
+    pub(super) except: Option<ConnId>,
+    pub(super) frame: EncodedFrame,
+}
+
+/// Something momentary for users of one worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NodeSignal {
+    pub(super) users: Users,
+    pub(super) frame: EncodedFrame,
+}
+
+/// Sessions of a user that were ended, or replaced, on another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct Ended {
+    pub(in super::super) user: UserId,
+    pub(in super::super) closed: Closed,
+    pub(in super::super) reason: CloseReason,
+    /// When, by the clock of the node that did it: what was opened later is not meant.
+    pub(in super::super) at_ms: u64,
+}
+
+/// Whether this version knows items of this kind.
+pub(super) fn is_known(kind: u8) -> bool {
+    (KIND_FORWARD..=KIND_ENDED).contains(&kind)
+}
+
+impl Item {
+    /// Appends the item to an envelope.
+    pub(super) fn put(&self, out: &mut BytesMut) {
+        let kind = match self {
+            Item::Forward(_) => KIND_FORWARD,
+            Item::Answer(_) => KIND_ANSWER,
+            Item::Push(_) => KIND_PUSH,
+            Item::Signal(_) => KIND_SIGNAL,
+            Item::Ended(_) => KIND_ENDED,
+        };
+        out.put_u8(kind);
+        let start = out.len();
+        out.put_u32(0);
+        match self {
+            Item::Forward(forward) => forward.put(out),
+            Item::Answer(answer) => answer.put(out),
+            Item::Push(push) => push.put(out),
+            Item::Signal(signal) => {
+                put_users(&signal.users, out);
+                put_bytes(signal.frame.wire(), out);
+            }
+            Item::Ended(ended) => ended.put(out),
+        }
+        let length = u32::try_from(out.len() - start - 4).expect("an item fits into an envelope");
+        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+impl Forward {
+    fn put(&self, out: &mut BytesMut) {
+        out.put_slice(self.log.as_bytes());
+        out.put_u64(self.batch);
+        out.put_u16(u16::try_from(self.sends.len()).expect("a batch is limited"));
+        for ForwardedSend { sender, conn, send } in &self.sends {
+            out.put_u64(sender.get());
+            put_conn(*conn, out);
+            out.put_slice(&send.client_message_id.0);
+            put_bytes(send.content_type.as_bytes(), out);
+            put_bytes(&send.content, out);
+        }
+    }
+}
+
+impl Answer {
+    fn put(&self, out: &mut BytesMut) {
+        out.put_slice(self.log.as_bytes());
+        out.put_u64(self.batch);
+        out.put_u16(self.index);
+        match self.outcome {
+            Ok(Stored { seq, time_ms }) => {
+                out.put_u8(0);
+                out.put_u64(seq);
+                out.put_u64(time_ms);
+            }
+            Err(refusal) => {
+                out.put_u8(1);
+                out.put_i32(refusal.code.into());
+                out.put_u32(refusal.retry_after_ms);
+            }
+        }
+    }
+}
+
+impl NodePush {
+    fn put(&self, out: &mut BytesMut) {
+        put_users(&self.users, out);
+        out.put_slice(self.log.as_bytes());
+        out.put_u64(self.head);
+        match self.except {
+            Some(conn) => {
+                out.put_u8(1);
+                put_conn(conn, out);
+            }
+            None => out.put_u8(0),
+        }
+        put_bytes(self.frame.wire(), out);
+    }
+}
+
+impl Ended {
+    fn put(&self, out: &mut BytesMut) {
+        out.put_u64(self.user.get());
+        out.put_i32(self.reason.into());
+        out.put_u64(self.at_ms);
+        let (kind, sessions) = match &self.closed {
+            Closed::All => (0, &[][..]),
+            Closed::AllBut(kept) => (1, std::slice::from_ref(kept)),
+            Closed::Sessions(sessions) => (2, &sessions[..]),
+        };
+        out.put_u8(kind);
+        out.put_u32(u32::try_from(sessions.len()).expect("a user has few sessions"));
+        sessions.iter().for_each(|session| out.put_u64(session.get()));
+    }
+}
+
+fn put_users(users: &[UserId], out: &mut BytesMut) {
+    out.put_u32(u32::try_from(users.len()).expect("an item fits into an envelope"));
+    users.iter().for_each(|user| out.put_u64(user.get()));
+}
+
+fn put_conn(conn: ConnId, out: &mut BytesMut) {
+    out.put_u16(conn.shard);
+    out.put_u32(conn.slot);
+    out.put_u32(conn.generation);
+}
+
+pub(super) fn put_bytes(bytes: &[u8], out: &mut BytesMut) {
+    out.put_u32(u32::try_from(bytes.len()).expect("an item fits into an envelope"));
+    out.put_slice(bytes);
+}
