@@ -11,7 +11,7 @@ use dunlin_protocol::{EncodedFrame, LogId, UserId};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
-use crate::request::Send;
+use crate::request::{Send, Signal};
 use crate::store::{EntryMeta, StoredEntry};
 
 /// The push of an entry, and the entry alone.
@@ -36,6 +36,11 @@ const ENTRY_MESSAGE: u32 = 8;
 const MESSAGE_CLIENT_MESSAGE_ID: u32 = 1;
 const MESSAGE_CONTENT_TYPE: u32 = 2;
 const MESSAGE_CONTENT: u32 = 3;
+const FRAME_SIGNAL: u32 = 5;
+const SIGNAL_CONVERSATION_ID: u32 = 1;
+const SIGNAL_KIND: u32 = 2;
+const SIGNAL_PAYLOAD: u32 = 3;
+const SIGNAL_SENDER: u32 = 4;
 
 /// Encodes a message.
 pub(crate) fn encode_message(log: LogId, seq: u64, meta: &EntryMeta, send: &Send) -> EncodedEntry {
@@ -67,6 +72,24 @@ pub(crate) fn encode_message(log: LogId, seq: u64, meta: &EntryMeta, send: &Send
     put_bytes(MESSAGE_CONTENT_TYPE, send.content_type.as_bytes(), &mut out);
     put_bytes(MESSAGE_CONTENT, &send.content, &mut out);
     tail(out.freeze(), entry_len)
+}
+
+/// Encodes a signal: no entry, but as busy as messages, and as simple.
+pub(crate) fn encode_signal(signal: &Signal, sender: UserId) -> EncodedFrame {
+    let signal_len = bytes_len(signal.conversation.as_bytes())
+        + bytes_len(signal.kind.as_bytes())
+        + bytes_len(&signal.payload)
+        + 9;
+    let frame_len = nested_len(signal_len);
+    let mut out = BytesMut::with_capacity(FRAME_PREFIX_BYTES + frame_len);
+    out.put_u32(u32::try_from(frame_len).expect("the payload of a signal is limited"));
+    put_nested(FRAME_SIGNAL, signal_len, &mut out);
+    put_bytes(SIGNAL_CONVERSATION_ID, signal.conversation.as_bytes(), &mut out);
+    put_bytes(SIGNAL_KIND, signal.kind.as_bytes(), &mut out);
+    put_bytes(SIGNAL_PAYLOAD, &signal.payload, &mut out);
+    encode_key(SIGNAL_SENDER, WireType::SixtyFourBit, &mut out);
+    out.put_u64_le(sender.get());
+    EncodedFrame::from_wire(out.freeze()).expect("the prefix was computed from the parts")
 }
 
 /// Encodes an entry of another kind: they are rare.
@@ -186,6 +209,23 @@ mod tests {
             assert!(frame::decode(by_hand.frame.body()).is_ok());
             let stored = StoredEntry { seq, meta, body: by_hand.body };
             assert_eq!(decode_entry(&stored).unwrap().seq, seq);
+        }
+    }
+
+    #[test]
+    fn a_signal_by_hand_is_what_the_generated_code_writes() {
+        let user = |id| UserId::new(id).unwrap();
+        for (kind, length) in [("", 0), ("typing", 1), ("a", 300)] {
+            let payload = Bytes::from(vec![b'x'; length]);
+            let conversation = LogId::direct(user(1), user(2));
+            let generated = EncodedFrame::push(Body::Signal(wire::Signal {
+                conversation_id: conversation.to_wire(),
+                kind: kind.into(),
+                payload: payload.clone(),
+                sender: 2,
+            }));
+            let signal = Signal { conversation, kind: kind.into(), payload };
+            assert_eq!(encode_signal(&signal, user(2)), generated);
         }
     }
 

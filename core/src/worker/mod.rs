@@ -268,7 +268,7 @@ impl Worker {
         let client = Client { conn, user: session.user, request_id };
         match request {
             Request::Send(send) => self.take_send(client, send, effects),
-            Request::Signal(signal) => self.take_signal(client, signal, effects),
+            Request::Signal(signal) => self.take_signal(client, &signal, effects),
             Request::MarkRead { conversation, seq } => {
                 self.take_mark_read(client, conversation, seq, effects);
             }
@@ -292,7 +292,7 @@ impl Worker {
     fn take_message(&mut self, message: WorkerMessage, effects: &mut Effects) {
         match message {
             WorkerMessage::Push(push) => self.sessions.push(&push, effects),
-            WorkerMessage::Signal(signal) => self.sessions.signal(&signal, effects),
+            WorkerMessage::Signal(signal) => self.sessions.signal(signal, effects),
             WorkerMessage::Join(join) => self.take_join(join, effects),
             WorkerMessage::Joined(joined) => self.take_joined(joined, effects),
             WorkerMessage::Login(message) => self.take_login_message(message, effects),

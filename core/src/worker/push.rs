@@ -54,7 +54,7 @@ impl Worker {
         }
         let worker = self.worker_of_user(signal.user);
         if worker == self.index {
-            self.sessions.signal(&signal, effects);
+            self.sessions.signal(signal, effects);
         } else {
             effects.tell_worker(worker, WorkerMessage::Signal(signal));
         }

@@ -172,13 +172,20 @@ impl Sessions {
         others.for_each(|session| session.push(push, effects));
     }
 
-    /// Delivers something momentary to the live sessions of its user.
-    pub(super) fn signal(&self, signal: &SignalPush, effects: &mut Effects) {
-        for session in self.of(signal.user) {
-            if matches!(session.pushes, Pushes::Live) && Some(session.conn) != signal.except {
-                effects.signal(session.conn, signal.frame.clone());
-            }
+    /// Delivers something momentary to the live sessions of its user. Nearly everybody has one:
+    /// that one gets the frame itself, since to share it would take memory and count references.
+    pub(super) fn signal(&self, signal: SignalPush, effects: &mut Effects) {
+        let SignalPush { user, frame, except } = signal;
+        let hears = |session: &&OpenSession| {
+            matches!(session.pushes, Pushes::Live) && Some(session.conn) != except
+        };
+        let mut sessions = self.of(user).iter().filter(hears);
+        let Some(mut last) = sessions.next() else { return };
+        for session in sessions {
+            effects.signal(last.conn, frame.clone());
+            last = session;
         }
+        effects.signal(last.conn, frame);
     }
 
     /// Tells everybody that pushes may have been lost.

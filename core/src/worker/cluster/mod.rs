@@ -321,7 +321,7 @@ impl Worker {
                 Ok(Item::Signal(signal)) => {
                     for user in signal.users {
                         let (frame, except) = (signal.frame.clone(), None);
-                        self.sessions.signal(&SignalPush { user, frame, except }, effects);
+                        self.sessions.signal(SignalPush { user, frame, except }, effects);
                     }
                 }
                 Ok(Item::Ended(ended)) => self.take_ended(ended, effects),
