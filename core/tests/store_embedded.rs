@@ -61,6 +61,23 @@ fn everything_is_there_after_a_restart() {
     assert!(page.entries.iter().all(|entry| entry.body[..] == [entry.seq as u8; 2000]));
 }
 
+#[test]
+fn a_key_that_an_earlier_part_of_the_same_request_has_used_is_a_duplicate() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(folder.path(), small()).unwrap();
+    let log = chat(1, 2);
+    // 400 KB do not fit into a segment, so the first ones are committed before the last ones
+    // are looked at.
+    let mut items: Vec<Append> =
+        (1..=200).map(|seq| Append { body: vec![1; 2000].into(), ..item(log, seq, 0) }).collect();
+    items.extend([item(log, 3, 0), item(log, 200, 0), item(log, 201, 0)]);
+    let answers = append(&store, items);
+    let duplicate = |seq| Appended::Duplicate { seq, digest: item(log, seq, 0).digest };
+    assert!(answers[..200].iter().all(|answer| *answer == Appended::Stored));
+    assert_eq!(answers[200..], [duplicate(3), duplicate(200), Appended::Stored]);
+    assert!(store.statistics().batches > 1);
+}
+
 /// Stores `entries` entries of 1,000 bytes in each of the logs, round-robin.
 fn fill(store: &dyn Store, entries: std::ops::RangeInclusive<u64>, logs: u64) {
     for seq in entries {

@@ -48,6 +48,11 @@ pub(super) struct Lane {
     unanswered: Vec<Unanswered>,
     /// Scratch.
     places: Vec<Location>,
+    /// The hashes of the keys of the current job, 0 where there is no key, and whether the index
+    /// may hold them as it was before the batch `looked_up`.
+    hashes: Vec<u64>,
+    may_be_known: Vec<bool>,
+    looked_up: u64,
     /// Logs of which something was refused in the current job: nothing that the same caller has
     /// numbered behind it may be stored.
     stale: HashSet<LogId, RandomState>,
@@ -132,6 +137,9 @@ impl Lane {
             frame,
             unanswered: Vec::new(),
             places: Vec::new(),
+            hashes: Vec::new(),
+            may_be_known: Vec::new(),
+            looked_up: 0,
             stale: HashSet::default(),
         }
     }
@@ -155,8 +163,9 @@ impl Lane {
         self.stale.clear();
         let reply = Ok(Vec::with_capacity(job.items.len()));
         self.unanswered.push(Unanswered { reply, done: job.done });
-        for item in &job.items {
-            let decided = self.plan_item(item);
+        self.look_up(&job.items);
+        for (place, item) in job.items.iter().enumerate() {
+            let decided = self.plan_item(place, item);
             let current = self.unanswered.last_mut().expect("the job was just pushed");
             match (&mut current.reply, decided) {
                 (Ok(answers), Ok(answer)) => answers.push(answer),
@@ -166,11 +175,22 @@ impl Lane {
         }
     }
 
-    fn plan_item(&mut self, item: &Append) -> Result<Appended, StoreError> {
+    /// Hashes the keys of a job and asks the index for all of them at once.
+    fn look_up(&mut self, items: &[Append]) {
+        let hash_key = self.shared.identity.hash_key;
+        let hash =
+            |item: &Append| item.key.as_ref().map_or(0, |key| hash_key.of_message(item.log, key));
+        self.hashes.clear();
+        self.hashes.extend(items.iter().map(hash));
+        self.shared.index.may_hold_keys(&self.hashes, &mut self.may_be_known);
+        self.looked_up = self.next_batch;
+    }
+
+    fn plan_item(&mut self, place: usize, item: &Append) -> Result<Appended, StoreError> {
         let mut hash = None;
         if let Some(key) = &item.key {
-            let hashed = self.shared.identity.hash_key.of_message(item.log, key);
-            if let Some(duplicate) = self.find_duplicate(item, key, hashed)? {
+            let hashed = self.hashes[place];
+            if let Some(duplicate) = self.find_duplicate(place, item, key)? {
                 self.stale.insert(item.log);
                 return Ok(duplicate);
             }
@@ -192,10 +212,11 @@ impl Lane {
     /// Looks for the key in this batch and in the index.
     fn find_duplicate(
         &mut self,
+        place: usize,
         item: &Append,
         key: &DedupeKey,
-        hash: u64,
     ) -> Result<Option<Appended>, StoreError> {
+        let hash = self.hashes[place];
         if let Some(&at) = self.frame.keys.get(&hash) {
             let Planned { log, seq, digest, key: used, .. } = self.frame.planned[at];
             if log == item.log && used.is_some_and(|(_, used)| used == *key) {
@@ -203,6 +224,10 @@ impl Lane {
             }
             // Another key with the same hash. The index can hold both, this batch can't.
             self.commit_for_room()?;
+        }
+        // A commit in the middle of the job has added to the index.
+        if !self.may_be_known[place] && self.looked_up == self.next_batch {
+            return Ok(None);
         }
         self.places.clear();
         self.shared.index.places_of_key(hash, &mut self.places)?;

@@ -190,6 +190,30 @@ impl Index {
         logs.iter().map(head).collect()
     }
 
+    /// Whether an entry may have a key with such a hash, for many of them at a time: nearly all
+    /// are new, and going through part by part, with nothing but look-ups in the loop, lets the
+    /// processor wait for many cache misses at once. What can't be told without a file may be.
+    pub(super) fn may_hold_keys(&self, hashes: &[u64], may: &mut Vec<bool>) {
+        may.clear();
+        may.resize(hashes.len(), false);
+        let live = self.live.read();
+        for part in live.in_memory() {
+            let of_part = |hash: u64| part.keys.contains_key(&hash);
+            may.iter_mut().zip(hashes).for_each(|(may, &hash)| *may |= of_part(hash));
+        }
+        let runs = Arc::clone(&live.runs);
+        drop(live);
+        for run in runs.iter() {
+            match run.filter() {
+                Some(filter) => {
+                    let of_run = |hash: u64| filter.may_hold(hash);
+                    may.iter_mut().zip(hashes).for_each(|(may, &hash)| *may |= of_run(hash));
+                }
+                None => may.fill(true),
+            }
+        }
+    }
+
     /// The places of the entries whose key has this hash.
     pub(super) fn places_of_key(
         &self,

@@ -119,6 +119,11 @@ impl Run {
         self.damaged.load(Ordering::Relaxed)
     }
 
+    /// The filter, if it is in memory.
+    pub(super) fn filter(&self) -> Option<&Filter> {
+        self.filter.as_ref()
+    }
+
     /// False if nothing with this hash is here.
     pub(super) fn may_hold(&self, hash: u64) -> io::Result<bool> {
         if let Some(filter) = &self.filter {
