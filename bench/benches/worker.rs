@@ -1,0 +1,180 @@
+//! The state machine alone: commands in, effects out, on one thread without any I/O. Its store
+//! answers from memory and keeps nothing, so all that is measured is the worker.
+//!
+//! A durable message is one Send, its place in a batch, the store's answer, the acknowledgement
+//! and the push to the other member. The limit is the processor time that the whole server has for
+//! a message: twice the relay's 0.64 us for signals, eight times for durable ones. The worker
+//! should be a fifth of it.
+#![forbid(unsafe_code)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use dunlin_core::auth::issuer::Issuers;
+use dunlin_core::auth::token::TokenKeys;
+use dunlin_core::config::EngineConfig;
+use dunlin_core::random::SystemSource;
+use dunlin_core::request::{Command, Request, Send, Signal};
+use dunlin_core::store::{
+    Append, Appended, EntryMeta, Head, Page, StoreReply, StoreRequest, StoredEntry,
+};
+use dunlin_core::transport::{ConnId, Session};
+use dunlin_core::worker::effect::Effects;
+use dunlin_core::worker::input::Input;
+use dunlin_core::worker::{Shared, Worker};
+use dunlin_protocol::wire::{self, DeviceKind, entry};
+use dunlin_protocol::{ClientMessageId, LogId, SessionId, UserId};
+use prost::Message as _;
+
+const PAIRS: u64 = 500;
+const NOW_MS: u64 = 1_800_000_000_000;
+
+struct Bench {
+    worker: Worker,
+    effects: Effects,
+    messages: u64,
+}
+
+impl Bench {
+    /// A worker with 500 pairs of users who are connected, live, and have written before.
+    fn new() -> Bench {
+        let config = EngineConfig { workers: 1, ..EngineConfig::default() };
+        let shared = Shared {
+            config,
+            epoch: 1,
+            random: Arc::new(SystemSource::new()),
+            tokens: TokenKeys::new(&[7; 32], &[]),
+            issuers: Issuers::new(&[]).expect("no issuers are good ones"),
+            cluster: None,
+        };
+        let worker = Worker::new(0, Arc::new(shared));
+        let mut bench = Bench { worker, effects: Effects::new(), messages: 0 };
+        for user in 1..=PAIRS * 2 {
+            let (conn, session) = (conn(user), session(user));
+            let kind = DeviceKind::Phone;
+            bench.worker.handle(
+                NOW_MS,
+                Input::OpenSession { conn, session, kind },
+                &mut bench.effects,
+            );
+            let sync = wire::Sync::default().try_into().expect("an empty Sync is a good one");
+            bench.tick([command(user, 1, sync)]);
+        }
+        let sends = (0..PAIRS).map(|_| bench.send()).collect::<Vec<_>>();
+        bench.tick(sends);
+        let delivered = bench.effects.counters.pushes;
+        assert_eq!(delivered, PAIRS, "every first message was pushed");
+        bench
+    }
+
+    /// The next message: from one of each pair in turn.
+    fn send(&mut self) -> Command {
+        self.messages += 1;
+        let user = self.messages % PAIRS * 2 + 1;
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&self.messages.to_be_bytes());
+        let send = Send {
+            conversation: conversation(user),
+            client_message_id: ClientMessageId(id),
+            content_type: "x-load".to_owned(),
+            content: Bytes::from_static(&[b'x'; 200]),
+        };
+        command(user, self.messages, Request::Send(send))
+    }
+
+    fn signal(&mut self) -> Command {
+        self.messages += 1;
+        let user = self.messages % PAIRS * 2 + 1;
+        let payload = Bytes::from_static(&[b'x'; 200]);
+        let (conversation, kind) = (conversation(user), "load".to_owned());
+        let signal = Signal { conversation, kind, payload };
+        command(user, self.messages, Request::Signal(signal))
+    }
+
+    /// One tick, and as many more as the answers of the store need.
+    fn tick(&mut self, commands: impl IntoIterator<Item = Command>) {
+        for command in commands {
+            self.worker.handle(NOW_MS, Input::Command(command), &mut self.effects);
+        }
+        loop {
+            self.worker.end_tick(&mut self.effects);
+            self.effects.take_outbound(|_, batch| drop(black_box(batch)));
+            if self.effects.store.is_empty() {
+                return;
+            }
+            for (ticket, request) in std::mem::take(&mut self.effects.store) {
+                let result = Ok(answer(request));
+                self.worker.handle(NOW_MS, Input::Store { ticket, result }, &mut self.effects);
+            }
+        }
+    }
+}
+
+/// A store in which every log has one entry (an account, or a message that was there before) and
+/// every append succeeds.
+fn answer(request: StoreRequest) -> StoreReply {
+    let head = Head { seq: 1, meta: EntryMeta { time_ms: 1, sender: 1, ..EntryMeta::default() } };
+    match request {
+        StoreRequest::Append(items) => {
+            StoreReply::Appended(items.iter().map(|_: &Append| Appended::Stored).collect())
+        }
+        StoreRequest::Heads(logs) => StoreReply::Heads(logs.iter().map(|_| head).collect()),
+        StoreRequest::Range(range) => {
+            let account = wire::AccountCreated::default();
+            let body = Some(entry::Body::AccountCreated(account));
+            let entry = wire::Entry { seq: 1, body, ..wire::Entry::default() };
+            let body = entry.encode_to_vec().into();
+            let first = StoredEntry { seq: 1, meta: head.meta, body };
+            let entries = if range.from <= 1 { vec![first] } else { Vec::new() };
+            StoreReply::Page(Page { entries, head, more: false })
+        }
+        StoreRequest::Cursors(questions) => StoreReply::Cursors(vec![0; questions.len()]),
+        _ => StoreReply::Logs(Vec::new()),
+    }
+}
+
+fn user(id: u64) -> UserId {
+    UserId::new(id).expect("a user id of the benchmark is in range")
+}
+
+/// Users 1 and 2 are a pair, and so on.
+fn conversation(of: u64) -> LogId {
+    LogId::direct(user(of), user(of + 1))
+}
+
+fn conn(of: u64) -> ConnId {
+    ConnId { shard: 0, slot: of as u32, generation: 1 }
+}
+
+fn session(of: u64) -> Session {
+    let session = SessionId::new(of).expect("a session id of the benchmark is in range");
+    Session { user: user(of), session }
+}
+
+fn command(of: u64, request_id: u64, request: Request) -> Command {
+    Command { conn: conn(of), session: Some(session(of)), request_id, request }
+}
+
+fn worker(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("worker");
+    type Make = fn(&mut Bench) -> Command;
+    for (name, make) in [("durable", Bench::send as Make), ("signal", Bench::signal as Make)] {
+        for batch in [1, 16, 256] {
+            group.throughput(Throughput::Elements(batch));
+            group.bench_function(format!("{name}/batch of {batch}"), |bencher| {
+                let bench = std::cell::RefCell::new(Bench::new());
+                let commands = || -> Vec<Command> {
+                    (0..batch).map(|_| make(&mut bench.borrow_mut())).collect()
+                };
+                let tick = |commands| bench.borrow_mut().tick(commands);
+                bencher.iter_batched(commands, tick, BatchSize::SmallInput);
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, worker);
+criterion_main!(benches);
