@@ -271,3 +271,10 @@ pub(crate) fn sync_of(frame: &Frame) -> &wire::Sync {
 pub(crate) fn sent(seq: u64) -> Body {
     Body::Sent(wire::Sent { seq, time_ms: 5 })
 }
+
+pub(crate) fn entry_seq(event: &Event) -> Option<u64> {
+    match event {
+        Event::Entry { entry, .. } => Some(entry.seq),
+        _ => None,
+    }
+}

@@ -1,0 +1,264 @@
+//! How the machine keeps its logs whole, against a server whose every word is scripted.
+
+mod support;
+
+use dunlin_client::machine::{Backlog, Config, Event};
+use dunlin_protocol::LogId;
+use dunlin_protocol::wire::frame::Body;
+use dunlin_protocol::wire::{self, Entry, ErrorCode, entry};
+use support::*;
+
+#[test]
+fn a_push_that_does_not_continue_the_log_fetches_what_is_between() {
+    let mut script = Script::live(Backlog::Everything);
+    script.say(push(message(1, PEER, "one")));
+    script.say(push(message(4, PEER, "four")));
+    assert_eq!(script.delivered(), [1]);
+    script.pass();
+    let request = script.request();
+    let history = history_of(&request);
+    assert_eq!((history.from_seq, history.to_seq), (2, 3));
+    script.say(push(message(3, PEER, "three")));
+    let entries = vec![message(2, PEER, "two"), message(3, PEER, "three")];
+    script.answer(request.request_id, page(entries, 4));
+    assert_eq!(script.delivered(), [2, 3, 4]);
+}
+
+#[test]
+fn a_gap_that_a_sent_may_close_gets_time() {
+    let mut script = Script::live(Backlog::Everything);
+    script.send(1);
+    let send = script.request();
+    script.say(push(message(2, PEER, "overtakes")));
+    script.now_ms += 500;
+    script.machine.handle_timeout(script.now_ms);
+    assert!(script.requests().is_empty());
+    script.answer(send.request_id, sent(1));
+    assert_eq!(script.delivered(), [1, 2]);
+    script.now_ms += 5000;
+    script.machine.handle_timeout(script.now_ms);
+    assert!(script.requests().is_empty(), "nothing is missing");
+}
+
+#[test]
+fn behind_fetches_up_to_the_head_and_behind_without_a_name_syncs() {
+    let mut script = Script::live(Backlog::Everything);
+    let conversation_id = conversation().to_wire();
+    script.say(Body::Behind(wire::Behind { conversation_id, head: 2 }));
+    script.pass();
+    let request = script.request();
+    assert_eq!((history_of(&request).from_seq, history_of(&request).to_seq), (1, 2));
+    let entries = vec![message(1, PEER, "one"), message(2, PEER, "two")];
+    script.answer(request.request_id, page(entries, 2));
+    assert_eq!(script.delivered(), [1, 2]);
+
+    script.say(Body::Behind(wire::Behind::default()));
+    let request = script.request();
+    assert_eq!(sync_of(&request).positions[0].seq, 2);
+    script.say(Body::Behind(wire::Behind::default()));
+    let state = state(3, vec![message(3, PEER, "three")]);
+    script.answer(request.request_id, synced(vec![state]));
+    assert_eq!(script.delivered(), [3]);
+    assert_eq!(sync_of(&script.request()).positions[0].seq, 3, "behind again meanwhile");
+}
+
+#[test]
+fn another_epoch_forgets_history_and_reads_it_anew() {
+    let mut script = Script::live(Backlog::Everything);
+    script.say(push(message(1, PEER, "old")));
+    script.events();
+    script.cut();
+    script.pass();
+    script.connect();
+    let requests = script.requests();
+    script.welcome(requests[0].request_id);
+    script.answer(requests[1].request_id, logged_in());
+    let sync = script.request();
+    let answer = wire::Synced {
+        epoch: EPOCH + 1,
+        conversations: vec![state(1, vec![message(1, PEER, "new")])],
+        ..wire::Synced::default()
+    };
+    script.answer(sync.request_id, Body::Synced(answer));
+    let events = script.events();
+    let lost = events.iter().position(|event| *event == Event::HistoryLost).unwrap();
+    let entry = events.iter().position(|event| entry_seq(event) == Some(1)).unwrap();
+    assert!(lost < entry);
+}
+
+#[test]
+fn a_page_of_another_epoch_syncs_as_a_new_device() {
+    let mut script = Script::live(Backlog::Everything);
+    script.say(push(message(1, PEER, "old")));
+    script.say(push(message(3, PEER, "old")));
+    script.pass();
+    let request = script.request();
+    let answer = wire::HistoryPage { epoch: EPOCH + 1, ..wire::HistoryPage::default() };
+    script.answer(request.request_id, Body::HistoryPage(answer));
+    assert!(script.events().contains(&Event::HistoryLost));
+    let sync = script.request();
+    assert!(sync_of(&sync).positions.is_empty());
+    assert_eq!(sync_of(&sync).epoch, EPOCH + 1);
+}
+
+#[test]
+fn who_wants_the_newest_gets_them_and_learns_what_was_left_out() {
+    let mut script = Script::new(config(Backlog::Newest(2)));
+    script.machine.log_in(password());
+    script.connect();
+    let entries = vec![message(9, PEER, "nine"), message(10, PEER, "ten")];
+    let state = wire::ConversationState { unread: 4, read_seq: 6, ..state(10, entries) };
+    script.log_in_and_sync(vec![state]);
+    let events = script.events();
+    let skipped = Event::Skipped { conversation: conversation(), from_seq: 1, to_seq: 8 };
+    assert!(events.contains(&skipped), "{events:?}");
+    assert_eq!(events.iter().filter_map(entry_seq).collect::<Vec<_>>(), [9, 10]);
+    let view = events.iter().find_map(|event| match event {
+        Event::Conversation(view) => Some(*view),
+        _ => None,
+    });
+    assert_eq!(view.map(|view| (view.unread, view.read_seq)), Some((4, 6)));
+    assert!(script.requests().is_empty(), "nothing is fetched");
+}
+
+#[test]
+fn who_wants_everything_fetches_it() {
+    let mut script = Script::new(config(Backlog::Everything));
+    script.machine.log_in(password());
+    script.connect();
+    script.log_in_and_sync(vec![state(3, vec![message(3, PEER, "three")])]);
+    script.pass();
+    let request = script.request();
+    let entries = vec![message(1, PEER, "one"), message(2, PEER, "two")];
+    script.answer(request.request_id, page(entries, 3));
+    assert_eq!(script.delivered(), [1, 2, 3]);
+}
+
+#[test]
+fn a_damaged_entry_is_cornered_announced_and_passed() {
+    let mut script = Script::live(Backlog::Everything);
+    script.say(push(message(4, PEER, "four")));
+    let damaged = 2;
+    let mut skipped = Vec::new();
+    let mut delivered = Vec::new();
+    for _ in 0..60 {
+        if delivered.last() == Some(&4) {
+            break;
+        }
+        script.pass();
+        for request in script.requests() {
+            let history = history_of(&request);
+            let range = history.from_seq..=history.to_seq;
+            let answer = if range.contains(&damaged) {
+                error(ErrorCode::DataCorrupt, 0)
+            } else {
+                page(range.map(|seq| message(seq, PEER, "x")).collect(), 4)
+            };
+            script.answer(request.request_id, answer);
+        }
+        for event in script.events() {
+            delivered.extend(entry_seq(&event));
+            if let Event::Skipped { from_seq, to_seq, .. } = event {
+                skipped.push((from_seq, to_seq));
+            }
+        }
+    }
+    assert_eq!(delivered, [1, 3, 4]);
+    assert_eq!(skipped, [(2, 2)]);
+}
+
+#[test]
+fn what_waits_for_a_gap_is_bounded_and_fetched_again() {
+    let small = Config { aside_bytes_max: 3000, ..config(Backlog::Everything) };
+    for (config, is_small) in [(config(Backlog::Everything), false), (small, true)] {
+        let mut script = Script::new(config);
+        script.machine.log_in(password());
+        script.connect();
+        script.log_in_and_sync(Vec::new());
+        for seq in 2..=9 {
+            script.say(push(message(seq, PEER, &"x".repeat(400))));
+        }
+        script.pass();
+        let request = script.request();
+        let history = history_of(&request);
+        assert_eq!(history.from_seq, 1);
+        assert_eq!(history.to_seq > 1, is_small, "{history:?}");
+        let entries = (1..=9).map(|seq| message(seq, PEER, &"x".repeat(400))).collect();
+        script.answer(request.request_id, page(entries, 9));
+        assert_eq!(script.delivered(), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    }
+}
+
+#[test]
+fn other_devices_move_the_cursor_through_the_account_log() {
+    let mut script = Script::live(Backlog::Everything);
+    for seq in 1..=3 {
+        script.say(push(message(seq, PEER, "x")));
+    }
+    script.events();
+    let moved =
+        wire::ReadMoved { conversation_id: conversation().to_wire(), seq: 2, others_counted: 2 };
+    script.say(Body::Push(wire::Push {
+        conversation_id: LogId::account(user(ME)).to_wire(),
+        entry: Some(Entry {
+            seq: 1,
+            body: Some(entry::Body::ReadMoved(moved)),
+            ..Entry::default()
+        }),
+    }));
+    let events = script.events();
+    let [Event::Conversation(view)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((view.read_seq, view.unread), (2, 1));
+}
+
+#[test]
+fn a_snapshot_stands_for_all_before_it() {
+    let mut script = Script::live(Backlog::Everything);
+    let moved =
+        wire::ReadMoved { conversation_id: conversation().to_wire(), seq: 5, others_counted: 3 };
+    let snapshot = wire::AccountSnapshot { conversations: vec![moved], ..Default::default() };
+    let body = Some(entry::Body::AccountSnapshot(snapshot));
+    script.say(Body::Behind(wire::Behind::default()));
+    let sync = script.request();
+    let answer = wire::Synced {
+        epoch: EPOCH,
+        account_head: 41,
+        account_entries: vec![Entry { seq: 41, body, ..Entry::default() }],
+        ..wire::Synced::default()
+    };
+    script.answer(sync.request_id, Body::Synced(answer));
+    script.say(Body::Behind(wire::Behind::default()));
+    assert_eq!(sync_of(&script.request()).account_seq, 41);
+}
+
+#[test]
+fn a_receipt_shows_how_far_the_other_has_read() {
+    let mut script = Script::live(Backlog::Everything);
+    for (reader, expected) in [(ME, 0), (PEER, 7), (PEER, 7)] {
+        script.say(Body::ReadReceipt(wire::ReadReceipt {
+            conversation_id: conversation().to_wire(),
+            user_id: reader,
+            seq: if expected == 0 { 9 } else { 7 },
+        }));
+        let peer_read = script.events().into_iter().find_map(|event| match event {
+            Event::Conversation(view) => Some(view.peer_read_seq),
+            _ => None,
+        });
+        assert_eq!(peer_read.unwrap_or(0), expected, "reader {reader}");
+    }
+}
+
+#[test]
+fn every_cut_of_the_input_gives_the_same_events() {
+    let mut bytes = Vec::new();
+    for seq in 1..=4 {
+        let frame = dunlin_protocol::EncodedFrame::push(push(message(seq, PEER, "hello")));
+        bytes.extend_from_slice(frame.wire());
+    }
+    for cut in 0..=bytes.len() {
+        let mut script = Script::live(Backlog::Everything);
+        script.machine.handle_input(script.now_ms, &bytes[..cut]);
+        script.machine.handle_input(script.now_ms, &bytes[cut..]);
+        assert_eq!(script.delivered(), [1, 2, 3, 4], "cut at {cut}");
+    }
+}
