@@ -1,7 +1,7 @@
 """A conversation in a terminal:
 
     python chat.py 127.0.0.1:7410 alice bob --register
-    python chat.py 127.0.0.1:7411 alice bob --trust data/certificate.pem
+    python chat.py 127.0.0.1:7411 alice bob --trust data/tls/certificate.pem
 """
 
 import argparse
