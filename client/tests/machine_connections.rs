@@ -6,6 +6,7 @@ use dunlin_client::machine::{
     Backlog, Credentials, Disconnect, Event, Failure, LogoutScope, Lost, Request, Response, Status,
     Stop, Ticket,
 };
+use dunlin_protocol::ClientMessageId;
 use dunlin_protocol::wire::frame::Body;
 use dunlin_protocol::wire::login::Credential;
 use dunlin_protocol::wire::{self, CloseReason, Entry, ErrorCode};
@@ -177,7 +178,9 @@ fn go_away_lets_requests_finish_and_goes_where_it_was_told_once() {
     let delay_ms = script.pass();
     assert!((2000..=3000).contains(&delay_ms), "{delay_ms}");
     assert_eq!(script.connect(), "other:2");
-    script.cut();
+    // A stranger there is no reason to give up the server that we know.
+    script.machine.disconnected(script.now_ms, Disconnect::Untrusted("who?".into()));
+    script.requests();
     script.pass();
     assert_eq!(script.connect(), "server:1");
     script.log_in_and_sync(Vec::new());
@@ -219,6 +222,45 @@ fn a_message_that_is_refused_for_good_fails_once() {
     assert_eq!(completed.len(), 1);
     let Err(Failure::Refused(refused)) = &completed[0].1 else { panic!("{completed:?}") };
     assert_eq!(refused.code(), ErrorCode::MessageIdConflict);
+}
+
+#[test]
+fn what_is_too_large_is_not_sent() {
+    let mut script = Script::new(config(Backlog::Everything));
+    script.machine.log_in(password());
+    script.connect();
+    let requests = script.requests();
+    let welcome = wire::Welcome {
+        protocol_version: 1,
+        heartbeat_interval_ms: 60_000,
+        frame_bytes_max: 1000,
+        requests_outstanding_max: 8,
+        ..wire::Welcome::default()
+    };
+    script.answer(requests[0].request_id, Body::Welcome(welcome));
+    script.answer(requests[1].request_id, logged_in());
+    let sync = script.request();
+    script.answer(sync.request_id, synced(Vec::new()));
+    for (ticket, bytes) in [(1, 900), (2, 1000), (3, 64 * 1024 + 1)] {
+        let request = Request::Send {
+            conversation: conversation(),
+            message_id: ClientMessageId([ticket as u8; 16]),
+            content_type: String::new(),
+            content: vec![b'x'; bytes].into(),
+        };
+        script.machine.request(script.now_ms, Ticket(ticket), request);
+    }
+    let send = script.request();
+    assert_eq!(send_of(&send).content.len(), 900);
+    script.answer(send.request_id, sent(1));
+    assert!(script.requests().is_empty());
+    let mut completed = script.completed();
+    completed.sort_by_key(|(ticket, _)| *ticket);
+    assert!(completed[0].1.is_ok());
+    for (_, result) in &completed[1..] {
+        assert_eq!(*result, Err(Failure::TooLarge));
+    }
+    assert_eq!(completed.len(), 3);
 }
 
 #[test]

@@ -60,6 +60,8 @@ pub(super) struct Attachment {
     next_address: usize,
     /// Where the last GoAway sent us; for one attempt.
     sent_to: Option<String>,
+    /// This attempt goes there.
+    is_detour: bool,
 }
 
 impl Attachment {
@@ -70,6 +72,7 @@ impl Attachment {
             frame_bytes_max: limits::FRAME_BYTES_MAX,
             next_address: 0,
             sent_to: None,
+            is_detour: false,
         }
     }
 }
@@ -139,6 +142,10 @@ impl Machine {
             | Phase::Leaving { .. } => {
                 match why {
                     Disconnect::Network(error) => self.lose(now_ms, Lost::Network(error), 0),
+                    // Where a GoAway sent us says nothing about the server that we know.
+                    Disconnect::Untrusted(error) if self.attachment.is_detour => {
+                        self.lose(now_ms, Lost::Network(error), 0);
+                    }
                     Disconnect::Untrusted(error) => self.stop(Stop::Untrusted(error)),
                 }
                 // The driver knows already.
@@ -149,6 +156,7 @@ impl Machine {
 
     pub(super) fn connect(&mut self) {
         let attachment = &mut self.attachment;
+        attachment.is_detour = attachment.sent_to.is_some();
         let address = attachment.sent_to.take().or_else(|| {
             let addresses = &self.config.addresses;
             let address = addresses.get(attachment.next_address % addresses.len().max(1))?;

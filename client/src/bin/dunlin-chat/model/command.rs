@@ -18,12 +18,18 @@ pub(crate) enum Command<'a> {
 }
 
 pub(crate) const HELP: &[&str] = &[
-    "/to NAME   talk to somebody            Up Down    other conversations",
-    "/sessions  where you are logged in     PgUp PgDn  older, newer messages",
-    "/login     log in again                /register  make the account",
-    "/password  change your password        /logout    end this session",
-    "/quit      leave (Ctrl-C too)          //text     say /text",
-    "… on its way, ✓ stored, ✓✓ read, ✗ failed. Times are UTC.",
+    "/to NAME      talk to somebody",
+    "/sessions     where you are logged in",
+    "/password     change your password",
+    "/logout       end this session",
+    "/login        log in again",
+    "/register     make the account",
+    "/quit         leave (Ctrl-C too)",
+    "//text        say /text",
+    "Up, Down      other conversations",
+    "PgUp, PgDn    older and newer messages",
+    "… on its way  ✓ stored  ✓✓ read  ✗ failed",
+    "Times are UTC.",
 ];
 
 impl Command<'_> {
