@@ -2,9 +2,13 @@
 //! middle, and nothing that was acknowledged is missing or there twice.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use dunlin_client::driver::{Client, ClientConfig, Transport, Trust, new_device_id};
@@ -270,6 +274,10 @@ fn a_server_is_believed_by_its_certificate_and_no_other() {
     let mut carol = Person::start(&server.tls, "carol", by_file, true);
     carol.until_online();
 
+    let insecure = Transport::Tls(Trust::Insecure);
+    let mut again = Person::start(&server.tls, "carol", insecure, false);
+    again.until_online();
+
     let mut wrong = server.fingerprint.clone().into_bytes();
     wrong[0] = if wrong[0] == b'0' { b'1' } else { b'0' };
     let wrong = String::from_utf8(wrong).unwrap();
@@ -278,4 +286,92 @@ fn a_server_is_believed_by_its_certificate_and_no_other() {
     mallory.until("a refusal", |person| {
         matches!(person.status, Some(Status::Stopped(Stop::Untrusted(_))))
     });
+}
+
+/// Passes bytes on, and cuts each connection after some of them, at any byte, in either direction.
+struct CuttingProxy {
+    address: String,
+    is_cutting: Arc<AtomicBool>,
+    cuts: Arc<AtomicUsize>,
+}
+
+impl CuttingProxy {
+    fn start(target: &str) -> CuttingProxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (is_cutting, cuts) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+        let (target, shared) = (target.to_owned(), (Arc::clone(&is_cutting), Arc::clone(&cuts)));
+        // It ends with the test's process.
+        std::thread::spawn(move || {
+            for (number, near) in listener.incoming().enumerate() {
+                let (Ok(near), Ok(far)) = (near, TcpStream::connect(&target)) else { continue };
+                // Another number of bytes each time; prime, so that it is another byte of a frame.
+                let budget = 900 + number * 577 % 4000;
+                for (from, to, budget) in [(&near, &far, budget / 2), (&far, &near, budget)] {
+                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    let shared = shared.clone();
+                    std::thread::spawn(move || pass_on(from, to, budget, &shared));
+                }
+            }
+        });
+        CuttingProxy { address, is_cutting, cuts }
+    }
+}
+
+fn pass_on(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    mut budget: usize,
+    (is_cutting, cuts): &(Arc<AtomicBool>, Arc<AtomicUsize>),
+) {
+    let mut buffer = [0; 4096];
+    while let Ok(bytes @ 1..) = from.read(&mut buffer) {
+        let passed = if is_cutting.load(Relaxed) { bytes.min(budget) } else { bytes };
+        budget -= passed.min(budget);
+        if to.write_all(&buffer[..passed]).is_err() || passed < bytes {
+            cuts.fetch_add(usize::from(passed < bytes), Relaxed);
+            break;
+        }
+    }
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+}
+
+#[test]
+fn connections_that_break_at_any_byte_lose_and_double_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), "127.0.0.1:0", "127.0.0.1:0");
+    let tcp = CuttingProxy::start(&server.tcp);
+    let tls = CuttingProxy::start(&server.tls);
+    let mut erin = Person::start(&tcp.address, "erin", Transport::Tcp, true);
+    let mut frank = Person::start(&tls.address, "frank", pinned(&server), true);
+    erin.until("an id", |person| person.user.is_some());
+    frank.until("an id", |person| person.user.is_some());
+    let conversation = LogId::direct(erin.user.unwrap(), frank.user.unwrap());
+    let mut said = Vec::new();
+    for number in 0..60 {
+        said.push((true, erin.say(conversation, &format!("erin {number}"))));
+        said.push((false, frank.say(conversation, &format!("frank {number}"))));
+        if number % 20 == 19 {
+            // What is cut meanwhile comes again.
+            let (_, ticket) = said[said.len() - 2];
+            erin.stored(ticket);
+        }
+    }
+    tcp.is_cutting.store(false, Relaxed);
+    tls.is_cutting.store(false, Relaxed);
+    for (is_erin, ticket) in said {
+        let person = if is_erin { &mut erin } else { &mut frank };
+        person.stored(ticket);
+    }
+    for person in [&mut erin, &mut frank] {
+        person.until("all of it", |person| person.has(conversation, 120));
+        assert_eq!(person.texts[&conversation].len(), 120);
+    }
+    assert_eq!(erin.texts, frank.texts);
+    for name in ["erin", "frank"] {
+        let of_one = erin.texts[&conversation].values().filter(|text| text.starts_with(name));
+        let expected: Vec<String> = (0..60).map(|number| format!("{name} {number}")).collect();
+        assert!(of_one.eq(&expected), "the order of {name}");
+    }
+    assert!(tcp.cuts.load(Relaxed) + tls.cuts.load(Relaxed) > 0, "nothing was cut");
 }
