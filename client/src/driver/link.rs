@@ -64,6 +64,11 @@ impl Link {
                 return Err(network(error));
             }
             match self.socket.peer_addr() {
+                // When nobody listens on a port that the system gives to connections, it may give
+                // it to this one, which is then connected to itself.
+                Ok(peer) if self.socket.local_addr().ok() == Some(peer) => {
+                    return Err(Disconnect::Network("nobody listens there".into()));
+                }
                 Ok(_) => self.stage = Stage::Handshaking,
                 Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(self.stage),
                 Err(error) => return Err(network(error)),

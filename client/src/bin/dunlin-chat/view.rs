@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! ┌ conversations ┐┌ bob ─────────────────────────┐
-//! │ bob         2 ││ 12:03 alice hello bob      ✓✓ │
-//! │ carol         ││ 12:04 bob   hello alice      │
+//! │ bob         2 ││ 12:03 alice hello bob ✓✓     │
+//! │ carol         ││ 12:04 bob hello alice        │
 //! │               ││ bob is typing                │
 //! │               │└──────────────────────────────┘
 //! │               │┌ message ─────────────────────┐
@@ -100,6 +100,9 @@ fn draw_messages(frame: &mut Frame<'_>, area: Rect, model: &Model, now_ms: u64) 
     }
     let rows = rows.saturating_sub(bottom.len());
     let (mut lines, is_at_top) = message_lines(model, chat, columns, rows);
+    // A short conversation stands at the bottom, next to what is typed.
+    let empty = std::iter::repeat_n(Line::default(), rows.saturating_sub(lines.len()));
+    lines.splice(0..0, empty);
     lines.extend(bottom);
     let title = match (chat.is_loading, chat.scroll) {
         (true, _) => format!("{name} (reading older messages)"),
