@@ -160,7 +160,9 @@ impl Login {
             *issuer_token = None;
         }
         *register = None;
-        tokens.resume_token = logged_in.resume_token.clone();
+        if !logged_in.resume_token.is_empty() {
+            tokens.resume_token = logged_in.resume_token.clone();
+        }
         let has_refresh_token = !tokens.refresh_token.is_empty();
         if let Some(new) = &logged_in.tokens {
             self.renewed(now_ms, new);
@@ -335,6 +337,9 @@ mod tests {
         login.succeeded(0, &LoggedIn { resume_token: "second".into(), ..LoggedIn::default() });
         assert_eq!(login.tokens().resume_token, "second");
         assert_eq!(login.tokens().refresh_token, "refresh");
+        // An issuer's user gets a resume token by the issuer's token alone.
+        login.succeeded(0, &LoggedIn::default());
+        assert_eq!(login.tokens().resume_token, "second");
     }
 
     #[test]

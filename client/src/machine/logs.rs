@@ -222,6 +222,18 @@ impl Machine {
         }
     }
 
+    /// A read cursor was moved by this client. The entry that says so is not pushed to whoever
+    /// moved it; it is fetched if the count of unread messages can't be known without it.
+    pub(super) fn marked(&mut self, conversation: LogId, seq: u64) {
+        let Some(user) = self.user else { return };
+        let log = self.logs.touch(conversation);
+        if log.reading.marked(log.position, seq) {
+            let account = LogId::account(user);
+            let next = self.logs.touch(account).position + 1;
+            self.head_known(account, next);
+        }
+    }
+
     /// The server says that a log has grown up to `head`.
     pub(super) fn head_known(&mut self, log_id: LogId, head: u64) {
         self.logs.with(log_id, |log| log.head = log.head.max(head));

@@ -112,17 +112,19 @@ impl Reading {
         }
     }
 
-    /// The server accepted a MarkRead. The account log will tell the counts.
-    pub(super) fn marked(&mut self, position: u64, seq: u64) {
-        if seq < self.read_seq {
-            return;
+    /// The server accepted a MarkRead. Returns whether the account log must tell the counts.
+    pub(super) fn marked(&mut self, position: u64, seq: u64) -> bool {
+        if seq <= self.read_seq {
+            return false;
         }
         self.read_seq = seq;
         if seq >= self.unread_to {
             self.unread = 0;
             let counts = self.counts.filter(|_| seq == position);
             self.others_read = counts.map(Counts::others);
+            return false;
         }
+        true
     }
 
     pub(super) fn peer_read(&mut self, seq: u64) {
@@ -172,7 +174,7 @@ mod tests {
         assert_eq!((reading.read_seq, reading.unread), (1, 1));
         take(&mut reading, entry(3, PEER, 3, 3));
         assert_eq!(reading.unread, 2);
-        reading.marked(3, 3);
+        assert!(!reading.marked(3, 3));
         assert_eq!(reading.unread, 0);
         reading.read_moved(3, 3, 3);
         take(&mut reading, entry(4, PEER, 4, 4));

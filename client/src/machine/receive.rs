@@ -254,10 +254,7 @@ impl Machine {
         }
         self.complete(job.ticket, Ok(response));
         match job.request {
-            Request::MarkRead { conversation, seq } => {
-                let log = self.logs.touch(conversation);
-                log.reading.marked(log.position, seq);
-            }
+            Request::MarkRead { conversation, seq } => self.marked(conversation, seq),
             Request::ChangePassword { new, .. } => self.attachment.login.password_changed(&new),
             Request::Logout(scope) if scope.ends_this() => self.stop(Stop::LoggedOut),
             Request::Logout(_)

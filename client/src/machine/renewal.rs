@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  Nothing ──► Due ──► Asked ──answer──► Due
-//!                        └──broken──► Interrupted ──soon──► Asked
-//!                                          └──late──► Nothing: the token may be spent
+//!                        └──broken──► Interrupted ──soon, once──► Asked
+//!                                          └──late, or again──► Nothing: it may be spent
 //! ```
 
 /// Refresh tokens that came with an earlier start are renewed after this time; nobody has told
@@ -11,8 +11,8 @@
 const RENEWAL_MS: u64 = 24 * 60 * 60 * 1000;
 /// When a renewal was refused, the next one is tried after this time.
 const RENEWAL_RETRY_MS: u64 = 60 * 60 * 1000;
-/// A spent refresh token may be used again if its answer got lost, but not for long: the server
-/// takes it for stolen after a minute.
+/// A spent refresh token may be used once more if its answer got lost, but not for long: the server
+/// takes it for stolen after a minute, or the second time.
 const RENEWAL_REPEAT_MS: u64 = 45_000;
 
 /// Where the renewal stands.
@@ -25,10 +25,12 @@ pub(super) enum Renewal {
     },
     Asked {
         at_ms: u64,
+        is_repeat: bool,
     },
     /// The connection broke before the answer came.
     Interrupted {
         asked_ms: u64,
+        is_repeat: bool,
     },
 }
 
@@ -66,7 +68,7 @@ impl Renewal {
     pub(super) fn due_ms(&self) -> Option<u64> {
         match self {
             Renewal::Due { at_ms } => Some(*at_ms),
-            Renewal::Interrupted { asked_ms } => Some(*asked_ms),
+            Renewal::Interrupted { asked_ms, .. } => Some(*asked_ms),
             Renewal::Nothing | Renewal::Asked { .. } => None,
         }
     }
@@ -75,16 +77,15 @@ impl Renewal {
         match *self {
             Renewal::Nothing | Renewal::Asked { .. } => Step::Wait,
             Renewal::Due { at_ms } if now_ms < at_ms => Step::Wait,
-            Renewal::Interrupted { asked_ms } if now_ms >= asked_ms + RENEWAL_REPEAT_MS => {
-                Step::GiveUp
-            }
-            // Asked again, it is as old as the first time: so long the answer may be lost.
-            Renewal::Interrupted { asked_ms } => {
-                *self = Renewal::Asked { at_ms: asked_ms };
+            Renewal::Interrupted { asked_ms, is_repeat } => {
+                if is_repeat || now_ms >= asked_ms + RENEWAL_REPEAT_MS {
+                    return Step::GiveUp;
+                }
+                *self = Renewal::Asked { at_ms: now_ms, is_repeat: true };
                 Step::Ask
             }
             Renewal::Due { .. } => {
-                *self = Renewal::Asked { at_ms: now_ms };
+                *self = Renewal::Asked { at_ms: now_ms, is_repeat: false };
                 Step::Ask
             }
         }
@@ -95,8 +96,8 @@ impl Renewal {
     }
 
     pub(super) fn disconnected(&mut self) {
-        if let Renewal::Asked { at_ms } = *self {
-            *self = Renewal::Interrupted { asked_ms: at_ms };
+        if let Renewal::Asked { at_ms, is_repeat } = *self {
+            *self = Renewal::Interrupted { asked_ms: at_ms, is_repeat };
         }
     }
 }
@@ -121,12 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_answer_is_asked_for_again_but_not_for_long() {
+    fn a_lost_answer_is_asked_for_once_more_and_soon() {
         let mut renewal = Renewal::Due { at_ms: 0 };
         assert_eq!(renewal.step(0), Step::Ask);
         renewal.disconnected();
+        assert_eq!(renewal.step(RENEWAL_REPEAT_MS), Step::GiveUp, "it is too late");
         assert_eq!(renewal.step(RENEWAL_REPEAT_MS - 1), Step::Ask);
         renewal.disconnected();
-        assert_eq!(renewal.step(RENEWAL_REPEAT_MS), Step::GiveUp);
+        assert_eq!(renewal.step(RENEWAL_REPEAT_MS - 1), Step::GiveUp, "it was the second time");
     }
 }

@@ -305,7 +305,7 @@ impl Server {
         if is_first {
             for member in BTreeSet::from([user, peer(user, log_id)]) {
                 let joined = wire::ConversationJoined { conversation_id: log_id.to_wire() };
-                self.append_account(member, entry::Body::ConversationJoined(joined));
+                self.append_account(member, entry::Body::ConversationJoined(joined), None);
             }
         }
         for member in BTreeSet::from([user, peer(user, log_id)]) {
@@ -314,12 +314,12 @@ impl Server {
         Body::Sent(wire::Sent { seq, time_ms: 0 })
     }
 
-    fn append_account(&mut self, user: UserId, body: entry::Body) {
+    fn append_account(&mut self, user: UserId, body: entry::Body, except: Option<ConnectionId>) {
         let log_id = LogId::account(user);
         let log = self.logs.entry(log_id).or_default();
         let entry = Entry { seq: log.len() as u64 + 1, body: Some(body), ..Entry::default() };
         log.push(entry.clone());
-        self.push(user, log_id, &entry, None);
+        self.push(user, log_id, &entry, except);
     }
 
     fn push(&mut self, user: UserId, log_id: LogId, entry: &Entry, except: Option<ConnectionId>) {
@@ -348,7 +348,7 @@ impl Server {
         Body::HistoryPage(wire::HistoryPage { entries, head, epoch: self.epoch, more: false })
     }
 
-    fn mark_read(&mut self, _id: ConnectionId, user: UserId, mark: &wire::MarkRead) -> Body {
+    fn mark_read(&mut self, id: ConnectionId, user: UserId, mark: &wire::MarkRead) -> Body {
         let log_id = LogId::from_wire(&mark.conversation_id).unwrap();
         let read = self.read.entry((user, log_id)).or_default();
         if mark.seq <= *read {
@@ -359,7 +359,7 @@ impl Server {
         let conversation_id = log_id.to_wire();
         let moved =
             ReadMoved { conversation_id: conversation_id.clone(), seq: mark.seq, others_counted };
-        self.append_account(user, entry::Body::ReadMoved(moved));
+        self.append_account(user, entry::Body::ReadMoved(moved), Some(id));
         let peer = peer(user, log_id);
         let body = Body::ReadReceipt(wire::ReadReceipt {
             conversation_id,
