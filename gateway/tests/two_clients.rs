@@ -221,7 +221,7 @@ fn two_people_talk_and_the_server_is_killed_in_the_middle() {
     }
     assert!(seqs[..30].is_sorted(), "in the order in which they were said: {seqs:?}");
     let all: Vec<&String> = alice.texts[&conversation].values().collect();
-    assert_eq!(all.len(), 2 + 30 + 1, "nothing is there twice: {all:?}");
+    assert_eq!(all.len(), 4 + 30 + 1, "nothing is there twice: {all:?}");
     assert_eq!(alice.texts, bob.texts);
 
     a_second_device_gets_everything(&server, &mut alice, conversation, head);
@@ -243,6 +243,14 @@ fn both_ways(alice: &mut Person, bob: &mut Person, conversation: LogId) {
     alice.until("a receipt", |alice| {
         alice.views.get(&conversation).is_some_and(|view| view.peer_read_seq == 2)
     });
+
+    for (text, seq) in [("one more", 3), ("and another", 4)] {
+        let ticket = alice.say(conversation, text);
+        assert_eq!(alice.stored(ticket), seq);
+    }
+    bob.until("both", |bob| bob.unread(conversation) == Some(2));
+    assert_eq!(bob.ask(Request::MarkRead { conversation, seq: 3 }), Response::Done);
+    bob.until("one unread", |bob| bob.unread(conversation) == Some(1));
 
     bob.client.signal(conversation, "typing", Default::default()).unwrap();
     alice.until("a signal", |alice| alice.signals == ["typing"]);
