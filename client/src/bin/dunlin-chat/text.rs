@@ -1,6 +1,8 @@
 //! Text of other people, on its way to a terminal: nothing in it may be a command to the terminal,
 //! and it is as wide as it is shown, not as it has bytes.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Stands for what must not be shown.
@@ -89,10 +91,17 @@ pub(crate) fn shorten(text: &str, columns: usize) -> String {
     short
 }
 
-/// Hours and minutes (UTC) of a Unix time in milliseconds.
+/// Hours and minutes, as they are in this place, of a Unix time in milliseconds.
 pub(crate) fn clock(time_ms: u64) -> String {
-    let minutes = time_ms / 60_000;
-    format!("{:02}:{:02}", minutes / 60 % 24, minutes % 60)
+    clock_in(time_ms, TimeZone::system())
+}
+
+fn clock_in(time_ms: u64, zone: TimeZone) -> String {
+    let time = i64::try_from(time_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    // What no calendar has is what a broken server says.
+    let Some(time) = time else { return "--:--".to_owned() };
+    let here = time.to_zoned(zone);
+    format!("{:02}:{:02}", here.hour(), here.minute())
 }
 
 #[cfg(test)]
@@ -133,8 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_is_utc() {
-        assert_eq!(clock(0), "00:00");
-        assert_eq!(clock((23 * 60 + 59) * 60_000 + 86_400_000), "23:59");
+    fn the_clock_is_that_of_the_place() {
+        let last_minute = (23 * 60 + 59) * 60_000 + 86_400_000;
+        assert_eq!(clock_in(0, TimeZone::UTC), "00:00");
+        assert_eq!(clock_in(last_minute, TimeZone::UTC), "23:59");
+        let further_east = TimeZone::fixed(jiff::tz::offset(2));
+        assert_eq!(clock_in(last_minute, further_east), "01:59");
+        assert_eq!(clock_in(u64::MAX, TimeZone::UTC), "--:--");
     }
 }

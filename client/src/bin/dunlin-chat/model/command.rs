@@ -29,7 +29,6 @@ pub(crate) const HELP: &[&str] = &[
     "Up, Down      other conversations",
     "PgUp, PgDn    older and newer messages",
     "… on its way  ✓ stored  ✓✓ read  ✗ failed",
-    "Times are UTC.",
 ];
 
 impl Command<'_> {
