@@ -88,6 +88,7 @@ pub(crate) struct Shard {
     outbox_difference: isize,
     /// In force in this tick.
     outbox_limits: OutboxLimits,
+    close_log: close::CloseLog,
     drain: Option<Drain>,
     ended: bool,
     started: Instant,

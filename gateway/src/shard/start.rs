@@ -14,6 +14,7 @@ use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::accept::{Budget, Listener};
+use super::close::CloseLog;
 use super::control::{Node, Settings};
 use super::mailbox::MailReceiver;
 use super::read_buffer::ReadBuffer;
@@ -127,6 +128,7 @@ impl Shard {
             frames_in: 0,
             outbox_difference: 0,
             outbox_limits,
+            close_log: CloseLog::default(),
             drain: None,
             ended: false,
             started: Instant::now(),
