@@ -184,3 +184,40 @@ fn requests_of_a_slow_reader_wait_and_none_is_dropped() {
     drop((slow, writer));
     node.settle();
 }
+
+#[test]
+fn who_floods_and_reads_nothing_is_not_read_any_more() {
+    // More than the buffers of any socket.
+    const HEARTBEATS: usize = 64 << 20;
+    let node = Node::with(|config| config.limits.outbox_bytes_soft = SOFT);
+    let [mut ada, mut bob] = ["ada", "bob"].map(|name| node.user(name));
+    for client in node.connect_each_way() {
+        small_window(&client);
+        let is_plain = matches!(client.stream, support::Stream::Plain(_));
+        let mut client = client;
+        let socket = client.stream.socket().try_clone().unwrap();
+        socket.set_write_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+        let flooding = std::thread::spawn(move || {
+            // It ends when the sockets are full, since nobody reads at either end.
+            client.greet();
+            let full = client.try_write(&vec![0; HEARTBEATS]).is_err();
+            (client, full)
+        });
+        let log = ada.with(&bob);
+        let mut largest = 0;
+        let mut number = 0;
+        while !flooding.is_finished() {
+            number += 1;
+            let id = format!("{is_plain}{number}");
+            assert!(matches!(ada.request(message(log, &id, "x")), Body::Sent(_)));
+            bob.wait_for(|frame| matches!(frame.body, Some(Body::Push(_))).then_some(()));
+            largest = largest.max(node.server.outbox_bytes());
+        }
+        let (client, full) = flooding.join().unwrap();
+        assert!(full, "all {HEARTBEATS} bytes were read");
+        assert!(largest < 2 * SOFT, "{largest} bytes wait");
+        drop(client);
+    }
+    drop((ada, bob));
+    node.settle();
+}

@@ -44,6 +44,10 @@ struct Queued {
     kind: Kind,
 }
 
+/// Memory that a queued frame takes beside its bytes. It counts, since a frame may be as small as
+/// four bytes: who sends heartbeats and reads no answers would else hold many times the limit.
+const FRAME_OVERHEAD_BYTES: usize = size_of::<Queued>();
+
 /// Which logs the peer will be told to be behind in.
 #[derive(Debug)]
 enum Missed {
@@ -56,7 +60,7 @@ enum Missed {
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     queue: VecDeque<Queued>,
-    /// Bytes in the queue that are not yet written.
+    /// Bytes of the frames in the queue that are not yet written.
     bytes: usize,
     /// The front of the queue was written in part. It must be finished whatever happens.
     begun: bool,
@@ -65,9 +69,14 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Bytes that wait.
+    /// Bytes that wait, with the memory that it takes to let them wait.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.queue.len() * FRAME_OVERHEAD_BYTES
+    }
+
+    /// The same, if the frame waited too.
+    fn bytes_with(&self, frame: &EncodedFrame) -> usize {
+        self.bytes() + frame.wire().len() + FRAME_OVERHEAD_BYTES
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -80,9 +89,9 @@ impl Outbox {
         frame: EncodedFrame,
         limits: OutboxLimits,
     ) -> Result<(), SlowConsumer> {
-        if self.bytes + frame.wire().len() > limits.hard && !self.queue.is_empty() {
+        if self.bytes_with(&frame) > limits.hard && !self.queue.is_empty() {
             self.collapse();
-            if self.bytes + frame.wire().len() > limits.hard {
+            if self.bytes_with(&frame) > limits.hard {
                 return Err(SlowConsumer);
             }
         }
@@ -98,7 +107,7 @@ impl Outbox {
         frame: EncodedFrame,
         limits: OutboxLimits,
     ) {
-        if self.missed.is_none() && self.bytes + frame.wire().len() > limits.soft {
+        if self.missed.is_none() && self.bytes_with(&frame) > limits.soft {
             self.collapse();
         }
         match &mut self.missed {
@@ -110,7 +119,7 @@ impl Outbox {
 
     /// Queues a signal, or drops it.
     pub(crate) fn signal(&mut self, frame: EncodedFrame, limits: OutboxLimits) {
-        if self.missed.is_none() && self.bytes + frame.wire().len() <= limits.soft {
+        if self.missed.is_none() && self.bytes_with(&frame) <= limits.soft {
             self.queue(frame, Kind::Signal);
         }
     }
@@ -375,6 +384,16 @@ mod tests {
         assert!(outbox.bytes() <= LIMITS.soft);
         outbox.push(log(1), 1, push_frame(1), LIMITS);
         assert_eq!(drain(&mut outbox, 1000), [behind(1, 1)]);
+    }
+
+    #[test]
+    fn small_frames_count_with_the_memory_that_they_take() {
+        let mut outbox = Outbox::default();
+        let limits = OutboxLimits { soft: 64 * 1024, hard: 256 * 1024 };
+        while outbox.keep(EncodedFrame::heartbeat(), limits).is_ok() {}
+        let memory = outbox.queue.capacity() * size_of::<Queued>();
+        // The queue grows by doubling.
+        assert!(memory <= 2 * limits.hard, "{memory} bytes for {}", outbox.queue.len());
     }
 
     proptest! {
