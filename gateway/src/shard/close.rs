@@ -87,6 +87,8 @@ impl Shard {
         }
         slot.stage = Stage::Lingering(reason);
         slot.progress = now;
+        // All was said. In a storm of closes this is most of what a connection holds.
+        slot.tls = None;
         self.arm(key);
         self.queue_read(key);
     }
