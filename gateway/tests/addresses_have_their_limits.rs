@@ -167,8 +167,8 @@ fn failed_logins_of_an_address() {
         strict(config);
         config.limits.failed_logins_per_connection_max = 255;
         config.limits.failed_logins_per_address_max = 10;
-        // Two in a second; 5 of them until the address is let in again.
-        config.limits.failed_logins_forgiven_per_minute = 120;
+        // One in a second; 5 of them until the address is let in again.
+        config.limits.failed_logins_forgiven_per_minute = 60;
     });
     let mut inside = node.user("ada");
     let mut blocked = false;

@@ -202,6 +202,7 @@ fn expired_tokens() {
         config.tokens.refresh_lifetime_s = 1;
     });
     let ada = tokens(&node, "ada");
+    // Nothing shows that time has gone by but the time.
     std::thread::sleep(std::time::Duration::from_millis(2100));
     let mut client = node.connect();
     client.greet();
