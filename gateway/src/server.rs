@@ -285,8 +285,10 @@ impl Server {
 
     fn end_shards(&mut self) {
         self.stop();
-        let failed = self.end();
-        debug_assert_eq!(failed, None, "a shard that was told to stop does so");
+        if let Some(shard) = self.end() {
+            // Not a panic: this may be the clean-up after one.
+            tracing::error!(shard, "a shard had failed");
+        }
     }
 }
 
