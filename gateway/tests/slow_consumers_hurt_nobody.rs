@@ -221,3 +221,53 @@ fn who_floods_and_reads_nothing_is_not_read_any_more() {
     drop((ada, bob));
     node.settle();
 }
+
+/// A client that asks for so many pages of 900 KB and reads none; waits until they wait for it.
+fn hoard(node: &Node, name: &str, pages: usize) -> Client {
+    let mut hoarder = node.user(name);
+    small_window(&hoarder);
+    let log = hoarder.with(&hoarder);
+    for id in 0..15 {
+        let sent = hoarder.request(message(log, &id.to_string(), vec![7; 60_000]));
+        assert!(matches!(sent, Body::Sent(_)));
+    }
+    let asked: Vec<_> = (0..pages).map(|_| hoarder.encode(history(log, 0)).1.into_wire()).collect();
+    let before = node.server.outbox_bytes();
+    hoarder.write(&asked.concat());
+    eventually("pages wait", || node.server.outbox_bytes() > before + 3_000_000);
+    hoarder
+}
+
+#[test]
+fn when_all_together_hold_too_much_each_may_hold_less() {
+    const EACH: usize = 256 * 1024;
+    let mut node = Node::with(|config| config.limits.outbox_bytes_max = 16 << 20);
+    let hoarders = ["one", "two"].map(|name| hoard(&node, name, 10));
+    let held = node.server.outbox_bytes();
+    // What they hold is too much from now on.
+    node.reload(|config| {
+        config.limits.outbox_bytes_soft = EACH;
+        config.limits.outbox_bytes_max = 4 << 20;
+        config.limits.outbox_bytes_node_max = 4 << 20;
+    });
+    // Under pressure a slow reader may hold an eighth: pushes collapse sooner.
+    let (mut ada, mut slow) = (node.user("ada"), node.user("slow"));
+    small_window(&slow);
+    let log = ada.with(&slow);
+    for id in 0..400 {
+        let sent = ada.request(message(log, &id.to_string(), vec![1; 20_000]));
+        assert!(matches!(sent, Body::Sent(_)));
+        let more = node.server.outbox_bytes().saturating_sub(held);
+        assert!(more < EACH / 4, "{more} bytes more");
+    }
+    let mut behind = 0;
+    while behind != 400 {
+        match slow.next().expect("it stays connected").body.unwrap() {
+            Body::Behind(it) if it.conversation_id == log.to_wire() => behind = it.head,
+            Body::Push(_) | Body::Behind(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    drop((hoarders, ada, slow));
+    node.settle();
+}

@@ -57,6 +57,13 @@ impl Node {
         Node { server: Server::start(checked, store).unwrap(), folder }
     }
 
+    /// Reloads the configuration that [`Node::with`] starts with, changed in another way.
+    pub fn reload(&mut self, change: impl FnOnce(&mut Config)) {
+        let mut config = config(&self.folder);
+        change(&mut config);
+        self.server.reload(Checked::new(config, 20_000, 2).unwrap()).unwrap();
+    }
+
     pub fn tcp(&self) -> SocketAddr {
         self.server.tcp_address().unwrap()
     }
