@@ -169,7 +169,7 @@ fn who_falls_silent() {
 }
 
 /// Asks for more than the sockets hold, and reads none of it.
-fn ask_and_look_away(node: &Node, mut client: Client) -> Client {
+fn ask_and_look_away(mut client: Client) -> Client {
     SockRef::from(client.stream.socket()).set_recv_buffer_size(4096).unwrap();
     client.log_in("ada");
     let log = client.with(&client);
@@ -195,7 +195,7 @@ fn who_takes_nothing() {
     let node = Node::with(write_soon);
     // Over TLS as well: what was encrypted and did not fit waits with the connection.
     for (count, connect) in (1..).zip([Node::connect, Node::connect_tls]) {
-        let client = ask_and_look_away(&node, connect(&node));
+        let client = ask_and_look_away(connect(&node));
         node.wait_closed(CloseReason::WriteTimeout, count);
         node.wait_quiet();
         drop(client);
@@ -209,7 +209,7 @@ fn who_takes_nothing_while_being_closed() {
         write_soon(config);
         config.timeouts.write_timeout_ms = 3000;
     });
-    let client = ask_and_look_away(&node, node.connect());
+    let client = ask_and_look_away(node.connect());
     eventually("more waits than the sockets take", || node.server.outbox_bytes() > 1_000_000);
     // Another login on the same device closes it; what waits for it is never taken.
     let mut other = node.connect();
