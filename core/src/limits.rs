@@ -65,6 +65,10 @@ pub const STATE_IDLE_MS: u64 = 60_000;
 /// million of them never delays a message.
 pub const STATE_SWEEP_MAX: usize = 4096;
 
+/// Tables of conversations and accounts keep room for so many, however few there are: less than
+/// a megabyte that need not grow again and again.
+pub const TABLE_ROOM_MIN: usize = 1024;
+
 /// Pushes that are held back for one session while it syncs; beyond it they collapse into one
 /// `Behind`, and the client syncs again.
 pub const HELD_PUSHES_MAX: usize = 256;

@@ -48,6 +48,7 @@ mod sync;
 mod unsure;
 
 use std::collections::VecDeque;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use dunlin_protocol::wire::ErrorCode;
@@ -74,7 +75,7 @@ use crate::auth::password::PasswordJob;
 use crate::auth::throttle::Throttle;
 use crate::auth::token::TokenKeys;
 use crate::config::EngineConfig;
-use crate::limits::{STATE_IDLE_MS, STATE_SWEEP_MAX, UNAVAILABLE_RETRY_MS};
+use crate::limits::{STATE_IDLE_MS, STATE_SWEEP_MAX, TABLE_ROOM_MIN, UNAVAILABLE_RETRY_MS};
 use crate::placement;
 use crate::random::Random;
 use crate::request::{Command, Request};
@@ -415,6 +416,12 @@ impl Worker {
 
     /// Looks after what was put into memory a while ago, and forgets what is idle.
     fn sweep(&mut self) {
+        self.forget_idle();
+        give_room_back(&mut self.accounts);
+        give_room_back(&mut self.conversations);
+    }
+
+    fn forget_idle(&mut self) {
         for _ in 0..STATE_SWEEP_MAX {
             let Some(&(due_ms, owner)) = self.sweep.front() else { return };
             if due_ms > self.now_ms {
@@ -450,6 +457,14 @@ impl Worker {
     }
 }
 
+/// Shrinks a table that is nearly empty: when everybody has logged in and is idle, the room of
+/// their accounts would cost each connection more than all else that the worker keeps of it.
+fn give_room_back<K: Eq + Hash, V>(table: &mut HashMap<K, V, RandomState>) {
+    if table.capacity() > TABLE_ROOM_MIN && table.len() < table.capacity() / 8 {
+        table.shrink_to((table.len() * 2).max(TABLE_ROOM_MIN));
+    }
+}
+
 /// Who asks on this node, and what for the response needs.
 #[derive(Debug, Clone, Copy)]
 struct Client {
@@ -472,5 +487,27 @@ fn store_refusal(error: &StoreError) -> Refusal {
         StoreError::Corrupt { .. } => {
             Refusal::new(ErrorCode::DataCorrupt, "a stored entry is damaged")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_gives_the_room_of_a_crowd_back_and_keeps_what_it_holds() {
+        let mut table: HashMap<u64, u64, RandomState> = (0..100_000).map(|n| (n, n)).collect();
+        let full = table.capacity();
+        give_room_back(&mut table);
+        assert_eq!(table.capacity(), full);
+        table.retain(|&number, _| number % 100 == 0);
+        give_room_back(&mut table);
+        assert!(table.capacity() < full / 16, "{} of {full}", table.capacity());
+        assert!((0..100_000).step_by(100).all(|number| table.get(&number) == Some(&number)));
+        table.clear();
+        give_room_back(&mut table);
+        let least = table.capacity();
+        give_room_back(&mut table);
+        assert_eq!(table.capacity(), least);
     }
 }
