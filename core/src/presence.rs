@@ -2,6 +2,8 @@
 //!
 //! Presence only says where a push may be wanted. A wrong answer costs a push, never a message.
 
+use std::collections::BTreeSet;
+
 use dunlin_protocol::UserId;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -30,12 +32,26 @@ pub trait Presence: Send + Sync + 'static {
 
     /// The nodes where the user has sessions.
     fn nodes_of(&self, user: UserId) -> Nodes;
+
+    /// The nodes that have, or lately had, sessions: each is listed for a second at least, and until
+    /// it has left. So a node gets to know of others that share its store but that it can't hear on
+    /// the bus; when such a one goes, it may have stored what it could tell nobody. An implementation
+    /// that can't tell leaves that to the next message, or the next sync.
+    fn nodes(&self) -> Vec<NodeId> {
+        Vec::new()
+    }
 }
 
 /// Presence for nodes of one process.
 #[derive(Debug, Default)]
 pub struct LocalPresence {
-    nodes: Mutex<HashMap<UserId, Nodes, RandomState>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    users: HashMap<UserId, Nodes, RandomState>,
+    nodes: BTreeSet<NodeId>,
 }
 
 impl LocalPresence {
@@ -47,31 +63,38 @@ impl LocalPresence {
 
 impl Presence for LocalPresence {
     fn arrived(&self, user: UserId, node: NodeId) {
-        let mut users = self.nodes.lock();
-        let nodes = users.entry(user).or_default();
+        let mut state = self.state.lock();
+        state.nodes.insert(node);
+        let nodes = state.users.entry(user).or_default();
         if !nodes.contains(&node) {
             nodes.push(node);
         }
     }
 
     fn left(&self, user: UserId, node: NodeId) {
-        let mut users = self.nodes.lock();
-        if let Some(nodes) = users.get_mut(&user) {
+        let mut state = self.state.lock();
+        if let Some(nodes) = state.users.get_mut(&user) {
             nodes.retain(|of| *of != node);
             if nodes.is_empty() {
-                users.remove(&user);
+                state.users.remove(&user);
             }
         }
     }
 
     fn node_left(&self, node: NodeId) {
-        self.nodes.lock().retain(|_, nodes| {
+        let mut state = self.state.lock();
+        state.nodes.remove(&node);
+        state.users.retain(|_, nodes| {
             nodes.retain(|of| *of != node);
             !nodes.is_empty()
         });
     }
 
     fn nodes_of(&self, user: UserId) -> Nodes {
-        self.nodes.lock().get(&user).cloned().unwrap_or_default()
+        self.state.lock().users.get(&user).cloned().unwrap_or_default()
+    }
+
+    fn nodes(&self) -> Vec<NodeId> {
+        self.state.lock().nodes.iter().copied().collect()
     }
 }

@@ -75,6 +75,8 @@ pub(super) struct Cluster {
     peers: HashMap<NodeId, Peer, RandomState>,
     /// Streams that have something to send.
     waiting: Vec<Origin>,
+    /// Nodes that are present, but are no members as far as this one sees.
+    unheard: Vec<NodeId>,
     streams_begun: u32,
     /// Something was told to a user: a stream that begins after it is not whole.
     has_told: bool,
@@ -118,6 +120,7 @@ impl Cluster {
             place,
             peers: HashMap::default(),
             waiting: Vec::new(),
+            unheard: Vec::new(),
             streams_begun: 0,
             has_told: false,
             incoming: HashMap::default(),
@@ -247,6 +250,19 @@ impl Cluster {
         arrival.is_new
     }
 
+    /// Looks for nodes that can't be heard. When one of them goes, nobody has told this node what it
+    /// has stored, and no member is missing from then on.
+    fn look_for_unheard(&mut self) {
+        let present = self.place.presence.nodes();
+        let Cluster { peers, unheard, me, .. } = self;
+        let is_gone = |node: &NodeId| !present.contains(node) && !peers.contains_key(node);
+        if unheard.iter().any(is_gone) && self.behind_again.is_none() {
+            self.behind_again = Some(self.ticks + NODE_GONE_TICKS);
+        }
+        let is_unheard = |node: &NodeId| *node != me.node && !peers.contains_key(node);
+        *unheard = present.into_iter().filter(is_unheard).collect();
+    }
+
     /// Whether everybody is to be told now that pushes may have been lost.
     fn take_behind(&mut self) -> bool {
         let again = self.behind_again.take_if(|due| *due <= self.ticks).is_some();
@@ -353,6 +369,7 @@ impl Worker {
             let oldest = cluster.ticks.saturating_sub(STREAM_IDLE_TICKS);
             // Should one of them speak again, that is a gap, and no harm.
             cluster.incoming.retain(|_, incoming| incoming.heard >= oldest);
+            cluster.look_for_unheard();
         }
         let is_behind = cluster.take_behind();
         if is_behind {

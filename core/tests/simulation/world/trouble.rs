@@ -23,7 +23,8 @@ impl World {
         let Some(node) = self.nodes[slot].take() else { return };
         self.counts.crashes += 1;
         self.count(&node);
-        self.soon(2_000, Event::PresenceExpires { node: node.id });
+        let lease_ms = self.chance.between(1_500, 3_000);
+        self.at(self.now + lease_ms, Event::PresenceExpires { node: node.id });
         for client in 0..self.clients.len() {
             let link = self.clients[client].link.as_ref();
             if let Some(conn) = link.filter(|link| link.slot == slot).map(|link| link.conn) {
