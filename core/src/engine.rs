@@ -367,7 +367,6 @@ impl Engine {
     fn leave_cluster(&self) {
         let Some(ClusterLinks { place, bus }) = &self.cluster else { return };
         bus.leave(place.node);
-        place.presence.node_left(place.node);
         for mailbox in &self.mailboxes {
             self.gate.add(1);
             if mailbox.send(Letter::Input(Input::Members(Vec::new()))).is_err() {
@@ -400,6 +399,10 @@ impl Engine {
             if thread.join().is_err() {
                 tracing::error!("a worker thread had panicked");
             }
+        }
+        // Until now a login that was under way may have announced its user.
+        if let Some(ClusterLinks { place, .. }) = &self.cluster {
+            place.presence.node_left(place.node);
         }
     }
 }

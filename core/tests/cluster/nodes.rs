@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dunlin_core::bus::{Bus, BusReceiver, LocalBus, Member, NodeId};
 use dunlin_core::placement;
-use dunlin_core::presence::LocalPresence;
+use dunlin_core::presence::{LocalPresence, Presence};
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_protocol::{LogId, UserId};
 use parking_lot::Mutex;
@@ -53,6 +53,7 @@ pub(crate) struct Nodes {
     pub(crate) servers: Vec<Server>,
     pub(crate) bus: Arc<DeafBus>,
     store: Arc<MemoryStore>,
+    presence: Arc<LocalPresence>,
     last_friend: u64,
 }
 
@@ -70,7 +71,7 @@ impl Nodes {
             })
         };
         let servers = (1..=count).map(start).collect();
-        Nodes { servers, bus, store, last_friend: 1000 }
+        Nodes { servers, bus, store, presence, last_friend: 1000 }
     }
 
     pub(crate) fn id(&self, node: usize) -> NodeId {
@@ -116,7 +117,9 @@ impl Nodes {
         self.servers.remove(node).engine.stop();
     }
 
+    /// Stops all of them; nobody is present any more.
     pub(crate) fn stop(self) {
         self.servers.into_iter().for_each(|server| server.engine.stop());
+        assert_eq!(self.presence.nodes(), []);
     }
 }
