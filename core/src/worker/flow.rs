@@ -17,12 +17,12 @@
 use dunlin_protocol::{LogId, UserId};
 
 use super::Client;
-use super::admin::AdminFlow;
+use super::account::find::FindRead;
+use super::account::read::MarkRead;
 use super::batch::Run;
 use super::conversation::Pending;
-use super::find::FindRead;
 use super::login::LoginFlow;
-use super::read::MarkRead;
+use super::login::admin::AdminFlow;
 use super::sync::SyncRead;
 use crate::auth::password::{PasswordDone, PasswordError};
 use crate::store::{StoreError, StoreReply};

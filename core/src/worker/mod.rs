@@ -5,47 +5,27 @@
 //! a simulation) carries the effects out.
 //!
 //! - [`input`], [`effect`], [`message`]: what goes in, what comes out, what workers tell each other
-//! - `session`: who is connected; `push`: what they are told
-//! - `conversation`, `send`, `signal`: messages
-//! - `account`, `account_log`, `accounts`: what a user has, and how it changes
-//! - [`cluster`]: other nodes; `reply`, `unsure`: answers to them, and what the store left open
-//! - `flow`: how a piece of work waits for the store
-//! - `login`, `by_password`, `by_issuer`, `creation`: who somebody is
-//! - `operation`, `decide`, `enter`: what is done to the credentials and sessions of a user
-//! - `admin`, `password_change`, `look_up`, `asker`: how that begins, and how it ends
+//! - `flow`: how a piece of work waits for the store; `batch`: what a tick appends
+//! - `session`: who is connected; `push`: what they are told; `sync`: catching up
+//! - `conversation`: messages, signals, history; `entry`: how an entry is written
+//! - `account`: what a user has, how far it is read, and how it changes
+//! - `login`: who somebody is, and what is done to the credentials and sessions of a user
+//! - [`cluster`]: other nodes; `reply`: answers to them
 
 mod account;
-mod account_log;
-mod accounts;
-mod admin;
-mod asker;
 mod batch;
-mod by_issuer;
-mod by_password;
 pub mod cluster;
 mod conversation;
-mod creation;
-mod decide;
 pub mod effect;
-mod enter;
 mod entry;
-mod find;
 mod flow;
-mod history;
 pub mod input;
 mod login;
-mod look_up;
 pub mod message;
-mod operation;
-mod password_change;
 mod push;
-mod read;
 mod reply;
-mod send;
 mod session;
-mod signal;
 mod sync;
-mod unsure;
 
 use std::collections::VecDeque;
 use std::hash::Hash;
@@ -56,19 +36,19 @@ use dunlin_protocol::{LogId, UserId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use account_log::AccountLog;
+use account::find::Find;
+use account::log::AccountLog;
 use batch::{Batch, Owner, Run};
 use cluster::{Cluster, ClusterNode};
+use conversation::unsure::Unsure;
 use conversation::{Conversation, Outcome, Pending};
 use effect::{Effects, Refusal, Ticket};
-use find::Find;
 use flow::{Flow, PasswordResult, StoreResult};
 use input::Input;
+use login::operation::Operations;
 use message::WorkerMessage;
-use operation::Operations;
 use session::{OpenSession, Sessions};
 use sync::{Sync, SyncRequest};
-use unsure::Unsure;
 
 use crate::auth::issuer::Issuers;
 use crate::auth::password::PasswordJob;

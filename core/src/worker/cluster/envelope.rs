@@ -137,14 +137,14 @@ mod tests {
     use dunlin_protocol::{ClientMessageId, EncodedFrame, LogId, SessionId, UserId};
     use proptest::prelude::*;
 
-    use super::super::super::effect::Refusal;
-    use super::super::super::operation::Closed;
     use super::super::item::{
         Answer, Ended, Forward, ForwardedSend, NodePush, NodeSignal, Stored, Users, put_bytes,
     };
     use super::*;
     use crate::request::Send;
     use crate::transport::ConnId;
+    use crate::worker::effect::Refusal;
+    use crate::worker::login::operation::Closed;
 
     fn user(id: u64) -> UserId {
         UserId::new(id).unwrap()

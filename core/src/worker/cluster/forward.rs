@@ -25,10 +25,6 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::super::Worker;
-use super::super::conversation::{Conversation, Pending};
-use super::super::effect::{Effects, Refusal};
-use super::super::reply::ReplyTo;
-use super::super::send::{NO_SUCH_CONVERSATION, QUEUE_FULL, other_member};
 use super::envelope::Origin;
 use super::item::{Answer, Forward, ForwardedSend, Item, Stored};
 use super::{Cluster, FORWARD_TICKS};
@@ -37,6 +33,10 @@ use crate::limits::{
     CONVERSATION_BATCH_MAX, CONVERSATION_QUEUE_MAX, FORWARD_BYTES_MAX, FORWARDED_MAX,
 };
 use crate::placement;
+use crate::worker::conversation::send::{NO_SUCH_CONVERSATION, QUEUE_FULL, other_member};
+use crate::worker::conversation::{Conversation, Pending};
+use crate::worker::effect::{Effects, Refusal};
+use crate::worker::reply::ReplyTo;
 
 /// Conversations of which sends wait for another node.
 #[derive(Debug, Default)]

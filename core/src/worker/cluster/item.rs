@@ -5,10 +5,10 @@ use dunlin_protocol::wire::CloseReason;
 use dunlin_protocol::{EncodedFrame, LogId, UserId};
 use smallvec::SmallVec;
 
-use super::super::effect::Refusal;
-use super::super::operation::Closed;
 use crate::request::Send;
 use crate::transport::ConnId;
+use crate::worker::effect::Refusal;
+use crate::worker::login::operation::Closed;
 
 pub(super) const KIND_FORWARD: u8 = 1;
 pub(super) const KIND_ANSWER: u8 = 2;

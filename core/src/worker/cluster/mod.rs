@@ -34,13 +34,13 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::Worker;
-use super::effect::{Effects, PresenceChange};
-use super::message::{Push, SignalPush};
-use super::reply::Knower;
 use crate::bus::{Member, NodeId};
 use crate::limits::{BEACON_MS, FORWARD_TIMEOUT_MS, NODE_GONE_MS, STREAM_IDLE_MS, TICK_MS};
 use crate::placement;
 use crate::presence::Presence;
+use crate::worker::effect::{Effects, PresenceChange};
+use crate::worker::message::{Push, SignalPush};
+use crate::worker::reply::Knower;
 pub(super) use envelope::Origin;
 use envelope::{Header, Items};
 use forward::Forwards;

@@ -5,14 +5,14 @@ use dunlin_protocol::limits::{CONTENT_BYTES_MAX, FRAME_BYTES_MAX, TYPE_BYTES_MAX
 use dunlin_protocol::wire::{CloseReason, ErrorCode};
 use dunlin_protocol::{ClientMessageId, EncodedFrame, LogId, SessionId, UserId};
 
-use super::super::effect::Refusal;
-use super::super::operation::Closed;
 use super::item::{
     Answer, Ended, Forward, ForwardedSend, Item, KIND_ANSWER, KIND_ENDED, KIND_FORWARD, KIND_PUSH,
     KIND_SIGNAL, NodePush, NodeSignal, Stored, Users,
 };
 use crate::request::Send;
 use crate::transport::ConnId;
+use crate::worker::effect::Refusal;
+use crate::worker::login::operation::Closed;
 
 /// Takes an item apart; `None` where it is malformed.
 ///

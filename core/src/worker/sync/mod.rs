@@ -12,15 +12,15 @@ mod rounds;
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::frame::Body;
 
-use super::account::Account;
-use super::account_log::Reader;
-use super::effect::{Effects, Refusal};
-use super::flow::{Flow, StoreResult};
-use super::send::other_member;
 use super::{Client, Worker};
 use crate::limits::{ACCOUNT_CONVERSATIONS_MAX, SYNC_ACCOUNT_BYTES_MAX, SYNCS_MAX};
 use crate::request;
 use crate::store::{Range, StoreRequest};
+use crate::worker::account::Account;
+use crate::worker::account::log::Reader;
+use crate::worker::conversation::send::other_member;
+use crate::worker::effect::{Effects, Refusal};
+use crate::worker::flow::{Flow, StoreResult};
 use rounds::Step;
 pub(super) use rounds::{FirstRound, Sync};
 

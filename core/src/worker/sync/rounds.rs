@@ -6,12 +6,6 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use prost::Message as _;
 
-use super::super::account::{Account, ReadState};
-use super::super::effect::Refusal;
-use super::super::entry::others_counted;
-use super::super::flow::StoreResult;
-use super::super::history::{DATA_CORRUPT, decode_entries};
-use super::super::send::other_member;
 use super::super::{Client, INTERNAL, store_refusal};
 use super::SyncRead;
 use crate::limits::{
@@ -19,6 +13,12 @@ use crate::limits::{
 };
 use crate::request::{self, Position};
 use crate::store::{Head, Range, StoreReply};
+use crate::worker::account::{Account, ReadState};
+use crate::worker::conversation::history::{DATA_CORRUPT, decode_entries};
+use crate::worker::conversation::send::other_member;
+use crate::worker::effect::Refusal;
+use crate::worker::entry::others_counted;
+use crate::worker::flow::StoreResult;
 
 /// A sync that reads.
 #[derive(Debug)]

@@ -3,34 +3,34 @@
 use dunlin_protocol::UserId;
 use dunlin_protocol::wire::ErrorCode;
 
-use super::asker::Asker;
-use super::decide::WRONG_CREDENTIALS;
-use super::effect::{Effects, Refusal};
-use super::enter::{Enter, Proof};
-use super::flow::{Flow, PasswordResult, StoreResult};
-use super::login::{LoginFlow, LoginMessage, hash_refusal};
-use super::look_up::{self, Claim};
-use super::message::WorkerMessage;
-use super::operation::{Action, Operation};
-use super::{INTERNAL, Worker};
 use crate::auth::names;
 use crate::auth::password::{PasswordDone, PasswordJob};
 use crate::request::Device;
 use crate::transport::ConnId;
+use crate::worker::effect::{Effects, Refusal};
+use crate::worker::flow::{Flow, PasswordResult, StoreResult};
+use crate::worker::login::asker::Asker;
+use crate::worker::login::decide::WRONG_CREDENTIALS;
+use crate::worker::login::enter::{Enter, Proof};
+use crate::worker::login::look_up::{self, Claim};
+use crate::worker::login::operation::{Action, Operation};
+use crate::worker::login::{LoginFlow, LoginMessage, hash_refusal};
+use crate::worker::message::WorkerMessage;
+use crate::worker::{INTERNAL, Worker};
 
 /// A login by password.
 #[derive(Clone)]
 pub struct PasswordLogin {
-    pub(super) conn: ConnId,
-    pub(super) request_id: u64,
-    pub(super) device: Device,
-    pub(super) username: String,
-    pub(super) password: String,
+    pub(in crate::worker) conn: ConnId,
+    pub(in crate::worker) request_id: u64,
+    pub(in crate::worker) device: Device,
+    pub(in crate::worker) username: String,
+    pub(in crate::worker) password: String,
 }
 
 /// The hash that a password is checked against, and whose it is.
 #[derive(Debug)]
-pub(super) struct Checked {
+pub(in crate::worker) struct Checked {
     user: UserId,
     hash: String,
 }
@@ -42,13 +42,13 @@ impl std::fmt::Debug for PasswordLogin {
 }
 
 impl PasswordLogin {
-    pub(super) fn asker(&self) -> Asker {
+    pub(in crate::worker) fn asker(&self) -> Asker {
         Asker::Login { conn: self.conn, request_id: self.request_id }
     }
 }
 
 impl Worker {
-    pub(super) fn route_password_login(
+    pub(in crate::worker) fn route_password_login(
         &mut self,
         login: Box<PasswordLogin>,
         effects: &mut Effects,
@@ -59,7 +59,7 @@ impl Worker {
         self.tell_worker(worker, message, effects);
     }
 
-    pub(super) fn begin_password_login(
+    pub(in crate::worker) fn begin_password_login(
         &mut self,
         login: Box<PasswordLogin>,
         effects: &mut Effects,
@@ -75,7 +75,7 @@ impl Worker {
         self.ask_store(request, Flow::Login(LoginFlow::PasswordName(login)), effects);
     }
 
-    pub(super) fn password_name_read(
+    pub(in crate::worker) fn password_name_read(
         &mut self,
         login: Box<PasswordLogin>,
         result: StoreResult,
@@ -91,7 +91,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn password_identity_read(
+    pub(in crate::worker) fn password_identity_read(
         &mut self,
         login: Box<PasswordLogin>,
         user: UserId,
@@ -122,7 +122,7 @@ impl Worker {
         self.ask_passwords(job, Flow::Login(flow), effects);
     }
 
-    pub(super) fn password_verified(
+    pub(in crate::worker) fn password_verified(
         &mut self,
         login: PasswordLogin,
         checked: Option<Checked>,

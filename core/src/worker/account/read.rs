@@ -4,28 +4,28 @@
 use dunlin_protocol::wire::{self, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId};
 
-use super::account_log::Change;
-use super::effect::Effects;
-use super::entry::others_counted;
-use super::flow::{Flow, StoreResult};
-use super::message::SignalPush;
-use super::send::{NO_SUCH_CONVERSATION, other_member};
-use super::{Client, INTERNAL, Worker, store_refusal};
 use crate::limits::RESPONSE_BYTES_MAX;
 use crate::store::{Range, StoreReply, StoreRequest};
+use crate::worker::account::log::Change;
+use crate::worker::conversation::send::{NO_SUCH_CONVERSATION, other_member};
+use crate::worker::effect::Effects;
+use crate::worker::entry::others_counted;
+use crate::worker::flow::{Flow, StoreResult};
+use crate::worker::message::SignalPush;
+use crate::worker::{Client, INTERNAL, Worker, store_refusal};
 
 /// A read cursor that shall move.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct MarkRead {
-    pub(super) client: Client,
-    pub(super) conversation: LogId,
-    pub(super) seq: u64,
+pub(in crate::worker) struct MarkRead {
+    pub(in crate::worker) client: Client,
+    pub(in crate::worker) conversation: LogId,
+    pub(in crate::worker) seq: u64,
     /// Entries of others that count up to `seq`.
-    pub(super) others_counted: u64,
+    pub(in crate::worker) others_counted: u64,
 }
 
 impl Worker {
-    pub(super) fn take_mark_read(
+    pub(in crate::worker) fn take_mark_read(
         &mut self,
         client: Client,
         conversation: LogId,
@@ -50,7 +50,7 @@ impl Worker {
     }
 
     /// The entry that the cursor shall move to was read.
-    pub(super) fn read_entry_known(
+    pub(in crate::worker) fn read_entry_known(
         &mut self,
         mut mark: MarkRead,
         result: StoreResult,
@@ -74,7 +74,12 @@ impl Worker {
     }
 
     /// The cursor is durable where it was asked to be, or was further already.
-    pub(super) fn read_moved(&mut self, mark: MarkRead, has_moved: bool, effects: &mut Effects) {
+    pub(in crate::worker) fn read_moved(
+        &mut self,
+        mark: MarkRead,
+        has_moved: bool,
+        effects: &mut Effects,
+    ) {
         let Client { conn, user, request_id } = mark.client;
         effects.respond(conn, request_id, Body::Done(wire::Done {}));
         let other = other_member(mark.conversation, user).filter(|other| *other != user);

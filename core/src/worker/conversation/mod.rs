@@ -10,19 +10,27 @@
 //! At most one batch of a conversation is at the store. What arrives meanwhile is the next batch:
 //! group commit loses nothing by it, and when somebody else has appended in between, nothing that
 //! was numbered with the old head can be stored behind it.
+//!
+//! - `send`, `signal`, `history`: what clients do in it
+//! - `unsure`: what the store left open
+
+pub(super) mod history;
+pub(super) mod send;
+pub(super) mod signal;
+pub(super) mod unsure;
 
 use std::collections::VecDeque;
 
 use dunlin_protocol::{LogId, UserId};
 
-use super::cluster::Origin;
-use super::effect::Refusal;
-use super::entry::{EncodedEntry, digest, encode_message};
-use super::reply::ReplyTo;
 use crate::limits::{CONVERSATION_BATCH_MAX, CONVERSATION_QUEUE_MAX};
 use crate::request::Send;
 use crate::store::{Append, Appended, DedupeKey, EntryMeta, Head};
 use crate::transport::ConnId;
+use crate::worker::cluster::Origin;
+use crate::worker::effect::Refusal;
+use crate::worker::entry::{EncodedEntry, digest, encode_message};
+use crate::worker::reply::ReplyTo;
 
 /// A direct conversation that is in use.
 #[derive(Debug)]

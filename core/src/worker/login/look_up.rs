@@ -5,13 +5,13 @@ use dunlin_protocol::wire::{self, entry};
 use dunlin_protocol::{LogId, UserId};
 use prost::Message as _;
 
-use super::effect::Refusal;
-use super::entry::decode_entry;
-use super::flow::StoreResult;
-use super::{INTERNAL, store_refusal};
 use crate::auth::identity::Identity;
 use crate::auth::names;
 use crate::store::{Append, Appended, EntryMeta, Head, Page, Range, StoreReply, StoreRequest};
+use crate::worker::effect::Refusal;
+use crate::worker::entry::decode_entry;
+use crate::worker::flow::StoreResult;
+use crate::worker::{INTERNAL, store_refusal};
 
 /// Names and identities are one small entry each: this limit is never met, and a store returns
 /// one entry whatever its size.
@@ -19,7 +19,7 @@ const BYTES_MAX: usize = 64 * 1024;
 
 /// Who has a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Claim {
+pub(in crate::worker) enum Claim {
     /// Nobody.
     Free,
     /// This user.
@@ -34,18 +34,18 @@ pub(super) enum Claim {
 }
 
 /// Asks who has a name; see [`claim`].
-pub(super) fn read_name(username: &str) -> StoreRequest {
+pub(in crate::worker) fn read_name(username: &str) -> StoreRequest {
     read_name_log(names::log_of(username))
 }
 
 /// The same, by the log of the name.
-pub(super) fn read_name_log(log: LogId) -> StoreRequest {
+pub(in crate::worker) fn read_name_log(log: LogId) -> StoreRequest {
     let (entries_max, bytes_max) = (1, BYTES_MAX);
     StoreRequest::Range(Range { log, from: 1, to: 1, entries_max, bytes_max, backwards: false })
 }
 
 /// Reads the answer to [`read_name`].
-pub(super) fn claim(username: &str, result: StoreResult) -> Result<Claim, Refusal> {
+pub(in crate::worker) fn claim(username: &str, result: StoreResult) -> Result<Claim, Refusal> {
     let Some(claimed) = name_claimed(result)? else { return Ok(Claim::Free) };
     if claimed.username != username {
         return Ok(Claim::Blocked);
@@ -55,7 +55,9 @@ pub(super) fn claim(username: &str, result: StoreResult) -> Result<Claim, Refusa
 }
 
 /// The first entry of the log of a name; `None` if there is none.
-pub(super) fn name_claimed(result: StoreResult) -> Result<Option<wire::NameClaimed>, Refusal> {
+pub(in crate::worker) fn name_claimed(
+    result: StoreResult,
+) -> Result<Option<wire::NameClaimed>, Refusal> {
     let page = page(result)?;
     let Some(stored) = page.entries.first() else { return Ok(None) };
     match decode_entry(stored).and_then(|entry| entry.body) {
@@ -65,14 +67,14 @@ pub(super) fn name_claimed(result: StoreResult) -> Result<Option<wire::NameClaim
 }
 
 /// Asks for the newest entry of an identity log; see [`identity`].
-pub(super) fn read_identity(user: UserId) -> StoreRequest {
+pub(in crate::worker) fn read_identity(user: UserId) -> StoreRequest {
     let (entries_max, bytes_max) = (1, BYTES_MAX);
     let (log, from, to) = (LogId::identity(user), 1, u64::MAX);
     StoreRequest::Range(Range { log, from, to, entries_max, bytes_max, backwards: true })
 }
 
 /// Reads the answer to [`read_identity`]: what is known of the user, and where it stands.
-pub(super) fn identity(result: StoreResult) -> Result<(Identity, Head), Refusal> {
+pub(in crate::worker) fn identity(result: StoreResult) -> Result<(Identity, Head), Refusal> {
     let page = page(result)?;
     let Some(stored) = page.entries.first() else {
         return Ok((Identity::default(), Head::default()));
@@ -87,7 +89,7 @@ pub(super) fn identity(result: StoreResult) -> Result<(Identity, Head), Refusal>
 }
 
 /// The append of a changed identity after `head`.
-pub(super) fn append_identity(
+pub(in crate::worker) fn append_identity(
     user: UserId,
     identity: &Identity,
     head: Head,
@@ -99,7 +101,7 @@ pub(super) fn append_identity(
 }
 
 /// An append without a key: its sequence alone decides.
-pub(super) fn append(
+pub(in crate::worker) fn append(
     log: LogId,
     seq: u64,
     time_ms: u64,
@@ -114,7 +116,7 @@ pub(super) fn append(
 }
 
 /// Whether all appends of a request were stored; if not, at least one met another's entry.
-pub(super) fn all_stored(result: StoreResult) -> Result<bool, Refusal> {
+pub(in crate::worker) fn all_stored(result: StoreResult) -> Result<bool, Refusal> {
     match result {
         Ok(StoreReply::Appended(results)) => {
             Ok(results.iter().all(|appended| *appended == Appended::Stored))

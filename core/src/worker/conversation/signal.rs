@@ -2,15 +2,20 @@
 
 use dunlin_protocol::wire::{self, frame::Body};
 
-use super::effect::Effects;
-use super::entry::encode_signal;
-use super::message::SignalPush;
-use super::send::{NO_SUCH_CONVERSATION, other_member};
-use super::{Client, Worker};
 use crate::request::Signal;
+use crate::worker::conversation::send::{NO_SUCH_CONVERSATION, other_member};
+use crate::worker::effect::Effects;
+use crate::worker::entry::encode_signal;
+use crate::worker::message::SignalPush;
+use crate::worker::{Client, Worker};
 
 impl Worker {
-    pub(super) fn take_signal(&mut self, client: Client, signal: &Signal, effects: &mut Effects) {
+    pub(in crate::worker) fn take_signal(
+        &mut self,
+        client: Client,
+        signal: &Signal,
+        effects: &mut Effects,
+    ) {
         let Some(other) = other_member(signal.conversation, client.user) else {
             effects.refuse(client.conn, client.request_id, NO_SUCH_CONVERSATION);
             return;

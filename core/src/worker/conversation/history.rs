@@ -2,20 +2,25 @@
 
 use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 
-use super::effect::{Effects, Refusal};
-use super::entry::decode_entry;
-use super::flow::{Flow, StoreResult};
-use super::send::{NO_SUCH_CONVERSATION, other_member};
-use super::{Client, INTERNAL, Worker, store_refusal};
 use crate::limits::RESPONSE_BYTES_MAX;
 use crate::request::History;
 use crate::store::{Page, Range, StoreReply, StoreRequest};
+use crate::worker::conversation::send::{NO_SUCH_CONVERSATION, other_member};
+use crate::worker::effect::{Effects, Refusal};
+use crate::worker::entry::decode_entry;
+use crate::worker::flow::{Flow, StoreResult};
+use crate::worker::{Client, INTERNAL, Worker, store_refusal};
 
-pub(super) const DATA_CORRUPT: Refusal =
+pub(in crate::worker) const DATA_CORRUPT: Refusal =
     Refusal::new(ErrorCode::DataCorrupt, "a stored entry is damaged");
 
 impl Worker {
-    pub(super) fn take_history(&mut self, client: Client, history: History, effects: &mut Effects) {
+    pub(in crate::worker) fn take_history(
+        &mut self,
+        client: Client,
+        history: History,
+        effects: &mut Effects,
+    ) {
         let log = history.conversation;
         let is_own = log.owner() == Some(client.user);
         if !is_own && other_member(log, client.user).is_none() {
@@ -33,7 +38,7 @@ impl Worker {
         self.ask_store(StoreRequest::Range(range), Flow::History(client), effects);
     }
 
-    pub(super) fn history_read(
+    pub(in crate::worker) fn history_read(
         &mut self,
         client: Client,
         result: StoreResult,
@@ -57,6 +62,6 @@ impl Worker {
 }
 
 /// The entries of a page for a client; `None` if one is no entry.
-pub(super) fn decode_entries(page: &Page) -> Option<Vec<wire::Entry>> {
+pub(in crate::worker) fn decode_entries(page: &Page) -> Option<Vec<wire::Entry>> {
     page.entries.iter().map(decode_entry).collect()
 }

@@ -4,19 +4,20 @@
 use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId, UserId};
 
-use super::account_log::{AccountLog, Change, Changed, Load, Need, Reader};
-use super::batch::Owner;
-use super::cluster::LogPush;
-use super::effect::{Effects, Refusal};
-use super::entry::EncodedEntry;
-use super::flow::{Flow, StoreResult};
-use super::message::{Join, Joined, WorkerMessage};
-use super::read::MarkRead;
-use super::{INTERNAL, Worker, store_refusal};
 use crate::limits::{ACCOUNT_PUSH_BYTES_MAX, OVERLOADED_RETRY_MS, STATE_IDLE_MS};
 use crate::store::{Append, Appended, StoreReply, StoreRequest};
+use crate::worker::account::log::{AccountLog, Change, Changed, Load, Need, Reader};
+use crate::worker::account::read::MarkRead;
+use crate::worker::batch::Owner;
+use crate::worker::cluster::LogPush;
+use crate::worker::effect::{Effects, Refusal};
+use crate::worker::entry::EncodedEntry;
+use crate::worker::flow::{Flow, StoreResult};
+use crate::worker::message::{Join, Joined, WorkerMessage};
+use crate::worker::{INTERNAL, Worker, store_refusal};
 
-pub(super) const NO_SUCH_USER: Refusal = Refusal::new(ErrorCode::NoSuchUser, "no user has this id");
+pub(in crate::worker) const NO_SUCH_USER: Refusal =
+    Refusal::new(ErrorCode::NoSuchUser, "no user has this id");
 
 const QUEUE_FULL: Refusal = Refusal::retry(
     ErrorCode::Overloaded,
@@ -29,12 +30,17 @@ const TOO_MANY_CONVERSATIONS: Refusal =
 
 impl Worker {
     /// A user shall become a member of a conversation.
-    pub(super) fn take_join(&mut self, join: Join, effects: &mut Effects) {
+    pub(in crate::worker) fn take_join(&mut self, join: Join, effects: &mut Effects) {
         self.change_account(join.user, Change::Join(join), effects);
     }
 
     /// Queues a change of an account, and sees to it that it is appended.
-    pub(super) fn change_account(&mut self, user: UserId, change: Change, effects: &mut Effects) {
+    pub(in crate::worker) fn change_account(
+        &mut self,
+        user: UserId,
+        change: Change,
+        effects: &mut Effects,
+    ) {
         let account = self.account_log(user);
         match account.enqueue(change) {
             Ok(()) => self.serve_account(user, effects),
@@ -43,7 +49,12 @@ impl Worker {
     }
 
     /// Has the account read, once it is durable and up to date.
-    pub(super) fn read_account(&mut self, user: UserId, reader: Reader, effects: &mut Effects) {
+    pub(in crate::worker) fn read_account(
+        &mut self,
+        user: UserId,
+        reader: Reader,
+        effects: &mut Effects,
+    ) {
         let others_append = self.others_append();
         self.account_log(user).add_reader(reader, others_append);
         self.serve_account(user, effects);
@@ -84,7 +95,7 @@ impl Worker {
     }
 
     /// A page of an account log was read.
-    pub(super) fn account_page_read(
+    pub(in crate::worker) fn account_page_read(
         &mut self,
         user: UserId,
         result: &StoreResult,
@@ -106,7 +117,7 @@ impl Worker {
     }
 
     /// Numbers the changes of an account at the end of a tick.
-    pub(super) fn number_account(
+    pub(in crate::worker) fn number_account(
         &mut self,
         user: UserId,
         appends: &mut Vec<Append>,
@@ -124,7 +135,7 @@ impl Worker {
     }
 
     /// A batch of changes is durable.
-    pub(super) fn account_appended(
+    pub(in crate::worker) fn account_appended(
         &mut self,
         user: UserId,
         results: &[Appended],
@@ -140,7 +151,12 @@ impl Worker {
     }
 
     /// The log of an account can't be read or appended to.
-    pub(super) fn account_failed(&mut self, user: UserId, refusal: Refusal, effects: &mut Effects) {
+    pub(in crate::worker) fn account_failed(
+        &mut self,
+        user: UserId,
+        refusal: Refusal,
+        effects: &mut Effects,
+    ) {
         let Some(account) = self.accounts.get_mut(&user) else { return };
         let unsure_after = account.unsure_after();
         let (changes, readers) = account.fail();

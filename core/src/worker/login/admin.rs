@@ -5,23 +5,23 @@
 use dunlin_protocol::wire::{self, ErrorCode};
 use dunlin_protocol::{LogId, LogKind, UserId};
 
-use super::asker::{Answer, Asker};
-use super::decide::ISSUER_ACCOUNT;
-use super::effect::{Effects, Refusal};
-use super::flow::{Flow, PasswordResult, StoreResult};
-use super::login::hash_refusal;
-use super::look_up::{self, Claim};
-use super::operation::{Action, Operation};
-use super::{INTERNAL, Worker, store_refusal};
 use crate::admin::{AdminError, AdminReply, AdminRequest};
 use crate::admin::{LIST_USERS_MAX, UserRecord};
 use crate::auth::password::{PasswordDone, PasswordJob};
 use crate::request::{InvalidRequest, Request, checked_new_password};
 use crate::store::{StoreReply, StoreRequest};
+use crate::worker::effect::{Effects, Refusal};
+use crate::worker::flow::{Flow, PasswordResult, StoreResult};
+use crate::worker::login::asker::{Answer, Asker};
+use crate::worker::login::decide::ISSUER_ACCOUNT;
+use crate::worker::login::hash_refusal;
+use crate::worker::login::look_up::{self, Claim};
+use crate::worker::login::operation::{Action, Operation};
+use crate::worker::{INTERNAL, Worker, store_refusal};
 
 /// What a request waits for.
 #[derive(Debug)]
-pub(super) enum AdminFlow {
+pub(in crate::worker) enum AdminFlow {
     /// Whose name it is.
     Name(Box<Named>),
     /// The hash of a new password.
@@ -36,7 +36,7 @@ pub(super) enum AdminFlow {
 
 /// Something to do to the user of a name.
 #[derive(Debug)]
-pub(super) struct Named {
+pub(in crate::worker) struct Named {
     call: u64,
     username: String,
     change: Change,
@@ -60,7 +60,7 @@ impl std::fmt::Debug for Change {
 
 /// A list that is being read.
 #[derive(Debug)]
-pub(super) struct Listing {
+pub(in crate::worker) struct Listing {
     call: u64,
     /// What is left, in reverse.
     logs: Vec<LogId>,
@@ -81,7 +81,12 @@ impl AdminFlow {
 const NO_SUCH_USER: Refusal = Refusal::new(ErrorCode::NoSuchUser, "no user has this name");
 
 impl Worker {
-    pub(super) fn take_admin(&mut self, call: u64, request: AdminRequest, effects: &mut Effects) {
+    pub(in crate::worker) fn take_admin(
+        &mut self,
+        call: u64,
+        request: AdminRequest,
+        effects: &mut Effects,
+    ) {
         let (username, change) = match request {
             AdminRequest::AddUser { username, password, display_name } => {
                 let register = wire::Register { username, password, display_name };
@@ -114,7 +119,7 @@ impl Worker {
         self.ask_store(request, Flow::Admin(AdminFlow::Name(named)), effects);
     }
 
-    pub(super) fn admin_store_answered(
+    pub(in crate::worker) fn admin_store_answered(
         &mut self,
         flow: AdminFlow,
         result: StoreResult,
@@ -130,7 +135,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn admin_password_answered(
+    pub(in crate::worker) fn admin_password_answered(
         &mut self,
         flow: AdminFlow,
         result: PasswordResult,

@@ -6,23 +6,23 @@
 use dunlin_protocol::wire::ErrorCode;
 use dunlin_protocol::{LogId, UserId};
 
-use super::asker::Asker;
-use super::decide::{ISSUER_ACCOUNT, WRONG_CREDENTIALS};
-use super::effect::{Effects, Refusal};
-use super::flow::{Flow, PasswordResult, StoreResult};
-use super::login::{LoginFlow, hash_refusal};
-use super::look_up;
-use super::operation::{Action, Operation, Speaker};
-use super::{INTERNAL, Worker};
 use crate::auth::password::{PasswordDone, PasswordJob};
+use crate::worker::effect::{Effects, Refusal};
+use crate::worker::flow::{Flow, PasswordResult, StoreResult};
+use crate::worker::login::asker::Asker;
+use crate::worker::login::decide::{ISSUER_ACCOUNT, WRONG_CREDENTIALS};
+use crate::worker::login::look_up;
+use crate::worker::login::operation::{Action, Operation, Speaker};
+use crate::worker::login::{LoginFlow, hash_refusal};
+use crate::worker::{INTERNAL, Worker};
 
 /// A new password instead of an old one.
-pub(super) struct PasswordChange {
-    pub(super) asker: Asker,
-    pub(super) user: UserId,
-    pub(super) speaker: Speaker,
-    pub(super) old: String,
-    pub(super) new: String,
+pub(in crate::worker) struct PasswordChange {
+    pub(in crate::worker) asker: Asker,
+    pub(in crate::worker) user: UserId,
+    pub(in crate::worker) speaker: Speaker,
+    pub(in crate::worker) old: String,
+    pub(in crate::worker) new: String,
 }
 
 impl std::fmt::Debug for PasswordChange {
@@ -32,7 +32,11 @@ impl std::fmt::Debug for PasswordChange {
 }
 
 impl Worker {
-    pub(super) fn begin_password_change(&mut self, change: PasswordChange, effects: &mut Effects) {
+    pub(in crate::worker) fn begin_password_change(
+        &mut self,
+        change: PasswordChange,
+        effects: &mut Effects,
+    ) {
         let name = LogId::identity(change.user);
         if let Err(retry_after_ms) = self.throttle.check(name, self.now_ms) {
             let message = "too many wrong passwords for this user";
@@ -45,7 +49,7 @@ impl Worker {
         self.ask_store(request, Flow::Login(flow), effects);
     }
 
-    pub(super) fn change_identity_read(
+    pub(in crate::worker) fn change_identity_read(
         &mut self,
         change: Box<PasswordChange>,
         result: StoreResult,
@@ -63,7 +67,7 @@ impl Worker {
         self.ask_passwords(PasswordJob::Change { old, stored, new }, flow, effects);
     }
 
-    pub(super) fn change_hashed(
+    pub(in crate::worker) fn change_hashed(
         &mut self,
         change: &PasswordChange,
         checked_hash: String,

@@ -19,21 +19,21 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-use super::Worker;
-use super::asker::{Answer, Asker};
-use super::cluster::Ended;
-use super::effect::{Effects, Refusal};
-use super::enter::{Enter, Entered};
-use super::flow::{Flow, StoreResult};
-use super::login::{LoginFlow, LoginMessage};
-use super::look_up;
-use super::message::WorkerMessage;
 use crate::auth::identity::{Identity, Inadmissible};
 use crate::auth::token::Claims;
 use crate::limits::OVERLOADED_RETRY_MS;
 use crate::request::Logout;
 use crate::store::{Head, StoreRequest};
 use crate::transport::{ConnId, Delivery};
+use crate::worker::Worker;
+use crate::worker::cluster::Ended;
+use crate::worker::effect::{Effects, Refusal};
+use crate::worker::flow::{Flow, StoreResult};
+use crate::worker::login::asker::{Answer, Asker};
+use crate::worker::login::enter::{Enter, Entered};
+use crate::worker::login::look_up;
+use crate::worker::login::{LoginFlow, LoginMessage};
+use crate::worker::message::WorkerMessage;
 
 /// Operations of one user that may wait. An honest user has a few devices; more are answered
 /// `OVERLOADED`.
@@ -49,21 +49,21 @@ const TOO_BUSY: Refusal = Refusal::retry(
 );
 
 /// Operations that wait for the one before them. A user without any is not in it.
-pub(super) type Operations = HashMap<UserId, VecDeque<Operation>, RandomState>;
+pub(in crate::worker) type Operations = HashMap<UserId, VecDeque<Operation>, RandomState>;
 
 /// Something that is done to a user's credentials or sessions.
 #[derive(Debug, Clone)]
 pub struct Operation {
     /// Whose.
-    pub(super) user: UserId,
+    pub(in crate::worker) user: UserId,
     /// Who wants it.
-    pub(super) asker: Asker,
+    pub(in crate::worker) asker: Asker,
     /// What.
-    pub(super) action: Action,
+    pub(in crate::worker) action: Action,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Action {
+pub(in crate::worker) enum Action {
     /// Let somebody in.
     Enter(Enter),
     /// New tokens.
@@ -86,53 +86,53 @@ pub(super) enum Action {
 
 /// Why the sessions of a user are looked at again.
 #[derive(Debug, Clone)]
-pub(super) struct Recheck {
+pub(in crate::worker) struct Recheck {
     /// What another node has told of it.
-    pub(super) ended: Option<Box<Ended>>,
+    pub(in crate::worker) ended: Option<Box<Ended>>,
     /// It is one of those of which only so many are done at a time.
-    pub(super) is_counted: bool,
+    pub(in crate::worker) is_counted: bool,
 }
 
 /// The connection and the session that ask.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Speaker {
-    pub(super) conn: ConnId,
-    pub(super) session: SessionId,
+pub(in crate::worker) struct Speaker {
+    pub(in crate::worker) conn: ConnId,
+    pub(in crate::worker) session: SessionId,
 }
 
 /// What an operation comes to, once it is durable.
 #[derive(Debug)]
-pub(super) struct Decision {
+pub(in crate::worker) struct Decision {
     /// Whether the identity was changed and must be appended.
-    pub(super) changed: bool,
+    pub(in crate::worker) changed: bool,
     /// Connections that end by it.
-    pub(super) closing: Option<Closing>,
+    pub(in crate::worker) closing: Option<Closing>,
     /// What the asker is told.
-    pub(super) outcome: Result<Outcome, Refusal>,
+    pub(in crate::worker) outcome: Result<Outcome, Refusal>,
 }
 
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(in crate::worker) enum Outcome {
     Entered(Box<Entered>),
     Answer(Answer),
 }
 
 /// Which connections of the user to close, and what to tell them.
 #[derive(Debug)]
-pub(super) struct Closing {
-    pub(super) of: Closed,
-    pub(super) reason: CloseReason,
+pub(in crate::worker) struct Closing {
+    pub(in crate::worker) of: Closed,
+    pub(in crate::worker) reason: CloseReason,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Closed {
+pub(in crate::worker) enum Closed {
     All,
     AllBut(SessionId),
     Sessions(Vec<SessionId>),
 }
 
 impl Closed {
-    pub(super) fn includes(&self, session: SessionId) -> bool {
+    pub(in crate::worker) fn includes(&self, session: SessionId) -> bool {
         match self {
             Closed::All => true,
             Closed::AllBut(kept) => session != *kept,
@@ -142,15 +142,19 @@ impl Closed {
 }
 
 impl Decision {
-    pub(super) fn refuse(refusal: impl Into<Refusal>) -> Decision {
+    pub(in crate::worker) fn refuse(refusal: impl Into<Refusal>) -> Decision {
         Decision { changed: false, closing: None, outcome: Err(refusal.into()) }
     }
 
-    pub(super) fn tell(answer: Answer) -> Decision {
+    pub(in crate::worker) fn tell(answer: Answer) -> Decision {
         Decision { changed: false, closing: None, outcome: Ok(Outcome::Answer(answer)) }
     }
 
-    pub(super) fn store(outcome: Outcome, closed: Closed, reason: CloseReason) -> Decision {
+    pub(in crate::worker) fn store(
+        outcome: Outcome,
+        closed: Closed,
+        reason: CloseReason,
+    ) -> Decision {
         let closing = Some(Closing { of: closed, reason });
         Decision { changed: true, closing, outcome: Ok(outcome) }
     }
@@ -172,41 +176,41 @@ impl From<Inadmissible> for Refusal {
     }
 }
 
-pub(super) const ACCOUNT_DISABLED: Refusal =
+pub(in crate::worker) const ACCOUNT_DISABLED: Refusal =
     Refusal::new(ErrorCode::AccountDisabled, "the account is disabled");
 
-pub(super) const SESSION_ENDED: Refusal =
+pub(in crate::worker) const SESSION_ENDED: Refusal =
     Refusal::new(ErrorCode::SessionRevoked, "the session was ended");
 
 /// What waits for an append.
 #[derive(Debug)]
-pub(super) struct Appending {
+pub(in crate::worker) struct Appending {
     running: Running,
     decision: Decision,
 }
 
 /// The operation of a user that is being done.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(in crate::worker) struct Running {
     operation: Operation,
     attempts: u8,
 }
 
 impl Running {
-    pub(super) fn asker(&self) -> Asker {
+    pub(in crate::worker) fn asker(&self) -> Asker {
         self.operation.asker
     }
 }
 
 impl Appending {
-    pub(super) fn asker(&self) -> Asker {
+    pub(in crate::worker) fn asker(&self) -> Asker {
         self.running.asker()
     }
 }
 
 impl Worker {
     /// Has something done to a user, by the worker of that user.
-    pub(super) fn operate(&mut self, operation: Operation, effects: &mut Effects) {
+    pub(in crate::worker) fn operate(&mut self, operation: Operation, effects: &mut Effects) {
         let worker = self.worker_of_user(operation.user);
         if worker == self.index {
             self.take_operation(operation, effects);
@@ -217,7 +221,11 @@ impl Worker {
     }
 
     /// Begins an operation of a user of this worker, or lets it wait for the one before it.
-    pub(super) fn take_operation(&mut self, operation: Operation, effects: &mut Effects) {
+    pub(in crate::worker) fn take_operation(
+        &mut self,
+        operation: Operation,
+        effects: &mut Effects,
+    ) {
         match self.operations.entry(operation.user) {
             Entry::Vacant(none_before) => {
                 none_before.insert(VecDeque::new());
@@ -240,7 +248,7 @@ impl Worker {
         self.ask_store(request, Flow::Login(LoginFlow::Operation(Box::new(running))), effects);
     }
 
-    pub(super) fn operation_identity_read(
+    pub(in crate::worker) fn operation_identity_read(
         &mut self,
         running: Box<Running>,
         result: StoreResult,
@@ -271,7 +279,7 @@ impl Worker {
         self.ask_store(StoreRequest::Append(vec![append]), flow, effects);
     }
 
-    pub(super) fn operation_appended(
+    pub(in crate::worker) fn operation_appended(
         &mut self,
         appending: Box<Appending>,
         result: StoreResult,
@@ -356,7 +364,7 @@ impl Worker {
 
     /// Whether this connection still speaks for the session: its requests may have been under way
     /// when it was closed.
-    pub(super) fn still_speaks(&self, user: UserId, speaker: Speaker) -> bool {
+    pub(in crate::worker) fn still_speaks(&self, user: UserId, speaker: Speaker) -> bool {
         let Speaker { conn, session } = speaker;
         self.sessions.of(user).iter().any(|open| open.conn == conn && open.session == session)
     }

@@ -15,29 +15,31 @@ use std::time::Duration;
 use dunlin_protocol::wire::{self, CloseReason, frame::Body};
 use dunlin_protocol::{DeviceId, EncodedFrame, SessionId, UserId};
 
-use super::Worker;
-use super::decide::{WRONG_CREDENTIALS, refused_token};
-use super::effect::Effects;
-use super::operation::{ACCOUNT_DISABLED, Closed, Closing, Decision, Outcome, SESSION_ENDED};
-use super::session::OpenSession;
 use crate::auth::identity::{Held, Identity, Recorded, Room};
 use crate::auth::token::{Claims, TokenKind};
 use crate::request::Device;
 use crate::transport::{ConnId, Delivery, Session};
+use crate::worker::Worker;
+use crate::worker::effect::Effects;
+use crate::worker::login::decide::{WRONG_CREDENTIALS, refused_token};
+use crate::worker::login::operation::{
+    ACCOUNT_DISABLED, Closed, Closing, Decision, Outcome, SESSION_ENDED,
+};
+use crate::worker::session::OpenSession;
 
 /// Somebody who has shown a credential.
 #[derive(Debug, Clone)]
-pub(super) struct Enter {
-    pub(super) conn: ConnId,
-    pub(super) request_id: u64,
-    pub(super) username: String,
-    pub(super) device: Device,
-    pub(super) proof: Proof,
+pub(in crate::worker) struct Enter {
+    pub(in crate::worker) conn: ConnId,
+    pub(in crate::worker) request_id: u64,
+    pub(in crate::worker) username: String,
+    pub(in crate::worker) device: Device,
+    pub(in crate::worker) proof: Proof,
 }
 
 /// What was shown. What the identity has to say to it is still open.
 #[derive(Debug, Clone)]
-pub(super) enum Proof {
+pub(in crate::worker) enum Proof {
     /// A password that fits this hash, and a better hash of it if there is one.
     Password { checked_hash: String, rehashed: Option<String> },
     /// An access or resume token of this server.
@@ -50,7 +52,7 @@ pub(super) enum Proof {
 
 /// Somebody who is in.
 #[derive(Debug)]
-pub(super) struct Entered {
+pub(in crate::worker) struct Entered {
     conn: ConnId,
     session: Session,
     device: Device,
@@ -61,12 +63,12 @@ pub(super) struct Entered {
 
 /// Names a device among those of one user, in four bytes instead of sixteen: there may be a
 /// million open sessions, and a user has sixteen of them.
-pub(super) fn device_tag(device: DeviceId) -> u32 {
+pub(in crate::worker) fn device_tag(device: DeviceId) -> u32 {
     crc32c::crc32c(&device.0)
 }
 
 impl Worker {
-    pub(super) fn decide_enter(
+    pub(in crate::worker) fn decide_enter(
         &self,
         user: UserId,
         enter: &Enter,
@@ -205,7 +207,7 @@ impl Worker {
     }
 
     /// The identity allows it, durably: the connection speaks for the session.
-    pub(super) fn entered(&mut self, entered: Entered, effects: &mut Effects) {
+    pub(in crate::worker) fn entered(&mut self, entered: Entered, effects: &mut Effects) {
         let Entered { conn, session, device, opened_ms, recorded, response } = entered;
         let (kind, tag) = (device.kind, device_tag(device.id));
         let open = OpenSession::new(session.session, conn, kind, tag, opened_ms);
@@ -234,13 +236,18 @@ impl Worker {
     }
 
     /// The claims of a session whose refresh token was used up.
-    pub(super) fn renewed(&self, claims: &Claims, generation: u32, identity: &Identity) -> Claims {
+    pub(in crate::worker) fn renewed(
+        &self,
+        claims: &Claims,
+        generation: u32,
+        identity: &Identity,
+    ) -> Claims {
         let issued_ms = identity.issue_time_ms(self.now_ms);
         Claims { generation, issued_ms, ..claims.clone() }
     }
 
     /// New access and refresh tokens for a recorded session.
-    pub(super) fn sign_tokens(&self, claims: &Claims) -> wire::Tokens {
+    pub(in crate::worker) fn sign_tokens(&self, claims: &Claims) -> wire::Tokens {
         let config = &self.shared.config.tokens;
         let sign = |kind, lifetime| {
             let expires_ms = claims.issued_ms + milliseconds(lifetime);
@@ -253,11 +260,11 @@ impl Worker {
         wire::Tokens { access_token, access_expires_in_s, refresh_token, refresh_expires_in_s }
     }
 
-    pub(super) fn refresh_expires_ms(&self, identity: &Identity) -> u64 {
+    pub(in crate::worker) fn refresh_expires_ms(&self, identity: &Identity) -> u64 {
         identity.issue_time_ms(self.now_ms) + milliseconds(self.shared.config.tokens.refresh)
     }
 
-    pub(super) fn resume_expires_ms(&self, identity: &Identity) -> u64 {
+    pub(in crate::worker) fn resume_expires_ms(&self, identity: &Identity) -> u64 {
         identity.issue_time_ms(self.now_ms) + milliseconds(self.shared.config.tokens.resume)
     }
 }

@@ -12,20 +12,25 @@
 //!
 //! A worker that gets a password of a name that another one owns passes the login on; so commands
 //! without a session may be submitted to any worker. Every step that fails answers the request.
+//!
+//! - `by_password`, `by_issuer`, `creation`: the ways in
+//! - `operation`, `decide`, `enter`: what is done to the identity of a user, one thing at a time
+//! - `admin`, `password_change`: other askers; `asker`, `look_up`: how all of them ask and are told
+
+pub(super) mod admin;
+pub(super) mod asker;
+pub(super) mod by_issuer;
+pub(super) mod by_password;
+pub(super) mod creation;
+pub(super) mod decide;
+pub(super) mod enter;
+pub(super) mod look_up;
+pub(super) mod operation;
+pub(super) mod password_change;
 
 use dunlin_protocol::UserId;
 use dunlin_protocol::wire::{ErrorCode, login::Credential};
 
-use super::asker::Asker;
-use super::by_issuer::IssuerLogin;
-use super::by_password::{Checked, PasswordLogin};
-use super::creation::{Creation, Registration};
-use super::effect::{Effects, Refusal};
-use super::enter::{Enter, Proof};
-use super::flow::{PasswordResult, StoreResult};
-use super::operation::{Action, Appending, Operation, Running, Speaker};
-use super::password_change::PasswordChange;
-use super::{INTERNAL, Worker};
 use crate::admin::{AdminError, AdminReply};
 use crate::auth::issuer::IssuerError;
 use crate::auth::names;
@@ -34,6 +39,16 @@ use crate::auth::token::{Claims, TokenError, TokenKind};
 use crate::limits::OVERLOADED_RETRY_MS;
 use crate::request::{Command, Login, Request};
 use crate::transport::{ConnId, Session};
+use crate::worker::effect::{Effects, Refusal};
+use crate::worker::flow::{PasswordResult, StoreResult};
+use crate::worker::login::asker::Asker;
+use crate::worker::login::by_issuer::IssuerLogin;
+use crate::worker::login::by_password::{Checked, PasswordLogin};
+use crate::worker::login::creation::{Creation, Registration};
+use crate::worker::login::enter::{Enter, Proof};
+use crate::worker::login::operation::{Action, Appending, Operation, Running, Speaker};
+use crate::worker::login::password_change::PasswordChange;
+use crate::worker::{INTERNAL, Worker};
 
 /// A step of a login between workers.
 #[derive(Debug, Clone)]

@@ -3,16 +3,16 @@
 use dunlin_protocol::EncodedFrame;
 use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 
-use super::Worker;
-use super::effect::{Effects, Refusal};
-use super::login::LoginMessage;
-use super::message::WorkerMessage;
 use crate::admin::{AdminError, AdminReply};
 use crate::transport::{ConnId, Delivery};
+use crate::worker::Worker;
+use crate::worker::effect::{Effects, Refusal};
+use crate::worker::login::LoginMessage;
+use crate::worker::message::WorkerMessage;
 
 /// Who waits. Each is answered once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asker {
+pub(in crate::worker) enum Asker {
     /// A request of a connection.
     Request {
         /// Which.
@@ -40,7 +40,7 @@ pub(super) enum Asker {
 
 /// What an asker is told.
 #[derive(Debug, Clone)]
-pub(super) enum Answer {
+pub(in crate::worker) enum Answer {
     /// To a client.
     Body(Box<Body>),
     /// To the program around the engine, or `Done` to a client.
@@ -50,7 +50,12 @@ pub(super) enum Answer {
 }
 
 impl Worker {
-    pub(super) fn answer(&mut self, asker: Asker, answer: Answer, effects: &mut Effects) {
+    pub(in crate::worker) fn answer(
+        &mut self,
+        asker: Asker,
+        answer: Answer,
+        effects: &mut Effects,
+    ) {
         match (asker, answer) {
             (Asker::Nobody, _) => {}
             (Asker::Admin { call, worker }, answer) => {
@@ -71,7 +76,12 @@ impl Worker {
         }
     }
 
-    pub(super) fn refuse_asker(&mut self, asker: Asker, refusal: Refusal, effects: &mut Effects) {
+    pub(in crate::worker) fn refuse_asker(
+        &mut self,
+        asker: Asker,
+        refusal: Refusal,
+        effects: &mut Effects,
+    ) {
         match asker {
             Asker::Nobody => {}
             Asker::Request { conn, request_id } => effects.refuse(conn, request_id, refusal),
@@ -93,7 +103,7 @@ impl Worker {
     }
 
     /// The worker that was asked answers, whoever did the work.
-    pub(super) fn answer_admin(
+    pub(in crate::worker) fn answer_admin(
         &mut self,
         call: u64,
         worker: u16,

@@ -3,27 +3,27 @@
 use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 use dunlin_protocol::{LogId, UserId};
 
-use super::batch::Owner;
-use super::cluster::LogPush;
-use super::conversation::{Conversation, Outcome, Pending, Phase};
-use super::effect::{Effects, Refusal};
-use super::entry::EncodedEntry;
-use super::flow::{Flow, StoreResult};
-use super::message::{Join, Joined, WorkerMessage};
-use super::reply::ReplyTo;
-use super::unsure::users_of;
-use super::{Client, INTERNAL, Worker, store_refusal};
 use crate::limits::{OVERLOADED_RETRY_MS, RESPONSE_BYTES_MAX, STATE_IDLE_MS};
 use crate::request::Send;
 use crate::store::{Append, Appended, Range, StoreReply, StoreRequest};
+use crate::worker::batch::Owner;
+use crate::worker::cluster::LogPush;
+use crate::worker::conversation::unsure::users_of;
+use crate::worker::conversation::{Conversation, Outcome, Pending, Phase};
+use crate::worker::effect::{Effects, Refusal};
+use crate::worker::entry::EncodedEntry;
+use crate::worker::flow::{Flow, StoreResult};
+use crate::worker::message::{Join, Joined, WorkerMessage};
+use crate::worker::reply::ReplyTo;
+use crate::worker::{Client, INTERNAL, Worker, store_refusal};
 
-pub(super) const NO_SUCH_CONVERSATION: Refusal =
+pub(in crate::worker) const NO_SUCH_CONVERSATION: Refusal =
     Refusal::new(ErrorCode::NoSuchConversation, "no conversation of yours has this id");
 
 const MESSAGE_ID_CONFLICT: Refusal =
     Refusal::new(ErrorCode::MessageIdConflict, "this client_message_id was used for other content");
 
-pub(super) const QUEUE_FULL: Refusal = Refusal::retry(
+pub(in crate::worker) const QUEUE_FULL: Refusal = Refusal::retry(
     ErrorCode::Overloaded,
     "too many messages wait in this conversation",
     OVERLOADED_RETRY_MS,
@@ -31,7 +31,7 @@ pub(super) const QUEUE_FULL: Refusal = Refusal::retry(
 
 /// The other member of a direct conversation of `user` (who is that alone, in a conversation with
 /// oneself); `None` if `user` is no member, or it is no direct conversation.
-pub(super) fn other_member(log: LogId, user: UserId) -> Option<UserId> {
+pub(in crate::worker) fn other_member(log: LogId, user: UserId) -> Option<UserId> {
     match log.direct_members()? {
         (lower, higher) if lower == user => Some(higher),
         (lower, higher) if higher == user => Some(lower),
@@ -40,14 +40,19 @@ pub(super) fn other_member(log: LogId, user: UserId) -> Option<UserId> {
 }
 
 impl Worker {
-    pub(super) fn take_send(&mut self, client: Client, send: Send, effects: &mut Effects) {
+    pub(in crate::worker) fn take_send(
+        &mut self,
+        client: Client,
+        send: Send,
+        effects: &mut Effects,
+    ) {
         let Client { conn, user, request_id } = client;
         let pending = Pending::new(ReplyTo::Client { conn, request_id }, user, conn, send);
         self.route_send(pending, effects);
     }
 
     /// Takes a send of a user who was authenticated, here or on another node.
-    pub(super) fn append_message(&mut self, pending: Pending, effects: &mut Effects) {
+    pub(in crate::worker) fn append_message(&mut self, pending: Pending, effects: &mut Effects) {
         let log = pending.send.conversation;
         if other_member(log, pending.sender).is_none() {
             self.refuse_send(&pending, NO_SUCH_CONVERSATION, effects);
@@ -74,7 +79,7 @@ impl Worker {
     }
 
     /// The heads of conversations were read: their messages can be numbered, or their members join.
-    pub(super) fn heads_loaded(
+    pub(in crate::worker) fn heads_loaded(
         &mut self,
         logs: &[LogId],
         result: StoreResult,
@@ -112,7 +117,7 @@ impl Worker {
     }
 
     /// A member has joined, or can't.
-    pub(super) fn take_joined(&mut self, joined: Joined, effects: &mut Effects) {
+    pub(in crate::worker) fn take_joined(&mut self, joined: Joined, effects: &mut Effects) {
         let log = joined.conversation;
         let Some(conversation) = self.conversations.get_mut(&log) else { return };
         let Phase::Joining { missing, refused } = &mut conversation.phase else { return };
@@ -130,7 +135,11 @@ impl Worker {
         }
     }
 
-    pub(super) fn number_conversation(&mut self, log: LogId, appends: &mut Vec<Append>) -> usize {
+    pub(in crate::worker) fn number_conversation(
+        &mut self,
+        log: LogId,
+        appends: &mut Vec<Append>,
+    ) -> usize {
         let now_ms = self.now_ms;
         match self.conversations.get_mut(&log) {
             Some(conversation) => conversation.number(log, now_ms, appends),
@@ -139,7 +148,7 @@ impl Worker {
     }
 
     /// A batch is durable: answers and pushes.
-    pub(super) fn conversation_appended(
+    pub(in crate::worker) fn conversation_appended(
         &mut self,
         log: LogId,
         results: &[Appended],
@@ -179,7 +188,7 @@ impl Worker {
     }
 
     /// The entry of a message that was sent before was read.
-    pub(super) fn retried_entry_read(
+    pub(in crate::worker) fn retried_entry_read(
         &mut self,
         pending: &Pending,
         result: StoreResult,
@@ -208,7 +217,7 @@ impl Worker {
         self.push_to_users(&users_of(log), &push, Some(knower), effects);
     }
 
-    pub(super) fn answer_send(
+    pub(in crate::worker) fn answer_send(
         &mut self,
         pending: &Pending,
         seq: u64,
@@ -227,7 +236,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn refuse_send(
+    pub(in crate::worker) fn refuse_send(
         &mut self,
         pending: &Pending,
         refusal: Refusal,
@@ -245,7 +254,7 @@ impl Worker {
 
     /// The store did not take the batch of a conversation. What waits behind it goes on, once the
     /// head was read again.
-    pub(super) fn conversation_failed(
+    pub(in crate::worker) fn conversation_failed(
         &mut self,
         log: LogId,
         refusal: Refusal,

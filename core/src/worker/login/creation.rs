@@ -14,46 +14,47 @@ use std::sync::Arc;
 use dunlin_protocol::wire::{self, ErrorCode, entry, frame::Body};
 use dunlin_protocol::{LogId, UserId};
 
-use super::INTERNAL;
-use super::Worker;
-use super::asker::{Answer, Asker};
-use super::by_issuer::IssuerLogin;
-use super::effect::{Effects, Refusal};
-use super::flow::{Flow, PasswordResult, StoreResult};
-use super::login::{LoginFlow, hash_refusal};
-use super::look_up::{self, Claim};
 use crate::admin::AdminReply;
 use crate::auth::identity::Identity;
 use crate::auth::names;
 use crate::auth::password::{PasswordDone, PasswordJob};
 use crate::request::Register;
 use crate::store::{Head, StoreRequest};
+use crate::worker::INTERNAL;
+use crate::worker::Worker;
+use crate::worker::effect::{Effects, Refusal};
+use crate::worker::flow::{Flow, PasswordResult, StoreResult};
+use crate::worker::login::asker::{Answer, Asker};
+use crate::worker::login::by_issuer::IssuerLogin;
+use crate::worker::login::look_up::{self, Claim};
+use crate::worker::login::{LoginFlow, hash_refusal};
 
 /// How often a random user id may turn out to be taken. Once would be a wonder.
 const ATTEMPTS_MAX: u8 = 4;
 
-pub(super) const NAME_TAKEN: Refusal = Refusal::new(ErrorCode::NameTaken, "the user name is taken");
+pub(in crate::worker) const NAME_TAKEN: Refusal =
+    Refusal::new(ErrorCode::NameTaken, "the user name is taken");
 
 /// An account with a password that is to be made.
 #[derive(Debug)]
-pub(super) struct Registration {
-    pub(super) asker: Asker,
+pub(in crate::worker) struct Registration {
+    pub(in crate::worker) asker: Asker,
     register: Register,
 }
 
 /// An account that is being made.
 #[derive(Debug)]
-pub(super) struct Creation {
-    pub(super) username: String,
-    pub(super) display_name: String,
-    pub(super) origin: Origin,
+pub(in crate::worker) struct Creation {
+    pub(in crate::worker) username: String,
+    pub(in crate::worker) display_name: String,
+    pub(in crate::worker) origin: Origin,
     user: UserId,
     attempts: u8,
 }
 
 /// Where the account comes from, and so who waits for it.
 #[derive(Debug)]
-pub(super) enum Origin {
+pub(in crate::worker) enum Origin {
     /// A registration.
     Password { asker: Asker, hash: String },
     /// The first login of a user of this issuer.
@@ -61,7 +62,7 @@ pub(super) enum Origin {
 }
 
 impl Creation {
-    pub(super) fn asker(&self) -> Asker {
+    pub(in crate::worker) fn asker(&self) -> Asker {
         match &self.origin {
             Origin::Password { asker, .. } => *asker,
             Origin::Issuer { login, .. } => login.asker(),
@@ -71,7 +72,7 @@ impl Creation {
 
 impl Worker {
     /// Makes an account with a password.
-    pub(super) fn begin_registration(
+    pub(in crate::worker) fn begin_registration(
         &mut self,
         asker: Asker,
         register: Register,
@@ -83,7 +84,7 @@ impl Worker {
         self.ask_store(request, Flow::Login(LoginFlow::RegisterName(registration)), effects);
     }
 
-    pub(super) fn register_name_read(
+    pub(in crate::worker) fn register_name_read(
         &mut self,
         registration: Box<Registration>,
         result: StoreResult,
@@ -102,7 +103,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn register_hashed(
+    pub(in crate::worker) fn register_hashed(
         &mut self,
         registration: Registration,
         result: PasswordResult,
@@ -122,7 +123,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn create_account(
+    pub(in crate::worker) fn create_account(
         &mut self,
         username: String,
         display_name: String,
@@ -153,7 +154,7 @@ impl Worker {
         self.ask_store(StoreRequest::Append(appends), flow, effects);
     }
 
-    pub(super) fn account_created(
+    pub(in crate::worker) fn account_created(
         &mut self,
         mut creation: Box<Creation>,
         result: StoreResult,
@@ -186,7 +187,7 @@ impl Worker {
         self.ask_store(StoreRequest::Append(vec![append]), flow, effects);
     }
 
-    pub(super) fn name_claimed(
+    pub(in crate::worker) fn name_claimed(
         &mut self,
         creation: Creation,
         result: StoreResult,

@@ -3,41 +3,45 @@
 
 use dunlin_protocol::UserId;
 
-use super::Worker;
-use super::asker::Asker;
-use super::creation::{NAME_TAKEN, Origin};
-use super::effect::Effects;
-use super::enter::{Enter, Proof};
-use super::flow::{Flow, StoreResult};
-use super::login::LoginFlow;
-use super::look_up::{self, Claim};
-use super::operation::{Action, Operation};
 use crate::auth::issuer::Issued;
 use crate::request::Device;
 use crate::transport::ConnId;
+use crate::worker::Worker;
+use crate::worker::effect::Effects;
+use crate::worker::flow::{Flow, StoreResult};
+use crate::worker::login::LoginFlow;
+use crate::worker::login::asker::Asker;
+use crate::worker::login::creation::{NAME_TAKEN, Origin};
+use crate::worker::login::enter::{Enter, Proof};
+use crate::worker::login::look_up::{self, Claim};
+use crate::worker::login::operation::{Action, Operation};
 
 /// A login by an issuer's token, which was verified.
 #[derive(Debug)]
-pub(super) struct IssuerLogin {
-    pub(super) conn: ConnId,
-    pub(super) request_id: u64,
-    pub(super) device: Device,
-    pub(super) issued: Issued,
+pub(in crate::worker) struct IssuerLogin {
+    pub(in crate::worker) conn: ConnId,
+    pub(in crate::worker) request_id: u64,
+    pub(in crate::worker) device: Device,
+    pub(in crate::worker) issued: Issued,
 }
 
 impl IssuerLogin {
-    pub(super) fn asker(&self) -> Asker {
+    pub(in crate::worker) fn asker(&self) -> Asker {
         Asker::Login { conn: self.conn, request_id: self.request_id }
     }
 }
 
 impl Worker {
-    pub(super) fn read_issued_name(&mut self, login: Box<IssuerLogin>, effects: &mut Effects) {
+    pub(in crate::worker) fn read_issued_name(
+        &mut self,
+        login: Box<IssuerLogin>,
+        effects: &mut Effects,
+    ) {
         let request = look_up::read_name(&login.issued.username);
         self.ask_store(request, Flow::Login(LoginFlow::IssuerName(login)), effects);
     }
 
-    pub(super) fn issued_name_read(
+    pub(in crate::worker) fn issued_name_read(
         &mut self,
         login: IssuerLogin,
         result: StoreResult,
@@ -61,7 +65,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn issued_user_found(
+    pub(in crate::worker) fn issued_user_found(
         &mut self,
         login: IssuerLogin,
         user: UserId,

@@ -10,23 +10,23 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::Worker;
-use super::effect::Effects;
-use super::flow::{Flow, StoreResult};
 use crate::store::{StoreReply, StoreRequest};
+use crate::worker::Worker;
+use crate::worker::effect::Effects;
+use crate::worker::flow::{Flow, StoreResult};
 
 /// The logs, each with the head that its users were told of.
-pub(super) type Unsure = HashMap<LogId, u64, RandomState>;
+pub(in crate::worker) type Unsure = HashMap<LogId, u64, RandomState>;
 
 impl Worker {
     /// The fate of what was appended after `head` is not known.
-    pub(super) fn is_unsure_after(&mut self, log: LogId, head: u64) {
+    pub(in crate::worker) fn is_unsure_after(&mut self, log: LogId, head: u64) {
         let known = self.unsure.entry(log).or_insert(head);
         *known = head.min(*known);
     }
 
     /// Time has passed: asks again what became of them.
-    pub(super) fn tick_unsure(&mut self, effects: &mut Effects) {
+    pub(in crate::worker) fn tick_unsure(&mut self, effects: &mut Effects) {
         if self.unsure.is_empty() {
             return;
         }
@@ -37,7 +37,7 @@ impl Worker {
         self.ask_store(StoreRequest::Heads(logs), Flow::Unsure(asked), effects);
     }
 
-    pub(super) fn unsure_heads_read(
+    pub(in crate::worker) fn unsure_heads_read(
         &mut self,
         asked: &[(LogId, u64)],
         result: StoreResult,
@@ -56,7 +56,7 @@ impl Worker {
 }
 
 /// Who reads a log.
-pub(super) fn users_of(log: LogId) -> SmallVec<[UserId; 2]> {
+pub(in crate::worker) fn users_of(log: LogId) -> SmallVec<[UserId; 2]> {
     match (log.direct_members(), log.owner()) {
         (Some((lower, higher)), _) if lower != higher => SmallVec::from([lower, higher]),
         (Some((user, _)), _) | (None, Some(user)) => SmallVec::from_slice(&[user]),

@@ -6,25 +6,29 @@
 use dunlin_protocol::wire::{self, CloseReason, ErrorCode, frame::Body};
 use dunlin_protocol::{SessionId, UserId};
 
-use super::Worker;
-use super::asker::Answer;
-use super::effect::Refusal;
-use super::operation::{
-    Action, Closed, Closing, Decision, Operation, Outcome, Recheck, SESSION_ENDED, Speaker,
-};
-use super::session::OpenSession;
 use crate::auth::identity::{Identity, Inadmissible, device_to_wire};
 use crate::auth::token::Claims;
 use crate::request::Logout;
+use crate::worker::Worker;
+use crate::worker::effect::Refusal;
+use crate::worker::login::asker::Answer;
+use crate::worker::login::operation::{
+    Action, Closed, Closing, Decision, Operation, Outcome, Recheck, SESSION_ENDED, Speaker,
+};
+use crate::worker::session::OpenSession;
 
-pub(super) const WRONG_CREDENTIALS: Refusal =
+pub(in crate::worker) const WRONG_CREDENTIALS: Refusal =
     Refusal::new(ErrorCode::WrongCredentials, "name or password is wrong");
 
-pub(super) const ISSUER_ACCOUNT: Refusal =
+pub(in crate::worker) const ISSUER_ACCOUNT: Refusal =
     Refusal::new(ErrorCode::PermissionDenied, "the account has no password: an issuer vouches");
 
 impl Worker {
-    pub(super) fn decide(&self, operation: &Operation, identity: &mut Identity) -> Decision {
+    pub(in crate::worker) fn decide(
+        &self,
+        operation: &Operation,
+        identity: &mut Identity,
+    ) -> Decision {
         let user = operation.user;
         let speaker = match &operation.action {
             Action::Enter(enter) => return self.decide_enter(user, enter, identity),
@@ -93,7 +97,11 @@ impl Worker {
 
     /// Ends sessions of issuer logins. Returns which connections end by it: all of them, if there
     /// were so many that they could only be ended together.
-    pub(super) fn end_issued(&self, sessions: &[SessionId], identity: &mut Identity) -> Closed {
+    pub(in crate::worker) fn end_issued(
+        &self,
+        sessions: &[SessionId],
+        identity: &mut Identity,
+    ) -> Closed {
         let valid_from_ms = identity.tokens_valid_from_ms;
         // No resume token that is signed by now lives longer.
         let until_ms = self.resume_expires_ms(identity);
@@ -197,7 +205,7 @@ fn decide_password(
 
 /// A token of this server whose session does not admit it. The session of a refresh token that
 /// was used before is gone from the identity, which must be stored.
-pub(super) fn refused_token(session: SessionId, why: Inadmissible) -> Decision {
+pub(in crate::worker) fn refused_token(session: SessionId, why: Inadmissible) -> Decision {
     if why != Inadmissible::Reused {
         return Decision::refuse(why);
     }

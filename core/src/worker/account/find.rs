@@ -3,18 +3,18 @@
 use dunlin_protocol::wire::{self, entry, frame::Body};
 use dunlin_protocol::{LogId, UserId};
 
-use super::effect::{Effects, Refusal};
-use super::entry::decode_entry;
-use super::flow::{Flow, StoreResult};
-use super::history::DATA_CORRUPT;
-use super::{Client, INTERNAL, Worker, store_refusal};
 use crate::auth::names;
 use crate::limits::RESPONSE_BYTES_MAX;
 use crate::store::{Range, StoreReply, StoreRequest};
+use crate::worker::conversation::history::DATA_CORRUPT;
+use crate::worker::effect::{Effects, Refusal};
+use crate::worker::entry::decode_entry;
+use crate::worker::flow::{Flow, StoreResult};
+use crate::worker::{Client, INTERNAL, Worker, store_refusal};
 
 /// A look-up that is under way.
 #[derive(Debug)]
-pub(super) struct Find {
+pub(in crate::worker) struct Find {
     client: Client,
     /// Reads that are not answered yet.
     outstanding: usize,
@@ -23,7 +23,7 @@ pub(super) struct Find {
 
 /// What one read of a look-up is for.
 #[derive(Debug, Clone)]
-pub(super) enum FindRead {
+pub(in crate::worker) enum FindRead {
     /// Who has this name.
     Name(String),
     /// The first entry of an account log.
@@ -31,7 +31,7 @@ pub(super) enum FindRead {
 }
 
 impl Worker {
-    pub(super) fn take_find_users(
+    pub(in crate::worker) fn take_find_users(
         &mut self,
         client: Client,
         usernames: &[String],
@@ -59,7 +59,7 @@ impl Worker {
         self.ask_store(StoreRequest::Range(range), flow, effects);
     }
 
-    pub(super) fn find_read(
+    pub(in crate::worker) fn find_read(
         &mut self,
         find: u64,
         read: FindRead,
