@@ -50,6 +50,10 @@ pub trait DiskFile: Send + Sync + Debug {
     fn bytes(&self) -> io::Result<u64>;
 }
 
+/// How much of a new segment is written and synced at once. A megabyte takes a disk a few
+/// milliseconds, and a sync is paid for once.
+const RESERVE_PART_BYTES: usize = 1024 * 1024;
+
 /// A folder of the operating system. It and its files are for the owner alone.
 #[derive(Debug)]
 pub struct Folder {
@@ -164,12 +168,14 @@ impl DiskFile for FolderFile {
             Err(error) => return Err(error.into()),
         }
         // Allocated blocks are marked unwritten, and marking them as written is metadata, which
-        // every fdatasync would have to flush: so they are written once in advance.
-        let zeros = vec![0; 1024 * 1024];
+        // every fdatasync would have to flush: so they are written once in advance. Part by part:
+        // a commit that comes meanwhile waits for one part, not for all of them.
+        let zeros = vec![0; RESERVE_PART_BYTES];
         let mut offset = 0;
         while offset < bytes {
             let part = (bytes - offset).min(zeros.len() as u64) as usize;
             self.0.write_all_at(&zeros[..part], offset)?;
+            self.0.sync_data()?;
             offset += part as u64;
         }
         self.0.sync_all()

@@ -67,6 +67,10 @@ use statistics::Counters;
 pub use statistics::EmbeddedStatistics;
 pub use verify::{Damage, DamageKind, VerifyReport};
 
+/// How nice the threads are that work in the background: beside a busy thread they get a tenth of
+/// a processor, which is enough to be ready in time.
+const BACKGROUND_NICE: i32 = 10;
+
 /// A store in a folder of this machine. See the [module](self).
 ///
 /// Dropping it ends its threads after all that was submitted is answered. All files are read and
@@ -157,10 +161,17 @@ impl EmbeddedStore {
         self.reads = Some(reads);
         let shared = Arc::clone(&self.shared);
         let bytes = u64::from(shared.config.segment_bytes);
-        let work = Box::new(move || shared.spare.keep_filled(&*shared.disk, bytes));
+        let work = Box::new(move || {
+            step_back();
+            shared.spare.keep_filled(&*shared.disk, bytes);
+        });
         self.others.push(spawn("store-spare", work)?);
         let shared = Arc::clone(&self.shared);
-        self.others.push(spawn("store-index", Box::new(move || shared.indexer.run(&shared)))?);
+        let work = Box::new(move || {
+            step_back();
+            shared.indexer.run(&shared);
+        });
+        self.others.push(spawn("store-index", work)?);
         self.lane = Some(spawn("store-commit", Box::new(move || lane.run()))?);
         Ok(())
     }
@@ -236,6 +247,14 @@ impl Drop for EmbeddedStore {
         for thread in self.others.drain(..) {
             join(Some(thread));
         }
+    }
+}
+
+/// Lets other threads go first: what this one does can wait, and messages can't. It is no more
+/// than a wish.
+fn step_back() {
+    if let Err(error) = rustix::process::setpriority_process(None, BACKGROUND_NICE) {
+        tracing::debug!(%error, "the priority of a thread can't be lowered");
     }
 }
 
