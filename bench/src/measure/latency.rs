@@ -34,8 +34,10 @@ pub struct LatencyOptions {
     /// Connections, in pairs.
     #[arg(long, default_value_t = 1000)]
     pub connections: u32,
-    /// Messages that each keeps outstanding while the highest rate is found.
-    #[arg(long, default_value_t = 8)]
+    /// Messages that each keeps outstanding while the highest rate is found. An open load sends them
+    /// one by one, and so must the load that says what is possible: with more, one read and one
+    /// write carry several messages, which half of that rate would not.
+    #[arg(long, default_value_t = 1)]
     pub outstanding: u32,
     /// This rate instead of half of the highest.
     #[arg(long, value_name = "MESSAGES/S")]
