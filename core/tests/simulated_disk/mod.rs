@@ -73,6 +73,8 @@ pub(crate) struct Faults {
 #[derive(Debug, Clone)]
 pub(crate) struct SimulatedDisk(Arc<Mutex<World>>);
 
+type Names = HashMap<String, u64>;
+
 #[derive(Debug)]
 struct World {
     dice: Dice,
@@ -82,8 +84,8 @@ struct World {
     /// Calls until the power fails.
     calls_left: Option<u64>,
     files: HashMap<u64, Content>,
-    names: HashMap<String, u64>,
-    durable_names: HashMap<String, u64>,
+    names: Names,
+    durable_names: Names,
     /// Changes of names since they were synced.
     name_changes: Vec<NameChange>,
     next_file: u64,
@@ -148,6 +150,26 @@ impl SimulatedDisk {
         self.world().calls_left == Some(0)
     }
 
+    /// The disk of the next process: the same chance goes on, without faults.
+    fn next(
+        world: &World,
+        files: HashMap<u64, Content>,
+        (names, durable_names): (Names, Names),
+        name_changes: Vec<NameChange>,
+    ) -> SimulatedDisk {
+        SimulatedDisk(Arc::new(Mutex::new(World {
+            dice: world.dice.clone(),
+            faults: Faults::default(),
+            lies: world.lies,
+            calls_left: None,
+            files,
+            names,
+            durable_names,
+            name_changes,
+            next_file: world.next_file,
+        })))
+    }
+
     /// What is on the medium when the power comes back.
     pub(crate) fn after_power_cut(&self) -> SimulatedDisk {
         let mut world = self.world();
@@ -165,49 +187,21 @@ impl SimulatedDisk {
             content.lose_some(&mut world.dice, percent);
             content.seen.clone_from(&content.durable);
         }
-        SimulatedDisk(Arc::new(Mutex::new(World {
-            dice: world.dice.clone(),
-            faults: Faults::default(),
-            lies: world.lies,
-            calls_left: None,
-            files,
-            names: names.clone(),
-            durable_names: names,
-            name_changes: Vec::new(),
-            next_file: world.next_file,
-        })))
+        SimulatedDisk::next(world, files, (names.clone(), names), Vec::new())
     }
 
     /// What the next process sees when this one was killed: everything, synced or not.
     pub(crate) fn after_kill(&self) -> SimulatedDisk {
         let world = self.world();
-        SimulatedDisk(Arc::new(Mutex::new(World {
-            dice: world.dice.clone(),
-            faults: Faults::default(),
-            lies: world.lies,
-            calls_left: None,
-            files: world.files.clone(),
-            names: world.names.clone(),
-            durable_names: world.durable_names.clone(),
-            name_changes: world.name_changes.clone(),
-            next_file: world.next_file,
-        })))
+        let names = (world.names.clone(), world.durable_names.clone());
+        SimulatedDisk::next(&world, world.files.clone(), names, world.name_changes.clone())
     }
 
     /// A disk of its own with the same content.
     pub(crate) fn copy(&self) -> SimulatedDisk {
         let world = self.world();
-        SimulatedDisk(Arc::new(Mutex::new(World {
-            dice: world.dice.clone(),
-            faults: Faults::default(),
-            lies: world.lies,
-            calls_left: None,
-            files: world.files.clone(),
-            names: world.names.clone(),
-            durable_names: world.names.clone(),
-            name_changes: Vec::new(),
-            next_file: world.next_file,
-        })))
+        let names = (world.names.clone(), world.names.clone());
+        SimulatedDisk::next(&world, world.files.clone(), names, Vec::new())
     }
 
     /// All names with the lengths of the files.
@@ -230,7 +224,7 @@ impl SimulatedDisk {
 }
 
 impl NameChange {
-    fn apply(&self, names: &mut HashMap<String, u64>) {
+    fn apply(&self, names: &mut Names) {
         match self {
             NameChange::Set(name, file) => {
                 names.insert(name.clone(), *file);
