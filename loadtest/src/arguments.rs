@@ -84,7 +84,7 @@ impl ServerArguments {
         let secret = BASE64_STANDARD
             .decode(text.trim())
             .map_err(|error| wrong("--issuer-key", &error.to_string()))?;
-        let trust = self.tls_authority.clone().map_or(Trust::Anyone, Trust::Authority);
+        let trust = self.tls_authority.clone().map_or(Trust::Insecure, Trust::PemFile);
         Ok(Target {
             address,
             tls: self.tls.then_some(trust),

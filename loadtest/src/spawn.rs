@@ -123,7 +123,7 @@ impl SpawnedServer {
     pub fn target(&self, over_tls: bool) -> Target {
         Target {
             address: if over_tls { self.tls } else { self.tcp },
-            tls: over_tls.then_some(Trust::Anyone),
+            tls: over_tls.then_some(Trust::Insecure),
             service: Service::Dunlin(Issuer::new(ISSUER, &self.secret)),
             pid: Some(self.child.id()),
         }

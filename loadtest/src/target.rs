@@ -1,5 +1,6 @@
 //! The server under test, and how to log in to it.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::error::LoadtestError;
@@ -37,6 +38,7 @@ impl Target {
     /// from many loopback addresses.
     pub fn route(&self, connections: usize) -> Result<Route, LoadtestError> {
         let tls = self.tls.as_ref().map(Trust::client_config).transpose();
+        let tls = tls.map_err(io::Error::other);
         let tls = tls.map_err(LoadtestError::machine("reading the certificates to trust"))?;
         let sources = if self.address.ip().is_loopback() && self.address.is_ipv4() {
             loopback_sources(connections)

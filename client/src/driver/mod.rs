@@ -101,7 +101,7 @@ impl Client {
         }
         let tls = match &config.transport {
             Transport::Tcp => None,
-            Transport::Tls(trust) => Some(trust::tls_config(trust)?),
+            Transport::Tls(trust) => Some(trust.client_config()?),
         };
         let random = SystemRandom::new();
         let seed = u64::from_le_bytes(random_bytes(&random)?);

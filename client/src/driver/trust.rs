@@ -93,24 +93,26 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// The TLS side of all connections of a client; it resumes sessions between them.
-pub(super) fn tls_config(trust: &Trust) -> Result<Arc<ClientConfig>, TrustError> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
-    let builder = match trust {
-        Trust::PemFile(path) => builder.with_root_certificates(roots(path)?),
-        Trust::Fingerprint(fingerprint) => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Pin {
-                expected: Some(*fingerprint),
-                provider,
-            }))
-        }
-        Trust::Insecure => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Pin { expected: None, provider })),
-    };
-    Ok(Arc::new(builder.with_no_client_auth()))
+impl Trust {
+    /// The TLS side of all connections that trust alike; it resumes sessions between them.
+    pub fn client_config(&self) -> Result<Arc<ClientConfig>, TrustError> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+        let builder = match self {
+            Trust::PemFile(path) => builder.with_root_certificates(roots(path)?),
+            Trust::Fingerprint(fingerprint) => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(Pin {
+                    expected: Some(*fingerprint),
+                    provider,
+                }))
+            }
+            Trust::Insecure => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Pin { expected: None, provider })),
+        };
+        Ok(Arc::new(builder.with_no_client_auth()))
+    }
 }
 
 fn roots(path: &PathBuf) -> Result<RootCertStore, TrustError> {
@@ -195,9 +197,12 @@ mod tests {
     fn a_file_without_a_certificate_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("empty.pem");
-        assert!(matches!(tls_config(&Trust::PemFile(path.clone())), Err(TrustError::Pem { .. })));
+        assert!(matches!(
+            Trust::PemFile(path.clone()).client_config(),
+            Err(TrustError::Pem { .. })
+        ));
         std::fs::write(&path, "nothing").unwrap();
-        let result = tls_config(&Trust::PemFile(path));
+        let result = Trust::PemFile(path).client_config();
         assert!(matches!(result, Err(TrustError::NoCertificate { .. })));
     }
 }

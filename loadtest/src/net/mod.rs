@@ -16,9 +16,9 @@ mod reactor;
 mod timer;
 mod tls;
 
+pub use dunlin_client::driver::Trust;
 pub use link::CloseCause;
 pub use reactor::{Handler, Links, Next, Reactor};
-pub use tls::Trust;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
