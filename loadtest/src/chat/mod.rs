@@ -15,13 +15,14 @@
 
 mod crowd;
 mod inbound;
+mod outcome;
 mod phase;
 mod rare;
 mod report;
 mod run;
 mod user;
 
-pub use crowd::Totals;
+pub use outcome::Totals;
 pub use phase::Progress;
 pub use report::{ChatReport, LatencyReport, Rates, ScenarioReport};
 pub use run::run;

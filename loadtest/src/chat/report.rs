@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::audit::FaultLog;
-use crate::chat::crowd::{Outcome, Totals};
+use crate::chat::outcome::{Outcome, Totals};
 use crate::chat::phase::Progress;
 use crate::chat::{ChatScenario, Load, MessageKind};
 use crate::latency::{Latencies, LatencySummary};

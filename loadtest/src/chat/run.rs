@@ -5,7 +5,8 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use crate::audit::content::Contents;
-use crate::chat::crowd::{Crowd, Outcome};
+use crate::chat::crowd::Crowd;
+use crate::chat::outcome::Outcome;
 use crate::chat::phase::{Phase, Progress, Schedule, Shared};
 use crate::chat::report::{ChatReport, Window, compose};
 use crate::chat::{ChatScenario, MessageKind};

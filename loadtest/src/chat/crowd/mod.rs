@@ -1,4 +1,7 @@
-//! The users of one generator thread: connecting, pacing, sending, and what time demands.
+//! The users of one generator thread: connecting, pacing, sending. What time demands of them is in
+//! `chores`.
+
+mod chores;
 
 use std::time::Duration;
 
@@ -7,11 +10,11 @@ use dunlin_protocol::wire::{Frame, frame::Body};
 use dunlin_protocol::{LogId, UserId, frame};
 
 use crate::audit::content::{Contents, Stamp};
-use crate::audit::{Fault, FaultLog, Ledger, SignalBook};
+use crate::audit::{Fault, Ledger, SignalBook};
+use crate::chat::outcome::Outcome;
 use crate::chat::phase::{Phase, Progress, Schedule, Shared};
 use crate::chat::user::{Pair, Sending, Stage, User};
 use crate::chat::{ChatScenario, Load, MessageKind};
-use crate::latency::Latencies;
 use crate::net::{CloseCause, Handler, Links, Next};
 use crate::target::Service;
 use crate::wire;
@@ -23,60 +26,6 @@ const ARRIVING_MAX: usize = 512;
 /// The wait after a failed connection, doubled with each failure up to the maximum.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
-
-/// How long a gap between pushes may stand before the missing entries are fetched: an
-/// acknowledgement of one's own message that closes it may be on its way.
-const GAP_PATIENCE: Duration = Duration::from_millis(100);
-
-/// How often heartbeats and progress are looked after.
-const CHORES_INTERVAL: Duration = Duration::from_millis(10);
-const HEARTBEAT_LOOK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What one thread brings home.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    pub(crate) faults: FaultLog,
-    pub(crate) acknowledge: Latencies,
-    pub(crate) deliver: Latencies,
-    pub(crate) lateness: Latencies,
-    pub(crate) totals: Totals,
-}
-
-/// Counts of a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
-pub struct Totals {
-    pub sent: u64,
-    pub resent: u64,
-    pub postponed: u64,
-    pub acknowledged: u64,
-    pub delivered: u64,
-    pub signals_missing: u64,
-    pub connections_opened: u64,
-    pub connections_lost: u64,
-    pub gaps_repaired: u64,
-    pub behind: u64,
-    pub entries_read: u64,
-    pub unsent_at_end: u64,
-}
-
-impl Totals {
-    /// Adds those of another thread.
-    pub(crate) fn add(&mut self, other: Totals) {
-        self.sent += other.sent;
-        self.resent += other.resent;
-        self.postponed += other.postponed;
-        self.acknowledged += other.acknowledged;
-        self.delivered += other.delivered;
-        self.signals_missing += other.signals_missing;
-        self.connections_opened += other.connections_opened;
-        self.connections_lost += other.connections_lost;
-        self.gaps_repaired += other.gaps_repaired;
-        self.behind += other.behind;
-        self.entries_read += other.entries_read;
-        self.unsent_at_end += other.unsent_at_end;
-    }
-}
 
 pub(crate) struct Crowd<'a> {
     pub(crate) scenario: &'a ChatScenario,
@@ -350,85 +299,6 @@ impl<'a> Crowd<'a> {
         let spread = 256 + (slot as u32).wrapping_mul(0x9e37_79b9) % 256;
         let wait = backoff.min(RECONNECT_MAX).max(told) * spread / 512;
         self.away.push((links.now_ns() + wait.as_nanos() as u64, slot));
-    }
-
-    // ---------------------------------------------------------------- what time demands
-
-    fn repair_gaps(&mut self, now_ns: u64, links: &mut Links) {
-        let mut at = 0;
-        while at < self.gaps.len() {
-            let (due_ns, slot) = self.gaps[at];
-            let (_, has_gap) = self.pairs[slot / 2].ledger.lacks(slot % 2);
-            if has_gap && due_ns > now_ns {
-                at += 1;
-                continue;
-            }
-            self.gaps.swap_remove(at);
-            self.users[slot].gap_noted = false;
-            if has_gap && self.users[slot].stage == Stage::Active {
-                self.outcome.totals.gaps_repaired += 1;
-                self.repair(slot, links);
-            }
-        }
-    }
-
-    /// Puts a user on the list of gaps if pushes left one.
-    pub(crate) fn note_gap(&mut self, slot: usize, links: &Links) {
-        let (_, has_gap) = self.pairs[slot / 2].ledger.lacks(slot % 2);
-        if has_gap && !self.users[slot].gap_noted {
-            self.users[slot].gap_noted = true;
-            self.gaps.push((links.now_ns() + GAP_PATIENCE.as_nanos() as u64, slot));
-        }
-    }
-
-    fn retry(&mut self, now_ns: u64, links: &mut Links) {
-        let mut at = 0;
-        while at < self.retries.len() {
-            let (due_ns, slot, connection, counter) = self.retries[at];
-            if due_ns > now_ns {
-                at += 1;
-                continue;
-            }
-            self.retries.swap_remove(at);
-            let user = &self.users[slot];
-            let in_flight = user.queue.iter().take(user.in_flight);
-            let sending = in_flight.copied().find(|sending| sending.counter == counter);
-            // A new connection has sent everything again already.
-            if let Some(sending) = sending.filter(|_| user.connection == connection) {
-                self.outcome.totals.resent += 1;
-                self.put_message(slot, sending, links);
-            }
-        }
-    }
-
-    fn chores(&mut self, now_ns: u64, links: &mut Links) {
-        self.next_chores_ns = now_ns + CHORES_INTERVAL.as_nanos() as u64;
-        self.shared.publish(self.published, self.progress);
-        self.published = self.progress;
-        self.schedule = self.shared.schedule(); // The window may have been cut short.
-        self.connect_some(now_ns, links);
-        if now_ns >= self.next_heartbeats_ns {
-            self.next_heartbeats_ns = now_ns + HEARTBEAT_LOOK_INTERVAL.as_nanos() as u64;
-            self.heartbeat(now_ns, links);
-        }
-    }
-
-    fn heartbeat(&mut self, now_ns: u64, links: &mut Links) {
-        if matches!(self.scenario.target.service, Service::Relay) {
-            return;
-        }
-        // Half of what the server asks for, since this looks only once a second.
-        let silence_ns = u64::from(self.heartbeat_interval_ms) * 1_000_000 / 2;
-        for (slot, user) in self.users.iter_mut().enumerate() {
-            let is_silent = now_ns.saturating_sub(user.last_written_ns) > silence_ns;
-            if matches!(user.stage, Stage::Waiting | Stage::Active)
-                && is_silent
-                && let Some(outbox) = links.outbox(slot)
-            {
-                outbox.extend_from_slice(&[0; 4]);
-                user.last_written_ns = now_ns;
-            }
-        }
     }
 
     // ---------------------------------------------------------------- phases
