@@ -7,9 +7,10 @@ use crate::error::LoadtestError;
 use crate::net::{Route, Trust};
 use crate::token::Issuer;
 
-/// Connections from one loopback address to one server address, at most: the kernel gives out
-/// 28,232 ports by default, and finding a free one gets slow towards the end.
-const CONNECTIONS_PER_SOURCE: usize = 20_000;
+/// Connections from one loopback address to one server address, at most. The kernel gives out
+/// 28,232 ports by default, first the half of one parity; when that half is used up, each new
+/// connection searches all of it in vain.
+const CONNECTIONS_PER_SOURCE: usize = 10_000;
 
 /// What is spoken with the server.
 #[derive(Debug, Clone)]
