@@ -11,8 +11,10 @@
 //! worker leaves commands there while too much is under way. Only what comes from the bus is dropped
 //! when the mail has grown too long: other nodes can't be held back, and a lost envelope is found.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,6 +25,7 @@ use crate::admin::{AdminError, AdminReply, AdminRequest};
 use crate::auth::password::{PasswordDone, PasswordError, PasswordThreads};
 use crate::bus::{Bus, BusReceiver, Member};
 use crate::clock::Clock;
+use crate::hosted::Mailbox;
 use crate::limits::{
     ENVELOPES_BYTES_MAX, PRESSED_TICK_MS, STORE_OUTSTANDING_BYTES_MAX, STORE_OUTSTANDING_MAX,
     TICK_BATCHES_MAX, TICK_MESSAGES_MAX, TICK_MS, WORKER_BACKLOG_MAX,
@@ -104,7 +107,7 @@ pub(crate) struct Driver {
     pub(crate) commands: Receiver<Vec<Submitted>>,
     pub(crate) mail: Receiver<Letter>,
     /// Of all workers, this one included.
-    pub(crate) mailboxes: Vec<Sender<Letter>>,
+    pub(crate) mailboxes: Vec<Mailbox<Letter>>,
     pub(crate) index: usize,
     pub(crate) gate: Arc<Gate>,
     pub(crate) store: Arc<dyn Store>,
@@ -139,13 +142,13 @@ impl std::fmt::Debug for ClusterLinks {
 /// Puts what comes from the bus into the mail of the workers.
 pub(crate) struct Mailroom {
     pub(crate) gate: Arc<Gate>,
-    pub(crate) mailboxes: Vec<Sender<Letter>>,
+    pub(crate) mailboxes: Vec<Mailbox<Letter>>,
     /// Bytes of envelopes that wait for each worker.
     pub(crate) waiting: Vec<Arc<AtomicUsize>>,
 }
 
 impl Mailroom {
-    fn put(&self, mailbox: &Sender<Letter>, letter: Letter) {
+    fn put(&self, mailbox: &Mailbox<Letter>, letter: Letter) {
         if self.gate.enter() && mailbox.send(letter).is_err() {
             self.gate.leave(1);
         }
@@ -184,12 +187,39 @@ enum Next {
 }
 
 impl Driver {
-    /// Runs until a letter says stop.
-    pub(crate) fn run(mut self) {
-        while self.tick() == Next::Continue {}
+    /// Runs on a thread of its own until a letter says stop.
+    pub(crate) fn start_thread(mut self) -> io::Result<JoinHandle<()>> {
+        let thread = std::thread::Builder::new().name(format!("worker-{}", self.index));
+        thread.spawn(move || while self.run() == Next::Continue {})
     }
 
-    fn tick(&mut self) -> Next {
+    fn run(&mut self) -> Next {
+        let (next, handled) = self.tick();
+        if next == Next::Continue && handled == 0 {
+            self.sleep(self.is_pressed());
+        }
+        next
+    }
+
+    /// One tick on a thread that has other things to do, too.
+    pub(crate) fn turn(&mut self) {
+        self.tick();
+    }
+
+    /// Whether a tick would find something.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.mail.is_empty() || (!self.commands.is_empty() && !self.is_pressed())
+    }
+
+    /// When a tick is due even if nothing comes.
+    pub(crate) fn next_turn(&self) -> Instant {
+        if self.commands.is_empty() {
+            return self.next_timer;
+        }
+        self.next_timer.min(Instant::now() + Duration::from_millis(PRESSED_TICK_MS))
+    }
+
+    fn tick(&mut self) -> (Next, usize) {
         let now_ms = self.clock.now_ms();
         let mut handled = 0;
         let mut next = Next::Continue;
@@ -202,8 +232,7 @@ impl Driver {
                 self.open(now_ms, letter);
             }
         }
-        let pressed = self.is_pressed();
-        if !pressed {
+        if !self.is_pressed() {
             for _ in 0..TICK_BATCHES_MAX {
                 let Ok(batch) = self.commands.try_recv() else { break };
                 handled += 1;
@@ -213,10 +242,7 @@ impl Driver {
         self.run_timers(now_ms);
         self.carry_out();
         self.gate.leave(handled);
-        if next == Next::Continue && handled == 0 {
-            self.sleep(pressed);
-        }
-        next
+        (next, handled)
     }
 
     /// Too much is under way already to begin anything new.
@@ -361,7 +387,7 @@ impl Driver {
 }
 
 /// A mailbox is closed only when its thread has ended: nobody waits for the answer any more.
-fn post(mailbox: &Sender<Letter>, letter: Letter) {
+fn post(mailbox: &Mailbox<Letter>, letter: Letter) {
     drop(mailbox.send(letter));
 }
 
@@ -374,7 +400,8 @@ mod tests {
     fn what_waits_from_the_bus_is_bounded() {
         let (mailbox, mail) = crossbeam_channel::unbounded();
         let (gate, waiting) = (Arc::new(Gate::default()), vec![Arc::default()]);
-        let mailroom = Mailroom { gate: Arc::clone(&gate), mailboxes: vec![mailbox], waiting };
+        let mailboxes = vec![Mailbox::new(mailbox, None)];
+        let mailroom = Mailroom { gate: Arc::clone(&gate), mailboxes, waiting };
         let envelope = Bytes::from(vec![0; 1024 * 1024]);
         let fitting = ENVELOPES_BYTES_MAX / envelope.len();
         (0..fitting + 10).for_each(|_| mailroom.receive(0, envelope.clone()));

@@ -3,10 +3,9 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use dunlin_protocol::wire::DeviceKind;
 use parking_lot::Mutex;
 
@@ -18,6 +17,7 @@ use crate::bus::{Bus, Member, NodeId};
 use crate::clock::{Clock, SystemClock};
 use crate::config::EngineConfig;
 use crate::driver::{ClusterLinks, Driver, Gate, Letter, Mailroom, Submitted};
+use crate::hosted::{HostedWorker, Mailbox, Wake, WorkerThreads};
 use crate::limits::{DRAIN_MS_MAX, WORKERS_MAX};
 use crate::placement;
 use crate::presence::Presence;
@@ -123,13 +123,24 @@ pub enum EngineError {
 pub struct Engine {
     gate: Arc<Gate>,
     transport: TransportHandle,
-    commands: Vec<Sender<Vec<Submitted>>>,
-    mailboxes: Vec<Sender<Letter>>,
+    commands: Vec<Mailbox<Vec<Submitted>>>,
+    mailboxes: Vec<Mailbox<Letter>>,
     statistics: Vec<Arc<Mutex<WorkerStatistics>>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: WorkerThreads,
+    /// A worker on a thread of the transport must not be the last to hold the store: its threads
+    /// would be waited for there.
+    _store: StoreHandle,
     cluster: Option<ClusterLinks>,
     /// Bytes of envelopes in the mail of each worker.
     envelopes_waiting: Vec<Arc<AtomicUsize>>,
+}
+
+struct StoreHandle(#[allow(dead_code, reason = "it is there to be held")] Arc<dyn Store>);
+
+impl std::fmt::Debug for StoreHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("dyn Store")
+    }
 }
 
 #[derive(Clone)]
@@ -213,6 +224,17 @@ impl EngineBuilder {
 
     /// Starts the threads.
     pub fn start(self) -> Result<Engine, EngineError> {
+        let (engine, hosted) = self.start_hosted(&[])?;
+        debug_assert!(hosted.is_empty(), "there are no hosts");
+        Ok(engine)
+    }
+
+    /// Starts, but leaves the first workers to threads of the transport, one for each of `hosts`.
+    /// See [`hosted`](crate::hosted).
+    pub fn start_hosted(
+        self,
+        hosts: &[Arc<dyn Wake>],
+    ) -> Result<(Engine, Vec<HostedWorker>), EngineError> {
         let workers = self.config.workers;
         if !(1..=WORKERS_MAX).contains(&workers) {
             return Err(EngineError::Workers { workers });
@@ -220,27 +242,40 @@ impl EngineBuilder {
         let shared = Arc::new(self.shared()?);
         let passwords = PasswordThreads::start(&shared.config.passwords, &self.random)?;
         let passwords = Arc::new(passwords);
-        let gate = Arc::new(Gate::default());
         let queue = shared.config.worker_queue_batches.max(1);
-        let (commands, takers): (Vec<_>, Vec<_>) =
-            (0..workers).map(|_| crossbeam_channel::bounded(queue)).unzip();
-        let (mailboxes, mails): (Vec<_>, Vec<_>) =
-            (0..workers).map(|_| crossbeam_channel::unbounded()).unzip();
+        let host = |index: usize| hosts.get(index).cloned();
+        let (commands, takers): (Vec<_>, Vec<_>) = (0..workers)
+            .map(|index| {
+                let (sender, receiver) = crossbeam_channel::bounded(queue);
+                (Mailbox::new(sender, host(index)), receiver)
+            })
+            .unzip();
+        let (mailboxes, mails): (Vec<_>, Vec<_>) = (0..workers)
+            .map(|index| {
+                let (sender, receiver) = crossbeam_channel::unbounded();
+                (Mailbox::new(sender, host(index)), receiver)
+            })
+            .unzip();
         let mut engine = Engine {
-            gate,
+            gate: Arc::new(Gate::default()),
             transport: TransportHandle(Arc::clone(&self.transport)),
             commands,
             mailboxes,
             statistics: Vec::new(),
-            threads: Mutex::default(),
+            threads: WorkerThreads::default(),
             cluster: self.cluster.clone(),
             envelopes_waiting: (0..workers).map(|_| Arc::default()).collect(),
+            _store: StoreHandle(Arc::clone(&self.store)),
         };
+        let mut hosted = Vec::new();
         for (index, (commands, mail)) in takers.into_iter().zip(mails).enumerate() {
             let driver = engine.driver(index, &shared, &self, commands, mail, &passwords);
-            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            match thread.spawn(move || driver.run()) {
-                Ok(thread) => engine.threads.get_mut().push(thread),
+            if index < hosts.len() {
+                hosted.push(HostedWorker::new(driver, Arc::clone(&engine.threads)));
+                continue;
+            }
+            match driver.start_thread() {
+                Ok(thread) => engine.threads.lock().push(thread),
                 Err(error) => {
                     engine.stop();
                     return Err(EngineError::Thread(error));
@@ -248,7 +283,7 @@ impl EngineBuilder {
             }
         }
         engine.join_cluster();
-        Ok(engine)
+        Ok((engine, hosted))
     }
 
     fn shared(&self) -> Result<Shared, EngineError> {
@@ -412,7 +447,7 @@ impl Engine {
 #[derive(Clone)]
 pub struct Administrator {
     gate: Arc<Gate>,
-    worker: Sender<Letter>,
+    worker: Mailbox<Letter>,
 }
 
 impl std::fmt::Debug for Administrator {

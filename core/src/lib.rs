@@ -48,6 +48,7 @@ pub mod config;
 pub mod connection;
 mod driver;
 pub mod engine;
+pub mod hosted;
 pub mod limits;
 pub mod placement;
 pub mod presence;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::TrySendError;
 use dunlin_protocol::EncodedFrame;
 use dunlin_protocol::wire::{ErrorCode, frame::Body};
 
 use crate::driver::{Gate, Submitted};
+use crate::hosted::Mailbox;
 use crate::limits::SUBMIT_BATCH_MAX;
 use crate::placement;
 use crate::request::Command;
@@ -33,7 +34,7 @@ impl std::fmt::Debug for Submitter {
 }
 
 struct Lane {
-    worker: Sender<Vec<Submitted>>,
+    worker: Mailbox<Vec<Submitted>>,
     waiting: Vec<Submitted>,
 }
 
@@ -41,9 +42,9 @@ impl Submitter {
     pub(crate) fn new(
         gate: Arc<Gate>,
         transport: Arc<dyn Transport>,
-        workers: &[Sender<Vec<Submitted>>],
+        workers: &[Mailbox<Vec<Submitted>>],
     ) -> Submitter {
-        let lane = |worker: &Sender<_>| Lane { worker: worker.clone(), waiting: Vec::new() };
+        let lane = |worker: &Mailbox<_>| Lane { worker: worker.clone(), waiting: Vec::new() };
         Submitter { gate, transport, lanes: workers.iter().map(lane).collect() }
     }
 

@@ -81,6 +81,10 @@ impl Server {
 }
 
 impl<S: Store> Server<S> {
+    pub(crate) fn of(engine: Engine, store: Arc<S>, inbox: Arc<Inbox>) -> Server<S> {
+        Server { engine, store, inbox, connections: 0 }
+    }
+
     pub(crate) fn over(store: S, workers: usize) -> Server<S> {
         Server::with(workers, Arc::new(store), |builder| builder)
     }
@@ -98,7 +102,7 @@ impl<S: Store> Server<S> {
         let shared = Arc::clone(&store) as Arc<dyn Store>;
         let builder = Engine::builder(shared, Arc::clone(&inbox) as _).config(config);
         let engine = build(builder).start().expect("the engine starts");
-        Server { engine, store, inbox, connections: 0 }
+        Server::of(engine, store, inbox)
     }
 
     /// Makes an account with this id.
