@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, unbounded};
+use dunlin_core::config::EngineConfig;
 use dunlin_core::connection::ConnectionContext;
 use dunlin_core::engine::{Engine, EngineError};
+use dunlin_core::hosted::Wake;
 use dunlin_core::store::Store;
 use dunlin_protocol::wire::CloseReason;
 use rustls::server::ProducesTickets;
@@ -21,7 +23,7 @@ use crate::shard::mailbox::{MailReceiver, mailbox};
 use crate::shard::outbox::OutboxLimits;
 use crate::shard::{ShardStart, ensure_free, spawn};
 use crate::tls::{Certificate, TlsError, ticketer};
-use crate::transport::ShardTransport;
+use crate::transport::{ShardTransport, ShardWaker};
 
 /// Name and version of the server, for Welcome.
 pub(crate) const SERVER_NAME: &str = concat!("dunlin/", env!("CARGO_PKG_VERSION"));
@@ -102,11 +104,14 @@ impl Server {
         let (tls_parts, tls_config) = load_tls(&config, tls.is_some(), &data)?;
         let (mailboxes, receivers) = mailboxes(shards)?;
         let transport = Arc::new(ShardTransport::new(mailboxes));
-        let engine = Engine::builder(store, transport.clone())
+        let hosts = hosts(&config, &engine_config, &transport, shards);
+        let (engine, hosted) = Engine::builder(store, transport.clone())
             .config(engine_config)
             .signing_key(data.signing_key()?)
             .retired_keys(data.retired_keys()?)
-            .start()?;
+            .start_hosted(&hosts)?;
+        let wake_fds = receivers.iter().map(MailReceiver::wake_fd).collect::<Arc<[_]>>();
+        let mut hosted = hosted.into_iter();
         let node = Arc::new(node(&config, shards));
         let settings = Arc::new(settings(&config, connections_max, tls_config));
         let (ended_sender, ended) = unbounded();
@@ -131,6 +136,8 @@ impl Server {
                 settings: Arc::clone(&settings),
                 mailbox,
                 submitter: engine.submitter(),
+                worker: hosted.next(),
+                wake_fds: Arc::clone(&wake_fds),
                 listen: server.listen_on(),
                 backlog: server.config.listen.backlog,
                 ended: ended_sender.clone(),
@@ -335,6 +342,22 @@ fn load_tls(config: &Config, wanted: bool, data: &DataFolder) -> Result<LoadedTl
     let (certificate, tickets) = (certificate(config, data)?, ticketer()?);
     let (tls_config, fingerprint) = certificate.load(Arc::clone(&tickets))?;
     Ok((Some(TlsParts { certificate, tickets, fingerprint }), Some(tls_config)))
+}
+
+/// The shards that run a worker each: all, if there is one for each; none otherwise, since with more
+/// shards than cores a worker would have to share its thread with connections that it serves no
+/// better than the others.
+fn hosts(
+    config: &Config,
+    engine: &EngineConfig,
+    transport: &Arc<ShardTransport>,
+    shards: usize,
+) -> Vec<Arc<dyn Wake>> {
+    if config.engine.worker_threads || engine.workers != shards {
+        return Vec::new();
+    }
+    let waker = |shard| Arc::new(ShardWaker::new(Arc::clone(transport), shard)) as Arc<dyn Wake>;
+    (0..shards).map(waker).collect()
 }
 
 /// Both ends of every shard's mailbox: the eventfds must exist before the shards part with the

@@ -6,9 +6,9 @@
 //!
 //! The price is that a descriptor number means something only in its own table. The rule that
 //! keeps this sound: whatever owns a descriptor (a socket, a file, a poll) is made, used and
-//! dropped on one side. The one number that both sides know is a shard's wake-up eventfd, which
-//! is made before the tables part, owned outside, and closed in the shard's table by the kernel
-//! when the thread ends. See [`crate::shard::mailbox`].
+//! dropped on one side. The numbers that both sides know are those of the shards' wake-up
+//! eventfds, which are made before the tables part, owned outside, and closed in a shard's table by
+//! the kernel when its last thread ends. See [`crate::shard::mailbox`].
 #![allow(unsafe_code, reason = "unshare and close_range have no safe wrappers")]
 
 use std::io;
@@ -23,17 +23,23 @@ const STANDARD_STREAMS: libc::c_uint = 3;
 ///
 /// Call it first thing on a new thread, before anything is opened. An error means that the table
 /// is still shared, which is sound too: it only makes room for fewer connections.
-pub(crate) fn unshare_descriptor_table(keep: RawFd) -> io::Result<()> {
-    let keep = libc::c_uint::try_from(keep).map_err(|_| io::ErrorKind::InvalidInput)?;
+pub(crate) fn unshare_descriptor_table(keep: &[RawFd]) -> io::Result<()> {
+    let keep = keep.iter().map(|&number| libc::c_uint::try_from(number));
+    let mut keep = keep.collect::<Result<Vec<_>, _>>().map_err(|_| io::ErrorKind::InvalidInput)?;
+    keep.sort_unstable();
     // SAFETY: the call takes no pointers and changes only which table this thread uses. Numbers
     // that this thread knows stay valid, since the new table is a copy of the old one.
     if unsafe { libc::unshare(libc::CLONE_FILES) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    if keep > STANDARD_STREAMS {
-        close_range(STANDARD_STREAMS, keep - 1);
+    let mut first = STANDARD_STREAMS;
+    for number in keep {
+        if number > first {
+            close_range(first, number - 1);
+        }
+        first = first.max(number + 1);
     }
-    close_range(keep.max(STANDARD_STREAMS - 1) + 1, libc::c_uint::MAX);
+    close_range(first, libc::c_uint::MAX);
     Ok(())
 }
 
@@ -63,17 +69,18 @@ mod tests {
 
     #[test]
     fn a_new_table_holds_the_standard_streams_and_what_is_kept() {
-        let kept = File::open("/dev/null").expect("opens");
+        let open = || File::open("/dev/null").expect("opens");
+        let (one, _between, other) = (open(), [open(), open(), open()], open());
         let others: Vec<_> = (0..20).map(|_| File::open("/dev/null").expect("opens")).collect();
-        let keep = kept.as_raw_fd();
+        let keep = [other.as_raw_fd(), one.as_raw_fd()];
         let inside =
-            std::thread::spawn(move || unshare_descriptor_table(keep).map(|()| open_here()));
+            std::thread::spawn(move || unshare_descriptor_table(&keep).map(|()| open_here()));
         let Ok(inside) = inside.join().expect("no panic") else {
             return; // A sandbox that refuses it: the fallback is the shared table.
         };
-        assert!(inside.contains(&keep));
+        assert!(keep.iter().all(|kept| inside.contains(kept)), "{inside:?}");
         // One more is the folder that was being listed.
-        assert!(inside.len() <= 5, "{inside:?}");
+        assert!(inside.len() <= 6, "{inside:?}");
         let outside = open_here();
         assert!(others.iter().all(|other| outside.contains(&other.as_raw_fd())), "{outside:?}");
     }

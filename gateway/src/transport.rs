@@ -1,5 +1,8 @@
 //! The way from the engine's workers to the shards.
 
+use std::sync::Arc;
+
+use dunlin_core::hosted::Wake;
 use dunlin_core::transport::{Outbound, Transport};
 
 use crate::shard::mailbox::{Mail, MailSender};
@@ -27,5 +30,24 @@ impl Transport for ShardTransport {
             Some(mailbox) => mailbox.post(Mail::Deliveries(batch)),
             None => tracing::error!(shard, "a delivery for a shard that does not exist"),
         }
+    }
+}
+
+/// Wakes a shard that runs a worker.
+pub(crate) struct ShardWaker {
+    transport: Arc<ShardTransport>,
+    shard: usize,
+}
+
+impl ShardWaker {
+    pub(crate) fn new(transport: Arc<ShardTransport>, shard: usize) -> ShardWaker {
+        assert!(shard < transport.mailboxes.len(), "there is such a shard");
+        ShardWaker { transport, shard }
+    }
+}
+
+impl Wake for ShardWaker {
+    fn wake(&self) {
+        self.transport.mailboxes[self.shard].wake();
     }
 }

@@ -222,6 +222,8 @@ section! {
     Engine {
         /// Worker threads; 0 for one per core.
         workers: usize = 0,
+        /// Workers run on threads of their own, even where each could run within a shard's.
+        worker_threads: bool = false,
         /// Batches that may wait for a worker until the shards stop reading.
         worker_queue_batches: usize = 1024,
         /// Whether anyone may register an account.

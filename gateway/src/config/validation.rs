@@ -168,7 +168,9 @@ fn capacity(
     descriptors: u64,
     cores: usize,
 ) -> Result<(usize, usize), ConfigError> {
-    let per_shard = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+    // A shard that runs a worker knows the wake-up descriptors of all shards; there is one per core.
+    let reserved = DESCRIPTORS_RESERVED + cores as u64;
+    let per_shard = descriptors.saturating_sub(reserved).max(1);
     let per_shard = usize::try_from(per_shard).unwrap_or(usize::MAX);
     let wanted = config.limits.connections_max;
     let needed = wanted.div_ceil(per_shard);
@@ -304,7 +306,7 @@ mod tests {
     #[test]
     fn shards_follow_from_cores_and_descriptors() {
         let automatic = check(|_| {}).unwrap();
-        assert_eq!((automatic.shards, automatic.connections_max), (2, 2 * (1024 - 32)));
+        assert_eq!((automatic.shards, automatic.connections_max), (2, 2 * (1024 - 32 - 2)));
         let many = check(|config| config.limits.connections_max = 10_000).unwrap();
         assert_eq!((many.shards, many.connections_max), (11, 10_000));
         refused("limits.connections_max", |config| {

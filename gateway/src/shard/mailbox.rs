@@ -51,7 +51,14 @@ impl MailSender {
     /// Puts something into the queue and wakes the shard if it sleeps. To a shard that has ended
     /// it does nothing: its connections are gone.
     pub(crate) fn post(&self, mail: Mail) {
-        if self.queue.send(mail).is_ok() && self.flag.claim_wake() {
+        if self.queue.send(mail).is_ok() {
+            self.wake();
+        }
+    }
+
+    /// Wakes the shard if it sleeps, after something was put where it looks before it sleeps.
+    pub(crate) fn wake(&self) {
+        if self.flag.claim_wake() {
             // Fails only when the counter stands at 2^64 - 2, which is a wake-up as well.
             let woken = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
             debug_assert!(woken.is_ok(), "{woken:?}");

@@ -7,7 +7,8 @@
 //! 3. accept ([`accept`]) and read ([`read`]), each up to a budget; frames become commands
 //! 4. close what has waited too long ([`deadline`])
 //! 5. hand the commands to the workers, in one piece per worker
-//! 6. write what is queued, in one call per connection ([`write`])
+//! 6. run the worker that lives here, if one does, and take the mail that it made
+//! 7. write what is queued, in one call per connection ([`write`])
 //!
 //! Mail comes before reading, so that a shard whose workers produce more than it can write takes
 //! in nothing new. When a worker's queue is full, nothing is read at all until it has room; the
@@ -36,6 +37,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use dunlin_core::clock::{Clock, SystemClock};
+use dunlin_core::hosted::HostedWorker;
 use dunlin_core::submitter::Submitter;
 use dunlin_core::transport::ConnId;
 use mio::event::Event;
@@ -68,6 +70,8 @@ pub(crate) struct Shard {
     accept_budget: accept::Budget,
     mailbox: MailReceiver,
     submitter: Submitter,
+    /// Runs in this loop instead of on a thread of its own.
+    worker: Option<HostedWorker>,
     slots: Slab<Slot>,
     next_generation: u32,
     wheel: TimerWheel,
@@ -114,6 +118,7 @@ impl Shard {
             self.expire();
             self.go_on_draining();
             self.flush_commands();
+            self.run_worker();
             self.flush_dirty();
             self.report();
         }
@@ -123,7 +128,10 @@ impl Shard {
 
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = self.timeout();
-        let may_sleep = timeout != Some(Duration::ZERO) && self.mailbox.may_sleep();
+        // The worker's queues are looked into after the sleep was announced, as the mailbox is.
+        let may_sleep = timeout != Some(Duration::ZERO)
+            && self.mailbox.may_sleep()
+            && !self.worker.as_ref().is_some_and(HostedWorker::has_work);
         let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
         let polled = self.poll.poll(events, timeout);
         self.mailbox.awake();
@@ -135,7 +143,8 @@ impl Shard {
 
     /// How long there is nothing to do unless something arrives; `None` for ever.
     fn timeout(&self) -> Option<Duration> {
-        let work = !self.dirty.is_empty() || (!self.blocked && !self.read_queue.is_empty());
+        let input = !self.read_queue.is_empty() || self.submitter.waiting() > 0;
+        let work = !self.dirty.is_empty() || (!self.blocked && input);
         if work {
             return Some(Duration::ZERO);
         }
@@ -144,8 +153,20 @@ impl Shard {
         let blocked = self.blocked.then_some(now_ms + BLOCKED_RETRY_MS);
         let accepting = self.listeners.iter().filter_map(Listener::next_accept_ms).min();
         let draining = self.drain.as_ref().map(|_| now_ms + drain::STEP_MS);
-        let next_ms = [timers, blocked, accepting, draining].into_iter().flatten().min()?;
-        Some(Duration::from_millis(next_ms.saturating_sub(now_ms)))
+        let next_ms = [timers, blocked, accepting, draining].into_iter().flatten().min();
+        let own = next_ms.map(|next_ms| Duration::from_millis(next_ms.saturating_sub(now_ms)));
+        let of_worker = self
+            .worker
+            .as_ref()
+            .map(|worker| worker.next_turn().saturating_duration_since(Instant::now()));
+        own.into_iter().chain(of_worker).min()
+    }
+
+    fn run_worker(&mut self) {
+        if let Some(worker) = &mut self.worker {
+            worker.turn();
+            self.take_mail();
+        }
     }
 
     fn elapsed_ms(&self) -> u64 {

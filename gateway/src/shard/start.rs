@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use dunlin_core::hosted::HostedWorker;
 use dunlin_core::submitter::Submitter;
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
@@ -29,6 +31,10 @@ pub(crate) struct ShardStart {
     pub(crate) settings: Arc<Settings>,
     pub(crate) mailbox: MailReceiver,
     pub(crate) submitter: Submitter,
+    /// A worker to run beside the connections.
+    pub(crate) worker: Option<HostedWorker>,
+    /// The eventfds of all shards, if there is a worker: it wakes them.
+    pub(crate) wake_fds: Arc<[RawFd]>,
     /// Where to listen; whether for TLS.
     pub(crate) listen: Vec<(SocketAddr, bool)>,
     pub(crate) backlog: i32,
@@ -73,8 +79,9 @@ impl Drop for Ending {
 
 fn run(start: ShardStart, ready: &Sender<io::Result<Vec<SocketAddr>>>) -> io::Result<()> {
     let _ending = Ending(start.ended.clone(), start.index);
-    let wake_fd = start.mailbox.wake_fd();
-    if let Err(error) = crate::sys::unshare_descriptor_table(wake_fd) {
+    let own = [start.mailbox.wake_fd()];
+    let keep = if start.worker.is_some() { &start.wake_fds[..] } else { &own[..] };
+    if let Err(error) = crate::sys::unshare_descriptor_table(keep) {
         tracing::info!(shard = start.index, %error, "shards share one descriptor table");
     }
     let shard = match Shard::new(start) {
@@ -115,6 +122,7 @@ impl Shard {
             accept_budget: Budget::default(),
             mailbox: start.mailbox,
             submitter: start.submitter,
+            worker: start.worker,
             slots: Slab::new(),
             next_generation: 0,
             wheel: TimerWheel::new(),
