@@ -4,7 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{
+    CpuSet, disable_transparent_huge_pages, sched_getaffinity, sched_setaffinity,
+    transparent_huge_pages_are_disabled,
+};
 use serde::Serialize;
 
 use crate::sys;
@@ -85,6 +88,31 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(limit.current.unwrap_or(u64::MAX))
 }
 
+/// While it lives, this process gets its memory in pages of 4 KiB.
+///
+/// The allocator asks for huge pages, and a thread that needs 100 KB then takes 4 to 6 MB: with 60
+/// generator threads, 305 of 363 MB. Processes that are started meanwhile inherit the setting.
+#[derive(Debug)]
+pub struct SmallPages {
+    huge_before: bool,
+}
+
+impl SmallPages {
+    /// From now on; memory that is there already stays as it is.
+    pub fn ask() -> io::Result<SmallPages> {
+        let huge_before = !transparent_huge_pages_are_disabled()?;
+        disable_transparent_huge_pages(true)?;
+        Ok(SmallPages { huge_before })
+    }
+}
+
+impl Drop for SmallPages {
+    fn drop(&mut self) {
+        // The same call has worked before. If not, memory stays small: slower, and nothing else.
+        let _small = disable_transparent_huge_pages(!self.huge_before);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +142,15 @@ mod tests {
             handle.join().unwrap();
             assert_eq!(counted, Some(3));
         });
+    }
+
+    #[test]
+    fn small_pages_are_for_a_while() {
+        let before = transparent_huge_pages_are_disabled().unwrap();
+        let small = SmallPages::ask().unwrap();
+        assert!(transparent_huge_pages_are_disabled().unwrap());
+        drop(small);
+        assert_eq!(transparent_huge_pages_are_disabled().unwrap(), before);
     }
 
     #[test]

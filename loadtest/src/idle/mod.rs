@@ -89,6 +89,8 @@ pub fn run(
 ) -> Result<IdleReport, LoadtestError> {
     scenario.check()?;
     let route = scenario.target.route(scenario.connections as usize)?;
+    let _small_pages = process::SmallPages::ask()
+        .map_err(LoadtestError::machine("asking for small pages of memory"))?;
     let clock = Clock::start();
     let (connections, threads) = (scenario.connections, scenario.threads);
     let generator = Generator::new(route, clock, &scenario.processors, connections, threads)?;

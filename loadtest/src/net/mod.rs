@@ -8,8 +8,9 @@
 //!            └────────────────────────────────────────────────┘
 //! ```
 //!
-//! A connection that says nothing keeps a descriptor and three empty vectors. Partial frames and
-//! unwritten bytes are kept only while there are any; buffers for writing are lent by the thread.
+//! A connection that says nothing keeps 24 bytes: its descriptor, two flags, two empty pointers.
+//! Partial frames and unwritten bytes are kept only while there are any, in a backlog that the
+//! thread lends and takes back.
 
 mod link;
 mod reactor;

@@ -10,9 +10,9 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 use socket2::{Domain, Socket, Type};
 
-use crate::net::link::{CloseCause, Link, Wire};
+use crate::net::link::{Backlog, CloseCause, Link};
 use crate::net::timer::Timer;
-use crate::net::tls::TlsStream;
+use crate::net::tls::TlsSession;
 use crate::net::{Clock, Route};
 
 /// Free bytes that a read should find in the scratch buffer.
@@ -27,8 +27,8 @@ const WAIT_MIN_NS: u64 = 5_000;
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
 
-/// Buffers that are kept for the next writers, and the largest that is.
-const SPARE_BUFFERS_MAX: usize = 256;
+/// Backlogs that are kept for the next busy connections, and the largest buffer in them.
+const SPARE_BACKLOGS_MAX: usize = 256;
 const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// The token of the timer; slots count from 0, so none has this number.
@@ -63,7 +63,8 @@ pub struct Links {
     clock: Clock,
     slots: Vec<Option<Link>>,
     dirty: Vec<usize>,
-    spare: Vec<Vec<u8>>,
+    #[allow(clippy::vec_box, reason = "the boxes go to links and come back, whole")]
+    spare: Vec<Box<Backlog>>,
     /// Ends that were found while writing or connecting.
     ended: Vec<(usize, CloseCause)>,
 }
@@ -89,13 +90,8 @@ impl Links {
         if !link.dirty {
             link.dirty = true;
             self.dirty.push(slot);
-            if link.outbox.capacity() == 0
-                && let Some(buffer) = self.spare.pop()
-            {
-                link.outbox = buffer;
-            }
         }
-        Some(&mut link.outbox)
+        Some(&mut backlog(link, &mut self.spare).outbox)
     }
 
     /// Closes a connection without another word.
@@ -127,11 +123,9 @@ impl Links {
         };
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.registry.register(&mut socket, Token(slot), interest)?;
-        let wire = match &self.route.tls {
-            None => Wire::Plain(socket),
-            Some(config) => Wire::Tls(Box::new(TlsStream::new(socket, config, address.ip())?)),
-        };
-        Ok(Link::new(wire))
+        let session = |config| TlsSession::new(config, address.ip()).map(Box::new);
+        let tls = self.route.tls.as_ref().map(session).transpose()?;
+        Ok(Link::new(socket, tls))
     }
 
     /// Writes what ticks and frames have left in outboxes: one call for each connection.
@@ -152,11 +146,24 @@ impl Links {
         if let Err(error) = link.write() {
             return self.end(slot, CloseCause::Broken(error.kind()));
         }
-        if link.outbox.is_empty() && link.outbox.capacity() > 0 {
-            let buffer = std::mem::take(&mut link.outbox);
-            if self.spare.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX {
-                self.spare.push(buffer);
-            }
+        self.take_back(slot);
+    }
+
+    /// Keeps the start of a frame until the rest has come.
+    fn keep(&mut self, slot: usize, partial: &[u8]) {
+        if let Some(link) = &mut self.slots[slot] {
+            backlog(link, &mut self.spare).partial.extend_from_slice(partial);
+        }
+    }
+
+    /// A connection that has nothing to say and nothing half heard needs no backlog.
+    fn take_back(&mut self, slot: usize) {
+        let Some(backlog) = self.slots[slot].as_mut().and_then(Link::take_idle_backlog) else {
+            return;
+        };
+        let largest = backlog.partial.capacity().max(backlog.outbox.capacity());
+        if self.spare.len() < SPARE_BACKLOGS_MAX && largest <= SPARE_BUFFER_BYTES_MAX {
+            self.spare.push(backlog);
         }
     }
 
@@ -165,6 +172,12 @@ impl Links {
             self.ended.push((slot, cause));
         }
     }
+}
+
+/// The backlog of a link, lent if it has none.
+#[allow(clippy::vec_box, reason = "the boxes go to links and come back, whole")]
+fn backlog<'a>(link: &'a mut Link, spare: &mut Vec<Box<Backlog>>) -> &'a mut Backlog {
+    link.backlog.get_or_insert_with(|| spare.pop().unwrap_or_default())
 }
 
 /// The event loop of one thread.
@@ -244,7 +257,7 @@ impl Reactor {
             match link.finish_connect() {
                 Ok(false) => return,
                 Ok(true) => {
-                    if let Err(error) = link.socket().set_nodelay(true) {
+                    if let Err(error) = link.socket.set_nodelay(true) {
                         return self.links.end(slot, CloseCause::Broken(error.kind()));
                     }
                     handler.opened(slot, &mut self.links);
@@ -259,9 +272,7 @@ impl Reactor {
         if event.is_readable() || ended {
             self.read(slot, ended, handler);
         }
-        let unwritten = self.links.slots[slot]
-            .as_ref()
-            .is_some_and(|link| !link.outbox.is_empty() || matches!(link.wire, Wire::Tls(_)));
+        let unwritten = self.links.slots[slot].as_ref().is_some_and(Link::is_unwritten);
         if event.is_writable() && unwritten {
             self.links.write(slot);
         }
@@ -274,7 +285,7 @@ impl Reactor {
             let Some(link) = self.links.slots[slot].as_mut() else {
                 return;
             };
-            let kept = link.partial.len();
+            let kept = link.partial_bytes();
             if self.scratch.len() < kept + READ_BYTES {
                 self.scratch.resize(kept + READ_BYTES, 0);
             }
@@ -287,10 +298,10 @@ impl Reactor {
                 Err(error) => return self.links.end(slot, CloseCause::Broken(error.kind())),
             };
             // TLS gives its records one by one: only nothing at all means that no more is there.
-            let last = filled < free && !ended && matches!(link.wire, Wire::Plain(_));
-            if kept > 0 {
-                let partial = std::mem::take(&mut link.partial);
-                self.scratch[..kept].copy_from_slice(&partial);
+            let last = filled < free && !ended && link.tls.is_none();
+            if let Some(backlog) = &mut link.backlog {
+                self.scratch[..kept].copy_from_slice(&backlog.partial);
+                backlog.partial.clear();
             }
             self.split(slot, kept + filled, handler);
             if last {
@@ -298,7 +309,7 @@ impl Reactor {
             }
         }
         // The handshake of TLS writes while it reads.
-        if let Some(Link { wire: Wire::Tls(_), .. }) = &self.links.slots[slot] {
+        if let Some(Link { tls: Some(_), .. }) = &self.links.slots[slot] {
             self.links.write(slot);
         }
     }
@@ -318,14 +329,17 @@ impl Reactor {
                 Err(error) => return self.links.end(slot, CloseCause::Frame(error)),
             }
         }
-        if let (false, Some(link)) = (input.is_empty(), self.links.slots[slot].as_mut()) {
-            link.partial = input.to_vec();
+        if input.is_empty() {
+            self.links.take_back(slot);
+        } else {
+            self.links.keep(slot, input);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
     use std::io::Write;
     use std::net::{Shutdown, TcpListener};
 
@@ -365,6 +379,76 @@ mod tests {
             }
             Next::At(u64::MAX)
         }
+    }
+
+    /// Hears frames of which one byte comes per tick, answers each with a heartbeat, and lets the
+    /// next one come when no backlog is left of the one before.
+    struct PatientVisitor {
+        server: TcpListener,
+        peer: Option<std::net::TcpStream>,
+        unsaid: VecDeque<&'static [u8]>,
+        said: usize,
+        heard: Vec<Vec<u8>>,
+        ticks_with_backlog: usize,
+    }
+
+    impl Handler for PatientVisitor {
+        fn opened(&mut self, _: usize, _: &mut Links) {}
+
+        fn frame(&mut self, slot: usize, body: &[u8], links: &mut Links) {
+            self.heard.push(body.to_vec());
+            links.outbox(slot).unwrap().extend_from_slice(&[0; 4]);
+        }
+
+        fn closed(&mut self, _: usize, cause: CloseCause, _: &mut Links) {
+            panic!("{cause}");
+        }
+
+        fn tick(&mut self, now_ns: u64, links: &mut Links) -> Next {
+            let Some(peer) = &mut self.peer else {
+                links.connect(0);
+                self.peer = Some(self.server.accept().unwrap().0);
+                return Next::At(now_ns);
+            };
+            let link = links.slots[0].as_ref().unwrap();
+            self.ticks_with_backlog += usize::from(link.backlog.is_some());
+            match self.unsaid.front() {
+                Some(frame) if self.said < frame.len() => {
+                    peer.write_all(&frame[self.said..=self.said]).unwrap();
+                    self.said += 1;
+                }
+                Some(_)
+                    if self.heard.len() + self.unsaid.len() > FRAMES && link.backlog.is_none() =>
+                {
+                    self.unsaid.pop_front();
+                    self.said = 0;
+                }
+                Some(_) => {}
+                None => return Next::Stop,
+            }
+            if now_ns > DEADLINE_NS { Next::Stop } else { Next::At(now_ns) }
+        }
+    }
+
+    const FRAMES: usize = 2;
+
+    #[test]
+    fn a_backlog_is_lent_for_a_part_of_a_frame_and_taken_back() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let route = Route { address: server.local_addr().unwrap(), tls: None, sources: Vec::new() };
+        let frames: [&[u8]; FRAMES] = [&[0, 0, 0, 3, 1, 2, 3], &[0, 0, 0, 1, 9]];
+        let mut visitor = PatientVisitor {
+            server,
+            peer: None,
+            unsaid: frames.into(),
+            said: 0,
+            heard: Vec::new(),
+            ticks_with_backlog: 0,
+        };
+        Reactor::new(1, route, Clock::start()).unwrap().run(&mut visitor).unwrap();
+        assert_eq!(visitor.heard, [vec![1, 2, 3], vec![9]]);
+        assert!(visitor.unsaid.is_empty(), "the backlog of the last frame is still there");
+        assert!(visitor.ticks_with_backlog > 0);
     }
 
     #[test]
