@@ -8,9 +8,9 @@ use crate::net::{Route, Trust};
 use crate::token::Issuer;
 
 /// Connections from one loopback address to one server address, at most. The kernel gives out
-/// 28,232 ports by default, first the half of one parity; when that half is used up, each new
-/// connection searches all of it in vain.
-const CONNECTIONS_PER_SOURCE: usize = 10_000;
+/// 28,232 ports by default, and `connect` finds a free one among them as long as many are; this
+/// leaves room for what other programs hold.
+pub(crate) const CONNECTIONS_PER_SOURCE: usize = 10_000;
 
 /// What is spoken with the server.
 #[derive(Debug, Clone)]

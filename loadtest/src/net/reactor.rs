@@ -14,6 +14,7 @@ use crate::net::link::{Backlog, CloseCause, Link};
 use crate::net::timer::Timer;
 use crate::net::tls::TlsSession;
 use crate::net::{Clock, Route};
+use crate::sys;
 
 /// Free bytes that a read should find in the scratch buffer.
 const READ_BYTES: usize = 128 * 1024;
@@ -112,6 +113,7 @@ impl Links {
                 let source = sources[slot % sources.len()];
                 let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
                 socket.set_nonblocking(true)?;
+                sys::bind_without_port(&socket)?;
                 socket.bind(&std::net::SocketAddr::new(source, 0).into())?;
                 match socket.connect(&address.into()) {
                     Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
