@@ -1,6 +1,7 @@
 //! The command line of `dunlin-loadtest`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use clap::{Args, Parser, Subcommand};
 use dunlin_loadtest::LoadtestError;
 use dunlin_loadtest::chat::{ChatScenario, Load, MessageKind};
+use dunlin_loadtest::doctor::Plan;
 use dunlin_loadtest::idle::IdleScenario;
 use dunlin_loadtest::net::Trust;
 use dunlin_loadtest::spawn::ISSUER;
@@ -18,7 +20,8 @@ use dunlin_loadtest::token::Issuer;
 /// Puts load on a Dunlin server, and audits every message.
 ///
 /// Exit codes: 0 all is well; 1 the server broke its promise; 2 wrong usage, or the scenario can't
-/// be run on this machine; 3 the harness was too slow for its figures to mean anything.
+/// be run on this machine; 3 the harness was too slow for its figures to mean anything; 4 the doctor
+/// found a limit that blocks the run.
 #[derive(Debug, Parser)]
 #[command(name = "dunlin-loadtest", version, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -32,6 +35,8 @@ pub(crate) enum Command {
     Chat(ChatArguments),
     /// Users who log in and say nothing but that they are there.
     Idle(IdleArguments),
+    /// Whether this machine is fit for many connections, and how to mend what is not.
+    Doctor(DoctorArguments),
 }
 
 /// The server under test.
@@ -222,6 +227,28 @@ impl IdleArguments {
         scenario.heartbeat_interval = self.heartbeat;
         scenario.user_prefix.clone_from(&self.user_prefix);
         scenario
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// Connections of the run.
+    #[arg(long)]
+    connections: NonZeroU32,
+    /// They speak TLS.
+    #[arg(long)]
+    tls: bool,
+    /// Where the server is; by default it shares this machine.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7410")]
+    address: SocketAddr,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl DoctorArguments {
+    pub(crate) fn plan(&self) -> Plan {
+        Plan { connections: self.connections.get(), tls: self.tls, address: self.address }
     }
 }
 

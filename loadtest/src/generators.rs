@@ -13,6 +13,9 @@ use crate::sys;
 /// Descriptors of a thread that are no connections: standard streams, epoll, timer, logs.
 const DESCRIPTORS_RESERVED: u64 = 64;
 
+/// Shares are whole groups of users, so that the largest is above the average by this at most.
+const SHARE_SLACK: u64 = 2;
+
 /// How a thread runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Generator {
@@ -33,16 +36,15 @@ impl Generator {
         threads: usize,
     ) -> Result<Generator, LoadtestError> {
         let limit = process::raise_descriptor_limit()
-            .map_err(LoadtestError::machine("raising the descriptor limit"))?
-            .saturating_sub(DESCRIPTORS_RESERVED);
-        let largest_share = u64::from(connections).div_ceil(threads as u64) + 2;
-        if largest_share > limit {
-            let needed = u64::from(connections).div_ceil(limit.saturating_sub(2).max(1));
+            .map_err(LoadtestError::machine("raising the descriptor limit"))?;
+        let per_table = connections_per_table(limit);
+        if u64::from(connections).div_ceil(threads as u64) > per_table {
+            let needed = threads_needed(connections, limit);
             let reason =
-                format!("a thread may have {limit} connections: {needed} threads are needed");
+                format!("a thread may have {per_table} connections: {needed} threads are needed");
             return Err(LoadtestError::Scenario { field: "threads", reason });
         }
-        let own_table = u64::from(connections) > limit;
+        let own_table = u64::from(connections) > per_table;
         Ok(Generator { route, clock, processors: processors.to_vec(), own_table })
     }
 
@@ -62,6 +64,28 @@ impl Generator {
             .and_then(|reactor| reactor.run(handler))
             .map_err(LoadtestError::machine("running the event loop"))
     }
+}
+
+/// As many threads as the descriptor limit of this process demands for so many connections.
+pub fn threads_for(connections: u32) -> Result<usize, LoadtestError> {
+    let limit = process::raise_descriptor_limit()
+        .map_err(LoadtestError::machine("raising the descriptor limit"))?;
+    Ok(usize::try_from(threads_needed(connections, limit)).unwrap_or(usize::MAX))
+}
+
+/// Threads of which each has a descriptor table of its own, under this limit.
+pub(crate) fn threads_needed(connections: u32, descriptors: u64) -> u64 {
+    u64::from(connections).div_ceil(connections_per_table(descriptors).max(1)).max(1)
+}
+
+/// Connections for which one descriptor table has room under this limit.
+pub(crate) fn connections_per_table(descriptors: u64) -> u64 {
+    descriptors.saturating_sub(DESCRIPTORS_RESERVED + SHARE_SLACK)
+}
+
+/// The limit under which one table has room for all of them.
+pub(crate) fn descriptors_for(connections: u32) -> u64 {
+    u64::from(connections) + DESCRIPTORS_RESERVED + SHARE_SLACK
 }
 
 /// The connections of each thread: whole groups of `group`, as evenly as possible.
@@ -85,6 +109,15 @@ pub(crate) fn random_run() -> Result<u64, LoadtestError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_are_as_many_threads_as_descriptors_demand() {
+        assert_eq!(threads_needed(1000, descriptors_for(1000)), 1);
+        assert_eq!(threads_needed(1000, descriptors_for(1000) - 1), 2);
+        assert_eq!(threads_needed(1_000_000, 20_000), 51);
+        assert_eq!(threads_needed(0, 0), 1);
+        assert_eq!(threads_for(10).unwrap(), 1);
+    }
 
     #[test]
     fn threads_share_whole_groups() {

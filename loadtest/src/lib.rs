@@ -2,6 +2,7 @@
 //!
 //! - [`chat`]: users in pairs who write to each other
 //! - [`idle`]: users who log in and then say nothing
+//! - [`doctor`]: whether this machine is fit for a large run
 //! - [`audit`]: what was sent, acknowledged, delivered and stored, and whether it fits together
 //! - [`net`]: the event loop of a generator thread
 //! - [`target`], [`spawn`], [`token`]: the server under test and how to log in to it
@@ -12,6 +13,7 @@
 
 pub mod audit;
 pub mod chat;
+pub mod doctor;
 mod error;
 mod generators;
 pub mod idle;
@@ -27,3 +29,4 @@ pub mod token;
 pub mod wire;
 
 pub use error::LoadtestError;
+pub use generators::threads_for;

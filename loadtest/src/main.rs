@@ -8,6 +8,7 @@ use std::process::{ExitCode, Stdio};
 
 use clap::Parser;
 use dunlin_loadtest::chat::{self, ChatReport};
+use dunlin_loadtest::doctor::{self, Facts};
 use dunlin_loadtest::idle::{self, IdleReport};
 use dunlin_loadtest::report::Verdict;
 use dunlin_loadtest::spawn::SpawnedServer;
@@ -15,7 +16,7 @@ use dunlin_loadtest::target::Target;
 use dunlin_loadtest::{LoadtestError, latency::LatencySummary};
 use serde::Serialize;
 
-use arguments::{Arguments, Command, OutputArguments, ServerArguments};
+use arguments::{Arguments, Command, DoctorArguments, OutputArguments, ServerArguments};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,6 +26,7 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Doctor(arguments) => return doctor(&arguments),
         Command::Chat(arguments) => with_server(&arguments.server, |target| {
             let scenario = arguments.scenario(target)?;
             let quiet = arguments.output.quiet;
@@ -57,6 +59,23 @@ fn main() -> ExitCode {
         },
         Verdict::exit_code,
     )
+}
+
+/// Judges this machine; the exit code is not that of a run.
+fn doctor(arguments: &DoctorArguments) -> ExitCode {
+    let diagnosis = doctor::evaluate(arguments.plan(), &Facts::gather());
+    let text = if arguments.json {
+        serde_json::to_string_pretty(&diagnosis).map_err(io::Error::other)
+    } else {
+        Ok(diagnosis.to_string())
+    };
+    match text.and_then(|text| writeln!(io::stdout(), "{text}")) {
+        Ok(()) => diagnosis.exit_code(),
+        Err(error) => {
+            eprintln!("dunlin-loadtest: writing the findings: {error}");
+            ExitCode::from(USAGE)
+        }
+    }
 }
 
 /// Runs against the server that the arguments name, or start.

@@ -36,6 +36,13 @@ pub(crate) fn bind_without_port(socket: impl AsFd) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The size of a page of memory.
+pub(crate) fn page_bytes() -> u64 {
+    // SAFETY: the call reads a constant of the system and has no preconditions.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    bytes.unsigned_abs()
+}
+
 /// User and system time that a process of this machine has used, with all its threads, those that
 /// ended too. Exact to the nanosecond, where /proc counts ticks of 10 ms.
 pub(crate) fn process_cpu(pid: u32) -> io::Result<Duration> {

@@ -41,17 +41,15 @@ impl Target {
         let tls = self.tls.as_ref().map(Trust::client_config).transpose();
         let tls = tls.map_err(io::Error::other);
         let tls = tls.map_err(LoadtestError::machine("reading the certificates to trust"))?;
-        let sources = if self.address.ip().is_loopback() && self.address.is_ipv4() {
-            loopback_sources(connections)
-        } else {
-            Vec::new()
-        };
+        let sources = sources(self.address, connections);
         Ok(Route { address: self.address, tls, sources })
     }
 }
 
-fn loopback_sources(connections: usize) -> Vec<IpAddr> {
-    if connections <= CONNECTIONS_PER_SOURCE {
+/// Addresses to connect from, if it matters: towards a loopback address, all of 127/8 may be used.
+pub(crate) fn sources(server: SocketAddr, connections: usize) -> Vec<IpAddr> {
+    let is_loopback = server.ip().is_loopback() && server.is_ipv4();
+    if !is_loopback || connections <= CONNECTIONS_PER_SOURCE {
         return Vec::new();
     }
     let sources = connections.div_ceil(CONNECTIONS_PER_SOURCE);
