@@ -8,7 +8,6 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use clap::{Args, Parser, Subcommand};
-use dunlin_loadtest::LoadtestError;
 use dunlin_loadtest::chat::{ChatScenario, Load, MessageKind};
 use dunlin_loadtest::doctor::Plan;
 use dunlin_loadtest::idle::IdleScenario;
@@ -16,6 +15,7 @@ use dunlin_loadtest::net::Trust;
 use dunlin_loadtest::spawn::ISSUER;
 use dunlin_loadtest::target::{Service, Target};
 use dunlin_loadtest::token::Issuer;
+use dunlin_loadtest::{LoadtestError, threads_for};
 
 /// Puts load on a Dunlin server, and audits every message.
 ///
@@ -102,9 +102,9 @@ impl ServerArguments {
 /// The harness itself.
 #[derive(Debug, Args)]
 struct HarnessArguments {
-    /// Threads that generate load.
-    #[arg(long, default_value_t = 1)]
-    threads: usize,
+    /// Threads that generate load [default: as many as the limit of descriptors demands].
+    #[arg(long)]
+    threads: Option<usize>,
     /// Processors for them.
     #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
     client_cpu: Vec<usize>,
@@ -114,6 +114,12 @@ struct HarnessArguments {
     /// How long it may take until all users are logged in.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "120")]
     gather_timeout: Duration,
+}
+
+impl HarnessArguments {
+    fn threads(&self, connections: u32) -> Result<usize, LoadtestError> {
+        self.threads.map_or_else(|| threads_for(connections), Ok)
+    }
 }
 
 /// What comes out.
@@ -171,7 +177,7 @@ impl ChatArguments {
     pub(crate) fn scenario(&self, target: Target) -> Result<ChatScenario, LoadtestError> {
         let mut scenario = ChatScenario::new(target);
         scenario.users = self.users;
-        scenario.threads = self.harness.threads;
+        scenario.threads = self.harness.threads(self.users)?;
         scenario.processors.clone_from(&self.harness.client_cpu);
         scenario.message = match (self.signals, self.quiet_signals) {
             (false, false) => MessageKind::Durable,
@@ -217,16 +223,16 @@ pub(crate) struct IdleArguments {
 }
 
 impl IdleArguments {
-    pub(crate) fn scenario(&self, target: Target) -> IdleScenario {
+    pub(crate) fn scenario(&self, target: Target) -> Result<IdleScenario, LoadtestError> {
         let mut scenario = IdleScenario::new(target, self.connections);
-        scenario.threads = self.harness.threads;
+        scenario.threads = self.harness.threads(self.connections)?;
         scenario.processors.clone_from(&self.harness.client_cpu);
         scenario.connects_per_second = self.harness.connect_rate;
         scenario.gather_timeout = self.harness.gather_timeout;
         scenario.hold = self.hold;
         scenario.heartbeat_interval = self.heartbeat;
         scenario.user_prefix.clone_from(&self.user_prefix);
-        scenario
+        Ok(scenario)
     }
 }
 

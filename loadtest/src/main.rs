@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         }),
         Command::Idle(arguments) => with_server(&arguments.server, |target| {
             let quiet = arguments.output.quiet;
-            let report = idle::run(&arguments.scenario(target), &mut |doing, connections| {
+            let report = idle::run(&arguments.scenario(target)?, &mut |doing, connections| {
                 if !quiet {
                     eprintln!("{doing}: {connections} connections");
                 }
