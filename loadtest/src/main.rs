@@ -175,4 +175,14 @@ fn print_idle(report: &IdleReport) {
             server.cpu_us_per_arrival, server.idle_cpu_share, server.cpu_us_per_heartbeat
         );
     }
+    if let Some(harness) = &report.harness {
+        println!(
+            "harness      {:.0} B per connection, {:.1} MB resident at the end; {:.1} us per \
+             arrival, {:.4} processors busy while idle",
+            harness.resident_bytes_per_connection,
+            harness.resident_bytes_end as f64 / 1e6,
+            harness.cpu_us_per_arrival,
+            harness.idle_cpu_share
+        );
+    }
 }

@@ -30,6 +30,8 @@ fn all_come_and_stay_and_heartbeats_go_round() {
     assert!(report.heartbeats >= 40, "{report:#?}");
     let server = report.server.expect("the model runs in this process");
     assert!(server.samples.len() >= 2 && server.resident_bytes_end > 0);
+    let harness = report.harness.expect("it can look at itself");
+    assert!(harness.samples.len() >= 2 && harness.samples[0].usage.cpu_us > 0);
 }
 
 #[test]

@@ -99,6 +99,8 @@ pub fn run(
         None => format!("idle-{:016x}", random_run()?),
     };
     let shared = Shared::default();
+    // Before the threads: what they need is a part of what a connection costs.
+    let harness_empty = sample(std::process::id(), clock, 0);
     thread::scope(|scope| {
         let threads = shares(connections, 1, threads).into_iter().map(|share| {
             let mut crowd = Crowd::new(scenario, &shared, &prefix, share.clone());
@@ -114,12 +116,14 @@ pub fn run(
             clock,
             threads: threads.collect(),
             samples: Vec::new(),
+            harness_samples: harness_empty.into_iter().collect(),
             sample_interval: SAMPLE_INTERVAL,
             on_progress,
         };
         let times = coordinator.lead();
         let outcomes = coordinator.threads.into_iter().map(join).collect::<Result<Vec<_>, _>>()?;
-        Ok(report::compose(scenario, outcomes, times, coordinator.samples))
+        let samples = (coordinator.samples, coordinator.harness_samples);
+        Ok(report::compose(scenario, outcomes, times, samples))
     })
 }
 
@@ -144,6 +148,8 @@ struct Coordinator<'scope, 'run> {
     clock: Clock,
     threads: Vec<ScopedJoinHandle<'scope, ThreadResult>>,
     samples: Vec<Sample>,
+    /// The same of this process.
+    harness_samples: Vec<Sample>,
     sample_interval: Duration,
     on_progress: &'run mut dyn FnMut(&str, u32),
 }
@@ -183,27 +189,33 @@ impl Coordinator<'_, '_> {
     }
 
     fn sample_if_due(&mut self, now_ns: u64) {
-        let last_ns = self.samples.last().map_or(0, |sample| sample.at_ns);
+        let last_ns = self.harness_samples.last().map_or(0, |sample| sample.at_ns);
         if now_ns.saturating_sub(last_ns) < self.sample_interval.as_nanos() as u64 {
             return;
         }
-        if self.samples.len() >= SAMPLES_MAX {
-            let mut keep = false;
-            self.samples.retain(|_| {
-                keep = !keep;
-                keep
-            });
+        if self.harness_samples.len() >= SAMPLES_MAX {
+            for samples in [&mut self.samples, &mut self.harness_samples] {
+                let mut keep = false;
+                samples.retain(|_| {
+                    keep = !keep;
+                    keep
+                });
+            }
             self.sample_interval *= 2;
         }
         self.sample();
     }
 
     fn sample(&mut self) {
-        // A server that has gone has no figures; that its connections ended is in the report.
-        let usage = self.scenario.target.pid.and_then(|pid| process::usage(pid).ok());
-        if let Some(usage) = usage {
-            let at_ns = self.clock.now_ns();
-            self.samples.push(Sample { at_ns, connections: self.shared.active(), usage });
-        }
+        let connections = self.shared.active();
+        let server = self.scenario.target.pid;
+        self.samples.extend(server.and_then(|pid| sample(pid, self.clock, connections)));
+        self.harness_samples.extend(sample(std::process::id(), self.clock, connections));
     }
+}
+
+/// A process that has gone has no figures; that its connections ended is in the report.
+fn sample(pid: u32, clock: Clock, connections: u32) -> Option<Sample> {
+    let usage = process::usage(pid).ok()?;
+    Some(Sample { at_ns: clock.now_ns(), connections, usage })
 }

@@ -30,6 +30,8 @@ pub struct IdleReport {
     pub heartbeats: u64,
     pub closes: Closes,
     pub server: Option<IdleServerReport>,
+    /// This process, by the same measures.
+    pub harness: Option<IdleServerReport>,
 }
 
 /// Ends of connections by reason.
@@ -41,7 +43,7 @@ pub struct Closes {
     pub closed: BTreeMap<String, u64>,
 }
 
-/// What the server's process used.
+/// What a process used.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
 pub struct IdleServerReport {
@@ -77,7 +79,7 @@ pub(crate) fn compose(
     scenario: &IdleScenario,
     outcomes: Vec<Outcome>,
     times: Times,
-    samples: Vec<Sample>,
+    (samples, harness_samples): (Vec<Sample>, Vec<Sample>),
 ) -> IdleReport {
     let mut arrive = Latencies::default();
     let mut closes = Closes::default();
@@ -105,6 +107,7 @@ pub(crate) fn compose(
         heartbeats,
         closes,
         server: server(samples, times, arrived, heartbeats),
+        harness: server(harness_samples, times, arrived, heartbeats),
     }
 }
 
