@@ -162,6 +162,9 @@ fn print_idle(report: &IdleReport) {
     print_verdict(report.verdict, &report.reasons);
     println!("arrivals     {} at {:.0} per second", report.arrived, report.arrivals_per_s);
     print_latency("arrive", &report.arrive);
+    for (reason, count) in &report.closes.retried {
+        println!("retried      {count}: {reason}");
+    }
     if let Some(server) = &report.server {
         println!(
             "memory       {:.0} B per connection, by slope {:.0} B; {:.1} MB resident at the end",

@@ -4,7 +4,9 @@
 #[allow(dead_code, reason = "the model is shared with tests that need more of it")]
 mod model;
 
-use std::net::TcpListener;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use dunlin_loadtest::idle::{IdleScenario, run};
@@ -13,7 +15,7 @@ use dunlin_loadtest::target::{Service, Target};
 use dunlin_loadtest::token::Issuer;
 use model::{Model, Sabotage};
 
-fn target(address: std::net::SocketAddr) -> Target {
+fn target(address: SocketAddr) -> Target {
     let service = Service::Dunlin(Issuer::new("loadtest", &[7; 32]));
     Target { address, tls: None, service, pid: Some(std::process::id()) }
 }
@@ -34,13 +36,44 @@ fn all_come_and_stay_and_heartbeats_go_round() {
     assert!(harness.samples.len() >= 2 && harness.samples[0].usage.cpu_us > 0);
 }
 
+/// Accepts for another server, and closes the first connections without a word.
+fn unreliable_front(server: SocketAddr, refusals: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming().skip(refusals) {
+            let (client, server) = (client.unwrap(), TcpStream::connect(server).unwrap());
+            for (mut from, mut to) in
+                [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
+            {
+                // Either end may close at any time.
+                thread::spawn(move || io::copy(&mut from, &mut to));
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn who_is_refused_once_comes_again() {
+    let front = unreliable_front(Model::start(Sabotage::Nothing).address, 3);
+    let mut scenario = IdleScenario::new(target(front), 8);
+    scenario.hold = Duration::ZERO;
+    let report = run(&scenario, &mut |_, _| {}).unwrap();
+    assert_eq!((report.verdict, report.arrived), (Verdict::Ok, 8), "{report:#?}");
+    assert_eq!(report.closes.retried.values().sum::<u64>(), 3, "{report:#?}");
+    assert!(report.closes.failed.is_empty() && report.closes.closed.is_empty());
+}
+
 #[test]
 fn a_server_that_is_not_there_is_a_failure_with_a_reason() {
     // Bound and dropped: nobody listens on this port now.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut scenario = IdleScenario::new(target(address), 4);
     scenario.hold = Duration::ZERO;
+    scenario.retries_max = 1;
     let report = run(&scenario, &mut |_, _| {}).unwrap();
     assert_eq!(report.verdict, Verdict::ProductFailure);
+    assert_eq!(report.closes.retried.values().sum::<u64>(), 4, "{report:#?}");
     assert_eq!(report.closes.failed.values().sum::<u64>(), 4, "{report:#?}");
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use dunlin_protocol::frame;
 use dunlin_protocol::limits::HEARTBEAT_INTERVAL_MS;
-use dunlin_protocol::wire::{Frame, Sync, frame::Body};
+use dunlin_protocol::wire::{Error, ErrorCode, Frame, Sync, frame::Body};
 
 use crate::idle::IdleScenario;
+use crate::idle::arrivals::Arrivals;
 use crate::latency::Latencies;
 use crate::login::{hello, login};
 use crate::net::{CloseCause, Handler, Links, Next};
@@ -67,6 +68,33 @@ enum Stage {
     Gone,
 }
 
+/// Whether an attempt that failed is worth another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Never,
+    /// Not before this time has passed.
+    After {
+        wait_ns: u64,
+    },
+}
+
+impl Again {
+    /// The codes that mean "later" also say when.
+    fn after(error: &Error) -> Again {
+        match error.code() {
+            ErrorCode::RateLimited
+            | ErrorCode::Overloaded
+            | ErrorCode::StoreUnavailable
+            | ErrorCode::Timeout
+            | ErrorCode::ShuttingDown => {
+                Again::After { wait_ns: u64::from(error.retry_after_ms) * 1_000_000 }
+            }
+            // A request that is wrong stays wrong.
+            _ => Again::Never,
+        }
+    }
+}
+
 /// What one thread brings home.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
@@ -76,7 +104,9 @@ pub(crate) struct Outcome {
     /// The last arrival, in nanoseconds on the clock of the run.
     pub(crate) last_arrival_ns: u64,
     pub(crate) heartbeats: u64,
-    /// Ends of connections by reason: before and after they were active.
+    /// Ends of connections by reason: on their way, with another attempt and without, and after
+    /// they were active.
+    pub(crate) retried: BTreeMap<String, u64>,
     pub(crate) failed: BTreeMap<String, u64>,
     pub(crate) closed: BTreeMap<String, u64>,
 }
@@ -87,8 +117,7 @@ pub(crate) struct Crowd<'a> {
     prefix: &'a str,
     first: u32,
     stages: Vec<Stage>,
-    /// When those began that are on their way, by slot.
-    begun_ns: hashbrown::HashMap<usize, u64>,
+    arrivals: Arrivals,
     farewells: hashbrown::HashMap<usize, String>,
     start_ns: Option<u64>,
     connects: usize,
@@ -115,7 +144,7 @@ impl<'a> Crowd<'a> {
             prefix,
             first: share.start,
             stages: vec![Stage::Away; share.len()],
-            begun_ns: hashbrown::HashMap::new(),
+            arrivals: Arrivals::new(scenario.retries_max),
             farewells: hashbrown::HashMap::new(),
             start_ns: None,
             connects: 0,
@@ -133,11 +162,14 @@ impl<'a> Crowd<'a> {
         let per_second = f64::from(self.scenario.connects_per_second) * share;
         let allowed = 1 + ((now_ns - start_ns) as f64 * per_second / 1e9) as usize;
         let allowed = allowed.min(self.stages.len());
-        while self.connects < allowed && self.begun_ns.len() < ARRIVING_MAX {
+        while self.connects < allowed && self.arrivals.len() < ARRIVING_MAX {
             let slot = self.connects;
             self.connects += 1;
             self.stages[slot] = Stage::Arriving;
-            self.begun_ns.insert(slot, now_ns);
+            self.arrivals.begin(slot, now_ns);
+            links.connect(slot);
+        }
+        while let Some(slot) = self.arrivals.due(now_ns) {
             links.connect(slot);
         }
     }
@@ -186,7 +218,7 @@ impl<'a> Crowd<'a> {
             (_, Some(Body::Error(error))) => {
                 let reason = format!("{:?}: {}", error.code(), error.message);
                 links.close(slot);
-                self.ended(slot, reason);
+                self.ended(slot, reason, Again::after(&error), links.now_ns());
             }
             (0, Some(Body::Close(close))) => {
                 let farewell = format!("{:?}: {}", close.reason(), close.detail);
@@ -198,7 +230,7 @@ impl<'a> Crowd<'a> {
     }
 
     fn arrived(&mut self, slot: usize, links: &Links) {
-        if let Some(begun_ns) = self.begun_ns.remove(&slot) {
+        if let Some(begun_ns) = self.arrivals.complete(slot) {
             let now_ns = links.now_ns();
             self.stages[slot] = Stage::Active;
             self.outcome.arrive.record(now_ns.saturating_sub(begun_ns));
@@ -208,18 +240,27 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    fn ended(&mut self, slot: usize, reason: String) {
-        match std::mem::replace(&mut self.stages[slot], Stage::Gone) {
-            Stage::Active => {
+    /// A connection is gone. On its way it may try again; one that was held is lost.
+    fn ended(&mut self, slot: usize, reason: String, again: Again, now_ns: u64) {
+        let count = match (self.stages[slot], again) {
+            (Stage::Gone, _) => return,
+            (Stage::Active, _) => {
                 self.shared.active.fetch_sub(1, Ordering::Relaxed);
-                *self.outcome.closed.entry(reason).or_default() += 1;
+                &mut self.outcome.closed
             }
-            Stage::Away | Stage::Arriving => {
-                self.begun_ns.remove(&slot);
-                *self.outcome.failed.entry(reason).or_default() += 1;
+            (Stage::Away | Stage::Arriving, Again::After { wait_ns })
+                if self.arrivals.fail(slot, now_ns, wait_ns) =>
+            {
+                *self.outcome.retried.entry(reason).or_default() += 1;
+                return;
             }
-            Stage::Gone => return,
-        }
+            (Stage::Away | Stage::Arriving, Again::After { .. } | Again::Never) => {
+                self.arrivals.give_up(slot);
+                &mut self.outcome.failed
+            }
+        };
+        *count.entry(reason).or_default() += 1;
+        self.stages[slot] = Stage::Gone;
         self.shared.failed.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -237,14 +278,14 @@ impl Handler for Crowd<'_> {
             Ok(frame) => self.on_frame(slot, frame, links),
             Err(error) => {
                 links.close(slot);
-                self.ended(slot, error.to_string());
+                self.ended(slot, error.to_string(), Again::Never, links.now_ns());
             }
         }
     }
 
-    fn closed(&mut self, slot: usize, cause: CloseCause, _links: &mut Links) {
+    fn closed(&mut self, slot: usize, cause: CloseCause, links: &mut Links) {
         let reason = self.farewells.remove(&slot).unwrap_or_else(|| cause.to_string());
-        self.ended(slot, reason);
+        self.ended(slot, reason, Again::After { wait_ns: 0 }, links.now_ns());
     }
 
     fn tick(&mut self, now_ns: u64, links: &mut Links) -> Next {

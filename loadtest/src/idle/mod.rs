@@ -4,6 +4,7 @@
 //! came, which were closed and why, and, for a server on this machine, how its memory and
 //! processor time grew with them.
 
+mod arrivals;
 mod crowd;
 mod report;
 
@@ -44,6 +45,8 @@ pub struct IdleScenario {
     pub hold: Duration,
     /// A heartbeat of each connection this often; half of what the server asks for if `None`.
     pub heartbeat_interval: Option<Duration>,
+    /// How often a connection that fails on its way tries again.
+    pub retries_max: u32,
     /// Users are called `prefix-0` and so on: the same prefix finds them again. A new name if
     /// `None`.
     pub user_prefix: Option<String>,
@@ -61,6 +64,7 @@ impl IdleScenario {
             gather_timeout: Duration::from_secs(600),
             hold: Duration::from_secs(30),
             heartbeat_interval: None,
+            retries_max: 5,
             user_prefix: None,
         }
     }

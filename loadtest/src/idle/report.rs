@@ -37,7 +37,9 @@ pub struct IdleReport {
 /// Ends of connections by reason.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Closes {
-    /// Before they were logged in and synced.
+    /// Before they were logged in and synced, with another attempt.
+    pub retried: BTreeMap<String, u64>,
+    /// The same, after the last attempt.
     pub failed: BTreeMap<String, u64>,
     /// While they were held.
     pub closed: BTreeMap<String, u64>,
@@ -89,6 +91,7 @@ pub(crate) fn compose(
         arrived += outcome.arrived;
         heartbeats += outcome.heartbeats;
         last_arrival_ns = last_arrival_ns.max(outcome.last_arrival_ns);
+        add(&mut closes.retried, outcome.retried);
         add(&mut closes.failed, outcome.failed);
         add(&mut closes.closed, outcome.closed);
     }
