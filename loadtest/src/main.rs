@@ -162,6 +162,10 @@ fn print_idle(report: &IdleReport) {
     print_verdict(report.verdict, &report.reasons);
     println!("arrivals     {} at {:.0} per second", report.arrived, report.arrivals_per_s);
     print_latency("arrive", &report.arrive);
+    if report.heartbeat_lateness.count > 0 {
+        print_latency("heartbeat", &report.heartbeat_round_trip);
+        print_latency("lateness", &report.heartbeat_lateness);
+    }
     for (reason, count) in &report.closes.retried {
         println!("retried      {count}: {reason}");
     }

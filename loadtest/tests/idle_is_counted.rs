@@ -15,6 +15,9 @@ use dunlin_loadtest::target::{Service, Target};
 use dunlin_loadtest::token::Issuer;
 use model::{Model, Sabotage};
 
+/// No machine is slow enough to be later than this.
+const NEVER_LATE: Duration = Duration::from_secs(3600);
+
 fn target(address: SocketAddr) -> Target {
     let service = Service::Dunlin(Issuer::new("loadtest", &[7; 32]));
     Target { address, tls: None, service, pid: Some(std::process::id()) }
@@ -26,6 +29,7 @@ fn all_come_and_stay_and_heartbeats_go_round() {
     scenario.threads = 2;
     scenario.hold = Duration::from_millis(600);
     scenario.heartbeat_interval = Some(Duration::from_millis(20));
+    scenario.lateness_p99_max = NEVER_LATE;
     let report = run(&scenario, &mut |_, _| {}).unwrap();
     assert_eq!(report.verdict, Verdict::Ok, "{report:#?}");
     assert_eq!((report.arrived, report.arrive.count), (40, 40));
@@ -34,6 +38,22 @@ fn all_come_and_stay_and_heartbeats_go_round() {
     assert!(server.samples.len() >= 2 && server.resident_bytes_end > 0);
     let harness = report.harness.expect("it can look at itself");
     assert!(harness.samples.len() >= 2 && harness.samples[0].usage.cpu_us > 0);
+}
+
+#[test]
+fn round_trips_of_heartbeats_are_taken_and_lateness_spoils_them() {
+    let mut scenario = IdleScenario::new(target(Model::start(Sabotage::Nothing).address), 10);
+    scenario.heartbeat_interval = Some(Duration::from_millis(5));
+    scenario.lateness_p99_max = Duration::ZERO;
+    // Held for longer each time, until an answer has come on a machine of any speed.
+    let report = (0..7).find_map(|attempt| {
+        scenario.hold = Duration::from_millis(250 << attempt);
+        let report = run(&scenario, &mut |_, _| {}).unwrap();
+        (report.heartbeat_round_trip.count > 0).then_some(report)
+    });
+    let report = report.expect("the model answers heartbeats");
+    assert!(report.heartbeat_lateness.count > 0, "{report:#?}");
+    assert_eq!(report.verdict, Verdict::HarnessInvalid, "{report:#?}");
 }
 
 /// Accepts for another server, and closes the first connections without a word.
@@ -59,6 +79,7 @@ fn who_is_refused_once_comes_again() {
     let front = unreliable_front(Model::start(Sabotage::Nothing).address, 3);
     let mut scenario = IdleScenario::new(target(front), 8);
     scenario.hold = Duration::ZERO;
+    scenario.lateness_p99_max = NEVER_LATE;
     let report = run(&scenario, &mut |_, _| {}).unwrap();
     assert_eq!((report.verdict, report.arrived), (Verdict::Ok, 8), "{report:#?}");
     assert_eq!(report.closes.retried.values().sum::<u64>(), 3, "{report:#?}");

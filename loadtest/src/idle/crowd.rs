@@ -12,6 +12,7 @@ use dunlin_protocol::wire::{Error, ErrorCode, Frame, Sync, frame::Body};
 
 use crate::idle::IdleScenario;
 use crate::idle::arrivals::Arrivals;
+use crate::idle::heartbeats::{Heartbeats, Pulse};
 use crate::latency::Latencies;
 use crate::login::{hello, login};
 use crate::net::{CloseCause, Handler, Links, Next};
@@ -35,6 +36,7 @@ const SYNC: u64 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     started: AtomicBool,
+    gathered: AtomicBool,
     stopped: AtomicBool,
     active: AtomicU32,
     failed: AtomicU32,
@@ -43,6 +45,11 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn start(&self) {
         self.started.store(true, Ordering::Release);
+    }
+
+    /// Nobody else is waited for: from now on they are held.
+    pub(crate) fn hold(&self) {
+        self.gathered.store(true, Ordering::Release);
     }
 
     pub(crate) fn stop(&self) {
@@ -103,7 +110,7 @@ pub(crate) struct Outcome {
     pub(crate) arrived: u32,
     /// The last arrival, in nanoseconds on the clock of the run.
     pub(crate) last_arrival_ns: u64,
-    pub(crate) heartbeats: u64,
+    pub(crate) pulse: Pulse,
     /// Ends of connections by reason: on their way, with another attempt and without, and after
     /// they were active.
     pub(crate) retried: BTreeMap<String, u64>,
@@ -118,14 +125,11 @@ pub(crate) struct Crowd<'a> {
     first: u32,
     stages: Vec<Stage>,
     arrivals: Arrivals,
+    heartbeats: Heartbeats,
     farewells: hashbrown::HashMap<usize, String>,
     start_ns: Option<u64>,
     connects: usize,
     next_chores_ns: u64,
-    /// Heartbeats go round: the next slot, and when it is its turn.
-    heartbeat_slot: usize,
-    heartbeat_ns: u64,
-    heartbeat_interval_ns: u64,
     pub(crate) outcome: Outcome,
 }
 
@@ -145,13 +149,11 @@ impl<'a> Crowd<'a> {
             first: share.start,
             stages: vec![Stage::Away; share.len()],
             arrivals: Arrivals::new(scenario.retries_max),
+            heartbeats: Heartbeats::new(share.len(), asked_for.unwrap_or(asked_ms * 1_000_000 / 2)),
             farewells: hashbrown::HashMap::new(),
             start_ns: None,
             connects: 0,
             next_chores_ns: 0,
-            heartbeat_slot: 0,
-            heartbeat_ns: 0,
-            heartbeat_interval_ns: asked_for.unwrap_or(asked_ms * 1_000_000 / 2),
             outcome: Outcome::default(),
         }
     }
@@ -174,21 +176,16 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Heartbeats are spread evenly over the interval, whoever is there.
-    fn heartbeat(&mut self, now_ns: u64, links: &mut Links) {
-        let step_ns = (self.heartbeat_interval_ns / self.stages.len() as u64).max(1);
-        if self.heartbeat_ns == 0 {
-            self.heartbeat_ns = now_ns;
-        }
-        while self.heartbeat_ns <= now_ns {
-            self.heartbeat_ns += step_ns;
-            let slot = self.heartbeat_slot;
-            self.heartbeat_slot = (slot + 1) % self.stages.len();
-            if self.stages[slot] == Stage::Active
-                && let Some(outbox) = links.outbox(slot)
+    /// Those who are there say so, each in its turn.
+    fn heartbeat(&mut self, links: &mut Links) {
+        let now_ns = links.now_ns();
+        let while_held = self.shared.gathered.load(Ordering::Acquire);
+        while let Some(turn) = self.heartbeats.next_turn(now_ns) {
+            if self.stages[turn.slot] == Stage::Active
+                && let Some(outbox) = links.outbox(turn.slot)
             {
                 outbox.extend_from_slice(&HEARTBEAT);
-                self.outcome.heartbeats += 1;
+                self.heartbeats.sent(turn, now_ns, while_held, &mut self.outcome.pulse);
             }
         }
     }
@@ -204,7 +201,7 @@ impl<'a> Crowd<'a> {
             (HELLO, Some(Body::Welcome(welcome))) => {
                 if self.scenario.heartbeat_interval.is_none() {
                     let asked_ms = u64::from(welcome.heartbeat_interval_ms.max(2));
-                    self.heartbeat_interval_ns = asked_ms * 1_000_000 / 2;
+                    self.heartbeats.set_interval(asked_ms * 1_000_000 / 2);
                 }
                 if let Service::Dunlin(issuer) = &self.scenario.target.service {
                     let login = login(issuer, self.prefix, self.first + slot as u32);
@@ -242,6 +239,7 @@ impl<'a> Crowd<'a> {
 
     /// A connection is gone. On its way it may try again; one that was held is lost.
     fn ended(&mut self, slot: usize, reason: String, again: Again, now_ns: u64) {
+        self.heartbeats.gone(slot);
         let count = match (self.stages[slot], again) {
             (Stage::Gone, _) => return,
             (Stage::Active, _) => {
@@ -272,7 +270,8 @@ impl Handler for Crowd<'_> {
 
     fn frame(&mut self, slot: usize, body: &[u8], links: &mut Links) {
         if body.is_empty() {
-            return;
+            let pulse = &mut self.outcome.pulse;
+            return self.heartbeats.answered(slot, || links.now_ns(), pulse);
         }
         match frame::decode(Bytes::copy_from_slice(body)) {
             Ok(frame) => self.on_frame(slot, frame, links),
@@ -295,7 +294,7 @@ impl Handler for Crowd<'_> {
         if now_ns >= self.next_chores_ns && self.shared.started.load(Ordering::Acquire) {
             self.next_chores_ns = now_ns + CHORES_INTERVAL.as_nanos() as u64;
             self.connect_some(now_ns, links);
-            self.heartbeat(now_ns, links);
+            self.heartbeat(links);
         }
         Next::At(self.next_chores_ns.max(now_ns + 1_000_000))
     }

@@ -6,6 +6,7 @@
 
 mod arrivals;
 mod crowd;
+mod heartbeats;
 mod report;
 
 use std::thread::{self, ScopedJoinHandle};
@@ -47,6 +48,8 @@ pub struct IdleScenario {
     pub heartbeat_interval: Option<Duration>,
     /// How often a connection that fails on its way tries again.
     pub retries_max: u32,
+    /// The figures mean nothing if more than a hundredth of the heartbeats is later than this.
+    pub lateness_p99_max: Duration,
     /// Users are called `prefix-0` and so on: the same prefix finds them again. A new name if
     /// `None`.
     pub user_prefix: Option<String>,
@@ -65,6 +68,7 @@ impl IdleScenario {
             hold: Duration::from_secs(30),
             heartbeat_interval: None,
             retries_max: 5,
+            lateness_p99_max: Duration::from_secs(1),
             user_prefix: None,
         }
     }
@@ -167,6 +171,7 @@ impl Coordinator<'_, '_> {
             shared.settled() >= everybody
         });
         let gathered_ns = self.clock.now_ns();
+        self.shared.hold();
         self.watch("holding", self.scenario.hold, |_| false);
         self.sample();
         let ended_ns = self.clock.now_ns();

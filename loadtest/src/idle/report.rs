@@ -1,10 +1,12 @@
 //! The report of an idle run. docs/benchmarks.md explains each field of the JSON.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::idle::crowd::Outcome;
+use crate::idle::heartbeats::Pulse;
 use crate::idle::{IdleScenario, Times};
 use crate::latency::{Latencies, LatencySummary};
 use crate::process::Usage;
@@ -28,6 +30,12 @@ pub struct IdleReport {
     /// From the connect to the end of the sync.
     pub arrive: LatencySummary,
     pub heartbeats: u64,
+    /// From sending to the answer, of some connections.
+    pub heartbeat_round_trip: LatencySummary,
+    /// From the intended start to sending.
+    pub heartbeat_lateness: LatencySummary,
+    /// Heartbeats of the same connections that were due before the last one was answered.
+    pub heartbeats_overdue: u64,
     pub closes: Closes,
     pub server: Option<IdleServerReport>,
     /// This process, by the same measures.
@@ -85,20 +93,28 @@ pub(crate) fn compose(
 ) -> IdleReport {
     let mut arrive = Latencies::default();
     let mut closes = Closes::default();
-    let (mut arrived, mut last_arrival_ns, mut heartbeats) = (0, 0, 0);
+    let mut pulse = Pulse::default();
+    let (mut arrived, mut last_arrival_ns) = (0, 0);
     for outcome in outcomes {
         arrive.merge(&outcome.arrive);
         arrived += outcome.arrived;
-        heartbeats += outcome.heartbeats;
+        pulse.merge(&outcome.pulse);
         last_arrival_ns = last_arrival_ns.max(outcome.last_arrival_ns);
         add(&mut closes.retried, outcome.retried);
         add(&mut closes.failed, outcome.failed);
         add(&mut closes.closed, outcome.closed);
     }
-    let reasons = reasons(scenario, arrived, &closes);
+    let mut reasons = reasons(scenario, arrived, &closes);
+    let invalid = lateness(scenario, &pulse);
+    let verdict = match (reasons.is_empty(), invalid.is_some()) {
+        (false, _) => Verdict::ProductFailure,
+        (true, true) => Verdict::HarnessInvalid,
+        (true, false) => Verdict::Ok,
+    };
+    reasons.extend(invalid);
     IdleReport {
         schema: "dunlin-loadtest/idle/1",
-        verdict: if reasons.is_empty() { Verdict::Ok } else { Verdict::ProductFailure },
+        verdict,
         reasons,
         connections: scenario.connections,
         threads: scenario.threads,
@@ -107,10 +123,13 @@ pub(crate) fn compose(
         arrived,
         arrivals_per_s: f64::from(arrived) * 1e9 / last_arrival_ns.max(1) as f64,
         arrive: arrive.summary(),
-        heartbeats,
+        heartbeats: pulse.sent,
+        heartbeat_round_trip: pulse.round_trip.summary(),
+        heartbeat_lateness: pulse.lateness.summary(),
+        heartbeats_overdue: pulse.overdue,
         closes,
-        server: server(samples, times, arrived, heartbeats),
-        harness: server(harness_samples, times, arrived, heartbeats),
+        server: server(samples, times, arrived, pulse.sent),
+        harness: server(harness_samples, times, arrived, pulse.sent),
     }
 }
 
@@ -118,6 +137,12 @@ fn add(to: &mut BTreeMap<String, u64>, from: BTreeMap<String, u64>) {
     for (reason, count) in from {
         *to.entry(reason).or_default() += count;
     }
+}
+
+/// Why the harness was too late for the figures to mean anything.
+fn lateness(scenario: &IdleScenario, pulse: &Pulse) -> Option<String> {
+    let late = Duration::from_nanos(pulse.lateness.quantile_ns(0.99));
+    (late > scenario.lateness_p99_max).then(|| format!("heartbeats were late: p99 {late:.1?}"))
 }
 
 fn reasons(scenario: &IdleScenario, arrived: u32, closes: &Closes) -> Vec<String> {
