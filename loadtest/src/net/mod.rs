@@ -13,13 +13,15 @@
 //! thread lends and takes back.
 
 mod link;
+mod links;
 mod reactor;
 mod timer;
 mod tls;
 
 pub use dunlin_client::driver::Trust;
 pub use link::CloseCause;
-pub use reactor::{Handler, Links, Next, Reactor};
+pub use links::Links;
+pub use reactor::{Handler, Next, Reactor};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -6,15 +6,12 @@ use std::time::Duration;
 use dunlin_protocol::frame;
 use dunlin_protocol::limits::FRAME_BYTES_MAX;
 use mio::event::Event;
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Registry, Token};
-use socket2::{Domain, Socket, Type};
+use mio::{Events, Poll, Token};
 
-use crate::net::link::{Backlog, CloseCause, Link};
+use crate::net::link::{CloseCause, Link};
+use crate::net::links::Links;
 use crate::net::timer::Timer;
-use crate::net::tls::TlsSession;
 use crate::net::{Clock, Route};
-use crate::sys;
 
 /// Free bytes that a read should find in the scratch buffer.
 const READ_BYTES: usize = 128 * 1024;
@@ -27,10 +24,6 @@ const WAIT_MIN_NS: u64 = 5_000;
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
-
-/// Backlogs that are kept for the next busy connections, and the largest buffer in them.
-const SPARE_BACKLOGS_MAX: usize = 256;
-const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// The token of the timer; slots count from 0, so none has this number.
 const TIMER: Token = Token(usize::MAX);
@@ -56,132 +49,6 @@ pub enum Next {
     Stop,
 }
 
-/// The connections of a thread, by slot.
-#[derive(Debug)]
-pub struct Links {
-    registry: Registry,
-    route: Route,
-    clock: Clock,
-    slots: Vec<Option<Link>>,
-    dirty: Vec<usize>,
-    #[allow(clippy::vec_box, reason = "the boxes go to links and come back, whole")]
-    spare: Vec<Box<Backlog>>,
-    /// Ends that were found while writing or connecting.
-    ended: Vec<(usize, CloseCause)>,
-}
-
-impl Links {
-    /// The time on the clock of the run.
-    pub fn now_ns(&self) -> u64 {
-        self.clock.now_ns()
-    }
-
-    /// Starts to connect; `opened` or `closed` follows.
-    pub fn connect(&mut self, slot: usize) {
-        match self.start_connect(slot) {
-            Ok(link) => self.slots[slot] = Some(link),
-            Err(error) => self.ended.push((slot, CloseCause::NotConnected(error.kind()))),
-        }
-    }
-
-    /// Where to append frames; they go out at the end of the tick. `None` if there is no
-    /// connection in this slot.
-    pub fn outbox(&mut self, slot: usize) -> Option<&mut Vec<u8>> {
-        let link = self.slots[slot].as_mut()?;
-        if !link.dirty {
-            link.dirty = true;
-            self.dirty.push(slot);
-        }
-        Some(&mut backlog(link, &mut self.spare).outbox)
-    }
-
-    /// Closes a connection without another word.
-    pub fn close(&mut self, slot: usize) {
-        self.slots[slot] = None;
-    }
-
-    /// Whether there is a connection in this slot.
-    pub fn is_open(&self, slot: usize) -> bool {
-        self.slots[slot].is_some()
-    }
-
-    fn start_connect(&self, slot: usize) -> io::Result<Link> {
-        let address = self.route.address;
-        let mut socket = match self.route.sources.as_slice() {
-            [] => TcpStream::connect(address)?,
-            sources => {
-                let source = sources[slot % sources.len()];
-                let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-                socket.set_nonblocking(true)?;
-                sys::bind_without_port(&socket)?;
-                socket.bind(&std::net::SocketAddr::new(source, 0).into())?;
-                match socket.connect(&address.into()) {
-                    Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
-                        return Err(error);
-                    }
-                    Ok(()) | Err(_) => TcpStream::from_std(socket.into()),
-                }
-            }
-        };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.registry.register(&mut socket, Token(slot), interest)?;
-        let session = |config| TlsSession::new(config, address.ip()).map(Box::new);
-        let tls = self.route.tls.as_ref().map(session).transpose()?;
-        Ok(Link::new(socket, tls))
-    }
-
-    /// Writes what ticks and frames have left in outboxes: one call for each connection.
-    fn write_dirty(&mut self) {
-        while let Some(slot) = self.dirty.pop() {
-            self.write(slot);
-        }
-    }
-
-    fn write(&mut self, slot: usize) {
-        let Some(link) = self.slots[slot].as_mut() else {
-            return;
-        };
-        link.dirty = false;
-        if !link.connected {
-            return; // Written when it is.
-        }
-        if let Err(error) = link.write() {
-            return self.end(slot, CloseCause::Broken(error.kind()));
-        }
-        self.take_back(slot);
-    }
-
-    /// Keeps the start of a frame until the rest has come.
-    fn keep(&mut self, slot: usize, partial: &[u8]) {
-        if let Some(link) = &mut self.slots[slot] {
-            backlog(link, &mut self.spare).partial.extend_from_slice(partial);
-        }
-    }
-
-    /// A connection that has nothing to say and nothing half heard needs no backlog.
-    fn take_back(&mut self, slot: usize) {
-        let Some(backlog) = self.slots[slot].as_mut().and_then(Link::take_idle_backlog) else {
-            return;
-        };
-        let largest = backlog.partial.capacity().max(backlog.outbox.capacity());
-        if self.spare.len() < SPARE_BACKLOGS_MAX && largest <= SPARE_BUFFER_BYTES_MAX {
-            self.spare.push(backlog);
-        }
-    }
-
-    fn end(&mut self, slot: usize, cause: CloseCause) {
-        if self.slots[slot].take().is_some() {
-            self.ended.push((slot, cause));
-        }
-    }
-}
-
-/// The backlog of a link, lent if it has none.
-#[allow(clippy::vec_box, reason = "the boxes go to links and come back, whole")]
-fn backlog<'a>(link: &'a mut Link, spare: &mut Vec<Box<Backlog>>) -> &'a mut Backlog {
-    link.backlog.get_or_insert_with(|| spare.pop().unwrap_or_default())
-}
-
 /// The event loop of one thread.
 #[derive(Debug)]
 pub struct Reactor {
@@ -196,15 +63,7 @@ impl Reactor {
     pub fn new(slots: usize, route: Route, clock: Clock) -> io::Result<Reactor> {
         let poll = Poll::new()?;
         let timer = Timer::new(poll.registry(), TIMER)?;
-        let links = Links {
-            registry: poll.registry().try_clone()?,
-            route,
-            clock,
-            slots: std::iter::repeat_with(|| None).take(slots).collect(),
-            dirty: Vec::new(),
-            spare: Vec::new(),
-            ended: Vec::new(),
-        };
+        let links = Links::new(slots, poll.registry().try_clone()?, route, clock);
         Ok(Reactor { poll, timer, links, scratch: vec![0; 2 * READ_BYTES] })
     }
 
