@@ -4,6 +4,8 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::problem::Problems;
+
 /// A scenario that can't be run, or a harness that can't run it. Faults of the server are no
 /// errors: they are in the report.
 #[derive(Debug, Error)]
@@ -17,6 +19,9 @@ pub enum LoadtestError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Values of the scenario that make no sense: all of them.
+    #[error("{0}")]
+    Problems(#[from] Problems),
     /// The operating system refused something that the harness needs.
     #[error("{what}: {source}")]
     Machine {

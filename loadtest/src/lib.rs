@@ -3,6 +3,7 @@
 //! - [`chat`]: users in pairs who write to each other
 //! - [`idle`]: users who log in and then say nothing
 //! - [`doctor`]: whether this machine is fit for a large run
+//! - [`plan`]: a scenario with its server and its output, from a file or a command line
 //! - [`audit`]: what was sent, acknowledged, delivered and stored, and whether it fits together
 //! - [`net`]: the event loop of a generator thread
 //! - [`target`], [`spawn`], [`token`]: the server under test and how to log in to it
@@ -20,8 +21,11 @@ pub mod idle;
 pub mod latency;
 mod login;
 pub mod net;
+pub mod plan;
+mod problem;
 pub mod process;
 pub mod report;
+pub mod seconds;
 pub mod spawn;
 mod sys;
 pub mod target;
@@ -30,3 +34,4 @@ pub mod wire;
 
 pub use error::LoadtestError;
 pub use generators::threads_for;
+pub use problem::{Problem, Problems};

@@ -4,19 +4,18 @@
 mod arguments;
 
 use std::io::{self, Write};
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 
 use clap::Parser;
 use dunlin_loadtest::chat::{self, ChatReport};
 use dunlin_loadtest::doctor::{self, Facts};
 use dunlin_loadtest::idle::{self, IdleReport};
+use dunlin_loadtest::plan::{OutputArguments, Plan};
 use dunlin_loadtest::report::Verdict;
-use dunlin_loadtest::spawn::SpawnedServer;
-use dunlin_loadtest::target::Target;
-use dunlin_loadtest::{LoadtestError, latency::LatencySummary};
+use dunlin_loadtest::{LoadtestError, Problems, latency::LatencySummary};
 use serde::Serialize;
 
-use arguments::{Arguments, Command, DoctorArguments, OutputArguments, ServerArguments};
+use arguments::{Arguments, Command, DoctorArguments, FileArguments};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -26,31 +25,10 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Plan(plan) => run(&plan),
+        Command::Run(arguments) => run_files(&arguments),
+        Command::Check(arguments) => return check(&arguments),
         Command::Doctor(arguments) => return doctor(&arguments),
-        Command::Chat(arguments) => with_server(&arguments.server, |target| {
-            let scenario = arguments.scenario(target)?;
-            let quiet = arguments.output.quiet;
-            let report = chat::run(&scenario, &mut |doing, progress| {
-                if !quiet {
-                    eprintln!(
-                        "{doing}: {} users, {} sent, {} acknowledged, {} delivered",
-                        progress.active, progress.sent, progress.acknowledged, progress.delivered
-                    );
-                }
-            })?;
-            print(&arguments.output, &report, print_chat)?;
-            Ok(report.verdict)
-        }),
-        Command::Idle(arguments) => with_server(&arguments.server, |target| {
-            let quiet = arguments.output.quiet;
-            let report = idle::run(&arguments.scenario(target)?, &mut |doing, connections| {
-                if !quiet {
-                    eprintln!("{doing}: {connections} connections");
-                }
-            })?;
-            print(&arguments.output, &report, print_idle)?;
-            Ok(report.verdict)
-        }),
     };
     outcome.map_or_else(
         |error| {
@@ -59,6 +37,67 @@ fn main() -> ExitCode {
         },
         Verdict::exit_code,
     )
+}
+
+fn run(plan: &Plan) -> Result<Verdict, LoadtestError> {
+    Problems::check(plan.problems())?;
+    match plan {
+        Plan::Chat(plan) => plan.server.with_target(|target| {
+            let quiet = plan.output.quiet;
+            let report = chat::run(&plan.scenario(target)?, &mut |doing, progress| {
+                if !quiet {
+                    eprintln!(
+                        "{doing}: {} users, {} sent, {} acknowledged, {} delivered",
+                        progress.active, progress.sent, progress.acknowledged, progress.delivered
+                    );
+                }
+            })?;
+            print(&plan.output, &report, print_chat)?;
+            Ok(report.verdict)
+        }),
+        Plan::Idle(plan) => plan.server.with_target(|target| {
+            let quiet = plan.output.quiet;
+            let report = idle::run(&plan.scenario(target)?, &mut |doing, connections| {
+                if !quiet {
+                    eprintln!("{doing}: {connections} connections");
+                }
+            })?;
+            print(&plan.output, &report, print_idle)?;
+            Ok(report.verdict)
+        }),
+    }
+}
+
+/// One after the other, until one is not ok. All are read before the first one is run.
+fn run_files(arguments: &FileArguments) -> Result<Verdict, LoadtestError> {
+    let plans = arguments.files.iter().map(|file| arguments.read(file));
+    for plan in plans.collect::<Result<Vec<_>, _>>()? {
+        let verdict = run(&plan)?;
+        if verdict != Verdict::Ok {
+            return Ok(verdict);
+        }
+    }
+    Ok(Verdict::Ok)
+}
+
+fn check(arguments: &FileArguments) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for file in &arguments.files {
+        let name = file.display();
+        let missing = |plan: Plan| Ok(Problems::check(plan.server().missing())?);
+        match arguments.read(file).and_then(missing) {
+            Ok(()) => println!("{name}: ok"),
+            Err(LoadtestError::Problems(problems)) => {
+                problems.iter().for_each(|problem| eprintln!("{name}: {problem}"));
+                code = ExitCode::from(USAGE);
+            }
+            Err(error) => {
+                eprintln!("{name}: {error}");
+                code = ExitCode::from(USAGE);
+            }
+        }
+    }
+    code
 }
 
 /// Judges this machine; the exit code is not that of a run.
@@ -76,19 +115,6 @@ fn doctor(arguments: &DoctorArguments) -> ExitCode {
             ExitCode::from(USAGE)
         }
     }
-}
-
-/// Runs against the server that the arguments name, or start.
-fn with_server(
-    arguments: &ServerArguments,
-    run: impl FnOnce(Target) -> Result<Verdict, LoadtestError>,
-) -> Result<Verdict, LoadtestError> {
-    let Some(program) = &arguments.spawn else {
-        return run(arguments.target()?);
-    };
-    let (processors, settings) = (&arguments.server_cpu, &arguments.server_set);
-    let server = SpawnedServer::start(program, processors, settings, Stdio::inherit())?;
-    run(server.target(arguments.tls))
 }
 
 fn print<R: Serialize>(

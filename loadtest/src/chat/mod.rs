@@ -15,14 +15,19 @@
 
 mod crowd;
 mod inbound;
+mod message;
 mod outcome;
+mod parameters;
 mod phase;
 mod rare;
 mod report;
 mod run;
 mod user;
 
+pub use message::MessageKind;
 pub use outcome::Totals;
+pub use parameters::ChatParameters;
+pub(crate) use parameters::SECTION;
 pub use phase::Progress;
 pub use report::{ChatReport, LatencyReport, Rates, ScenarioReport};
 pub use run::run;
@@ -34,20 +39,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::LoadtestError;
+use crate::problem::{Problem, Problems};
 use crate::target::{Service, Target};
-
-/// What the users send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MessageKind {
-    /// Send: stored, and acknowledged when durable.
-    Durable,
-    /// Signal with a request id: not stored, but answered.
-    Signal,
-    /// Signal without a request id: nothing but the delivery tells the sender. This is what the
-    /// relay does.
-    QuietSignal,
-}
 
 /// How fast they send.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -128,42 +121,15 @@ impl ChatScenario {
 
     /// Refuses what can't be run.
     pub fn check(&self) -> Result<(), LoadtestError> {
-        let wrong =
-            |field, reason: &str| Err(LoadtestError::Scenario { field, reason: reason.to_owned() });
-        if self.users == 0 || !self.users.is_multiple_of(2) {
-            return wrong("users", "pairs need an even number above 0");
-        }
+        let mut problems = ChatParameters::of(self).problems();
         if self.threads == 0 {
-            return wrong("threads", "at least 1");
-        }
-        if self.connects_per_second == 0 {
-            return wrong("connects_per_second", "at least 1");
-        }
-        if self.content_bytes > self.content_bytes_max() {
-            return wrong("content_bytes", "more than the protocol allows");
-        }
-        match self.load {
-            Load::Open { messages_per_second }
-                if messages_per_second.is_nan() || messages_per_second <= 0.0 =>
-            {
-                return wrong("messages_per_second", "more than 0");
-            }
-            Load::Closed { outstanding: 0 } => return wrong("outstanding", "at least 1"),
-            Load::Open { .. } | Load::Closed { .. } => {}
+            problems.push(Problem::new("generator", "threads", "at least 1"));
         }
         if matches!(self.target.service, Service::Relay) && self.message != MessageKind::QuietSignal
         {
-            return wrong("message", "the relay answers nothing: send signals without request id");
+            let reason = "the relay answers nothing: send signals without request id";
+            problems.push(Problem::new("chat", "message", reason));
         }
-        Ok(())
-    }
-
-    fn content_bytes_max(&self) -> usize {
-        match self.message {
-            MessageKind::Durable => dunlin_protocol::limits::CONTENT_BYTES_MAX,
-            MessageKind::Signal | MessageKind::QuietSignal => {
-                dunlin_protocol::limits::SIGNAL_BYTES_MAX
-            }
-        }
+        Ok(Problems::check(problems)?)
     }
 }

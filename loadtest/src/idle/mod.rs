@@ -7,6 +7,7 @@
 mod arrivals;
 mod crowd;
 mod heartbeats;
+mod parameters;
 mod report;
 
 use std::thread::{self, ScopedJoinHandle};
@@ -16,9 +17,12 @@ use crate::error::LoadtestError;
 use crate::generators::{Generator, random_run, shares};
 use crate::idle::crowd::{Crowd, Outcome, Shared};
 use crate::net::Clock;
+use crate::problem::{Problem, Problems};
 use crate::process;
 use crate::target::{Service, Target};
 
+pub use parameters::IdleParameters;
+pub(crate) use parameters::SECTION;
 pub use report::{Closes, IdleReport, IdleServerReport, Sample};
 
 /// Between two looks at the server.
@@ -74,18 +78,14 @@ impl IdleScenario {
     }
 
     fn check(&self) -> Result<(), LoadtestError> {
-        let wrong =
-            |field, reason: &str| Err(LoadtestError::Scenario { field, reason: reason.to_owned() });
-        if self.connections == 0 || self.connects_per_second == 0 || self.threads == 0 {
-            return wrong("connections, connects_per_second, threads", "at least 1 each");
-        }
-        if self.heartbeat_interval.is_some_and(|interval| interval.is_zero()) {
-            return wrong("heartbeat_interval", "more than 0");
+        let mut problems = IdleParameters::of(self).problems();
+        if self.threads == 0 {
+            problems.push(Problem::new("generator", "threads", "at least 1"));
         }
         if matches!(self.target.service, Service::Relay) {
-            return wrong("target", "the relay knows no logins");
+            problems.push(Problem::new("server", "", "the relay knows no logins"));
         }
-        Ok(())
+        Ok(Problems::check(problems)?)
     }
 }
 

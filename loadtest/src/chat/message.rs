@@ -1,0 +1,53 @@
+//! The kinds of messages.
+
+use std::fmt;
+use std::str::FromStr;
+
+use dunlin_protocol::limits::{CONTENT_BYTES_MAX, SIGNAL_BYTES_MAX};
+use serde::{Deserialize, Serialize};
+
+/// What the users send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageKind {
+    /// Send: stored, and acknowledged when durable.
+    Durable,
+    /// Signal with a request id: not stored, but answered.
+    Signal,
+    /// Signal without a request id: nothing but the delivery tells the sender. This is what the
+    /// relay does.
+    QuietSignal,
+}
+
+impl MessageKind {
+    /// The longest content that the protocol allows for it.
+    pub(crate) fn content_bytes_max(self) -> usize {
+        match self {
+            MessageKind::Durable => CONTENT_BYTES_MAX,
+            MessageKind::Signal | MessageKind::QuietSignal => SIGNAL_BYTES_MAX,
+        }
+    }
+}
+
+impl fmt::Display for MessageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MessageKind::Durable => "durable",
+            MessageKind::Signal => "signal",
+            MessageKind::QuietSignal => "quiet_signal",
+        })
+    }
+}
+
+impl FromStr for MessageKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<MessageKind, String> {
+        match text {
+            "durable" => Ok(MessageKind::Durable),
+            "signal" => Ok(MessageKind::Signal),
+            "quiet_signal" => Ok(MessageKind::QuietSignal),
+            _ => Err("durable, signal or quiet_signal is expected".to_owned()),
+        }
+    }
+}

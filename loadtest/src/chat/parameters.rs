@@ -1,0 +1,205 @@
+//! What can be said about a chat run, wherever it is said: options of the command line, fields of
+//! a file, or a message to another machine. It names no server and no thread.
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::chat::{ChatScenario, Load, MessageKind};
+use crate::problem::Problem;
+use crate::seconds::Seconds;
+use crate::target::Target;
+
+/// The section of a file.
+pub(crate) const SECTION: &str = "chat";
+
+/// A chat run.
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChatParameters {
+    /// Users, an even number; two and two are a pair.
+    #[arg(long, default_value_t = ChatParameters::default().users)]
+    pub users: u32,
+    /// What they send: durable, signal (answered, but not stored), or quiet_signal (not even
+    /// answered).
+    #[arg(long, value_name = "KIND", default_value_t = ChatParameters::default().message)]
+    pub message: MessageKind,
+    /// Length of each content in bytes; at least 28.
+    #[arg(long, value_name = "BYTES", default_value_t = ChatParameters::default().content_bytes)]
+    pub content_bytes: usize,
+    /// Open load: messages per second of all users together.
+    #[arg(long, alias = "rate", value_name = "RATE")]
+    pub rate_per_s: Option<f64>,
+    /// Closed load: unanswered messages of each user [default: 1, without --rate-per-s].
+    #[arg(long, value_name = "MESSAGES")]
+    pub outstanding: Option<u32>,
+    /// Time before the measured window.
+    #[arg(long, alias = "warm-up", value_name = "SECONDS")]
+    #[arg(default_value_t = ChatParameters::default().warm_up_s)]
+    pub warm_up_s: Seconds,
+    /// The measured window.
+    #[arg(long, alias = "duration", value_name = "SECONDS")]
+    #[arg(default_value_t = ChatParameters::default().duration_s)]
+    pub duration_s: Seconds,
+    /// New connections per second, at most.
+    #[arg(long, alias = "connect-rate", value_name = "RATE")]
+    #[arg(default_value_t = ChatParameters::default().connects_per_s)]
+    pub connects_per_s: u32,
+    /// How long it may take until all users are logged in.
+    #[arg(long, alias = "gather-timeout", value_name = "SECONDS")]
+    #[arg(default_value_t = ChatParameters::default().gather_timeout_s)]
+    pub gather_timeout_s: Seconds,
+    /// How long the server may take after the window to answer and deliver everything.
+    #[arg(long, alias = "drain-timeout", value_name = "SECONDS")]
+    #[arg(default_value_t = ChatParameters::default().drain_timeout_s)]
+    pub drain_timeout_s: Seconds,
+    /// How long the reading of all logs may take in the end.
+    #[arg(long, value_name = "SECONDS")]
+    #[arg(default_value_t = ChatParameters::default().read_timeout_s)]
+    pub read_timeout_s: Seconds,
+    /// Connections may end and are made anew: the server will be killed and started again.
+    #[arg(long)]
+    pub reconnect: bool,
+}
+
+impl Default for ChatParameters {
+    fn default() -> ChatParameters {
+        ChatParameters {
+            users: 100,
+            message: MessageKind::Durable,
+            content_bytes: 200,
+            rate_per_s: None,
+            outstanding: None,
+            warm_up_s: Seconds::new(2),
+            duration_s: Seconds::new(10),
+            connects_per_s: 5000,
+            gather_timeout_s: Seconds::new(120),
+            drain_timeout_s: Seconds::new(30),
+            read_timeout_s: Seconds::new(300),
+            reconnect: false,
+        }
+    }
+}
+
+impl ChatParameters {
+    /// The parameters of a scenario.
+    pub fn of(scenario: &ChatScenario) -> ChatParameters {
+        let (rate_per_s, outstanding) = match scenario.load {
+            Load::Open { messages_per_second } => (Some(messages_per_second), None),
+            Load::Closed { outstanding } => (None, Some(outstanding)),
+        };
+        ChatParameters {
+            users: scenario.users,
+            message: scenario.message,
+            content_bytes: scenario.content_bytes,
+            rate_per_s,
+            outstanding,
+            warm_up_s: scenario.warm_up.into(),
+            duration_s: scenario.duration.into(),
+            connects_per_s: scenario.connects_per_second,
+            gather_timeout_s: scenario.gather_timeout.into(),
+            drain_timeout_s: scenario.drain_timeout.into(),
+            read_timeout_s: scenario.read_timeout.into(),
+            reconnect: scenario.reconnect,
+        }
+    }
+
+    /// The scenario with these parameters against a server.
+    pub fn scenario(&self, target: Target) -> ChatScenario {
+        let mut scenario = ChatScenario::new(target);
+        scenario.users = self.users;
+        scenario.message = self.message;
+        scenario.content_bytes = self.content_bytes;
+        scenario.load = match self.rate_per_s {
+            Some(messages_per_second) => Load::Open { messages_per_second },
+            None => Load::Closed { outstanding: self.outstanding.unwrap_or(1) },
+        };
+        scenario.warm_up = self.warm_up_s.into();
+        scenario.duration = self.duration_s.into();
+        scenario.connects_per_second = self.connects_per_s;
+        scenario.gather_timeout = self.gather_timeout_s.into();
+        scenario.drain_timeout = self.drain_timeout_s.into();
+        scenario.read_timeout = self.read_timeout_s.into();
+        scenario.reconnect = self.reconnect;
+        scenario
+    }
+
+    /// Everything that makes no sense.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut wrong = |is_wrong: bool, field, reason: &str| {
+            if is_wrong {
+                problems.push(Problem::new(SECTION, field, reason));
+            }
+        };
+        let is_paired = self.users > 0 && self.users.is_multiple_of(2);
+        wrong(!is_paired, "users", "pairs need an even number above 0");
+        let fits = self.content_bytes <= self.message.content_bytes_max();
+        wrong(!fits, "content_bytes", "more than the protocol allows");
+        let is_rate = self.rate_per_s.is_none_or(|rate| rate.is_finite() && rate > 0.0);
+        wrong(!is_rate, "rate_per_s", "more than 0");
+        wrong(self.outstanding == Some(0), "outstanding", "at least 1");
+        let is_both = self.rate_per_s.is_some() && self.outstanding.is_some();
+        wrong(is_both, "outstanding", "a load is either open (rate_per_s) or closed (outstanding)");
+        wrong(self.connects_per_s == 0, "connects_per_s", "at least 1");
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::Service;
+
+    fn target() -> Target {
+        let address = "127.0.0.1:1".parse().unwrap();
+        Target { address, tls: None, service: Service::Relay, pid: None }
+    }
+
+    #[test]
+    fn a_scenario_gives_its_parameters_back() {
+        let closed = ChatParameters { outstanding: Some(1), ..ChatParameters::default() };
+        let other = ChatParameters {
+            users: 8,
+            message: MessageKind::QuietSignal,
+            content_bytes: 77,
+            rate_per_s: Some(12.5),
+            outstanding: None,
+            warm_up_s: "0.5".parse().unwrap(),
+            duration_s: Seconds::new(1),
+            connects_per_s: 2,
+            gather_timeout_s: Seconds::new(3),
+            drain_timeout_s: Seconds::new(4),
+            read_timeout_s: Seconds::new(5),
+            reconnect: true,
+        };
+        for parameters in [closed, other] {
+            assert_eq!(ChatParameters::of(&parameters.scenario(target())), parameters);
+            let json = serde_json::to_string(&parameters).unwrap();
+            assert_eq!(serde_json::from_str::<ChatParameters>(&json).unwrap(), parameters);
+            assert_eq!(parameters.problems(), []);
+        }
+    }
+
+    #[test]
+    fn all_problems_are_named_at_once() {
+        let parameters = ChatParameters {
+            users: 7,
+            content_bytes: 1 << 30,
+            rate_per_s: Some(0.0),
+            outstanding: Some(0),
+            connects_per_s: 0,
+            ..ChatParameters::default()
+        };
+        let fields: Vec<_> =
+            parameters.problems().into_iter().map(|problem| problem.field).collect();
+        let expected = [
+            "users",
+            "content_bytes",
+            "rate_per_s",
+            "outstanding",
+            "outstanding",
+            "connects_per_s",
+        ];
+        assert_eq!(fields, expected);
+    }
+}

@@ -1,0 +1,133 @@
+//! Plans in files.
+
+use std::path::Path;
+
+use crate::chat;
+use crate::error::LoadtestError;
+use crate::idle;
+use crate::plan::document::Document;
+use crate::plan::{ChatPlan, IdlePlan, Plan, generator, output, server};
+use crate::problem::{Problem, Problems};
+
+/// The names of all scenarios.
+const SCENARIOS: &str = "chat, idle";
+
+/// Reads a file.
+pub fn read(path: &Path) -> Result<Plan, LoadtestError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(LoadtestError::machine("reading the scenario's file"))?;
+    Ok(parse(&text)?)
+}
+
+/// Reads the text of a file. Everything that is wrong with it is in the error, with its line.
+pub fn parse(text: &str) -> Result<Plan, Problems> {
+    let mut document = Document::parse(text)?;
+    let plan = take_apart(&mut document);
+    if let Some(plan) = &plan {
+        plan.problems().into_iter().for_each(|problem| document.add(problem));
+        document.expect_no_more();
+    } else {
+        document.add(no_scenario());
+    }
+    Problems::check(document.finish())?;
+    plan.ok_or_else(|| no_scenario().into())
+}
+
+fn no_scenario() -> Problem {
+    Problem::new("", "scenario", format!("is one of: {SCENARIOS}"))
+}
+
+fn take_apart(document: &mut Document<'_>) -> Option<Plan> {
+    let scenario = document.word("scenario");
+    let plan = match scenario.as_deref() {
+        Some("chat") => Plan::Chat(ChatPlan {
+            server: document.section(server::SECTION),
+            generator: document.section(generator::SECTION),
+            chat: document.section(chat::SECTION),
+            output: document.section(output::SECTION),
+        }),
+        Some("idle") => Plan::Idle(IdlePlan {
+            server: document.section(server::SECTION),
+            generator: document.section(generator::SECTION),
+            idle: document.section(idle::SECTION),
+            output: document.section(output::SECTION),
+        }),
+        Some(_) | None => return None,
+    };
+    Some(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::MessageKind;
+
+    fn problems(text: &str) -> Vec<String> {
+        parse(text).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_file_says_what_the_command_line_says() {
+        let text = r#"
+            scenario = "chat"
+            [server]
+            address = "127.0.0.1:7410"
+            [chat]
+            users = 8
+            message = "signal"
+            rate_per_s = 100
+            warm_up_s = 0.5
+            [generator]
+            threads = 2
+            client_cpu = [1]
+        "#;
+        let Plan::Chat(plan) = parse(text).unwrap() else { panic!("it is a chat") };
+        assert_eq!((plan.chat.users, plan.chat.rate_per_s), (8, Some(100.0)));
+        assert_eq!(plan.chat.message, MessageKind::Signal);
+        assert_eq!(plan.chat.duration_s, crate::chat::ChatParameters::default().duration_s);
+        assert_eq!((plan.generator.threads, plan.generator.client_cpu), (Some(2), vec![1]));
+    }
+
+    #[test]
+    fn all_problems_are_found_with_their_lines() {
+        let text = "scenario = \"chat\"\n\
+                    [chat]\n\
+                    users = 7\n\
+                    message = \"smoke\"\n\
+                    rate = 5\n\
+                    warm_up_s = -1\n\
+                    [server]\n\
+                    address = \"nowhere\"\n\
+                    [idle]\n";
+        let found = problems(text);
+        let expected = [
+            "line 3: chat.users: pairs need",
+            "line 4: chat.message: unknown variant",
+            "line 5: chat.rate: unknown field",
+            "line 6: chat.warm_up_s: ",
+            "line 8: server.address: invalid socket address",
+            "line 9: idle: is unknown here",
+        ];
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "{found:?} instead of {expected:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_plan_at_all_says_so() {
+        assert_eq!(problems("[chat]"), ["scenario: is one of: chat, idle"]);
+        assert_eq!(problems("scenario = \"x\""), ["line 1: scenario: is one of: chat, idle"]);
+        assert_eq!(problems("scenario = 1"), ["line 1: scenario: is no string"]);
+        assert!(problems("scenario = \"chat\"\nusers")[0].starts_with("line 2: "));
+        let not_a_section = problems("scenario = \"idle\"\nidle = 1\nserver.spawn = \"x\"");
+        assert_eq!(not_a_section, ["line 2: idle: is no section"]);
+    }
+
+    #[test]
+    fn a_secret_is_no_field_of_a_file() {
+        let text =
+            "scenario = \"idle\"\n[server]\naddress = \"127.0.0.1:1\"\nissuer_key = \"AAAA\"";
+        assert!(problems(text)[0].starts_with("line 4: server.issuer_key: unknown field"));
+    }
+}

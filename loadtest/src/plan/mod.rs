@@ -1,0 +1,118 @@
+//! A scenario with everything that a run of it needs: the server, the threads of the harness, and
+//! what comes out. A command line and a file say the same things with the same names: both are
+//! read into the same structs, whose fields are the options of the one and the keys of the other.
+//!
+//! ```toml
+//! scenario = "chat"
+//!
+//! [server]
+//! spawn = "target/release/dunlin"
+//!
+//! [chat]
+//! users = 1000
+//! rate_per_s = 5000
+//! ```
+
+mod document;
+mod file;
+mod generator;
+mod output;
+mod server;
+
+pub use file::{parse, read};
+pub use generator::GeneratorArguments;
+pub use output::OutputArguments;
+pub use server::ServerArguments;
+
+use clap::{Args, Subcommand};
+
+use crate::chat::{ChatParameters, ChatScenario};
+use crate::error::LoadtestError;
+use crate::idle::{IdleParameters, IdleScenario};
+use crate::problem::Problem;
+use crate::target::Target;
+
+/// A run of a scenario.
+#[derive(Debug, Clone, PartialEq, Subcommand)]
+pub enum Plan {
+    /// Users in pairs who write to each other.
+    Chat(ChatPlan),
+    /// Users who log in and say nothing but that they are there.
+    Idle(IdlePlan),
+}
+
+/// A chat run.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[allow(missing_docs, reason = "the types say it")]
+pub struct ChatPlan {
+    #[command(flatten)]
+    pub server: ServerArguments,
+    #[command(flatten)]
+    pub generator: GeneratorArguments,
+    #[command(flatten)]
+    pub chat: ChatParameters,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// An idle run.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[allow(missing_docs, reason = "the types say it")]
+pub struct IdlePlan {
+    #[command(flatten)]
+    pub server: ServerArguments,
+    #[command(flatten)]
+    pub generator: GeneratorArguments,
+    #[command(flatten)]
+    pub idle: IdleParameters,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+impl Plan {
+    /// Everything that makes no sense, whatever this machine has.
+    pub fn problems(&self) -> Vec<Problem> {
+        let (generator, parameters) = match self {
+            Plan::Chat(plan) => (&plan.generator, plan.chat.problems()),
+            Plan::Idle(plan) => (&plan.generator, plan.idle.problems()),
+        };
+        let mut problems = self.server().problems();
+        problems.extend(generator.problems());
+        problems.extend(parameters);
+        problems
+    }
+
+    /// The server under test.
+    pub fn server(&self) -> &ServerArguments {
+        match self {
+            Plan::Chat(ChatPlan { server, .. }) | Plan::Idle(IdlePlan { server, .. }) => server,
+        }
+    }
+
+    /// The same, to add what a file may not say.
+    pub fn server_mut(&mut self) -> &mut ServerArguments {
+        match self {
+            Plan::Chat(ChatPlan { server, .. }) | Plan::Idle(IdlePlan { server, .. }) => server,
+        }
+    }
+}
+
+impl ChatPlan {
+    /// What to run against the server.
+    pub fn scenario(&self, target: Target) -> Result<ChatScenario, LoadtestError> {
+        let mut scenario = self.chat.scenario(target);
+        scenario.threads = self.generator.threads(self.chat.users)?;
+        scenario.processors.clone_from(&self.generator.client_cpu);
+        Ok(scenario)
+    }
+}
+
+impl IdlePlan {
+    /// What to run against the server.
+    pub fn scenario(&self, target: Target) -> Result<IdleScenario, LoadtestError> {
+        let mut scenario = self.idle.scenario(target);
+        scenario.threads = self.generator.threads(self.idle.connections)?;
+        scenario.processors.clone_from(&self.generator.client_cpu);
+        Ok(scenario)
+    }
+}
