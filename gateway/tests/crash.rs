@@ -23,7 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
-use dunlin_loadtest::chat::{self, ChatReport, ChatScenario, Load, Progress};
+use dunlin_loadtest::chat::{self, ChatReport, ChatScenario, Load, Progress, Rate};
 use dunlin_loadtest::report::Verdict;
 use dunlin_loadtest::spawn::SpawnedServer;
 
@@ -152,7 +152,7 @@ fn audited(victim: &mut Victim, crash: impl FnOnce(&mut Victim, &Watch)) -> Chat
     let watch = Watch::default();
     let mut scenario = ChatScenario::new(victim.server.target(false));
     scenario.users = USERS;
-    scenario.load = Load::Open { messages_per_second: 600.0 };
+    scenario.load = Load::Open { messages_per_second: Rate::constant(600.0) };
     scenario.content_bytes = 1500;
     scenario.reconnect = true;
     scenario.warm_up = Duration::ZERO;

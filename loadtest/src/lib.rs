@@ -29,6 +29,7 @@ pub mod seconds;
 pub mod spawn;
 mod sys;
 pub mod target;
+mod text;
 pub mod token;
 pub mod wire;
 

@@ -6,7 +6,7 @@ mod model;
 
 use std::time::Duration;
 
-use dunlin_loadtest::chat::{ChatReport, ChatScenario, Load, MessageKind, run};
+use dunlin_loadtest::chat::{ChatReport, ChatScenario, Load, MessageKind, Rate, run};
 use dunlin_loadtest::report::Verdict;
 use dunlin_loadtest::target::{Service, Target};
 use dunlin_loadtest::token::Issuer;
@@ -22,7 +22,7 @@ fn scenario(sabotage: Sabotage) -> ChatScenario {
     let mut scenario = ChatScenario::new(target);
     scenario.users = 8;
     scenario.threads = 2;
-    scenario.load = Load::Open { messages_per_second: 800.0 };
+    scenario.load = Load::Open { messages_per_second: Rate::constant(800.0) };
     scenario.warm_up = Duration::from_millis(100);
     scenario.duration = Duration::from_millis(400);
     // No more than a bound: whoever is sound is done much earlier, on any machine in the end.
@@ -61,6 +61,18 @@ fn a_sound_server_passes_and_every_message_is_accounted_for() {
     assert_eq!((totals.entries_read, totals.unsent_at_end), (800, 0));
     assert!(report.latency.acknowledge.count > 200, "{report:#?}");
     assert!(report.server.is_some());
+}
+
+#[test]
+fn a_changing_rate_sends_as_many_messages_as_its_integral_says() {
+    let mut scenario = scenario(Sabotage::Nothing);
+    // Nothing in the warm-up; then 160 within 0.2 s, and 0.2 s at 400.
+    let messages_per_second = "0..1600:0.2,400:1".parse().unwrap();
+    scenario.load = Load::Open { messages_per_second };
+    let report = report(&scenario);
+    assert_sound(&report);
+    assert_eq!((report.totals.sent, report.totals.delivered), (240, 240));
+    assert_eq!(report.latency.acknowledge.count, 240);
 }
 
 #[test]

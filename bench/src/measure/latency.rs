@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use clap::Args;
 use dunlin_loadtest::LoadtestError;
-use dunlin_loadtest::chat::{Load, MessageKind};
+use dunlin_loadtest::chat::{Load, MessageKind, Rate};
 use dunlin_loadtest::latency::LatencySummary;
 use dunlin_loadtest::report::Verdict;
 use serde::Serialize;
@@ -115,7 +115,7 @@ fn repeat(options: &LatencyOptions, verdict: &mut Verdict) -> Result<Repetition,
     let rate_per_s = (highest_per_s / 2.0).max(1.0);
     let server = Server::dunlin(common)?;
     let mut scenario = common.scenario(server.target(false), users, message);
-    scenario.load = Load::Open { messages_per_second: rate_per_s };
+    scenario.load = Load::Open { messages_per_second: Rate::constant(rate_per_s) };
     let report = run(&scenario)?;
     *verdict = worse(*verdict, report.verdict);
     Ok(Repetition {

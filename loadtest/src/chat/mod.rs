@@ -17,9 +17,11 @@ mod crowd;
 mod inbound;
 mod message;
 mod outcome;
+mod pace;
 mod parameters;
 mod phase;
 mod rare;
+mod rate;
 mod report;
 mod run;
 mod user;
@@ -29,6 +31,7 @@ pub use outcome::Totals;
 pub use parameters::ChatParameters;
 pub(crate) use parameters::SECTION;
 pub use phase::Progress;
+pub use rate::Rate;
 pub use report::{ChatReport, LatencyReport, Rates, ScenarioReport};
 pub use run::run;
 
@@ -43,13 +46,13 @@ use crate::problem::{Problem, Problems};
 use crate::target::{Service, Target};
 
 /// How fast they send.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
     /// So many messages per second from all users together, evenly.
     Open {
-        /// Messages per second.
-        messages_per_second: f64,
+        /// Messages per second; during the warm-up, the first rate.
+        messages_per_second: Rate,
     },
     /// Each user keeps so many messages unanswered.
     Closed {

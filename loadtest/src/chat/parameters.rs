@@ -4,7 +4,7 @@
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::chat::{ChatScenario, Load, MessageKind};
+use crate::chat::{ChatScenario, Load, MessageKind, Rate};
 use crate::problem::Problem;
 use crate::seconds::Seconds;
 use crate::target::Target;
@@ -26,9 +26,11 @@ pub struct ChatParameters {
     /// Length of each content in bytes; at least 28.
     #[arg(long, value_name = "BYTES", default_value_t = ChatParameters::default().content_bytes)]
     pub content_bytes: usize,
-    /// Open load: messages per second of all users together.
+    /// Open load: messages per second of all users together. A rate that changes has parts with
+    /// commas between them: 100:10 is 100 per second for 10 s, 100..1000:60 rises within 60 s. They
+    /// begin with the measured window; the last rate goes on.
     #[arg(long, alias = "rate", value_name = "RATE")]
-    pub rate_per_s: Option<f64>,
+    pub rate_per_s: Option<Rate>,
     /// Closed load: unanswered messages of each user [default: 1, without --rate-per-s].
     #[arg(long, value_name = "MESSAGES")]
     pub outstanding: Option<u32>,
@@ -83,9 +85,9 @@ impl Default for ChatParameters {
 impl ChatParameters {
     /// The parameters of a scenario.
     pub fn of(scenario: &ChatScenario) -> ChatParameters {
-        let (rate_per_s, outstanding) = match scenario.load {
-            Load::Open { messages_per_second } => (Some(messages_per_second), None),
-            Load::Closed { outstanding } => (None, Some(outstanding)),
+        let (rate_per_s, outstanding) = match &scenario.load {
+            Load::Open { messages_per_second } => (Some(messages_per_second.clone()), None),
+            Load::Closed { outstanding } => (None, Some(*outstanding)),
         };
         ChatParameters {
             users: scenario.users,
@@ -109,8 +111,8 @@ impl ChatParameters {
         scenario.users = self.users;
         scenario.message = self.message;
         scenario.content_bytes = self.content_bytes;
-        scenario.load = match self.rate_per_s {
-            Some(messages_per_second) => Load::Open { messages_per_second },
+        scenario.load = match &self.rate_per_s {
+            Some(rate) => Load::Open { messages_per_second: rate.clone() },
             None => Load::Closed { outstanding: self.outstanding.unwrap_or(1) },
         };
         scenario.warm_up = self.warm_up_s.into();
@@ -135,8 +137,8 @@ impl ChatParameters {
         wrong(!is_paired, "users", "pairs need an even number above 0");
         let fits = self.content_bytes <= self.message.content_bytes_max();
         wrong(!fits, "content_bytes", "more than the protocol allows");
-        let is_rate = self.rate_per_s.is_none_or(|rate| rate.is_finite() && rate > 0.0);
-        wrong(!is_rate, "rate_per_s", "more than 0");
+        let rate = self.rate_per_s.as_ref().and_then(Rate::problem);
+        wrong(rate.is_some(), "rate_per_s", rate.unwrap_or_default());
         wrong(self.outstanding == Some(0), "outstanding", "at least 1");
         let is_both = self.rate_per_s.is_some() && self.outstanding.is_some();
         wrong(is_both, "outstanding", "a load is either open (rate_per_s) or closed (outstanding)");
@@ -162,7 +164,7 @@ mod tests {
             users: 8,
             message: MessageKind::QuietSignal,
             content_bytes: 77,
-            rate_per_s: Some(12.5),
+            rate_per_s: "12.5..20:3".parse().ok(),
             outstanding: None,
             warm_up_s: "0.5".parse().unwrap(),
             duration_s: Seconds::new(1),
@@ -185,7 +187,7 @@ mod tests {
         let parameters = ChatParameters {
             users: 7,
             content_bytes: 1 << 30,
-            rate_per_s: Some(0.0),
+            rate_per_s: Some(Rate::constant(0.0)),
             outstanding: Some(0),
             connects_per_s: 0,
             ..ChatParameters::default()

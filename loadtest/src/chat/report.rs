@@ -171,7 +171,7 @@ fn describe(scenario: &ChatScenario) -> ScenarioReport {
         tls: scenario.target.tls.is_some(),
         message: scenario.message,
         content_bytes: scenario.content_bytes,
-        load: scenario.load,
+        load: scenario.load.clone(),
         warm_up_s: scenario.warm_up.as_secs_f64(),
         duration_s: scenario.duration.as_secs_f64(),
         reconnect: scenario.reconnect,
@@ -192,6 +192,7 @@ fn merge(mut one: Outcome, other: Outcome) -> Outcome {
 mod tests {
     use super::*;
     use crate::audit::Fault;
+    use crate::chat::Rate;
     use crate::target::{Service, Target};
     use crate::token::Issuer;
 
@@ -203,7 +204,7 @@ mod tests {
             pid: None,
         };
         let mut scenario = ChatScenario::new(target);
-        scenario.load = Load::Open { messages_per_second: 10.0 };
+        scenario.load = Load::Open { messages_per_second: Rate::constant(10.0) };
         scenario
     }
 

@@ -60,7 +60,7 @@ fn take_apart(document: &mut Document<'_>) -> Option<Plan> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::MessageKind;
+    use crate::chat::{MessageKind, Rate};
 
     fn problems(text: &str) -> Vec<String> {
         parse(text).unwrap_err().iter().map(ToString::to_string).collect()
@@ -82,7 +82,7 @@ mod tests {
             client_cpu = [1]
         "#;
         let Plan::Chat(plan) = parse(text).unwrap() else { panic!("it is a chat") };
-        assert_eq!((plan.chat.users, plan.chat.rate_per_s), (8, Some(100.0)));
+        assert_eq!((plan.chat.users, plan.chat.rate_per_s), (8, Some(Rate::constant(100.0))));
         assert_eq!(plan.chat.message, MessageKind::Signal);
         assert_eq!(plan.chat.duration_s, crate::chat::ChatParameters::default().duration_s);
         assert_eq!((plan.generator.threads, plan.generator.client_cpu), (Some(2), vec![1]));

@@ -1,4 +1,4 @@
-//! The users of one generator thread: connecting, pacing, sending. What time demands of them is in
+//! The users of one generator thread: connecting, sending. What time demands of them is in
 //! `chores`.
 
 mod chores;
@@ -12,6 +12,7 @@ use dunlin_protocol::{LogId, UserId, frame};
 use crate::audit::content::{Contents, Stamp};
 use crate::audit::{Fault, Ledger, SignalBook};
 use crate::chat::outcome::Outcome;
+use crate::chat::pace::Pace;
 use crate::chat::phase::{Phase, Progress, Schedule, Shared};
 use crate::chat::user::{Pair, Sending, Stage, User};
 use crate::chat::{ChatScenario, Load, MessageKind};
@@ -52,10 +53,10 @@ pub(crate) struct Crowd<'a> {
     pub(crate) retries: Vec<(u64, usize, u32, u32)>,
     /// Gaps between pushes: time to repair, slot.
     pub(crate) gaps: Vec<(u64, usize)>,
-    /// Messages of the open load that are due so far.
-    due: u64,
+    /// The messages of the open load.
+    pub(crate) pace: Option<Pace>,
     /// No more messages will be due.
-    all_sent: bool,
+    pub(crate) all_sent: bool,
     published: Progress,
     next_chores_ns: u64,
     next_heartbeats_ns: u64,
@@ -75,6 +76,13 @@ impl<'a> Crowd<'a> {
             conversation: [0; 16],
             ledger: Ledger::new([users.start + 2 * index, users.start + 2 * index + 1]),
             signals: [SignalBook::default(); 2],
+        };
+        let pace = match &scenario.load {
+            Load::Open { messages_per_second } => {
+                let everybody = scenario.users;
+                Some(Pace::new(messages_per_second, scenario.warm_up, everybody, users.clone()))
+            }
+            Load::Closed { .. } => None,
         };
         Crowd {
             scenario,
@@ -96,7 +104,7 @@ impl<'a> Crowd<'a> {
             first_connects: 0,
             retries: Vec::new(),
             gaps: Vec::new(),
-            due: 0,
+            pace,
             all_sent: false,
             published: Progress::default(),
             next_chores_ns: 0,
@@ -147,7 +155,7 @@ impl<'a> Crowd<'a> {
     // ---------------------------------------------------------------- sending
 
     /// A new message of this user, to be sent as soon as the user may.
-    fn enqueue(&mut self, slot: usize, intended_ns: u64, links: &mut Links) {
+    pub(crate) fn enqueue(&mut self, slot: usize, intended_ns: u64, links: &mut Links) {
         let pair = &mut self.pairs[slot / 2];
         let counter = match self.scenario.message {
             MessageKind::Durable => pair.ledger.sent(slot % 2),
@@ -219,29 +227,6 @@ impl<'a> Crowd<'a> {
 
     pub(crate) fn is_measured(&self, intended_ns: u64) -> bool {
         (self.schedule.measure_from_ns..self.schedule.measure_to_ns).contains(&intended_ns)
-    }
-
-    /// Sends what is due by now; returns when the next message is.
-    fn pace(&mut self, now_ns: u64, links: &mut Links) -> u64 {
-        let Load::Open { messages_per_second } = self.scenario.load else {
-            return u64::MAX;
-        };
-        let users = self.users.len() as u64;
-        let share = self.users.len() as f64 / f64::from(self.scenario.users);
-        let interval_ns = 1e9 / (messages_per_second * share);
-        loop {
-            let at_ns = self.schedule.start_ns + (self.due as f64 * interval_ns) as u64;
-            self.all_sent = at_ns >= self.schedule.measure_to_ns;
-            if at_ns > now_ns || self.all_sent {
-                return at_ns;
-            }
-            // First one side of all pairs, then the other: the two of a pair write in turn.
-            let turn = (self.due % users) as usize;
-            let half = self.users.len() / 2;
-            let slot = if turn < half { 2 * turn } else { 2 * (turn - half) + 1 };
-            self.due += 1;
-            self.enqueue(slot, at_ns, links);
-        }
     }
 
     // ---------------------------------------------------------------- connecting
