@@ -4,16 +4,19 @@
 //! more than the delivery. So a sender writes only if the shard sleeps, and only the first sender
 //! does. The danger of such a scheme is the lost wake-up, which [`SleepFlag`] rules out.
 
+mod sleep_flag;
+
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use dunlin_core::transport::Outbound;
 use rustix::event::EventfdFlags;
 
 use super::control::Control;
+use sleep_flag::SleepFlag;
 
 /// What a shard can get.
 #[derive(Debug)]
@@ -51,18 +54,20 @@ impl MailSender {
     /// Puts something into the queue and wakes the shard if it sleeps. To a shard that has ended
     /// it does nothing: its connections are gone.
     pub(crate) fn post(&self, mail: Mail) {
-        if self.queue.send(mail).is_ok() {
-            self.wake();
-        }
+        self.hand_over(|| self.queue.send(mail).is_ok());
     }
 
     /// Wakes the shard if it sleeps, after something was put where it looks before it sleeps.
     pub(crate) fn wake(&self) {
-        if self.flag.claim_wake() {
+        self.hand_over(|| true);
+    }
+
+    fn hand_over(&self, put: impl FnOnce() -> bool) {
+        self.flag.hand_over(put, || {
             // Fails only when the counter stands at 2^64 - 2, which is a wake-up as well.
             let woken = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
             debug_assert!(woken.is_ok(), "{woken:?}");
-        }
+        });
     }
 }
 
@@ -90,55 +95,15 @@ impl MailReceiver {
         self.queue.try_recv().ok()
     }
 
-    /// Announces a sleep. False if there is mail: then don't sleep.
-    pub(crate) fn may_sleep(&self) -> bool {
-        self.flag.announce();
-        if self.queue.is_empty() {
-            return true;
-        }
-        self.flag.withdraw();
-        false
+    /// Announces a sleep. False if there is mail, or something else to do that somebody calls
+    /// [`MailSender::wake`] for: then don't sleep.
+    pub(crate) fn may_sleep(&self, is_idle: impl FnOnce() -> bool) -> bool {
+        self.flag.may_sleep(|| self.queue.is_empty() && is_idle())
     }
 
     /// After a sleep: no more wake-ups, please.
     pub(crate) fn awake(&self) {
-        self.flag.withdraw();
-    }
-}
-
-/// Whether the shard sleeps, or is about to.
-///
-/// ```text
-///   shard                         sender
-///   S1  flag = true               P1  put into the queue
-///       fence(SeqCst)                 fence(SeqCst)
-///   S2  look into the queue       P2  look at the flag
-/// ```
-/// The two fences are in one total order. If the shard's is first, P2 sees S1 and the sender
-/// wakes the shard. If the sender's is first, S2 sees P1 and the shard does not sleep. Without
-/// them both could look before the other's write arrives: the item would wait for the next one.
-/// Relaxed loads and stores are enough around the fences, since the queue itself orders the
-/// contents of its items.
-#[derive(Debug, Default)]
-struct SleepFlag(AtomicBool);
-
-impl SleepFlag {
-    /// S1. Look into the queue after it.
-    fn announce(&self) {
-        self.0.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-    }
-
-    /// The shard is awake. A sender that still sees the flag causes one spurious wake-up.
-    fn withdraw(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-
-    /// P2, after putting something into the queue. True for one sender per sleep: it must wake
-    /// the shard. The load keeps the cache line shared while the shard is busy.
-    fn claim_wake(&self) -> bool {
-        fence(Ordering::SeqCst);
-        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
+        self.flag.awake();
     }
 }
 
@@ -154,19 +119,25 @@ mod tests {
     #[test]
     fn one_sleep_is_woken_once() {
         let flag = SleepFlag::default();
-        assert!(!flag.claim_wake());
-        flag.announce();
-        assert!(flag.claim_wake());
-        assert!(!flag.claim_wake());
+        let wakes = |put| {
+            let mut woken = false;
+            flag.hand_over(|| put, || woken = true);
+            woken
+        };
+        assert!(!wakes(true), "it does not sleep yet");
+        assert!(flag.may_sleep(|| true));
+        assert!(!wakes(false), "nothing was put");
+        assert!(wakes(true));
+        assert!(!wakes(true), "it is woken already");
     }
 
     #[test]
     fn who_has_mail_does_not_sleep() {
         let (sender, receiver) = mailbox().unwrap();
         sender.post(Mail::Control(Control::Stop));
-        assert!(!receiver.may_sleep());
+        assert!(!receiver.may_sleep(|| true));
         assert!(receiver.take().is_some());
-        assert!(receiver.may_sleep());
+        assert!(receiver.may_sleep(|| true));
     }
 
     #[test]
@@ -185,7 +156,7 @@ mod tests {
         poll.registry().register(&mut SourceFd(&wake_fd), Token(0), Interest::READABLE).unwrap();
         let mut taken = 0;
         while taken < ITEMS {
-            if receiver.may_sleep() {
+            if receiver.may_sleep(|| true) {
                 // With a lost wake-up this would time out with items in the queue.
                 poll.poll(&mut events, Some(Duration::from_secs(60))).unwrap();
                 assert!(!events.is_empty(), "slept through item {taken}");

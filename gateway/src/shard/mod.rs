@@ -128,10 +128,8 @@ impl Shard {
 
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = self.timeout();
-        // The worker's queues are looked into after the sleep was announced, as the mailbox is.
-        let may_sleep = timeout != Some(Duration::ZERO)
-            && self.mailbox.may_sleep()
-            && !self.worker.as_ref().is_some_and(HostedWorker::has_work);
+        let is_idle = || !self.worker.as_ref().is_some_and(HostedWorker::has_work);
+        let may_sleep = timeout != Some(Duration::ZERO) && self.mailbox.may_sleep(is_idle);
         let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
         let polled = self.poll.poll(events, timeout);
         self.mailbox.awake();
