@@ -11,8 +11,9 @@
 
 mod mailbox;
 
+use std::sync::Arc;
+
 use loom::model::Builder;
-use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread::{self, Thread};
 use mailbox::atomic::{Weakness, weaken};
