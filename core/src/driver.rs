@@ -13,7 +13,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use crate::admin::{AdminError, AdminReply, AdminRequest};
 use crate::auth::password::{PasswordDone, PasswordError, PasswordThreads};
 use crate::bus::{Bus, BusReceiver, Member};
 use crate::clock::Clock;
+use crate::gate::Gate;
 use crate::hosted::Mailbox;
 use crate::limits::{
     ENVELOPES_BYTES_MAX, PRESSED_TICK_MS, STORE_OUTSTANDING_BYTES_MAX, STORE_OUTSTANDING_MAX,
@@ -59,46 +60,6 @@ pub(crate) enum Letter {
     Envelope(Bytes),
     Admin(AdminRequest, AdminAnswer),
     Stop,
-}
-
-/// What is under way in the whole engine: it may stop when nothing is.
-#[derive(Debug, Default)]
-pub(crate) struct Gate {
-    /// Nothing more is taken from submitters.
-    closed: AtomicBool,
-    /// Batches of commands and letters in queues, tickets and calls that wait for an answer. What
-    /// is made by handling something is added before that something is taken off, so 0 means
-    /// that nothing can follow.
-    under_way: AtomicUsize,
-}
-
-impl Gate {
-    /// Lets one thing in, unless it is closed. Both orders of this and `close` are safe: either
-    /// the thing is refused here, or whoever closes sees it.
-    pub(crate) fn enter(&self) -> bool {
-        self.under_way.fetch_add(1, Ordering::SeqCst);
-        if self.closed.load(Ordering::SeqCst) {
-            self.leave(1);
-            return false;
-        }
-        true
-    }
-
-    pub(crate) fn add(&self, count: usize) {
-        self.under_way.fetch_add(count, Ordering::SeqCst);
-    }
-
-    pub(crate) fn leave(&self, count: usize) {
-        self.under_way.fetch_sub(count, Ordering::SeqCst);
-    }
-
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.under_way.load(Ordering::SeqCst) == 0
-    }
 }
 
 /// What a worker thread works with.

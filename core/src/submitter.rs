@@ -6,7 +6,8 @@ use crossbeam_channel::TrySendError;
 use dunlin_protocol::EncodedFrame;
 use dunlin_protocol::wire::{ErrorCode, frame::Body};
 
-use crate::driver::{Gate, Submitted};
+use crate::driver::Submitted;
+use crate::gate::Gate;
 use crate::hosted::Mailbox;
 use crate::limits::SUBMIT_BATCH_MAX;
 use crate::placement;

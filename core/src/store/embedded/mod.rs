@@ -47,6 +47,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
+// Under a name that `core/tests/hand_overs` can give to loom's: see `queue` and `wake`.
+use parking_lot as locks;
 
 use crate::random::{Random, SystemSource};
 

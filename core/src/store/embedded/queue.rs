@@ -1,7 +1,6 @@
-//! The queue in front of the commit lane.
+//! The queue in front of the commit lane. `core/tests/hand_overs` tries every interleaving of it.
 
-use parking_lot::{Condvar, Mutex};
-
+use super::locks::{Condvar, Mutex};
 use crate::store::{Append, StoreDone, StoreError};
 
 /// One request of appends.

@@ -1,8 +1,8 @@
-//! Waking a thread that works in the background.
+//! Waking a thread that works in the background. `core/tests/hand_overs` tries every interleaving.
 
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use super::locks::{Condvar, Mutex};
 
 /// A flag to wait for. Set twice, it wakes once.
 #[derive(Debug, Default)]
