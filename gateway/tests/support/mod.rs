@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each test file uses a part of it")]
 
 pub mod client;
+pub mod counting;
 pub mod messages;
 pub mod node;
 pub mod process;
