@@ -46,6 +46,7 @@ pub mod bus;
 pub mod clock;
 pub mod config;
 pub mod connection;
+mod dense_map;
 mod driver;
 pub mod engine;
 mod gate;

@@ -25,10 +25,10 @@ const CONNECTIONS: usize = 1_900;
 
 /// Bytes in use for one connection, at most, with the share of the tables. Debug builds have 8
 /// more in each socket.
-const PLAIN_BYTES_MAX: usize = 400;
+const PLAIN_BYTES_MAX: usize = 300;
 
 /// What rustls keeps (3,270 bytes for TLS 1.3), and the same.
-const TLS_BYTES_MAX: usize = 3_800;
+const TLS_BYTES_MAX: usize = 3_700;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {

@@ -55,6 +55,7 @@ use crate::auth::password::PasswordJob;
 use crate::auth::throttle::Throttle;
 use crate::auth::token::TokenKeys;
 use crate::config::EngineConfig;
+use crate::dense_map::DenseMap;
 use crate::limits::{STATE_IDLE_MS, STATE_SWEEP_MAX, TABLE_ROOM_MIN, UNAVAILABLE_RETRY_MS};
 use crate::placement;
 use crate::random::Random;
@@ -96,7 +97,7 @@ pub struct Worker {
     operations: Operations,
     throttle: Throttle,
     conversations: HashMap<LogId, Conversation, RandomState>,
-    accounts: HashMap<UserId, AccountLog, RandomState>,
+    accounts: DenseMap<UserId, AccountLog>,
     /// Each conversation and account in memory once, with the time at which to look whether it is
     /// idle; the earliest first.
     sweep: VecDeque<(u64, Owner)>,
@@ -134,7 +135,7 @@ impl Worker {
             operations: Operations::default(),
             throttle: Throttle::default(),
             conversations: HashMap::default(),
-            accounts: HashMap::default(),
+            accounts: DenseMap::default(),
             sweep: VecDeque::new(),
             ready: Vec::new(),
             unknown_heads: Vec::new(),
@@ -397,8 +398,11 @@ impl Worker {
     /// Looks after what was put into memory a while ago, and forgets what is idle.
     fn sweep(&mut self) {
         self.forget_idle();
-        give_room_back(&mut self.accounts);
         give_room_back(&mut self.conversations);
+        // As long as what it lists, and forgotten with it.
+        if self.sweep.capacity() > TABLE_ROOM_MIN && self.sweep.len() < self.sweep.capacity() / 8 {
+            self.sweep.shrink_to((self.sweep.len() * 2).max(TABLE_ROOM_MIN));
+        }
     }
 
     fn forget_idle(&mut self) {
@@ -437,8 +441,7 @@ impl Worker {
     }
 }
 
-/// Shrinks a table that is nearly empty: when everybody has logged in and is idle, the room of
-/// their accounts would cost each connection more than all else that the worker keeps of it.
+/// Shrinks a table that is nearly empty: the room of a busy hour would else stay for ever.
 fn give_room_back<K: Eq + Hash, V>(table: &mut HashMap<K, V, RandomState>) {
     if table.capacity() > TABLE_ROOM_MIN && table.len() < table.capacity() / 8 {
         table.shrink_to((table.len() * 2).max(TABLE_ROOM_MIN));

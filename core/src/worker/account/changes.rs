@@ -61,10 +61,10 @@ impl Worker {
     }
 
     fn account_log(&mut self, user: UserId) -> &mut AccountLog {
-        let account = self.accounts.entry(user).or_insert_with(|| {
+        let (account, is_new) = self.accounts.get_or_insert_with(user, AccountLog::new);
+        if is_new {
             self.sweep.push_back((self.now_ms + STATE_IDLE_MS, Owner::Account(user)));
-            AccountLog::new()
-        });
+        }
         account.used_ms = self.now_ms;
         account
     }
