@@ -220,7 +220,7 @@ impl SegmentsCheck {
         self.report.bytes += content.len() as u64;
         self.report.logs = self.newest.len();
         self.report.damage.extend(scan.damage.iter().cloned());
-        for (&log, part) in &scan.index.logs {
+        for &(log, ref part) in scan.index.logs.iter() {
             let before = self.newest.insert(log, part.last()).unwrap_or(0);
             if before + 1 != part.first {
                 let kind = DamageKind::Hole { log, seq: part.first };
@@ -239,7 +239,7 @@ impl SegmentsCheck {
 fn compare(shared: &Shared, found: &SegmentIndex, damage: &mut Vec<Damage>) {
     let segment = found.segment;
     let file = segment_name(segment);
-    for (&log, part) in &found.logs {
+    for &(log, ref part) in found.logs.iter() {
         for seq in unindexed(shared, segment, log, part) {
             let kind = DamageKind::Unindexed { log, seq };
             damage.push(Damage { file: file.clone(), offset: 0, bytes: 0, kind });
