@@ -16,8 +16,9 @@ use hashbrown::hash_table::Entry as Place;
 
 use crate::limits::TABLE_ROOM_MIN;
 
-/// Entries of a chunk: the most that may be unused at the end.
-const CHUNK: usize = 256;
+/// Entries of a chunk: the most that may be unused at the end. 64 entries of a multiple of 16 bytes
+/// fill a size class of most allocators.
+const CHUNK: usize = 64;
 
 /// See the module.
 #[derive(Debug)]

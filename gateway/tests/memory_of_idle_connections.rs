@@ -21,7 +21,7 @@ static ALLOCATOR: Counting = Counting;
 
 /// Tables grow by doubling when they are 7/8 full: shared by two shards and two workers, this is
 /// just beyond, where they are as empty as they can be.
-const CONNECTIONS: usize = 1_900;
+const CONNECTIONS: usize = 2_100;
 
 /// Bytes in use for one connection, at most, with the share of the tables. Debug builds have 8
 /// more in each socket.

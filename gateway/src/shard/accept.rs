@@ -150,15 +150,14 @@ impl Shard {
             Some(config) if secure => Some(Box::new(TlsStream::new(config.clone())?)),
             _ => None,
         };
-        let entry = self.slots.vacant_entry();
-        let key = entry.key();
+        let key = self.slots.next_key();
         self.poll.registry().register(&mut socket, Token(key), Interest::READABLE)?;
         self.next_generation = self.next_generation.wrapping_add(1);
         let now = super::tick_of(self.now_ms);
         if secure {
             self.node.admission.handshake_begins();
         }
-        entry.insert(Slot {
+        self.slots.insert(Slot {
             socket,
             generation: self.next_generation,
             protocol: Connection::new(),

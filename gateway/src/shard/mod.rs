@@ -26,6 +26,7 @@ pub(crate) mod mailbox;
 pub(crate) mod outbox;
 mod read;
 mod read_buffer;
+mod slots;
 mod start;
 mod timer_wheel;
 mod write;
@@ -42,7 +43,6 @@ use dunlin_core::submitter::Submitter;
 use dunlin_core::transport::ConnId;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
-use slab::Slab;
 
 use crate::limits::{BLOCKED_RETRY_MS, TICK_MS};
 use accept::Listener;
@@ -52,6 +52,7 @@ use drain::Drain;
 use mailbox::{Mail, MailReceiver};
 use outbox::OutboxLimits;
 use read_buffer::ReadBuffer;
+use slots::Slots;
 use timer_wheel::{Entry, Tick, TimerWheel, tick_of};
 use write::WriteBuffers;
 
@@ -59,6 +60,9 @@ pub(crate) use start::{ShardStart, ensure_free, spawn};
 
 /// The token of the mailbox; listeners have those below it, connections count up from 0.
 const MAILBOX: Token = Token(usize::MAX);
+
+/// 64 slots of 112 bytes fill a size class of the allocator.
+const SLOTS_PER_CHUNK: usize = 64;
 
 /// See the module.
 pub(crate) struct Shard {
@@ -72,7 +76,7 @@ pub(crate) struct Shard {
     submitter: Submitter,
     /// Runs in this loop instead of on a thread of its own.
     worker: Option<HostedWorker>,
-    slots: Slab<Slot>,
+    slots: Slots<Slot, SLOTS_PER_CHUNK>,
     next_generation: u32,
     wheel: TimerWheel,
     due: Vec<Entry>,
@@ -253,7 +257,7 @@ impl Shard {
     }
 
     fn conn_id(&self, key: usize) -> ConnId {
-        let slot = u32::try_from(key).expect("the slab holds fewer than 2^32 connections");
+        let slot = u32::try_from(key).expect("there are fewer than 2^32 slots");
         ConnId { shard: self.index, slot, generation: self.slots[key].generation }
     }
 

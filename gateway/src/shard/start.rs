@@ -12,7 +12,6 @@ use dunlin_core::hosted::HostedWorker;
 use dunlin_core::submitter::Submitter;
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
-use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::accept::{Budget, Listener};
@@ -20,6 +19,7 @@ use super::close::CloseLog;
 use super::control::{Node, Settings};
 use super::mailbox::MailReceiver;
 use super::read_buffer::ReadBuffer;
+use super::slots::Slots;
 use super::timer_wheel::TimerWheel;
 use super::write::WriteBuffers;
 use super::{MAILBOX, Shard};
@@ -123,7 +123,7 @@ impl Shard {
             mailbox: start.mailbox,
             submitter: start.submitter,
             worker: start.worker,
-            slots: Slab::new(),
+            slots: Slots::new(),
             next_generation: 0,
             wheel: TimerWheel::new(),
             due: Vec::new(),
