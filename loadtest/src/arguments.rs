@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use dunlin_loadtest::plan::{self, Plan};
 use dunlin_loadtest::{LoadtestError, doctor};
 
+use crate::fanout_arguments::FanoutArguments;
+
 /// Puts load on a Dunlin server, and audits every message.
 ///
 /// Exit codes: 0 all is well; 1 the server broke its promise; 2 wrong usage, or the scenario can't
@@ -24,6 +26,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     #[command(flatten)]
     Plan(Box<Plan>),
+    /// One who writes to many devices, or in many conversations.
+    Fanout(Box<FanoutArguments>),
     /// Run the scenario of a file.
     Run(FileArguments),
     /// Say everything that is wrong with the scenarios of files, without running them.

@@ -1,6 +1,7 @@
 //! The load harness of Dunlin and its auditor.
 //!
 //! - [`chat`]: users in pairs who write to each other
+//! - [`fanout`]: one who writes to many
 //! - [`idle`]: users who log in and then say nothing
 //! - [`doctor`]: whether this machine is fit for a large run
 //! - [`plan`]: a scenario with its server and its output, from a file or a command line
@@ -16,6 +17,7 @@ pub mod audit;
 pub mod chat;
 pub mod doctor;
 mod error;
+pub mod fanout;
 mod generators;
 pub mod idle;
 pub mod latency;

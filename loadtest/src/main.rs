@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod fanout_arguments;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use dunlin_loadtest::chat::{self, ChatReport};
 use dunlin_loadtest::doctor::{self, Facts};
+use dunlin_loadtest::fanout::{self, FanoutReport};
 use dunlin_loadtest::idle::{self, IdleReport};
 use dunlin_loadtest::plan::{OutputArguments, Plan};
 use dunlin_loadtest::report::Verdict;
@@ -16,6 +18,7 @@ use dunlin_loadtest::{LoadtestError, Problems, latency::LatencySummary};
 use serde::Serialize;
 
 use arguments::{Arguments, Command, DoctorArguments, FileArguments};
+use fanout_arguments::FanoutArguments;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -26,6 +29,7 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Plan(plan) => run(&plan),
+        Command::Fanout(arguments) => run_fanout(*arguments),
         Command::Run(arguments) => run_files(&arguments),
         Command::Check(arguments) => return check(&arguments),
         Command::Doctor(arguments) => return doctor(&arguments),
@@ -66,6 +70,28 @@ fn run(plan: &Plan) -> Result<Verdict, LoadtestError> {
             Ok(report.verdict)
         }),
     }
+}
+
+fn run_fanout(mut arguments: FanoutArguments) -> Result<Verdict, LoadtestError> {
+    if arguments.server.spawn.is_some() {
+        let settings = fanout::server_settings(arguments.devices);
+        arguments.server.server_set.splice(0..0, settings);
+    }
+    Problems::check(arguments.server.problems())?;
+    arguments.server.with_target(|target| {
+        let scenario = arguments.scenario(target)?;
+        let quiet = arguments.output.quiet;
+        let report = fanout::run(&scenario, &mut |doing, progress| {
+            if !quiet {
+                eprintln!(
+                    "{doing}: {} connections, {} sent, {} acknowledged, {} deliveries",
+                    progress.active, progress.sent, progress.acknowledged, progress.delivered
+                );
+            }
+        })?;
+        print(&arguments.output, &report, print_fanout)?;
+        Ok(report.verdict)
+    })
 }
 
 /// One after the other, until one is not ok. All are read before the first one is run.
@@ -179,6 +205,33 @@ fn print_chat(report: &ChatReport) {
             server.resident_bytes_after as f64 / 1e6
         );
         if let Some(messages) = server.messages_per_commit() {
+            println!("store        {messages:.1} messages per fsync");
+        }
+    }
+}
+
+fn print_fanout(report: &FanoutReport) {
+    print_verdict(report.verdict, &report.reasons);
+    for example in &report.faults.examples {
+        println!("  {example}");
+    }
+    println!(
+        "rates        {:.0} sent, {:.0} acknowledged, {:.0} deliveries per second",
+        report.rates.sent_per_s, report.rates.acknowledged_per_s, report.rates.delivered_per_s
+    );
+    print_latency("acknowledge", &report.latency.acknowledge);
+    print_latency("deliver", &report.latency.deliver);
+    print_latency("lateness", &report.latency.lateness);
+    if let Some(server) = &report.server {
+        println!(
+            "server       {:.2} us per delivery, {:.0} deliveries per second of its time, {:.2} \
+             processors busy, {:.1} MB resident",
+            server.cpu_us_per_delivery,
+            server.deliveries_per_cpu_s,
+            server.usage.cpu_share,
+            server.usage.resident_bytes_after as f64 / 1e6
+        );
+        if let Some(messages) = server.usage.messages_per_commit() {
             println!("store        {messages:.1} messages per fsync");
         }
     }

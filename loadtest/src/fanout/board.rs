@@ -1,0 +1,128 @@
+//! What the coordinator and the generator threads tell each other.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    Gather,
+    Run,
+    Drain,
+    Read,
+    End,
+}
+
+const PHASES: [Phase; 5] = [Phase::Gather, Phase::Run, Phase::Drain, Phase::Read, Phase::End];
+
+/// The moments of a run, in nanoseconds on its clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Schedule {
+    pub(crate) start_ns: u64,
+    pub(crate) measure_from_ns: u64,
+    pub(crate) measure_to_ns: u64,
+}
+
+/// Counts of all threads so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Connections that are logged in and synced.
+    pub active: u64,
+    /// Messages that were due.
+    pub sent: u64,
+    /// Messages that were answered.
+    pub acknowledged: u64,
+    /// Deliveries: a message counts once for each device that it reached.
+    pub delivered: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Board {
+    phase: AtomicU8,
+    start_ns: AtomicU64,
+    measure_from_ns: AtomicU64,
+    measure_to_ns: AtomicU64,
+    active: AtomicU64,
+    sent: AtomicU64,
+    acknowledged: AtomicU64,
+    delivered: AtomicU64,
+    /// Threads that have nothing left to do, by phase.
+    finished: [AtomicUsize; PHASES.len()],
+    /// A fault that makes going on pointless.
+    hopeless: AtomicBool,
+}
+
+impl Board {
+    pub(crate) fn new() -> Board {
+        Board {
+            phase: AtomicU8::new(Phase::Gather as u8),
+            start_ns: AtomicU64::new(u64::MAX),
+            measure_from_ns: AtomicU64::new(u64::MAX),
+            measure_to_ns: AtomicU64::new(u64::MAX),
+            active: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            finished: Default::default(),
+            hopeless: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        PHASES[usize::from(self.phase.load(Ordering::Acquire))]
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// Said once by each thread and phase.
+    pub(crate) fn finish(&self, phase: Phase) {
+        self.finished[phase as usize].fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Threads that are done with this phase.
+    pub(crate) fn finished(&self, phase: Phase) -> usize {
+        self.finished[phase as usize].load(Ordering::Acquire)
+    }
+
+    /// Before the phase is entered for which it holds.
+    pub(crate) fn set_schedule(&self, schedule: Schedule) {
+        self.start_ns.store(schedule.start_ns, Ordering::Relaxed);
+        self.measure_from_ns.store(schedule.measure_from_ns, Ordering::Relaxed);
+        self.measure_to_ns.store(schedule.measure_to_ns, Ordering::Relaxed);
+    }
+
+    pub(crate) fn schedule(&self) -> Schedule {
+        Schedule {
+            start_ns: self.start_ns.load(Ordering::Relaxed),
+            measure_from_ns: self.measure_from_ns.load(Ordering::Relaxed),
+            measure_to_ns: self.measure_to_ns.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn give_up(&self) {
+        self.hopeless.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.hopeless.load(Ordering::Acquire)
+    }
+
+    /// Adds what a thread did since it last said so; `active` may also fall.
+    pub(crate) fn publish(&self, before: Progress, now: Progress) {
+        self.active.fetch_add(now.active.wrapping_sub(before.active), Ordering::Relaxed);
+        self.sent.fetch_add(now.sent - before.sent, Ordering::Relaxed);
+        self.acknowledged.fetch_add(now.acknowledged - before.acknowledged, Ordering::Relaxed);
+        self.delivered.fetch_add(now.delivered - before.delivered, Ordering::Relaxed);
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            active: self.active.load(Ordering::Relaxed),
+            sent: self.sent.load(Ordering::Relaxed),
+            acknowledged: self.acknowledged.load(Ordering::Relaxed),
+            delivered: self.delivered.load(Ordering::Relaxed),
+        }
+    }
+}

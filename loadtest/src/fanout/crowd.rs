@@ -1,0 +1,482 @@
+//! The connections of one generator thread: connecting, pacing, sending, and what time demands.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use dunlin_protocol::limits::{HEARTBEAT_INTERVAL_MS, REQUESTS_OUTSTANDING_MAX};
+use dunlin_protocol::wire::{Frame, frame::Body};
+use dunlin_protocol::{LogId, UserId, frame};
+
+use crate::audit::content::{Contents, Stamp};
+use crate::audit::{Fault, Side};
+use crate::chat::{Load, MessageKind};
+use crate::fanout::FanoutScenario;
+use crate::fanout::board::{Board, Phase, Progress, Schedule};
+use crate::fanout::outcome::Outcome;
+use crate::fanout::people::{Conversation, Member, Sending, Stage, Writer};
+use crate::fanout::shape::{Seat, Shape};
+use crate::net::{CloseCause, Handler, Links, Next};
+use crate::target::Service;
+use crate::wire;
+
+/// Connections of one thread that may be on their way to being logged in: more would only wait in
+/// the server's backlog, and their time-outs would run.
+const ARRIVING_MAX: usize = 512;
+
+/// How long a gap between pushes may stand before the missing entries are fetched: pushes may
+/// overtake each other by a little.
+const GAP_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How often connections, heartbeats and progress are looked after.
+const CHORES_INTERVAL: Duration = Duration::from_millis(10);
+const HEARTBEAT_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(crate) struct Crowd<'a> {
+    pub(crate) scenario: &'a FanoutScenario,
+    pub(crate) board: &'a Board,
+    pub(crate) contents: &'a Contents,
+    pub(crate) run: u64,
+    pub(crate) shape: Shape,
+    /// Index within the run of the connection in slot 0, and of the first fan and conversation.
+    first: u32,
+    pub(crate) first_fan: u32,
+    pub(crate) first_conversation: u32,
+    pub(crate) members: Vec<Member>,
+    pub(crate) conversations: Vec<Conversation>,
+    pub(crate) writers: Vec<Writer>,
+    pub(crate) outcome: Outcome,
+    pub(crate) progress: Progress,
+    pub(crate) phase: Phase,
+    schedule: Schedule,
+    pub(crate) epoch: u64,
+    pub(crate) heartbeat_interval_ms: u32,
+    pub(crate) outstanding_max: usize,
+    connects: usize,
+    arriving: usize,
+    /// Requests to send again: time, slot, request id.
+    pub(crate) retries: Vec<(u64, usize, u64)>,
+    /// Gaps between pushes: time to repair, slot.
+    gaps: Vec<(u64, usize)>,
+    /// Messages of the open load that are due so far.
+    due: u64,
+    /// No more messages will be due.
+    all_sent: bool,
+    /// A connection has ended, so not everything can come home.
+    is_broken: bool,
+    published: Progress,
+    next_chores_ns: u64,
+    next_heartbeats_ns: u64,
+    phase_finished: bool,
+}
+
+impl<'a> Crowd<'a> {
+    /// `share` is that of the connections of the run which this thread has: whole fans.
+    pub(crate) fn new(
+        scenario: &'a FanoutScenario,
+        board: &'a Board,
+        contents: &'a Contents,
+        run: u64,
+        share: Range<u32>,
+    ) -> Crowd<'a> {
+        let shape = scenario.shape();
+        let fans = share.len() / shape.connections() as usize;
+        let conversation = |index: usize| {
+            let first_reader = share.start + shape.first_reader_of(index) as u32;
+            let writer = share.start + shape.writer_of(index) as u32;
+            Conversation::new(writer, first_reader..first_reader + shape.devices)
+        };
+        let first_fan = share.start / shape.connections();
+        Crowd {
+            scenario,
+            board,
+            contents,
+            run,
+            shape,
+            first: share.start,
+            first_fan,
+            first_conversation: first_fan * shape.conversations,
+            members: share.clone().map(|_| Member::new()).collect(),
+            conversations: (0..fans * shape.conversations as usize).map(conversation).collect(),
+            writers: (0..fans).map(|_| Writer::default()).collect(),
+            outcome: Outcome::default(),
+            progress: Progress::default(),
+            phase: Phase::Gather,
+            schedule: board.schedule(),
+            epoch: 0,
+            heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
+            outstanding_max: REQUESTS_OUTSTANDING_MAX as usize,
+            connects: 0,
+            arriving: 0,
+            retries: Vec::new(),
+            gaps: Vec::new(),
+            due: 0,
+            all_sent: false,
+            is_broken: false,
+            published: Progress::default(),
+            next_chores_ns: 0,
+            next_heartbeats_ns: 0,
+            phase_finished: false,
+        }
+    }
+
+    /// Index within the run of the connection in a slot: what reports call a user.
+    pub(crate) fn user_index(&self, slot: usize) -> u32 {
+        self.first + slot as u32
+    }
+
+    pub(crate) fn fault(&mut self, fault: Fault) {
+        self.outcome.faults.add(fault);
+    }
+
+    /// Writes a frame that is not one of the busy ones.
+    pub(crate) fn put(&mut self, slot: usize, request_id: u64, body: Body, links: &mut Links) {
+        self.members[slot].last_written_ns = links.now_ns();
+        if let Some(outbox) = links.outbox(slot) {
+            frame::encode_into(&Frame { request_id, body: Some(body) }, outbox);
+        }
+    }
+
+    /// Somebody is logged in: conversations get their names as soon as both users are known.
+    pub(crate) fn name_conversations(&mut self, slot: usize) {
+        let conversations = match self.shape.seat(slot) {
+            Seat::Writer { fan } => self.shape.conversations_of(fan),
+            Seat::Reader { conversation, .. } => conversation..conversation + 1,
+        };
+        let slots = |conversation| {
+            let first = self.shape.first_reader_of(conversation);
+            (self.shape.writer_of(conversation), first..first + self.shape.devices as usize)
+        };
+        for conversation in conversations {
+            let (writer, readers) = slots(conversation);
+            let id = |slot: usize| UserId::new(self.members[slot].user_id).ok();
+            if let (Some(writer), Some(reader)) = (id(writer), readers.into_iter().find_map(id)) {
+                self.conversations[conversation].id = *LogId::direct(writer, reader).as_bytes();
+            }
+        }
+    }
+
+    pub(crate) fn become_active(&mut self, slot: usize) {
+        self.members[slot].stage = Stage::Active;
+        self.arriving -= 1;
+        self.progress.active += 1;
+    }
+
+    // ---------------------------------------------------------------- sending
+
+    /// The next message of a writer, to be sent as soon as the writer may.
+    fn enqueue(&mut self, fan: usize, intended_ns: u64, links: &mut Links) {
+        let writer = &mut self.writers[fan];
+        let turn = writer.turns % self.shape.conversations as usize;
+        let conversation = self.shape.conversations_of(fan).start + turn;
+        let of = &mut self.conversations[conversation];
+        let counter = match self.scenario.message {
+            MessageKind::Durable => of.ledger.sent(),
+            MessageKind::Signal | MessageKind::QuietSignal => of.signal_sent(),
+        };
+        of.flights.start();
+        writer.turns += 1;
+        writer.open += 1;
+        let is_next = writer.queue.len() == writer.in_flight;
+        writer.queue.push_back(Sending { conversation, counter, intended_ns });
+        if is_next && writer.in_flight < self.outstanding_max && self.is_measured(intended_ns) {
+            // Nobody but the harness can be to blame for what has passed since.
+            self.outcome.lateness.record(links.now_ns().saturating_sub(intended_ns));
+        }
+        self.progress.sent += 1;
+        self.transmit(fan, links);
+    }
+
+    /// Keeps a writer of a closed load at its number of messages on the way.
+    pub(crate) fn fill(&mut self, fan: usize, links: &mut Links) {
+        let Load::Closed { outstanding } = self.scenario.load else {
+            return;
+        };
+        while self.phase == Phase::Run && self.writers[fan].open < outstanding && !self.is_broken {
+            self.enqueue(fan, links.now_ns(), links);
+        }
+    }
+
+    /// Hands over what waits, as far as the writer may send.
+    pub(crate) fn transmit(&mut self, fan: usize, links: &mut Links) {
+        let slot = fan * self.shape.connections() as usize;
+        loop {
+            let writer = &mut self.writers[fan];
+            let may = self.members[slot].stage == Stage::Active
+                && writer.in_flight < self.outstanding_max;
+            let Some(&sending) = writer.queue.get(writer.in_flight).filter(|_| may) else {
+                return;
+            };
+            if self.scenario.message == MessageKind::QuietSignal {
+                // Nobody will answer, and nobody will send it again.
+                writer.queue.pop_front();
+            } else {
+                writer.in_flight += 1;
+            }
+            self.put_message(slot, sending, links);
+        }
+    }
+
+    pub(crate) fn put_message(&mut self, slot: usize, sending: Sending, links: &mut Links) {
+        self.members[slot].last_written_ns = sending.intended_ns;
+        let Some(outbox) = links.outbox(slot) else {
+            return;
+        };
+        let stamp = Stamp {
+            sender: self.first_conversation + sending.conversation as u32,
+            counter: sending.counter,
+            intended_ns: sending.intended_ns,
+        };
+        let conversation = &self.conversations[sending.conversation].id;
+        let (request_id, length) = (sending.request_id(), self.contents.length());
+        let write = |output: &mut Vec<u8>| self.contents.write(stamp, output);
+        match self.scenario.message {
+            MessageKind::Durable => {
+                let id = self.contents.message_id(stamp);
+                wire::put_send(outbox, request_id, conversation, &id, length, write);
+            }
+            MessageKind::Signal => {
+                wire::put_signal(outbox, request_id, conversation, length, write);
+            }
+            MessageKind::QuietSignal => wire::put_signal(outbox, 0, conversation, length, write),
+        }
+    }
+
+    pub(crate) fn is_measured(&self, intended_ns: u64) -> bool {
+        (self.schedule.measure_from_ns..self.schedule.measure_to_ns).contains(&intended_ns)
+    }
+
+    /// Sends what is due by now; returns when the next message is.
+    fn pace(&mut self, now_ns: u64, links: &mut Links) -> u64 {
+        let Load::Open { messages_per_second } = self.scenario.load else {
+            return u64::MAX;
+        };
+        let writers = self.writers.len() as u64;
+        let share = writers as f64 / f64::from(self.scenario.senders);
+        let interval_ns = 1e9 / (messages_per_second * share);
+        loop {
+            let at_ns = self.schedule.start_ns + (self.due as f64 * interval_ns) as u64;
+            self.all_sent = at_ns >= self.schedule.measure_to_ns;
+            if at_ns > now_ns || self.all_sent {
+                return at_ns;
+            }
+            let fan = (self.due % writers) as usize;
+            self.due += 1;
+            self.enqueue(fan, at_ns, links);
+        }
+    }
+
+    // ---------------------------------------------------------------- chores
+
+    fn connect_some(&mut self, now_ns: u64, links: &mut Links) {
+        let share =
+            self.members.len() as f64 / f64::from(self.scenario.senders * self.shape.connections());
+        let per_second = f64::from(self.scenario.connects_per_second) * share;
+        let allowed = 2 + (now_ns as f64 * per_second / 1e9) as usize;
+        while self.connects < self.members.len().min(allowed) && self.arriving < ARRIVING_MAX {
+            self.members[self.connects].stage = Stage::Arriving;
+            self.arriving += 1;
+            links.connect(self.connects);
+            self.connects += 1;
+        }
+    }
+
+    /// Puts a device on the list of gaps if pushes left one.
+    pub(crate) fn note_gap(
+        &mut self,
+        slot: usize,
+        conversation: usize,
+        device: usize,
+        now_ns: u64,
+    ) {
+        let (_, has_gap) = self.conversations[conversation].ledger.lacks(device);
+        if has_gap && !self.members[slot].gap_noted {
+            self.members[slot].gap_noted = true;
+            self.gaps.push((now_ns + GAP_PATIENCE.as_nanos() as u64, slot));
+        }
+    }
+
+    fn repair_gaps(&mut self, now_ns: u64, links: &mut Links) {
+        let (due, later) =
+            std::mem::take(&mut self.gaps).into_iter().partition(|&(due_ns, _)| due_ns <= now_ns);
+        self.gaps = later;
+        let due: Vec<_> = due;
+        for (_, slot) in due {
+            self.members[slot].gap_noted = false;
+            if let Seat::Reader { conversation, device } = self.shape.seat(slot)
+                && self.conversations[conversation].ledger.lacks(device).1
+            {
+                self.outcome.totals.gaps_repaired += 1;
+                self.repair(slot, conversation, device, links);
+            }
+        }
+    }
+
+    fn retry(&mut self, now_ns: u64, links: &mut Links) {
+        let (due, later) = std::mem::take(&mut self.retries)
+            .into_iter()
+            .partition(|&(due_ns, ..)| due_ns <= now_ns);
+        self.retries = later;
+        let due: Vec<_> = due;
+        for (_, slot, request_id) in due {
+            self.ask_again(slot, request_id, links);
+        }
+    }
+
+    fn chores(&mut self, now_ns: u64, links: &mut Links) {
+        self.next_chores_ns = now_ns + CHORES_INTERVAL.as_nanos() as u64;
+        self.board.publish(self.published, self.progress);
+        self.published = self.progress;
+        self.connect_some(now_ns, links);
+        if now_ns >= self.next_heartbeats_ns {
+            self.next_heartbeats_ns = now_ns + HEARTBEAT_LOOK_INTERVAL.as_nanos() as u64;
+            self.heartbeat(now_ns, links);
+        }
+        if !self.phase_finished && self.is_phase_finished(now_ns) {
+            self.phase_finished = true;
+            self.board.finish(self.phase);
+        }
+    }
+
+    fn heartbeat(&mut self, now_ns: u64, links: &mut Links) {
+        if matches!(self.scenario.target.service, Service::Relay) {
+            return;
+        }
+        // Half of what the server asks for, since this looks only once a second.
+        let silence_ns = u64::from(self.heartbeat_interval_ms) * 1_000_000 / 2;
+        for (slot, member) in self.members.iter_mut().enumerate() {
+            if member.stage == Stage::Active
+                && now_ns.saturating_sub(member.last_written_ns) > silence_ns
+                && let Some(outbox) = links.outbox(slot)
+            {
+                outbox.extend_from_slice(&[0; 4]);
+                member.last_written_ns = now_ns;
+            }
+        }
+    }
+
+    // ---------------------------------------------------------------- phases
+
+    fn enter(&mut self, phase: Phase, links: &mut Links) {
+        self.phase = phase;
+        self.phase_finished = false;
+        self.schedule = self.board.schedule();
+        match phase {
+            Phase::Run => (0..self.writers.len()).for_each(|fan| self.fill(fan, links)),
+            Phase::Read => self.begin_reading(links),
+            Phase::Gather | Phase::Drain | Phase::End => {}
+        }
+    }
+
+    fn is_phase_finished(&self, now_ns: u64) -> bool {
+        match self.phase {
+            Phase::Gather | Phase::End => false,
+            // However late this thread is: nobody leaves before all has been sent that was due.
+            Phase::Run => match self.scenario.load {
+                Load::Open { .. } => self.all_sent,
+                Load::Closed { .. } => now_ns >= self.schedule.measure_to_ns,
+            },
+            Phase::Drain => {
+                self.is_broken
+                    || self.writers.iter().all(|writer| writer.queue.is_empty() && writer.open == 0)
+            }
+            Phase::Read => {
+                self.is_broken || self.conversations.iter().all(|one| one.has_read == [true; 2])
+            }
+        }
+    }
+
+    /// Brings the books to their end; `self` has no other use afterwards.
+    pub(crate) fn finish(mut self) -> Outcome {
+        let is_durable = self.scenario.message == MessageKind::Durable;
+        for (index, conversation) in self.conversations.iter().enumerate() {
+            let missing = conversation.signals.iter().map(|book| u64::from(book.missing()));
+            self.outcome.totals.signals_missing += missing.sum::<u64>();
+            if is_durable && conversation.has_read == [true; 2] {
+                conversation.ledger.finish(&mut self.outcome.faults);
+            } else if is_durable {
+                let user = self.first + self.shape.writer_of(index) as u32;
+                let detail = "the log of its conversation could not be read".to_owned();
+                self.outcome.faults.add(Fault::Protocol { user, detail });
+            }
+        }
+        let unsent = self.writers.iter().map(|writer| writer.queue.len() - writer.in_flight);
+        let totals = &mut self.outcome.totals;
+        totals.unsent_at_end = unsent.sum::<usize>() as u64;
+        totals.sent = self.progress.sent;
+        totals.acknowledged = self.progress.acknowledged;
+        totals.delivered = self.progress.delivered;
+        self.outcome
+    }
+
+    /// Both users of each conversation read its log.
+    fn begin_reading(&mut self, links: &mut Links) {
+        for conversation in 0..self.conversations.len() {
+            // A conversation in which nothing was said has no log to read.
+            if self.conversations[conversation].ledger.is_untouched() {
+                self.conversations[conversation].has_read = [true; 2];
+            } else {
+                self.read_on(conversation, Side::Reader, links);
+            }
+        }
+        for fan in 0..self.writers.len() {
+            self.read_next_as_writer(fan, links);
+        }
+    }
+}
+
+impl Handler for Crowd<'_> {
+    fn opened(&mut self, slot: usize, links: &mut Links) {
+        self.outcome.totals.connections_opened += 1;
+        self.greet(slot, links);
+    }
+
+    fn frame(&mut self, slot: usize, body: &[u8], links: &mut Links) {
+        self.inbound(slot, body, links);
+    }
+
+    fn closed(&mut self, slot: usize, cause: CloseCause, _links: &mut Links) {
+        let member = &mut self.members[slot];
+        match std::mem::replace(&mut member.stage, Stage::Gone) {
+            Stage::Active => self.progress.active -= 1,
+            Stage::Arriving => self.arriving -= 1,
+            Stage::Away | Stage::Gone => {}
+        }
+        if self.phase == Phase::End {
+            return;
+        }
+        let detail = match member.farewell.take() {
+            Some(farewell) => format!("{cause}; {farewell}"),
+            None => cause.to_string(),
+        };
+        self.fault(Fault::Closed { user: self.user_index(slot), detail });
+        self.is_broken = true;
+        if self.phase == Phase::Gather {
+            self.board.give_up();
+        }
+    }
+
+    fn tick(&mut self, now_ns: u64, links: &mut Links) -> Next {
+        let phase = self.board.phase();
+        if phase != self.phase {
+            self.enter(phase, links);
+        }
+        if phase == Phase::End {
+            self.board.publish(self.published, self.progress);
+            return Next::Stop;
+        }
+        if !self.gaps.is_empty() {
+            self.repair_gaps(now_ns, links);
+        }
+        if !self.retries.is_empty() {
+            self.retry(now_ns, links);
+        }
+        if now_ns >= self.next_chores_ns {
+            self.chores(now_ns, links);
+        }
+        let next_send_ns = match phase {
+            Phase::Run => self.pace(now_ns, links),
+            Phase::Gather | Phase::Drain | Phase::Read | Phase::End => u64::MAX,
+        };
+        Next::At(next_send_ns.min(self.next_chores_ns))
+    }
+}

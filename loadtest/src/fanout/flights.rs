@@ -1,0 +1,75 @@
+//! The messages of one conversation that have not reached all of its devices.
+
+use std::collections::VecDeque;
+
+/// Messages under way, by their counters.
+#[derive(Debug, Clone)]
+pub(crate) struct Flights {
+    devices: u32,
+    /// Counter of the first one in `left`.
+    first: u32,
+    /// Devices that each message has still to reach. Those at 0 wait for the ones before them.
+    left: VecDeque<u32>,
+    /// How many are not at 0.
+    open: u32,
+}
+
+impl Flights {
+    pub(crate) fn new(devices: u32) -> Flights {
+        Flights { devices, first: 1, left: VecDeque::new(), open: 0 }
+    }
+
+    /// The next message starts.
+    pub(crate) fn start(&mut self) {
+        self.left.push_back(self.devices);
+        self.open += 1;
+    }
+
+    /// These messages have reached one more device, each for the first time; returns how many have
+    /// reached all by that.
+    pub(crate) fn arrive(&mut self, counters: std::ops::RangeInclusive<u32>) -> u32 {
+        let open_before = self.open;
+        for counter in counters {
+            let at = counter.checked_sub(self.first).map(|at| at as usize);
+            let left = at.and_then(|at| self.left.get_mut(at)).filter(|left| **left > 0);
+            if let Some(left) = left {
+                *left -= 1;
+                self.open -= u32::from(*left == 0);
+            }
+        }
+        while self.left.front() == Some(&0) {
+            self.left.pop_front();
+            self.first += 1;
+        }
+        open_before - self.open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_under_way_until_the_last_device_has_it() {
+        let mut flights = Flights::new(2);
+        (0..3).for_each(|_| flights.start());
+        assert_eq!(flights.arrive(1..=1), 0);
+        assert_eq!(flights.arrive(2..=3), 0);
+        assert_eq!(flights.arrive(2..=2), 1);
+        assert_eq!((flights.open, flights.left.len()), (2, 3));
+        assert_eq!(flights.arrive(1..=1), 1);
+        assert_eq!((flights.open, flights.left.len()), (1, 1));
+        assert_eq!(flights.arrive(3..=3), 1);
+        flights.start();
+        assert_eq!((flights.arrive(4..=4), flights.open), (0, 1));
+    }
+
+    #[test]
+    fn what_nobody_sent_or_what_comes_again_changes_nothing() {
+        let mut flights = Flights::new(1);
+        flights.start();
+        assert_eq!(flights.arrive(0..=5), 1);
+        assert_eq!(flights.arrive(1..=1), 0);
+        assert_eq!(flights.open, 0);
+    }
+}

@@ -1,0 +1,170 @@
+//! One who writes to many: each writer has conversations with other users, who have several devices
+//! each, and writes to them in turn. A message is delivered once to every device of its reader.
+//!
+//! ```text
+//! writer ── conversation ──┬─▶ device 1      one message, as many deliveries as devices
+//!    │                     └─▶ device D
+//!    └───── conversation ──┬─▶ device 1      the next message
+//!                          └─▶ device D
+//! ```
+//!
+//! With one conversation and many devices this is the delivery of one message to many; with many
+//! conversations and one device each, one who writes to everybody. The phases are those of
+//! [`chat`](crate::chat). Nobody connects anew: a connection that ends is a fault.
+//!
+//! An open load has intended starts, and all latencies count from them. A closed load keeps a number
+//! of messages of each writer on the way: one has arrived when all devices have it.
+
+mod board;
+mod crowd;
+mod flights;
+mod inbound;
+mod outcome;
+mod people;
+mod rare;
+mod report;
+mod run;
+mod shape;
+
+pub use board::Progress;
+pub use outcome::Totals;
+pub use report::{FanoutReport, FanoutScenarioReport, FanoutServerReport};
+pub use run::run;
+
+use std::time::Duration;
+
+use crate::chat::{Load, MessageKind};
+use crate::error::LoadtestError;
+use crate::fanout::shape::Shape;
+use crate::target::{Service, Target};
+
+/// A conversation's place among those of its writer must fit into a request id beside the counter,
+/// and a user of Dunlin can't have more conversations.
+const CONVERSATIONS_MAX: u32 = 10_000;
+
+/// A fan-out run.
+#[derive(Debug, Clone)]
+pub struct FanoutScenario {
+    /// The server. It must allow each user as many sessions as there are devices.
+    pub target: Target,
+    /// Users who write, each on one connection.
+    pub senders: u32,
+    /// Conversations of each of them, with a user each.
+    pub conversations: u32,
+    /// Devices of each such user, with a connection each.
+    pub devices: u32,
+    /// Generator threads; a writer and all of its readers are on one.
+    pub threads: usize,
+    /// Processors that they may use; all if empty.
+    pub processors: Vec<usize>,
+    /// What is written.
+    pub message: MessageKind,
+    /// Length of each content in bytes; at least [`STAMP_BYTES`](crate::audit::content::STAMP_BYTES).
+    pub content_bytes: usize,
+    /// How fast, in messages, not deliveries.
+    pub load: Load,
+    /// Time before the measured window.
+    pub warm_up: Duration,
+    /// The measured window.
+    pub duration: Duration,
+    /// New connections per second, at most.
+    pub connects_per_second: u32,
+    /// How long it may take until everybody is there.
+    pub gather_timeout: Duration,
+    /// How long it may take until everything is acknowledged and told after the window.
+    pub drain_timeout: Duration,
+    /// How long the reading of all logs may take.
+    pub read_timeout: Duration,
+    /// How often the progress is reported.
+    pub progress_interval: Duration,
+}
+
+impl FanoutScenario {
+    /// A short open run: one writer, one reader with eight devices. Change what you need.
+    pub fn new(target: Target) -> FanoutScenario {
+        FanoutScenario {
+            target,
+            senders: 1,
+            conversations: 1,
+            devices: 8,
+            threads: 1,
+            processors: Vec::new(),
+            message: MessageKind::Durable,
+            content_bytes: 200,
+            load: Load::Open { messages_per_second: 100.0 },
+            warm_up: Duration::from_secs(1),
+            duration: Duration::from_secs(5),
+            connects_per_second: 5000,
+            gather_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(30),
+            read_timeout: Duration::from_secs(300),
+            progress_interval: Duration::from_secs(1),
+        }
+    }
+
+    /// Connections of the run, or an error if it can't be run.
+    pub fn check(&self) -> Result<u32, LoadtestError> {
+        let wrong =
+            |field, reason: &str| Err(LoadtestError::Scenario { field, reason: reason.to_owned() });
+        if self.senders == 0 || self.devices == 0 || self.threads == 0 {
+            return wrong("senders, devices, threads", "at least 1 each");
+        }
+        if !(1..=CONVERSATIONS_MAX).contains(&self.conversations) {
+            return wrong("conversations", "1 to 10000");
+        }
+        if self.connects_per_second == 0 {
+            return wrong("connects_per_second", "at least 1");
+        }
+        if self.content_bytes > self.content_bytes_max() {
+            return wrong("content_bytes", "more than the protocol allows");
+        }
+        match self.load {
+            Load::Open { messages_per_second }
+                if messages_per_second.is_nan() || messages_per_second <= 0.0 =>
+            {
+                return wrong("messages_per_second", "more than 0");
+            }
+            Load::Closed { outstanding: 0 } => return wrong("outstanding", "at least 1"),
+            Load::Open { .. } | Load::Closed { .. } => {}
+        }
+        if matches!(self.target.service, Service::Relay)
+            && (self.message != MessageKind::QuietSignal || self.conversations != 1)
+        {
+            return wrong(
+                "message, conversations",
+                "the relay answers nothing and knows no conversations: send signals without \
+                 request id, in one",
+            );
+        }
+        let readers = self.conversations.checked_mul(self.devices);
+        let connections =
+            readers.and_then(|readers| readers.checked_add(1)?.checked_mul(self.senders));
+        match connections {
+            Some(connections) => Ok(connections),
+            None => wrong("senders, conversations, devices", "more connections than can be"),
+        }
+    }
+
+    fn shape(&self) -> Shape {
+        Shape { conversations: self.conversations, devices: self.devices }
+    }
+
+    fn content_bytes_max(&self) -> usize {
+        match self.message {
+            MessageKind::Durable => dunlin_protocol::limits::CONTENT_BYTES_MAX,
+            MessageKind::Signal | MessageKind::QuietSignal => {
+                dunlin_protocol::limits::SIGNAL_BYTES_MAX
+            }
+        }
+    }
+}
+
+/// The settings without which a server refuses so many devices of a user, for a server that is
+/// started for the run.
+pub fn server_settings(devices: u32) -> [String; 2] {
+    // Not below the defaults: a setting that is not needed changes nothing.
+    [
+        format!("devices.sessions_per_kind={}", devices.max(4)),
+        format!("devices.sessions_max={}", devices.max(16)),
+    ]
+}

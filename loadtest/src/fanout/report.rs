@@ -1,0 +1,249 @@
+//! The report of a fan-out run. docs/benchmarks.md explains each field of the JSON.
+
+use serde::Serialize;
+
+use crate::chat::{LatencyReport, Load, MessageKind, Rates};
+use crate::fanout::FanoutScenario;
+use crate::fanout::board::Progress;
+use crate::fanout::outcome::{Outcome, Totals};
+use crate::process::Usage;
+use crate::report::{FaultReport, ServerReport, Verdict};
+
+/// Lateness up to here never spoils a figure: it is the noise of timers and schedulers.
+const LATENESS_HARMLESS_NS: u64 = 100_000;
+
+/// Above this share of the latency of deliveries, lateness is what was measured.
+const LATENESS_SHARE_MAX: f64 = 0.25;
+
+/// The result of a run.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+pub struct FanoutReport {
+    pub schema: &'static str,
+    pub verdict: Verdict,
+    /// Why it is not ok, in words.
+    pub reasons: Vec<String>,
+    pub scenario: FanoutScenarioReport,
+    /// Length of the measured window in seconds, as it was.
+    pub window_s: f64,
+    /// `delivered_per_s` counts a message once for each device.
+    pub rates: Rates,
+    pub totals: Totals,
+    /// `deliver` has one latency for each device.
+    pub latency: LatencyReport,
+    pub faults: FaultReport,
+    /// Absent if the server's process is not known.
+    pub server: Option<FanoutServerReport>,
+    /// Processor time of the harness within the window, in microseconds.
+    pub harness_cpu_us: u64,
+}
+
+/// The scenario as it was run.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+pub struct FanoutScenarioReport {
+    pub senders: u32,
+    pub conversations: u32,
+    pub devices: u32,
+    pub threads: usize,
+    pub tls: bool,
+    pub message: MessageKind,
+    pub content_bytes: usize,
+    pub load: Load,
+    pub warm_up_s: f64,
+    pub duration_s: f64,
+}
+
+/// What the server's process used during the measured window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct FanoutServerReport {
+    /// By messages.
+    #[serde(flatten)]
+    pub usage: ServerReport,
+    /// Deliveries of the window.
+    pub deliveries: u64,
+    /// Processor time of the server by `deliveries`, in microseconds.
+    pub cpu_us_per_delivery: f64,
+    /// Deliveries per second of the server's processor time.
+    pub deliveries_per_cpu_s: f64,
+}
+
+/// What the coordinator saw at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Look {
+    pub(crate) at_ns: u64,
+    pub(crate) progress: Progress,
+    pub(crate) server: Option<Usage>,
+    /// Batches that the server's store made durable.
+    pub(crate) commits: Option<u64>,
+    pub(crate) harness_cpu_us: u64,
+}
+
+/// The measured window: two looks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Window {
+    pub(crate) before: Look,
+    pub(crate) after: Look,
+}
+
+impl Window {
+    fn seconds(&self) -> f64 {
+        (self.after.at_ns - self.before.at_ns) as f64 / 1e9
+    }
+
+    fn count(&self, of: fn(&Progress) -> u64) -> u64 {
+        of(&self.after.progress) - of(&self.before.progress)
+    }
+
+    fn rates(&self) -> Rates {
+        let rate = |of: fn(&Progress) -> u64| self.count(of) as f64 / self.seconds().max(1e-9);
+        Rates {
+            sent_per_s: rate(|progress| progress.sent),
+            acknowledged_per_s: rate(|progress| progress.acknowledged),
+            delivered_per_s: rate(|progress| progress.delivered),
+        }
+    }
+
+    fn server(&self, scenario: &FanoutScenario) -> Option<FanoutServerReport> {
+        let (before, after) = (self.before.server?, self.after.server?);
+        let messages = match scenario.message {
+            MessageKind::Durable | MessageKind::Signal => {
+                self.count(|progress| progress.acknowledged)
+            }
+            MessageKind::QuietSignal => self.count(|progress| progress.sent),
+        };
+        let pid = scenario.target.pid?;
+        let usage = ServerReport::new(pid, before, after, self.seconds(), messages);
+        let commits = self.before.commits.zip(self.after.commits);
+        let commits = commits.map(|(before, after)| after.saturating_sub(before));
+        let deliveries = self.count(|progress| progress.delivered);
+        let cpu_us = usage.cpu_us as f64;
+        Some(FanoutServerReport {
+            usage: ServerReport { commits, ..usage },
+            deliveries,
+            cpu_us_per_delivery: cpu_us / deliveries.max(1) as f64,
+            deliveries_per_cpu_s: deliveries as f64 * 1e6 / cpu_us.max(1.0),
+        })
+    }
+}
+
+pub(crate) fn compose(
+    scenario: &FanoutScenario,
+    outcome: &Outcome,
+    window: &Window,
+    mut reasons: Vec<String>,
+) -> FanoutReport {
+    let failed = !reasons.is_empty() || !outcome.faults.is_empty();
+    reasons.extend(outcome.faults.counts().iter().map(|(kind, count)| format!("{kind}: {count}")));
+    let invalid = spoilt(scenario, outcome);
+    let verdict = match (failed, invalid.is_some()) {
+        (true, _) => Verdict::ProductFailure,
+        (false, true) => Verdict::HarnessInvalid,
+        (false, false) => Verdict::Ok,
+    };
+    reasons.extend(invalid);
+    FanoutReport {
+        schema: "dunlin-loadtest/fanout/1",
+        verdict,
+        reasons,
+        scenario: describe(scenario),
+        window_s: window.seconds(),
+        rates: window.rates(),
+        totals: outcome.totals,
+        latency: LatencyReport {
+            acknowledge: outcome.acknowledge.summary(),
+            deliver: outcome.deliver.summary(),
+            lateness: outcome.lateness.summary(),
+        },
+        faults: FaultReport::from(&outcome.faults),
+        server: window.server(scenario),
+        harness_cpu_us: window.after.harness_cpu_us.saturating_sub(window.before.harness_cpu_us),
+    }
+}
+
+/// Why the figures mean nothing, if they do: messages left so late that the latency is mostly the
+/// harness's own. A closed load has no intended start, so nothing can be late.
+fn spoilt(scenario: &FanoutScenario, outcome: &Outcome) -> Option<String> {
+    if matches!(scenario.load, Load::Closed { .. }) {
+        return None;
+    }
+    let late_ns = outcome.lateness.quantile_ns(0.99);
+    let deliver_ns = outcome.deliver.quantile_ns(0.99);
+    let limit_ns = deliver_ns as f64 * LATENESS_SHARE_MAX;
+    (late_ns > LATENESS_HARMLESS_NS && late_ns as f64 > limit_ns).then(|| {
+        format!(
+            "the harness was late: p99 of lateness {} us, of deliveries {} us",
+            late_ns / 1000,
+            deliver_ns / 1000
+        )
+    })
+}
+
+fn describe(scenario: &FanoutScenario) -> FanoutScenarioReport {
+    FanoutScenarioReport {
+        senders: scenario.senders,
+        conversations: scenario.conversations,
+        devices: scenario.devices,
+        threads: scenario.threads,
+        tls: scenario.target.tls.is_some(),
+        message: scenario.message,
+        content_bytes: scenario.content_bytes,
+        load: scenario.load,
+        warm_up_s: scenario.warm_up.as_secs_f64(),
+        duration_s: scenario.duration.as_secs_f64(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::Fault;
+    use crate::target::{Service, Target};
+    use crate::token::Issuer;
+
+    fn scenario() -> FanoutScenario {
+        FanoutScenario::new(Target {
+            address: "127.0.0.1:1".parse().unwrap(),
+            tls: None,
+            service: Service::Dunlin(Issuer::new("test", &[0; 32])),
+            pid: Some(1),
+        })
+    }
+
+    fn outcome(late_us: u64, latency_us: u64) -> Outcome {
+        let mut outcome = Outcome::default();
+        for _ in 0..100 {
+            outcome.lateness.record(late_us * 1000);
+            outcome.deliver.record(latency_us * 1000);
+        }
+        outcome
+    }
+
+    #[test]
+    fn lateness_spoils_what_it_dominates_unless_there_are_faults() {
+        let verdict =
+            |outcome| compose(&scenario(), &outcome, &Window::default(), Vec::new()).verdict;
+        assert_eq!(verdict(outcome(50, 80)), Verdict::Ok);
+        assert_eq!(verdict(outcome(200, 10_000)), Verdict::Ok);
+        assert_eq!(verdict(outcome(5_000, 10_000)), Verdict::HarnessInvalid);
+        let mut bad = outcome(5_000, 10_000);
+        bad.faults.add(Fault::Lost { user: 1, counter: 2 });
+        assert_eq!(verdict(outcome(1, 1).merge(bad)), Verdict::ProductFailure);
+    }
+
+    #[test]
+    fn the_servers_time_is_divided_by_deliveries() {
+        let look = |at_ns, acknowledged, delivered, cpu_us| Look {
+            at_ns,
+            progress: Progress { acknowledged, delivered, ..Progress::default() },
+            server: Some(Usage { resident_bytes: 0, cpu_us }),
+            commits: None,
+            harness_cpu_us: 0,
+        };
+        let window = Window { before: look(0, 10, 80, 0), after: look(500_000_000, 20, 160, 400) };
+        let server = window.server(&scenario()).unwrap();
+        assert_eq!((server.usage.messages, server.deliveries), (10, 80));
+        assert_eq!((server.cpu_us_per_delivery, server.deliveries_per_cpu_s), (5.0, 200_000.0));
+        assert_eq!(window.rates().delivered_per_s, 160.0);
+    }
+}
