@@ -37,11 +37,28 @@ impl Flights {
                 self.open -= u32::from(*left == 0);
             }
         }
+        self.forget_arrived();
+        open_before - self.open
+    }
+
+    /// The server refused this message, so that nobody waits for it any more; returns how many are
+    /// no longer under way by that.
+    pub(crate) fn abandon(&mut self, counter: u32) -> u32 {
+        let open_before = self.open;
+        let at = counter.checked_sub(self.first).map(|at| at as usize);
+        if let Some(left) = at.and_then(|at| self.left.get_mut(at)) {
+            self.open -= u32::from(*left > 0);
+            *left = 0;
+        }
+        self.forget_arrived();
+        open_before - self.open
+    }
+
+    fn forget_arrived(&mut self) {
         while self.left.front() == Some(&0) {
             self.left.pop_front();
             self.first += 1;
         }
-        open_before - self.open
     }
 }
 
@@ -62,6 +79,16 @@ mod tests {
         assert_eq!(flights.arrive(3..=3), 1);
         flights.start();
         assert_eq!((flights.arrive(4..=4), flights.open), (0, 1));
+    }
+
+    #[test]
+    fn nobody_waits_for_what_was_refused() {
+        let mut flights = Flights::new(2);
+        (0..2).for_each(|_| flights.start());
+        assert_eq!((flights.abandon(2), flights.abandon(2), flights.open), (1, 0, 1));
+        assert_eq!(flights.arrive(1..=2), 0);
+        assert_eq!(flights.arrive(1..=2), 1);
+        assert_eq!((flights.open, flights.left.len()), (0, 0));
     }
 
     #[test]

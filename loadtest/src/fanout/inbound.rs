@@ -80,21 +80,23 @@ impl Crowd<'_> {
         let (item, stamp) = self.judge(slot, conversation, entry);
         let ledger = &mut self.conversations[conversation].ledger;
         let told = ledger.told(device, entry.seq, item, way, &mut self.outcome.faults);
-        if let (Told::Delivered, Some(Stamp { counter, intended_ns, .. })) = (told, stamp) {
+        if let (Told::Delivered, Item::Message { counter, .. }) = (told, item) {
+            let intended_ns = stamp.map(|stamp| stamp.intended_ns);
             self.delivered(conversation, counter..=counter, intended_ns, links);
         }
     }
 
-    /// One device more has these messages, the last of them now.
+    /// One device more has these messages, the last of them now. When it was intended is not known
+    /// of one that is damaged.
     fn delivered(
         &mut self,
         conversation: usize,
         counters: RangeInclusive<u32>,
-        intended_ns: u64,
+        intended_ns: Option<u64>,
         links: &mut Links,
     ) {
         self.progress.delivered += 1;
-        if self.is_measured(intended_ns) {
+        if let Some(intended_ns) = intended_ns.filter(|&at_ns| self.is_measured(at_ns)) {
             self.outcome.deliver.record(links.now_ns().saturating_sub(intended_ns));
         }
         let arrived = self.conversations[conversation].flights.arrive(counters);
@@ -190,7 +192,7 @@ impl Crowd<'_> {
             let heard = of.heard[device];
             of.heard[device] = heard.max(stamp.counter);
             let counters = heard + 1..=stamp.counter;
-            self.delivered(conversation, counters, stamp.intended_ns, links);
+            self.delivered(conversation, counters, Some(stamp.intended_ns), links);
         }
     }
 }

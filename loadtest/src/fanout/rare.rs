@@ -394,11 +394,15 @@ impl Crowd<'_> {
         }
     }
 
-    /// Nothing more is expected of a message. It will reach nobody, so it never arrives.
+    /// Nothing more is expected of a message.
     fn give_up_message(&mut self, slot: usize, request_id: u64, links: &mut Links) {
-        if let Seat::Writer { fan } = self.shape.seat(slot) {
-            self.writers[fan].answered(request_id);
+        if let Seat::Writer { fan } = self.shape.seat(slot)
+            && let Some(sending) = self.writers[fan].answered(request_id)
+        {
+            let flights = &mut self.conversations[sending.conversation].flights;
+            self.writers[fan].open -= flights.abandon(sending.counter);
             self.transmit(fan, links);
+            self.fill(fan, links);
         }
     }
 

@@ -51,7 +51,8 @@ const VICTIM: u64 = 10;
 struct State {
     users: HashMap<String, u64>,
     logs: HashMap<LogId, Vec<Entry>>,
-    sessions: HashMap<u64, TcpStream>,
+    /// The connections of each user, the newest last: what goes wrong with a push goes wrong there.
+    sessions: HashMap<u64, Vec<TcpStream>>,
     /// A push that comes after the next one, and for whom it is.
     held_push: Option<(u64, Body)>,
     /// Pages that are sent when the next message is stored in their log.
@@ -147,7 +148,8 @@ impl Server {
             }
             Body::Sync(sync) => {
                 let mut state = self.lock();
-                state.sessions.insert(user.unwrap(), stream.try_clone().unwrap());
+                let sessions = state.sessions.entry(user.unwrap()).or_default();
+                sessions.push(stream.try_clone().unwrap());
                 let conversations = sync.positions.iter().filter_map(|position| {
                     let log = LogId::from_wire(&position.conversation_id).unwrap();
                     let entries = state.logs.get(&log)?;
@@ -241,27 +243,31 @@ impl Server {
     }
 
     fn push(&self, state: &mut State, sender: u64, log: LogId, mut entry: Entry) {
+        let receiver = partner(log, sender);
+        let Some((newest, others)) = state.sessions.get(&receiver).and_then(|all| all.split_last())
+        else {
+            return;
+        };
+        let push = |entry| Body::Push(Push { conversation_id: log.to_wire(), entry: Some(entry) });
+        others.iter().for_each(|session| put(session, 0, push(entry.clone())));
         let seq = entry.seq;
         let is_victim = seq == VICTIM;
         match self.sabotage {
             Sabotage::SkipPush | Sabotage::OvertakePage if is_victim => return,
             Sabotage::SkipLastPush if seq == 100 => return,
             Sabotage::AlterPush if is_victim => alter(&mut entry),
+            Sabotage::SwapPush if is_victim => {
+                state.held_push = Some((receiver, push(entry)));
+                return;
+            }
             _ => {}
         }
-        let push = Push { conversation_id: log.to_wire(), entry: Some(entry) };
-        let receiver = partner(log, sender);
-        let Some(session) = state.sessions.get(&receiver) else { return };
-        if self.sabotage == Sabotage::SwapPush && is_victim {
-            state.held_push = Some((receiver, Body::Push(push)));
-            return;
-        }
-        put(session, 0, Body::Push(push.clone()));
+        put(newest, 0, push(entry.clone()));
         if self.sabotage == Sabotage::DoublePush && is_victim {
-            put(session, 0, Body::Push(push));
+            put(newest, 0, push(entry));
         }
         if let Some((_, held)) = state.held_push.take_if(|(held_for, _)| *held_for == receiver) {
-            put(session, 0, held);
+            put(newest, 0, held);
         }
     }
 
@@ -273,11 +279,15 @@ impl Server {
         if id != 0 {
             put(stream, id, Body::Done(Done {}));
         }
-        if let Some(partner) = state.sessions.get(&partner(log, user)) {
-            put(partner, 0, Body::Signal(signal.clone()));
-            if self.sabotage == Sabotage::DoubleSignal && state.signals == VICTIM {
-                put(partner, 0, Body::Signal(signal));
-            }
+        let sessions = state.sessions.get(&partner(log, user)).into_iter().flatten();
+        for session in sessions.clone() {
+            put(session, 0, Body::Signal(signal.clone()));
+        }
+        if self.sabotage == Sabotage::DoubleSignal
+            && state.signals == VICTIM
+            && let Some(newest) = sessions.last()
+        {
+            put(newest, 0, Body::Signal(signal));
         }
     }
 
