@@ -5,13 +5,13 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustix::buffer::spare_capacity;
-use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::event::epoll;
 
 use crate::relay::Counters;
 use crate::relay::frames::FrameCounter;
+use crate::relay::mailbox::{Mail, Mailbox};
 
 /// One buffer for all connections stays in the cache; 64 KiB hold all that a hot pair can send
 /// between two reads.
@@ -22,23 +22,6 @@ const EVENTS_MAX: usize = 1024;
 
 /// The event of the mailbox; slots count from 0, so none has this number.
 const MAILBOX: u64 = u64::MAX;
-
-/// The way to a forwarder: connections and the number of their pair.
-#[derive(Debug)]
-pub(crate) struct Mailbox {
-    sender: Sender<(u64, TcpStream)>,
-    wake: Arc<OwnedFd>,
-}
-
-impl Mailbox {
-    pub(crate) fn hand_over(&self, pair: u64, stream: TcpStream) -> io::Result<()> {
-        self.sender
-            .send((pair, stream))
-            .map_err(|_| io::Error::new(ErrorKind::BrokenPipe, "the forwarder has stopped"))?;
-        rustix::io::write(&*self.wake, &1u64.to_ne_bytes())?;
-        Ok(())
-    }
-}
 
 #[derive(Debug)]
 struct Connection {
@@ -53,8 +36,8 @@ struct Connection {
 #[derive(Debug)]
 pub(crate) struct Forwarder {
     epoll: OwnedFd,
-    wake: Arc<OwnedFd>,
-    mail: Receiver<(u64, TcpStream)>,
+    /// Connections and the numbers of their pairs.
+    mail: Mail<(u64, TcpStream)>,
     /// First connections of pairs, until the second comes.
     waiting: HashMap<u64, TcpStream>,
     /// Two neighbouring slots are a pair; a pair that ended leaves its slots for the next.
@@ -65,15 +48,13 @@ pub(crate) struct Forwarder {
 }
 
 impl Forwarder {
-    pub(crate) fn new(counters: Arc<Counters>) -> io::Result<(Forwarder, Mailbox)> {
+    pub(crate) fn new(
+        counters: Arc<Counters>,
+    ) -> io::Result<(Forwarder, Mailbox<(u64, TcpStream)>)> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        epoll::add(&epoll, &*wake, epoll::EventData::new_u64(MAILBOX), epoll::EventFlags::IN)?;
-        let (sender, mail) = channel();
-        let mailbox = Mailbox { sender, wake: Arc::clone(&wake) };
+        let (mail, mailbox) = Mail::new(&epoll, MAILBOX)?;
         let forwarder = Forwarder {
             epoll,
-            wake,
             mail,
             waiting: HashMap::new(),
             slots: Vec::new(),
@@ -101,12 +82,8 @@ impl Forwarder {
     }
 
     fn take_mail(&mut self) -> io::Result<()> {
-        let mut count = [0; 8];
-        match rustix::io::read(&*self.wake, &mut count) {
-            Ok(_) | Err(rustix::io::Errno::AGAIN) => {}
-            Err(error) => return Err(error.into()),
-        }
-        while let Ok((pair, stream)) = self.mail.try_recv() {
+        self.mail.open()?;
+        while let Some((pair, stream)) = self.mail.next() {
             Counters::add(&self.counters.connections, 1);
             match self.waiting.remove(&pair) {
                 Some(first) => self.join(first, stream)?,
