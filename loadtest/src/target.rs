@@ -17,8 +17,11 @@ pub(crate) const CONNECTIONS_PER_SOURCE: usize = 10_000;
 pub enum Service {
     /// Dunlin, with tokens of an issuer that it trusts.
     Dunlin(Issuer),
-    /// The raw relay of the benchmarks: the first frame names the pair, all others are forwarded.
+    /// The raw relay of the benchmarks: the first frame names the pair or the group, all others are
+    /// forwarded.
     Relay,
+    /// The holder of the benchmarks: it gives back what it gets, so that heartbeats are answered.
+    Holder,
 }
 
 /// Where the server is.

@@ -128,6 +128,9 @@ impl ChatScenario {
         if self.threads == 0 {
             problems.push(Problem::new("generator", "threads", "at least 1"));
         }
+        if matches!(self.target.service, Service::Holder) {
+            return wrong("target", "the holder knows no messages");
+        }
         if matches!(self.target.service, Service::Relay) && self.message != MessageKind::QuietSignal
         {
             let reason = "the relay answers nothing: send signals without request id";

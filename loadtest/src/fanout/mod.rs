@@ -127,6 +127,9 @@ impl FanoutScenario {
             Load::Closed { outstanding: 0 } => return wrong("outstanding", "at least 1"),
             Load::Open { .. } | Load::Closed { .. } => {}
         }
+        if matches!(self.target.service, Service::Holder) {
+            return wrong("target", "the holder knows no messages");
+        }
         if matches!(self.target.service, Service::Relay)
             && (self.message != MessageKind::QuietSignal || self.conversations != 1)
         {

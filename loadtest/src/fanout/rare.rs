@@ -31,7 +31,9 @@ const RETRY_AFTER_MS: u32 = 50;
 impl Crowd<'_> {
     pub(crate) fn greet(&mut self, slot: usize, links: &mut Links) {
         match &self.scenario.target.service {
-            Service::Dunlin(_) => self.put(slot, HELLO, Body::Hello(hello()), links),
+            Service::Dunlin(_) | Service::Holder => {
+                self.put(slot, HELLO, Body::Hello(hello()), links);
+            }
             Service::Relay => {
                 let (fan, is_reader) = match self.shape.seat(slot) {
                     Seat::Writer { fan } => (fan, 0),

@@ -265,7 +265,12 @@ impl<'a> Crowd<'a> {
 
 impl Handler for Crowd<'_> {
     fn opened(&mut self, slot: usize, links: &mut Links) {
-        self.put(slot, HELLO, Body::Hello(hello()), links);
+        match self.scenario.target.service {
+            Service::Holder => self.arrived(slot, links),
+            Service::Dunlin(_) | Service::Relay => {
+                self.put(slot, HELLO, Body::Hello(hello()), links);
+            }
+        }
     }
 
     fn frame(&mut self, slot: usize, body: &[u8], links: &mut Links) {

@@ -358,7 +358,7 @@ impl Handler for Crowd<'_> {
     fn opened(&mut self, slot: usize, links: &mut Links) {
         self.outcome.totals.connections_opened += 1;
         match &self.scenario.target.service {
-            Service::Dunlin(_) => self.greet(slot, links),
+            Service::Dunlin(_) | Service::Holder => self.greet(slot, links),
             Service::Relay => {
                 let pair = u64::from(self.user_index(slot) / 2);
                 if let Some(outbox) = links.outbox(slot) {
