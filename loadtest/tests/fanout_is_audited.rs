@@ -63,7 +63,9 @@ fn a_sound_server_delivers_every_message_to_every_device() {
     assert_eq!((totals.sent, totals.acknowledged, totals.delivered), (400, 400, 1200));
     assert_eq!((totals.entries_read, totals.unsent_at_end), (800, 0));
     assert_eq!(totals.connections_opened, 16);
-    assert!(report.latency.deliver.count > 2 * report.latency.acknowledge.count, "{report:#?}");
+    let latency = report.latency;
+    assert!(latency.acknowledge.count > 200, "{report:#?}");
+    assert_eq!(latency.deliver.count, 3 * latency.acknowledge.count, "{report:#?}");
     assert!(report.server.is_some());
 }
 
@@ -87,7 +89,7 @@ fn a_closed_load_waits_until_all_devices_have_a_message() {
         let report = report(&scenario);
         assert_sound(&report);
         let totals = report.totals;
-        assert!(totals.sent > 4 * 3, "{report:#?}");
+        assert!(totals.sent >= 4 * 3, "{report:#?}");
         assert_eq!(totals.delivered + totals.signals_missing, 3 * totals.sent, "{report:#?}");
     }
 }
