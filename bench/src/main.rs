@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use dunlin_bench::holder;
 use dunlin_bench::measure::latency::{self, LatencyOptions};
 use dunlin_bench::measure::memory::{self, MemoryOptions};
 use dunlin_bench::measure::ratio::{self, RatioOptions};
@@ -45,6 +46,9 @@ enum Command {
     /// Be the relay.
     #[command(name = servers::RELAY, hide = true)]
     Relay(relay::Arguments),
+    /// Be the holder.
+    #[command(name = servers::HOLDER, hide = true)]
+    Holder(holder::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
             Ok(report.verdict)
         }),
         Command::Relay(arguments) => return relay::main(&arguments),
+        Command::Holder(arguments) => return holder::main(&arguments),
     };
     measured.map_or_else(
         |error| {

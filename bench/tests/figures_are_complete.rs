@@ -92,12 +92,16 @@ fn latencies_stand_beside_one_fsync() {
 }
 
 #[test]
-fn memory_is_measured_plain_and_with_tls() {
+fn memory_is_measured_of_dunlin_and_of_the_holder() {
     let report = report("memory", &["--connections", "40", "--hold", "0.2"]);
     let lines = report["lines"].as_array().unwrap();
-    let tls: Vec<_> = lines.iter().map(|line| line["tls"].as_bool().unwrap()).collect();
-    assert_eq!(tls, [false, true, false, true]);
-    assert!(lines.iter().all(|line| is_positive(&line["arrivals_per_s"])), "{lines:#?}");
+    let contenders: Vec<_> = lines.iter().map(|line| line["contender"].as_str().unwrap()).collect();
+    assert_eq!(contenders, ["holder", "plain", "tls"].repeat(2));
+    for line in lines {
+        assert!(is_positive(&line["arrivals_per_s"]), "{line:#}");
+        // Other programs come and go, so what the kernel keeps may also have shrunk.
+        assert!(line["kernel_per_connection"]["slab_bytes"].is_f64(), "{line:#}");
+    }
     assert_eq!(report["budgets"].as_array().unwrap().len(), 2);
 }
 

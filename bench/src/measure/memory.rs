@@ -1,6 +1,7 @@
 //! What an idle connection costs the server in user memory, plain and with TLS: resident memory
-//! with all connections, less that of the server without any, by their number. The kernel's
-//! memory for sockets is not in it.
+//! with all connections, less that of the server without any, by their number. Beside it stands the
+//! [holder](crate::holder), which knows nothing of its connections, and in the same run what the
+//! kernel keeps for a connection. That is for both of its ends, since both are on this machine.
 //!
 //! The allocator asks for huge pages, and then memory comes in steps of 2 MiB, most of it unused at
 //! this size: run it with `MIMALLOC_ALLOW_THP=0` in the environment.
@@ -14,6 +15,7 @@ use dunlin_loadtest::report::Verdict;
 use serde::Serialize;
 
 use crate::measure::budget::{self, Bound, Budget};
+use crate::measure::kernel::KernelMemory;
 use crate::measure::options::{Options, seconds};
 use crate::measure::servers::Server;
 use crate::measure::{median, worse};
@@ -32,11 +34,36 @@ pub struct MemoryOptions {
     pub hold: Duration,
 }
 
-/// Plain or TLS.
+/// Who holds the connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Contender {
+    /// The limit: no users, no protocol.
+    Holder,
+    /// Dunlin without TLS.
+    Plain,
+    /// Dunlin with TLS 1.3.
+    Tls,
+}
+
+/// In the order of a turn.
+const CONTENDERS: [Contender; 3] = [Contender::Holder, Contender::Plain, Contender::Tls];
+
+impl Contender {
+    fn name(self) -> &'static str {
+        match self {
+            Contender::Holder => "holder",
+            Contender::Plain => "plain",
+            Contender::Tls => "TLS",
+        }
+    }
+}
+
+/// One contender in one repetition.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
 pub struct Line {
-    pub tls: bool,
+    pub contender: Contender,
     /// When all had arrived.
     pub bytes_per_connection_full: f64,
     /// At the end of the hold.
@@ -44,6 +71,10 @@ pub struct Line {
     pub bytes_per_connection_slope: f64,
     pub arrivals_per_s: f64,
     pub cpu_us_per_arrival: f64,
+    /// With all that goes on beside.
+    pub cpu_us_per_heartbeat: f64,
+    /// Of the kernel, while all are held, for both ends of a connection.
+    pub kernel_per_connection: KernelMemory,
 }
 
 /// The result.
@@ -62,30 +93,56 @@ pub fn measure(options: &MemoryOptions) -> Result<MemoryReport, LoadtestError> {
     let mut verdict = Verdict::Ok;
     let mut lines = Vec::new();
     for repetition in 1..=options.common.repetitions {
-        for tls in [false, true] {
-            eprintln!("memory: {repetition} of {}, tls {tls}", options.common.repetitions);
-            lines.push(hold(options, tls, &mut verdict)?);
+        for contender in CONTENDERS {
+            let (of, name) = (options.common.repetitions, contender.name());
+            eprintln!("memory: {repetition} of {of}, {name}");
+            lines.push(hold(options, contender, &mut verdict)?);
         }
     }
-    let of = |tls: bool| {
-        let of_kind = lines.iter().filter(move |line| line.tls == tls);
-        median(of_kind.map(|line| line.bytes_per_connection))
-    };
-    let budgets = vec![
-        Budget::new("bytes per idle connection, plain", of(false), Bound::AtMost(512.0)),
-        Budget::new("bytes per idle connection, TLS 1.3", of(true), Bound::AtMost(3600.0)),
-    ];
+    let budgets = budgets(&lines);
     let connections = options.connections;
-    Ok(MemoryReport { schema: "dunlin-bench/memory/1", verdict, connections, lines, budgets })
+    Ok(MemoryReport { schema: "dunlin-bench/memory/2", verdict, connections, lines, budgets })
 }
 
-fn hold(options: &MemoryOptions, tls: bool, verdict: &mut Verdict) -> Result<Line, LoadtestError> {
-    let server = Server::dunlin(&options.common)?;
-    let mut scenario = IdleScenario::new(server.target(tls), options.connections);
+fn budgets(lines: &[Line]) -> Vec<Budget> {
+    let of = |contender: Contender| {
+        let of_kind = lines.iter().filter(move |line| line.contender == contender);
+        median(of_kind.map(|line| line.bytes_per_connection))
+    };
+    vec![
+        Budget::new("bytes per idle connection, plain", of(Contender::Plain), Bound::AtMost(512.0)),
+        Budget::new(
+            "bytes per idle connection, TLS 1.3",
+            of(Contender::Tls),
+            Bound::AtMost(3600.0),
+        ),
+    ]
+}
+
+fn hold(
+    options: &MemoryOptions,
+    contender: Contender,
+    verdict: &mut Verdict,
+) -> Result<Line, LoadtestError> {
+    let server = match contender {
+        Contender::Holder => Server::holder(&options.common)?,
+        Contender::Plain | Contender::Tls => Server::dunlin(&options.common)?,
+    };
+    let mut scenario =
+        IdleScenario::new(server.target(contender == Contender::Tls), options.connections);
     scenario.processors.clone_from(&options.common.client_cpu);
     scenario.connects_per_second = options.common.connect_rate;
     scenario.hold = options.hold;
-    let report = idle::run(&scenario, &mut |_, _| {})?;
+    let look = || KernelMemory::look().map_err(LoadtestError::machine("looking at the kernel"));
+    let before = look()?;
+    // Progress is told once a second; the last look at all of them is the one that counts.
+    let mut held = Ok(before);
+    let report = idle::run(&scenario, &mut |_, connections| {
+        if connections == options.connections {
+            held = look();
+        }
+    })?;
+    let held = held?;
     if report.verdict != Verdict::Ok {
         eprintln!("{:?}: {}", report.verdict, report.reasons.join("; "));
     }
@@ -95,27 +152,35 @@ fn hold(options: &MemoryOptions, tls: bool, verdict: &mut Verdict) -> Result<Lin
     })?;
     let grown = server.resident_bytes_end.saturating_sub(server.resident_bytes_empty);
     Ok(Line {
-        tls,
+        contender,
         bytes_per_connection_full: server.resident_bytes_per_connection,
         bytes_per_connection: grown as f64 / f64::from(report.arrived.max(1)),
         bytes_per_connection_slope: server.resident_bytes_per_connection_slope,
         arrivals_per_s: report.arrivals_per_s,
         cpu_us_per_arrival: server.cpu_us_per_arrival,
+        cpu_us_per_heartbeat: server.cpu_us_per_heartbeat,
+        kernel_per_connection: held.per_connection(before, report.arrived),
     })
 }
 
 /// Prints the report for people.
 pub fn print(report: &MemoryReport) {
-    println!("transport  B/connection when full  at the end  slope  arrivals/s  us CPU/arrival");
+    println!(
+        "contender  B/connection when full  at the end  slope  arrivals/s  us CPU/arrival  \
+         /heartbeat  kernel: slab B  TCP B"
+    );
     for line in &report.lines {
         println!(
-            "{:<9} {:>23.0} {:>11.0} {:>6.0} {:>11.0} {:>15.1}",
-            if line.tls { "TLS" } else { "plain" },
+            "{:<9} {:>23.0} {:>11.0} {:>6.0} {:>11.0} {:>15.1} {:>11.2} {:>15.0} {:>6.0}",
+            line.contender.name(),
             line.bytes_per_connection_full,
             line.bytes_per_connection,
             line.bytes_per_connection_slope,
             line.arrivals_per_s,
             line.cpu_us_per_arrival,
+            line.cpu_us_per_heartbeat,
+            line.kernel_per_connection.slab_bytes,
+            line.kernel_per_connection.tcp_bytes,
         );
     }
     budget::print(&report.budgets);

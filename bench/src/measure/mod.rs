@@ -3,11 +3,12 @@
 //!
 //! - [`ratio`]: rates and processor time per message, against the relay
 //! - [`latency`]: durable messages at half of the highest rate, against one fsync
-//! - [`memory`]: what an idle connection costs
+//! - [`memory`]: what an idle connection costs, against the holder; [`kernel`]: and the kernel
 //! - [`servers`]: the programs that are measured
 //! - [`options`]: what all of them take; [`budget`]: what is promised, and whether it holds
 
 pub mod budget;
+pub mod kernel;
 pub mod latency;
 pub mod memory;
 pub mod options;
