@@ -52,7 +52,7 @@ fn is_positive(figure: &Value) -> bool {
 
 #[test]
 fn ratios_have_every_contender_under_every_load() {
-    let report = report("ratio", &["--loads", "4x1,6x3"]);
+    let report = report("ratio", &["--loads", "4x1,6x3", "--fanouts", "2x20x3"]);
     let lines = report["lines"].as_array().unwrap();
     let contenders = ["relay", "quiet_signals", "signals", "durable_messages"];
     let expected = [(4, 1), (6, 3)].into_iter().flat_map(|load| contenders.map(|who| (load, who)));
@@ -71,8 +71,30 @@ fn ratios_have_every_contender_under_every_load() {
     }
     assert_eq!(lines[0]["cpu_ratio"], 1.0);
     let budgets = report["budgets"].as_array().unwrap();
-    assert_eq!(budgets.len(), 5);
+    assert_eq!(budgets.len(), 5 + 3);
     assert!(budgets.iter().all(|budget| is_positive(&budget["measured"])), "{budgets:#?}");
+}
+
+#[test]
+fn deliveries_to_many_have_every_contender() {
+    let report = report("ratio", &["--loads", "4x1", "--fanouts", "2x20x3,1x5x1"]);
+    let lines = report["fanouts"].as_array().unwrap();
+    let contenders = ["relay", "quiet_signals", "signals", "durable_messages"];
+    let expected = [(2, 20), (1, 5)].into_iter().flat_map(|load| contenders.map(|who| (load, who)));
+    assert_eq!(lines.len(), 8);
+    for (line, ((senders, devices), contender)) in lines.iter().zip(expected) {
+        assert_eq!(line["contender"], contender);
+        assert_eq!(
+            (&line["load"]["senders"], &line["load"]["devices"]),
+            (&senders.into(), &devices.into())
+        );
+        assert_eq!(line["repetitions"].as_array().unwrap().len(), 2);
+        for figure in ["deliveries_per_s", "cpu_us_per_delivery", "deliveries_per_cpu_s"] {
+            assert!(is_positive(&line["median"][figure]), "{contender} {figure}: {line:#}");
+        }
+        assert!(is_positive(&line["cpu_rate_ratio"]), "{line:#}");
+    }
+    assert_eq!(lines[0]["cpu_rate_ratio"], 1.0);
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! Measurements that mean something on a noisy machine: what is compared runs in turns within one
 //! run of the program, and the medians are put side by side.
 //!
-//! - [`ratio`]: rates and processor time per message, against the relay
+//! - [`ratio`]: rates and processor time per message, against the relay; [`fanout`]: per delivery of
+//!   one message to many
 //! - [`latency`]: durable messages at half of the highest rate, against one fsync
 //! - [`memory`]: what an idle connection costs, against the holder; [`kernel`]: and the kernel
 //! - [`servers`]: the programs that are measured
 //! - [`options`]: what all of them take; [`budget`]: what is promised, and whether it holds
 
 pub mod budget;
+pub mod fanout;
 pub mod kernel;
 pub mod latency;
 pub mod memory;

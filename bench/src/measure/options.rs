@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use dunlin_loadtest::chat::{ChatScenario, MessageKind};
+use dunlin_loadtest::fanout::FanoutScenario;
 use dunlin_loadtest::target::Target;
 
 /// Options of every measurement.
@@ -56,6 +57,17 @@ impl Options {
         scenario.gather_timeout = Duration::from_secs(120);
         scenario.drain_timeout = Duration::from_secs(120);
         scenario
+    }
+
+    /// The same for a fan-out scenario, which keeps its load.
+    pub fn apply_to(&self, scenario: &mut FanoutScenario) {
+        scenario.processors.clone_from(&self.client_cpu);
+        scenario.content_bytes = self.content_bytes;
+        scenario.warm_up = self.warm_up;
+        scenario.duration = self.duration;
+        scenario.connects_per_second = self.connect_rate;
+        scenario.gather_timeout = Duration::from_secs(120);
+        scenario.drain_timeout = Duration::from_secs(120);
     }
 }
 

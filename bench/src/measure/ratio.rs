@@ -22,6 +22,7 @@ use dunlin_loadtest::report::{ServerReport, Verdict};
 use serde::Serialize;
 
 use crate::measure::budget::{self, Bound, Budget};
+use crate::measure::fanout::{self, FanoutLine, FanoutLoad};
 use crate::measure::options::Options;
 use crate::measure::servers::Server;
 use crate::measure::{median, messages_per_s, run, worse};
@@ -40,6 +41,15 @@ pub struct RatioOptions {
         default_value = "256x1,9000x1,1000x8"
     )]
     pub loads: Vec<ClosedLoad>,
+    /// Deliveries of one message to many: writers, devices that each message of them goes to (1,000
+    /// at most), and messages of each that have not reached all devices.
+    #[arg(
+        long,
+        value_name = "SENDERSxDEVICESxOUTSTANDING,...",
+        value_delimiter = ',',
+        default_value = "1x1000x8"
+    )]
+    pub fanouts: Vec<FanoutLoad>,
 }
 
 /// So many connections, in pairs, each with so many messages outstanding.
@@ -80,11 +90,11 @@ pub enum Contender {
 }
 
 /// In the order of a turn.
-const CONTENDERS: [Contender; 4] =
+pub(super) const CONTENDERS: [Contender; 4] =
     [Contender::Relay, Contender::QuietSignals, Contender::Signals, Contender::DurableMessages];
 
 impl Contender {
-    fn message(self) -> MessageKind {
+    pub(super) fn message(self) -> MessageKind {
         match self {
             Contender::Relay | Contender::QuietSignals => MessageKind::QuietSignal,
             Contender::Signals => MessageKind::Signal,
@@ -92,7 +102,7 @@ impl Contender {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Contender::Relay => "relay",
             Contender::QuietSignals => "quiet signals",
@@ -158,6 +168,7 @@ pub struct RatioReport {
     pub verdict: Verdict,
     pub content_bytes: usize,
     pub lines: Vec<Line>,
+    pub fanouts: Vec<FanoutLine>,
     pub budgets: Vec<Budget>,
 }
 
@@ -176,9 +187,20 @@ pub fn measure(options: &RatioOptions) -> Result<RatioReport, LoadtestError> {
         }
         lines.extend((0..CONTENDERS.len()).map(|place| line(load, place, &turns)));
     }
-    let budgets = budgets(&lines);
-    let content_bytes = options.common.content_bytes;
-    Ok(RatioReport { schema: "dunlin-bench/ratio/1", verdict, content_bytes, lines, budgets })
+    let mut fanouts = Vec::new();
+    for &load in &options.fanouts {
+        fanouts.extend(fanout::measure(&options.common, load, &mut verdict)?);
+    }
+    let mut budgets = budgets(&lines);
+    budgets.extend(fanout::budgets(&fanouts));
+    Ok(RatioReport {
+        schema: "dunlin-bench/ratio/1",
+        verdict,
+        content_bytes: options.common.content_bytes,
+        lines,
+        fanouts,
+        budgets,
+    })
 }
 
 type Turn = [Figures; CONTENDERS.len()];
@@ -275,6 +297,7 @@ pub fn print(report: &RatioReport) {
             per_fsync.map_or_else(String::new, |messages| format!("{messages:.0}")),
         );
     }
+    fanout::print(&report.fanouts);
     budget::print(&report.budgets);
 }
 
