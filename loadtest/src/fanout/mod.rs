@@ -22,6 +22,7 @@ mod inbound;
 mod outcome;
 mod people;
 mod rare;
+mod reading;
 mod report;
 mod run;
 mod shape;
