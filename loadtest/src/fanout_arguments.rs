@@ -9,7 +9,6 @@ use dunlin_loadtest::plan::{GeneratorArguments, OutputArguments, ServerArguments
 use dunlin_loadtest::target::Target;
 use dunlin_loadtest::{LoadtestError, threads_for};
 
-
 #[derive(Debug, Args)]
 pub(crate) struct FanoutArguments {
     #[command(flatten)]

@@ -7,7 +7,7 @@ mod model;
 
 use std::time::Duration;
 
-use dunlin_loadtest::chat::{Load, MessageKind};
+use dunlin_loadtest::chat::{Load, MessageKind, Rate};
 use dunlin_loadtest::fanout::{FanoutReport, FanoutScenario, run};
 use dunlin_loadtest::report::Verdict;
 use dunlin_loadtest::target::{Service, Target};
@@ -26,7 +26,7 @@ fn scenario(sabotage: Sabotage) -> FanoutScenario {
     scenario.senders = 4;
     scenario.devices = 3;
     scenario.threads = 2;
-    scenario.load = Load::Open { messages_per_second: 800.0 };
+    scenario.load = Load::Open { messages_per_second: Rate::constant(800.0) };
     scenario.warm_up = Duration::from_millis(100);
     scenario.duration = Duration::from_millis(400);
     // No more than a bound: whoever is sound is done much earlier, on any machine in the end.
@@ -152,7 +152,9 @@ fn what_can_not_be_run_is_refused() {
     assert!(!refused(|_| {}));
     assert!(refused(|scenario| scenario.devices = 0));
     assert!(refused(|scenario| scenario.conversations = 10_001));
-    assert!(refused(|scenario| scenario.load = Load::Open { messages_per_second: f64::NAN }));
+    assert!(refused(
+        |scenario| scenario.load = Load::Open { messages_per_second: Rate::constant(f64::NAN) }
+    ));
     assert!(refused(|scenario| (scenario.senders, scenario.devices) = (1 << 16, 1 << 16)));
     assert!(refused(|scenario| scenario.target.service = Service::Relay));
 }

@@ -129,7 +129,7 @@ impl ChatScenario {
             problems.push(Problem::new("generator", "threads", "at least 1"));
         }
         if matches!(self.target.service, Service::Holder) {
-            return wrong("target", "the holder knows no messages");
+            problems.push(Problem::new("chat", "message", "the holder knows no messages"));
         }
         if matches!(self.target.service, Service::Relay) && self.message != MessageKind::QuietSignal
         {

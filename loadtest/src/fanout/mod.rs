@@ -34,7 +34,7 @@ pub use run::run;
 
 use std::time::Duration;
 
-use crate::chat::{Load, MessageKind};
+use crate::chat::{Load, MessageKind, Rate};
 use crate::error::LoadtestError;
 use crate::fanout::shape::Shape;
 use crate::target::{Service, Target};
@@ -92,7 +92,7 @@ impl FanoutScenario {
             processors: Vec::new(),
             message: MessageKind::Durable,
             content_bytes: 200,
-            load: Load::Open { messages_per_second: 100.0 },
+            load: Load::Open { messages_per_second: Rate::constant(100.0) },
             warm_up: Duration::from_secs(1),
             duration: Duration::from_secs(5),
             connects_per_second: 5000,
@@ -119,14 +119,14 @@ impl FanoutScenario {
         if self.content_bytes > self.content_bytes_max() {
             return wrong("content_bytes", "more than the protocol allows");
         }
-        match self.load {
-            Load::Open { messages_per_second }
-                if messages_per_second.is_nan() || messages_per_second <= 0.0 =>
-            {
-                return wrong("messages_per_second", "more than 0");
+        match &self.load {
+            Load::Open { messages_per_second } => {
+                if let Some(reason) = messages_per_second.problem() {
+                    return wrong("messages_per_second", reason);
+                }
             }
             Load::Closed { outstanding: 0 } => return wrong("outstanding", "at least 1"),
-            Load::Open { .. } | Load::Closed { .. } => {}
+            Load::Closed { .. } => {}
         }
         if matches!(self.target.service, Service::Holder) {
             return wrong("target", "the holder knows no messages");

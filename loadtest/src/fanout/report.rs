@@ -188,7 +188,7 @@ fn describe(scenario: &FanoutScenario) -> FanoutScenarioReport {
         tls: scenario.target.tls.is_some(),
         message: scenario.message,
         content_bytes: scenario.content_bytes,
-        load: scenario.load,
+        load: scenario.load.clone(),
         warm_up_s: scenario.warm_up.as_secs_f64(),
         duration_s: scenario.duration.as_secs_f64(),
     }

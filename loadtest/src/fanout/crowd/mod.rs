@@ -11,7 +11,7 @@ use dunlin_protocol::{LogId, UserId, frame};
 
 use crate::audit::content::{Contents, Stamp};
 use crate::audit::{Fault, Side};
-use crate::chat::{Load, MessageKind};
+use crate::chat::{Load, MessageKind, Rate};
 use crate::fanout::FanoutScenario;
 use crate::fanout::board::{Board, Phase, Progress, Schedule};
 use crate::fanout::outcome::Outcome;
@@ -46,6 +46,8 @@ pub(crate) struct Crowd<'a> {
     pub(crate) retries: Vec<(u64, usize, u64)>,
     /// Gaps between pushes: time to repair, slot.
     gaps: Vec<(u64, usize)>,
+    /// Of an open load, from its start.
+    rate: Option<Rate>,
     /// Messages of the open load that are due so far.
     due: u64,
     /// No more messages will be due.
@@ -98,6 +100,12 @@ impl<'a> Crowd<'a> {
             arriving: 0,
             retries: Vec::new(),
             gaps: Vec::new(),
+            rate: match &scenario.load {
+                Load::Open { messages_per_second } => {
+                    Some(messages_per_second.clone().after(scenario.warm_up))
+                }
+                Load::Closed { .. } => None,
+            },
             due: 0,
             all_sent: false,
             is_broken: false,
@@ -236,14 +244,14 @@ impl<'a> Crowd<'a> {
 
     /// Sends what is due by now; returns when the next message is.
     fn pace(&mut self, now_ns: u64, links: &mut Links) -> u64 {
-        let Load::Open { messages_per_second } = self.scenario.load else {
-            return u64::MAX;
-        };
         let writers = self.writers.len() as u64;
-        let share = writers as f64 / f64::from(self.scenario.senders);
-        let interval_ns = 1e9 / (messages_per_second * share);
         loop {
-            let at_ns = self.schedule.start_ns + (self.due as f64 * interval_ns) as u64;
+            let Some(rate) = &self.rate else {
+                return u64::MAX;
+            };
+            // Of all messages of the run, this thread's are spread evenly.
+            let number = self.due * u64::from(self.scenario.senders) / writers;
+            let at_ns = self.schedule.start_ns.saturating_add((rate.due_s(number) * 1e9) as u64);
             self.all_sent = at_ns >= self.schedule.measure_to_ns;
             if at_ns > now_ns || self.all_sent {
                 return at_ns;
