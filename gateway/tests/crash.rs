@@ -153,7 +153,7 @@ fn audited(victim: &mut Victim, crash: impl FnOnce(&mut Victim, &Watch)) -> Chat
     let mut scenario = ChatScenario::new(victim.server.target(false));
     scenario.users = USERS;
     scenario.load = Load::Open { messages_per_second: Rate::constant(600.0) };
-    scenario.content_bytes = 1500;
+    scenario.content_bytes = 1500.into();
     scenario.reconnect = true;
     scenario.warm_up = Duration::ZERO;
     scenario.duration = Duration::from_secs(24 * 3600); // It is told to stop.

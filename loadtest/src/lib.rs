@@ -33,6 +33,7 @@ mod sys;
 pub mod target;
 mod text;
 pub mod token;
+pub mod weighted;
 pub mod wire;
 
 pub use error::LoadtestError;

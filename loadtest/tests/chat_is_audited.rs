@@ -145,11 +145,37 @@ fn an_acknowledgement_with_the_sequence_of_another_message_is_found() {
 }
 
 #[test]
+fn a_mix_of_kinds_and_lengths_is_audited_as_each_of_them() {
+    for sabotage in [Sabotage::Nothing, Sabotage::CloseUnanswered, Sabotage::Postpone] {
+        let mut scenario = scenario(sabotage);
+        scenario.reconnect = true;
+        scenario.message = "durable:3,signal:1".parse().unwrap();
+        scenario.content_bytes = "10:1,500:2,1000:1".parse().unwrap();
+        let report = report(&scenario);
+        assert_sound(&report);
+        let totals = report.totals;
+        assert_eq!(totals.sent, 400, "{sabotage:?}: {totals:?}");
+        // Each of a pair reads all durable messages; about a quarter are signals.
+        let durable = totals.entries_read / 2;
+        assert!((250..350).contains(&durable), "{sabotage:?}: {totals:?}");
+        assert!(totals.acknowledged >= durable, "{sabotage:?}: {totals:?}");
+        assert_eq!(totals.delivered + totals.signals_missing, 400, "{sabotage:?}: {totals:?}");
+    }
+    for (sabotage, kind) in [(Sabotage::LoseStored, "lost"), (Sabotage::DoubleSignal, "duplicated")]
+    {
+        let mut scenario = scenario(sabotage);
+        scenario.message = "durable:3,signal:1".parse().unwrap();
+        let report = report(&scenario);
+        assert!(report.faults.counts.contains_key(kind), "{sabotage:?}: {report:#?}");
+    }
+}
+
+#[test]
 fn signals_are_counted_and_a_doubled_one_is_found() {
     for message in [MessageKind::Signal, MessageKind::QuietSignal] {
         for sabotage in [Sabotage::Nothing, Sabotage::DoubleSignal] {
             let mut scenario = scenario(sabotage);
-            scenario.message = message;
+            scenario.message = message.into();
             let report = report(&scenario);
             if sabotage == Sabotage::Nothing {
                 assert_sound(&report);

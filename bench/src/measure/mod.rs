@@ -34,9 +34,10 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 
 /// Messages per second: answered ones, where there is an answer, otherwise delivered ones.
 pub fn messages_per_s(report: &ChatReport) -> f64 {
-    match report.scenario.message {
-        MessageKind::Durable | MessageKind::Signal => report.rates.acknowledged_per_s,
-        MessageKind::QuietSignal => report.rates.delivered_per_s,
+    if report.scenario.message.only() == Some(&MessageKind::QuietSignal) {
+        report.rates.delivered_per_s
+    } else {
+        report.rates.acknowledged_per_s
     }
 }
 

@@ -49,8 +49,8 @@ impl Options {
         let mut scenario = ChatScenario::new(target);
         scenario.users = users;
         scenario.processors.clone_from(&self.client_cpu);
-        scenario.message = message;
-        scenario.content_bytes = self.content_bytes;
+        scenario.message = message.into();
+        scenario.content_bytes = self.content_bytes.into();
         scenario.warm_up = self.warm_up;
         scenario.duration = self.duration;
         scenario.connects_per_second = self.connect_rate;

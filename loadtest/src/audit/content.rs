@@ -8,6 +8,8 @@
 
 use thiserror::Error;
 
+use crate::weighted::Weighted;
+
 /// The part of a content before the filler, in bytes: the smallest content.
 pub const STAMP_BYTES: usize = 28;
 
@@ -33,6 +35,14 @@ pub enum ContentFault {
     /// Of another run.
     #[error("it is of run {0:016x}")]
     OtherRun(u64),
+    /// Whole, but longer or shorter than the message that it says it is.
+    #[error("{found} bytes instead of {expected}")]
+    Length {
+        /// Of the message with this stamp.
+        expected: usize,
+        /// What came.
+        found: usize,
+    },
     /// The checksum does not match.
     #[error("checksum {found:08x} instead of {expected:08x}")]
     Checksum {
@@ -47,12 +57,16 @@ pub enum ContentFault {
 #[derive(Debug, Clone)]
 pub struct Contents {
     run: u64,
+    lengths: Weighted<usize>,
+    /// As long as the longest needs; the others take the beginning of it.
     filler: Vec<u8>,
 }
 
 impl Contents {
-    /// For messages of `bytes` bytes, or [`STAMP_BYTES`] if that is more.
-    pub fn new(run: u64, bytes: usize) -> Contents {
+    /// For messages of so many bytes, or [`STAMP_BYTES`] where that is more.
+    pub fn new(run: u64, lengths: impl Into<Weighted<usize>>) -> Contents {
+        let lengths = lengths.into();
+        let bytes = lengths.values().copied().max().unwrap_or(0);
         // Bytes that do not repeat, so that no layer can compress them away.
         let mut state = run | 1;
         let filler = (0..bytes.saturating_sub(STAMP_BYTES)).map(|_| {
@@ -61,12 +75,14 @@ impl Contents {
             state ^= state << 17;
             (state >> 32) as u8
         });
-        Contents { run, filler: filler.collect() }
+        Contents { run, filler: filler.collect(), lengths }
     }
 
-    /// Length of every content, in bytes.
-    pub fn length(&self) -> usize {
-        STAMP_BYTES + self.filler.len()
+    /// Length of the content of a message, in bytes. It follows from who sent it and which one it
+    /// is.
+    pub fn length(&self, stamp: Stamp) -> usize {
+        let key = u64::from(stamp.sender) << 32 | u64::from(stamp.counter);
+        STAMP_BYTES.max(*self.lengths.choose(key))
     }
 
     /// Appends the content of a message. The same stamp gives the same bytes, so a retry needs
@@ -77,10 +93,11 @@ impl Contents {
         head[8..12].copy_from_slice(&stamp.sender.to_be_bytes());
         head[12..16].copy_from_slice(&stamp.counter.to_be_bytes());
         head[16..24].copy_from_slice(&stamp.intended_ns.to_be_bytes());
-        let checksum = checksum(&head[..CHECKSUM_OFFSET], &self.filler);
+        let filler = &self.filler[..self.length(stamp) - STAMP_BYTES];
+        let checksum = checksum(&head[..CHECKSUM_OFFSET], filler);
         head[CHECKSUM_OFFSET..].copy_from_slice(&checksum.to_be_bytes());
         output.extend_from_slice(&head);
-        output.extend_from_slice(&self.filler);
+        output.extend_from_slice(filler);
     }
 
     /// Takes a content apart, if it is one of this run and whole.
@@ -99,7 +116,12 @@ impl Contents {
         if eight(0) != self.run {
             return Err(ContentFault::OtherRun(eight(0)));
         }
-        Ok(Stamp { sender: four(8), counter: four(12), intended_ns: eight(16) })
+        let stamp = Stamp { sender: four(8), counter: four(12), intended_ns: eight(16) };
+        let (expected, found) = (self.length(stamp), content.len());
+        if expected != found {
+            return Err(ContentFault::Length { expected, found });
+        }
+        Ok(stamp)
     }
 
     /// The client_message_id of a message: unique among all runs, and known from its stamp.
@@ -146,6 +168,26 @@ mod tests {
         for length in 0..content.len() {
             assert!(contents.read(&content[..length]).is_err(), "length {length}");
         }
+    }
+
+    #[test]
+    fn the_length_follows_from_the_message_and_another_is_noticed() {
+        let lengths: Weighted<usize> = "10:1,100:1,2000:1".parse().unwrap();
+        let contents = Contents::new(11, lengths);
+        let mut lengths = std::collections::BTreeSet::new();
+        for counter in 0..50 {
+            let (stamp, mut content) = (Stamp { counter, ..STAMP }, Vec::new());
+            contents.write(stamp, &mut content);
+            assert_eq!(content.len(), contents.length(stamp));
+            assert_eq!(contents.read(&content), Ok(stamp));
+            lengths.insert(content.len());
+            // Whole in itself, as a run with other lengths would have sent it.
+            let (mut other, found) = (Vec::new(), content.len() + 1);
+            Contents::new(11, found).write(stamp, &mut other);
+            let expected = content.len();
+            assert_eq!(contents.read(&other), Err(ContentFault::Length { expected, found }));
+        }
+        assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [STAMP_BYTES, 100, 2000]);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use crate::audit::content::Stamp;
 use crate::audit::{Fault, Item, Told, Way};
-use crate::chat::MessageKind;
 use crate::chat::crowd::Crowd;
 use crate::net::Links;
 use crate::target::Service;
@@ -33,7 +32,7 @@ impl Crowd<'_> {
     }
 
     fn on_sent(&mut self, slot: usize, request_id: u64, seq: u64, links: &mut Links) {
-        if let Some(counter) = self.complete(slot, request_id, links) {
+        if let Some(counter) = self.complete(slot, request_id, true, links) {
             let ledger = &mut self.pairs[slot / 2].ledger;
             ledger.acknowledged(slot % 2, counter, seq, &mut self.outcome.faults);
             self.note_gap(slot, links);
@@ -42,16 +41,22 @@ impl Crowd<'_> {
     }
 
     fn on_done(&mut self, slot: usize, request_id: u64, links: &mut Links) {
-        if self.complete(slot, request_id, links).is_some() {
+        if self.complete(slot, request_id, false, links).is_some() {
             self.fill(slot, links);
         }
     }
 
     /// Takes a message that was answered out of the queue; lets those behind it go.
-    fn complete(&mut self, slot: usize, request_id: u64, links: &mut Links) -> Option<u32> {
-        let counter = u32::try_from(request_id).ok();
+    fn complete(
+        &mut self,
+        slot: usize,
+        request_id: u64,
+        is_durable: bool,
+        links: &mut Links,
+    ) -> Option<u32> {
         let user = &mut self.users[slot];
-        let Some(sending) = counter.and_then(|counter| user.answered(counter)) else {
+        let sending = u32::try_from(request_id).ok().and_then(|id| user.answered(id));
+        let Some(sending) = sending.filter(|sending| sending.is_durable() == is_durable) else {
             self.fault(Fault::UnexpectedResponse { user: self.user_index(slot), request_id });
             return None;
         };
@@ -162,7 +167,7 @@ impl Crowd<'_> {
         let book = &mut self.pairs[slot / 2].signals[from];
         if book.received(stamp.sender, user, stamp.counter, &mut self.outcome.faults) {
             self.delivered(stamp.intended_ns, links);
-            if self.scenario.message == MessageKind::QuietSignal {
+            if self.scenario.is_quiet() {
                 self.arrived(slot ^ 1, stamp.counter, links);
             }
         }

@@ -44,6 +44,7 @@ use serde::Serialize;
 use crate::error::LoadtestError;
 use crate::problem::{Problem, Problems};
 use crate::target::{Service, Target};
+use crate::weighted::Weighted;
 
 /// How fast they send.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -73,9 +74,9 @@ pub struct ChatScenario {
     /// Processors that they may use; all if empty.
     pub processors: Vec<usize>,
     /// What they send.
-    pub message: MessageKind,
+    pub message: Weighted<MessageKind>,
     /// Length of each content in bytes; at least [`STAMP_BYTES`](crate::audit::content::STAMP_BYTES).
-    pub content_bytes: usize,
+    pub content_bytes: Weighted<usize>,
     /// How fast.
     pub load: Load,
     /// Time before the measured window.
@@ -107,8 +108,8 @@ impl ChatScenario {
             users: 100,
             threads: 1,
             processors: Vec::new(),
-            message: MessageKind::Durable,
-            content_bytes: 200,
+            message: MessageKind::Durable.into(),
+            content_bytes: 200.into(),
             load: Load::Closed { outstanding: 1 },
             warm_up: Duration::from_secs(1),
             duration: Duration::from_secs(5),
@@ -122,6 +123,16 @@ impl ChatScenario {
         }
     }
 
+    /// Some messages are stored: each must be acknowledged, told and found in the log.
+    pub(crate) fn has_durable(&self) -> bool {
+        self.message.values().any(|&kind| kind == MessageKind::Durable)
+    }
+
+    /// Nothing is answered.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.message.only() == Some(&MessageKind::QuietSignal)
+    }
+
     /// Refuses what can't be run.
     pub fn check(&self) -> Result<(), LoadtestError> {
         let mut problems = ChatParameters::of(self).problems();
@@ -131,7 +142,8 @@ impl ChatScenario {
         if matches!(self.target.service, Service::Holder) {
             problems.push(Problem::new("chat", "message", "the holder knows no messages"));
         }
-        if matches!(self.target.service, Service::Relay) && self.message != MessageKind::QuietSignal
+        if matches!(self.target.service, Service::Relay)
+            && self.message.only() != Some(&MessageKind::QuietSignal)
         {
             let reason = "the relay answers nothing: send signals without request id";
             problems.push(Problem::new("chat", "message", reason));

@@ -8,6 +8,7 @@ use crate::chat::{ChatScenario, Load, MessageKind, Rate};
 use crate::problem::Problem;
 use crate::seconds::Seconds;
 use crate::target::Target;
+use crate::weighted::Weighted;
 
 /// The section of a file.
 pub(crate) const SECTION: &str = "chat";
@@ -19,13 +20,13 @@ pub struct ChatParameters {
     /// Users, an even number; two and two are a pair.
     #[arg(long, default_value_t = ChatParameters::default().users)]
     pub users: u32,
-    /// What they send: durable, signal (answered, but not stored), or quiet_signal (not even
-    /// answered).
+    /// What they send: durable, signal (answered, but not stored), quiet_signal (not even
+    /// answered), or a mix of the first two with weights: durable:3,signal:1.
     #[arg(long, value_name = "KIND", default_value_t = ChatParameters::default().message)]
-    pub message: MessageKind,
-    /// Length of each content in bytes; at least 28.
+    pub message: Weighted<MessageKind>,
+    /// Length of each content in bytes, at least 28; or a mix with weights: 100:3,4000:1.
     #[arg(long, value_name = "BYTES", default_value_t = ChatParameters::default().content_bytes)]
-    pub content_bytes: usize,
+    pub content_bytes: Weighted<usize>,
     /// Open load: messages per second of all users together. A rate that changes has parts with
     /// commas between them: 100:10 is 100 per second for 10 s, 100..1000:60 rises within 60 s. They
     /// begin with the measured window; the last rate goes on.
@@ -67,8 +68,8 @@ impl Default for ChatParameters {
     fn default() -> ChatParameters {
         ChatParameters {
             users: 100,
-            message: MessageKind::Durable,
-            content_bytes: 200,
+            message: MessageKind::Durable.into(),
+            content_bytes: 200.into(),
             rate_per_s: None,
             outstanding: None,
             warm_up_s: Seconds::new(2),
@@ -91,8 +92,8 @@ impl ChatParameters {
         };
         ChatParameters {
             users: scenario.users,
-            message: scenario.message,
-            content_bytes: scenario.content_bytes,
+            message: scenario.message.clone(),
+            content_bytes: scenario.content_bytes.clone(),
             rate_per_s,
             outstanding,
             warm_up_s: scenario.warm_up.into(),
@@ -109,8 +110,8 @@ impl ChatParameters {
     pub fn scenario(&self, target: Target) -> ChatScenario {
         let mut scenario = ChatScenario::new(target);
         scenario.users = self.users;
-        scenario.message = self.message;
-        scenario.content_bytes = self.content_bytes;
+        scenario.message.clone_from(&self.message);
+        scenario.content_bytes.clone_from(&self.content_bytes);
         scenario.load = match &self.rate_per_s {
             Some(rate) => Load::Open { messages_per_second: rate.clone() },
             None => Load::Closed { outstanding: self.outstanding.unwrap_or(1) },
@@ -135,8 +136,12 @@ impl ChatParameters {
         };
         let is_paired = self.users > 0 && self.users.is_multiple_of(2);
         wrong(!is_paired, "users", "pairs need an even number above 0");
-        let fits = self.content_bytes <= self.message.content_bytes_max();
-        wrong(!fits, "content_bytes", "more than the protocol allows");
+        let is_quiet = |&kind: &MessageKind| kind == MessageKind::QuietSignal;
+        let is_mixed_quiet = self.message.only().is_none() && self.message.values().any(is_quiet);
+        wrong(is_mixed_quiet, "message", "quiet signals can't be told from others in a mix");
+        let bytes_max = self.message.values().map(|kind| kind.content_bytes_max()).min();
+        let is_too_long = self.content_bytes.values().max() > bytes_max.as_ref();
+        wrong(is_too_long, "content_bytes", "more than the protocol allows");
         let rate = self.rate_per_s.as_ref().and_then(Rate::problem);
         wrong(rate.is_some(), "rate_per_s", rate.unwrap_or_default());
         wrong(self.outstanding == Some(0), "outstanding", "at least 1");
@@ -162,8 +167,8 @@ mod tests {
         let closed = ChatParameters { outstanding: Some(1), ..ChatParameters::default() };
         let other = ChatParameters {
             users: 8,
-            message: MessageKind::QuietSignal,
-            content_bytes: 77,
+            message: "durable:3,signal:1".parse().unwrap(),
+            content_bytes: "77:2,1000:5".parse().unwrap(),
             rate_per_s: "12.5..20:3".parse().ok(),
             outstanding: None,
             warm_up_s: "0.5".parse().unwrap(),
@@ -186,7 +191,8 @@ mod tests {
     fn all_problems_are_named_at_once() {
         let parameters = ChatParameters {
             users: 7,
-            content_bytes: 1 << 30,
+            message: "durable:1,quiet_signal:1".parse().unwrap(),
+            content_bytes: (1 << 30).into(),
             rate_per_s: Some(Rate::constant(0.0)),
             outstanding: Some(0),
             connects_per_s: 0,
@@ -196,6 +202,7 @@ mod tests {
             parameters.problems().into_iter().map(|problem| problem.field).collect();
         let expected = [
             "users",
+            "message",
             "content_bytes",
             "rate_per_s",
             "outstanding",

@@ -9,7 +9,6 @@ use dunlin_protocol::wire::{
 };
 
 use crate::audit::{Fault, Item, Way};
-use crate::chat::MessageKind;
 use crate::chat::crowd::Crowd;
 use crate::chat::phase::Phase;
 use crate::chat::user::Stage;
@@ -18,7 +17,7 @@ use crate::net::Links;
 use crate::target::Service;
 use crate::wire::MessageEntry;
 
-// Request ids of messages are their counters, which are below 2^32.
+// Request ids of messages are below 2^32.
 const HELLO: u64 = 1 << 40;
 const LOGIN: u64 = HELLO + 1;
 const SYNC: u64 = HELLO + 2;
@@ -176,7 +175,7 @@ impl Crowd<'_> {
 
     /// Fetches what this user lacks, from the first missing entry on.
     pub(crate) fn repair(&mut self, slot: usize, links: &mut Links) {
-        if self.scenario.message == MessageKind::Durable && !self.users[slot].repairing {
+        if self.scenario.has_durable() && !self.users[slot].repairing {
             self.users[slot].repairing = true;
             let ledger = &self.pairs[slot / 2].ledger;
             self.users[slot].known_at_repair = ledger.known(slot % 2);
@@ -279,22 +278,33 @@ impl Crowd<'_> {
         let wait_ms = if error.retry_after_ms == 0 { RETRY_AFTER_MS } else { error.retry_after_ms };
         self.outcome.totals.postponed += 1;
         match u32::try_from(request_id) {
-            Ok(counter) if self.scenario.message == MessageKind::Durable => {
-                self.pairs[slot / 2].ledger.postponed(slot % 2, counter);
-                let due_ns = links.now_ns() + u64::from(wait_ms) * 1_000_000;
-                self.retries.push((due_ns, slot, self.users[slot].connection, counter));
-            }
-            Ok(counter) => {
-                // A signal is of the moment; it is not repeated.
-                self.users[slot].answered(counter);
-                self.transmit(slot, links);
-                self.fill(slot, links);
-            }
+            Ok(request_id) => self.postpone(slot, request_id, wait_ms, links),
             Err(_) => {
                 // Hello, login, sync or history: begin again with a new connection.
                 self.users[slot].reconnect_delay_ms = wait_ms;
                 links.close(slot);
                 self.went_away(slot, links);
+            }
+        }
+    }
+
+    /// The server can't take a message now.
+    fn postpone(&mut self, slot: usize, request_id: u32, wait_ms: u32, links: &mut Links) {
+        match self.users[slot].under_way(request_id) {
+            Some(sending) if sending.is_durable() => {
+                self.pairs[slot / 2].ledger.postponed(slot % 2, sending.counter);
+                let due_ns = links.now_ns() + u64::from(wait_ms) * 1_000_000;
+                self.retries.push((due_ns, slot, self.users[slot].connection, request_id));
+            }
+            Some(_) => {
+                // A signal is of the moment; it is not repeated.
+                self.users[slot].answered(request_id);
+                self.transmit(slot, links);
+                self.fill(slot, links);
+            }
+            None => {
+                let (user, request_id) = (self.user_index(slot), request_id.into());
+                self.fault(Fault::UnexpectedResponse { user, request_id });
             }
         }
     }

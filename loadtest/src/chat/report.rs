@@ -8,6 +8,7 @@ use crate::chat::phase::Progress;
 use crate::chat::{ChatScenario, Load, MessageKind};
 use crate::latency::{Latencies, LatencySummary};
 use crate::report::{FaultReport, ServerReport, Verdict};
+use crate::weighted::Weighted;
 
 /// Lateness up to here never spoils a figure: it is the noise of timers and schedulers.
 const LATENESS_HARMLESS_NS: u64 = 100_000;
@@ -43,8 +44,8 @@ pub struct ScenarioReport {
     pub users: u32,
     pub threads: usize,
     pub tls: bool,
-    pub message: MessageKind,
-    pub content_bytes: usize,
+    pub message: Weighted<MessageKind>,
+    pub content_bytes: Weighted<usize>,
     pub load: Load,
     pub warm_up_s: f64,
     pub duration_s: f64,
@@ -93,12 +94,11 @@ impl Window {
         }
     }
 
-    fn messages(&self, kind: MessageKind) -> u64 {
-        match kind {
-            MessageKind::Durable | MessageKind::Signal => {
-                self.after.acknowledged - self.before.acknowledged
-            }
-            MessageKind::QuietSignal => self.after.delivered - self.before.delivered,
+    fn messages(&self, scenario: &ChatScenario) -> u64 {
+        if scenario.is_quiet() {
+            self.after.delivered - self.before.delivered
+        } else {
+            self.after.acknowledged - self.before.acknowledged
         }
     }
 }
@@ -135,7 +135,7 @@ pub(crate) fn compose(
         },
         faults: FaultReport::from(&all.faults),
         server: window.server.map(|(pid, before, after)| {
-            let messages = window.messages(scenario.message);
+            let messages = window.messages(scenario);
             let report = ServerReport::new(pid, before, after, window.seconds, messages);
             ServerReport { commits: window.commits, ..report }
         }),
@@ -150,10 +150,7 @@ fn spoilt(scenario: &ChatScenario, outcome: &Outcome) -> Option<String> {
         return None;
     }
     let late_ns = outcome.lateness.quantile_ns(0.99);
-    let of: &Latencies = match scenario.message {
-        MessageKind::Durable | MessageKind::Signal => &outcome.acknowledge,
-        MessageKind::QuietSignal => &outcome.deliver,
-    };
+    let of: &Latencies = if scenario.is_quiet() { &outcome.deliver } else { &outcome.acknowledge };
     let limit_ns = of.quantile_ns(0.99) as f64 * LATENESS_SHARE_MAX;
     (late_ns > LATENESS_HARMLESS_NS && late_ns as f64 > limit_ns).then(|| {
         format!(
@@ -169,8 +166,8 @@ fn describe(scenario: &ChatScenario) -> ScenarioReport {
         users: scenario.users,
         threads: scenario.threads,
         tls: scenario.target.tls.is_some(),
-        message: scenario.message,
-        content_bytes: scenario.content_bytes,
+        message: scenario.message.clone(),
+        content_bytes: scenario.content_bytes.clone(),
         load: scenario.load.clone(),
         warm_up_s: scenario.warm_up.as_secs_f64(),
         duration_s: scenario.duration.as_secs_f64(),

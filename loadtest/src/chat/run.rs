@@ -5,11 +5,11 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use crate::audit::content::Contents;
+use crate::chat::ChatScenario;
 use crate::chat::crowd::Crowd;
 use crate::chat::outcome::Outcome;
 use crate::chat::phase::{Phase, Progress, Schedule, Shared};
 use crate::chat::report::{ChatReport, Window, compose};
-use crate::chat::{ChatScenario, MessageKind};
 use crate::error::LoadtestError;
 use crate::generators::{Generator, random_run, shares};
 use crate::net::Clock;
@@ -36,7 +36,7 @@ pub fn run(
     let (users, threads) = (scenario.users, scenario.threads);
     let generator = Generator::new(route, clock, &scenario.processors, users, threads)?;
     let run = random_run()?;
-    let contents = Contents::new(run, scenario.content_bytes);
+    let contents = Contents::new(run, scenario.content_bytes.clone());
     let shared = Shared::new(clock);
     thread::scope(|scope| {
         let threads = shares(users, 2, threads).into_iter().map(|share| {
@@ -135,7 +135,7 @@ impl Coordinator<'_, '_> {
 
     fn settle(&mut self, reasons: &mut Vec<String>) {
         let threads = self.threads.len();
-        let is_durable = self.scenario.message == MessageKind::Durable;
+        let is_durable = self.scenario.has_durable();
         let timeout = self.scenario.drain_timeout;
         let drain_timeout = if is_durable { timeout } else { timeout.min(SIGNAL_DRAIN_TIMEOUT) };
         let drained =

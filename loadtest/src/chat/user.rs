@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::audit::{Ledger, SignalBook};
+use crate::chat::MessageKind;
 use crate::wire::Conversation;
 
 /// Where a user stands.
@@ -22,11 +23,26 @@ pub(crate) enum Stage {
     Active,
 }
 
+/// Signals and durable messages are counted apart; this bit keeps their requests apart.
+const SIGNAL: u32 = 1 << 31;
+
 /// A message until it is answered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sending {
+    pub(crate) kind: MessageKind,
     pub(crate) counter: u32,
     pub(crate) intended_ns: u64,
+}
+
+impl Sending {
+    pub(crate) fn is_durable(&self) -> bool {
+        self.kind == MessageKind::Durable
+    }
+
+    /// The id of its request, unless it is quiet. Those of all messages are below 2^32.
+    pub(crate) fn request_id(&self) -> u32 {
+        if self.is_durable() { self.counter } else { self.counter | SIGNAL }
+    }
 }
 
 #[derive(Debug)]
@@ -37,7 +53,9 @@ pub(crate) struct User {
     /// Connections that failed in a row.
     pub(crate) failures: u32,
     pub(crate) user_id: u64,
-    /// Unanswered messages by counter; the first `in_flight` are with the server.
+    /// Messages that were ever put into the queue.
+    pub(crate) enqueued: u32,
+    /// Unanswered messages as they came; the first `in_flight` are with the server.
     pub(crate) queue: VecDeque<Sending>,
     pub(crate) in_flight: usize,
     pub(crate) last_written_ns: u64,
@@ -64,6 +82,7 @@ impl User {
             connection: 0,
             failures: 0,
             user_id: 0,
+            enqueued: 0,
             queue: VecDeque::new(),
             in_flight: 0,
             last_written_ns: 0,
@@ -79,20 +98,33 @@ impl User {
         }
     }
 
-    /// The connection is gone: what was with the server may have to be sent again.
-    pub(crate) fn disconnected(&mut self) {
+    /// The connection is gone. Returns how many messages have to be sent again; signals are not
+    /// repeated: what was under way is lost, and that is no fault.
+    pub(crate) fn disconnected(&mut self) -> usize {
+        let under_way = self.queue.drain(..self.in_flight);
+        let again: Vec<_> = under_way.filter(Sending::is_durable).collect();
+        for &sending in again.iter().rev() {
+            self.queue.push_front(sending);
+        }
         self.stage = Stage::Away;
         self.connection += 1;
         self.in_flight = 0;
         self.repairing = false;
         self.known_at_sync = None;
+        again.len()
+    }
+
+    /// A message that is with the server.
+    pub(crate) fn under_way(&self, request_id: u32) -> Option<Sending> {
+        let in_flight = self.queue.iter().take(self.in_flight);
+        in_flight.copied().find(|sending| sending.request_id() == request_id)
     }
 
     /// Takes an answered message out of the queue.
-    pub(crate) fn answered(&mut self, counter: u32) -> Option<Sending> {
+    pub(crate) fn answered(&mut self, request_id: u32) -> Option<Sending> {
         let in_flight = self.queue.iter().take(self.in_flight);
         // Answers come in order but for errors, so the first place is nearly always the right one.
-        let at = in_flight.into_iter().position(|sending| sending.counter == counter)?;
+        let at = in_flight.into_iter().position(|sending| sending.request_id() == request_id)?;
         self.in_flight -= 1;
         self.queue.remove(at)
     }
@@ -111,10 +143,27 @@ pub(crate) struct Pair {
 mod tests {
     use super::*;
 
+    fn durable(counter: u32) -> Sending {
+        Sending { kind: MessageKind::Durable, counter, intended_ns: 0 }
+    }
+
+    #[test]
+    fn signals_and_messages_with_the_same_counter_are_kept_apart() {
+        let signal = Sending { kind: MessageKind::Signal, ..durable(1) };
+        let mut user = User::new();
+        user.queue.extend([signal, durable(1), durable(2)]);
+        user.in_flight = 2;
+        assert_eq!(user.answered(1).map(|sending| sending.kind), Some(MessageKind::Durable));
+        user.in_flight = 2;
+        assert_eq!(user.disconnected(), 1);
+        let left: Vec<_> = user.queue.iter().map(Sending::request_id).collect();
+        assert_eq!(left, [2], "the signal is of the moment");
+    }
+
     #[test]
     fn only_what_is_with_the_server_can_be_answered() {
         let mut user = User::new();
-        user.queue.extend([1, 2, 3].map(|counter| Sending { counter, intended_ns: 0 }));
+        user.queue.extend([1, 2, 3].map(durable));
         user.in_flight = 2;
         assert!(user.answered(3).is_none());
         assert_eq!(user.answered(2).map(|sending| sending.counter), Some(2));

@@ -83,7 +83,7 @@ mod tests {
         "#;
         let Plan::Chat(plan) = parse(text).unwrap() else { panic!("it is a chat") };
         assert_eq!((plan.chat.users, plan.chat.rate_per_s), (8, Some(Rate::constant(100.0))));
-        assert_eq!(plan.chat.message, MessageKind::Signal);
+        assert_eq!(plan.chat.message, MessageKind::Signal.into());
         assert_eq!(plan.chat.duration_s, crate::chat::ChatParameters::default().duration_s);
         assert_eq!((plan.generator.threads, plan.generator.client_cpu), (Some(2), vec![1]));
     }
@@ -102,7 +102,7 @@ mod tests {
         let found = problems(text);
         let expected = [
             "line 3: chat.users: pairs need",
-            "line 4: chat.message: unknown variant",
+            "line 4: chat.message: \"smoke\": durable, signal or",
             "line 5: chat.rate: unknown field",
             "line 6: chat.warm_up_s: ",
             "line 8: server.address: invalid socket address",

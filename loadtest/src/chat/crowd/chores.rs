@@ -46,15 +46,14 @@ impl Crowd<'_> {
     pub(super) fn retry(&mut self, now_ns: u64, links: &mut Links) {
         let mut at = 0;
         while at < self.retries.len() {
-            let (due_ns, slot, connection, counter) = self.retries[at];
+            let (due_ns, slot, connection, request_id) = self.retries[at];
             if due_ns > now_ns {
                 at += 1;
                 continue;
             }
             self.retries.swap_remove(at);
             let user = &self.users[slot];
-            let in_flight = user.queue.iter().take(user.in_flight);
-            let sending = in_flight.copied().find(|sending| sending.counter == counter);
+            let sending = user.under_way(request_id);
             // A new connection has sent everything again already.
             if let Some(sending) = sending.filter(|_| user.connection == connection) {
                 self.outcome.totals.resent += 1;

@@ -49,7 +49,7 @@ pub(crate) struct Crowd<'a> {
     /// Users who are to be connected at a time: first those who never were, in order.
     pub(crate) away: Vec<(u64, usize)>,
     first_connects: usize,
-    /// Messages to send again: time, slot, connection, counter.
+    /// Messages to send again: time, slot, connection, request id.
     pub(crate) retries: Vec<(u64, usize, u32, u32)>,
     /// Gaps between pushes: time to repair, slot.
     pub(crate) gaps: Vec<(u64, usize)>,
@@ -156,14 +156,17 @@ impl<'a> Crowd<'a> {
 
     /// A new message of this user, to be sent as soon as the user may.
     pub(crate) fn enqueue(&mut self, slot: usize, intended_ns: u64, links: &mut Links) {
-        let pair = &mut self.pairs[slot / 2];
-        let counter = match self.scenario.message {
+        let index = self.user_index(slot);
+        let (pair, user) = (&mut self.pairs[slot / 2], &mut self.users[slot]);
+        let key = u64::from(index) << 32 | u64::from(user.enqueued);
+        let kind = *self.scenario.message.choose(key);
+        let counter = match kind {
             MessageKind::Durable => pair.ledger.sent(slot % 2),
             MessageKind::Signal | MessageKind::QuietSignal => pair.signals[slot % 2].sent(),
         };
-        let user = &mut self.users[slot];
+        user.enqueued += 1;
         let is_next = user.queue.len() == user.in_flight;
-        user.queue.push_back(Sending { counter, intended_ns });
+        user.queue.push_back(Sending { kind, counter, intended_ns });
         if is_next && user.stage == Stage::Active && user.in_flight < self.outstanding_max {
             // Nobody but the harness can be to blame for what has passed since.
             let now_ns = links.now_ns();
@@ -211,9 +214,9 @@ impl<'a> Crowd<'a> {
             intended_ns: sending.intended_ns,
         };
         let conversation = &self.pairs[slot / 2].conversation;
-        let (request_id, length) = (u64::from(sending.counter), self.contents.length());
+        let (request_id, length) = (u64::from(sending.request_id()), self.contents.length(stamp));
         let write = |output: &mut Vec<u8>| self.contents.write(stamp, output);
-        match self.scenario.message {
+        match sending.kind {
             MessageKind::Durable => {
                 let id = self.contents.message_id(stamp);
                 wire::put_send(outbox, request_id, conversation, &id, length, write);
@@ -262,7 +265,6 @@ impl<'a> Crowd<'a> {
 
     /// After the connection of a user ended, in whatever way.
     pub(crate) fn went_away(&mut self, slot: usize, links: &Links) {
-        let is_quiet = self.scenario.message != MessageKind::Durable;
         let user = &mut self.users[slot];
         match user.stage {
             Stage::Away => return,
@@ -271,12 +273,7 @@ impl<'a> Crowd<'a> {
                 self.arriving -= 1;
             }
         }
-        self.outcome.totals.resent += if is_quiet { 0 } else { user.in_flight as u64 };
-        if is_quiet {
-            // Signals are not repeated: what was under way is lost, and that is no fault.
-            user.queue.drain(..user.in_flight);
-        }
-        user.disconnected();
+        self.outcome.totals.resent += user.disconnected() as u64;
         user.failures += 1;
         let backoff = RECONNECT_MIN * 2u32.saturating_pow(user.failures.min(10) - 1);
         let told = Duration::from_millis(u64::from(std::mem::take(&mut user.reconnect_delay_ms)));
@@ -318,12 +315,11 @@ impl<'a> Crowd<'a> {
     }
 
     fn is_settled(&self, pair: &Pair) -> bool {
-        match self.scenario.message {
-            MessageKind::Durable => pair.ledger.told_up_to(0) == pair.ledger.told_up_to(1),
-            MessageKind::Signal | MessageKind::QuietSignal => {
-                pair.signals.iter().all(|book| book.missing() == 0)
-            }
+        if self.scenario.has_durable() {
+            // Signals of a mix may be dropped, and are not waited for.
+            return pair.ledger.told_up_to(0) == pair.ledger.told_up_to(1);
         }
+        pair.signals.iter().all(|book| book.missing() == 0)
     }
 
     /// Brings the books to their end; `self` has no other use afterwards.
@@ -337,7 +333,7 @@ impl<'a> Crowd<'a> {
                 let unsent = user.queue.len() - user.in_flight;
                 self.outcome.totals.unsent_at_end += unsent as u64;
             }
-            if self.scenario.message != MessageKind::Durable {
+            if !self.scenario.has_durable() {
                 continue;
             }
             if slots.iter().all(|&slot| self.users[slot].has_read) {
