@@ -2,6 +2,7 @@
 //!
 //! - [`chat`]: users in pairs who write to each other
 //! - [`fanout`]: one who writes to many
+//! - [`capacity`]: the highest rate of such a chat that meets given thresholds
 //! - [`idle`]: users who log in and then say nothing
 //! - [`doctor`]: whether this machine is fit for a large run
 //! - [`plan`]: a scenario with its server and its output, from a file or a command line
@@ -14,6 +15,7 @@
 #![deny(unsafe_code)]
 
 pub mod audit;
+pub mod capacity;
 pub mod chat;
 pub mod doctor;
 mod error;

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use dunlin_loadtest::capacity::{self, CapacityReport, Judgement};
 use dunlin_loadtest::chat::{self, ChatReport};
 use dunlin_loadtest::doctor::{self, Facts};
 use dunlin_loadtest::fanout::{self, FanoutReport};
@@ -57,6 +58,16 @@ fn run(plan: &Plan) -> Result<Verdict, LoadtestError> {
                 }
             })?;
             print(&plan.output, &report, print_chat)?;
+            Ok(report.verdict)
+        }),
+        Plan::Capacity(plan) => plan.server.with_target(|target| {
+            let quiet = plan.output.quiet;
+            let report = capacity::run(&plan.scenario(target)?, &mut |event| {
+                if !quiet {
+                    eprint_event(&event);
+                }
+            })?;
+            print(&plan.output, &report, print_capacity)?;
             Ok(report.verdict)
         }),
         Plan::Idle(plan) => plan.server.with_target(|target| {
@@ -234,6 +245,52 @@ fn print_fanout(report: &FanoutReport) {
         if let Some(messages) = server.usage.messages_per_commit() {
             println!("store        {messages:.1} messages per fsync");
         }
+    }
+}
+
+fn eprint_event(event: &capacity::Event<'_>) {
+    match event {
+        capacity::Event::Progress { rate_per_s, doing, progress } => {
+            eprintln!(
+                "{rate_per_s:.0}/s: {doing}: {} users, {} sent",
+                progress.active, progress.sent
+            );
+        }
+        capacity::Event::Step(step) => {
+            eprintln!("{:.0}/s: {}", step.rate_per_s, words_of(step.judgement));
+            step.reasons.iter().for_each(|reason| eprintln!("  {reason}"));
+        }
+    }
+}
+
+fn words_of(judgement: Judgement) -> &'static str {
+    match judgement {
+        Judgement::Met => "met",
+        Judgement::Missed => "missed",
+        Judgement::HarnessLate => "harness late",
+        Judgement::Broken => "BROKEN",
+    }
+}
+
+fn print_capacity(report: &CapacityReport) {
+    print_verdict(report.verdict, &report.reasons);
+    match report.highest_met_per_s {
+        Some(rate_per_s) => println!("highest      {rate_per_s:.0} per second"),
+        None => println!("highest      none"),
+    }
+    println!("    rate/s  ack p99 us  deliver p99  late p99  server CPU  harness CPU");
+    for step in &report.steps {
+        let latency = &step.latency;
+        let server = step.server_cpu_share.map_or("-".to_owned(), |share| format!("{share:.2}"));
+        println!(
+            "{:>10.0}  {:>10.0}  {:>11.0}  {:>8.0}  {server:>10}  {:>11.2}  {}",
+            step.rate_per_s,
+            latency.acknowledge.p99_us,
+            latency.deliver.p99_us,
+            latency.lateness.p99_us,
+            step.harness_cpu_share,
+            words_of(step.judgement)
+        );
     }
 }
 

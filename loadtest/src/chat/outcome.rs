@@ -20,6 +20,7 @@ pub struct Totals {
     pub sent: u64,
     pub resent: u64,
     pub postponed: u64,
+    pub arrivals_postponed: u64,
     pub acknowledged: u64,
     pub delivered: u64,
     pub signals_missing: u64,
@@ -37,6 +38,7 @@ impl Totals {
         self.sent += other.sent;
         self.resent += other.resent;
         self.postponed += other.postponed;
+        self.arrivals_postponed += other.arrivals_postponed;
         self.acknowledged += other.acknowledged;
         self.delivered += other.delivered;
         self.signals_missing += other.signals_missing;

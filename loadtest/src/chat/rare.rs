@@ -276,11 +276,11 @@ impl Crowd<'_> {
             return self.on_refusal(slot, request_id, error);
         }
         let wait_ms = if error.retry_after_ms == 0 { RETRY_AFTER_MS } else { error.retry_after_ms };
-        self.outcome.totals.postponed += 1;
         match u32::try_from(request_id) {
             Ok(request_id) => self.postpone(slot, request_id, wait_ms, links),
             Err(_) => {
                 // Hello, login, sync or history: begin again with a new connection.
+                self.outcome.totals.arrivals_postponed += 1;
                 self.users[slot].reconnect_delay_ms = wait_ms;
                 links.close(slot);
                 self.went_away(slot, links);
@@ -290,6 +290,7 @@ impl Crowd<'_> {
 
     /// The server can't take a message now.
     fn postpone(&mut self, slot: usize, request_id: u32, wait_ms: u32, links: &mut Links) {
+        self.outcome.totals.postponed += 1;
         match self.users[slot].under_way(request_id) {
             Some(sending) if sending.is_durable() => {
                 self.pairs[slot / 2].ledger.postponed(slot % 2, sending.counter);

@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
+use crate::capacity;
 use crate::chat;
 use crate::error::LoadtestError;
 use crate::idle;
 use crate::plan::document::Document;
-use crate::plan::{ChatPlan, IdlePlan, Plan, generator, output, server};
+use crate::plan::{CapacityPlan, ChatPlan, IdlePlan, Plan, generator, output, server};
 use crate::problem::{Problem, Problems};
 
 /// The names of all scenarios.
-const SCENARIOS: &str = "chat, idle";
+const SCENARIOS: &str = "chat, capacity, idle";
 
 /// Reads a file.
 pub fn read(path: &Path) -> Result<Plan, LoadtestError> {
@@ -44,6 +45,13 @@ fn take_apart(document: &mut Document<'_>) -> Option<Plan> {
             server: document.section(server::SECTION),
             generator: document.section(generator::SECTION),
             chat: document.section(chat::SECTION),
+            output: document.section(output::SECTION),
+        }),
+        Some("capacity") => Plan::Capacity(CapacityPlan {
+            server: document.section(server::SECTION),
+            generator: document.section(generator::SECTION),
+            chat: document.section(chat::SECTION),
+            capacity: document.section(capacity::SECTION),
             output: document.section(output::SECTION),
         }),
         Some("idle") => Plan::Idle(IdlePlan {
@@ -116,8 +124,11 @@ mod tests {
 
     #[test]
     fn what_is_no_plan_at_all_says_so() {
-        assert_eq!(problems("[chat]"), ["scenario: is one of: chat, idle"]);
-        assert_eq!(problems("scenario = \"x\""), ["line 1: scenario: is one of: chat, idle"]);
+        assert_eq!(problems("[chat]"), ["scenario: is one of: chat, capacity, idle"]);
+        assert_eq!(
+            problems("scenario = \"x\""),
+            ["line 1: scenario: is one of: chat, capacity, idle"]
+        );
         assert_eq!(problems("scenario = 1"), ["line 1: scenario: is no string"]);
         assert!(problems("scenario = \"chat\"\nusers")[0].starts_with("line 2: "));
         let not_a_section = problems("scenario = \"idle\"\nidle = 1\nserver.spawn = \"x\"");

@@ -26,6 +26,7 @@ pub use server::ServerArguments;
 
 use clap::{Args, Subcommand};
 
+use crate::capacity::{CapacityParameters, CapacityScenario};
 use crate::chat::{ChatParameters, ChatScenario};
 use crate::error::LoadtestError;
 use crate::idle::{IdleParameters, IdleScenario};
@@ -37,6 +38,8 @@ use crate::target::Target;
 pub enum Plan {
     /// Users in pairs who write to each other.
     Chat(ChatPlan),
+    /// Find the highest rate of such a chat that meets given thresholds.
+    Capacity(CapacityPlan),
     /// Users who log in and say nothing but that they are there.
     Idle(IdlePlan),
 }
@@ -51,6 +54,22 @@ pub struct ChatPlan {
     pub generator: GeneratorArguments,
     #[command(flatten)]
     pub chat: ChatParameters,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// A search for the highest rate.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[allow(missing_docs, reason = "the types say it")]
+pub struct CapacityPlan {
+    #[command(flatten)]
+    pub server: ServerArguments,
+    #[command(flatten)]
+    pub generator: GeneratorArguments,
+    #[command(flatten)]
+    pub chat: ChatParameters,
+    #[command(flatten)]
+    pub capacity: CapacityParameters,
     #[command(flatten)]
     pub output: OutputArguments,
 }
@@ -74,6 +93,11 @@ impl Plan {
     pub fn problems(&self) -> Vec<Problem> {
         let (generator, parameters) = match self {
             Plan::Chat(plan) => (&plan.generator, plan.chat.problems()),
+            Plan::Capacity(plan) => {
+                let mut problems = plan.chat.problems();
+                problems.extend(plan.capacity.problems(&plan.chat));
+                (&plan.generator, problems)
+            }
             Plan::Idle(plan) => (&plan.generator, plan.idle.problems()),
         };
         let mut problems = self.server().problems();
@@ -85,14 +109,18 @@ impl Plan {
     /// The server under test.
     pub fn server(&self) -> &ServerArguments {
         match self {
-            Plan::Chat(ChatPlan { server, .. }) | Plan::Idle(IdlePlan { server, .. }) => server,
+            Plan::Chat(ChatPlan { server, .. })
+            | Plan::Capacity(CapacityPlan { server, .. })
+            | Plan::Idle(IdlePlan { server, .. }) => server,
         }
     }
 
     /// The same, to add what a file may not say.
     pub fn server_mut(&mut self) -> &mut ServerArguments {
         match self {
-            Plan::Chat(ChatPlan { server, .. }) | Plan::Idle(IdlePlan { server, .. }) => server,
+            Plan::Chat(ChatPlan { server, .. })
+            | Plan::Capacity(CapacityPlan { server, .. })
+            | Plan::Idle(IdlePlan { server, .. }) => server,
         }
     }
 }
@@ -100,11 +128,27 @@ impl Plan {
 impl ChatPlan {
     /// What to run against the server.
     pub fn scenario(&self, target: Target) -> Result<ChatScenario, LoadtestError> {
-        let mut scenario = self.chat.scenario(target);
-        scenario.threads = self.generator.threads(self.chat.users)?;
-        scenario.processors.clone_from(&self.generator.client_cpu);
-        Ok(scenario)
+        chat_scenario(&self.chat, &self.generator, target)
     }
+}
+
+impl CapacityPlan {
+    /// What to run against the server.
+    pub fn scenario(&self, target: Target) -> Result<CapacityScenario, LoadtestError> {
+        let chat = chat_scenario(&self.chat, &self.generator, target)?;
+        Ok(CapacityScenario { chat, search: self.capacity.clone() })
+    }
+}
+
+fn chat_scenario(
+    chat: &ChatParameters,
+    generator: &GeneratorArguments,
+    target: Target,
+) -> Result<ChatScenario, LoadtestError> {
+    let mut scenario = chat.scenario(target);
+    scenario.threads = generator.threads(chat.users)?;
+    scenario.processors.clone_from(&generator.client_cpu);
+    Ok(scenario)
 }
 
 impl IdlePlan {

@@ -224,7 +224,7 @@ impl<'a> Crowd<'a> {
             intended_ns: sending.intended_ns,
         };
         let conversation = &self.conversations[sending.conversation].id;
-        let (request_id, length) = (sending.request_id(), self.contents.length());
+        let (request_id, length) = (sending.request_id(), self.contents.length(stamp));
         let write = |output: &mut Vec<u8>| self.contents.write(stamp, output);
         match self.scenario.message {
             MessageKind::Durable => {

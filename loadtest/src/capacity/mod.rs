@@ -1,0 +1,77 @@
+//! The highest rate at which the server meets given thresholds, found without a person.
+//!
+//! Each step is a whole chat run with an open load of its own: new connections, a warm-up, the
+//! measured window, and an audit of everything that was sent. A crowd that stayed connected would
+//! save the connecting, but what a rate that is too high leaves behind (queues, postponed messages,
+//! gaps to repair) would spoil the next window. So each step ends when all is answered and told.
+
+mod parameters;
+mod report;
+mod search;
+
+pub use parameters::CapacityParameters;
+pub(crate) use parameters::SECTION;
+pub use report::{CapacityReport, Step};
+pub use search::{Judgement, Limit};
+
+use crate::chat::{self, ChatParameters, ChatReport, ChatScenario, Load, Progress, Rate};
+use crate::error::LoadtestError;
+use crate::problem::Problems;
+
+/// A search.
+#[derive(Debug, Clone)]
+pub struct CapacityScenario {
+    /// What the users do; the load is the search's.
+    pub chat: ChatScenario,
+    /// Where to search, and for what.
+    pub search: CapacityParameters,
+}
+
+/// What a search tells while it runs.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// About once a second, within a step.
+    Progress {
+        /// Its rate.
+        rate_per_s: f64,
+        /// What the run is doing.
+        doing: &'a str,
+        /// How far it is.
+        progress: Progress,
+    },
+    /// A step was measured.
+    Step(&'a Step),
+}
+
+/// Runs a search.
+pub fn run(
+    scenario: &CapacityScenario,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<CapacityReport, LoadtestError> {
+    let search = &scenario.search;
+    let chat = ChatParameters {
+        rate_per_s: None,
+        outstanding: None,
+        ..ChatParameters::of(&scenario.chat)
+    };
+    Problems::check(search.problems(&chat))?;
+    let mut steps: Vec<Step> = Vec::new();
+    let mut best: Option<ChatReport> = None;
+    let found = search::search(search.bounds(), |rate_per_s| {
+        let mut run = scenario.chat.clone();
+        run.load = Load::Open { messages_per_second: Rate::constant(rate_per_s) };
+        let report = chat::run(&run, &mut |doing, progress| {
+            on_event(Event::Progress { rate_per_s, doing, progress });
+        })?;
+        let step = Step::new(rate_per_s, &report, search);
+        on_event(Event::Step(&step));
+        let judgement = step.judgement;
+        steps.push(step);
+        // Each rate that is met is higher than those before.
+        if judgement == Judgement::Met {
+            best = Some(report);
+        }
+        Ok::<_, LoadtestError>(judgement)
+    })?;
+    Ok(report::compose(search, found, steps, best))
+}
