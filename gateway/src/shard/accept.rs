@@ -14,7 +14,7 @@ use mio::{Interest, Token};
 
 use super::Shard;
 use super::close::close_frame;
-use super::connection::{Flags, Slot, Stage};
+use super::connection::{Flags, Slot, Stage, TlsKey};
 use crate::admission::{Address, Refusal};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TICK};
 use crate::tls::TlsStream;
@@ -147,7 +147,7 @@ impl Shard {
     fn open(&mut self, mut socket: TcpStream, address: Address, secure: bool) -> io::Result<()> {
         socket.set_nodelay(true)?;
         let tls = match &self.settings.tls {
-            Some(config) if secure => Some(Box::new(TlsStream::new(config.clone())?)),
+            Some(config) if secure => Some(TlsStream::new(config.clone())?),
             _ => None,
         };
         let key = self.slots.next_key();
@@ -157,6 +157,7 @@ impl Shard {
         if secure {
             self.node.admission.handshake_begins();
         }
+        let tls = tls.map(|tls| TlsKey::new(self.tls.insert(tls)));
         self.slots.insert(Slot {
             socket,
             generation: self.next_generation,

@@ -73,6 +73,12 @@ impl Shard {
         }
     }
 
+    fn drop_tls(&mut self, key: usize) {
+        if let Some(tls) = self.slots[key].tls.take() {
+            drop(self.tls.remove(tls.index()));
+        }
+    }
+
     fn drop_outbox(&mut self, key: usize) {
         let outbox = self.slots[key].outbox.take();
         self.outbox_difference -= outbox.map_or(0, |outbox| outbox.bytes()).cast_signed();
@@ -88,7 +94,7 @@ impl Shard {
         slot.stage = Stage::Lingering(reason);
         slot.progress = now;
         // All was said. In a storm of closes this is most of what a connection holds.
-        slot.tls = None;
+        self.drop_tls(key);
         self.arm(key);
         self.queue_read(key);
     }
@@ -125,6 +131,7 @@ impl Shard {
         let conn = self.conn_id(key);
         self.handshake_ended(key);
         self.drop_outbox(key);
+        self.drop_tls(key);
         let slot = self.slots.remove(key);
         self.node.admission.leave(slot.address);
         self.node.counters.close(reason);

@@ -1,5 +1,7 @@
 //! A slot: everything that a shard knows of one connection.
 
+use std::num::NonZeroU32;
+
 use bytes::BytesMut;
 use dunlin_core::connection::Connection;
 use dunlin_protocol::wire::CloseReason;
@@ -11,7 +13,6 @@ use super::timer_wheel::Tick;
 use crate::admission::Address;
 use crate::limits::LINGER_MS;
 use crate::shard::timer_wheel::ticks_in;
-use crate::tls::TlsStream;
 
 /// See the module. What is not always needed is in a box that is absent while the connection is
 /// idle; deadlines are computed from ticks when the wheel asks.
@@ -26,7 +27,7 @@ pub(crate) struct Slot {
     /// Bytes of a frame that has not arrived whole, or of frames that may not be taken yet.
     pub(crate) input: Option<Box<BytesMut>>,
     pub(crate) outbox: Option<Box<Outbox>>,
-    pub(crate) tls: Option<Box<TlsStream>>,
+    pub(crate) tls: Option<TlsKey>,
     /// When it was accepted, and after the Hello, when that came.
     pub(crate) opened: Tick,
     /// When the last frame was complete. A frame that trickles in is no sign of life.
@@ -39,6 +40,22 @@ pub(crate) struct Slot {
     pub(crate) outstanding: u16,
     pub(crate) failed_logins: u8,
     pub(crate) flags: Flags,
+}
+
+/// Where the TLS of a connection is among those of the shard. Counted from 1, so that a connection
+/// without any takes no more room.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TlsKey(NonZeroU32);
+
+impl TlsKey {
+    pub(crate) fn new(index: usize) -> TlsKey {
+        let number = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
+        TlsKey(number.expect("there are fewer than 2^32 connections"))
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
 }
 
 /// Small facts about a connection.
@@ -75,9 +92,9 @@ pub(crate) enum Stage {
     Lingering(CloseReason),
 }
 
-// The budget is 512 B of user memory for an idle plaintext connection in all of the server; 200
-// are the core's, 24 the timer's. (In debug builds mio adds 8 to a socket.)
-const _: () = assert!(size_of::<Slot>() <= 136);
+// The budget is 512 B of user memory for an idle plaintext connection in all of the server; 100
+// are the core's, 24 the timer's. (In debug builds mio adds to a socket.)
+const _: () = assert!(size_of::<Slot>() <= if cfg!(debug_assertions) { 120 } else { 104 });
 
 impl Slot {
     /// Whether reading on has to wait: for answers, or for the peer to take what it asked for.

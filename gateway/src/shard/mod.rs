@@ -45,6 +45,7 @@ use mio::event::Event;
 use mio::{Events, Poll, Token};
 
 use crate::limits::{BLOCKED_RETRY_MS, TICK_MS};
+use crate::tls::TlsStream;
 use accept::Listener;
 use connection::{Slot, Stage};
 use control::{Control, Node, Settings};
@@ -61,8 +62,11 @@ pub(crate) use start::{ShardStart, ensure_free, spawn};
 /// The token of the mailbox; listeners have those below it, connections count up from 0.
 const MAILBOX: Token = Token(usize::MAX);
 
-/// 64 slots of 112 bytes fill a size class of the allocator.
-const SLOTS_PER_CHUNK: usize = 64;
+/// 78 slots of 104 bytes fill a size class of the allocator.
+const SLOTS_PER_CHUNK: usize = 78;
+
+/// 36 TLS connections of 1,136 bytes fill a size class of the allocator; one alone would take 1,280.
+const TLS_PER_CHUNK: usize = 36;
 
 /// See the module.
 pub(crate) struct Shard {
@@ -77,6 +81,7 @@ pub(crate) struct Shard {
     /// Runs in this loop instead of on a thread of its own.
     worker: Option<HostedWorker>,
     slots: Slots<Slot, SLOTS_PER_CHUNK>,
+    tls: Slots<TlsStream, TLS_PER_CHUNK>,
     next_generation: u32,
     wheel: TimerWheel,
     due: Vec<Entry>,
@@ -259,6 +264,12 @@ impl Shard {
     fn conn_id(&self, key: usize) -> ConnId {
         let slot = u32::try_from(key).expect("there are fewer than 2^32 slots");
         ConnId { shard: self.index, slot, generation: self.slots[key].generation }
+    }
+
+    /// The TLS of a connection; `None` if it is plain, or has said its last word.
+    fn tls_of(&mut self, key: usize) -> Option<&mut TlsStream> {
+        let tls = self.slots[key].tls?;
+        Some(&mut self.tls[tls.index()])
     }
 
     /// The slot of a connection that is still in use by it.

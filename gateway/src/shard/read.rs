@@ -82,7 +82,8 @@ impl Shard {
 
     fn read_tls(&mut self, key: usize) -> Next {
         let slot = &mut self.slots[key];
-        let Some(tls) = &mut slot.tls else { return Next::Wait };
+        let Some(tls) = slot.tls else { return Next::Wait };
+        let tls = &mut self.tls[tls.index()];
         let buffer = &mut self.write_buffers.tls_input;
         let held = tls.load(buffer);
         let count = match slot.socket.read(&mut buffer[held..]) {

@@ -124,6 +124,7 @@ impl Shard {
             submitter: start.submitter,
             worker: start.worker,
             slots: Slots::new(),
+            tls: Slots::new(),
             next_generation: 0,
             wheel: TimerWheel::new(),
             due: Vec::new(),

@@ -10,6 +10,7 @@ use super::connection::{Slot, Stage};
 use crate::limits::{
     SLICES_PER_WRITE, TLS_INPUT_BYTES, TLS_OUTPUT_BYTES, TLS_RECORD_BYTES, WRITE_BYTES_PER_TICK,
 };
+use crate::tls::TlsStream;
 
 /// Scratch buffers for TLS that all connections of a shard share.
 #[derive(Debug)]
@@ -90,9 +91,9 @@ impl Shard {
         let slot = &mut self.slots[key];
         let mut written = 0;
         while written < WRITE_BYTES_PER_TICK {
-            let step = match &slot.tls {
+            let step = match slot.tls {
                 None => write_plain(slot),
-                Some(_) => write_tls(slot, &mut self.write_buffers),
+                Some(tls) => write_tls(slot, &mut self.tls[tls.index()], &mut self.write_buffers),
             };
             match step {
                 Ok(0) => return Ok(Flushed::All),
@@ -145,10 +146,7 @@ impl Shard {
 
     /// Everything is written: over TLS, one more word says that it was not cut off.
     fn say_goodbye(&mut self, key: usize, reason: CloseReason) {
-        let slot = &mut self.slots[key];
-        if let Some(tls) = &mut slot.tls
-            && tls.close()
-        {
+        if self.tls_of(key).is_some_and(TlsStream::close) {
             self.mark_dirty(key);
             return;
         }
@@ -192,8 +190,11 @@ fn write_plain(slot: &mut Slot) -> io::Result<usize> {
 
 /// Writes what TLS has ready, or encrypts and writes one record. 0 if there is nothing. What the
 /// socket does not take of a record stays with the connection: less than 17 KiB.
-fn write_tls(slot: &mut Slot, buffers: &mut WriteBuffers) -> io::Result<usize> {
-    let Some(tls) = &mut slot.tls else { return Ok(0) };
+fn write_tls(
+    slot: &mut Slot,
+    tls: &mut TlsStream,
+    buffers: &mut WriteBuffers,
+) -> io::Result<usize> {
     if tls.has_output() {
         let written = slot.socket.write(tls.output())?;
         tls.written(written);

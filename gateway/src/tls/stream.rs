@@ -17,13 +17,16 @@ use rustls::{ServerConfig, unbuffered::UnbufferedStatus};
 pub(crate) struct TlsStream {
     session: UnbufferedServerConnection,
     /// The beginning of a record.
-    input: Vec<u8>,
+    input: Box<[u8]>,
     /// Records that must still be written, from `output_written` on.
     output: Vec<u8>,
-    output_written: usize,
+    output_written: u32,
     /// Nothing more is to be encrypted: all was said, or TLS has failed.
     closed: bool,
 }
+
+// A million of them make a gigabyte; 1,088 bytes are rustls' own.
+const _: () = assert!(size_of::<TlsStream>() <= 1136);
 
 impl std::fmt::Debug for TlsStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -34,7 +37,7 @@ impl std::fmt::Debug for TlsStream {
 impl TlsStream {
     pub(crate) fn new(config: Arc<ServerConfig>) -> io::Result<TlsStream> {
         let session = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
-        let (input, output) = (Vec::new(), Vec::new());
+        let (input, output) = (Box::default(), Vec::new());
         Ok(TlsStream { session, input, output, output_written: 0, closed: false })
     }
 
@@ -80,8 +83,7 @@ impl TlsStream {
         if rest.len() == records.len() && rest.len() >= crate::limits::TLS_INPUT_BYTES {
             return Err(rustls::Error::General("a record that never ends".into()));
         }
-        // A new vector, exactly as large as needed: none at all when nothing is left.
-        self.input = rest.to_vec();
+        self.input = rest.into();
         Ok(ended)
     }
 
@@ -167,13 +169,15 @@ impl TlsStream {
 
     /// What must be written before anything else.
     pub(crate) fn output(&self) -> &[u8] {
-        &self.output[self.output_written..]
+        &self.output[self.output_written as usize..]
     }
 
     pub(crate) fn written(&mut self, count: usize) {
-        self.output_written += count;
-        if self.output_written == self.output.len() {
+        let written = self.output_written as usize + count;
+        if written == self.output.len() {
             (self.output, self.output_written) = (Vec::new(), 0);
+        } else {
+            self.output_written = u32::try_from(written).expect("output is a few records long");
         }
     }
 

@@ -1,4 +1,4 @@
-//! An allocator that counts what is in use, in all and by size.
+//! An allocator that counts what is in use, in all and by size, as mimalloc would round it.
 #![allow(unsafe_code, reason = "an allocator is unsafe to implement; it hands all on to another")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -19,7 +19,14 @@ fn count(size: usize, difference: isize) {
     let index = if size < EXACT_MAX { size } else { EXACT_MAX + size.ilog2() as usize };
     let (count, bytes) = &BY_SIZE[index];
     count.fetch_add(difference, Ordering::Relaxed);
-    bytes.fetch_add(difference * size.cast_signed(), Ordering::Relaxed);
+    bytes.fetch_add(difference * size_class(size).cast_signed(), Ordering::Relaxed);
+}
+
+/// What mimalloc, the allocator of the server, takes for this size: it has four classes between a
+/// power of two and the next.
+fn size_class(size: usize) -> usize {
+    let step = if size <= 64 { 8 } else { 1 << ((size - 1).ilog2() - 2) };
+    size.next_multiple_of(step)
 }
 
 // SAFETY: every call is handed on to the system's allocator with the same arguments, and what it
