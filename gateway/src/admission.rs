@@ -8,7 +8,7 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -78,6 +78,8 @@ pub(crate) enum Refusal {
 pub(crate) struct Admission {
     connections: AtomicUsize,
     handshakes: AtomicUsize,
+    /// There were as many handshakes as there may be, and a quarter has not ended since.
+    hurried: AtomicBool,
     hasher: RandomState,
     parts: [Mutex<Part>; PARTS],
 }
@@ -211,9 +213,28 @@ impl Admission {
         failures.blocked.then(|| failures.retry_after_ms(limits))
     }
 
-    /// TLS handshakes that are under way.
-    pub(crate) fn handshakes(&self) -> usize {
-        self.handshakes.load(Ordering::Relaxed)
+    /// Whether one more TLS handshake may begin. If not, those that are under way are hurried until
+    /// a quarter of them has ended.
+    pub(crate) fn handshake_may_begin(&self, handshakes_max: usize) -> bool {
+        let may = self.handshakes.load(Ordering::Relaxed) < handshakes_max;
+        if !may {
+            self.hurried.store(true, Ordering::Relaxed);
+        }
+        may
+    }
+
+    /// Whether handshakes keep others out. Without that gap one would end for each that came, and
+    /// only when the wheel happened to look at it.
+    pub(crate) fn handshakes_are_hurried(&self, handshakes_max: usize) -> bool {
+        if !self.hurried.load(Ordering::Relaxed) {
+            return false;
+        }
+        let enough = handshakes_max - handshakes_max / 4;
+        if self.handshakes.load(Ordering::Relaxed) < enough {
+            self.hurried.store(false, Ordering::Relaxed);
+            return false;
+        }
+        true
     }
 
     pub(crate) fn handshake_begins(&self) {
@@ -242,6 +263,22 @@ mod tests {
             failed_logins_forgiven_per_minute: 60,
             ..Limits::default()
         }
+    }
+
+    #[test]
+    fn handshakes_are_hurried_from_the_limit_until_a_quarter_has_ended() {
+        let admission = Admission::default();
+        (0..7).for_each(|_| admission.handshake_begins());
+        assert!(admission.handshake_may_begin(8) && !admission.handshakes_are_hurried(8));
+        admission.handshake_begins();
+        assert!(!admission.handshakes_are_hurried(8), "nobody else came yet");
+        assert!(!admission.handshake_may_begin(8) && admission.handshakes_are_hurried(8));
+        (0..2).for_each(|_| admission.handshake_ends());
+        assert!(admission.handshakes_are_hurried(8));
+        admission.handshake_ends();
+        assert!(!admission.handshakes_are_hurried(8));
+        (0..2).for_each(|_| admission.handshake_begins());
+        assert!(!admission.handshakes_are_hurried(8));
     }
 
     fn address(text: &str) -> Address {

@@ -113,6 +113,7 @@ fn handshakes_that_are_under_way() {
     let node = Node::with(|config| {
         config.limits.handshakes_max = 2;
         config.timeouts.handshake_timeout_ms = 600_000;
+        config.timeouts.hurried_handshake_timeout_ms = 600_000;
     });
     let mut shaken = node.connect_tls();
     shaken.greet();
@@ -213,5 +214,23 @@ fn failed_logins_of_an_address() {
     }
     again.as_mut().unwrap().heartbeat();
     drop((inside, again));
+    node.settle();
+}
+
+#[test]
+fn silent_handshakes_make_room_for_others() {
+    const SILENT: usize = 8;
+    let node = Node::with(|config| {
+        config.limits.handshakes_max = SILENT;
+        config.timeouts.handshake_timeout_ms = 3_600_000;
+        config.timeouts.hurried_handshake_timeout_ms = 100;
+    });
+    let silent: Vec<_> = (0..SILENT).map(|_| support::client::connect(node.tls())).collect();
+    eventually("they are inside", || node.server.connections() == SILENT);
+    // Nobody else could come in for an hour.
+    let mut clients: Vec<Client> = (0..4).map(|_| node.connect_tls()).collect();
+    clients.iter_mut().for_each(Client::greet);
+    assert!(node.server.closed(CloseReason::HandshakeTimeout) > 0);
+    drop((silent, clients));
     node.settle();
 }

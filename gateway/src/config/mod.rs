@@ -174,7 +174,7 @@ section! {
         loopback_exempt: bool = true,
         /// Connections that are accepted per second.
         accepts_per_second: u64 = 20_000,
-        /// TLS handshakes that may be under way.
+        /// TLS handshakes that may be under way; at this number they are hurried.
         handshakes_max: usize = 4000,
         /// Failed logins of an address until it is blocked.
         failed_logins_per_address_max: u32 = 100,
@@ -196,6 +196,8 @@ section! {
     Timeouts {
         /// From the accept to the end of TLS handshake and Hello.
         handshake_timeout_ms: u64 = 10_000,
+        /// The same for a TLS handshake while there are as many as there may be.
+        hurried_handshake_timeout_ms: u64 = 2000,
         /// From then to a login.
         login_timeout_ms: u64 = 30_000,
         /// For a peer that takes none of the bytes that wait for it.

@@ -149,6 +149,8 @@ fn check_times(config: &Config) -> Result<(), ConfigError> {
     let day_ms = 24 * 3600 * 1000;
     let timeouts = &config.timeouts;
     within("timeouts.handshake_timeout_ms", timeouts.handshake_timeout_ms, 100..=day_ms)?;
+    let hurried = timeouts.hurried_handshake_timeout_ms;
+    within("timeouts.hurried_handshake_timeout_ms", hurried, 100..=day_ms)?;
     within("timeouts.login_timeout_ms", timeouts.login_timeout_ms, 100..=day_ms)?;
     within("timeouts.write_timeout_ms", timeouts.write_timeout_ms, 100..=day_ms)?;
     let drain = &config.drain;

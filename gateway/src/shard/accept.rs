@@ -99,7 +99,8 @@ impl Shard {
     fn accept_from(&mut self, index: usize) {
         for _ in 0..ACCEPTS_PER_TICK {
             let secure = self.listeners[index].secure;
-            if secure && self.node.admission.handshakes() >= self.settings.limits.handshakes_max {
+            let handshakes_max = self.settings.limits.handshakes_max;
+            if secure && !self.node.admission.handshake_may_begin(handshakes_max) {
                 return self.pause(index, RATE_PAUSE_MS);
             }
             if !self.accept_budget.take() {

@@ -50,6 +50,8 @@ pub(crate) struct Settings {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadlines {
     pub(crate) handshake: Tick,
+    /// Of a TLS handshake while there are as many as there may be.
+    pub(crate) hurried_handshake: Tick,
     pub(crate) login: Tick,
     pub(crate) idle: Tick,
     pub(crate) write: Tick,
@@ -60,6 +62,7 @@ impl Deadlines {
     pub(crate) fn new(timeouts: &Timeouts, heartbeat_interval_ms: u32) -> Deadlines {
         Deadlines {
             handshake: ticks_in(timeouts.handshake_timeout_ms),
+            hurried_handshake: ticks_in(timeouts.hurried_handshake_timeout_ms),
             login: ticks_in(timeouts.login_timeout_ms),
             idle: ticks_in(2 * u64::from(heartbeat_interval_ms)),
             write: ticks_in(timeouts.write_timeout_ms),

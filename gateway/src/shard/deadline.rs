@@ -4,14 +4,19 @@ use dunlin_protocol::wire::CloseReason;
 
 use super::Shard;
 use super::connection::Stage;
-use super::timer_wheel::Entry;
+use super::timer_wheel::{Entry, Tick};
 
 impl Shard {
     /// Arms the wheel for a connection's deadline, unless it will look at the slot before that
     /// anyway.
     pub(super) fn arm(&mut self, key: usize) {
+        let next_look = self.now().saturating_add(self.settings.deadlines.hurried_handshake);
         let slot = &mut self.slots[key];
-        let (tick, _) = slot.deadline(&self.settings);
+        let (mut tick, _) = slot.deadline(&self.settings);
+        if slot.flags.handshaking {
+            // It may have to hurry by then.
+            tick = tick.min(next_look);
+        }
         if slot.armed == 0 || tick < slot.armed {
             let entry = Entry { slot: key as u32, generation: slot.generation, tick };
             slot.armed = self.wheel.arm(entry);
@@ -31,10 +36,24 @@ impl Shard {
                 continue;
             }
             slot.armed = 0;
-            let (deadline, reason) = slot.deadline(&self.settings);
+            let (deadline, reason) = self.deadline(key);
             if deadline <= now { self.timed_out(key, reason) } else { self.arm(key) }
         }
         self.due = due;
+    }
+
+    /// The deadline of a connection, or an earlier one of a handshake that keeps others out: all that
+    /// may be under way are a second of work for one processor, so it is the peer that is slower.
+    fn deadline(&self, key: usize) -> (Tick, CloseReason) {
+        let slot = &self.slots[key];
+        let (deadline, reason) = slot.deadline(&self.settings);
+        let handshakes_max = self.settings.limits.handshakes_max;
+        let admission = &self.node.admission;
+        if slot.flags.handshaking && admission.handshakes_are_hurried(handshakes_max) {
+            let hurried = slot.opened.saturating_add(self.settings.deadlines.hurried_handshake);
+            return (deadline.min(hurried), reason);
+        }
+        (deadline, reason)
     }
 
     fn timed_out(&mut self, key: usize, reason: CloseReason) {
