@@ -31,22 +31,15 @@ use crate::limits::{
     ENVELOPES_BYTES_MAX, PRESSED_TICK_MS, STORE_OUTSTANDING_BYTES_MAX, STORE_OUTSTANDING_MAX,
     TICK_BATCHES_MAX, TICK_MESSAGES_MAX, TICK_MS, WORKER_BACKLOG_MAX,
 };
-use crate::request::Command;
 use crate::statistics::WorkerStatistics;
 use crate::store::{Store, StoreError, StoreReply};
-use crate::transport::{ConnId, Session, Transport};
+use crate::submitter::Submitted;
+use crate::transport::Transport;
 use crate::worker::Worker;
 use crate::worker::cluster::ClusterNode;
 use crate::worker::effect::{Effects, PresenceChange, Published, Ticket};
 use crate::worker::input::Input;
 use crate::worker::message::WorkerMessage;
-
-/// What a submitter brings.
-#[derive(Debug)]
-pub(crate) enum Submitted {
-    Command(Command),
-    Disconnected { conn: ConnId, session: Session },
-}
 
 /// Where the answer to an [`AdminRequest`] goes.
 pub(crate) type AdminAnswer = Sender<Result<AdminReply, AdminError>>;

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::TrySendError;
+use crossbeam_channel::{Receiver, TrySendError};
 use dunlin_protocol::EncodedFrame;
 use dunlin_protocol::wire::{ErrorCode, frame::Body};
 
-use crate::driver::Submitted;
 use crate::gate::Gate;
 use crate::hosted::Mailbox;
 use crate::limits::SUBMIT_BATCH_MAX;
@@ -16,6 +15,20 @@ use crate::transport::{ConnId, Delivery, Outbound, Session, Transport};
 use crate::worker::effect::Refusal;
 
 const SHUTTING_DOWN: Refusal = Refusal::new(ErrorCode::ShuttingDown, "the server is shutting down");
+
+/// What a transport has for a worker.
+#[derive(Debug)]
+pub enum Submitted {
+    /// A request of a client.
+    Command(Command),
+    /// The connection of a session is gone.
+    Disconnected {
+        /// Which connection.
+        conn: ConnId,
+        /// Whose.
+        session: Session,
+    },
+}
 
 /// Collects commands and hands them to the workers. Each thread of a transport has its own.
 ///
@@ -39,7 +52,27 @@ struct Lane {
     waiting: Vec<Submitted>,
 }
 
+/// What comes out of a submitter without an engine: see [`Submitter::intercepted`].
+#[derive(Debug)]
+pub struct Intercepted(Receiver<Vec<Submitted>>);
+
+impl Intercepted {
+    /// The next batch that was handed over.
+    pub fn take(&self) -> Option<Vec<Submitted>> {
+        self.0.try_recv().ok()
+    }
+}
+
 impl Submitter {
+    /// A submitter without an engine, and what it hands over: for tests of a transport, which can
+    /// answer as they like, late or not at all. It speaks to one worker, whose queue has room for
+    /// so many batches.
+    pub fn intercepted(transport: Arc<dyn Transport>, batches: usize) -> (Submitter, Intercepted) {
+        let (worker, batches) = crossbeam_channel::bounded(batches);
+        let worker = Mailbox::new(worker, None);
+        (Submitter::new(Arc::default(), transport, &[worker]), Intercepted(batches))
+    }
+
     pub(crate) fn new(
         gate: Arc<Gate>,
         transport: Arc<dyn Transport>,
