@@ -117,22 +117,27 @@ impl Shard {
         let mut events = Events::with_capacity(crate::limits::EVENTS_PER_TICK);
         while !self.ended {
             self.sleep(&mut events)?;
-            self.begin_tick();
-            self.take_mail();
-            for event in &events {
-                self.notice(event);
-            }
-            self.accept_ready();
-            self.read_ready();
-            self.expire();
-            self.go_on_draining();
-            self.flush_commands();
-            self.run_worker();
-            self.flush_dirty();
-            self.report();
+            self.tick(&events);
         }
         self.flush_commands();
         Ok(())
+    }
+
+    /// Everything but the sleep.
+    fn tick(&mut self, events: &Events) {
+        self.begin_tick();
+        self.take_mail();
+        for event in events {
+            self.notice(event);
+        }
+        self.accept_ready();
+        self.read_ready();
+        self.expire();
+        self.go_on_draining();
+        self.flush_commands();
+        self.run_worker();
+        self.flush_dirty();
+        self.report();
     }
 
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
