@@ -42,3 +42,9 @@ mod shard;
 mod sys;
 mod tls;
 mod transport;
+
+/// Plays a script against a shard: for `gateway/fuzz`, which compiles with `--cfg fuzzing`.
+#[cfg(fuzzing)]
+pub fn fuzz_connections(script: &[u8]) {
+    shard::fuzzing::play(script);
+}

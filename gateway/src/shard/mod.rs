@@ -22,6 +22,8 @@ pub(crate) mod counters;
 mod deadline;
 mod deliver;
 mod drain;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub(crate) mod mailbox;
 pub(crate) mod outbox;
 mod read;
