@@ -237,6 +237,12 @@ impl Admission {
         true
     }
 
+    /// TLS handshakes that are under way.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn handshakes(&self) -> usize {
+        self.handshakes.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn handshake_begins(&self) {
         self.handshakes.fetch_add(1, Ordering::Relaxed);
     }

@@ -37,6 +37,7 @@ const TICKS_MAX: usize = 10_000;
 
 const TIMEOUTS: Timeouts = Timeouts {
     handshake_timeout_ms: 10_000,
+    hurried_handshake_timeout_ms: 2000,
     login_timeout_ms: 30_000,
     write_timeout_ms: WRITE_TIMEOUT_MS,
 };
@@ -106,6 +107,8 @@ impl Stage {
             settings: Arc::new(settings(0)),
             mailbox,
             submitter,
+            worker: None,
+            wake_fds: Arc::new([]),
             listen: vec![(address, false), (address, true)],
             backlog: 64,
             ended: crossbeam_channel::unbounded().0,
