@@ -41,7 +41,20 @@ struct Side {
     seen_early: Vec<(u32, u64)>,
     told: Book,
     stored: Book,
+    /// From when the final reading begins.
+    owed: Option<Box<Owed>>,
     pushes: Window,
+}
+
+/// What a final reading must show: what was certain when it began. A server that is behind may
+/// store more while the log is read, or after.
+#[derive(Debug, Clone)]
+struct Owed {
+    /// The highest sequence that the reader had been told.
+    highest: u64,
+    /// Messages that each side had sent, but for those that waited for their acknowledgement.
+    sent: [u32; 2],
+    unanswered: [VecDeque<u32>; 2],
 }
 
 /// A log as one side reads it, with the order of both senders in it.
@@ -185,7 +198,13 @@ impl Ledger {
     /// The final reading of this side begins where its first sync stood; returns the first
     /// sequence to ask for.
     pub fn begin_reading(&mut self, side: usize) -> u64 {
+        let owed = Owed {
+            highest: self.sides[side].told.view.highest(),
+            sent: [0, 1].map(|side: usize| self.sides[side].sent),
+            unanswered: [0, 1].map(|side: usize| self.sides[side].pending.clone()),
+        };
         let side = &mut self.sides[side];
+        side.owed = Some(Box::new(owed));
         side.stored = Book { view: View::after(side.told.view.base()), ..Book::default() };
         side.stored.view.next()
     }
@@ -224,8 +243,8 @@ impl Ledger {
             if told < head {
                 faults.add(Fault::Undelivered { user, told, head });
             }
-            if side.told.view.highest() > head {
-                let known = side.told.view.highest();
+            let known = side.owed.as_ref().map_or(0, |owed| owed.highest);
+            if known > head {
                 faults.add(Fault::HeadWentBack { user, known, head });
             }
             if let Some((from, to)) = side.told.view.differs_from(&side.stored.view) {
@@ -245,10 +264,13 @@ impl Ledger {
     }
 
     fn find_lost(&self, reader: usize, sender: usize, faults: &mut FaultLog) {
-        let of = &self.sides[sender];
-        for counter in self.sides[reader].stored.senders[sender].missing(of.sent) {
-            if of.pending.binary_search(&counter).is_err() {
-                faults.add(Fault::Lost { user: of.user, counter });
+        let Side { owed: Some(owed), stored, .. } = &self.sides[reader] else {
+            return;
+        };
+        let (sent, unanswered) = (owed.sent[sender], &owed.unanswered[sender]);
+        for counter in stored.senders[sender].missing(sent) {
+            if counter <= sent && unanswered.binary_search(&counter).is_err() {
+                faults.add(Fault::Lost { user: self.sides[sender].user, counter });
             }
         }
     }
@@ -351,6 +373,26 @@ mod tests {
         let (mut ledger, faults, mut log) = sound(10);
         log.pop();
         assert!(verdict(&mut ledger, faults, &log).contains(&"lost"));
+    }
+
+    #[test]
+    fn what_is_stored_after_the_reading_began_is_not_lost() {
+        let (mut ledger, mut faults, log) = sound(10);
+        // One waits for its acknowledgement, another is not even sent, when the log is read.
+        let late = ledger.sent(0);
+        for side in 0..2 {
+            ledger.begin_reading(side);
+            for (seq, &item) in (1..).zip(&log) {
+                ledger.read(side, seq, item, &mut faults);
+            }
+        }
+        for (seq, counter) in [(11, late), (12, ledger.sent(0))] {
+            ledger.acknowledged(0, counter, seq, &mut faults);
+            let item = Item::Message { side: 0, counter };
+            ledger.told(1, seq, item, Way::Push, &mut faults);
+        }
+        ledger.finish(&mut faults);
+        assert!(faults.is_empty(), "{:?}", faults.examples());
     }
 
     #[test]
