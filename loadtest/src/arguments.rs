@@ -8,8 +8,6 @@ use clap::{Args, Parser, Subcommand};
 use dunlin_loadtest::plan::{self, Plan};
 use dunlin_loadtest::{LoadtestError, doctor};
 
-use crate::fanout_arguments::FanoutArguments;
-
 /// Puts load on a Dunlin server, and audits every message.
 ///
 /// Exit codes: 0 all is well; 1 the server broke its promise; 2 wrong usage, or the scenario can't
@@ -26,8 +24,6 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     #[command(flatten)]
     Plan(Box<Plan>),
-    /// One who writes to many devices, or in many conversations.
-    Fanout(Box<FanoutArguments>),
     /// Run the scenario of a file.
     Run(FileArguments),
     /// Say everything that is wrong with the scenarios of files, without running them.
@@ -99,6 +95,10 @@ mod tests {
         let text = "scenario = 'chat'\nserver.address = '127.0.0.1:1'\n[chat]\nrate_per_s = 5\n\
                     message = 'signal'";
         assert_eq!(chat, plan::parse(text).unwrap());
+        let fanout = parse("loadtest fanout --address 127.0.0.1:1 --devices 20 --outstanding 3");
+        let text = "scenario = 'fanout'\nserver.address = '127.0.0.1:1'\n[fanout]\ndevices = 20\n\
+                    outstanding = 3";
+        assert_eq!(fanout, plan::parse(text).unwrap());
         let idle = parse("loadtest idle --spawn dunlin --server-cpu 0,1 --hold-s 0.5");
         let text = "scenario = 'idle'\nserver.spawn = 'dunlin'\nserver.server_cpu = [0, 1]\n\
                     idle.hold_s = 0.5";

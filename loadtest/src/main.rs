@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
-mod fanout_arguments;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -13,13 +12,12 @@ use dunlin_loadtest::chat::{self, ChatReport};
 use dunlin_loadtest::doctor::{self, Facts};
 use dunlin_loadtest::fanout::{self, FanoutReport};
 use dunlin_loadtest::idle::{self, IdleReport};
-use dunlin_loadtest::plan::{OutputArguments, Plan};
+use dunlin_loadtest::plan::{FanoutPlan, OutputArguments, Plan};
 use dunlin_loadtest::report::Verdict;
 use dunlin_loadtest::{LoadtestError, Problems, latency::LatencySummary};
 use serde::Serialize;
 
 use arguments::{Arguments, Command, DoctorArguments, FileArguments};
-use fanout_arguments::FanoutArguments;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,7 +28,6 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Plan(plan) => run(&plan),
-        Command::Fanout(arguments) => run_fanout(*arguments),
         Command::Run(arguments) => run_files(&arguments),
         Command::Check(arguments) => return check(&arguments),
         Command::Doctor(arguments) => return doctor(&arguments),
@@ -70,6 +67,7 @@ fn run(plan: &Plan) -> Result<Verdict, LoadtestError> {
             print(&plan.output, &report, print_capacity)?;
             Ok(report.verdict)
         }),
+        Plan::Fanout(plan) => run_fanout(plan),
         Plan::Idle(plan) => plan.server.with_target(|target| {
             let quiet = plan.output.quiet;
             let report = idle::run(&plan.scenario(target)?, &mut |doing, connections| {
@@ -83,16 +81,10 @@ fn run(plan: &Plan) -> Result<Verdict, LoadtestError> {
     }
 }
 
-fn run_fanout(mut arguments: FanoutArguments) -> Result<Verdict, LoadtestError> {
-    if arguments.server.spawn.is_some() {
-        let settings = fanout::server_settings(arguments.devices);
-        arguments.server.server_set.splice(0..0, settings);
-    }
-    Problems::check(arguments.server.problems())?;
-    arguments.server.with_target(|target| {
-        let scenario = arguments.scenario(target)?;
-        let quiet = arguments.output.quiet;
-        let report = fanout::run(&scenario, &mut |doing, progress| {
+fn run_fanout(plan: &FanoutPlan) -> Result<Verdict, LoadtestError> {
+    plan.server().with_target(|target| {
+        let quiet = plan.output.quiet;
+        let report = fanout::run(&plan.scenario(target)?, &mut |doing, progress| {
             if !quiet {
                 eprintln!(
                     "{doing}: {} connections, {} sent, {} acknowledged, {} deliveries",
@@ -100,7 +92,7 @@ fn run_fanout(mut arguments: FanoutArguments) -> Result<Verdict, LoadtestError> 
                 );
             }
         })?;
-        print(&arguments.output, &report, print_fanout)?;
+        print(&plan.output, &report, print_fanout)?;
         Ok(report.verdict)
     })
 }

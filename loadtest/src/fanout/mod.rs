@@ -20,6 +20,7 @@ mod crowd;
 mod flights;
 mod inbound;
 mod outcome;
+mod parameters;
 mod people;
 mod rare;
 mod reading;
@@ -29,6 +30,8 @@ mod shape;
 
 pub use board::Progress;
 pub use outcome::Totals;
+pub use parameters::FanoutParameters;
+pub(crate) use parameters::SECTION;
 pub use report::{FanoutReport, FanoutScenarioReport, FanoutServerReport};
 pub use run::run;
 
@@ -37,11 +40,8 @@ use std::time::Duration;
 use crate::chat::{Load, MessageKind, Rate};
 use crate::error::LoadtestError;
 use crate::fanout::shape::Shape;
+use crate::problem::{Problem, Problems};
 use crate::target::{Service, Target};
-
-/// A conversation's place among those of its writer must fit into a request id beside the counter,
-/// and a user of Dunlin can't have more conversations.
-const CONVERSATIONS_MAX: u32 = 10_000;
 
 /// A fan-out run.
 #[derive(Debug, Clone)]
@@ -103,63 +103,30 @@ impl FanoutScenario {
         }
     }
 
-    /// Connections of the run, or an error if it can't be run.
+    /// Connections of the run, or everything that makes no sense.
     pub fn check(&self) -> Result<u32, LoadtestError> {
-        let wrong =
-            |field, reason: &str| Err(LoadtestError::Scenario { field, reason: reason.to_owned() });
-        if self.senders == 0 || self.devices == 0 || self.threads == 0 {
-            return wrong("senders, devices, threads", "at least 1 each");
-        }
-        if !(1..=CONVERSATIONS_MAX).contains(&self.conversations) {
-            return wrong("conversations", "1 to 10000");
-        }
-        if self.connects_per_second == 0 {
-            return wrong("connects_per_second", "at least 1");
-        }
-        if self.content_bytes > self.content_bytes_max() {
-            return wrong("content_bytes", "more than the protocol allows");
-        }
-        match &self.load {
-            Load::Open { messages_per_second } => {
-                if let Some(reason) = messages_per_second.problem() {
-                    return wrong("messages_per_second", reason);
-                }
+        let parameters = FanoutParameters::of(self);
+        let mut problems = parameters.problems();
+        let mut wrong = |is_wrong: bool, section, field, reason| {
+            if is_wrong {
+                problems.push(Problem::new(section, field, reason));
             }
-            Load::Closed { outstanding: 0 } => return wrong("outstanding", "at least 1"),
-            Load::Closed { .. } => {}
-        }
-        if matches!(self.target.service, Service::Holder) {
-            return wrong("target", "the holder knows no messages");
-        }
-        if matches!(self.target.service, Service::Relay)
-            && (self.message != MessageKind::QuietSignal || self.conversations != 1)
-        {
-            return wrong(
-                "message, conversations",
-                "the relay answers nothing and knows no conversations: send signals without \
-                 request id, in one",
-            );
-        }
-        let readers = self.conversations.checked_mul(self.devices);
-        let connections =
-            readers.and_then(|readers| readers.checked_add(1)?.checked_mul(self.senders));
-        match connections {
-            Some(connections) => Ok(connections),
-            None => wrong("senders, conversations, devices", "more connections than can be"),
-        }
+        };
+        wrong(self.threads == 0, "generator", "threads", "at least 1");
+        let is_holder = matches!(self.target.service, Service::Holder);
+        wrong(is_holder, "server", "", "the holder knows no messages");
+        let is_relay = matches!(self.target.service, Service::Relay);
+        let is_answered = is_relay && self.message != MessageKind::QuietSignal;
+        let reason = "the relay answers nothing: send signals without request id";
+        wrong(is_answered, SECTION, "message", reason);
+        let is_divided = is_relay && self.conversations != 1;
+        wrong(is_divided, SECTION, "conversations", "the relay knows none: 1");
+        Problems::check(problems)?;
+        Ok(parameters.connections().unwrap_or_default())
     }
 
     fn shape(&self) -> Shape {
         Shape { conversations: self.conversations, devices: self.devices }
-    }
-
-    fn content_bytes_max(&self) -> usize {
-        match self.message {
-            MessageKind::Durable => dunlin_protocol::limits::CONTENT_BYTES_MAX,
-            MessageKind::Signal | MessageKind::QuietSignal => {
-                dunlin_protocol::limits::SIGNAL_BYTES_MAX
-            }
-        }
     }
 }
 

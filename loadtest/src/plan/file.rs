@@ -5,13 +5,14 @@ use std::path::Path;
 use crate::capacity;
 use crate::chat;
 use crate::error::LoadtestError;
+use crate::fanout;
 use crate::idle;
 use crate::plan::document::Document;
-use crate::plan::{CapacityPlan, ChatPlan, IdlePlan, Plan, generator, output, server};
+use crate::plan::{CapacityPlan, ChatPlan, FanoutPlan, IdlePlan, Plan, generator, output, server};
 use crate::problem::{Problem, Problems};
 
 /// The names of all scenarios.
-const SCENARIOS: &str = "chat, capacity, idle";
+const SCENARIOS: &str = "chat, capacity, fanout, idle";
 
 /// Reads a file.
 pub fn read(path: &Path) -> Result<Plan, LoadtestError> {
@@ -52,6 +53,12 @@ fn take_apart(document: &mut Document<'_>) -> Option<Plan> {
             generator: document.section(generator::SECTION),
             chat: document.section(chat::SECTION),
             capacity: document.section(capacity::SECTION),
+            output: document.section(output::SECTION),
+        }),
+        Some("fanout") => Plan::Fanout(FanoutPlan {
+            server: document.section(server::SECTION),
+            generator: document.section(generator::SECTION),
+            fanout: document.section(fanout::SECTION),
             output: document.section(output::SECTION),
         }),
         Some("idle") => Plan::Idle(IdlePlan {
@@ -124,10 +131,10 @@ mod tests {
 
     #[test]
     fn what_is_no_plan_at_all_says_so() {
-        assert_eq!(problems("[chat]"), ["scenario: is one of: chat, capacity, idle"]);
+        assert_eq!(problems("[chat]"), ["scenario: is one of: chat, capacity, fanout, idle"]);
         assert_eq!(
             problems("scenario = \"x\""),
-            ["line 1: scenario: is one of: chat, capacity, idle"]
+            ["line 1: scenario: is one of: chat, capacity, fanout, idle"]
         );
         assert_eq!(problems("scenario = 1"), ["line 1: scenario: is no string"]);
         assert!(problems("scenario = \"chat\"\nusers")[0].starts_with("line 2: "));

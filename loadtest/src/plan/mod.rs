@@ -29,6 +29,7 @@ use clap::{Args, Subcommand};
 use crate::capacity::{CapacityParameters, CapacityScenario};
 use crate::chat::{ChatParameters, ChatScenario};
 use crate::error::LoadtestError;
+use crate::fanout::{self, FanoutParameters, FanoutScenario};
 use crate::idle::{IdleParameters, IdleScenario};
 use crate::problem::Problem;
 use crate::target::Target;
@@ -40,6 +41,8 @@ pub enum Plan {
     Chat(ChatPlan),
     /// Find the highest rate of such a chat that meets given thresholds.
     Capacity(CapacityPlan),
+    /// One who writes to many devices, or in many conversations.
+    Fanout(FanoutPlan),
     /// Users who log in and say nothing but that they are there.
     Idle(IdlePlan),
 }
@@ -74,6 +77,20 @@ pub struct CapacityPlan {
     pub output: OutputArguments,
 }
 
+/// A fan-out run.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[allow(missing_docs, reason = "the types say it")]
+pub struct FanoutPlan {
+    #[command(flatten)]
+    pub server: ServerArguments,
+    #[command(flatten)]
+    pub generator: GeneratorArguments,
+    #[command(flatten)]
+    pub fanout: FanoutParameters,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
 /// An idle run.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 #[allow(missing_docs, reason = "the types say it")]
@@ -98,6 +115,7 @@ impl Plan {
                 problems.extend(plan.capacity.problems(&plan.chat));
                 (&plan.generator, problems)
             }
+            Plan::Fanout(plan) => (&plan.generator, plan.fanout.problems()),
             Plan::Idle(plan) => (&plan.generator, plan.idle.problems()),
         };
         let mut problems = self.server().problems();
@@ -111,6 +129,7 @@ impl Plan {
         match self {
             Plan::Chat(ChatPlan { server, .. })
             | Plan::Capacity(CapacityPlan { server, .. })
+            | Plan::Fanout(FanoutPlan { server, .. })
             | Plan::Idle(IdlePlan { server, .. }) => server,
         }
     }
@@ -120,6 +139,7 @@ impl Plan {
         match self {
             Plan::Chat(ChatPlan { server, .. })
             | Plan::Capacity(CapacityPlan { server, .. })
+            | Plan::Fanout(FanoutPlan { server, .. })
             | Plan::Idle(IdlePlan { server, .. }) => server,
         }
     }
@@ -149,6 +169,26 @@ fn chat_scenario(
     scenario.threads = generator.threads(chat.users)?;
     scenario.processors.clone_from(&generator.client_cpu);
     Ok(scenario)
+}
+
+impl FanoutPlan {
+    /// The server under test, which must allow so many devices of a user if it is started for the
+    /// run.
+    pub fn server(&self) -> ServerArguments {
+        let mut server = self.server.clone();
+        if server.spawn.is_some() {
+            server.server_set.splice(0..0, fanout::server_settings(self.fanout.devices));
+        }
+        server
+    }
+
+    /// What to run against the server.
+    pub fn scenario(&self, target: Target) -> Result<FanoutScenario, LoadtestError> {
+        let mut scenario = self.fanout.scenario(target);
+        scenario.threads = self.generator.threads(scenario.check()?)?;
+        scenario.processors.clone_from(&self.generator.client_cpu);
+        Ok(scenario)
+    }
 }
 
 impl IdlePlan {
