@@ -38,6 +38,12 @@ impl Latencies {
         self.0.value_at_quantile(share)
     }
 
+    /// Each latency in nanoseconds with the number of times that it occurred, in rising order.
+    pub fn counted(&self) -> impl Iterator<Item = (u64, u64)> {
+        let recorded = self.0.iter_recorded();
+        recorded.map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
+    }
+
     /// The usual figures.
     pub fn summary(&self) -> LatencySummary {
         let us = |ns: u64| ns as f64 / 1000.0;

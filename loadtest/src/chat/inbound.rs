@@ -61,9 +61,10 @@ impl Crowd<'_> {
             return None;
         };
         self.progress.acknowledged += 1;
+        let latency_ns = links.now_ns().saturating_sub(sending.intended_ns);
+        self.second.acknowledge.record(latency_ns);
         if self.is_measured(sending.intended_ns) {
-            let now_ns = links.now_ns();
-            self.outcome.acknowledge.record(now_ns.saturating_sub(sending.intended_ns));
+            self.outcome.acknowledge.record(latency_ns);
         }
         self.transmit(slot, links);
         Some(sending.counter)
@@ -87,8 +88,10 @@ impl Crowd<'_> {
 
     fn delivered(&mut self, intended_ns: u64, links: &Links) {
         self.progress.delivered += 1;
+        let latency_ns = links.now_ns().saturating_sub(intended_ns);
+        self.second.deliver.record(latency_ns);
         if self.is_measured(intended_ns) {
-            self.outcome.deliver.record(links.now_ns().saturating_sub(intended_ns));
+            self.outcome.deliver.record(latency_ns);
         }
     }
 

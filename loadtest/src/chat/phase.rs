@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use crate::net::Clock;
+use crate::report::Handover;
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,11 +37,15 @@ pub struct Progress {
     pub acknowledged: u64,
     /// Messages that reached the partner.
     pub delivered: u64,
+    /// Faults that were found.
+    pub errors: u64,
 }
 
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
+    /// What the threads saw second by second.
+    pub(crate) seconds: Handover,
     phase: AtomicU8,
     start_ns: AtomicU64,
     measure_from_ns: AtomicU64,
@@ -49,6 +54,7 @@ pub(crate) struct Shared {
     sent: AtomicU64,
     acknowledged: AtomicU64,
     delivered: AtomicU64,
+    errors: AtomicU64,
     /// Threads that have nothing left to do, by phase.
     finished: [AtomicUsize; PHASES.len()],
     /// A fault that makes going on pointless: credentials that the server refuses, say.
@@ -59,6 +65,7 @@ impl Shared {
     pub(crate) fn new(clock: Clock) -> Shared {
         Shared {
             clock,
+            seconds: Handover::default(),
             phase: AtomicU8::new(Phase::Gather as u8),
             start_ns: AtomicU64::new(u64::MAX),
             measure_from_ns: AtomicU64::new(u64::MAX),
@@ -67,6 +74,7 @@ impl Shared {
             sent: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
             finished: Default::default(),
             hopeless: AtomicBool::new(false),
         }
@@ -123,6 +131,7 @@ impl Shared {
         self.sent.fetch_add(now.sent - before.sent, Ordering::Relaxed);
         self.acknowledged.fetch_add(now.acknowledged - before.acknowledged, Ordering::Relaxed);
         self.delivered.fetch_add(now.delivered - before.delivered, Ordering::Relaxed);
+        self.errors.fetch_add(now.errors - before.errors, Ordering::Relaxed);
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -131,6 +140,7 @@ impl Shared {
             sent: self.sent.load(Ordering::Relaxed),
             acknowledged: self.acknowledged.load(Ordering::Relaxed),
             delivered: self.delivered.load(Ordering::Relaxed),
+            errors: self.errors.load(Ordering::Relaxed),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The report of a chat run. docs/benchmarks.md explains each field of the JSON.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::audit::FaultLog;
@@ -7,7 +9,7 @@ use crate::chat::outcome::{Outcome, Totals};
 use crate::chat::phase::Progress;
 use crate::chat::{ChatScenario, Load, MessageKind};
 use crate::latency::{Latencies, LatencySummary};
-use crate::report::{FaultReport, ServerReport, Verdict};
+use crate::report::{Distribution, FaultReport, Reasons, Series, ServerReport, Verdict};
 use crate::weighted::Weighted;
 
 /// Lateness up to here never spoils a figure: it is the noise of timers and schedulers.
@@ -30,11 +32,17 @@ pub struct ChatReport {
     pub rates: Rates,
     pub totals: Totals,
     pub latency: LatencyReport,
+    /// The same latencies to be drawn, by name; those that were measured.
+    pub distributions: BTreeMap<&'static str, Distribution>,
     pub faults: FaultReport,
+    /// Connections that ended, not by the harness, by reason.
+    pub closes: Reasons,
     /// Absent if the server's process is not known.
     pub server: Option<ServerReport>,
     /// Processor time of the harness within the window, in microseconds.
     pub harness_cpu_us: u64,
+    /// The whole run second by second.
+    pub series: Series,
 }
 
 /// The scenario as it was run.
@@ -133,14 +141,24 @@ pub(crate) fn compose(
             deliver: all.deliver.summary(),
             lateness: all.lateness.summary(),
         },
+        distributions: distributions(&all),
         faults: FaultReport::from(&all.faults),
+        closes: Reasons::default(),
         server: window.server.map(|(pid, before, after)| {
             let messages = window.messages(scenario);
             let report = ServerReport::new(pid, before, after, window.seconds, messages);
             ServerReport { commits: window.commits, ..report }
         }),
         harness_cpu_us: window.harness_cpu_us,
+        series: Series::default(),
     }
+}
+
+fn distributions(all: &Outcome) -> BTreeMap<&'static str, Distribution> {
+    let kinds =
+        [("acknowledge", &all.acknowledge), ("deliver", &all.deliver), ("lateness", &all.lateness)];
+    let measured = kinds.into_iter().filter(|(_, latencies)| latencies.count() > 0);
+    measured.map(|(name, latencies)| (name, Distribution::of(latencies))).collect()
 }
 
 /// Why the figures mean nothing, if they do: messages left so late that the latency is mostly the

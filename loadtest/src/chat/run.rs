@@ -14,6 +14,7 @@ use crate::error::LoadtestError;
 use crate::generators::{Generator, random_run, shares};
 use crate::net::Clock;
 use crate::process::{self, Usage};
+use crate::report::{Recorder, Standing};
 
 /// Between two looks at the threads.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -48,11 +49,23 @@ pub fn run(
             })
         });
         let threads: Vec<_> = threads.collect();
-        let mut coordinator =
-            Coordinator { scenario, shared: &shared, threads, on_progress, next_progress_ns: 0 };
+        let recorder = Recorder::new(clock.now_ns(), scenario.target.pid);
+        let mut coordinator = Coordinator {
+            scenario,
+            shared: &shared,
+            threads,
+            on_progress,
+            next_progress_ns: 0,
+            recorder,
+        };
         let (window, reasons) = coordinator.lead();
-        let outcomes = coordinator.threads.into_iter().map(join).collect::<Result<_, _>>()?;
-        Ok(compose(scenario, outcomes, &window, reasons))
+        let threads = std::mem::take(&mut coordinator.threads);
+        let outcomes = threads.into_iter().map(join).collect::<Result<_, _>>()?;
+        // The threads have handed over what they had.
+        coordinator.look_at_second("ending", clock.now_ns());
+        let (series, closes) = coordinator.recorder.finish();
+        let report = compose(scenario, outcomes, &window, reasons);
+        Ok(ChatReport { closes, series, ..report })
     })
 }
 
@@ -68,6 +81,7 @@ struct Coordinator<'scope, 'run> {
     threads: Vec<ScopedJoinHandle<'scope, ThreadResult>>,
     on_progress: &'run mut dyn FnMut(&str, Progress),
     next_progress_ns: u64,
+    recorder: Recorder,
 }
 
 impl Coordinator<'_, '_> {
@@ -176,7 +190,25 @@ impl Coordinator<'_, '_> {
                 self.next_progress_ns = now_ns + self.scenario.progress_interval.as_nanos() as u64;
                 (self.on_progress)(doing, self.shared.progress());
             }
+            if self.recorder.is_due(now_ns) {
+                self.look_at_second(doing, now_ns);
+            }
             thread::sleep(LOOK_INTERVAL.min(Duration::from_nanos(end_ns - now_ns)));
         }
+    }
+
+    fn look_at_second(&mut self, doing: &str, now_ns: u64) {
+        let progress = self.shared.progress();
+        let standing = Standing {
+            doing,
+            connections: progress.active,
+            errors: progress.errors,
+            counts: &[
+                ("sent", progress.sent),
+                ("acknowledged", progress.acknowledged),
+                ("delivered", progress.delivered),
+            ],
+        };
+        self.recorder.look(now_ns, &standing, &self.shared.seconds.take());
     }
 }

@@ -17,6 +17,7 @@ use crate::chat::phase::{Phase, Progress, Schedule, Shared};
 use crate::chat::user::{Pair, Sending, Stage, User};
 use crate::chat::{ChatScenario, Load, MessageKind};
 use crate::net::{CloseCause, Handler, Links, Next};
+use crate::report::Interval;
 use crate::target::Service;
 use crate::wire;
 
@@ -39,6 +40,8 @@ pub(crate) struct Crowd<'a> {
     pub(crate) pairs: Vec<Pair>,
     pub(crate) outcome: Outcome,
     pub(crate) progress: Progress,
+    /// The account of the running second.
+    pub(crate) second: Interval,
     pub(crate) phase: Phase,
     pub(crate) schedule: Schedule,
     pub(crate) epoch: u64,
@@ -94,6 +97,7 @@ impl<'a> Crowd<'a> {
             pairs: (0..(users.end - users.start) / 2).map(pair).collect(),
             outcome: Outcome::default(),
             progress: Progress::default(),
+            second: Interval::default(),
             phase: Phase::Gather,
             schedule: shared.schedule(),
             epoch: 0,
@@ -376,6 +380,8 @@ impl Handler for Crowd<'_> {
         }
         self.outcome.totals.connections_lost += 1;
         let farewell = self.users[slot].farewell.take();
+        let reason = farewell.as_deref().map_or_else(|| cause.to_string(), str::to_owned);
+        self.second.closes.add(&reason);
         let garbage = matches!(cause, CloseCause::Frame(_));
         if garbage || !self.scenario.reconnect {
             let mut detail = cause.to_string();
@@ -394,6 +400,7 @@ impl Handler for Crowd<'_> {
         }
         if phase == Phase::End {
             self.shared.publish(self.published, self.progress);
+            self.second.hand_over(&self.shared.seconds);
             return Next::Stop;
         }
         if !self.gaps.is_empty() {

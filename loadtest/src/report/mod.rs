@@ -1,4 +1,25 @@
-//! What all reports have in common: the verdict, and what the server used.
+//! What all reports have in common: the verdict, the time series, the distributions of latencies,
+//! what the server used; and how a report becomes a page for people.
+//!
+//! ```text
+//!  generator threads                coordinator, once a second
+//!  Interval ── each second ──▶ Handover ──▶ Recorder ──▶ Series ─┐
+//!  Latencies ── at the end ────────────────▶ Distribution ───────┴─▶ JSON ──▶ html
+//! ```
+
+mod distribution;
+mod interval;
+mod kernel;
+mod reasons;
+mod recorder;
+mod series;
+
+pub use distribution::{Bucket, Distribution, Quantile};
+pub(crate) use interval::{Handover, Interval};
+pub use kernel::KernelMemory;
+pub use reasons::Reasons;
+pub(crate) use recorder::{Recorder, Standing};
+pub use series::{IntervalLatency, Point, Series, ServerPoint};
 
 use std::process::ExitCode;
 

@@ -1,0 +1,133 @@
+//! What the running second has shown so far.
+//!
+//! Each generator thread keeps its own account and hands it over once a second, so that nothing on
+//! the way of a message takes a lock. It does so when a second of the run's clock is over; the
+//! coordinator looks a little later and finds the second complete.
+
+use std::sync::{Mutex, PoisonError};
+
+use hdrhistogram::Histogram;
+
+use crate::report::Reasons;
+
+/// One second of the run's clock.
+pub(crate) const SECOND_NS: u64 = 1_000_000_000;
+
+/// Shorter latencies are not told apart, longer ones count as this long.
+const LATENCY_MIN_NS: u64 = 1_000;
+const LATENCY_MAX_NS: u64 = 60_000_000_000;
+
+/// Latencies of one second, exact to a hundredth: a tenth of the memory of
+/// [`Latencies`](crate::latency::Latencies), 12 KB, since every thread has some.
+#[derive(Debug, Clone)]
+pub(crate) struct Brief(Histogram<u32>);
+
+impl Default for Brief {
+    fn default() -> Brief {
+        let histogram = Histogram::new_with_bounds(LATENCY_MIN_NS, LATENCY_MAX_NS, 2);
+        Brief(histogram.expect("the bounds are far apart, and 2 digits are allowed"))
+    }
+}
+
+impl Brief {
+    pub(crate) fn record(&mut self, latency_ns: u64) {
+        self.0.saturating_record(latency_ns);
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    pub(crate) fn quantile_us(&self, share: f64) -> f64 {
+        self.0.value_at_quantile(share) as f64 / 1000.0
+    }
+
+    fn merge(&mut self, other: &Brief) {
+        if !other.0.is_empty() {
+            self.0.add(&other.0).expect("all histograms have the same bounds");
+        }
+    }
+
+    fn clear(&mut self) {
+        if !self.0.is_empty() {
+            self.0.reset();
+        }
+    }
+}
+
+/// The account of a second.
+#[derive(Debug, Default)]
+pub(crate) struct Interval {
+    /// From the intended start to the answer.
+    pub(crate) acknowledge: Brief,
+    /// From the intended start to the partner.
+    pub(crate) deliver: Brief,
+    /// From the connect to the end of the sync.
+    pub(crate) arrive: Brief,
+    /// Connections that ended, by reason.
+    pub(crate) closes: Reasons,
+    /// The second of the run's clock that it is about.
+    second: u64,
+}
+
+impl Interval {
+    /// Hands the account over if its second is past.
+    pub(crate) fn hand_over_if_past(&mut self, now_ns: u64, to: &Handover) {
+        let second = now_ns / SECOND_NS;
+        if second != self.second {
+            self.hand_over(to);
+            self.second = second;
+        }
+    }
+
+    /// Hands it over, and begins anew.
+    pub(crate) fn hand_over(&mut self, to: &Handover) {
+        to.0.lock().unwrap_or_else(PoisonError::into_inner).merge(self);
+        self.acknowledge.clear();
+        self.deliver.clear();
+        self.arrive.clear();
+        self.closes = Reasons::default();
+    }
+
+    fn merge(&mut self, other: &Interval) {
+        self.acknowledge.merge(&other.acknowledge);
+        self.deliver.merge(&other.deliver);
+        self.arrive.merge(&other.arrive);
+        self.closes.merge(&other.closes);
+    }
+}
+
+/// Where the threads leave their accounts for the coordinator.
+#[derive(Debug, Default)]
+pub(crate) struct Handover(Mutex<Interval>);
+
+impl Handover {
+    /// What all threads have left since the last time.
+    pub(crate) fn take(&self) -> Interval {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_is_handed_over_when_it_is_past_and_taken_once() {
+        let handover = Handover::default();
+        let (mut one, mut other) = (Interval::default(), Interval::default());
+        one.acknowledge.record(1_000_000);
+        one.closes.add("gone");
+        other.acknowledge.record(3_000_000);
+        one.hand_over_if_past(SECOND_NS - 1, &handover);
+        assert_eq!(handover.take().acknowledge.count(), 0);
+        one.hand_over_if_past(SECOND_NS, &handover);
+        other.hand_over_if_past(SECOND_NS, &handover);
+        one.hand_over_if_past(SECOND_NS + 1, &handover);
+        let taken = handover.take();
+        assert_eq!((taken.acknowledge.count(), taken.closes.total()), (2, 1));
+        assert!((taken.acknowledge.quantile_us(1.0) - 3000.0).abs() < 30.0);
+        assert_eq!(one.acknowledge.count(), 0);
+        assert_eq!(handover.take().acknowledge.count(), 0);
+    }
+}
