@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use crate::idle::heartbeats::{Heartbeats, Pulse};
 use crate::latency::Latencies;
 use crate::login::{hello, login};
 use crate::net::{CloseCause, Handler, Links, Next};
+use crate::report::{Handover, Interval};
 use crate::target::Service;
 
 /// Connections of one thread that may be on their way to being logged in.
@@ -40,6 +41,10 @@ pub(crate) struct Shared {
     stopped: AtomicBool,
     active: AtomicU32,
     failed: AtomicU32,
+    arrived: AtomicU64,
+    heartbeats: AtomicU64,
+    /// What the threads saw second by second.
+    pub(crate) seconds: Handover,
 }
 
 impl Shared {
@@ -61,9 +66,24 @@ impl Shared {
         self.active.load(Ordering::Relaxed)
     }
 
+    /// Connections that ended for good, or will never be.
+    pub(crate) fn failed(&self) -> u32 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Connections that ever were logged in and synced.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.arrived.load(Ordering::Relaxed)
+    }
+
+    /// Heartbeats of all of them.
+    pub(crate) fn heartbeats(&self) -> u64 {
+        self.heartbeats.load(Ordering::Relaxed)
+    }
+
     /// Connections that are, or will never be.
     pub(crate) fn settled(&self) -> u32 {
-        self.active() + self.failed.load(Ordering::Relaxed)
+        self.active() + self.failed()
     }
 }
 
@@ -130,6 +150,8 @@ pub(crate) struct Crowd<'a> {
     start_ns: Option<u64>,
     connects: usize,
     next_chores_ns: u64,
+    /// The account of the running second.
+    second: Interval,
     pub(crate) outcome: Outcome,
 }
 
@@ -154,6 +176,7 @@ impl<'a> Crowd<'a> {
             start_ns: None,
             connects: 0,
             next_chores_ns: 0,
+            second: Interval::default(),
             outcome: Outcome::default(),
         }
     }
@@ -180,6 +203,7 @@ impl<'a> Crowd<'a> {
     fn heartbeat(&mut self, links: &mut Links) {
         let now_ns = links.now_ns();
         let while_held = self.shared.gathered.load(Ordering::Acquire);
+        let sent_before = self.outcome.pulse.sent;
         while let Some(turn) = self.heartbeats.next_turn(now_ns) {
             if self.stages[turn.slot] == Stage::Active
                 && let Some(outbox) = links.outbox(turn.slot)
@@ -188,6 +212,8 @@ impl<'a> Crowd<'a> {
                 self.heartbeats.sent(turn, now_ns, while_held, &mut self.outcome.pulse);
             }
         }
+        let sent = self.outcome.pulse.sent - sent_before;
+        self.shared.heartbeats.fetch_add(sent, Ordering::Relaxed);
     }
 
     fn put(&self, slot: usize, request_id: u64, body: Body, links: &mut Links) {
@@ -231,15 +257,20 @@ impl<'a> Crowd<'a> {
             let now_ns = links.now_ns();
             self.stages[slot] = Stage::Active;
             self.outcome.arrive.record(now_ns.saturating_sub(begun_ns));
+            self.second.arrive.record(now_ns.saturating_sub(begun_ns));
             self.outcome.arrived += 1;
             self.outcome.last_arrival_ns = now_ns;
             self.shared.active.fetch_add(1, Ordering::Relaxed);
+            self.shared.arrived.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// A connection is gone. On its way it may try again; one that was held is lost.
     fn ended(&mut self, slot: usize, reason: String, again: Again, now_ns: u64) {
         self.heartbeats.gone(slot);
+        if self.stages[slot] != Stage::Gone {
+            self.second.closes.add(&reason);
+        }
         let count = match (self.stages[slot], again) {
             (Stage::Gone, _) => return,
             (Stage::Active, _) => {
@@ -276,7 +307,10 @@ impl Handler for Crowd<'_> {
     fn frame(&mut self, slot: usize, body: &[u8], links: &mut Links) {
         if body.is_empty() {
             let pulse = &mut self.outcome.pulse;
-            return self.heartbeats.answered(slot, || links.now_ns(), pulse);
+            if let Some(ns) = self.heartbeats.answered(slot, || links.now_ns(), pulse) {
+                self.second.heartbeat.record(ns);
+            }
+            return;
         }
         match frame::decode(Bytes::copy_from_slice(body)) {
             Ok(frame) => self.on_frame(slot, frame, links),
@@ -294,10 +328,12 @@ impl Handler for Crowd<'_> {
 
     fn tick(&mut self, now_ns: u64, links: &mut Links) -> Next {
         if self.shared.stopped.load(Ordering::Acquire) {
+            self.second.hand_over(&self.shared.seconds);
             return Next::Stop;
         }
         if now_ns >= self.next_chores_ns && self.shared.started.load(Ordering::Acquire) {
             self.next_chores_ns = now_ns + CHORES_INTERVAL.as_nanos() as u64;
+            self.second.hand_over_if_past(now_ns, &self.shared.seconds);
             self.connect_some(now_ns, links);
             self.heartbeat(links);
         }

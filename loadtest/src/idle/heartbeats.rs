@@ -103,26 +103,30 @@ impl Heartbeats {
         }
     }
 
-    /// An answer came; the clock is asked only if that matters.
+    /// An answer came; the clock is asked only if that matters. Returns the time that it took if
+    /// it counts.
     pub(crate) fn answered(
         &mut self,
         slot: usize,
         now_ns: impl FnOnce() -> u64,
         pulse: &mut Pulse,
-    ) {
+    ) -> Option<u64> {
         if self.outstanding.is_empty() {
-            return;
+            return None;
         }
         let Entry::Occupied(mut entry) = self.outstanding.entry(slot) else {
-            return;
+            return None;
         };
-        if let Some(sent_ns) = entry.get_mut().sent_ns.take() {
-            pulse.round_trip.record(now_ns().saturating_sub(sent_ns));
+        let sent_ns = entry.get_mut().sent_ns.take();
+        let round_trip_ns = sent_ns.map(|sent_ns| now_ns().saturating_sub(sent_ns));
+        if let Some(round_trip_ns) = round_trip_ns {
+            pulse.round_trip.record(round_trip_ns);
         }
         entry.get_mut().count -= 1;
         if entry.get().count == 0 {
             entry.remove();
         }
+        round_trip_ns
     }
 
     /// Its connection is gone, and with it all answers.

@@ -19,6 +19,7 @@ use crate::idle::crowd::{Crowd, Outcome, Shared};
 use crate::net::Clock;
 use crate::problem::{Problem, Problems};
 use crate::process;
+use crate::report::{Recorder, Standing};
 use crate::target::{Service, Target};
 
 pub use parameters::IdleParameters;
@@ -126,12 +127,17 @@ pub fn run(
             samples: Vec::new(),
             harness_samples: harness_empty.into_iter().collect(),
             sample_interval: SAMPLE_INTERVAL,
+            recorder: Recorder::new(clock.now_ns(), scenario.target.pid),
             on_progress,
         };
         let times = coordinator.lead();
-        let outcomes = coordinator.threads.into_iter().map(join).collect::<Result<Vec<_>, _>>()?;
+        let threads = std::mem::take(&mut coordinator.threads);
+        let outcomes = threads.into_iter().map(join).collect::<Result<Vec<_>, _>>()?;
+        // The threads have handed over what they had.
+        coordinator.look_at_second("ending", clock.now_ns());
         let samples = (coordinator.samples, coordinator.harness_samples);
-        Ok(report::compose(scenario, outcomes, times, samples))
+        let (series, _) = coordinator.recorder.finish();
+        Ok(IdleReport { series, ..report::compose(scenario, outcomes, times, samples) })
     })
 }
 
@@ -159,6 +165,7 @@ struct Coordinator<'scope, 'run> {
     /// The same of this process.
     harness_samples: Vec<Sample>,
     sample_interval: Duration,
+    recorder: Recorder,
     on_progress: &'run mut dyn FnMut(&str, u32),
 }
 
@@ -193,6 +200,9 @@ impl Coordinator<'_, '_> {
                 (self.on_progress)(doing, self.shared.active());
             }
             self.sample_if_due(now_ns);
+            if self.recorder.is_due(now_ns) {
+                self.look_at_second(doing, now_ns);
+            }
             thread::sleep(Duration::from_millis(20).min(Duration::from_nanos(end_ns - now_ns)));
         }
     }
@@ -213,6 +223,18 @@ impl Coordinator<'_, '_> {
             self.sample_interval *= 2;
         }
         self.sample();
+    }
+
+    fn look_at_second(&mut self, doing: &str, now_ns: u64) {
+        let shared = self.shared;
+        let standing = Standing {
+            doing,
+            connections: u64::from(shared.active()),
+            // Nobody is expected to leave.
+            errors: u64::from(shared.failed()),
+            counts: &[("arrived", shared.arrived()), ("heartbeats", shared.heartbeats())],
+        };
+        self.recorder.look(now_ns, &standing, &shared.seconds.take());
     }
 
     fn sample(&mut self) {

@@ -10,7 +10,7 @@ use crate::idle::heartbeats::Pulse;
 use crate::idle::{IdleScenario, Times};
 use crate::latency::{Latencies, LatencySummary};
 use crate::process::Usage;
-use crate::report::Verdict;
+use crate::report::{Distribution, Series, Verdict};
 
 /// The result of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -40,6 +40,10 @@ pub struct IdleReport {
     pub server: Option<IdleServerReport>,
     /// This process, by the same measures.
     pub harness: Option<IdleServerReport>,
+    /// Latencies to be drawn, by name.
+    pub distributions: BTreeMap<&'static str, Distribution>,
+    /// The whole run second by second.
+    pub series: Series,
 }
 
 /// Ends of connections by reason.
@@ -130,7 +134,19 @@ pub(crate) fn compose(
         closes,
         server: server(samples, times, arrived, pulse.sent),
         harness: server(harness_samples, times, arrived, pulse.sent),
+        distributions: distributions(&arrive, &pulse),
+        series: Series::default(),
     }
+}
+
+fn distributions(arrive: &Latencies, pulse: &Pulse) -> BTreeMap<&'static str, Distribution> {
+    let kinds = [
+        ("arrive", arrive),
+        ("heartbeat_lateness", &pulse.lateness),
+        ("heartbeat_round_trip", &pulse.round_trip),
+    ];
+    let measured = kinds.into_iter().filter(|(_, latencies)| latencies.count() > 0);
+    measured.map(|(name, latencies)| (name, Distribution::of(latencies))).collect()
 }
 
 fn add(to: &mut BTreeMap<String, u64>, from: BTreeMap<String, u64>) {

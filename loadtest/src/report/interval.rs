@@ -64,6 +64,8 @@ pub(crate) struct Interval {
     pub(crate) deliver: Brief,
     /// From the connect to the end of the sync.
     pub(crate) arrive: Brief,
+    /// From a heartbeat to its answer.
+    pub(crate) heartbeat: Brief,
     /// Connections that ended, by reason.
     pub(crate) closes: Reasons,
     /// The second of the run's clock that it is about.
@@ -86,6 +88,7 @@ impl Interval {
         self.acknowledge.clear();
         self.deliver.clear();
         self.arrive.clear();
+        self.heartbeat.clear();
         self.closes = Reasons::default();
     }
 
@@ -93,6 +96,7 @@ impl Interval {
         self.acknowledge.merge(&other.acknowledge);
         self.deliver.merge(&other.deliver);
         self.arrive.merge(&other.arrive);
+        self.heartbeat.merge(&other.heartbeat);
         self.closes.merge(&other.closes);
     }
 }

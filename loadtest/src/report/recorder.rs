@@ -122,6 +122,7 @@ fn latencies(interval: &Interval) -> BTreeMap<&'static str, IntervalLatency> {
         ("acknowledge", &interval.acknowledge),
         ("deliver", &interval.deliver),
         ("arrive", &interval.arrive),
+        ("heartbeat", &interval.heartbeat),
     ];
     let figures = kinds.map(|(name, latencies)| Some((name, IntervalLatency::of(latencies)?)));
     figures.into_iter().flatten().collect()
