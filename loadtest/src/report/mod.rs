@@ -8,6 +8,7 @@
 //! ```
 
 mod distribution;
+pub mod html;
 mod interval;
 mod kernel;
 mod reasons;

@@ -1,0 +1,156 @@
+//! A report as a page for people: one file that needs nothing else, neither network nor scripts.
+//!
+//! The page is made of the JSON alone, whatever scenario it is of: the verdict on top, plots of
+//! `series` and `distributions`, and everything else as tables. A scenario that reports something
+//! new has it on its page without a change here.
+
+mod markup;
+mod plot;
+mod plots;
+mod quantity;
+mod scale;
+mod tables;
+
+use serde_json::Value;
+
+use markup::Markup;
+
+/// Sections that come before the plots, in this order.
+const FIRST: [&str; 4] = ["scenario", "rates", "latency", "totals"];
+
+/// What is no table: the head and the plots.
+const NO_TABLES: [&str; 5] = ["schema", "verdict", "reasons", "series", "distributions"];
+
+/// Light, narrow enough to read, and on paper in black on white without torn figures.
+const STYLE: &str = "\
+body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;max-width:60rem;\
+margin:2rem auto;padding:0 1rem}\
+h1{font-size:1.6rem;margin:0 0 .5rem}h2{font-size:1.15rem;margin:2rem 0 .5rem}\
+h3,h4{font-size:1rem;margin:1rem 0 .3rem}\
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:.3rem 0 1rem}\
+th,td{text-align:right;padding:.15rem .8rem .15rem 0;border-bottom:1px solid #ddd;\
+vertical-align:top}\
+th{font-weight:600;color:#555}th:first-child{text-align:left}td.words{text-align:left}\
+.verdict{display:inline-block;padding:.1rem .6rem;border:2px solid;border-radius:.3rem;\
+font-weight:700}.good{color:#1a6b3c}.bad{color:#a32020}.doubtful{color:#8a5a00}\
+figure{margin:1.2rem 0;break-inside:avoid}figcaption{font-weight:600}\
+svg{display:block;width:100%;height:auto}.legend{margin:0;color:#444}\
+.note{color:#666}\
+@media print{body{margin:0;max-width:none;font-size:11px}h2{break-after:avoid}\
+*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}";
+
+/// The page of a report.
+pub fn render(report: &Value) -> String {
+    let title = title(report);
+    let mut page = Markup::default();
+    page.element("html", &[("lang", "en")], |page| {
+        page.element("head", &[], |page| {
+            page.empty("meta", &[("charset", "utf-8")]);
+            let viewport = [("name", "viewport"), ("content", "width=device-width")];
+            page.empty("meta", &viewport);
+            page.leaf("title", &title);
+            page.leaf("style", STYLE);
+        });
+        page.element("body", &[], |page| {
+            page.leaf("h1", &title);
+            head(page, report);
+            body(page, report);
+        });
+    });
+    format!("<!DOCTYPE html>\n{}\n", page.finish())
+}
+
+/// `dunlin-loadtest/chat/1` is a "Load test: chat".
+fn title(report: &Value) -> String {
+    let schema = report["schema"].as_str().unwrap_or("a report without a schema");
+    let mut parts = schema.split('/');
+    match (parts.next(), parts.next()) {
+        (Some("dunlin-loadtest"), Some(scenario)) => format!("Load test: {scenario}"),
+        (Some("dunlin-bench"), Some(measured)) => format!("Benchmark: {measured}"),
+        _ => schema.to_owned(),
+    }
+}
+
+fn head(page: &mut Markup, report: &Value) {
+    let Some(verdict) = report["verdict"].as_str() else {
+        return;
+    };
+    let class = match verdict {
+        "ok" => "verdict good",
+        "product_failure" => "verdict bad",
+        _ => "verdict doubtful",
+    };
+    page.element("p", &[], |page| {
+        page.element("span", &[("class", class)], |page| page.text(&verdict.replace('_', " ")));
+    });
+    let reasons: Vec<_> =
+        report["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !reasons.is_empty() {
+        page.element("ul", &[], |page| {
+            reasons.iter().for_each(|reason| page.leaf("li", reason));
+        });
+    }
+}
+
+fn body(page: &mut Markup, report: &Value) {
+    let Some(fields) = report.as_object() else {
+        return page.leaf("pre", &report.to_string());
+    };
+    let is_table = |name: &str| !NO_TABLES.contains(&name);
+    let scalars = fields.iter().filter(|(name, value)| is_table(name) && tables::is_scalar(value));
+    let scalars: Vec<_> = scalars.map(|(name, value)| (name.as_str(), value)).collect();
+    tables::pairs(page, &scalars);
+    for name in FIRST {
+        if let Some(value) = fields.get(name).filter(|value| !tables::is_scalar(value)) {
+            tables::section(page, name, value);
+        }
+    }
+    plots::of_series(page, &report["series"]);
+    plots::of_distributions(page, &report["distributions"]);
+    for (name, value) in fields {
+        if is_table(name) && !FIRST.contains(&name.as_str()) && !tables::is_scalar(value) {
+            tables::section(page, name, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_json_has_a_page_and_none_leaves_its_place() {
+        let nasty = "</script><b a='\">&";
+        let deep = (0..100).fold(json!(1), |inner, _| json!({ nasty: [inner] }));
+        let reports = [
+            json!(null),
+            json!([1, 2]),
+            json!({}),
+            json!({ "schema": nasty, "verdict": nasty, "reasons": [nasty, 1], nasty: nasty }),
+            json!({ "series": nasty, "distributions": [nasty] }),
+            json!({ "series": { "points": [nasty, { "at_s": nasty }, { "at_s": 1 }] } }),
+            json!({ "latency": { "a": { "p99_us": 1 }, nasty: { nasty: nasty } }, "x": deep }),
+            json!({ "distributions": { nasty: { "curve": [{}], "buckets": [{}, { "us": 1 }] } } }),
+        ];
+        for report in reports {
+            let page = render(&report);
+            assert_eq!(markup::fault(&page), None, "{report}: {page}");
+            assert!(!page.contains("<b a=") && !page.contains("NaN"), "{page}");
+        }
+    }
+
+    #[test]
+    fn a_section_that_nobody_knows_is_a_table() {
+        let report = json!({
+            "schema": "dunlin-loadtest/storm/1",
+            "verdict": "ok",
+            "storms": [{ "back_s": 1.5, "resumed": 7 }, { "back_s": 2.5, "resumed": 8 }],
+        });
+        let page = render(&report);
+        for words in ["Load test: storm", "verdict good", "<h2>storms</h2>", "1.5 s", "resumed"] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+    }
+}
