@@ -30,6 +30,17 @@ pub(crate) enum Command {
     Check(FileArguments),
     /// Say whether this machine is fit for many connections, and how to mend what is not.
     Doctor(DoctorArguments),
+    /// Make a page for people of a report in JSON.
+    Render(RenderArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RenderArguments {
+    /// What --json wrote.
+    pub(crate) report: PathBuf,
+    /// Where the page goes [default: beside the report, as .html].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// Scenarios in files.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod output;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -12,12 +13,12 @@ use dunlin_loadtest::chat::{self, ChatReport};
 use dunlin_loadtest::doctor::{self, Facts};
 use dunlin_loadtest::fanout::{self, FanoutReport};
 use dunlin_loadtest::idle::{self, IdleReport};
-use dunlin_loadtest::plan::{FanoutPlan, OutputArguments, Plan};
+use dunlin_loadtest::plan::{FanoutPlan, Plan};
 use dunlin_loadtest::report::Verdict;
 use dunlin_loadtest::{LoadtestError, Problems, latency::LatencySummary};
-use serde::Serialize;
 
 use arguments::{Arguments, Command, DoctorArguments, FileArguments};
+use output::{print, render};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run_files(&arguments),
         Command::Check(arguments) => return check(&arguments),
         Command::Doctor(arguments) => return doctor(&arguments),
+        Command::Render(arguments) => render(&arguments).map(|()| Verdict::Ok),
     };
     outcome.map_or_else(
         |error| {
@@ -144,29 +146,6 @@ fn doctor(arguments: &DoctorArguments) -> ExitCode {
             ExitCode::from(USAGE)
         }
     }
-}
-
-fn print<R: Serialize>(
-    output: &OutputArguments,
-    report: &R,
-    for_people: impl FnOnce(&R),
-) -> Result<(), LoadtestError> {
-    let failed = LoadtestError::machine("writing the report");
-    let json = serde_json::to_string_pretty(report).map_err(io::Error::other);
-    let written = match &output.json {
-        None => {
-            for_people(report);
-            Ok(())
-        }
-        Some(path) if path.as_os_str() == "-" => {
-            json.and_then(|json| writeln!(io::stdout(), "{json}"))
-        }
-        Some(path) => {
-            for_people(report);
-            json.and_then(|json| std::fs::write(path, json + "\n"))
-        }
-    };
-    written.map_err(failed)
 }
 
 fn print_verdict(verdict: Verdict, reasons: &[String]) {

@@ -15,6 +15,9 @@ pub struct OutputArguments {
     /// Write the report as JSON to this file; "-" for standard output, and nothing else there.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write the report as a page with plots, which needs no network, to this file.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// No lines of progress.
     #[arg(long)]
     pub quiet: bool,
