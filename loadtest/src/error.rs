@@ -1,10 +1,16 @@
 //! Why a run did not take place.
 
 use std::io;
+use std::process::ExitCode;
 
 use thiserror::Error;
 
 use crate::problem::Problems;
+use crate::report::Verdict;
+use crate::shortage::shortage;
+
+/// The exit code of wrong usage.
+const USAGE: u8 = 2;
 
 /// A scenario that can't be run, or a harness that can't run it. Faults of the server are no
 /// errors: they are in the report.
@@ -39,6 +45,20 @@ pub enum LoadtestError {
 }
 
 impl LoadtestError {
+    /// That of a machine that lacks what the run needs, or of wrong usage.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            LoadtestError::Machine { source, .. } if shortage(source).is_some() => {
+                Verdict::MachineFailure.exit_code()
+            }
+            LoadtestError::Machine { .. }
+            | LoadtestError::Scenario { .. }
+            | LoadtestError::Problems(_)
+            | LoadtestError::Server(_)
+            | LoadtestError::Panicked => ExitCode::from(USAGE),
+        }
+    }
+
     /// For `map_err`.
     pub fn machine(what: &'static str) -> impl FnOnce(io::Error) -> LoadtestError {
         move |source| LoadtestError::Machine { what, source }

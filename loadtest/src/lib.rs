@@ -30,6 +30,7 @@ mod problem;
 pub mod process;
 pub mod report;
 pub mod seconds;
+mod shortage;
 pub mod spawn;
 mod sys;
 pub mod target;

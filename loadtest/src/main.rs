@@ -23,7 +23,7 @@ use output::{print, render};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Wrong usage, or a machine that can't run the scenario.
+/// Wrong usage.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     outcome.map_or_else(
         |error| {
             eprintln!("dunlin-loadtest: {error}");
-            ExitCode::from(USAGE)
+            error.exit_code()
         },
         Verdict::exit_code,
     )
@@ -124,7 +124,7 @@ fn check(arguments: &FileArguments) -> ExitCode {
             }
             Err(error) => {
                 eprintln!("{name}: {error}");
-                code = ExitCode::from(USAGE);
+                code = error.exit_code();
             }
         }
     }
@@ -142,8 +142,9 @@ fn doctor(arguments: &DoctorArguments) -> ExitCode {
     match text.and_then(|text| writeln!(io::stdout(), "{text}")) {
         Ok(()) => diagnosis.exit_code(),
         Err(error) => {
-            eprintln!("dunlin-loadtest: writing the findings: {error}");
-            ExitCode::from(USAGE)
+            let error = LoadtestError::machine("writing the findings")(error);
+            eprintln!("dunlin-loadtest: {error}");
+            error.exit_code()
         }
     }
 }
@@ -153,6 +154,7 @@ fn print_verdict(verdict: Verdict, reasons: &[String]) {
         Verdict::Ok => "ok",
         Verdict::ProductFailure => "PRODUCT FAILURE",
         Verdict::HarnessInvalid => "INVALID (harness)",
+        Verdict::MachineFailure => "MACHINE FAILURE",
     };
     println!("{word}");
     for reason in reasons {

@@ -55,6 +55,7 @@ fn run(scenario: &ChatScenario) -> Result<ChatReport, dunlin_loadtest::LoadtestE
 fn worse(one: Verdict, other: Verdict) -> Verdict {
     match (one, other) {
         (Verdict::ProductFailure, _) | (_, Verdict::ProductFailure) => Verdict::ProductFailure,
+        (Verdict::MachineFailure, _) | (_, Verdict::MachineFailure) => Verdict::MachineFailure,
         (Verdict::HarnessInvalid, _) | (_, Verdict::HarnessInvalid) => Verdict::HarnessInvalid,
         (Verdict::Ok, Verdict::Ok) => Verdict::Ok,
     }

@@ -96,6 +96,10 @@ impl Seen<'_> {
     fn judge(&self, search: &CapacityParameters) -> (Judgement, Vec<String>) {
         let mut faults = self.faults.counts.keys();
         let is_measured = self.window_s > 0.0;
+        // Whatever else came of it, no one can say that it was the server's limit.
+        if self.verdict == Verdict::MachineFailure {
+            return (Judgement::HarnessLate, self.reasons.to_vec());
+        }
         if !is_measured || !faults.all(|kind| FAULTS_OF_LOAD.contains(kind)) {
             return (Judgement::Broken, self.reasons.to_vec());
         }
@@ -104,7 +108,7 @@ impl Seen<'_> {
             Verdict::HarnessInvalid if self.is_too_late(search) => {
                 return (Judgement::HarnessLate, self.reasons.to_vec());
             }
-            Verdict::Ok | Verdict::HarnessInvalid => {}
+            Verdict::Ok | Verdict::HarnessInvalid | Verdict::MachineFailure => {}
         }
         let missed = self.missed(search);
         let judgement = if missed.is_empty() { Judgement::Met } else { Judgement::Missed };
@@ -246,6 +250,10 @@ mod tests {
         assert_eq!(failed(faults("lost"), 1.0), (Judgement::Broken, "of the run".to_owned()));
         assert_eq!(failed(FaultReport::default(), 1.0).0, Judgement::Missed);
         assert_eq!(failed(FaultReport::default(), 0.0).0, Judgement::Broken);
+        let of_machine = judge(|seen, _| {
+            (seen.verdict, seen.window_s) = (Verdict::MachineFailure, 0.0);
+        });
+        assert_eq!(of_machine.0, Judgement::HarnessLate);
     }
 
     #[test]

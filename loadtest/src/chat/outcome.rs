@@ -2,6 +2,7 @@
 
 use crate::audit::FaultLog;
 use crate::latency::Latencies;
+use crate::report::Reasons;
 
 /// What one thread brings home.
 #[derive(Debug, Default)]
@@ -11,6 +12,10 @@ pub(crate) struct Outcome {
     pub(crate) deliver: Latencies,
     pub(crate) lateness: Latencies,
     pub(crate) totals: Totals,
+    /// Connections that ended, not by the harness, by reason.
+    pub(crate) closes: Reasons,
+    /// What this machine lacked.
+    pub(crate) shortages: Reasons,
 }
 
 /// Counts of a run.

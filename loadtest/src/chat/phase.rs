@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     finished: [AtomicUsize; PHASES.len()],
     /// A fault that makes going on pointless: credentials that the server refuses, say.
     hopeless: AtomicBool,
+    /// This machine lacked something.
+    short: AtomicBool,
 }
 
 impl Shared {
@@ -77,6 +79,7 @@ impl Shared {
             errors: AtomicU64::new(0),
             finished: Default::default(),
             hopeless: AtomicBool::new(false),
+            short: AtomicBool::new(false),
         }
     }
 
@@ -123,6 +126,15 @@ impl Shared {
 
     pub(crate) fn is_hopeless(&self) -> bool {
         self.hopeless.load(Ordering::Acquire)
+    }
+
+    /// This machine lacks something for the run.
+    pub(crate) fn fall_short(&self) {
+        self.short.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_short(&self) -> bool {
+        self.short.load(Ordering::Acquire)
     }
 
     /// Adds what a thread did since it last said so; `active` may also fall.

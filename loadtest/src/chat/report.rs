@@ -9,7 +9,7 @@ use crate::chat::outcome::{Outcome, Totals};
 use crate::chat::phase::Progress;
 use crate::chat::{ChatScenario, Load, MessageKind};
 use crate::latency::{Latencies, LatencySummary};
-use crate::report::{Distribution, FaultReport, Reasons, Series, ServerReport, Verdict};
+use crate::report::{Distribution, FaultReport, Findings, Reasons, Series, ServerReport, Verdict};
 use crate::weighted::Weighted;
 
 /// Lateness up to here never spoils a figure: it is the noise of timers and schedulers.
@@ -119,14 +119,15 @@ pub(crate) fn compose(
     mut reasons: Vec<String>,
 ) -> ChatReport {
     let all = outcomes.into_iter().reduce(merge).unwrap_or_default();
-    let failed = !reasons.is_empty() || !all.faults.is_empty();
-    reasons.extend(all.faults.counts().iter().map(|(kind, count)| format!("{kind}: {count}")));
     let invalid = spoilt(scenario, &all);
-    let verdict = match (failed, invalid.is_some()) {
-        (true, _) => Verdict::ProductFailure,
-        (false, true) => Verdict::HarnessInvalid,
-        (false, false) => Verdict::Ok,
-    };
+    let verdict = Verdict::from(Findings {
+        faults: !all.faults.is_empty(),
+        shortages: all.shortages.total() > 0,
+        unfinished: !reasons.is_empty(),
+        late: invalid.is_some(),
+    });
+    reasons.extend(all.faults.counts().iter().map(|(kind, count)| format!("{kind}: {count}")));
+    reasons.extend(all.shortages.iter().map(|(lacked, count)| format!("{count} times: {lacked}")));
     reasons.extend(invalid);
     ChatReport {
         schema: "dunlin-loadtest/chat/1",
@@ -143,7 +144,7 @@ pub(crate) fn compose(
         },
         distributions: distributions(&all),
         faults: FaultReport::from(&all.faults),
-        closes: Reasons::default(),
+        closes: all.closes,
         server: window.server.map(|(pid, before, after)| {
             let messages = window.messages(scenario);
             let report = ServerReport::new(pid, before, after, window.seconds, messages);
@@ -198,6 +199,8 @@ fn merge(mut one: Outcome, other: Outcome) -> Outcome {
     one.deliver.merge(&other.deliver);
     one.lateness.merge(&other.lateness);
     one.totals.add(other.totals);
+    one.closes.merge(&other.closes);
+    one.shortages.merge(&other.shortages);
     let faults: FaultLog = other.faults;
     one.faults.merge(faults);
     one

@@ -63,9 +63,8 @@ pub fn run(
         let outcomes = threads.into_iter().map(join).collect::<Result<_, _>>()?;
         // The threads have handed over what they had.
         coordinator.look_at_second("ending", clock.now_ns());
-        let (series, closes) = coordinator.recorder.finish();
-        let report = compose(scenario, outcomes, &window, reasons);
-        Ok(ChatReport { closes, series, ..report })
+        let series = coordinator.recorder.finish();
+        Ok(ChatReport { series, ..compose(scenario, outcomes, &window, reasons) })
     })
 }
 

@@ -122,6 +122,21 @@ impl Again {
     }
 }
 
+/// How an attempt, or a connection, ended.
+#[derive(Debug)]
+struct Ending {
+    reason: String,
+    again: Again,
+    /// It is this machine's fault.
+    is_of_machine: bool,
+}
+
+impl Ending {
+    fn by_server(reason: String, again: Again) -> Ending {
+        Ending { reason, again, is_of_machine: false }
+    }
+}
+
 /// What one thread brings home.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
@@ -136,6 +151,8 @@ pub(crate) struct Outcome {
     pub(crate) retried: BTreeMap<String, u64>,
     pub(crate) failed: BTreeMap<String, u64>,
     pub(crate) closed: BTreeMap<String, u64>,
+    /// Those of them that are this machine's fault.
+    pub(crate) machine: BTreeMap<String, u64>,
 }
 
 pub(crate) struct Crowd<'a> {
@@ -241,7 +258,8 @@ impl<'a> Crowd<'a> {
             (_, Some(Body::Error(error))) => {
                 let reason = format!("{:?}: {}", error.code(), error.message);
                 links.close(slot);
-                self.ended(slot, reason, Again::after(&error), links.now_ns());
+                let ending = Ending::by_server(reason, Again::after(&error));
+                self.ended(slot, ending, links.now_ns());
             }
             (0, Some(Body::Close(close))) => {
                 let farewell = format!("{:?}: {}", close.reason(), close.detail);
@@ -266,7 +284,8 @@ impl<'a> Crowd<'a> {
     }
 
     /// A connection is gone. On its way it may try again; one that was held is lost.
-    fn ended(&mut self, slot: usize, reason: String, again: Again, now_ns: u64) {
+    fn ended(&mut self, slot: usize, ending: Ending, now_ns: u64) {
+        let Ending { reason, again, is_of_machine } = ending;
         self.heartbeats.gone(slot);
         if self.stages[slot] != Stage::Gone {
             self.second.closes.add(&reason);
@@ -288,6 +307,7 @@ impl<'a> Crowd<'a> {
                 &mut self.outcome.failed
             }
         };
+        let count = if is_of_machine { &mut self.outcome.machine } else { count };
         *count.entry(reason).or_default() += 1;
         self.stages[slot] = Stage::Gone;
         self.shared.failed.fetch_add(1, Ordering::Relaxed);
@@ -316,14 +336,17 @@ impl Handler for Crowd<'_> {
             Ok(frame) => self.on_frame(slot, frame, links),
             Err(error) => {
                 links.close(slot);
-                self.ended(slot, error.to_string(), Again::Never, links.now_ns());
+                let ending = Ending::by_server(error.to_string(), Again::Never);
+                self.ended(slot, ending, links.now_ns());
             }
         }
     }
 
     fn closed(&mut self, slot: usize, cause: CloseCause, links: &mut Links) {
         let reason = self.farewells.remove(&slot).unwrap_or_else(|| cause.to_string());
-        self.ended(slot, reason, Again::After { wait_ns: 0 }, links.now_ns());
+        let is_of_machine = cause.is_of_machine();
+        let ending = Ending { reason, again: Again::After { wait_ns: 0 }, is_of_machine };
+        self.ended(slot, ending, links.now_ns());
     }
 
     fn tick(&mut self, now_ns: u64, links: &mut Links) -> Next {

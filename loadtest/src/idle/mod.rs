@@ -136,7 +136,7 @@ pub fn run(
         // The threads have handed over what they had.
         coordinator.look_at_second("ending", clock.now_ns());
         let samples = (coordinator.samples, coordinator.harness_samples);
-        let (series, _) = coordinator.recorder.finish();
+        let series = coordinator.recorder.finish();
         Ok(IdleReport { series, ..report::compose(scenario, outcomes, times, samples) })
     })
 }

@@ -10,7 +10,7 @@ use crate::idle::heartbeats::Pulse;
 use crate::idle::{IdleScenario, Times};
 use crate::latency::{Latencies, LatencySummary};
 use crate::process::Usage;
-use crate::report::{Distribution, Series, Verdict};
+use crate::report::{Distribution, Findings, Series, Verdict};
 
 /// The result of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -55,6 +55,8 @@ pub struct Closes {
     pub failed: BTreeMap<String, u64>,
     /// While they were held.
     pub closed: BTreeMap<String, u64>,
+    /// At any time, since the harness's machine lacked something, without another attempt.
+    pub machine: BTreeMap<String, u64>,
 }
 
 /// What a process used.
@@ -107,14 +109,16 @@ pub(crate) fn compose(
         add(&mut closes.retried, outcome.retried);
         add(&mut closes.failed, outcome.failed);
         add(&mut closes.closed, outcome.closed);
+        add(&mut closes.machine, outcome.machine);
     }
     let mut reasons = reasons(scenario, arrived, &closes);
     let invalid = lateness(scenario, &pulse);
-    let verdict = match (reasons.is_empty(), invalid.is_some()) {
-        (false, _) => Verdict::ProductFailure,
-        (true, true) => Verdict::HarnessInvalid,
-        (true, false) => Verdict::Ok,
-    };
+    let verdict = Verdict::from(Findings {
+        faults: !closes.failed.is_empty() || !closes.closed.is_empty(),
+        shortages: !closes.machine.is_empty(),
+        unfinished: !reasons.is_empty(),
+        late: invalid.is_some(),
+    });
     reasons.extend(invalid);
     IdleReport {
         schema: "dunlin-loadtest/idle/1",
@@ -169,6 +173,7 @@ fn reasons(scenario: &IdleScenario, arrived: u32, closes: &Closes) -> Vec<String
     let describe = |(reason, count): (&String, &u64)| format!("{count} closed: {reason}");
     reasons.extend(closes.failed.iter().map(describe));
     reasons.extend(closes.closed.iter().map(describe));
+    reasons.extend(closes.machine.iter().map(describe));
     reasons
 }
 

@@ -7,6 +7,7 @@ use mio::net::TcpStream;
 use thiserror::Error;
 
 use crate::net::tls::TlsSession;
+use crate::shortage::shortage;
 
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -15,6 +16,9 @@ pub enum CloseCause {
     /// It was never there.
     #[error("no connection: {0}")]
     NotConnected(ErrorKind),
+    /// This machine lacks something for it: the number of the error.
+    #[error("this machine: {}", io::Error::from_raw_os_error(*.0))]
+    Machine(i32),
     /// The server closed it in good order.
     #[error("closed by the server")]
     End,
@@ -24,6 +28,23 @@ pub enum CloseCause {
     /// The server sent bytes that are no frame.
     #[error("{0}")]
     Frame(FrameError),
+}
+
+impl CloseCause {
+    /// Connecting failed.
+    pub(crate) fn not_connected(error: &io::Error) -> CloseCause {
+        shortage(error).map_or(CloseCause::NotConnected(error.kind()), CloseCause::Machine)
+    }
+
+    /// Reading or writing failed.
+    pub(crate) fn broken(error: &io::Error) -> CloseCause {
+        shortage(error).map_or(CloseCause::Broken(error.kind()), CloseCause::Machine)
+    }
+
+    /// Whether the harness's machine is to blame.
+    pub fn is_of_machine(&self) -> bool {
+        matches!(self, CloseCause::Machine(_))
+    }
 }
 
 /// Bytes that wait in user memory, in one direction or the other.

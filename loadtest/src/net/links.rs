@@ -51,7 +51,7 @@ impl Links {
     pub fn connect(&mut self, slot: usize) {
         match self.start_connect(slot) {
             Ok(link) => self.slots[slot] = Some(link),
-            Err(error) => self.ended.push((slot, CloseCause::NotConnected(error.kind()))),
+            Err(error) => self.ended.push((slot, CloseCause::not_connected(&error))),
         }
     }
 
@@ -117,7 +117,7 @@ impl Links {
             return; // Written when it is.
         }
         if let Err(error) = link.write() {
-            return self.end(slot, CloseCause::Broken(error.kind()));
+            return self.end(slot, CloseCause::broken(&error));
         }
         self.take_back(slot);
     }

@@ -119,13 +119,13 @@ impl Reactor {
                 Ok(false) => return,
                 Ok(true) => {
                     if let Err(error) = link.socket.set_nodelay(true) {
-                        return self.links.end(slot, CloseCause::Broken(error.kind()));
+                        return self.links.end(slot, CloseCause::broken(&error));
                     }
                     handler.opened(slot, &mut self.links);
                     self.links.write(slot);
                 }
                 Err(error) => {
-                    return self.links.end(slot, CloseCause::NotConnected(error.kind()));
+                    return self.links.end(slot, CloseCause::not_connected(&error));
                 }
             }
         }
@@ -156,7 +156,7 @@ impl Reactor {
                 Ok(filled) => filled,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return self.links.end(slot, CloseCause::Broken(error.kind())),
+                Err(error) => return self.links.end(slot, CloseCause::broken(&error)),
             };
             // TLS gives its records one by one: only nothing at all means that no more is there.
             let last = filled < free && !ended && link.tls.is_none();

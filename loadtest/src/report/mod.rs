@@ -39,6 +39,36 @@ pub enum Verdict {
     ProductFailure,
     /// The harness was too slow for its figures to mean anything. Exit code 3.
     HarnessInvalid,
+    /// The harness's machine could not do it: it lacked descriptors, ports, memory or a way to the
+    /// server. Exit code 4.
+    MachineFailure,
+}
+
+/// What a run showed, for its verdict.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Findings {
+    /// The server broke its promise.
+    pub(crate) faults: bool,
+    /// The harness's machine lacked something.
+    pub(crate) shortages: bool,
+    /// The run did not come as far as it should have.
+    pub(crate) unfinished: bool,
+    /// The harness was too slow.
+    pub(crate) late: bool,
+}
+
+impl From<Findings> for Verdict {
+    /// A broken promise is one on any machine; but a run that a machine could not finish says
+    /// nothing about the server.
+    fn from(findings: Findings) -> Verdict {
+        match findings {
+            Findings { faults: true, .. } => Verdict::ProductFailure,
+            Findings { shortages: true, .. } => Verdict::MachineFailure,
+            Findings { unfinished: true, .. } => Verdict::ProductFailure,
+            Findings { late: true, .. } => Verdict::HarnessInvalid,
+            Findings { .. } => Verdict::Ok,
+        }
+    }
 }
 
 impl Verdict {
@@ -48,6 +78,7 @@ impl Verdict {
             Verdict::Ok => 0,
             Verdict::ProductFailure => 1,
             Verdict::HarnessInvalid => 3,
+            Verdict::MachineFailure => 4,
         })
     }
 }
@@ -117,5 +148,24 @@ impl ServerReport {
     pub fn messages_per_commit(&self) -> Option<f64> {
         let commits = self.commits.filter(|&commits| commits > 0)?;
         Some(self.messages as f64 / commits as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gravest_finding_is_the_verdict() {
+        let nothing = Findings::default();
+        assert_eq!(Verdict::from(nothing), Verdict::Ok);
+        let late = Findings { late: true, ..nothing };
+        assert_eq!(Verdict::from(late), Verdict::HarnessInvalid);
+        let unfinished = Findings { unfinished: true, ..late };
+        assert_eq!(Verdict::from(unfinished), Verdict::ProductFailure);
+        let short = Findings { shortages: true, ..unfinished };
+        assert_eq!(Verdict::from(short), Verdict::MachineFailure);
+        let broken = Findings { faults: true, ..short };
+        assert_eq!(Verdict::from(broken), Verdict::ProductFailure);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Reasons that are told apart. A server may put anything into the words of a close, and a million
 /// connections may end with as many of them.
@@ -12,7 +12,7 @@ const REASONS_MAX: usize = 32;
 const OTHERS: &str = "other reasons";
 
 /// How often something happened, by its reason.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Reasons(BTreeMap<String, u64>);
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::process;
 use crate::report::interval::{Interval, SECOND_NS};
 use crate::report::kernel::{self, KernelMemory};
-use crate::report::{IntervalLatency, Point, Reasons, Series, ServerPoint};
+use crate::report::{IntervalLatency, Point, Series, ServerPoint};
 
 /// After the end of a second, until all threads have handed over their accounts: they look at the
 /// clock every 10 ms or so.
@@ -31,7 +31,6 @@ pub(crate) struct Recorder {
     errors_before: u64,
     counts_before: BTreeMap<&'static str, u64>,
     cpu_us_before: Option<u64>,
-    closes: Reasons,
     series: Series,
 }
 
@@ -47,7 +46,6 @@ impl Recorder {
             errors_before: 0,
             counts_before: BTreeMap::new(),
             cpu_us_before: usage.map(|usage| usage.cpu_us),
-            closes: Reasons::default(),
             series: Series::default(),
         }
     }
@@ -65,7 +63,6 @@ impl Recorder {
     ) -> Point {
         let interval_s = now_ns.saturating_sub(self.before_ns) as f64 / 1e9;
         (self.before_ns, self.next_ns) = (now_ns, next_look_ns(now_ns));
-        self.closes.merge(&interval.closes);
         let point = Point {
             at_s: now_ns as f64 / 1e9,
             interval_s,
@@ -83,10 +80,10 @@ impl Recorder {
         point
     }
 
-    /// The whole series, and why connections ended.
-    pub(crate) fn finish(mut self) -> (Series, Reasons) {
+    /// The whole series.
+    pub(crate) fn finish(mut self) -> Series {
         self.series.finish();
-        (self.series, self.closes)
+        self.series
     }
 
     fn rates(
@@ -156,7 +153,6 @@ mod tests {
         let empty = Interval::default();
         let second = recorder.look(3 * SECOND_NS, &standing(3, &[("sent", 50)]), &empty);
         assert_eq!((second.errors, second.closes, second.rates["sent"]), (0, 0, 20.0));
-        let (series, closes) = recorder.finish();
-        assert_eq!((series.points.len(), closes.total()), (2, 1));
+        assert_eq!(recorder.finish().points.len(), 2);
     }
 }

@@ -342,7 +342,7 @@ impl<'a> Crowd<'a> {
             }
             if slots.iter().all(|&slot| self.users[slot].has_read) {
                 pair.ledger.finish(&mut self.outcome.faults);
-            } else {
+            } else if !self.shared.is_short() {
                 let user = self.first + slots[0] as u32;
                 let detail = "the log of its conversation could not be read".to_owned();
                 self.outcome.faults.add(Fault::Protocol { user, detail });
@@ -382,8 +382,12 @@ impl Handler for Crowd<'_> {
         let farewell = self.users[slot].farewell.take();
         let reason = farewell.as_deref().map_or_else(|| cause.to_string(), str::to_owned);
         self.second.closes.add(&reason);
+        self.outcome.closes.add(&reason);
         let garbage = matches!(cause, CloseCause::Frame(_));
-        if garbage || !self.scenario.reconnect {
+        if cause.is_of_machine() {
+            self.shared.fall_short();
+            self.outcome.shortages.add(&cause.to_string());
+        } else if garbage || !self.scenario.reconnect {
             let mut detail = cause.to_string();
             if let Some(farewell) = farewell {
                 detail = format!("{detail}; {farewell}");

@@ -1,0 +1,56 @@
+//! Whose fault it is that a run failed: the server's, or that of the harness's machine.
+#![forbid(unsafe_code)]
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use dunlin_loadtest::chat::{self, ChatReport, ChatScenario};
+use dunlin_loadtest::idle::{self, IdleReport, IdleScenario};
+use dunlin_loadtest::report::Verdict;
+use dunlin_loadtest::target::{Service, Target};
+use dunlin_loadtest::token::Issuer;
+
+/// No machine has a way for TCP to a broadcast address: ENETUNREACH at once.
+const NO_WAY: &str = "255.255.255.255:7410";
+
+fn target(address: SocketAddr) -> Target {
+    let service = Service::Dunlin(Issuer::new("loadtest", &[7; 32]));
+    Target { address, tls: None, service, pid: None }
+}
+
+/// Bound and dropped: nobody listens on this port now.
+fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn chat(address: SocketAddr) -> ChatReport {
+    let mut scenario = ChatScenario::new(target(address));
+    scenario.users = 4;
+    scenario.gather_timeout = Duration::from_millis(300);
+    chat::run(&scenario, &mut |_, _| {}).unwrap()
+}
+
+fn idle(address: SocketAddr) -> IdleReport {
+    let mut scenario = IdleScenario::new(target(address), 4);
+    scenario.hold = Duration::ZERO;
+    scenario.retries_max = 0;
+    idle::run(&scenario, &mut |_, _| {}).unwrap()
+}
+
+#[test]
+fn a_server_that_refuses_fails_the_product() {
+    let report = chat(nobody());
+    assert_eq!(report.verdict, Verdict::ProductFailure, "{report:#?}");
+    assert!(report.closes.total() >= 4, "{report:#?}");
+    assert_eq!(idle(nobody()).verdict, Verdict::ProductFailure);
+}
+
+#[test]
+fn a_machine_that_has_no_way_to_the_server_is_no_fault_of_the_server() {
+    let report = chat(NO_WAY.parse().unwrap());
+    assert_eq!(report.verdict, Verdict::MachineFailure, "{report:#?}");
+    assert!(report.faults.counts.is_empty(), "{report:#?}");
+    let report = idle(NO_WAY.parse().unwrap());
+    assert_eq!(report.verdict, Verdict::MachineFailure, "{report:#?}");
+    assert_eq!(report.closes.machine.values().sum::<u64>(), 4, "{report:#?}");
+}
