@@ -10,7 +10,7 @@ use dunlin_loadtest::{LoadtestError, doctor};
 
 /// Puts load on a Dunlin server, and audits every message.
 ///
-/// Exit codes: 0 all is well; 1 the server broke its promise; 2 wrong
+/// Exit codes: 0 all is well; 1 the server broke its promise, or a threshold was not kept; 2 wrong
 /// usage; 3 the harness was too slow for its figures to mean anything; 4 this machine can't do it: it
 /// lacks descriptors, ports, memory or a way to the server, or the doctor found that it would.
 #[derive(Debug, Parser)]

@@ -56,8 +56,7 @@ fn run(plan: &Plan) -> Result<Verdict, LoadtestError> {
                     );
                 }
             })?;
-            print(&plan.output, &report, print_chat)?;
-            Ok(report.verdict)
+            print(&plan.output, report, print_chat)
         }),
         Plan::Capacity(plan) => plan.server.with_target(|target| {
             let quiet = plan.output.quiet;
@@ -66,8 +65,7 @@ fn run(plan: &Plan) -> Result<Verdict, LoadtestError> {
                     eprint_event(&event);
                 }
             })?;
-            print(&plan.output, &report, print_capacity)?;
-            Ok(report.verdict)
+            print(&plan.output, report, print_capacity)
         }),
         Plan::Fanout(plan) => run_fanout(plan),
         Plan::Idle(plan) => plan.server.with_target(|target| {
@@ -77,8 +75,7 @@ fn run(plan: &Plan) -> Result<Verdict, LoadtestError> {
                     eprintln!("{doing}: {connections} connections");
                 }
             })?;
-            print(&plan.output, &report, print_idle)?;
-            Ok(report.verdict)
+            print(&plan.output, report, print_idle)
         }),
     }
 }
@@ -94,8 +91,7 @@ fn run_fanout(plan: &FanoutPlan) -> Result<Verdict, LoadtestError> {
                 );
             }
         })?;
-        print(&plan.output, &report, print_fanout)?;
-        Ok(report.verdict)
+        print(&plan.output, report, print_fanout)
     })
 }
 

@@ -5,21 +5,24 @@ use std::path::Path;
 
 use dunlin_loadtest::LoadtestError;
 use dunlin_loadtest::plan::OutputArguments;
-use dunlin_loadtest::report::html;
-use serde::Serialize;
+use dunlin_loadtest::report::{Report, Verdict, html, judge};
 
 use crate::arguments::RenderArguments;
 
-/// Puts a report wherever the arguments want it.
-pub(crate) fn print<R: Serialize>(
+/// Holds a report against the thresholds, puts it wherever the arguments want it, and returns its
+/// verdict.
+pub(crate) fn print<R: Report>(
     output: &OutputArguments,
-    report: &R,
+    mut report: R,
     for_people: impl FnOnce(&R),
-) -> Result<(), LoadtestError> {
-    write(output, report, for_people).map_err(LoadtestError::machine("writing the report"))
+) -> Result<Verdict, LoadtestError> {
+    let judged = judge(&mut report, &output.threshold);
+    // Also if a threshold asks for a figure that is not there: the run took its time.
+    write(output, &report, for_people).map_err(LoadtestError::machine("writing the report"))?;
+    judged.map(|()| *report.judgement().0)
 }
 
-fn write<R: Serialize>(
+fn write<R: Report>(
     output: &OutputArguments,
     report: &R,
     for_people: impl FnOnce(&R),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dunlin_loadtest::chat::{self, ChatReport, ChatScenario};
 use dunlin_loadtest::idle::{self, IdleReport, IdleScenario};
-use dunlin_loadtest::report::Verdict;
+use dunlin_loadtest::report::{Threshold, Verdict, judge};
 use dunlin_loadtest::target::{Service, Target};
 use dunlin_loadtest::token::Issuer;
 
@@ -53,4 +53,16 @@ fn a_machine_that_has_no_way_to_the_server_is_no_fault_of_the_server() {
     let report = idle(NO_WAY.parse().unwrap());
     assert_eq!(report.verdict, Verdict::MachineFailure, "{report:#?}");
     assert_eq!(report.closes.machine.values().sum::<u64>(), 4, "{report:#?}");
+}
+
+#[test]
+fn a_threshold_is_held_against_the_report_of_a_run() {
+    let mut report = chat(nobody());
+    let reasons = report.reasons.len();
+    let broken: Threshold = "closes<=0".parse().unwrap();
+    let kept: Threshold = "totals.sent<=0".parse().unwrap();
+    judge(&mut report, &[broken.clone(), kept]).unwrap();
+    assert_eq!(report.reasons.len(), reasons + 1, "{report:#?}");
+    assert!(report.reasons[reasons].contains(&broken.to_string()), "{report:#?}");
+    assert!(judge(&mut report, &["nonsense<=0".parse().unwrap()]).is_err());
 }

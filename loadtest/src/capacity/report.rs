@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::capacity::CapacityParameters;
 use crate::capacity::search::{Found, Judgement, Limit};
 use crate::chat::{ChatReport, LatencyReport, MessageKind};
-use crate::report::{FaultReport, Verdict};
+use crate::report::{FaultReport, Report, Verdict};
 
 /// Faults that a server under too much load may show without breaking a promise: it was too slow,
 /// or it closed a connection. Whatever else the auditor finds, no rate excuses.
@@ -70,6 +70,12 @@ impl Step {
             server_cpu_share: report.server.map(|server| server.cpu_share),
             harness_cpu_share: report.harness_cpu_us as f64 / 1e6 / report.window_s.max(1e-9),
         }
+    }
+}
+
+impl Report for CapacityReport {
+    fn judgement(&mut self) -> (&mut Verdict, &mut Vec<String>) {
+        (&mut self.verdict, &mut self.reasons)
     }
 }
 

@@ -9,7 +9,9 @@ use crate::chat::outcome::{Outcome, Totals};
 use crate::chat::phase::Progress;
 use crate::chat::{ChatScenario, Load, MessageKind};
 use crate::latency::{Latencies, LatencySummary};
-use crate::report::{Distribution, FaultReport, Findings, Reasons, Series, ServerReport, Verdict};
+use crate::report::{
+    Distribution, FaultReport, Findings, Reasons, Report, Series, ServerReport, Verdict,
+};
 use crate::weighted::Weighted;
 
 /// Lateness up to here never spoils a figure: it is the noise of timers and schedulers.
@@ -43,6 +45,12 @@ pub struct ChatReport {
     pub harness_cpu_us: u64,
     /// The whole run second by second.
     pub series: Series,
+}
+
+impl Report for ChatReport {
+    fn judgement(&mut self) -> (&mut Verdict, &mut Vec<String>) {
+        (&mut self.verdict, &mut self.reasons)
+    }
 }
 
 /// The scenario as it was run.

@@ -7,7 +7,7 @@ use crate::fanout::FanoutScenario;
 use crate::fanout::board::Progress;
 use crate::fanout::outcome::{Outcome, Totals};
 use crate::process::Usage;
-use crate::report::{FaultReport, ServerReport, Verdict};
+use crate::report::{FaultReport, Report, ServerReport, Verdict};
 
 /// Lateness up to here never spoils a figure: it is the noise of timers and schedulers.
 const LATENESS_HARMLESS_NS: u64 = 100_000;
@@ -36,6 +36,12 @@ pub struct FanoutReport {
     pub server: Option<FanoutServerReport>,
     /// Processor time of the harness within the window, in microseconds.
     pub harness_cpu_us: u64,
+}
+
+impl Report for FanoutReport {
+    fn judgement(&mut self) -> (&mut Verdict, &mut Vec<String>) {
+        (&mut self.verdict, &mut self.reasons)
+    }
 }
 
 /// The scenario as it was run.

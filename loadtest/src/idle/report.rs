@@ -10,7 +10,7 @@ use crate::idle::heartbeats::Pulse;
 use crate::idle::{IdleScenario, Times};
 use crate::latency::{Latencies, LatencySummary};
 use crate::process::Usage;
-use crate::report::{Distribution, Findings, Series, Verdict};
+use crate::report::{Distribution, Findings, Report, Series, Verdict};
 
 /// The result of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -44,6 +44,12 @@ pub struct IdleReport {
     pub distributions: BTreeMap<&'static str, Distribution>,
     /// The whole run second by second.
     pub series: Series,
+}
+
+impl Report for IdleReport {
+    fn judgement(&mut self) -> (&mut Verdict, &mut Vec<String>) {
+        (&mut self.verdict, &mut self.reasons)
+    }
 }
 
 /// Ends of connections by reason.

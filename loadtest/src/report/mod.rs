@@ -14,6 +14,7 @@ mod kernel;
 mod reasons;
 mod recorder;
 mod series;
+mod threshold;
 
 pub use distribution::{Bucket, Distribution, Quantile};
 pub(crate) use interval::{Handover, Interval};
@@ -21,6 +22,7 @@ pub use kernel::KernelMemory;
 pub use reasons::Reasons;
 pub(crate) use recorder::{Recorder, Standing};
 pub use series::{IntervalLatency, Point, Series, ServerPoint};
+pub use threshold::{Threshold, ThresholdError, judge};
 
 use std::process::ExitCode;
 
@@ -69,6 +71,12 @@ impl From<Findings> for Verdict {
             Findings { .. } => Verdict::Ok,
         }
     }
+}
+
+/// What every scenario's report has.
+pub trait Report: Serialize {
+    /// Its verdict, and the reasons for it.
+    fn judgement(&mut self) -> (&mut Verdict, &mut Vec<String>);
 }
 
 impl Verdict {
