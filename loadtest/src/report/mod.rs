@@ -11,6 +11,7 @@ mod distribution;
 pub mod html;
 mod interval;
 mod kernel;
+pub(crate) mod quantity;
 mod reasons;
 mod recorder;
 mod series;

@@ -7,7 +7,6 @@
 mod markup;
 mod plot;
 mod plots;
-mod quantity;
 mod scale;
 mod tables;
 

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use crate::report::html::markup::Markup;
-use crate::report::html::quantity::Unit;
 use crate::report::html::scale::Scale;
+use crate::report::quantity::Unit;
 
 // The drawing and its margins for the labels.
 const WIDTH: f64 = 720.0;

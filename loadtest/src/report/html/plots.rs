@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::report::html::markup::Markup;
 use crate::report::html::plot::{Division, Line, Plot};
-use crate::report::html::quantity::{self, Unit};
+use crate::report::quantity::{self, Unit};
 
 /// Fields of a point that say when it was.
 const TIMES: [&str; 2] = ["at_s", "interval_s"];

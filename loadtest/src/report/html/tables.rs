@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::report::html::markup::Markup;
-use crate::report::html::quantity::{self, Unit};
+use crate::report::quantity::{self, Unit};
 
 /// Rows of a list that are shown; the rest is in the JSON.
 const ROWS_MAX: usize = 50;

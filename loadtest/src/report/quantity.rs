@@ -2,7 +2,7 @@
 
 /// The unit of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Unit {
+pub(crate) enum Unit {
     Plain,
     PerSecond,
     Nanoseconds,
@@ -18,7 +18,7 @@ pub(super) enum Unit {
 
 impl Unit {
     /// By the name of a field.
-    pub(super) fn of(field: &str) -> Unit {
+    pub(crate) fn of(field: &str) -> Unit {
         let ends = [
             ("_per_s", Unit::PerSecond),
             ("_ns", Unit::Nanoseconds),
@@ -39,7 +39,7 @@ impl Unit {
     }
 
     /// A number with its unit.
-    pub(super) fn format(self, value: f64) -> String {
+    pub(crate) fn format(self, value: f64) -> String {
         const DURATIONS: [(f64, &str); 4] =
             [(1e9, "s"), (1e6, "ms"), (1e3, "\u{b5}s"), (1.0, "ns")];
         const BYTES: [(f64, &str); 4] = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")];
@@ -57,7 +57,7 @@ impl Unit {
 }
 
 /// The name of a field without its unit.
-pub(super) fn name(field: &str) -> String {
+pub(crate) fn name(field: &str) -> String {
     let units = ["_ns", "_us", "_ms", "_bytes", "_per_s", "_s"];
     let stem = units.iter().find_map(|unit| field.strip_suffix(unit)).unwrap_or(field);
     stem.replace('_', " ")
