@@ -12,6 +12,7 @@
 //! - [`process`]: its memory and processor time
 //! - [`wire`]: the frames that make up nearly all of the traffic, by hand
 //! - [`report`], [`latency`]: what comes out
+//! - [`view`]: what is seen while it runs
 #![deny(unsafe_code)]
 
 pub mod audit;
@@ -36,6 +37,7 @@ mod sys;
 pub mod target;
 mod text;
 pub mod token;
+pub mod view;
 pub mod weighted;
 pub mod wire;
 

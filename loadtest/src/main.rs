@@ -9,12 +9,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dunlin_loadtest::capacity::{self, CapacityReport, Judgement};
-use dunlin_loadtest::chat::{self, ChatReport};
+use dunlin_loadtest::chat::{self, ChatReport, Progress};
 use dunlin_loadtest::doctor::{self, Facts};
 use dunlin_loadtest::fanout::{self, FanoutReport};
 use dunlin_loadtest::idle::{self, IdleReport};
 use dunlin_loadtest::plan::{FanoutPlan, Plan};
-use dunlin_loadtest::report::Verdict;
+use dunlin_loadtest::report::{Second, Verdict};
+use dunlin_loadtest::view::View;
 use dunlin_loadtest::{LoadtestError, Problems, latency::LatencySummary};
 
 use arguments::{Arguments, Command, DoctorArguments, FileArguments};
@@ -47,15 +48,18 @@ fn run(plan: &Plan) -> Result<Verdict, LoadtestError> {
     Problems::check(plan.problems())?;
     match plan {
         Plan::Chat(plan) => plan.server.with_target(|target| {
-            let quiet = plan.output.quiet;
-            let report = chat::run(&plan.scenario(target)?, &mut |doing, progress| {
-                if !quiet {
+            let mut view = View::new("chat", plan.output.quiet);
+            let lines = view.leaves_lines();
+            let on_progress = &mut |doing: &str, progress: Progress| {
+                if lines {
                     eprintln!(
                         "{doing}: {} users, {} sent, {} acknowledged, {} delivered",
                         progress.active, progress.sent, progress.acknowledged, progress.delivered
                     );
                 }
-            })?;
+            };
+            let on_second = &mut |second: &Second<'_>| view.show(second);
+            let report = chat::run_watched(&plan.scenario(target)?, on_progress, on_second)?;
             print(&plan.output, report, print_chat)
         }),
         Plan::Capacity(plan) => plan.server.with_target(|target| {
@@ -69,12 +73,15 @@ fn run(plan: &Plan) -> Result<Verdict, LoadtestError> {
         }),
         Plan::Fanout(plan) => run_fanout(plan),
         Plan::Idle(plan) => plan.server.with_target(|target| {
-            let quiet = plan.output.quiet;
-            let report = idle::run(&plan.scenario(target)?, &mut |doing, connections| {
-                if !quiet {
+            let mut view = View::new("idle", plan.output.quiet);
+            let lines = view.leaves_lines();
+            let on_progress = &mut |doing: &str, connections: u32| {
+                if lines {
                     eprintln!("{doing}: {connections} connections");
                 }
-            })?;
+            };
+            let on_second = &mut |second: &Second<'_>| view.show(second);
+            let report = idle::run_watched(&plan.scenario(target)?, on_progress, on_second)?;
             print(&plan.output, report, print_idle)
         }),
     }

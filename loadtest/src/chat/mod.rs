@@ -33,7 +33,7 @@ pub(crate) use parameters::SECTION;
 pub use phase::Progress;
 pub use rate::Rate;
 pub use report::{ChatReport, LatencyReport, Rates, ScenarioReport};
-pub use run::run;
+pub use run::{run, run_watched};
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

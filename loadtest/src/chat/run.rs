@@ -14,7 +14,7 @@ use crate::error::LoadtestError;
 use crate::generators::{Generator, random_run, shares};
 use crate::net::Clock;
 use crate::process::{self, Usage};
-use crate::report::{Recorder, Standing};
+use crate::report::{Recorder, Second, Standing};
 
 /// Between two looks at the threads.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -30,6 +30,15 @@ const SIGNAL_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 pub fn run(
     scenario: &ChatScenario,
     on_progress: &mut dyn FnMut(&str, Progress),
+) -> Result<ChatReport, LoadtestError> {
+    run_watched(scenario, on_progress, &mut |_| {})
+}
+
+/// The same; `on_second` is called once a second, with all that the second showed.
+pub fn run_watched(
+    scenario: &ChatScenario,
+    on_progress: &mut dyn FnMut(&str, Progress),
+    on_second: &mut dyn FnMut(&Second<'_>),
 ) -> Result<ChatReport, LoadtestError> {
     scenario.check()?;
     let route = scenario.target.route(scenario.users as usize)?;
@@ -55,6 +64,7 @@ pub fn run(
             shared: &shared,
             threads,
             on_progress,
+            on_second,
             next_progress_ns: 0,
             recorder,
         };
@@ -79,6 +89,7 @@ struct Coordinator<'scope, 'run> {
     shared: &'run Shared,
     threads: Vec<ScopedJoinHandle<'scope, ThreadResult>>,
     on_progress: &'run mut dyn FnMut(&str, Progress),
+    on_second: &'run mut dyn FnMut(&Second<'_>),
     next_progress_ns: u64,
     recorder: Recorder,
 }
@@ -208,6 +219,7 @@ impl Coordinator<'_, '_> {
                 ("delivered", progress.delivered),
             ],
         };
-        self.recorder.look(now_ns, &standing, &self.shared.seconds.take());
+        let interval = self.shared.seconds.take();
+        self.recorder.look(now_ns, &standing, &interval, self.on_second);
     }
 }

@@ -19,7 +19,7 @@ use crate::idle::crowd::{Crowd, Outcome, Shared};
 use crate::net::Clock;
 use crate::problem::{Problem, Problems};
 use crate::process;
-use crate::report::{Recorder, Standing};
+use crate::report::{Recorder, Second, Standing};
 use crate::target::{Service, Target};
 
 pub use parameters::IdleParameters;
@@ -96,6 +96,15 @@ pub fn run(
     scenario: &IdleScenario,
     on_progress: &mut dyn FnMut(&str, u32),
 ) -> Result<IdleReport, LoadtestError> {
+    run_watched(scenario, on_progress, &mut |_| {})
+}
+
+/// The same; `on_second` is called once a second, with all that the second showed.
+pub fn run_watched(
+    scenario: &IdleScenario,
+    on_progress: &mut dyn FnMut(&str, u32),
+    on_second: &mut dyn FnMut(&Second<'_>),
+) -> Result<IdleReport, LoadtestError> {
     scenario.check()?;
     let route = scenario.target.route(scenario.connections as usize)?;
     let _small_pages = process::SmallPages::ask()
@@ -129,6 +138,7 @@ pub fn run(
             sample_interval: SAMPLE_INTERVAL,
             recorder: Recorder::new(clock.now_ns(), scenario.target.pid),
             on_progress,
+            on_second,
         };
         let times = coordinator.lead();
         let threads = std::mem::take(&mut coordinator.threads);
@@ -167,6 +177,7 @@ struct Coordinator<'scope, 'run> {
     sample_interval: Duration,
     recorder: Recorder,
     on_progress: &'run mut dyn FnMut(&str, u32),
+    on_second: &'run mut dyn FnMut(&Second<'_>),
 }
 
 impl Coordinator<'_, '_> {
@@ -234,7 +245,7 @@ impl Coordinator<'_, '_> {
             errors: u64::from(shared.failed()),
             counts: &[("arrived", shared.arrived()), ("heartbeats", shared.heartbeats())],
         };
-        self.recorder.look(now_ns, &standing, &shared.seconds.take());
+        self.recorder.look(now_ns, &standing, &shared.seconds.take(), self.on_second);
     }
 
     fn sample(&mut self) {

@@ -24,7 +24,7 @@ pub struct OutputArguments {
     /// "acknowledge.p99_ms<=50", "closes<=0", "rates.acknowledged_per_s>=1000".
     #[arg(long, value_name = "FIGURE<=BOUND")]
     pub threshold: Vec<Threshold>,
-    /// No lines of progress.
+    /// Neither the live view on a terminal nor the lines of progress elsewhere.
     #[arg(long)]
     pub quiet: bool,
 }

@@ -4,6 +4,7 @@
 //! the way of a message takes a lock. It does so when a second of the run's clock is over; the
 //! coordinator looks a little later and finds the second complete.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use hdrhistogram::Histogram;
@@ -68,6 +69,10 @@ pub(crate) struct Interval {
     pub(crate) heartbeat: Brief,
     /// Connections that ended, by reason.
     pub(crate) closes: Reasons,
+    /// Faults that were found, by kind.
+    pub(crate) errors: Reasons,
+    /// Faults of the thread up to now.
+    errors_seen: BTreeMap<&'static str, u64>,
     /// The second of the run's clock that it is about.
     second: u64,
 }
@@ -82,6 +87,16 @@ impl Interval {
         }
     }
 
+    /// Takes note of the faults that are new in the list of a thread.
+    pub(crate) fn see_errors(&mut self, counts: &BTreeMap<&'static str, u64>) {
+        for (&kind, &count) in counts {
+            let seen = self.errors_seen.insert(kind, count).unwrap_or(0);
+            if count > seen {
+                self.errors.add_many(kind, count - seen);
+            }
+        }
+    }
+
     /// Hands it over, and begins anew.
     pub(crate) fn hand_over(&mut self, to: &Handover) {
         to.0.lock().unwrap_or_else(PoisonError::into_inner).merge(self);
@@ -89,7 +104,7 @@ impl Interval {
         self.deliver.clear();
         self.arrive.clear();
         self.heartbeat.clear();
-        self.closes = Reasons::default();
+        (self.closes, self.errors) = Default::default();
     }
 
     fn merge(&mut self, other: &Interval) {
@@ -98,6 +113,7 @@ impl Interval {
         self.arrive.merge(&other.arrive);
         self.heartbeat.merge(&other.heartbeat);
         self.closes.merge(&other.closes);
+        self.errors.merge(&other.errors);
     }
 }
 
@@ -133,5 +149,15 @@ mod tests {
         assert!((taken.acknowledge.quantile_us(1.0) - 3000.0).abs() < 30.0);
         assert_eq!(one.acknowledge.count(), 0);
         assert_eq!(handover.take().acknowledge.count(), 0);
+    }
+
+    #[test]
+    fn each_fault_is_told_once() {
+        let (handover, mut interval) = (Handover::default(), Interval::default());
+        for (counts, news) in [(3, 3), (3, 0), (8, 5)] {
+            interval.see_errors(&BTreeMap::from([("lost", counts)]));
+            interval.hand_over(&handover);
+            assert_eq!(handover.take().errors.total(), news);
+        }
     }
 }

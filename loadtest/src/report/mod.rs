@@ -21,6 +21,7 @@ pub use distribution::{Bucket, Distribution, Quantile};
 pub(crate) use interval::{Handover, Interval};
 pub use kernel::KernelMemory;
 pub use reasons::Reasons;
+pub use recorder::Second;
 pub(crate) use recorder::{Recorder, Standing};
 pub use series::{IntervalLatency, Point, Series, ServerPoint};
 pub use threshold::{Threshold, ThresholdError, judge};

@@ -39,7 +39,8 @@ impl Reasons {
         self.0.iter().map(|(reason, &count)| (reason.as_str(), count))
     }
 
-    fn add_many(&mut self, reason: &str, count: u64) {
+    /// Counts several of one reason.
+    pub(crate) fn add_many(&mut self, reason: &str, count: u64) {
         if let Some(known) = self.0.get_mut(reason) {
             *known += count;
         } else {

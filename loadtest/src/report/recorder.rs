@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::process;
 use crate::report::interval::{Interval, SECOND_NS};
 use crate::report::kernel::{self, KernelMemory};
-use crate::report::{IntervalLatency, Point, Series, ServerPoint};
+use crate::report::{IntervalLatency, Point, Reasons, Series, ServerPoint};
 
 /// After the end of a second, until all threads have handed over their accounts: they look at the
 /// clock every 10 ms or so.
@@ -19,6 +19,17 @@ pub(crate) struct Standing<'a> {
     pub(crate) errors: u64,
     /// What becomes rates, by name.
     pub(crate) counts: &'a [(&'static str, u64)],
+}
+
+/// What one second showed, for who looks on.
+#[derive(Debug)]
+pub struct Second<'a> {
+    /// Its figures.
+    pub point: &'a Point,
+    /// Connections that ended within it, not by the harness, by reason.
+    pub closes: &'a Reasons,
+    /// Faults that were found within it, by kind.
+    pub errors: &'a Reasons,
 }
 
 /// Turns standings into the series.
@@ -54,13 +65,14 @@ impl Recorder {
         now_ns >= self.next_ns
     }
 
-    /// Takes in what has happened since the last time; returns it as a point.
+    /// Takes in what has happened since the last time, and tells it.
     pub(crate) fn look(
         &mut self,
         now_ns: u64,
         standing: &Standing<'_>,
         interval: &Interval,
-    ) -> Point {
+        tell: &mut dyn FnMut(&Second<'_>),
+    ) {
         let interval_s = now_ns.saturating_sub(self.before_ns) as f64 / 1e9;
         (self.before_ns, self.next_ns) = (now_ns, next_look_ns(now_ns));
         let point = Point {
@@ -76,8 +88,8 @@ impl Recorder {
             kernel: self.page_bytes.and_then(KernelMemory::now),
         };
         self.errors_before = standing.errors;
-        self.series.push(point.clone());
-        point
+        tell(&Second { point: &point, closes: &interval.closes, errors: &interval.errors });
+        self.series.push(point);
     }
 
     /// The whole series.
@@ -146,13 +158,18 @@ mod tests {
             |errors, counts| Standing { doing: "measuring", connections: 2, errors, counts };
         interval.arrive.record(5_000_000);
         interval.closes.add("gone");
-        let first = recorder.look(SECOND_NS, &standing(3, &[("sent", 10)]), &interval);
-        assert_eq!((first.errors, first.closes, first.rates["sent"]), (3, 1, 10.0));
-        assert_eq!(first.latency.keys().collect::<Vec<_>>(), [&"arrive"]);
-        assert!(first.server.unwrap().resident_bytes > 0);
+        recorder.look(SECOND_NS, &standing(3, &[("sent", 10)]), &interval, &mut |second| {
+            let point = second.point;
+            assert_eq!((point.errors, point.closes, point.rates["sent"]), (3, 1, 10.0));
+            assert_eq!(point.latency.keys().collect::<Vec<_>>(), [&"arrive"]);
+            assert!(point.server.unwrap().resident_bytes > 0);
+            assert_eq!(second.closes.total(), 1);
+        });
         let empty = Interval::default();
-        let second = recorder.look(3 * SECOND_NS, &standing(3, &[("sent", 50)]), &empty);
-        assert_eq!((second.errors, second.closes, second.rates["sent"]), (0, 0, 20.0));
+        recorder.look(3 * SECOND_NS, &standing(3, &[("sent", 50)]), &empty, &mut |second| {
+            let point = second.point;
+            assert_eq!((point.errors, point.closes, point.rates["sent"]), (0, 0, 20.0));
+        });
         assert_eq!(recorder.finish().points.len(), 2);
     }
 }

@@ -64,6 +64,7 @@ impl Crowd<'_> {
 
     pub(super) fn chores(&mut self, now_ns: u64, links: &mut Links) {
         self.next_chores_ns = now_ns + CHORES_INTERVAL.as_nanos() as u64;
+        self.second.see_errors(self.outcome.faults.counts());
         self.progress.errors = self.outcome.faults.counts().values().sum();
         self.shared.publish(self.published, self.progress);
         self.second.hand_over_if_past(now_ns, &self.shared.seconds);
