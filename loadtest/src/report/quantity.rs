@@ -60,7 +60,7 @@ impl Unit {
 pub(crate) fn name(field: &str) -> String {
     let units = ["_ns", "_us", "_ms", "_bytes", "_per_s", "_s"];
     let stem = units.iter().find_map(|unit| field.strip_suffix(unit)).unwrap_or(field);
-    stem.replace('_', " ")
+    stem.replace("_us_per_", "_per_").replace("_bytes_per_", "_per_").replace('_', " ")
 }
 
 fn scaled(value: f64, units: &[(f64, &str)]) -> String {
@@ -119,7 +119,7 @@ mod tests {
             ("sent_per_s", Unit::PerSecond, "sent"),
             ("duration_s", Unit::Seconds, "duration"),
             ("resident_bytes", Unit::Bytes, "resident"),
-            ("resident_bytes_per_connection", Unit::Bytes, "resident bytes per connection"),
+            ("resident_bytes_per_connection", Unit::Bytes, "resident per connection"),
             ("cpu_share", Unit::Processors, "cpu share"),
             ("users", Unit::Plain, "users"),
         ];

@@ -10,12 +10,12 @@ mod plots;
 mod scale;
 mod tables;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use markup::Markup;
 
 /// Sections that come before the plots, in this order.
-const FIRST: [&str; 4] = ["scenario", "rates", "latency", "totals"];
+const FIRST: [&str; 6] = ["scenario", "rates", "latency", "totals", "closes", "faults"];
 
 /// What is no table: the head and the plots.
 const NO_TABLES: [&str; 5] = ["schema", "verdict", "reasons", "series", "distributions"];
@@ -99,6 +99,11 @@ fn body(page: &mut Markup, report: &Value) {
     let scalars = fields.iter().filter(|(name, value)| is_table(name) && tables::is_scalar(value));
     let scalars: Vec<_> = scalars.map(|(name, value)| (name.as_str(), value)).collect();
     tables::pairs(page, &scalars);
+    // Latencies that stand by themselves are compared best in one table.
+    let latencies = fields.iter().filter(|(_, value)| is_latency(value));
+    let latencies: Map<_, _> =
+        latencies.map(|(name, value)| (name.clone(), value.clone())).collect();
+    tables::section(page, "latency", &Value::Object(latencies));
     for name in FIRST {
         if let Some(value) = fields.get(name).filter(|value| !tables::is_scalar(value)) {
             tables::section(page, name, value);
@@ -107,10 +112,17 @@ fn body(page: &mut Markup, report: &Value) {
     plots::of_series(page, &report["series"]);
     plots::of_distributions(page, &report["distributions"]);
     for (name, value) in fields {
-        if is_table(name) && !FIRST.contains(&name.as_str()) && !tables::is_scalar(value) {
+        let is_shown = FIRST.contains(&name.as_str()) || is_latency(value);
+        if is_table(name) && !is_shown && !tables::is_scalar(value) {
             tables::section(page, name, value);
         }
     }
+}
+
+fn is_latency(value: &Value) -> bool {
+    value.as_object().is_some_and(|fields| {
+        fields.contains_key("p99_us") && fields.values().all(tables::is_scalar)
+    })
 }
 
 #[cfg(test)]
@@ -138,6 +150,18 @@ mod tests {
             assert_eq!(markup::fault(&page), None, "{report}: {page}");
             assert!(!page.contains("<b a=") && !page.contains("NaN"), "{page}");
         }
+    }
+
+    #[test]
+    fn latencies_that_stand_by_themselves_share_a_table() {
+        let report = json!({
+            "arrive": { "count": 1, "p99_us": 2.0 },
+            "heartbeat": { "count": 3, "p99_us": 4.0 },
+            "closes": { "gone": 1 },
+        });
+        let page = render(&report);
+        assert_eq!(page.matches("<table>").count(), 2, "{page}");
+        assert_eq!(page.matches("<th>p99</th>").count(), 1, "{page}");
     }
 
     #[test]

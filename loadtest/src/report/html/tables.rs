@@ -6,7 +6,7 @@ use crate::report::html::markup::Markup;
 use crate::report::quantity::{self, Unit};
 
 /// Rows of a list that are shown; the rest is in the JSON.
-const ROWS_MAX: usize = 50;
+const ROWS_MAX: usize = 20;
 
 /// Sections within sections that have a heading; what lies deeper is shown as JSON.
 const DEPTH_MAX: usize = 2;
@@ -67,9 +67,10 @@ fn put_fields(page: &mut Markup, fields: &Map<String, Value>, depth: usize) {
     }
 }
 
+/// Whether there is nothing to show, in sections within it either.
 fn is_empty(value: &Value) -> bool {
     match value {
-        Value::Object(fields) => fields.is_empty(),
+        Value::Object(fields) => fields.values().all(is_empty),
         Value::Array(values) => values.is_empty(),
         scalar => scalar.is_null(),
     }
@@ -186,7 +187,7 @@ mod tests {
         let rows: Vec<_> = (0..120).map(|number| json!({ "number": number })).collect();
         let page = page_of(&json!(rows));
         assert_eq!(page.matches("<tr>").count(), ROWS_MAX + 1);
-        assert!(page.contains("70 more are in the JSON"), "{page}");
+        assert!(page.contains("100 more are in the JSON"), "{page}");
         assert!(!page_of(&json!(["a"])).contains("more"));
     }
 
@@ -195,6 +196,7 @@ mod tests {
         let page = page_of(&json!({ "a": 1, "b": { "c": { "d": [{ "e": [1] }] } }, "f": {} }));
         assert!(page.contains("<h3>b</h3>"), "{page}");
         assert!(!page.contains("<h3>f</h3>"), "{page}");
+        assert_eq!(page_of(&json!({ "retried": {}, "failed": {}, "last": null })), "");
         assert!(page.contains("[{&quot;e&quot;:[1]}]"), "{page}");
     }
 }
