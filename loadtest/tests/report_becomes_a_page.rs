@@ -67,7 +67,6 @@ fn a_chat_run_has_every_message_in_its_series_and_a_page_with_plots() {
     let report = chat::run(&scenario, &mut |_, _| {}).unwrap();
 
     let series = &report.series;
-    assert!(series.points.len() >= 2, "{series:?}");
     assert_eq!(counted(series, "delivered").round() as u64, report.totals.delivered);
     // The warm-up is in the series, and not in the figures.
     assert_eq!(measured(series, "acknowledge"), report.totals.acknowledged);
