@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use dunlin_loadtest::chat::{self, ChatReport, ChatScenario};
+use dunlin_loadtest::fanout::{self, FanoutReport, FanoutScenario};
 use dunlin_loadtest::idle::{self, IdleReport, IdleScenario};
 use dunlin_loadtest::report::{Threshold, Verdict, judge};
 use dunlin_loadtest::target::{Service, Target};
@@ -38,12 +39,20 @@ fn idle(address: SocketAddr) -> IdleReport {
     idle::run(&scenario, &mut |_, _| {}).unwrap()
 }
 
+fn fanout(address: SocketAddr) -> FanoutReport {
+    let mut scenario = FanoutScenario::new(target(address));
+    scenario.threads = 2;
+    scenario.senders = 2;
+    fanout::run(&scenario, &mut |_, _| {}).unwrap()
+}
+
 #[test]
 fn a_server_that_refuses_fails_the_product() {
     let report = chat(nobody());
     assert_eq!(report.verdict, Verdict::ProductFailure, "{report:#?}");
     assert!(report.closes.total() >= 4, "{report:#?}");
     assert_eq!(idle(nobody()).verdict, Verdict::ProductFailure);
+    assert_eq!(fanout(nobody()).verdict, Verdict::ProductFailure);
 }
 
 #[test]
@@ -54,6 +63,8 @@ fn a_machine_that_has_no_way_to_the_server_is_no_fault_of_the_server() {
     let report = idle(NO_WAY.parse().unwrap());
     assert_eq!(report.verdict, Verdict::MachineFailure, "{report:#?}");
     assert_eq!(report.closes.machine.values().sum::<u64>(), 4, "{report:#?}");
+    let report = fanout(NO_WAY.parse().unwrap());
+    assert_eq!(report.verdict, Verdict::MachineFailure, "{report:#?}");
 }
 
 #[test]

@@ -150,7 +150,11 @@ pub(crate) fn compose(
             deliver: all.deliver.summary(),
             lateness: all.lateness.summary(),
         },
-        distributions: distributions(&all),
+        distributions: Distribution::of_measured([
+            ("acknowledge", &all.acknowledge),
+            ("deliver", &all.deliver),
+            ("lateness", &all.lateness),
+        ]),
         faults: FaultReport::from(&all.faults),
         closes: all.closes,
         server: window.server.map(|(pid, before, after)| {
@@ -161,13 +165,6 @@ pub(crate) fn compose(
         harness_cpu_us: window.harness_cpu_us,
         series: Series::default(),
     }
-}
-
-fn distributions(all: &Outcome) -> BTreeMap<&'static str, Distribution> {
-    let kinds =
-        [("acknowledge", &all.acknowledge), ("deliver", &all.deliver), ("lateness", &all.lateness)];
-    let measured = kinds.into_iter().filter(|(_, latencies)| latencies.count() > 0);
-    measured.map(|(name, latencies)| (name, Distribution::of(latencies))).collect()
 }
 
 /// Why the figures mean nothing, if they do: messages left so late that the latency is mostly the

@@ -50,6 +50,8 @@ pub(crate) struct Board {
     finished: [AtomicUsize; PHASES.len()],
     /// A fault that makes going on pointless.
     hopeless: AtomicBool,
+    /// This machine lacked something.
+    short: AtomicBool,
 }
 
 impl Board {
@@ -65,6 +67,7 @@ impl Board {
             delivered: AtomicU64::new(0),
             finished: Default::default(),
             hopeless: AtomicBool::new(false),
+            short: AtomicBool::new(false),
         }
     }
 
@@ -107,6 +110,15 @@ impl Board {
 
     pub(crate) fn is_hopeless(&self) -> bool {
         self.hopeless.load(Ordering::Acquire)
+    }
+
+    /// This machine lacks something for the run.
+    pub(crate) fn fall_short(&self) {
+        self.short.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_short(&self) -> bool {
+        self.short.load(Ordering::Acquire)
     }
 
     /// Adds what a thread did since it last said so; `active` may also fall.

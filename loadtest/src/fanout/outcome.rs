@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::audit::FaultLog;
 use crate::latency::Latencies;
+use crate::report::Reasons;
 
 /// What one thread brings home.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub(crate) struct Outcome {
     pub(crate) deliver: Latencies,
     pub(crate) lateness: Latencies,
     pub(crate) totals: Totals,
+    /// What this machine lacked.
+    pub(crate) shortages: Reasons,
 }
 
 impl Outcome {
@@ -24,6 +27,7 @@ impl Outcome {
         self.deliver.merge(&other.deliver);
         self.lateness.merge(&other.lateness);
         self.totals.add(other.totals);
+        self.shortages.merge(&other.shortages);
         self
     }
 }

@@ -1,5 +1,7 @@
 //! The report of a fan-out run. docs/benchmarks.md explains each field of the JSON.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::chat::{LatencyReport, Load, MessageKind, Rates};
@@ -7,7 +9,7 @@ use crate::fanout::FanoutScenario;
 use crate::fanout::board::Progress;
 use crate::fanout::outcome::{Outcome, Totals};
 use crate::process::Usage;
-use crate::report::{FaultReport, Report, ServerReport, Verdict};
+use crate::report::{Distribution, FaultReport, Findings, Report, ServerReport, Verdict};
 
 /// Lateness up to here never spoils a figure: it is the noise of timers and schedulers.
 const LATENESS_HARMLESS_NS: u64 = 100_000;
@@ -31,6 +33,8 @@ pub struct FanoutReport {
     pub totals: Totals,
     /// `deliver` has one latency for each device.
     pub latency: LatencyReport,
+    /// The same latencies to be drawn, by name; those that were measured.
+    pub distributions: BTreeMap<&'static str, Distribution>,
     pub faults: FaultReport,
     /// Absent if the server's process is not known.
     pub server: Option<FanoutServerReport>,
@@ -139,14 +143,16 @@ pub(crate) fn compose(
     window: &Window,
     mut reasons: Vec<String>,
 ) -> FanoutReport {
-    let failed = !reasons.is_empty() || !outcome.faults.is_empty();
-    reasons.extend(outcome.faults.counts().iter().map(|(kind, count)| format!("{kind}: {count}")));
     let invalid = spoilt(scenario, outcome);
-    let verdict = match (failed, invalid.is_some()) {
-        (true, _) => Verdict::ProductFailure,
-        (false, true) => Verdict::HarnessInvalid,
-        (false, false) => Verdict::Ok,
-    };
+    let verdict = Verdict::from(Findings {
+        faults: !outcome.faults.is_empty(),
+        shortages: outcome.shortages.total() > 0,
+        unfinished: !reasons.is_empty(),
+        late: invalid.is_some(),
+    });
+    reasons.extend(outcome.faults.counts().iter().map(|(kind, count)| format!("{kind}: {count}")));
+    let lacked = |(lacked, count): (&str, u64)| format!("{count} times: {lacked}");
+    reasons.extend(outcome.shortages.iter().map(lacked));
     reasons.extend(invalid);
     FanoutReport {
         schema: "dunlin-loadtest/fanout/1",
@@ -161,6 +167,11 @@ pub(crate) fn compose(
             deliver: outcome.deliver.summary(),
             lateness: outcome.lateness.summary(),
         },
+        distributions: Distribution::of_measured([
+            ("acknowledge", &outcome.acknowledge),
+            ("deliver", &outcome.deliver),
+            ("lateness", &outcome.lateness),
+        ]),
         faults: FaultReport::from(&outcome.faults),
         server: window.server(scenario),
         harness_cpu_us: window.after.harness_cpu_us.saturating_sub(window.before.harness_cpu_us),

@@ -144,19 +144,13 @@ pub(crate) fn compose(
         closes,
         server: server(samples, times, arrived, pulse.sent),
         harness: server(harness_samples, times, arrived, pulse.sent),
-        distributions: distributions(&arrive, &pulse),
+        distributions: Distribution::of_measured([
+            ("arrive", &arrive),
+            ("heartbeat_lateness", &pulse.lateness),
+            ("heartbeat_round_trip", &pulse.round_trip),
+        ]),
         series: Series::default(),
     }
-}
-
-fn distributions(arrive: &Latencies, pulse: &Pulse) -> BTreeMap<&'static str, Distribution> {
-    let kinds = [
-        ("arrive", arrive),
-        ("heartbeat_lateness", &pulse.lateness),
-        ("heartbeat_round_trip", &pulse.round_trip),
-    ];
-    let measured = kinds.into_iter().filter(|(_, latencies)| latencies.count() > 0);
-    measured.map(|(name, latencies)| (name, Distribution::of(latencies))).collect()
 }
 
 fn add(to: &mut BTreeMap<String, u64>, from: BTreeMap<String, u64>) {

@@ -46,6 +46,14 @@ impl Distribution {
     pub fn of(latencies: &Latencies) -> Distribution {
         Distribution { curve: curve(latencies), buckets: buckets(latencies) }
     }
+
+    /// Those of all latencies of which there are any, by name.
+    pub(crate) fn of_measured<const KINDS: usize>(
+        kinds: [(&'static str, &Latencies); KINDS],
+    ) -> BTreeMap<&'static str, Distribution> {
+        let measured = kinds.into_iter().filter(|(_, latencies)| latencies.count() > 0);
+        measured.map(|(name, latencies)| (name, Distribution::of(latencies))).collect()
+    }
 }
 
 /// As far as the latencies tell: 1,000 of them say nothing about 99.999 %.

@@ -301,7 +301,7 @@ impl<'a> Crowd<'a> {
             self.outcome.totals.signals_missing += missing.sum::<u64>();
             if is_durable && conversation.has_read == [true; 2] {
                 conversation.ledger.finish(&mut self.outcome.faults);
-            } else if is_durable {
+            } else if is_durable && !self.board.is_short() {
                 let user = self.first + self.shape.writer_of(index) as u32;
                 let detail = "the log of its conversation could not be read".to_owned();
                 self.outcome.faults.add(Fault::Protocol { user, detail });
@@ -352,11 +352,17 @@ impl Handler for Crowd<'_> {
         if self.phase == Phase::End {
             return;
         }
-        let detail = match member.farewell.take() {
-            Some(farewell) => format!("{cause}; {farewell}"),
-            None => cause.to_string(),
-        };
-        self.fault(Fault::Closed { user: self.user_index(slot), detail });
+        let farewell = member.farewell.take();
+        if cause.is_of_machine() {
+            self.board.fall_short();
+            self.outcome.shortages.add(&cause.to_string());
+        } else {
+            let detail = match farewell {
+                Some(farewell) => format!("{cause}; {farewell}"),
+                None => cause.to_string(),
+            };
+            self.fault(Fault::Closed { user: self.user_index(slot), detail });
+        }
         self.is_broken = true;
         if self.phase == Phase::Gather {
             self.board.give_up();
