@@ -171,6 +171,9 @@ fn print_chat(report: &ChatReport) {
     print_latency("acknowledge", &report.latency.acknowledge);
     print_latency("deliver", &report.latency.deliver);
     print_latency("lateness", &report.latency.lateness);
+    if let Some(disturbance) = &report.disturbance {
+        print!("{disturbance}");
+    }
     if let Some(server) = &report.server {
         println!(
             "server       {:.2} us per message, {:.2} processors busy, {:.1} MB resident",

@@ -59,6 +59,7 @@ impl Crowd<'_> {
         if self.is_measured(sending.intended_ns) {
             let now_ns = links.now_ns();
             self.outcome.acknowledge.record(now_ns.saturating_sub(sending.intended_ns));
+            self.note_acknowledged(slot, sending.intended_ns, now_ns);
         }
         self.transmit(slot, links);
         Some(sending.counter)
@@ -76,14 +77,16 @@ impl Crowd<'_> {
         let ledger = &mut self.pairs[slot / 2].ledger;
         let told = ledger.told(slot % 2, entry.seq, item, way, &mut self.outcome.faults);
         if let (Told::Delivered, Some(stamp)) = (told, stamp) {
-            self.delivered(stamp.intended_ns, links);
+            self.delivered(slot, stamp.intended_ns, links);
         }
     }
 
-    fn delivered(&mut self, intended_ns: u64, links: &Links) {
+    fn delivered(&mut self, slot: usize, intended_ns: u64, links: &Links) {
         self.progress.delivered += 1;
         if self.is_measured(intended_ns) {
-            self.outcome.deliver.record(links.now_ns().saturating_sub(intended_ns));
+            let now_ns = links.now_ns();
+            self.outcome.deliver.record(now_ns.saturating_sub(intended_ns));
+            self.note_delivered(slot, intended_ns, now_ns);
         }
     }
 
@@ -161,7 +164,7 @@ impl Crowd<'_> {
         }
         let book = &mut self.pairs[slot / 2].signals[from];
         if book.received(stamp.sender, user, stamp.counter, &mut self.outcome.faults) {
-            self.delivered(stamp.intended_ns, links);
+            self.delivered(slot, stamp.intended_ns, links);
             if self.scenario.message == MessageKind::QuietSignal {
                 self.arrived(slot ^ 1, stamp.counter, links);
             }

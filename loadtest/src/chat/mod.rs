@@ -14,6 +14,7 @@
 //! outstanding; this finds the highest throughput, its latencies mean little).
 
 mod crowd;
+mod disturbance;
 mod inbound;
 mod message;
 mod outcome;
@@ -24,8 +25,11 @@ mod rare;
 mod rate;
 mod report;
 mod run;
+mod senders;
+pub mod storm;
 mod user;
 
+pub use disturbance::{Disturbance, DisturbanceReport};
 pub use message::MessageKind;
 pub use outcome::Totals;
 pub use parameters::ChatParameters;
@@ -90,6 +94,10 @@ pub struct ChatScenario {
     pub drain_timeout: Duration,
     /// How long the reading of all logs may take.
     pub read_timeout: Duration,
+    /// Share of the pairs that send, from 0 to 1; rounded up to whole pairs.
+    pub active_share: f64,
+    /// What befalls the users meanwhile.
+    pub disturbance: Option<Disturbance>,
     /// Connections may end and are made anew: for runs in which the server is killed.
     pub reconnect: bool,
     /// Ends the window before its time when it becomes true; what is under way is brought home as
@@ -116,6 +124,8 @@ impl ChatScenario {
             gather_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(300),
+            active_share: 1.0,
+            disturbance: None,
             reconnect: false,
             stop: None,
             progress_interval: Duration::from_secs(1),
@@ -127,6 +137,12 @@ impl ChatScenario {
         let mut problems = ChatParameters::of(self).problems();
         if self.threads == 0 {
             problems.push(Problem::new("generator", "threads", "at least 1"));
+        }
+        if self.senders(0..self.pairs()) == 0 {
+            problems.push(Problem::new(SECTION, "active_share", "somebody is to send"));
+        }
+        if let Some(disturbance) = &self.disturbance {
+            problems.extend(disturbance.problems(self));
         }
         if matches!(self.target.service, Service::Relay) && self.message != MessageKind::QuietSignal
         {

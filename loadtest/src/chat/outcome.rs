@@ -1,7 +1,10 @@
 //! What a run counts, thread by thread.
 
+use std::collections::BTreeMap;
+
 use crate::audit::FaultLog;
 use crate::latency::Latencies;
+use crate::net::CloseCause;
 
 /// What one thread brings home.
 #[derive(Debug, Default)]
@@ -11,6 +14,17 @@ pub(crate) struct Outcome {
     pub(crate) deliver: Latencies,
     pub(crate) lateness: Latencies,
     pub(crate) totals: Totals,
+    /// Ends of connections that the harness did not want, by reason.
+    pub(crate) closes: BTreeMap<String, u64>,
+}
+
+impl Outcome {
+    /// Counts an end, by what the server said of it or else by what was seen.
+    pub(crate) fn note_close(&mut self, farewell: Option<&str>, cause: &CloseCause) {
+        let named = farewell.and_then(|farewell| farewell.split(':').next());
+        let reason = named.map_or_else(|| cause.to_string(), str::to_owned);
+        *self.closes.entry(reason).or_default() += 1;
+    }
 }
 
 /// Counts of a run.

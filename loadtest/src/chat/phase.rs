@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
+use crate::chat::storm;
 use crate::net::Clock;
 
 /// Where a run stands.
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     finished: [AtomicUsize; PHASES.len()],
     /// A fault that makes going on pointless: credentials that the server refuses, say.
     hopeless: AtomicBool,
+    pub(crate) storm: storm::Board,
 }
 
 impl Shared {
@@ -69,6 +71,7 @@ impl Shared {
             delivered: AtomicU64::new(0),
             finished: Default::default(),
             hopeless: AtomicBool::new(false),
+            storm: storm::Board::default(),
         }
     }
 

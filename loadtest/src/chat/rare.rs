@@ -13,7 +13,7 @@ use crate::chat::MessageKind;
 use crate::chat::crowd::Crowd;
 use crate::chat::phase::Phase;
 use crate::chat::user::Stage;
-use crate::login::{hello, login};
+use crate::login::{hello, login, resume};
 use crate::net::Links;
 use crate::target::Service;
 use crate::wire::MessageEntry;
@@ -84,13 +84,18 @@ impl Crowd<'_> {
             return;
         };
         let prefix = format!("load-{:016x}", self.run);
-        let login = login(issuer, &prefix, self.user_index(slot));
+        let user = self.user_index(slot);
+        let login = match self.resume_token(slot) {
+            Some(token) => resume(token, user),
+            None => login(issuer, &prefix, user),
+        };
         self.users[slot].stage = Stage::LoggingIn;
         self.put(slot, LOGIN, Body::Login(login), links);
     }
 
     fn on_logged_in(&mut self, slot: usize, logged_in: &LoggedIn, links: &mut Links) {
         self.pairs[slot / 2].ledger.connected(slot % 2);
+        self.keep_resume_token(slot, &logged_in.resume_token);
         let user = &mut self.users[slot];
         user.user_id = logged_in.user_id;
         user.stage = Stage::Waiting;

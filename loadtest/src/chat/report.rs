@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::audit::FaultLog;
 use crate::chat::outcome::{Outcome, Totals};
 use crate::chat::phase::Progress;
-use crate::chat::{ChatScenario, Load, MessageKind};
+use crate::chat::{ChatScenario, DisturbanceReport, Load, MessageKind};
 use crate::latency::{Latencies, LatencySummary};
 use crate::report::{FaultReport, ServerReport, Verdict};
 
@@ -29,6 +29,11 @@ pub struct ChatReport {
     pub rates: Rates,
     pub totals: Totals,
     pub latency: LatencyReport,
+    /// What befell the users, and what came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disturbance: Option<DisturbanceReport>,
+    /// Ends of connections that the harness did not want, by reason.
+    pub closes: std::collections::BTreeMap<String, u64>,
     pub faults: FaultReport,
     /// Absent if the server's process is not known.
     pub server: Option<ServerReport>,
@@ -48,6 +53,7 @@ pub struct ScenarioReport {
     pub load: Load,
     pub warm_up_s: f64,
     pub duration_s: f64,
+    pub active_share: f64,
     pub reconnect: bool,
 }
 
@@ -70,7 +76,7 @@ pub struct LatencyReport {
 }
 
 /// What the coordinator saw of the window.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Window {
     pub(crate) seconds: f64,
     pub(crate) before: Progress,
@@ -79,6 +85,7 @@ pub(crate) struct Window {
     /// Batches that the server's store made durable.
     pub(crate) commits: Option<u64>,
     pub(crate) harness_cpu_us: u64,
+    pub(crate) disturbance: Option<DisturbanceReport>,
 }
 
 impl Window {
@@ -107,9 +114,14 @@ impl Window {
 pub(crate) fn compose(
     scenario: &ChatScenario,
     outcomes: Vec<Outcome>,
-    window: &Window,
+    window: Window,
     mut reasons: Vec<String>,
 ) -> ChatReport {
+    let server = window.server.map(|(pid, before, after)| {
+        let messages = window.messages(scenario.message);
+        let report = ServerReport::new(pid, before, after, window.seconds, messages);
+        ServerReport { commits: window.commits, ..report }
+    });
     let all = outcomes.into_iter().reduce(merge).unwrap_or_default();
     let failed = !reasons.is_empty() || !all.faults.is_empty();
     reasons.extend(all.faults.counts().iter().map(|(kind, count)| format!("{kind}: {count}")));
@@ -133,12 +145,10 @@ pub(crate) fn compose(
             deliver: all.deliver.summary(),
             lateness: all.lateness.summary(),
         },
+        disturbance: window.disturbance,
+        closes: all.closes,
         faults: FaultReport::from(&all.faults),
-        server: window.server.map(|(pid, before, after)| {
-            let messages = window.messages(scenario.message);
-            let report = ServerReport::new(pid, before, after, window.seconds, messages);
-            ServerReport { commits: window.commits, ..report }
-        }),
+        server,
         harness_cpu_us: window.harness_cpu_us,
     }
 }
@@ -174,6 +184,7 @@ fn describe(scenario: &ChatScenario) -> ScenarioReport {
         load: scenario.load.clone(),
         warm_up_s: scenario.warm_up.as_secs_f64(),
         duration_s: scenario.duration.as_secs_f64(),
+        active_share: scenario.active_share,
         reconnect: scenario.reconnect,
     }
 }
@@ -183,6 +194,9 @@ fn merge(mut one: Outcome, other: Outcome) -> Outcome {
     one.deliver.merge(&other.deliver);
     one.lateness.merge(&other.lateness);
     one.totals.add(other.totals);
+    for (reason, count) in other.closes {
+        *one.closes.entry(reason).or_default() += count;
+    }
     let faults: FaultLog = other.faults;
     one.faults.merge(faults);
     one
@@ -221,7 +235,7 @@ mod tests {
     fn lateness_spoils_what_it_dominates() {
         let verdict = |late_us, latency_us| {
             let outcomes = vec![outcome(late_us, latency_us)];
-            compose(&scenario(), outcomes, &Window::default(), Vec::new()).verdict
+            compose(&scenario(), outcomes, Window::default(), Vec::new()).verdict
         };
         assert_eq!(verdict(50, 80), Verdict::Ok);
         assert_eq!(verdict(200, 10_000), Verdict::Ok);
@@ -232,7 +246,7 @@ mod tests {
     fn a_fault_in_any_thread_fails_the_run_even_if_the_harness_was_late() {
         let mut bad = outcome(5_000, 10_000);
         bad.faults.add(Fault::Lost { user: 1, counter: 2 });
-        let report = compose(&scenario(), vec![outcome(1, 1), bad], &Window::default(), Vec::new());
+        let report = compose(&scenario(), vec![outcome(1, 1), bad], Window::default(), Vec::new());
         assert_eq!(report.verdict, Verdict::ProductFailure);
         assert_eq!(report.reasons[0], "lost: 1");
         assert_eq!(report.latency.acknowledge.count, 200);

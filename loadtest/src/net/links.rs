@@ -1,10 +1,11 @@
 //! The connections of a thread: made, lent what they need, written, and closed.
 
 use std::io;
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::net::link::{Backlog, CloseCause, Link};
 use crate::net::tls::TlsSession;
@@ -69,6 +70,19 @@ impl Links {
     /// Closes a connection without another word.
     pub fn close(&mut self, slot: usize) {
         self.slots[slot] = None;
+    }
+
+    /// Breaks a connection: the server gets a reset, and no port of this side stays taken.
+    pub fn reset(&mut self, slot: usize) {
+        if let Some(link) = self.slots[slot].take() {
+            // Where it fails the connection is closed in good order, and that is the end of it, too.
+            let _linger = SockRef::from(&link.socket).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Whether a TLS connection took up an earlier session; `None` if there is no TLS.
+    pub fn is_resumed(&self, slot: usize) -> Option<bool> {
+        Some(self.slots[slot].as_ref()?.tls.as_ref()?.is_resumed())
     }
 
     /// Whether there is a connection in this slot.

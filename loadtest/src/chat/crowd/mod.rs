@@ -3,6 +3,8 @@
 
 mod chores;
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use dunlin_protocol::limits::{HEARTBEAT_INTERVAL_MS, REQUESTS_OUTSTANDING_MAX};
@@ -11,9 +13,11 @@ use dunlin_protocol::{LogId, UserId, frame};
 
 use crate::audit::content::{Contents, Stamp};
 use crate::audit::{Fault, Ledger, SignalBook};
+use crate::chat::disturbance::Turmoil;
 use crate::chat::outcome::Outcome;
 use crate::chat::pace::Pace;
 use crate::chat::phase::{Phase, Progress, Schedule, Shared};
+use crate::chat::senders::Senders;
 use crate::chat::user::{Pair, Sending, Stage, User};
 use crate::chat::{ChatScenario, Load, MessageKind};
 use crate::net::{CloseCause, Handler, Links, Next};
@@ -46,8 +50,9 @@ pub(crate) struct Crowd<'a> {
     pub(crate) outstanding_max: usize,
     /// Connections between `connect` and `Active`.
     pub(crate) arriving: usize,
-    /// Users who are to be connected at a time: first those who never were, in order.
-    pub(crate) away: Vec<(u64, usize)>,
+    /// Users who are to be connected again, by the time when they are.
+    away: BinaryHeap<Reverse<(u64, usize)>>,
+    /// Users who were never connected yet are, in order: so many of them have been.
     first_connects: usize,
     /// Messages to send again: time, slot, connection, counter.
     pub(crate) retries: Vec<(u64, usize, u32, u32)>,
@@ -55,6 +60,8 @@ pub(crate) struct Crowd<'a> {
     pub(crate) gaps: Vec<(u64, usize)>,
     /// The messages of the open load.
     pub(crate) pace: Option<Pace>,
+    /// What befalls the users, as far as these know of it.
+    pub(crate) turmoil: Turmoil,
     /// No more messages will be due.
     pub(crate) all_sent: bool,
     published: Progress,
@@ -79,8 +86,9 @@ impl<'a> Crowd<'a> {
         };
         let pace = match &scenario.load {
             Load::Open { messages_per_second } => {
-                let everybody = scenario.users;
-                Some(Pace::new(messages_per_second, scenario.warm_up, everybody, users.clone()))
+                let senders = Senders::of(scenario, users.start / 2..users.end / 2);
+                let pace = || Pace::new(messages_per_second, scenario.warm_up, &senders);
+                (!senders.own.is_empty()).then(pace)
             }
             Load::Closed { .. } => None,
         };
@@ -92,6 +100,7 @@ impl<'a> Crowd<'a> {
             first: users.start,
             users: users.clone().map(|_| User::new()).collect(),
             pairs: (0..(users.end - users.start) / 2).map(pair).collect(),
+            turmoil: Turmoil::new(scenario, users),
             outcome: Outcome::default(),
             progress: Progress::default(),
             phase: Phase::Gather,
@@ -100,7 +109,7 @@ impl<'a> Crowd<'a> {
             heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
             outstanding_max: REQUESTS_OUTSTANDING_MAX as usize,
             arriving: 0,
-            away: Vec::new(),
+            away: BinaryHeap::new(),
             first_connects: 0,
             retries: Vec::new(),
             gaps: Vec::new(),
@@ -144,6 +153,7 @@ impl<'a> Crowd<'a> {
         user.failures = 0;
         self.arriving -= 1;
         self.progress.active += 1;
+        self.note_arrival(slot, links);
         self.transmit(slot, links);
         match self.phase {
             Phase::Run => self.fill(slot, links),
@@ -181,6 +191,9 @@ impl<'a> Crowd<'a> {
         let Load::Closed { outstanding } = self.scenario.load else {
             return;
         };
+        if self.scenario.senders(self.user_index(slot) / 2..self.user_index(slot) / 2 + 1) == 0 {
+            return;
+        }
         while self.phase == Phase::Run && self.users[slot].queue.len() < outstanding as usize {
             self.enqueue(slot, links.now_ns(), links);
         }
@@ -233,13 +246,11 @@ impl<'a> Crowd<'a> {
 
     fn connect_some(&mut self, now_ns: u64, links: &mut Links) {
         self.connect_newcomers(now_ns, links);
-        let mut at = 0;
-        while at < self.away.len() {
-            if self.away[at].0 > now_ns || self.arriving >= ARRIVING_MAX {
-                at += 1;
-                continue;
-            }
-            let (_, slot) = self.away.swap_remove(at);
+        while self.arriving < self.arriving_max()
+            && let Some(&Reverse((at_ns, slot))) = self.away.peek()
+            && at_ns <= now_ns
+        {
+            self.away.pop();
             self.connect(slot, links);
         }
     }
@@ -248,7 +259,8 @@ impl<'a> Crowd<'a> {
         let share = self.users.len() as f64 / f64::from(self.scenario.users);
         let per_second = f64::from(self.scenario.connects_per_second) * share;
         let allowed = 2 + (now_ns as f64 * per_second / 1e9) as usize;
-        while self.first_connects < self.users.len().min(allowed) && self.arriving < ARRIVING_MAX {
+        let arriving_max = self.arriving_max();
+        while self.first_connects < self.users.len().min(allowed) && self.arriving < arriving_max {
             self.connect(self.first_connects, links);
             self.first_connects += 1;
         }
@@ -257,15 +269,39 @@ impl<'a> Crowd<'a> {
     fn connect(&mut self, slot: usize, links: &mut Links) {
         self.arriving += 1;
         self.users[slot].stage = Stage::Connecting;
+        self.note_attempt(slot, links);
         links.connect(slot);
     }
 
     /// After the connection of a user ended, in whatever way.
     pub(crate) fn went_away(&mut self, slot: usize, links: &Links) {
+        if self.users[slot].stage == Stage::Away {
+            return;
+        }
+        self.leave(slot);
+        let heeds_delay = self.heeds_delay();
+        let user = &mut self.users[slot];
+        user.failures += 1;
+        let backoff = RECONNECT_MIN * 2u32.saturating_pow(user.failures.min(10) - 1);
+        let told_ms = std::mem::take(&mut user.reconnect_delay_ms);
+        let told = Duration::from_millis(if heeds_delay { u64::from(told_ms) } else { 0 });
+        // Spread by up to a half, so that not everybody comes back at one moment.
+        let spread = 256 + (slot as u32).wrapping_mul(0x9e37_79b9) % 256;
+        let wait = backoff.min(RECONNECT_MAX).max(told) * spread / 512;
+        self.come_back(slot, links.now_ns() + wait.as_nanos() as u64);
+    }
+
+    /// This user will be connected at that time, or as soon after it as may be.
+    pub(crate) fn come_back(&mut self, slot: usize, at_ns: u64) {
+        self.away.push(Reverse((at_ns, slot)));
+    }
+
+    /// Takes the end of a connection to the books.
+    pub(crate) fn leave(&mut self, slot: usize) {
         let is_quiet = self.scenario.message != MessageKind::Durable;
         let user = &mut self.users[slot];
         match user.stage {
-            Stage::Away => return,
+            Stage::Away => {}
             Stage::Active => self.progress.active -= 1,
             Stage::Connecting | Stage::LoggingIn | Stage::Waiting | Stage::Syncing => {
                 self.arriving -= 1;
@@ -277,13 +313,16 @@ impl<'a> Crowd<'a> {
             user.queue.drain(..user.in_flight);
         }
         user.disconnected();
-        user.failures += 1;
-        let backoff = RECONNECT_MIN * 2u32.saturating_pow(user.failures.min(10) - 1);
-        let told = Duration::from_millis(u64::from(std::mem::take(&mut user.reconnect_delay_ms)));
-        // Spread by up to a half, so that not everybody comes back at one moment.
-        let spread = 256 + (slot as u32).wrapping_mul(0x9e37_79b9) % 256;
-        let wait = backoff.min(RECONNECT_MAX).max(told) * spread / 512;
-        self.away.push((links.now_ns() + wait.as_nanos() as u64, slot));
+    }
+
+    /// Connections that may be on their way at a time.
+    fn arriving_max(&self) -> usize {
+        match &self.turmoil {
+            // Those who were never here wait for each other, so a few places could all be taken.
+            _ if self.phase == Phase::Gather => ARRIVING_MAX,
+            Turmoil::Nothing => ARRIVING_MAX,
+            Turmoil::Storm(troop) => troop.arriving_max(),
+        }
     }
 
     // ---------------------------------------------------------------- phases
@@ -381,7 +420,8 @@ impl Handler for Crowd<'_> {
         self.outcome.totals.connections_lost += 1;
         let farewell = self.users[slot].farewell.take();
         let garbage = matches!(cause, CloseCause::Frame(_));
-        if garbage || !self.scenario.reconnect {
+        self.outcome.note_close(farewell.as_deref(), &cause);
+        if garbage || !self.may_be_closed(slot) {
             let mut detail = cause.to_string();
             if let Some(farewell) = farewell {
                 detail = format!("{detail}; {farewell}");
@@ -414,7 +454,7 @@ impl Handler for Crowd<'_> {
             }
         }
         let next_send_ns = match phase {
-            Phase::Run => self.pace(now_ns, links),
+            Phase::Run => self.pace(now_ns, links).min(self.disturb(now_ns, links)),
             Phase::Gather | Phase::Drain | Phase::Read | Phase::End => u64::MAX,
         };
         Next::At(next_send_ns.min(self.next_chores_ns))

@@ -1,0 +1,145 @@
+//! What may befall the users of a chat run, and where the crowd meets it.
+//!
+//! A disturbance adds to a chat run and takes nothing away: messages are sent, sent again, repaired
+//! and audited as ever. The crowd calls the functions of this file at the few places that matter.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::chat::crowd::Crowd;
+use crate::chat::storm::{self, Storm, StormReport};
+use crate::chat::{ChatScenario, Load, SECTION};
+use crate::net::Links;
+use crate::problem::Problem;
+
+/// What befalls the users.
+#[derive(Debug, Clone)]
+pub enum Disturbance {
+    /// Connections break, all at one moment, and everybody comes back.
+    Storm(Storm),
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisturbanceReport {
+    /// Of a storm.
+    Storm(StormReport),
+}
+
+impl fmt::Display for DisturbanceReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DisturbanceReport::Storm(report) => report.fmt(f),
+        }
+    }
+}
+
+impl Disturbance {
+    /// Everything that makes no sense.
+    pub(crate) fn problems(&self, scenario: &ChatScenario) -> Vec<Problem> {
+        let mut problems = match self {
+            Disturbance::Storm(storm) => storm.problems(scenario.users),
+        };
+        if matches!(scenario.load, Load::Closed { .. }) {
+            let reason = "a closed load would wait for those who are away: give a rate";
+            problems.push(Problem::new(SECTION, "rate_per_s", reason));
+        }
+        problems
+    }
+}
+
+/// The disturbance as a thread lives it.
+#[derive(Debug)]
+pub(crate) enum Turmoil {
+    Nothing,
+    Storm(Box<storm::Troop>),
+}
+
+impl Turmoil {
+    /// For the users of one thread.
+    pub(crate) fn new(scenario: &ChatScenario, users: std::ops::Range<u32>) -> Turmoil {
+        match &scenario.disturbance {
+            None => Turmoil::Nothing,
+            Some(Disturbance::Storm(storm)) => {
+                Turmoil::Storm(Box::new(storm::Troop::new(storm, scenario.users, users)))
+            }
+        }
+    }
+}
+
+impl Crowd<'_> {
+    /// In each tick of the run; returns when the next one is wanted.
+    pub(crate) fn disturb(&mut self, now_ns: u64, links: &mut Links) -> u64 {
+        match self.turmoil {
+            Turmoil::Nothing => u64::MAX,
+            Turmoil::Storm(_) => self.storm(now_ns, links),
+        }
+    }
+
+    /// A connection is being made.
+    pub(crate) fn note_attempt(&mut self, slot: usize, links: &Links) {
+        match &mut self.turmoil {
+            Turmoil::Nothing => {}
+            Turmoil::Storm(troop) => troop.attempted(slot, links.now_ns()),
+        }
+    }
+
+    /// A user is logged in and synced.
+    pub(crate) fn note_arrival(&mut self, slot: usize, links: &Links) {
+        match &mut self.turmoil {
+            Turmoil::Nothing => {}
+            Turmoil::Storm(troop) => troop.arrived(slot, links),
+        }
+    }
+
+    /// A message of this user was answered after its intended start.
+    pub(crate) fn note_acknowledged(&mut self, slot: usize, intended_ns: u64, now_ns: u64) {
+        match &mut self.turmoil {
+            Turmoil::Nothing => {}
+            Turmoil::Storm(troop) => troop.acknowledged(slot, intended_ns, now_ns),
+        }
+    }
+
+    /// A message reached this user.
+    pub(crate) fn note_delivered(&mut self, slot: usize, intended_ns: u64, now_ns: u64) {
+        match &mut self.turmoil {
+            Turmoil::Nothing => {}
+            Turmoil::Storm(troop) => troop.delivered(slot, intended_ns, now_ns),
+        }
+    }
+
+    /// Whether the server may close this user's connection, or not let it in at once.
+    pub(crate) fn may_be_closed(&self, slot: usize) -> bool {
+        self.scenario.reconnect
+            || match &self.turmoil {
+                Turmoil::Nothing => false,
+                Turmoil::Storm(troop) => troop.is_missing(slot),
+            }
+    }
+
+    /// What a user who comes back logs in with, if not with a new token of the issuer.
+    pub(crate) fn resume_token(&self, slot: usize) -> Option<&[u8]> {
+        match &self.turmoil {
+            Turmoil::Nothing => None,
+            Turmoil::Storm(troop) => troop.resume_token(slot),
+        }
+    }
+
+    /// For the next login of this user.
+    pub(crate) fn keep_resume_token(&mut self, slot: usize, token: &[u8]) {
+        match &mut self.turmoil {
+            Turmoil::Nothing => {}
+            Turmoil::Storm(troop) => troop.keep_resume_token(slot, token),
+        }
+    }
+
+    /// Whether a user waits as long as the server says before coming back.
+    pub(crate) fn heeds_delay(&self) -> bool {
+        match &self.turmoil {
+            Turmoil::Nothing => true,
+            Turmoil::Storm(troop) => troop.heeds_delay(),
+        }
+    }
+}
