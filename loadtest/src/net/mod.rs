@@ -8,7 +8,7 @@
 //!            └────────────────────────────────────────────────┘
 //! ```
 //!
-//! A connection that says nothing keeps 24 bytes: its descriptor, two flags, two empty pointers.
+//! A connection that says nothing keeps 24 bytes: its descriptor, three flags, two empty pointers.
 //! Partial frames and unwritten bytes are kept only while there are any, in a backlog that the
 //! thread lends and takes back.
 
