@@ -7,9 +7,10 @@ mod model;
 
 use std::time::Duration;
 
-use dunlin_loadtest::chat::storm::{Credential, Cut, Storm, StormReport};
+use dunlin_loadtest::chat::storm::{Cut, Storm, StormReport};
 use dunlin_loadtest::chat::{
-    ChatReport, ChatScenario, Disturbance, DisturbanceReport, Load, MessageKind, Rate, run,
+    ChatReport, ChatScenario, Credential, Disturbance, DisturbanceReport, Load, MessageKind, Rate,
+    run,
 };
 use dunlin_loadtest::report::Verdict;
 use dunlin_loadtest::target::{Service, Target};

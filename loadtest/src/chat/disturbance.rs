@@ -8,6 +8,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::chat::crowd::Crowd;
+use crate::chat::slow::{self, Slow, SlowReport};
 use crate::chat::storm::{self, Storm, StormReport};
 use crate::chat::{ChatScenario, Load, SECTION};
 use crate::net::Links;
@@ -18,6 +19,8 @@ use crate::problem::Problem;
 pub enum Disturbance {
     /// Connections break, all at one moment, and everybody comes back.
     Storm(Storm),
+    /// Some readers stop reading from time to time.
+    Slow(Slow),
 }
 
 /// What came of it.
@@ -26,12 +29,15 @@ pub enum Disturbance {
 pub enum DisturbanceReport {
     /// Of a storm.
     Storm(StormReport),
+    /// Of readers who stall.
+    Slow(Box<SlowReport>),
 }
 
 impl fmt::Display for DisturbanceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DisturbanceReport::Storm(report) => report.fmt(f),
+            DisturbanceReport::Slow(report) => report.fmt(f),
         }
     }
 }
@@ -41,6 +47,7 @@ impl Disturbance {
     pub(crate) fn problems(&self, scenario: &ChatScenario) -> Vec<Problem> {
         let mut problems = match self {
             Disturbance::Storm(storm) => storm.problems(scenario.users),
+            Disturbance::Slow(slow) => slow.problems(),
         };
         if matches!(scenario.load, Load::Closed { .. }) {
             let reason = "a closed load would wait for those who are away: give a rate";
@@ -55,6 +62,30 @@ impl Disturbance {
 pub(crate) enum Turmoil {
     Nothing,
     Storm(Box<storm::Troop>),
+    Slow(Box<slow::Troop>),
+}
+
+/// What a thread has counted, where it is not the coordinator that asks for it.
+#[derive(Debug)]
+pub(crate) enum Tally {
+    Slow(Box<slow::Tally>),
+}
+
+impl Tally {
+    pub(crate) fn merge(&mut self, other: &Tally) {
+        match (self, other) {
+            (Tally::Slow(one), Tally::Slow(other)) => one.merge(other),
+        }
+    }
+
+    pub(crate) fn report(self, disturbance: &Disturbance) -> Option<DisturbanceReport> {
+        match (disturbance, self) {
+            (Disturbance::Slow(slow), Tally::Slow(tally)) => {
+                Some(DisturbanceReport::Slow(Box::new(SlowReport::new(slow, *tally))))
+            }
+            (Disturbance::Storm(_), _) => None,
+        }
+    }
 }
 
 impl Turmoil {
@@ -65,6 +96,16 @@ impl Turmoil {
             Some(Disturbance::Storm(storm)) => {
                 Turmoil::Storm(Box::new(storm::Troop::new(storm, scenario.users, users)))
             }
+            Some(Disturbance::Slow(slow)) => {
+                Turmoil::Slow(Box::new(slow::Troop::new(slow, scenario, users)))
+            }
+        }
+    }
+
+    pub(crate) fn into_tally(self) -> Option<Tally> {
+        match self {
+            Turmoil::Nothing | Turmoil::Storm(_) => None,
+            Turmoil::Slow(troop) => Some(Tally::Slow(Box::new(troop.into_tally()))),
         }
     }
 }
@@ -75,13 +116,22 @@ impl Crowd<'_> {
         match self.turmoil {
             Turmoil::Nothing => u64::MAX,
             Turmoil::Storm(_) => self.storm(now_ns, links),
+            Turmoil::Slow(_) => self.stall(now_ns, links),
+        }
+    }
+
+    /// The run is over: everybody is to be there, and to take in what is missing.
+    pub(crate) fn end_disturbance(&mut self, links: &mut Links) {
+        match self.turmoil {
+            Turmoil::Nothing | Turmoil::Storm(_) => {}
+            Turmoil::Slow(_) => self.end_stalls(links),
         }
     }
 
     /// A connection is being made.
     pub(crate) fn note_attempt(&mut self, slot: usize, links: &Links) {
         match &mut self.turmoil {
-            Turmoil::Nothing => {}
+            Turmoil::Nothing | Turmoil::Slow(_) => {}
             Turmoil::Storm(troop) => troop.attempted(slot, links.now_ns()),
         }
     }
@@ -91,6 +141,7 @@ impl Crowd<'_> {
         match &mut self.turmoil {
             Turmoil::Nothing => {}
             Turmoil::Storm(troop) => troop.arrived(slot, links),
+            Turmoil::Slow(troop) => troop.arrived(slot, links),
         }
     }
 
@@ -99,6 +150,7 @@ impl Crowd<'_> {
         match &mut self.turmoil {
             Turmoil::Nothing => {}
             Turmoil::Storm(troop) => troop.acknowledged(slot, intended_ns, now_ns),
+            Turmoil::Slow(troop) => troop.acknowledged(slot, now_ns.saturating_sub(intended_ns)),
         }
     }
 
@@ -107,6 +159,31 @@ impl Crowd<'_> {
         match &mut self.turmoil {
             Turmoil::Nothing => {}
             Turmoil::Storm(troop) => troop.delivered(slot, intended_ns, now_ns),
+            Turmoil::Slow(troop) => troop.delivered(slot, now_ns.saturating_sub(intended_ns)),
+        }
+    }
+
+    /// The server left pushes out, and said so.
+    pub(crate) fn note_behind(&mut self, slot: usize) {
+        match &mut self.turmoil {
+            Turmoil::Nothing | Turmoil::Storm(_) => {}
+            Turmoil::Slow(troop) => troop.fell_behind(slot),
+        }
+    }
+
+    /// A user asks for what is missing.
+    pub(crate) fn note_repair(&mut self, slot: usize) {
+        match &mut self.turmoil {
+            Turmoil::Nothing | Turmoil::Storm(_) => {}
+            Turmoil::Slow(troop) => troop.repairs(slot),
+        }
+    }
+
+    /// The connection of a user ended, and not by the harness.
+    pub(crate) fn note_close(&mut self, slot: usize, reason: &str) {
+        match &mut self.turmoil {
+            Turmoil::Nothing | Turmoil::Storm(_) => {}
+            Turmoil::Slow(troop) => troop.closed(slot, reason),
         }
     }
 
@@ -116,29 +193,30 @@ impl Crowd<'_> {
             || match &self.turmoil {
                 Turmoil::Nothing => false,
                 Turmoil::Storm(troop) => troop.is_missing(slot),
+                Turmoil::Slow(troop) => troop.is_stalling(slot),
             }
     }
 
     /// What a user who comes back logs in with, if not with a new token of the issuer.
     pub(crate) fn resume_token(&self, slot: usize) -> Option<&[u8]> {
         match &self.turmoil {
-            Turmoil::Nothing => None,
-            Turmoil::Storm(troop) => troop.resume_token(slot),
+            Turmoil::Nothing | Turmoil::Slow(_) => None,
+            Turmoil::Storm(troop) => troop.resume_tokens.get(slot),
         }
     }
 
     /// For the next login of this user.
     pub(crate) fn keep_resume_token(&mut self, slot: usize, token: &[u8]) {
         match &mut self.turmoil {
-            Turmoil::Nothing => {}
-            Turmoil::Storm(troop) => troop.keep_resume_token(slot, token),
+            Turmoil::Nothing | Turmoil::Slow(_) => {}
+            Turmoil::Storm(troop) => troop.resume_tokens.keep(slot, token),
         }
     }
 
     /// Whether a user waits as long as the server says before coming back.
     pub(crate) fn heeds_delay(&self) -> bool {
         match &self.turmoil {
-            Turmoil::Nothing => true,
+            Turmoil::Nothing | Turmoil::Slow(_) => true,
             Turmoil::Storm(troop) => troop.heeds_delay(),
         }
     }

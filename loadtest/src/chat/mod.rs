@@ -13,10 +13,12 @@
 //! from there, however late it was sent) or *closed* (each user keeps a number of messages
 //! outstanding; this finds the highest throughput, its latencies mean little).
 
+mod credential;
 mod crowd;
 mod disturbance;
 mod inbound;
 mod message;
+mod message_latency;
 mod outcome;
 mod pace;
 mod parameters;
@@ -26,11 +28,14 @@ mod rate;
 mod report;
 mod run;
 mod senders;
+pub mod slow;
 pub mod storm;
 mod user;
 
+pub use credential::Credential;
 pub use disturbance::{Disturbance, DisturbanceReport};
 pub use message::MessageKind;
+pub use message_latency::MessageLatencyReport;
 pub use outcome::Totals;
 pub use parameters::ChatParameters;
 pub(crate) use parameters::SECTION;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::audit::FaultLog;
+use crate::chat::disturbance::Tally;
 use crate::latency::Latencies;
 use crate::net::CloseCause;
 
@@ -16,15 +17,13 @@ pub(crate) struct Outcome {
     pub(crate) totals: Totals,
     /// Ends of connections that the harness did not want, by reason.
     pub(crate) closes: BTreeMap<String, u64>,
+    pub(crate) disturbance: Option<Tally>,
 }
 
-impl Outcome {
-    /// Counts an end, by what the server said of it or else by what was seen.
-    pub(crate) fn note_close(&mut self, farewell: Option<&str>, cause: &CloseCause) {
-        let named = farewell.and_then(|farewell| farewell.split(':').next());
-        let reason = named.map_or_else(|| cause.to_string(), str::to_owned);
-        *self.closes.entry(reason).or_default() += 1;
-    }
+/// Names an end by what the server said of it, or else by what was seen.
+pub(crate) fn close_reason(farewell: Option<&str>, cause: &CloseCause) -> String {
+    let named = farewell.and_then(|farewell| farewell.split(':').next());
+    named.map_or_else(|| cause.to_string(), str::to_owned)
 }
 
 /// Counts of a run.

@@ -163,6 +163,7 @@ impl Crowd<'_> {
 
     fn on_behind(&mut self, slot: usize, behind: &Behind, links: &mut Links) {
         self.outcome.totals.behind += 1;
+        self.note_behind(slot);
         if behind.conversation_id.is_empty() {
             self.sync(slot, links);
         } else if behind.conversation_id[..] == self.pairs[slot / 2].conversation {
@@ -183,6 +184,7 @@ impl Crowd<'_> {
     pub(crate) fn repair(&mut self, slot: usize, links: &mut Links) {
         if self.scenario.message == MessageKind::Durable && !self.users[slot].repairing {
             self.users[slot].repairing = true;
+            self.note_repair(slot);
             let ledger = &self.pairs[slot / 2].ledger;
             self.users[slot].known_at_repair = ledger.known(slot % 2);
             let (from_seq, _) = ledger.lacks(slot % 2);

@@ -122,7 +122,11 @@ pub(crate) fn compose(
         let report = ServerReport::new(pid, before, after, window.seconds, messages);
         ServerReport { commits: window.commits, ..report }
     });
-    let all = outcomes.into_iter().reduce(merge).unwrap_or_default();
+    let mut all = outcomes.into_iter().reduce(merge).unwrap_or_default();
+    let counted = all.disturbance.take().zip(scenario.disturbance.as_ref());
+    let counted = counted.and_then(|(tally, disturbance)| tally.report(disturbance));
+    let rates = window.rates();
+    let disturbance = window.disturbance.or(counted);
     let failed = !reasons.is_empty() || !all.faults.is_empty();
     reasons.extend(all.faults.counts().iter().map(|(kind, count)| format!("{kind}: {count}")));
     let invalid = spoilt(scenario, &all);
@@ -138,14 +142,14 @@ pub(crate) fn compose(
         reasons,
         scenario: describe(scenario),
         window_s: window.seconds,
-        rates: window.rates(),
+        rates,
         totals: all.totals,
         latency: LatencyReport {
             acknowledge: all.acknowledge.summary(),
             deliver: all.deliver.summary(),
             lateness: all.lateness.summary(),
         },
-        disturbance: window.disturbance,
+        disturbance,
         closes: all.closes,
         faults: FaultReport::from(&all.faults),
         server,
@@ -196,6 +200,10 @@ fn merge(mut one: Outcome, other: Outcome) -> Outcome {
     one.totals.add(other.totals);
     for (reason, count) in other.closes {
         *one.closes.entry(reason).or_default() += count;
+    }
+    match (&mut one.disturbance, other.disturbance) {
+        (Some(one), Some(other)) => one.merge(&other),
+        (one, other) => *one = one.take().or(other),
     }
     let faults: FaultLog = other.faults;
     one.faults.merge(faults);

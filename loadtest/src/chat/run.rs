@@ -64,7 +64,7 @@ pub fn run(
 fn crews(scenario: &ChatScenario) -> Vec<Range<u32>> {
     let spared = match &scenario.disturbance {
         Some(Disturbance::Storm(storm)) => storm.established(scenario.users),
-        None => 0,
+        Some(Disturbance::Slow(_)) | None => 0,
     };
     let others = shares(scenario.users - spared, 2, scenario.threads).into_iter();
     let others = others.map(|share| share.start + spared..share.end + spared);
@@ -121,7 +121,7 @@ impl Coordinator<'_, '_> {
             Some(Disturbance::Storm(storm)) if !is_told => {
                 Some(DisturbanceReport::Storm(self.storm(storm, reasons)))
             }
-            Some(Disturbance::Storm(_)) | None => None,
+            Some(Disturbance::Storm(_) | Disturbance::Slow(_)) | None => None,
         };
         if is_told || disturbance.is_some() {
             self.shared.cut_short(self.shared.clock.now_ns());

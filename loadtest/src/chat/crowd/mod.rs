@@ -14,7 +14,7 @@ use dunlin_protocol::{LogId, UserId, frame};
 use crate::audit::content::{Contents, Stamp};
 use crate::audit::{Fault, Ledger, SignalBook};
 use crate::chat::disturbance::Turmoil;
-use crate::chat::outcome::Outcome;
+use crate::chat::outcome::{Outcome, close_reason};
 use crate::chat::pace::Pace;
 use crate::chat::phase::{Phase, Progress, Schedule, Shared};
 use crate::chat::senders::Senders;
@@ -320,7 +320,7 @@ impl<'a> Crowd<'a> {
         match &self.turmoil {
             // Those who were never here wait for each other, so a few places could all be taken.
             _ if self.phase == Phase::Gather => ARRIVING_MAX,
-            Turmoil::Nothing => ARRIVING_MAX,
+            Turmoil::Nothing | Turmoil::Slow(_) => ARRIVING_MAX,
             Turmoil::Storm(troop) => troop.arriving_max(),
         }
     }
@@ -331,6 +331,9 @@ impl<'a> Crowd<'a> {
         self.phase = phase;
         self.phase_finished = false;
         self.schedule = self.shared.schedule();
+        if phase == Phase::Drain {
+            self.end_disturbance(links);
+        }
         for slot in 0..self.users.len() {
             match (phase, self.users[slot].stage) {
                 (Phase::Run, Stage::Active) => self.fill(slot, links),
@@ -389,6 +392,7 @@ impl<'a> Crowd<'a> {
         }
         self.outcome.totals.acknowledged = self.progress.acknowledged;
         self.outcome.totals.delivered = self.progress.delivered;
+        self.outcome.disturbance = self.turmoil.into_tally();
         self.outcome
     }
 }
@@ -420,7 +424,9 @@ impl Handler for Crowd<'_> {
         self.outcome.totals.connections_lost += 1;
         let farewell = self.users[slot].farewell.take();
         let garbage = matches!(cause, CloseCause::Frame(_));
-        self.outcome.note_close(farewell.as_deref(), &cause);
+        let reason = close_reason(farewell.as_deref(), &cause);
+        self.note_close(slot, &reason);
+        *self.outcome.closes.entry(reason).or_default() += 1;
         if garbage || !self.may_be_closed(slot) {
             let mut detail = cause.to_string();
             if let Some(farewell) = farewell {

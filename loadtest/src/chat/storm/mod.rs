@@ -16,13 +16,14 @@ mod tally;
 mod troop;
 
 pub(crate) use board::Board;
-pub use report::{EstablishedReport, RoundReport, StormReport};
+pub use report::{RoundReport, StormReport};
 pub(crate) use troop::Troop;
 
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::chat::Credential;
 use crate::problem::Problem;
 
 /// How a connection is dropped.
@@ -33,16 +34,6 @@ pub enum Cut {
     Reset,
     /// In good order, as when a program ends.
     Close,
-}
-
-/// What those who come back log in with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Credential {
-    /// The resume token of the session.
-    ResumeToken,
-    /// A new token of the issuer, as at first; it makes a new session.
-    IssuerToken,
 }
 
 /// A storm, or several.

@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::chat::message_latency::MessageLatencyReport;
 use crate::chat::storm::Storm;
-use crate::chat::storm::tally::{MessageLatencies, Tally};
+use crate::chat::storm::tally::Tally;
 use crate::latency::LatencySummary;
 use crate::process::{self, Usage};
 
@@ -78,32 +79,15 @@ pub struct RoundReport {
     pub tls_resumed: u64,
     pub tls_full: u64,
     /// What the spared users saw of it: messages that were under way meanwhile.
-    pub established: EstablishedReport,
+    pub established: MessageLatencyReport,
     /// The same users' messages at other times since the round before.
-    pub established_calm: EstablishedReport,
+    pub established_calm: MessageLatencyReport,
     /// When all were back.
     pub resident_bytes_back: Option<u64>,
     /// After the calm.
     pub resident_bytes_calm: Option<u64>,
     /// Processor time of the server per return, in microseconds, with all else that it did.
     pub cpu_us_per_return: Option<f64>,
-}
-
-/// Latencies of those who were spared, from the intended start.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct EstablishedReport {
-    pub acknowledge: LatencySummary,
-    pub deliver: LatencySummary,
-}
-
-impl From<&MessageLatencies> for EstablishedReport {
-    fn from(latencies: &MessageLatencies) -> EstablishedReport {
-        EstablishedReport {
-            acknowledge: latencies.acknowledge.summary(),
-            deliver: latencies.deliver.summary(),
-        }
-    }
 }
 
 /// A round as the coordinator saw it.

@@ -1,20 +1,7 @@
 //! What a thread counts of a round.
 
+use crate::chat::message_latency::MessageLatencies;
 use crate::latency::Latencies;
-
-/// Latencies of messages from their intended start.
-#[derive(Debug, Default)]
-pub(crate) struct MessageLatencies {
-    pub(crate) acknowledge: Latencies,
-    pub(crate) deliver: Latencies,
-}
-
-impl MessageLatencies {
-    pub(crate) fn merge(&mut self, other: &MessageLatencies) {
-        self.acknowledge.merge(&other.acknowledge);
-        self.deliver.merge(&other.deliver);
-    }
-}
 
 #[derive(Debug, Default)]
 pub(crate) struct Tally {

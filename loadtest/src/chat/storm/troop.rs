@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use hashbrown::HashMap;
 
+use crate::chat::credential::ResumeTokens;
 use crate::chat::crowd::Crowd;
 use crate::chat::disturbance::Turmoil;
 use crate::chat::storm::board::{Board, Moment, Step};
 use crate::chat::storm::tally::Tally;
-use crate::chat::storm::{Credential, Cut, Storm};
+use crate::chat::storm::{Cut, Storm};
 use crate::chat::user::Stage;
 use crate::net::Links;
 
@@ -18,7 +19,6 @@ const DROPS_PER_TICK: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Troop {
     cut: Cut,
-    credential: Credential,
     heeds_delay: bool,
     /// Connections of this thread that may be on their way at a time.
     arriving_max: usize,
@@ -29,8 +29,7 @@ pub(crate) struct Troop {
     told: bool,
     /// Who was dropped and is not back, and when they first tried to be.
     missing: HashMap<usize, Option<u64>>,
-    /// By slot, if that is what they come back with.
-    resume_tokens: Vec<Box<[u8]>>,
+    pub(crate) resume_tokens: ResumeTokens,
     tally: Tally,
 }
 
@@ -39,10 +38,8 @@ impl Troop {
         let established = storm.established(all);
         let dropped = users.end.saturating_sub(users.start.max(established));
         let share = f64::from(dropped) / f64::from(all - established);
-        let by_token = storm.credential == Credential::ResumeToken;
         Troop {
             cut: storm.cut,
-            credential: storm.credential,
             heeds_delay: storm.heeds_delay,
             arriving_max: ((f64::from(storm.arriving_max) * share) as usize).max(1),
             spared: users.len() - dropped as usize,
@@ -50,7 +47,7 @@ impl Troop {
             next_drop: users.len(),
             told: false,
             missing: HashMap::new(),
-            resume_tokens: vec![Box::default(); if by_token { users.len() } else { 0 }],
+            resume_tokens: ResumeTokens::new(storm.credential, users.len()),
             tally: Tally::default(),
         }
     }
@@ -102,17 +99,6 @@ impl Troop {
             let latencies = if rages { &mut self.tally.raging } else { &mut self.tally.calm };
             latencies.deliver.record(now_ns.saturating_sub(intended_ns));
         }
-    }
-
-    pub(crate) fn keep_resume_token(&mut self, slot: usize, token: &[u8]) {
-        // A login by it need not bring another one: then the one before is still good.
-        if self.credential == Credential::ResumeToken && !token.is_empty() {
-            self.resume_tokens[slot] = token.into();
-        }
-    }
-
-    pub(crate) fn resume_token(&self, slot: usize) -> Option<&[u8]> {
-        self.resume_tokens.get(slot).map(AsRef::as_ref).filter(|token| !token.is_empty())
     }
 
     /// Goes on to what the board says.
