@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::chat::churn::{self, Churn, ChurnReport};
 use crate::chat::crowd::Crowd;
 use crate::chat::slow::{self, Slow, SlowReport};
 use crate::chat::storm::{self, Storm, StormReport};
@@ -21,6 +22,8 @@ pub enum Disturbance {
     Storm(Storm),
     /// Some readers stop reading from time to time.
     Slow(Slow),
+    /// Sessions come and go.
+    Churn(Churn),
 }
 
 /// What came of it.
@@ -31,6 +34,8 @@ pub enum DisturbanceReport {
     Storm(StormReport),
     /// Of readers who stall.
     Slow(Box<SlowReport>),
+    /// Of coming and going.
+    Churn(Box<ChurnReport>),
 }
 
 impl fmt::Display for DisturbanceReport {
@@ -38,6 +43,7 @@ impl fmt::Display for DisturbanceReport {
         match self {
             DisturbanceReport::Storm(report) => report.fmt(f),
             DisturbanceReport::Slow(report) => report.fmt(f),
+            DisturbanceReport::Churn(report) => report.fmt(f),
         }
     }
 }
@@ -48,6 +54,7 @@ impl Disturbance {
         let mut problems = match self {
             Disturbance::Storm(storm) => storm.problems(scenario.users),
             Disturbance::Slow(slow) => slow.problems(),
+            Disturbance::Churn(churn) => churn.problems(),
         };
         if matches!(scenario.load, Load::Closed { .. }) {
             let reason = "a closed load would wait for those who are away: give a rate";
@@ -63,27 +70,41 @@ pub(crate) enum Turmoil {
     Nothing,
     Storm(Box<storm::Troop>),
     Slow(Box<slow::Troop>),
+    Churn(Box<churn::Troop>),
 }
 
 /// What a thread has counted, where it is not the coordinator that asks for it.
 #[derive(Debug)]
 pub(crate) enum Tally {
     Slow(Box<slow::Tally>),
+    Churn(Box<churn::Tally>),
 }
 
 impl Tally {
     pub(crate) fn merge(&mut self, other: &Tally) {
         match (self, other) {
             (Tally::Slow(one), Tally::Slow(other)) => one.merge(other),
+            (Tally::Churn(one), Tally::Churn(other)) => one.merge(other),
+            (Tally::Slow(_), Tally::Churn(_)) | (Tally::Churn(_), Tally::Slow(_)) => {
+                unreachable!("all threads of a run live the same disturbance")
+            }
         }
     }
 
-    pub(crate) fn report(self, disturbance: &Disturbance) -> Option<DisturbanceReport> {
+    pub(crate) fn report(
+        self,
+        disturbance: &Disturbance,
+        window_s: f64,
+    ) -> Option<DisturbanceReport> {
         match (disturbance, self) {
             (Disturbance::Slow(slow), Tally::Slow(tally)) => {
                 Some(DisturbanceReport::Slow(Box::new(SlowReport::new(slow, *tally))))
             }
-            (Disturbance::Storm(_), _) => None,
+            (Disturbance::Churn(churn), Tally::Churn(tally)) => {
+                let report = ChurnReport::new(churn, &tally, window_s);
+                Some(DisturbanceReport::Churn(Box::new(report)))
+            }
+            (Disturbance::Storm(_) | Disturbance::Slow(_) | Disturbance::Churn(_), _) => None,
         }
     }
 }
@@ -99,6 +120,9 @@ impl Turmoil {
             Some(Disturbance::Slow(slow)) => {
                 Turmoil::Slow(Box::new(slow::Troop::new(slow, scenario, users)))
             }
+            Some(Disturbance::Churn(churn)) => {
+                Turmoil::Churn(Box::new(churn::Troop::new(churn, &users)))
+            }
         }
     }
 
@@ -106,6 +130,7 @@ impl Turmoil {
         match self {
             Turmoil::Nothing | Turmoil::Storm(_) => None,
             Turmoil::Slow(troop) => Some(Tally::Slow(Box::new(troop.into_tally()))),
+            Turmoil::Churn(troop) => Some(Tally::Churn(Box::new(troop.into_tally()))),
         }
     }
 }
@@ -117,6 +142,7 @@ impl Crowd<'_> {
             Turmoil::Nothing => u64::MAX,
             Turmoil::Storm(_) => self.storm(now_ns, links),
             Turmoil::Slow(_) => self.stall(now_ns, links),
+            Turmoil::Churn(_) => self.depart(now_ns, links),
         }
     }
 
@@ -125,23 +151,28 @@ impl Crowd<'_> {
         match self.turmoil {
             Turmoil::Nothing | Turmoil::Storm(_) => {}
             Turmoil::Slow(_) => self.end_stalls(links),
+            Turmoil::Churn(_) => self.recall(links.now_ns()),
         }
     }
 
     /// A connection is being made.
     pub(crate) fn note_attempt(&mut self, slot: usize, links: &Links) {
         match &mut self.turmoil {
-            Turmoil::Nothing | Turmoil::Slow(_) => {}
+            Turmoil::Nothing | Turmoil::Slow(_) | Turmoil::Churn(_) => {}
             Turmoil::Storm(troop) => troop.attempted(slot, links.now_ns()),
         }
     }
 
     /// A user is logged in and synced.
     pub(crate) fn note_arrival(&mut self, slot: usize, links: &Links) {
+        let measured = self.schedule.measure_from_ns..self.schedule.measure_to_ns;
         match &mut self.turmoil {
             Turmoil::Nothing => {}
             Turmoil::Storm(troop) => troop.arrived(slot, links),
             Turmoil::Slow(troop) => troop.arrived(slot, links),
+            Turmoil::Churn(troop) => {
+                troop.arrived(slot, links.now_ns(), |at_ns| measured.contains(&at_ns));
+            }
         }
     }
 
@@ -151,6 +182,7 @@ impl Crowd<'_> {
             Turmoil::Nothing => {}
             Turmoil::Storm(troop) => troop.acknowledged(slot, intended_ns, now_ns),
             Turmoil::Slow(troop) => troop.acknowledged(slot, now_ns.saturating_sub(intended_ns)),
+            Turmoil::Churn(troop) => troop.acknowledged(slot, intended_ns, now_ns),
         }
     }
 
@@ -160,13 +192,14 @@ impl Crowd<'_> {
             Turmoil::Nothing => {}
             Turmoil::Storm(troop) => troop.delivered(slot, intended_ns, now_ns),
             Turmoil::Slow(troop) => troop.delivered(slot, now_ns.saturating_sub(intended_ns)),
+            Turmoil::Churn(troop) => troop.delivered(slot, intended_ns, now_ns),
         }
     }
 
     /// The server left pushes out, and said so.
     pub(crate) fn note_behind(&mut self, slot: usize) {
         match &mut self.turmoil {
-            Turmoil::Nothing | Turmoil::Storm(_) => {}
+            Turmoil::Nothing | Turmoil::Storm(_) | Turmoil::Churn(_) => {}
             Turmoil::Slow(troop) => troop.fell_behind(slot),
         }
     }
@@ -174,7 +207,7 @@ impl Crowd<'_> {
     /// A user asks for what is missing.
     pub(crate) fn note_repair(&mut self, slot: usize) {
         match &mut self.turmoil {
-            Turmoil::Nothing | Turmoil::Storm(_) => {}
+            Turmoil::Nothing | Turmoil::Storm(_) | Turmoil::Churn(_) => {}
             Turmoil::Slow(troop) => troop.repairs(slot),
         }
     }
@@ -182,7 +215,7 @@ impl Crowd<'_> {
     /// The connection of a user ended, and not by the harness.
     pub(crate) fn note_close(&mut self, slot: usize, reason: &str) {
         match &mut self.turmoil {
-            Turmoil::Nothing | Turmoil::Storm(_) => {}
+            Turmoil::Nothing | Turmoil::Storm(_) | Turmoil::Churn(_) => {}
             Turmoil::Slow(troop) => troop.closed(slot, reason),
         }
     }
@@ -194,7 +227,16 @@ impl Crowd<'_> {
                 Turmoil::Nothing => false,
                 Turmoil::Storm(troop) => troop.is_missing(slot),
                 Turmoil::Slow(troop) => troop.is_stalling(slot),
+                Turmoil::Churn(troop) => troop.is_away(slot),
             }
+    }
+
+    /// Whether a user who is to write now does: nobody writes while away.
+    pub(crate) fn writes(&mut self, slot: usize) -> bool {
+        match &mut self.turmoil {
+            Turmoil::Nothing | Turmoil::Storm(_) | Turmoil::Slow(_) => true,
+            Turmoil::Churn(troop) => troop.writes(slot),
+        }
     }
 
     /// What a user who comes back logs in with, if not with a new token of the issuer.
@@ -202,6 +244,7 @@ impl Crowd<'_> {
         match &self.turmoil {
             Turmoil::Nothing | Turmoil::Slow(_) => None,
             Turmoil::Storm(troop) => troop.resume_tokens.get(slot),
+            Turmoil::Churn(troop) => troop.resume_tokens.get(slot),
         }
     }
 
@@ -210,13 +253,14 @@ impl Crowd<'_> {
         match &mut self.turmoil {
             Turmoil::Nothing | Turmoil::Slow(_) => {}
             Turmoil::Storm(troop) => troop.resume_tokens.keep(slot, token),
+            Turmoil::Churn(troop) => troop.resume_tokens.keep(slot, token),
         }
     }
 
     /// Whether a user waits as long as the server says before coming back.
     pub(crate) fn heeds_delay(&self) -> bool {
         match &self.turmoil {
-            Turmoil::Nothing | Turmoil::Slow(_) => true,
+            Turmoil::Nothing | Turmoil::Slow(_) | Turmoil::Churn(_) => true,
             Turmoil::Storm(troop) => troop.heeds_delay(),
         }
     }

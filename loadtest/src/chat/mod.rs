@@ -13,6 +13,7 @@
 //! from there, however late it was sent) or *closed* (each user keeps a number of messages
 //! outstanding; this finds the highest throughput, its latencies mean little).
 
+pub mod churn;
 mod credential;
 mod crowd;
 mod disturbance;

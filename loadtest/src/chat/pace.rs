@@ -105,7 +105,9 @@ impl Crowd<'_> {
                 return at_ns;
             }
             pace.advance();
-            self.enqueue(slot, at_ns, links);
+            if self.writes(slot) {
+                self.enqueue(slot, at_ns, links);
+            }
         }
     }
 }

@@ -124,7 +124,8 @@ pub(crate) fn compose(
     });
     let mut all = outcomes.into_iter().reduce(merge).unwrap_or_default();
     let counted = all.disturbance.take().zip(scenario.disturbance.as_ref());
-    let counted = counted.and_then(|(tally, disturbance)| tally.report(disturbance));
+    let counted =
+        counted.and_then(|(tally, disturbance)| tally.report(disturbance, window.seconds));
     let rates = window.rates();
     let disturbance = window.disturbance.or(counted);
     let failed = !reasons.is_empty() || !all.faults.is_empty();

@@ -33,8 +33,10 @@ pub fn run(
 ) -> Result<ChatReport, LoadtestError> {
     scenario.check()?;
     let mut route = scenario.target.route(scenario.users as usize)?;
-    if let Some(Disturbance::Storm(storm)) = &scenario.disturbance {
-        route.resume_tls(storm.tls_resumption);
+    match &scenario.disturbance {
+        Some(Disturbance::Storm(storm)) => route.resume_tls(storm.tls_resumption),
+        Some(Disturbance::Slow(_) | Disturbance::Churn(_)) => route.resume_tls(true),
+        None => {}
     }
     let clock = Clock::start();
     let (users, threads) = (scenario.users, scenario.threads);
@@ -64,7 +66,7 @@ pub fn run(
 fn crews(scenario: &ChatScenario) -> Vec<Range<u32>> {
     let spared = match &scenario.disturbance {
         Some(Disturbance::Storm(storm)) => storm.established(scenario.users),
-        Some(Disturbance::Slow(_)) | None => 0,
+        Some(Disturbance::Slow(_) | Disturbance::Churn(_)) | None => 0,
     };
     let others = shares(scenario.users - spared, 2, scenario.threads).into_iter();
     let others = others.map(|share| share.start + spared..share.end + spared);
@@ -121,7 +123,7 @@ impl Coordinator<'_, '_> {
             Some(Disturbance::Storm(storm)) if !is_told => {
                 Some(DisturbanceReport::Storm(self.storm(storm, reasons)))
             }
-            Some(Disturbance::Storm(_) | Disturbance::Slow(_)) | None => None,
+            Some(_) | None => None,
         };
         if is_told || disturbance.is_some() {
             self.shared.cut_short(self.shared.clock.now_ns());

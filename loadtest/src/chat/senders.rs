@@ -36,7 +36,7 @@ impl ChatScenario {
     pub(crate) fn senders(&self, pairs: Range<u32>) -> u32 {
         let spared = match &self.disturbance {
             Some(Disturbance::Storm(storm)) => storm.established(self.users) / 2,
-            Some(Disturbance::Slow(_)) | None => 0,
+            Some(Disturbance::Slow(_) | Disturbance::Churn(_)) | None => 0,
         };
         let others = pairs.start.max(spared)..pairs.end.max(spared);
         let spared = pairs.end.min(spared).saturating_sub(pairs.start);
@@ -47,7 +47,7 @@ impl ChatScenario {
     pub(crate) fn window_at_most(&self) -> Duration {
         let disturbed = match &self.disturbance {
             Some(Disturbance::Storm(storm)) => storm.takes_at_most(),
-            Some(Disturbance::Slow(_)) | None => Duration::ZERO,
+            Some(Disturbance::Slow(_) | Disturbance::Churn(_)) | None => Duration::ZERO,
         };
         self.duration + disturbed
     }

@@ -255,6 +255,12 @@ impl<'a> Crowd<'a> {
         }
     }
 
+    /// When the next user may be connected again.
+    fn next_return_ns(&self) -> u64 {
+        let next = self.away.peek().filter(|_| self.arriving < self.arriving_max());
+        next.map_or(u64::MAX, |Reverse((at_ns, _))| *at_ns)
+    }
+
     fn connect_newcomers(&mut self, now_ns: u64, links: &mut Links) {
         let share = self.users.len() as f64 / f64::from(self.scenario.users);
         let per_second = f64::from(self.scenario.connects_per_second) * share;
@@ -296,6 +302,12 @@ impl<'a> Crowd<'a> {
         self.away.push(Reverse((at_ns, slot)));
     }
 
+    /// Nobody waits any longer before being connected again.
+    pub(crate) fn come_back_now(&mut self, now_ns: u64) {
+        let away = std::mem::take(&mut self.away).into_iter();
+        self.away = away.map(|Reverse((at_ns, slot))| Reverse((at_ns.min(now_ns), slot))).collect();
+    }
+
     /// Takes the end of a connection to the books.
     pub(crate) fn leave(&mut self, slot: usize) {
         let is_quiet = self.scenario.message != MessageKind::Durable;
@@ -320,7 +332,7 @@ impl<'a> Crowd<'a> {
         match &self.turmoil {
             // Those who were never here wait for each other, so a few places could all be taken.
             _ if self.phase == Phase::Gather => ARRIVING_MAX,
-            Turmoil::Nothing | Turmoil::Slow(_) => ARRIVING_MAX,
+            Turmoil::Nothing | Turmoil::Slow(_) | Turmoil::Churn(_) => ARRIVING_MAX,
             Turmoil::Storm(troop) => troop.arriving_max(),
         }
     }
@@ -452,6 +464,9 @@ impl Handler for Crowd<'_> {
         if !self.retries.is_empty() {
             self.retry(now_ns, links);
         }
+        if now_ns >= self.next_return_ns() {
+            self.connect_some(now_ns, links);
+        }
         if now_ns >= self.next_chores_ns {
             self.chores(now_ns, links);
             if !self.phase_finished && self.is_phase_finished(now_ns) {
@@ -463,6 +478,6 @@ impl Handler for Crowd<'_> {
             Phase::Run => self.pace(now_ns, links).min(self.disturb(now_ns, links)),
             Phase::Gather | Phase::Drain | Phase::Read | Phase::End => u64::MAX,
         };
-        Next::At(next_send_ns.min(self.next_chores_ns))
+        Next::At(next_send_ns.min(self.next_chores_ns).min(self.next_return_ns()))
     }
 }
