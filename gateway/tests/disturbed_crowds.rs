@@ -47,8 +47,8 @@ fn storm(server: &SpawnedServer, over_tls: bool, storm: &Storm) -> Vec<RoundRepo
     let storm = Storm {
         rounds: 2,
         established_share: 0.05,
-        calm: Duration::from_millis(100),
-        timeout: Duration::from_secs(60),
+        calm_s: Duration::from_millis(100).into(),
+        return_timeout_s: Duration::from_secs(60).into(),
         ..storm.clone()
     };
     let scenario = scenario(server, over_tls, Disturbance::Storm(storm));
@@ -88,7 +88,8 @@ fn a_reader_who_stalls_is_left_behind_and_finds_everything() {
     // How much the kernel takes in, and how fast the machine sends it, decides when pushes collapse.
     let behind = [1, 4, 16].into_iter().any(|stall_s| {
         let stall = Duration::from_secs(stall_s);
-        let slow = Slow { share: 0.5, stall, between: stall, ..Slow::default() };
+        let (stall_s, between_s) = (stall.into(), stall.into());
+        let slow = Slow { stalling_share: 0.5, stall_s, between_s, ..Slow::default() };
         let mut scenario = scenario(&server, false, Disturbance::Slow(slow));
         scenario.users = 4;
         scenario.content_bytes = 60_000;
@@ -107,8 +108,9 @@ fn a_reader_who_stalls_is_left_behind_and_finds_everything() {
 fn users_who_come_and_go_find_what_was_written_meanwhile() {
     let server = server(&[]);
     for over_tls in [false, true] {
-        let (stay, away) = (Duration::from_millis(150), Duration::from_millis(100));
-        let churn = Disturbance::Churn(Churn { stay, away, ..Churn::default() });
+        let (stay_s, away_s) =
+            (Duration::from_millis(150).into(), Duration::from_millis(100).into());
+        let churn = Disturbance::Churn(Churn { stay_s, away_s, ..Churn::default() });
         let (report, DisturbanceReport::Churn(churn)) = sound(&scenario(&server, over_tls, churn))
         else {
             panic!("users were to come and go");

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use dunlin_loadtest::chat::{self, ChatReport};
+use dunlin_loadtest::chat::{self, ChatReport, ChatScenario};
 use dunlin_loadtest::doctor::{self, Facts};
 use dunlin_loadtest::idle::{self, IdleReport};
 use dunlin_loadtest::plan::{OutputArguments, Plan};
@@ -42,19 +42,18 @@ fn main() -> ExitCode {
 fn run(plan: &Plan) -> Result<Verdict, LoadtestError> {
     Problems::check(plan.problems())?;
     match plan {
-        Plan::Chat(plan) => plan.server.with_target(|target| {
-            let quiet = plan.output.quiet;
-            let report = chat::run(&plan.scenario(target)?, &mut |doing, progress| {
-                if !quiet {
-                    eprintln!(
-                        "{doing}: {} users, {} sent, {} acknowledged, {} delivered",
-                        progress.active, progress.sent, progress.acknowledged, progress.delivered
-                    );
-                }
-            })?;
-            print(&plan.output, &report, print_chat)?;
-            Ok(report.verdict)
-        }),
+        Plan::Chat(plan) => {
+            plan.server.with_target(|target| run_chat(&plan.scenario(target)?, &plan.output))
+        }
+        Plan::Storm(plan) => {
+            plan.server.with_target(|target| run_chat(&plan.scenario(target)?, &plan.output))
+        }
+        Plan::Slow(plan) => {
+            plan.server.with_target(|target| run_chat(&plan.scenario(target)?, &plan.output))
+        }
+        Plan::Churn(plan) => {
+            plan.server.with_target(|target| run_chat(&plan.scenario(target)?, &plan.output))
+        }
         Plan::Idle(plan) => plan.server.with_target(|target| {
             let quiet = plan.output.quiet;
             let report = idle::run(&plan.scenario(target)?, &mut |doing, connections| {
@@ -66,6 +65,19 @@ fn run(plan: &Plan) -> Result<Verdict, LoadtestError> {
             Ok(report.verdict)
         }),
     }
+}
+
+fn run_chat(scenario: &ChatScenario, output: &OutputArguments) -> Result<Verdict, LoadtestError> {
+    let report = chat::run(scenario, &mut |doing, progress| {
+        if !output.quiet {
+            eprintln!(
+                "{doing}: {} users, {} sent, {} acknowledged, {} delivered",
+                progress.active, progress.sent, progress.acknowledged, progress.delivered
+            );
+        }
+    })?;
+    print(output, &report, print_chat)?;
+    Ok(report.verdict)
 }
 
 /// One after the other, until one is not ok. All are read before the first one is run.

@@ -32,8 +32,8 @@ fn scenario(model: &Model) -> ChatScenario {
     scenario.warm_up = Duration::from_millis(100);
     scenario.duration = Duration::from_millis(700);
     scenario.drain_timeout = Duration::from_secs(60);
-    let (stay, away) = (Duration::from_millis(100), Duration::from_millis(50));
-    scenario.disturbance = Some(Disturbance::Churn(Churn { stay, away, ..Churn::default() }));
+    let (stay_s, away_s) = (Duration::from_millis(100).into(), Duration::from_millis(50).into());
+    scenario.disturbance = Some(Disturbance::Churn(Churn { stay_s, away_s, ..Churn::default() }));
     scenario
 }
 

@@ -31,13 +31,10 @@ fn scenario(model: &Model) -> ChatScenario {
     scenario.warm_up = Duration::from_millis(100);
     scenario.duration = Duration::from_millis(500);
     scenario.drain_timeout = Duration::from_secs(60);
-    let pause = Duration::from_millis(100);
-    scenario.disturbance = Some(Disturbance::Slow(Slow {
-        share: 0.5,
-        stall: pause,
-        between: pause,
-        ..Slow::default()
-    }));
+    let (pause, stalling_share) = (Duration::from_millis(100), 0.5);
+    let (stall_s, between_s) = (pause.into(), pause.into());
+    let slow = Slow { stalling_share, stall_s, between_s, ..Slow::default() };
+    scenario.disturbance = Some(Disturbance::Slow(slow));
     scenario
 }
 

@@ -21,9 +21,9 @@ fn storm() -> Storm {
     Storm {
         rounds: 3,
         established_share: 0.1,
-        calm: Duration::from_millis(100),
+        calm_s: Duration::from_millis(100).into(),
         // No more than a bound: whoever is let in comes back much earlier.
-        timeout: Duration::from_secs(60),
+        return_timeout_s: Duration::from_secs(60).into(),
         ..Storm::default()
     }
 }
@@ -117,8 +117,8 @@ fn signals_survive_a_storm_as_far_as_they_must() {
 #[test]
 fn somebody_who_never_comes_back_is_a_failure() {
     let model = Model::start(Sabotage::ShutOut);
-    let timeout = Duration::from_secs(3);
-    let mut scenario = scenario(&model, Storm { timeout, ..storm() });
+    let return_timeout_s = Duration::from_secs(3).into();
+    let mut scenario = scenario(&model, Storm { return_timeout_s, ..storm() });
     // It is waited for in vain.
     scenario.drain_timeout = Duration::from_secs(1);
     scenario.read_timeout = Duration::from_secs(1);

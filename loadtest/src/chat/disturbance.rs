@@ -11,7 +11,7 @@ use crate::chat::churn::{self, Churn, ChurnReport};
 use crate::chat::crowd::Crowd;
 use crate::chat::slow::{self, Slow, SlowReport};
 use crate::chat::storm::{self, Storm, StormReport};
-use crate::chat::{ChatScenario, Load, SECTION};
+use crate::chat::{ChatParameters, ChatScenario, SECTION};
 use crate::net::Links;
 use crate::problem::Problem;
 
@@ -48,15 +48,33 @@ impl fmt::Display for DisturbanceReport {
     }
 }
 
+impl From<Storm> for Disturbance {
+    fn from(storm: Storm) -> Disturbance {
+        Disturbance::Storm(storm)
+    }
+}
+
+impl From<Slow> for Disturbance {
+    fn from(slow: Slow) -> Disturbance {
+        Disturbance::Slow(slow)
+    }
+}
+
+impl From<Churn> for Disturbance {
+    fn from(churn: Churn) -> Disturbance {
+        Disturbance::Churn(churn)
+    }
+}
+
 impl Disturbance {
     /// Everything that makes no sense.
-    pub(crate) fn problems(&self, scenario: &ChatScenario) -> Vec<Problem> {
+    pub(crate) fn problems(&self, chat: &ChatParameters) -> Vec<Problem> {
         let mut problems = match self {
-            Disturbance::Storm(storm) => storm.problems(scenario.users),
+            Disturbance::Storm(storm) => storm.problems(chat.users),
             Disturbance::Slow(slow) => slow.problems(),
             Disturbance::Churn(churn) => churn.problems(),
         };
-        if matches!(scenario.load, Load::Closed { .. }) {
+        if chat.rate_per_s.is_none() {
             let reason = "a closed load would wait for those who are away: give a rate";
             problems.push(Problem::new(SECTION, "rate_per_s", reason));
         }

@@ -140,7 +140,8 @@ impl ChatScenario {
 
     /// Refuses what can't be run.
     pub fn check(&self) -> Result<(), LoadtestError> {
-        let mut problems = ChatParameters::of(self).problems();
+        let parameters = ChatParameters::of(self);
+        let mut problems = parameters.problems();
         if self.threads == 0 {
             problems.push(Problem::new("generator", "threads", "at least 1"));
         }
@@ -148,7 +149,7 @@ impl ChatScenario {
             problems.push(Problem::new(SECTION, "active_share", "somebody is to send"));
         }
         if let Some(disturbance) = &self.disturbance {
-            problems.extend(disturbance.problems(self));
+            problems.extend(disturbance.problems(&parameters));
         }
         if matches!(self.target.service, Service::Relay) && self.message != MessageKind::QuietSignal
         {

@@ -26,7 +26,10 @@ pub use server::ServerArguments;
 
 use clap::{Args, Subcommand};
 
-use crate::chat::{ChatParameters, ChatScenario};
+use crate::chat::churn::Churn;
+use crate::chat::slow::Slow;
+use crate::chat::storm::Storm;
+use crate::chat::{ChatParameters, ChatScenario, Disturbance};
 use crate::error::LoadtestError;
 use crate::idle::{IdleParameters, IdleScenario};
 use crate::problem::Problem;
@@ -37,6 +40,12 @@ use crate::target::Target;
 pub enum Plan {
     /// Users in pairs who write to each other.
     Chat(ChatPlan),
+    /// A chat in which connections break, all at one moment, and everybody comes back.
+    Storm(DisturbedPlan<Storm>),
+    /// A chat in which some readers stop reading from time to time.
+    Slow(DisturbedPlan<Slow>),
+    /// A chat in which users come and go.
+    Churn(DisturbedPlan<Churn>),
     /// Users who log in and say nothing but that they are there.
     Idle(IdlePlan),
 }
@@ -51,6 +60,22 @@ pub struct ChatPlan {
     pub generator: GeneratorArguments,
     #[command(flatten)]
     pub chat: ChatParameters,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// A chat run in which something befalls the users.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[allow(missing_docs, reason = "the types say it")]
+pub struct DisturbedPlan<D: Args> {
+    #[command(flatten)]
+    pub server: ServerArguments,
+    #[command(flatten)]
+    pub generator: GeneratorArguments,
+    #[command(flatten)]
+    pub chat: ChatParameters,
+    #[command(flatten)]
+    pub disturbance: D,
     #[command(flatten)]
     pub output: OutputArguments,
 }
@@ -74,6 +99,9 @@ impl Plan {
     pub fn problems(&self) -> Vec<Problem> {
         let (generator, parameters) = match self {
             Plan::Chat(plan) => (&plan.generator, plan.chat.problems()),
+            Plan::Storm(plan) => (&plan.generator, plan.chat_problems()),
+            Plan::Slow(plan) => (&plan.generator, plan.chat_problems()),
+            Plan::Churn(plan) => (&plan.generator, plan.chat_problems()),
             Plan::Idle(plan) => (&plan.generator, plan.idle.problems()),
         };
         let mut problems = self.server().problems();
@@ -85,14 +113,22 @@ impl Plan {
     /// The server under test.
     pub fn server(&self) -> &ServerArguments {
         match self {
-            Plan::Chat(ChatPlan { server, .. }) | Plan::Idle(IdlePlan { server, .. }) => server,
+            Plan::Chat(ChatPlan { server, .. })
+            | Plan::Storm(DisturbedPlan { server, .. })
+            | Plan::Slow(DisturbedPlan { server, .. })
+            | Plan::Churn(DisturbedPlan { server, .. })
+            | Plan::Idle(IdlePlan { server, .. }) => server,
         }
     }
 
     /// The same, to add what a file may not say.
     pub fn server_mut(&mut self) -> &mut ServerArguments {
         match self {
-            Plan::Chat(ChatPlan { server, .. }) | Plan::Idle(IdlePlan { server, .. }) => server,
+            Plan::Chat(ChatPlan { server, .. })
+            | Plan::Storm(DisturbedPlan { server, .. })
+            | Plan::Slow(DisturbedPlan { server, .. })
+            | Plan::Churn(DisturbedPlan { server, .. })
+            | Plan::Idle(IdlePlan { server, .. }) => server,
         }
     }
 }
@@ -104,6 +140,24 @@ impl ChatPlan {
         scenario.threads = self.generator.threads(self.chat.users)?;
         scenario.processors.clone_from(&self.generator.client_cpu);
         Ok(scenario)
+    }
+}
+
+impl<D: Args + Clone + Into<Disturbance>> DisturbedPlan<D> {
+    /// What to run against the server.
+    pub fn scenario(&self, target: Target) -> Result<ChatScenario, LoadtestError> {
+        let mut scenario = self.chat.scenario(target);
+        scenario.disturbance = Some(self.disturbance.clone().into());
+        scenario.threads = self.generator.threads(self.chat.users)?;
+        scenario.processors.clone_from(&self.generator.client_cpu);
+        Ok(scenario)
+    }
+
+    fn chat_problems(&self) -> Vec<Problem> {
+        let disturbance: Disturbance = self.disturbance.clone().into();
+        let mut problems = self.chat.problems();
+        problems.extend(disturbance.problems(&self.chat));
+        problems
     }
 }
 

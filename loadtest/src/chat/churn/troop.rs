@@ -78,7 +78,7 @@ impl Troop {
         if at_ns <= self.recalled_ns && is_measured(at_ns) {
             self.tally.arrive.record(now_ns.saturating_sub(at_ns));
         }
-        let stay_ns = self.dice.exponential_ns(self.churn.stay);
+        let stay_ns = self.dice.exponential_ns(self.churn.stay_s.into());
         self.departures.push(Reverse((at_ns + stay_ns, slot)));
     }
 
@@ -108,7 +108,7 @@ impl Troop {
     fn begin(&mut self, start_ns: u64) {
         self.has_begun = true;
         for slot in 0..self.wishes.len() {
-            let stay_ns = self.dice.exponential_ns(self.churn.stay);
+            let stay_ns = self.dice.exponential_ns(self.churn.stay_s.into());
             self.departures.push(Reverse((start_ns + stay_ns, slot)));
         }
     }
@@ -135,7 +135,7 @@ impl Crowd<'_> {
                 troop.departures.push(Reverse((again_ns, slot)));
                 continue;
             }
-            let back_ns = at_ns + troop.dice.exponential_ns(troop.churn.away);
+            let back_ns = at_ns + troop.dice.exponential_ns(troop.churn.away_s.into());
             troop.wishes[slot] = Wish::Back { at_ns: back_ns };
             troop.tally.departures += 1;
             leaving.push((slot, back_ns));

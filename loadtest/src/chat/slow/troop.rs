@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::chat::ChatScenario;
 use crate::chat::crowd::Crowd;
@@ -12,6 +13,7 @@ use crate::chat::senders::chosen;
 use crate::chat::slow::{Slow, Tally};
 use crate::chat::user::Stage;
 use crate::net::Links;
+use crate::seconds::Seconds;
 
 /// What a user does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +37,7 @@ impl Troop {
         let stalls = |pair: u32| {
             let sends = scenario.senders(pair..pair + 1) > 0;
             let number = scenario.senders(0..pair);
-            sends && chosen(number..number + 1, slow.share) > 0
+            sends && chosen(number..number + 1, slow.stalling_share) > 0
         };
         let stalls: Vec<bool> = (users.start / 2..users.end / 2).map(stalls).collect();
         let stalling_users = stalls.iter().filter(|&&stalls| stalls).count() as u64;
@@ -93,7 +95,7 @@ impl Troop {
 
     /// The first stalls, spread evenly over a cycle so that not all stall at once.
     fn begin(&mut self, start_ns: u64) {
-        let cycle_ns = (self.slow.stall + self.slow.between).as_nanos() as u64;
+        let cycle_ns = nanoseconds(self.slow.stall_s) + nanoseconds(self.slow.between_s);
         let count = self.tally.stalling_users.max(1);
         let pairs = self.stalls.iter().enumerate().filter(|(_, stalls)| **stalls);
         for ((pair, _), number) in pairs.zip(0..) {
@@ -101,6 +103,10 @@ impl Troop {
             self.turns.push(Reverse((at_ns, 2 * pair + 1, Turn::Stall)));
         }
     }
+}
+
+fn nanoseconds(time: Seconds) -> u64 {
+    Duration::from(time).as_nanos() as u64
 }
 
 impl Crowd<'_> {
@@ -115,8 +121,8 @@ impl Crowd<'_> {
         if troop.turns.is_empty() {
             troop.begin(self.schedule.start_ns);
         }
-        let stall_ns = troop.slow.stall.as_nanos() as u64;
-        let between_ns = troop.slow.between.as_nanos() as u64;
+        let stall_ns = nanoseconds(troop.slow.stall_s);
+        let between_ns = nanoseconds(troop.slow.between_s);
         while let Some(&Reverse((at_ns, slot, turn))) = troop.turns.peek() {
             if at_ns > now_ns {
                 return at_ns;

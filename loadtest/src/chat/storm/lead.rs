@@ -19,9 +19,9 @@ impl Coordinator<'_, '_> {
             let (returned, dropped) = (round.tally.back.count(), round.tally.dropped);
             report.rounds.push(RoundReport::from(&round));
             if returned < dropped {
-                let timeout_s = storm.timeout.as_secs();
                 reasons.push(format!(
-                    "storm {number}: {returned} of {dropped} users were back within {timeout_s} s"
+                    "storm {number}: {returned} of {dropped} users were back within {} s",
+                    storm.return_timeout_s
                 ));
                 break;
             }
@@ -38,13 +38,14 @@ impl Coordinator<'_, '_> {
         let board = &self.shared.storm;
         let begun_ns = self.shared.clock.now_ns();
         board.rage(begun_ns);
-        self.wait(&format!("storm {number}"), storm.timeout, |shared| {
+        self.wait(&format!("storm {number}"), storm.return_timeout_s.into(), |shared| {
             shared.storm.returned() >= threads
         });
         let over_ns = self.shared.clock.now_ns();
         board.calm(over_ns);
         let back = self.server();
-        self.wait_until(&format!("calm {number}"), over_ns + storm.calm.as_nanos() as u64);
+        let calm_ns = Duration::from(storm.calm_s).as_nanos() as u64;
+        self.wait_until(&format!("calm {number}"), over_ns + calm_ns);
         let calm = self.server();
         board.collect();
         self.wait("collecting", COLLECT_TIMEOUT, |shared| shared.storm.handed() >= threads);

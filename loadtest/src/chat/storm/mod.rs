@@ -21,14 +21,17 @@ pub(crate) use troop::Troop;
 
 use std::time::Duration;
 
-use serde::Serialize;
+use clap::{ArgAction, Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 use crate::chat::Credential;
 use crate::problem::Problem;
+use crate::seconds::Seconds;
 
 /// How a connection is dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum Cut {
     /// By a reset, as when a network or a proxy fails.
     Reset,
@@ -36,28 +39,44 @@ pub enum Cut {
     Close,
 }
 
+/// The section of a file.
+pub(crate) const SECTION: &str = "storm";
+
 /// A storm, or several.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Storm {
-    /// How often everybody is dropped.
+    /// How often everybody is dropped, after the measured window.
+    #[arg(long, default_value_t = Storm::default().rounds)]
     pub rounds: u32,
-    /// Share of the pairs that never are, from 0 to below 1; rounded up to whole pairs. They always
-    /// send.
+    /// Share of the pairs that are never dropped, from 0 to below 1; they always send. Rounded up to
+    /// whole pairs.
+    #[arg(long, value_name = "SHARE", default_value_t = Storm::default().established_share)]
     pub established_share: f64,
     /// How the others are dropped.
+    #[arg(long, value_enum, default_value_t = Storm::default().cut)]
     pub cut: Cut,
-    /// How they log in again.
+    /// What those who come back log in with.
+    #[arg(long, value_enum, default_value_t = Storm::default().credential)]
     pub credential: Credential,
     /// Whether TLS sessions are resumed.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(default_value_t = Storm::default().tls_resumption)]
     pub tls_resumption: bool,
     /// Whether those who are turned away wait as long as the server says.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set)]
+    #[arg(default_value_t = Storm::default().heeds_delay)]
     pub heeds_delay: bool,
     /// Connections that may be on their way at a time, of all users together.
+    #[arg(long, value_name = "CONNECTIONS", default_value_t = Storm::default().arriving_max)]
     pub arriving_max: u32,
     /// How long all is calm after each round, for its figures and for memory to be given back.
-    pub calm: Duration,
+    #[arg(long, alias = "calm", value_name = "SECONDS", default_value_t = Storm::default().calm_s)]
+    pub calm_s: Seconds,
     /// How long a round may take; whoever is not back by then counts as never coming back.
-    pub timeout: Duration,
+    #[arg(long, alias = "return-timeout", value_name = "SECONDS")]
+    #[arg(default_value_t = Storm::default().return_timeout_s)]
+    pub return_timeout_s: Seconds,
 }
 
 impl Default for Storm {
@@ -70,8 +89,8 @@ impl Default for Storm {
             tls_resumption: true,
             heeds_delay: true,
             arriving_max: 1024,
-            calm: Duration::from_secs(5),
-            timeout: Duration::from_secs(120),
+            calm_s: Seconds::new(5),
+            return_timeout_s: Seconds::new(120),
         }
     }
 }
@@ -81,7 +100,7 @@ impl Storm {
         let mut problems = Vec::new();
         let mut wrong = |is_wrong: bool, field, reason: &str| {
             if is_wrong {
-                problems.push(Problem::new("storm", field, reason));
+                problems.push(Problem::new(SECTION, field, reason));
             }
         };
         wrong(self.rounds == 0, "rounds", "at least 1");
@@ -98,7 +117,8 @@ impl Storm {
 
     /// Longer than all rounds together can take.
     pub(crate) fn takes_at_most(&self) -> Duration {
-        (self.timeout + self.calm + lead::COLLECT_TIMEOUT) * self.rounds
+        let round = Duration::from(self.return_timeout_s) + Duration::from(self.calm_s);
+        (round + lead::COLLECT_TIMEOUT) * self.rounds
     }
 }
 
