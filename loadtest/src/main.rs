@@ -9,11 +9,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dunlin_loadtest::capacity::{self, CapacityReport, Judgement};
-use dunlin_loadtest::chat::{self, ChatReport, Progress};
+use dunlin_loadtest::chat::{self, ChatReport, ChatScenario, Progress};
 use dunlin_loadtest::doctor::{self, Facts};
 use dunlin_loadtest::fanout::{self, FanoutReport};
 use dunlin_loadtest::idle::{self, IdleReport};
-use dunlin_loadtest::plan::{FanoutPlan, Plan};
+use dunlin_loadtest::plan::{FanoutPlan, OutputArguments, Plan};
 use dunlin_loadtest::report::{Second, Verdict};
 use dunlin_loadtest::view::View;
 use dunlin_loadtest::{LoadtestError, Problems, latency::LatencySummary};
@@ -47,21 +47,18 @@ fn main() -> ExitCode {
 fn run(plan: &Plan) -> Result<Verdict, LoadtestError> {
     Problems::check(plan.problems())?;
     match plan {
-        Plan::Chat(plan) => plan.server.with_target(|target| {
-            let mut view = View::new("chat", plan.output.quiet);
-            let lines = view.leaves_lines();
-            let on_progress = &mut |doing: &str, progress: Progress| {
-                if lines {
-                    eprintln!(
-                        "{doing}: {} users, {} sent, {} acknowledged, {} delivered",
-                        progress.active, progress.sent, progress.acknowledged, progress.delivered
-                    );
-                }
-            };
-            let on_second = &mut |second: &Second<'_>| view.show(second);
-            let report = chat::run_watched(&plan.scenario(target)?, on_progress, on_second)?;
-            print(&plan.output, report, print_chat)
-        }),
+        Plan::Chat(plan) => plan
+            .server
+            .with_target(|target| run_chat("chat", &plan.scenario(target)?, &plan.output)),
+        Plan::Storm(plan) => plan
+            .server
+            .with_target(|target| run_chat("storm", &plan.scenario(target)?, &plan.output)),
+        Plan::Slow(plan) => plan
+            .server
+            .with_target(|target| run_chat("slow", &plan.scenario(target)?, &plan.output)),
+        Plan::Churn(plan) => plan
+            .server
+            .with_target(|target| run_chat("churn", &plan.scenario(target)?, &plan.output)),
         Plan::Capacity(plan) => plan.server.with_target(|target| {
             let quiet = plan.output.quiet;
             let report = capacity::run(&plan.scenario(target)?, &mut |event| {
@@ -100,6 +97,26 @@ fn run_fanout(plan: &FanoutPlan) -> Result<Verdict, LoadtestError> {
         })?;
         print(&plan.output, report, print_fanout)
     })
+}
+
+fn run_chat(
+    name: &'static str,
+    scenario: &ChatScenario,
+    output: &OutputArguments,
+) -> Result<Verdict, LoadtestError> {
+    let mut view = View::new(name, output.quiet);
+    let lines = view.leaves_lines();
+    let on_progress = &mut |doing: &str, progress: Progress| {
+        if lines {
+            eprintln!(
+                "{doing}: {} users, {} sent, {} acknowledged, {} delivered",
+                progress.active, progress.sent, progress.acknowledged, progress.delivered
+            );
+        }
+    };
+    let on_second = &mut |second: &Second<'_>| view.show(second);
+    let report = chat::run_watched(scenario, on_progress, on_second)?;
+    print(output, report, print_chat)
 }
 
 /// One after the other, until one is not ok. All are read before the first one is run.
@@ -184,6 +201,9 @@ fn print_chat(report: &ChatReport) {
     print_latency("acknowledge", &report.latency.acknowledge);
     print_latency("deliver", &report.latency.deliver);
     print_latency("lateness", &report.latency.lateness);
+    if let Some(disturbance) = &report.disturbance {
+        print!("{disturbance}");
+    }
     if let Some(server) = &report.server {
         println!(
             "server       {:.2} us per message, {:.2} processors busy, {:.1} MB resident",

@@ -2,6 +2,7 @@
 //! is found and named.
 #![forbid(unsafe_code)]
 
+#[allow(dead_code, reason = "the model is shared with tests that need more of it")]
 mod model;
 
 use std::time::Duration;

@@ -65,6 +65,7 @@ impl Crowd<'_> {
         self.second.acknowledge.record(latency_ns);
         if self.is_measured(sending.intended_ns) {
             self.outcome.acknowledge.record(latency_ns);
+            self.note_acknowledged(slot, sending.intended_ns, sending.intended_ns + latency_ns);
         }
         self.transmit(slot, links);
         Some(sending.counter)
@@ -82,16 +83,17 @@ impl Crowd<'_> {
         let ledger = &mut self.pairs[slot / 2].ledger;
         let told = ledger.told(slot % 2, entry.seq, item, way, &mut self.outcome.faults);
         if let (Told::Delivered, Some(stamp)) = (told, stamp) {
-            self.delivered(stamp.intended_ns, links);
+            self.delivered(slot, stamp.intended_ns, links);
         }
     }
 
-    fn delivered(&mut self, intended_ns: u64, links: &Links) {
+    fn delivered(&mut self, slot: usize, intended_ns: u64, links: &Links) {
         self.progress.delivered += 1;
         let latency_ns = links.now_ns().saturating_sub(intended_ns);
         self.second.deliver.record(latency_ns);
         if self.is_measured(intended_ns) {
             self.outcome.deliver.record(latency_ns);
+            self.note_delivered(slot, intended_ns, intended_ns + latency_ns);
         }
     }
 
@@ -169,7 +171,7 @@ impl Crowd<'_> {
         }
         let book = &mut self.pairs[slot / 2].signals[from];
         if book.received(stamp.sender, user, stamp.counter, &mut self.outcome.faults) {
-            self.delivered(stamp.intended_ns, links);
+            self.delivered(slot, stamp.intended_ns, links);
             if self.scenario.is_quiet() {
                 self.arrived(slot ^ 1, stamp.counter, links);
             }

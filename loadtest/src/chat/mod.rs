@@ -13,9 +13,13 @@
 //! from there, however late it was sent) or *closed* (each user keeps a number of messages
 //! outstanding; this finds the highest throughput, its latencies mean little).
 
+pub mod churn;
+mod credential;
 mod crowd;
+mod disturbance;
 mod inbound;
 mod message;
+mod message_latency;
 mod outcome;
 mod pace;
 mod parameters;
@@ -24,9 +28,15 @@ mod rare;
 mod rate;
 mod report;
 mod run;
+mod senders;
+pub mod slow;
+pub mod storm;
 mod user;
 
+pub use credential::Credential;
+pub use disturbance::{Disturbance, DisturbanceReport};
 pub use message::MessageKind;
+pub use message_latency::MessageLatencyReport;
 pub use outcome::Totals;
 pub use parameters::ChatParameters;
 pub(crate) use parameters::SECTION;
@@ -91,6 +101,10 @@ pub struct ChatScenario {
     pub drain_timeout: Duration,
     /// How long the reading of all logs may take.
     pub read_timeout: Duration,
+    /// Share of the pairs that send, from 0 to 1; rounded up to whole pairs.
+    pub active_share: f64,
+    /// What befalls the users meanwhile.
+    pub disturbance: Option<Disturbance>,
     /// Connections may end and are made anew: for runs in which the server is killed.
     pub reconnect: bool,
     /// Ends the window before its time when it becomes true; what is under way is brought home as
@@ -117,6 +131,8 @@ impl ChatScenario {
             gather_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(300),
+            active_share: 1.0,
+            disturbance: None,
             reconnect: false,
             stop: None,
             progress_interval: Duration::from_secs(1),
@@ -135,9 +151,16 @@ impl ChatScenario {
 
     /// Refuses what can't be run.
     pub fn check(&self) -> Result<(), LoadtestError> {
-        let mut problems = ChatParameters::of(self).problems();
+        let parameters = ChatParameters::of(self);
+        let mut problems = parameters.problems();
         if self.threads == 0 {
             problems.push(Problem::new("generator", "threads", "at least 1"));
+        }
+        if self.senders(0..self.pairs()) == 0 {
+            problems.push(Problem::new(SECTION, "active_share", "somebody is to send"));
+        }
+        if let Some(disturbance) = &self.disturbance {
+            problems.extend(disturbance.problems(&parameters));
         }
         if matches!(self.target.service, Service::Holder) {
             problems.push(Problem::new("chat", "message", "the holder knows no messages"));

@@ -1,7 +1,9 @@
 //! What a run counts, thread by thread.
 
 use crate::audit::FaultLog;
+use crate::chat::disturbance::Tally;
 use crate::latency::Latencies;
+use crate::net::CloseCause;
 use crate::report::Reasons;
 
 /// What one thread brings home.
@@ -16,6 +18,13 @@ pub(crate) struct Outcome {
     pub(crate) closes: Reasons,
     /// What this machine lacked.
     pub(crate) shortages: Reasons,
+    pub(crate) disturbance: Option<Tally>,
+}
+
+/// Names an end by what the server said of it, or else by what was seen.
+pub(crate) fn close_reason(farewell: Option<&str>, cause: &CloseCause) -> String {
+    let named = farewell.and_then(|farewell| farewell.split(':').next());
+    named.map_or_else(|| cause.to_string(), str::to_owned)
 }
 
 /// Counts of a run.

@@ -6,18 +6,18 @@
 //! each machine, has an even share of every moment, whatever share of the users is its own. The
 //! intended moments of all users are thus the same however they are divided.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use crate::chat::Rate;
 use crate::chat::crowd::Crowd;
+use crate::chat::senders::Senders;
 use crate::net::Links;
 
 /// The messages of one thread, one after the other.
 #[derive(Debug)]
 pub(crate) struct Pace {
     rate: Rate,
-    /// Pairs of all threads.
+    /// Pairs that send, of all threads.
     pairs: u64,
     /// Place in the order of all pairs, and index within the thread, of its own pairs by place.
     places: Vec<(u32, u32)>,
@@ -36,14 +36,14 @@ pub(crate) struct Due {
 }
 
 impl Pace {
-    /// For the users `share` of so many, with a rate that begins after the warm-up.
-    pub(crate) fn new(rate: &Rate, warm_up: Duration, users: u32, share: Range<u32>) -> Pace {
-        let pairs = users / 2;
+    /// For the senders of a thread, at least one pair, with a rate that begins after the warm-up.
+    pub(crate) fn new(rate: &Rate, warm_up: Duration, senders: &Senders) -> Pace {
+        let pairs = senders.all;
         let stride = stride(pairs);
         let places = (0..pairs).filter_map(|place| {
             let pair = (u64::from(place) * u64::from(stride) % u64::from(pairs)) as u32;
-            let is_own = (share.start / 2..share.end / 2).contains(&pair);
-            is_own.then(|| (place, pair - share.start / 2))
+            let number = pair.checked_sub(senders.first)?;
+            Some((place, *senders.own.get(number as usize)?))
         });
         let mut pace = Pace {
             rate: rate.clone().after(warm_up),
@@ -95,6 +95,7 @@ impl Crowd<'_> {
     pub(super) fn pace(&mut self, now_ns: u64, links: &mut Links) -> u64 {
         loop {
             let Some(pace) = &mut self.pace else {
+                self.all_sent = now_ns >= self.schedule.measure_to_ns;
                 return u64::MAX;
             };
             let Due { after_ns, slot } = pace.next();
@@ -104,7 +105,9 @@ impl Crowd<'_> {
                 return at_ns;
             }
             pace.advance();
-            self.enqueue(slot, at_ns, links);
+            if self.writes(slot) {
+                self.enqueue(slot, at_ns, links);
+            }
         }
     }
 }
@@ -124,7 +127,9 @@ mod tests {
     fn due(users: u32, threads: usize, end_ns: u64) -> Vec<(u64, u32)> {
         let mut all = Vec::new();
         for share in shares(users, 2, threads) {
-            let mut pace = Pace::new(&rate(), WARM_UP, users, share.clone());
+            let (first, own) = (share.start / 2, (0..share.len() as u32 / 2).collect());
+            let senders = Senders { all: users / 2, first, own };
+            let mut pace = Pace::new(&rate(), WARM_UP, &senders);
             while pace.next().after_ns < end_ns {
                 let Due { after_ns, slot } = pace.next();
                 all.push((after_ns, share.start + slot as u32));

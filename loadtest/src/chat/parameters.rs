@@ -35,6 +35,9 @@ pub struct ChatParameters {
     /// Closed load: unanswered messages of each user [default: 1, without --rate-per-s].
     #[arg(long, value_name = "MESSAGES")]
     pub outstanding: Option<u32>,
+    /// Share of the pairs that send; the others are there, and say nothing.
+    #[arg(long, value_name = "SHARE", default_value_t = ChatParameters::default().active_share)]
+    pub active_share: f64,
     /// Time before the measured window.
     #[arg(long, alias = "warm-up", value_name = "SECONDS")]
     #[arg(default_value_t = ChatParameters::default().warm_up_s)]
@@ -72,6 +75,7 @@ impl Default for ChatParameters {
             content_bytes: 200.into(),
             rate_per_s: None,
             outstanding: None,
+            active_share: 1.0,
             warm_up_s: Seconds::new(2),
             duration_s: Seconds::new(10),
             connects_per_s: 5000,
@@ -96,6 +100,7 @@ impl ChatParameters {
             content_bytes: scenario.content_bytes.clone(),
             rate_per_s,
             outstanding,
+            active_share: scenario.active_share,
             warm_up_s: scenario.warm_up.into(),
             duration_s: scenario.duration.into(),
             connects_per_s: scenario.connects_per_second,
@@ -116,6 +121,7 @@ impl ChatParameters {
             Some(rate) => Load::Open { messages_per_second: rate.clone() },
             None => Load::Closed { outstanding: self.outstanding.unwrap_or(1) },
         };
+        scenario.active_share = self.active_share;
         scenario.warm_up = self.warm_up_s.into();
         scenario.duration = self.duration_s.into();
         scenario.connects_per_second = self.connects_per_s;
@@ -147,6 +153,8 @@ impl ChatParameters {
         wrong(self.outstanding == Some(0), "outstanding", "at least 1");
         let is_both = self.rate_per_s.is_some() && self.outstanding.is_some();
         wrong(is_both, "outstanding", "a load is either open (rate_per_s) or closed (outstanding)");
+        let is_share = (0.0..=1.0).contains(&self.active_share);
+        wrong(!is_share, "active_share", "from 0 to 1");
         wrong(self.connects_per_s == 0, "connects_per_s", "at least 1");
         problems
     }
@@ -171,6 +179,7 @@ mod tests {
             content_bytes: "77:2,1000:5".parse().unwrap(),
             rate_per_s: "12.5..20:3".parse().ok(),
             outstanding: None,
+            active_share: 0.5,
             warm_up_s: "0.5".parse().unwrap(),
             duration_s: Seconds::new(1),
             connects_per_s: 2,
@@ -195,6 +204,7 @@ mod tests {
             content_bytes: (1 << 30).into(),
             rate_per_s: Some(Rate::constant(0.0)),
             outstanding: Some(0),
+            active_share: 1.5,
             connects_per_s: 0,
             ..ChatParameters::default()
         };
@@ -207,6 +217,7 @@ mod tests {
             "rate_per_s",
             "outstanding",
             "outstanding",
+            "active_share",
             "connects_per_s",
         ];
         assert_eq!(fields, expected);

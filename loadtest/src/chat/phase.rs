@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
+use crate::chat::storm;
 use crate::net::Clock;
 use crate::report::Handover;
 
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     hopeless: AtomicBool,
     /// This machine lacked something.
     short: AtomicBool,
+    pub(crate) storm: storm::Board,
 }
 
 impl Shared {
@@ -80,6 +82,7 @@ impl Shared {
             finished: Default::default(),
             hopeless: AtomicBool::new(false),
             short: AtomicBool::new(false),
+            storm: storm::Board::default(),
         }
     }
 

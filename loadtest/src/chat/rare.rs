@@ -12,7 +12,7 @@ use crate::audit::{Fault, Item, Way};
 use crate::chat::crowd::Crowd;
 use crate::chat::phase::Phase;
 use crate::chat::user::Stage;
-use crate::login::{hello, login};
+use crate::login::{hello, login, resume};
 use crate::net::Links;
 use crate::target::Service;
 use crate::wire::MessageEntry;
@@ -83,13 +83,18 @@ impl Crowd<'_> {
             return;
         };
         let prefix = format!("load-{:016x}", self.run);
-        let login = login(issuer, &prefix, self.user_index(slot));
+        let user = self.user_index(slot);
+        let login = match self.resume_token(slot) {
+            Some(token) => resume(token, user),
+            None => login(issuer, &prefix, user),
+        };
         self.users[slot].stage = Stage::LoggingIn;
         self.put(slot, LOGIN, Body::Login(login), links);
     }
 
     fn on_logged_in(&mut self, slot: usize, logged_in: &LoggedIn, links: &mut Links) {
         self.pairs[slot / 2].ledger.connected(slot % 2);
+        self.keep_resume_token(slot, &logged_in.resume_token);
         let user = &mut self.users[slot];
         user.user_id = logged_in.user_id;
         user.stage = Stage::Waiting;
@@ -157,6 +162,7 @@ impl Crowd<'_> {
 
     fn on_behind(&mut self, slot: usize, behind: &Behind, links: &mut Links) {
         self.outcome.totals.behind += 1;
+        self.note_behind(slot);
         if behind.conversation_id.is_empty() {
             self.sync(slot, links);
         } else if behind.conversation_id[..] == self.pairs[slot / 2].conversation {
@@ -177,6 +183,7 @@ impl Crowd<'_> {
     pub(crate) fn repair(&mut self, slot: usize, links: &mut Links) {
         if self.scenario.has_durable() && !self.users[slot].repairing {
             self.users[slot].repairing = true;
+            self.note_repair(slot);
             let ledger = &self.pairs[slot / 2].ledger;
             self.users[slot].known_at_repair = ledger.known(slot % 2);
             let (from_seq, _) = ledger.lacks(slot % 2);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::audit::FaultLog;
 use crate::chat::outcome::{Outcome, Totals};
 use crate::chat::phase::Progress;
-use crate::chat::{ChatScenario, Load, MessageKind};
+use crate::chat::{ChatScenario, DisturbanceReport, Load, MessageKind};
 use crate::latency::{Latencies, LatencySummary};
 use crate::report::{
     Distribution, FaultReport, Findings, Reasons, Report, Series, ServerReport, Verdict,
@@ -36,6 +36,9 @@ pub struct ChatReport {
     pub latency: LatencyReport,
     /// The same latencies to be drawn, by name; those that were measured.
     pub distributions: BTreeMap<&'static str, Distribution>,
+    /// What befell the users, and what came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disturbance: Option<DisturbanceReport>,
     pub faults: FaultReport,
     /// Connections that ended, not by the harness, by reason.
     pub closes: Reasons,
@@ -65,6 +68,7 @@ pub struct ScenarioReport {
     pub load: Load,
     pub warm_up_s: f64,
     pub duration_s: f64,
+    pub active_share: f64,
     pub reconnect: bool,
 }
 
@@ -87,7 +91,7 @@ pub struct LatencyReport {
 }
 
 /// What the coordinator saw of the window.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Window {
     pub(crate) seconds: f64,
     pub(crate) before: Progress,
@@ -96,6 +100,7 @@ pub(crate) struct Window {
     /// Batches that the server's store made durable.
     pub(crate) commits: Option<u64>,
     pub(crate) harness_cpu_us: u64,
+    pub(crate) disturbance: Option<DisturbanceReport>,
 }
 
 impl Window {
@@ -123,10 +128,20 @@ impl Window {
 pub(crate) fn compose(
     scenario: &ChatScenario,
     outcomes: Vec<Outcome>,
-    window: &Window,
+    window: Window,
     mut reasons: Vec<String>,
 ) -> ChatReport {
-    let all = outcomes.into_iter().reduce(merge).unwrap_or_default();
+    let server = window.server.map(|(pid, before, after)| {
+        let messages = window.messages(scenario);
+        let report = ServerReport::new(pid, before, after, window.seconds, messages);
+        ServerReport { commits: window.commits, ..report }
+    });
+    let mut all = outcomes.into_iter().reduce(merge).unwrap_or_default();
+    let counted = all.disturbance.take().zip(scenario.disturbance.as_ref());
+    let counted =
+        counted.and_then(|(tally, disturbance)| tally.report(disturbance, window.seconds));
+    let rates = window.rates();
+    let disturbance = window.disturbance.or(counted);
     let invalid = spoilt(scenario, &all);
     let verdict = Verdict::from(Findings {
         faults: !all.faults.is_empty(),
@@ -143,13 +158,14 @@ pub(crate) fn compose(
         reasons,
         scenario: describe(scenario),
         window_s: window.seconds,
-        rates: window.rates(),
+        rates,
         totals: all.totals,
         latency: LatencyReport {
             acknowledge: all.acknowledge.summary(),
             deliver: all.deliver.summary(),
             lateness: all.lateness.summary(),
         },
+        disturbance,
         distributions: Distribution::of_measured([
             ("acknowledge", &all.acknowledge),
             ("deliver", &all.deliver),
@@ -157,11 +173,7 @@ pub(crate) fn compose(
         ]),
         faults: FaultReport::from(&all.faults),
         closes: all.closes,
-        server: window.server.map(|(pid, before, after)| {
-            let messages = window.messages(scenario);
-            let report = ServerReport::new(pid, before, after, window.seconds, messages);
-            ServerReport { commits: window.commits, ..report }
-        }),
+        server,
         harness_cpu_us: window.harness_cpu_us,
         series: Series::default(),
     }
@@ -195,6 +207,7 @@ fn describe(scenario: &ChatScenario) -> ScenarioReport {
         load: scenario.load.clone(),
         warm_up_s: scenario.warm_up.as_secs_f64(),
         duration_s: scenario.duration.as_secs_f64(),
+        active_share: scenario.active_share,
         reconnect: scenario.reconnect,
     }
 }
@@ -206,6 +219,10 @@ fn merge(mut one: Outcome, other: Outcome) -> Outcome {
     one.totals.add(other.totals);
     one.closes.merge(&other.closes);
     one.shortages.merge(&other.shortages);
+    match (&mut one.disturbance, other.disturbance) {
+        (Some(one), Some(other)) => one.merge(&other),
+        (one, other) => *one = one.take().or(other),
+    }
     let faults: FaultLog = other.faults;
     one.faults.merge(faults);
     one
@@ -244,7 +261,7 @@ mod tests {
     fn lateness_spoils_what_it_dominates() {
         let verdict = |late_us, latency_us| {
             let outcomes = vec![outcome(late_us, latency_us)];
-            compose(&scenario(), outcomes, &Window::default(), Vec::new()).verdict
+            compose(&scenario(), outcomes, Window::default(), Vec::new()).verdict
         };
         assert_eq!(verdict(50, 80), Verdict::Ok);
         assert_eq!(verdict(200, 10_000), Verdict::Ok);
@@ -255,7 +272,7 @@ mod tests {
     fn a_fault_in_any_thread_fails_the_run_even_if_the_harness_was_late() {
         let mut bad = outcome(5_000, 10_000);
         bad.faults.add(Fault::Lost { user: 1, counter: 2 });
-        let report = compose(&scenario(), vec![outcome(1, 1), bad], &Window::default(), Vec::new());
+        let report = compose(&scenario(), vec![outcome(1, 1), bad], Window::default(), Vec::new());
         assert_eq!(report.verdict, Verdict::ProductFailure);
         assert_eq!(report.reasons[0], "lost: 1");
         assert_eq!(report.latency.acknowledge.count, 200);

@@ -1,15 +1,16 @@
 //! The coordinator: starts the threads, leads them through the phases, and looks at the clock.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use crate::audit::content::Contents;
-use crate::chat::ChatScenario;
 use crate::chat::crowd::Crowd;
 use crate::chat::outcome::Outcome;
 use crate::chat::phase::{Phase, Progress, Schedule, Shared};
 use crate::chat::report::{ChatReport, Window, compose};
+use crate::chat::{ChatScenario, Disturbance, DisturbanceReport};
 use crate::error::LoadtestError;
 use crate::generators::{Generator, random_run, shares};
 use crate::net::Clock;
@@ -41,7 +42,12 @@ pub fn run_watched(
     on_second: &mut dyn FnMut(&Second<'_>),
 ) -> Result<ChatReport, LoadtestError> {
     scenario.check()?;
-    let route = scenario.target.route(scenario.users as usize)?;
+    let mut route = scenario.target.route(scenario.users as usize)?;
+    match &scenario.disturbance {
+        Some(Disturbance::Storm(storm)) => route.resume_tls(storm.tls_resumption),
+        Some(Disturbance::Slow(_) | Disturbance::Churn(_)) => route.resume_tls(true),
+        None => {}
+    }
     let clock = Clock::start();
     let (users, threads) = (scenario.users, scenario.threads);
     let generator = Generator::new(route, clock, &scenario.processors, users, threads)?;
@@ -49,7 +55,7 @@ pub fn run_watched(
     let contents = Contents::new(run, scenario.content_bytes.clone());
     let shared = Shared::new(clock);
     thread::scope(|scope| {
-        let threads = shares(users, 2, threads).into_iter().map(|share| {
+        let threads = crews(scenario).into_iter().map(|share| {
             let mut crowd = Crowd::new(scenario, &shared, &contents, run, share);
             let generator = generator.clone();
             scope.spawn(move || {
@@ -74,8 +80,19 @@ pub fn run_watched(
         // The threads have handed over what they had.
         coordinator.look_at_second("ending", clock.now_ns());
         let series = coordinator.recorder.finish();
-        Ok(ChatReport { series, ..compose(scenario, outcomes, &window, reasons) })
+        Ok(ChatReport { series, ..compose(scenario, outcomes, window, reasons) })
     })
+}
+
+/// The users of each thread. Those whom a storm spares have one of their own beside the others.
+fn crews(scenario: &ChatScenario) -> Vec<Range<u32>> {
+    let spared = match &scenario.disturbance {
+        Some(Disturbance::Storm(storm)) => storm.established(scenario.users),
+        Some(Disturbance::Slow(_) | Disturbance::Churn(_)) | None => 0,
+    };
+    let others = shares(scenario.users - spared, 2, scenario.threads).into_iter();
+    let others = others.map(|share| share.start + spared..share.end + spared);
+    (spared > 0).then_some(0..spared).into_iter().chain(others).collect()
 }
 
 type ThreadResult = Result<Outcome, LoadtestError>;
@@ -84,10 +101,10 @@ fn join(thread: ScopedJoinHandle<'_, ThreadResult>) -> ThreadResult {
     thread.join().map_err(|_| LoadtestError::Panicked)?
 }
 
-struct Coordinator<'scope, 'run> {
-    scenario: &'run ChatScenario,
-    shared: &'run Shared,
-    threads: Vec<ScopedJoinHandle<'scope, ThreadResult>>,
+pub(crate) struct Coordinator<'scope, 'run> {
+    pub(crate) scenario: &'run ChatScenario,
+    pub(crate) shared: &'run Shared,
+    pub(crate) threads: Vec<ScopedJoinHandle<'scope, ThreadResult>>,
     on_progress: &'run mut dyn FnMut(&str, Progress),
     on_second: &'run mut dyn FnMut(&Second<'_>),
     next_progress_ns: u64,
@@ -105,7 +122,7 @@ impl Coordinator<'_, '_> {
         });
         let mut window = Window::default();
         if gathered && !self.shared.is_hopeless() {
-            window = self.measure();
+            window = self.measure(&mut reasons);
             self.settle(&mut reasons);
         } else {
             let active = self.shared.progress().active;
@@ -115,16 +132,24 @@ impl Coordinator<'_, '_> {
         (window, reasons)
     }
 
-    fn measure(&mut self) -> Window {
+    fn measure(&mut self, reasons: &mut Vec<String>) -> Window {
         let start_ns = self.shared.clock.now_ns() + LEAD_NS;
         let measure_from_ns = start_ns + self.scenario.warm_up.as_nanos() as u64;
-        let measure_to_ns = measure_from_ns + self.scenario.duration.as_nanos() as u64;
+        let undisturbed_to_ns = measure_from_ns + self.scenario.duration.as_nanos() as u64;
+        let measure_to_ns = measure_from_ns + self.scenario.window_at_most().as_nanos() as u64;
         self.shared.set_schedule(Schedule { start_ns, measure_from_ns, measure_to_ns });
         self.shared.enter(Phase::Run);
         self.wait_until("warming up", measure_from_ns);
         let commits_before = self.commits();
         let (before, server_before, harness_before, from_ns) = self.look();
-        if self.wait_until("measuring", measure_to_ns) {
+        let is_told = self.wait_until("measuring", undisturbed_to_ns);
+        let disturbance = match &self.scenario.disturbance {
+            Some(Disturbance::Storm(storm)) if !is_told => {
+                Some(DisturbanceReport::Storm(self.storm(storm, reasons)))
+            }
+            Some(_) | None => None,
+        };
+        if is_told || disturbance.is_some() {
             self.shared.cut_short(self.shared.clock.now_ns());
         }
         let (after, server_after, harness_after, to_ns) = self.look();
@@ -142,6 +167,7 @@ impl Coordinator<'_, '_> {
             server: server.map(|(pid, (before, after))| (pid, before, after)),
             commits: commits.map(|(before, after)| after.saturating_sub(before)),
             harness_cpu_us: harness_after.saturating_sub(harness_before),
+            disturbance,
         }
     }
 
@@ -177,16 +203,19 @@ impl Coordinator<'_, '_> {
     }
 
     /// Waits for a time; `true` if the scenario was told to stop before it came.
-    fn wait_until(&mut self, doing: &str, at_ns: u64) -> bool {
+    pub(crate) fn wait_until(&mut self, doing: &str, at_ns: u64) -> bool {
         let wait = Duration::from_nanos(at_ns.saturating_sub(self.shared.clock.now_ns()));
-        let stop = self.scenario.stop.clone();
-        let is_told =
-            move |_: &Shared| stop.as_ref().is_some_and(|stop| stop.load(Ordering::Acquire));
-        self.wait(doing, wait, is_told)
+        let scenario = self.scenario;
+        self.wait(doing, wait, |_| is_told_to_stop(scenario))
     }
 
     /// Waits for a condition; `false` if it did not come true in time, or a thread has failed.
-    fn wait(&mut self, doing: &str, timeout: Duration, is_true: impl Fn(&Shared) -> bool) -> bool {
+    pub(crate) fn wait(
+        &mut self,
+        doing: &str,
+        timeout: Duration,
+        is_true: impl Fn(&Shared) -> bool,
+    ) -> bool {
         let end_ns = self.shared.clock.now_ns() + timeout.as_nanos() as u64;
         loop {
             let now_ns = self.shared.clock.now_ns();
@@ -222,4 +251,9 @@ impl Coordinator<'_, '_> {
         let interval = self.shared.seconds.take();
         self.recorder.look(now_ns, &standing, &interval, self.on_second);
     }
+}
+
+/// Whether the caller wants the window to end.
+pub(crate) fn is_told_to_stop(scenario: &ChatScenario) -> bool {
+    scenario.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Acquire))
 }

@@ -63,11 +63,13 @@ pub(crate) struct Link {
     pub(crate) socket: TcpStream,
     pub(crate) connected: bool,
     pub(crate) dirty: bool,
+    /// Nothing is read until the handler says so.
+    pub(crate) paused: bool,
     pub(crate) backlog: Option<Box<Backlog>>,
     pub(crate) tls: Option<Box<TlsSession>>,
 }
 
-/// A million idle plaintext connections keep 24 MB here: a descriptor, two flags and two pointers
+/// A million idle plaintext connections keep 24 MB here: a descriptor, three flags and two pointers
 /// each. In a debug build, sockets of mio carry eight bytes more and are aligned to them.
 const _: () = assert!(size_of::<Option<Link>>() <= size_of::<TcpStream>().next_multiple_of(8) + 24);
 #[cfg(not(debug_assertions))]
@@ -75,7 +77,7 @@ const _: () = assert!(size_of::<Option<Link>>() == 24);
 
 impl Link {
     pub(crate) fn new(socket: TcpStream, tls: Option<Box<TlsSession>>) -> Link {
-        Link { socket, connected: false, dirty: false, backlog: None, tls }
+        Link { socket, connected: false, dirty: false, paused: false, backlog: None, tls }
     }
 
     /// Whether the connection stands; an error if it can't be made.

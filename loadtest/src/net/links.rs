@@ -1,10 +1,11 @@
 //! The connections of a thread: made, lent what they need, written, and closed.
 
 use std::io;
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::net::link::{Backlog, CloseCause, Link};
 use crate::net::tls::TlsSession;
@@ -25,6 +26,8 @@ pub struct Links {
     dirty: Vec<usize>,
     #[allow(clippy::vec_box, reason = "the boxes go to links and come back, whole")]
     spare: Vec<Box<Backlog>>,
+    /// Connections to be read again.
+    pub(crate) unpaused: Vec<usize>,
     /// Ends that were found while writing or connecting.
     pub(crate) ended: Vec<(usize, CloseCause)>,
 }
@@ -38,6 +41,7 @@ impl Links {
             slots: std::iter::repeat_with(|| None).take(slots).collect(),
             dirty: Vec::new(),
             spare: Vec::new(),
+            unpaused: Vec::new(),
             ended: Vec::new(),
         }
     }
@@ -69,6 +73,43 @@ impl Links {
     /// Closes a connection without another word.
     pub fn close(&mut self, slot: usize) {
         self.slots[slot] = None;
+    }
+
+    /// Breaks a connection: the server gets a reset, and no port of this side stays taken.
+    pub fn reset(&mut self, slot: usize) {
+        if let Some(link) = self.slots[slot].take() {
+            // Where it fails the connection is closed in good order, and that is the end of it, too.
+            let _linger = SockRef::from(&link.socket).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Reads nothing from this connection until [`unpause`](Links::unpause), as if its user had no
+    /// time. What is written goes out as ever.
+    pub fn pause(&mut self, slot: usize) {
+        if let Some(link) = &mut self.slots[slot] {
+            link.paused = true;
+        }
+    }
+
+    /// Reads on; what has come meanwhile is read in this tick.
+    pub fn unpause(&mut self, slot: usize) {
+        if let Some(link) = self.slots[slot].as_mut().filter(|link| link.paused) {
+            link.paused = false;
+            self.unpaused.push(slot);
+        }
+    }
+
+    /// Lets the kernel keep no more than about this much for a connection that does not read.
+    pub fn limit_receive_buffer(&self, slot: usize, bytes: usize) {
+        if let Some(link) = &self.slots[slot] {
+            // Where it fails more is kept, and the server sees the reader as slow a little later.
+            let _limited = SockRef::from(&link.socket).set_recv_buffer_size(bytes);
+        }
+    }
+
+    /// Whether a TLS connection took up an earlier session; `None` if there is no TLS.
+    pub fn is_resumed(&self, slot: usize) -> Option<bool> {
+        Some(self.slots[slot].as_ref()?.tls.as_ref()?.is_resumed())
     }
 
     /// Whether there is a connection in this slot.

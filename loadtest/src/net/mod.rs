@@ -8,13 +8,14 @@
 //!            └────────────────────────────────────────────────┘
 //! ```
 //!
-//! A connection that says nothing keeps 24 bytes: its descriptor, two flags, two empty pointers.
+//! A connection that says nothing keeps 24 bytes: its descriptor, three flags, two empty pointers.
 //! Partial frames and unwritten bytes are kept only while there are any, in a backlog that the
 //! thread lends and takes back.
 
 mod link;
 mod links;
 mod reactor;
+mod tickets;
 mod timer;
 mod tls;
 
@@ -27,6 +28,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustls::client::Resumption;
+
 /// How the server is reached.
 #[derive(Debug, Clone)]
 pub struct Route {
@@ -36,6 +39,19 @@ pub struct Route {
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// Addresses to connect from; one has only about 28,000 ports towards one server.
     pub sources: Vec<std::net::IpAddr>,
+}
+
+impl Route {
+    /// Whether connections take up the TLS sessions of earlier ones, whosever they were.
+    pub(crate) fn resume_tls(&mut self, resumes: bool) {
+        if let Some(config) = &mut self.tls {
+            Arc::make_mut(config).resumption = if resumes {
+                Resumption::store(Arc::new(tickets::TicketPool::default()))
+            } else {
+                Resumption::disabled()
+            };
+        }
+    }
 }
 
 /// The clock of a run: nanoseconds since it was made.

@@ -74,6 +74,7 @@ impl Reactor {
             let Next::At(wake_ns) = handler.tick(self.links.now_ns(), &mut self.links) else {
                 return Ok(());
             };
+            self.read_unpaused(handler);
             self.links.write_dirty();
             let reported = self.report_ends(handler);
             let now_ns = self.links.now_ns();
@@ -98,6 +99,14 @@ impl Reactor {
             self.timer.arm(now_ns, wake_ns)?;
         }
         Ok(TICK_MAX)
+    }
+
+    /// No event will tell again of what came during the pause.
+    fn read_unpaused(&mut self, handler: &mut impl Handler) {
+        while let Some(slot) = self.links.unpaused.pop() {
+            let may_have_ended = true;
+            self.read(slot, may_have_ended, handler);
+        }
     }
 
     fn report_ends(&mut self, handler: &mut impl Handler) -> bool {
@@ -143,7 +152,8 @@ impl Reactor {
     /// the event was made, no other event will tell of it: then it reads up to the end.
     fn read(&mut self, slot: usize, ended: bool, handler: &mut impl Handler) {
         loop {
-            let Some(link) = self.links.slots[slot].as_mut() else {
+            let link = self.links.slots[slot].as_mut();
+            let Some(link) = link.filter(|link| link.connected && !link.paused) else {
                 return;
             };
             let kept = link.partial_bytes();
@@ -310,6 +320,68 @@ mod tests {
         assert_eq!(visitor.heard, [vec![1, 2, 3], vec![9]]);
         assert!(visitor.unsaid.is_empty(), "the backlog of the last frame is still there");
         assert!(visitor.ticks_with_backlog > 0);
+    }
+
+    /// Pauses as soon as it is connected; reads on when everything, with the end, has long come.
+    struct StallingVisitor {
+        server: TcpListener,
+        peer: Option<std::net::TcpStream>,
+        heard_in_pause: Option<usize>,
+        heard: usize,
+        cause: Option<CloseCause>,
+    }
+
+    impl Handler for StallingVisitor {
+        fn opened(&mut self, slot: usize, links: &mut Links) {
+            links.pause(slot);
+            let mut peer = self.peer.take().unwrap();
+            peer.write_all(&[0; 4 * STALLED_FRAMES]).unwrap();
+            peer.shutdown(Shutdown::Both).unwrap();
+        }
+
+        fn frame(&mut self, _: usize, _: &[u8], _: &mut Links) {
+            self.heard += 1;
+        }
+
+        fn closed(&mut self, _: usize, cause: CloseCause, _: &mut Links) {
+            self.cause = Some(cause);
+        }
+
+        fn tick(&mut self, now_ns: u64, links: &mut Links) -> Next {
+            if links.slots[0].is_none() && self.cause.is_none() {
+                links.connect(0);
+                self.peer = Some(self.server.accept().unwrap().0);
+            }
+            let link = links.slots[0].as_ref();
+            let all_is_there = link.filter(|link| link.paused).is_some_and(|link| {
+                // The end is readable, too: then no other event will come.
+                let mut buffer = [0; 8 * STALLED_FRAMES];
+                link.socket.peek(&mut buffer).is_ok_and(|bytes| bytes == 4 * STALLED_FRAMES)
+                    && self.peer.is_none()
+            });
+            if all_is_there && self.heard_in_pause.is_none() {
+                self.heard_in_pause = Some(self.heard);
+                return Next::At(now_ns); // The events of it are taken first.
+            }
+            if self.heard_in_pause.is_some() {
+                links.unpause(0);
+            }
+            if self.cause.is_some() || now_ns > DEADLINE_NS { Next::Stop } else { Next::At(now_ns) }
+        }
+    }
+
+    const STALLED_FRAMES: usize = 5;
+
+    #[test]
+    fn what_comes_during_a_pause_is_read_after_it_up_to_the_end() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let route = Route { address, tls: None, sources: Vec::new() };
+        let mut visitor =
+            StallingVisitor { server, peer: None, heard_in_pause: None, heard: 0, cause: None };
+        Reactor::new(1, route, Clock::start()).unwrap().run(&mut visitor).unwrap();
+        assert_eq!((visitor.heard_in_pause, visitor.heard), (Some(0), STALLED_FRAMES));
+        assert_eq!(visitor.cause, Some(CloseCause::End));
     }
 
     #[test]

@@ -2,17 +2,22 @@
 
 use std::path::Path;
 
+use clap::Args;
+use serde::de::DeserializeOwned;
+
 use crate::capacity;
-use crate::chat;
+use crate::chat::{self, churn, slow, storm};
 use crate::error::LoadtestError;
 use crate::fanout;
 use crate::idle;
 use crate::plan::document::Document;
-use crate::plan::{CapacityPlan, ChatPlan, FanoutPlan, IdlePlan, Plan, generator, output, server};
+use crate::plan::{
+    CapacityPlan, ChatPlan, DisturbedPlan, FanoutPlan, IdlePlan, Plan, generator, output, server,
+};
 use crate::problem::{Problem, Problems};
 
 /// The names of all scenarios.
-const SCENARIOS: &str = "chat, capacity, fanout, idle";
+const SCENARIOS: &str = "chat, capacity, storm, slow, churn, fanout, idle";
 
 /// Reads a file.
 pub fn read(path: &Path) -> Result<Plan, LoadtestError> {
@@ -61,6 +66,9 @@ fn take_apart(document: &mut Document<'_>) -> Option<Plan> {
             fanout: document.section(fanout::SECTION),
             output: document.section(output::SECTION),
         }),
+        Some("storm") => Plan::Storm(disturbed(document, storm::SECTION)),
+        Some("slow") => Plan::Slow(disturbed(document, slow::SECTION)),
+        Some("churn") => Plan::Churn(disturbed(document, churn::SECTION)),
         Some("idle") => Plan::Idle(IdlePlan {
             server: document.section(server::SECTION),
             generator: document.section(generator::SECTION),
@@ -70,6 +78,19 @@ fn take_apart(document: &mut Document<'_>) -> Option<Plan> {
         Some(_) | None => return None,
     };
     Some(plan)
+}
+
+fn disturbed<D>(document: &mut Document<'_>, section: &'static str) -> DisturbedPlan<D>
+where
+    D: Args + DeserializeOwned + Default,
+{
+    DisturbedPlan {
+        server: document.section(server::SECTION),
+        generator: document.section(generator::SECTION),
+        chat: document.section(chat::SECTION),
+        disturbance: document.section(section),
+        output: document.section(output::SECTION),
+    }
 }
 
 #[cfg(test)]
@@ -104,6 +125,29 @@ mod tests {
     }
 
     #[test]
+    fn a_disturbance_has_a_section_of_its_own_beside_the_chat() {
+        let text = "scenario = \"storm\"\n\
+                    [server]\n\
+                    spawn = \"dunlin\"\n\
+                    [chat]\n\
+                    rate_per_s = 5\n\
+                    [storm]\n\
+                    cut = \"close\"\n\
+                    calm_s = 0.5";
+        let Plan::Storm(plan) = parse(text).unwrap() else { panic!("it is a storm") };
+        assert_eq!(plan.disturbance.cut, storm::Cut::Close);
+        assert_eq!(plan.disturbance.calm_s, "0.5".parse().unwrap());
+        let wrong = "scenario = \"slow\"\n\
+                     [slow]\n\
+                     stalling_share = 2\n\
+                     [server]\n\
+                     spawn = \"dunlin\"";
+        let [share, rate] = &problems(wrong)[..] else { panic!("two things are wrong") };
+        assert!(share.starts_with("line 3: slow.stalling_share: "), "{share}");
+        assert!(rate.starts_with("chat.rate_per_s: a closed load"), "{rate}");
+    }
+
+    #[test]
     fn all_problems_are_found_with_their_lines() {
         let text = "scenario = \"chat\"\n\
                     [chat]\n\
@@ -131,10 +175,13 @@ mod tests {
 
     #[test]
     fn what_is_no_plan_at_all_says_so() {
-        assert_eq!(problems("[chat]"), ["scenario: is one of: chat, capacity, fanout, idle"]);
+        assert_eq!(
+            problems("[chat]"),
+            ["scenario: is one of: chat, capacity, storm, slow, churn, fanout, idle"]
+        );
         assert_eq!(
             problems("scenario = \"x\""),
-            ["line 1: scenario: is one of: chat, capacity, fanout, idle"]
+            ["line 1: scenario: is one of: chat, capacity, storm, slow, churn, fanout, idle"]
         );
         assert_eq!(problems("scenario = 1"), ["line 1: scenario: is no string"]);
         assert!(problems("scenario = \"chat\"\nusers")[0].starts_with("line 2: "));

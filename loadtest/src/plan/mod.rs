@@ -27,7 +27,11 @@ pub use server::ServerArguments;
 use clap::{Args, Subcommand};
 
 use crate::capacity::{CapacityParameters, CapacityScenario};
-use crate::chat::{ChatParameters, ChatScenario};
+use crate::chat::churn::Churn;
+use crate::chat::slow::Slow;
+use crate::chat::storm::Storm;
+
+use crate::chat::{ChatParameters, ChatScenario, Disturbance};
 use crate::error::LoadtestError;
 use crate::fanout::{self, FanoutParameters, FanoutScenario};
 use crate::idle::{IdleParameters, IdleScenario};
@@ -43,6 +47,12 @@ pub enum Plan {
     Capacity(CapacityPlan),
     /// One who writes to many devices, or in many conversations.
     Fanout(FanoutPlan),
+    /// A chat in which connections break, all at one moment, and everybody comes back.
+    Storm(DisturbedPlan<Storm>),
+    /// A chat in which some readers stop reading from time to time.
+    Slow(DisturbedPlan<Slow>),
+    /// A chat in which users come and go.
+    Churn(DisturbedPlan<Churn>),
     /// Users who log in and say nothing but that they are there.
     Idle(IdlePlan),
 }
@@ -57,6 +67,22 @@ pub struct ChatPlan {
     pub generator: GeneratorArguments,
     #[command(flatten)]
     pub chat: ChatParameters,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// A chat run in which something befalls the users.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[allow(missing_docs, reason = "the types say it")]
+pub struct DisturbedPlan<D: Args> {
+    #[command(flatten)]
+    pub server: ServerArguments,
+    #[command(flatten)]
+    pub generator: GeneratorArguments,
+    #[command(flatten)]
+    pub chat: ChatParameters,
+    #[command(flatten)]
+    pub disturbance: D,
     #[command(flatten)]
     pub output: OutputArguments,
 }
@@ -116,6 +142,9 @@ impl Plan {
                 (&plan.generator, problems)
             }
             Plan::Fanout(plan) => (&plan.generator, plan.fanout.problems()),
+            Plan::Storm(plan) => (&plan.generator, plan.chat_problems()),
+            Plan::Slow(plan) => (&plan.generator, plan.chat_problems()),
+            Plan::Churn(plan) => (&plan.generator, plan.chat_problems()),
             Plan::Idle(plan) => (&plan.generator, plan.idle.problems()),
         };
         let mut problems = self.server().problems();
@@ -130,6 +159,9 @@ impl Plan {
             Plan::Chat(ChatPlan { server, .. })
             | Plan::Capacity(CapacityPlan { server, .. })
             | Plan::Fanout(FanoutPlan { server, .. })
+            | Plan::Storm(DisturbedPlan { server, .. })
+            | Plan::Slow(DisturbedPlan { server, .. })
+            | Plan::Churn(DisturbedPlan { server, .. })
             | Plan::Idle(IdlePlan { server, .. }) => server,
         }
     }
@@ -140,6 +172,9 @@ impl Plan {
             Plan::Chat(ChatPlan { server, .. })
             | Plan::Capacity(CapacityPlan { server, .. })
             | Plan::Fanout(FanoutPlan { server, .. })
+            | Plan::Storm(DisturbedPlan { server, .. })
+            | Plan::Slow(DisturbedPlan { server, .. })
+            | Plan::Churn(DisturbedPlan { server, .. })
             | Plan::Idle(IdlePlan { server, .. }) => server,
         }
     }
@@ -188,6 +223,24 @@ impl FanoutPlan {
         scenario.threads = self.generator.threads(scenario.check()?)?;
         scenario.processors.clone_from(&self.generator.client_cpu);
         Ok(scenario)
+    }
+}
+
+impl<D: Args + Clone + Into<Disturbance>> DisturbedPlan<D> {
+    /// What to run against the server.
+    pub fn scenario(&self, target: Target) -> Result<ChatScenario, LoadtestError> {
+        let mut scenario = self.chat.scenario(target);
+        scenario.disturbance = Some(self.disturbance.clone().into());
+        scenario.threads = self.generator.threads(self.chat.users)?;
+        scenario.processors.clone_from(&self.generator.client_cpu);
+        Ok(scenario)
+    }
+
+    fn chat_problems(&self) -> Vec<Problem> {
+        let disturbance: Disturbance = self.disturbance.clone().into();
+        let mut problems = self.chat.problems();
+        problems.extend(disturbance.problems(&self.chat));
+        problems
     }
 }
 

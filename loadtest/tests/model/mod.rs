@@ -42,6 +42,8 @@ pub(crate) enum Sabotage {
     /// An acknowledgement names a sequence that is another message's.
     WrongSequence,
     DoubleSignal,
+    /// One user is let in once, and never again.
+    ShutOut,
 }
 
 /// The message of a conversation that a fault befalls.
@@ -59,10 +61,13 @@ struct State {
     held_pages: Vec<(LogId, TcpStream, u64, Body)>,
     postponed_seq: u64,
     signals: u64,
+    /// Users who came back with the token of their last login.
+    resumed: u64,
 }
 
 pub(crate) struct Model {
     pub(crate) address: SocketAddr,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Clone)]
@@ -75,14 +80,20 @@ impl Model {
     pub(crate) fn start(sabotage: Sabotage) -> Model {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server { sabotage, state: Arc::default() };
+        let state: Arc<Mutex<State>> = Arc::default();
+        let server = Server { sabotage, state: Arc::clone(&state) };
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (server, stream) = (server.clone(), stream.unwrap());
                 thread::spawn(move || server.serve(stream));
             }
         });
-        Model { address }
+        Model { address, state }
+    }
+
+    /// Logins so far by a token of an earlier one.
+    pub(crate) fn resumed(&self) -> u64 {
+        self.state.lock().unwrap().resumed
     }
 }
 
@@ -135,16 +146,27 @@ impl Server {
                 }),
             ),
             Body::Login(login) => {
-                let Some(Credential::IssuerToken(token)) = login.credential else { panic!() };
-                let claims = token.split('.').nth(1).unwrap();
-                let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap();
-                let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
                 let mut state = self.lock();
-                let next = state.users.len() as u64 + 1;
-                let name = claims["sub"].as_str().unwrap().to_owned();
-                let user_id = *state.users.entry(name).or_insert(next);
+                let known = state.users.len() as u64;
+                let (user_id, resume_token) = match login.credential {
+                    Some(Credential::IssuerToken(token)) => {
+                        let user_id = *state.users.entry(name(&token)).or_insert(known + 1);
+                        (user_id, user_id.to_be_bytes().to_vec().into())
+                    }
+                    // As with any issuer's user, that brings no new token.
+                    Some(Credential::ResumeToken(token)) => {
+                        state.resumed += 1;
+                        (u64::from_be_bytes(token[..].try_into().unwrap()), Bytes::new())
+                    }
+                    other => panic!("the model knows no {other:?}"),
+                };
+                let was_here = user_id <= known;
+                if self.sabotage == Sabotage::ShutOut && user_id == VICTIM && was_here {
+                    return false;
+                }
                 *user = Some(user_id);
-                put(stream, id, Body::LoggedIn(LoggedIn { user_id, ..LoggedIn::default() }));
+                let logged_in = LoggedIn { user_id, resume_token, ..LoggedIn::default() };
+                put(stream, id, Body::LoggedIn(logged_in));
             }
             Body::Sync(sync) => {
                 let mut state = self.lock();
@@ -323,6 +345,13 @@ impl Server {
         }
         entries
     }
+}
+
+/// Whom a token of the issuer names.
+fn name(token: &str) -> String {
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+    claims["sub"].as_str().unwrap().to_owned()
 }
 
 fn message(entry: &Entry) -> &Message {

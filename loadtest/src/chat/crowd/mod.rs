@@ -3,6 +3,8 @@
 
 mod chores;
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use dunlin_protocol::limits::{HEARTBEAT_INTERVAL_MS, REQUESTS_OUTSTANDING_MAX};
@@ -11,9 +13,11 @@ use dunlin_protocol::{LogId, UserId, frame};
 
 use crate::audit::content::{Contents, Stamp};
 use crate::audit::{Fault, Ledger, SignalBook};
-use crate::chat::outcome::Outcome;
+use crate::chat::disturbance::Turmoil;
+use crate::chat::outcome::{Outcome, close_reason};
 use crate::chat::pace::Pace;
 use crate::chat::phase::{Phase, Progress, Schedule, Shared};
+use crate::chat::senders::Senders;
 use crate::chat::user::{Pair, Sending, Stage, User};
 use crate::chat::{ChatScenario, Load, MessageKind};
 use crate::net::{CloseCause, Handler, Links, Next};
@@ -49,8 +53,9 @@ pub(crate) struct Crowd<'a> {
     pub(crate) outstanding_max: usize,
     /// Connections between `connect` and `Active`.
     pub(crate) arriving: usize,
-    /// Users who are to be connected at a time: first those who never were, in order.
-    pub(crate) away: Vec<(u64, usize)>,
+    /// Users who are to be connected again, by the time when they are.
+    away: BinaryHeap<Reverse<(u64, usize)>>,
+    /// Users who were never connected yet are, in order: so many of them have been.
     first_connects: usize,
     /// Messages to send again: time, slot, connection, request id.
     pub(crate) retries: Vec<(u64, usize, u32, u32)>,
@@ -58,6 +63,8 @@ pub(crate) struct Crowd<'a> {
     pub(crate) gaps: Vec<(u64, usize)>,
     /// The messages of the open load.
     pub(crate) pace: Option<Pace>,
+    /// What befalls the users, as far as these know of it.
+    pub(crate) turmoil: Turmoil,
     /// No more messages will be due.
     pub(crate) all_sent: bool,
     published: Progress,
@@ -82,8 +89,9 @@ impl<'a> Crowd<'a> {
         };
         let pace = match &scenario.load {
             Load::Open { messages_per_second } => {
-                let everybody = scenario.users;
-                Some(Pace::new(messages_per_second, scenario.warm_up, everybody, users.clone()))
+                let senders = Senders::of(scenario, users.start / 2..users.end / 2);
+                let pace = || Pace::new(messages_per_second, scenario.warm_up, &senders);
+                (!senders.own.is_empty()).then(pace)
             }
             Load::Closed { .. } => None,
         };
@@ -95,6 +103,7 @@ impl<'a> Crowd<'a> {
             first: users.start,
             users: users.clone().map(|_| User::new()).collect(),
             pairs: (0..(users.end - users.start) / 2).map(pair).collect(),
+            turmoil: Turmoil::new(scenario, users),
             outcome: Outcome::default(),
             progress: Progress::default(),
             second: Interval::default(),
@@ -104,7 +113,7 @@ impl<'a> Crowd<'a> {
             heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
             outstanding_max: REQUESTS_OUTSTANDING_MAX as usize,
             arriving: 0,
-            away: Vec::new(),
+            away: BinaryHeap::new(),
             first_connects: 0,
             retries: Vec::new(),
             gaps: Vec::new(),
@@ -148,6 +157,7 @@ impl<'a> Crowd<'a> {
         user.failures = 0;
         self.arriving -= 1;
         self.progress.active += 1;
+        self.note_arrival(slot, links);
         self.transmit(slot, links);
         match self.phase {
             Phase::Run => self.fill(slot, links),
@@ -188,6 +198,9 @@ impl<'a> Crowd<'a> {
         let Load::Closed { outstanding } = self.scenario.load else {
             return;
         };
+        if self.scenario.senders(self.user_index(slot) / 2..self.user_index(slot) / 2 + 1) == 0 {
+            return;
+        }
         while self.phase == Phase::Run && self.users[slot].queue.len() < outstanding as usize {
             self.enqueue(slot, links.now_ns(), links);
         }
@@ -240,22 +253,27 @@ impl<'a> Crowd<'a> {
 
     fn connect_some(&mut self, now_ns: u64, links: &mut Links) {
         self.connect_newcomers(now_ns, links);
-        let mut at = 0;
-        while at < self.away.len() {
-            if self.away[at].0 > now_ns || self.arriving >= ARRIVING_MAX {
-                at += 1;
-                continue;
-            }
-            let (_, slot) = self.away.swap_remove(at);
+        while self.arriving < self.arriving_max()
+            && let Some(&Reverse((at_ns, slot))) = self.away.peek()
+            && at_ns <= now_ns
+        {
+            self.away.pop();
             self.connect(slot, links);
         }
+    }
+
+    /// When the next user may be connected again.
+    fn next_return_ns(&self) -> u64 {
+        let next = self.away.peek().filter(|_| self.arriving < self.arriving_max());
+        next.map_or(u64::MAX, |Reverse((at_ns, _))| *at_ns)
     }
 
     fn connect_newcomers(&mut self, now_ns: u64, links: &mut Links) {
         let share = self.users.len() as f64 / f64::from(self.scenario.users);
         let per_second = f64::from(self.scenario.connects_per_second) * share;
         let allowed = 2 + (now_ns as f64 * per_second / 1e9) as usize;
-        while self.first_connects < self.users.len().min(allowed) && self.arriving < ARRIVING_MAX {
+        let arriving_max = self.arriving_max();
+        while self.first_connects < self.users.len().min(allowed) && self.arriving < arriving_max {
             self.connect(self.first_connects, links);
             self.first_connects += 1;
         }
@@ -264,27 +282,60 @@ impl<'a> Crowd<'a> {
     fn connect(&mut self, slot: usize, links: &mut Links) {
         self.arriving += 1;
         self.users[slot].stage = Stage::Connecting;
+        self.note_attempt(slot, links);
         links.connect(slot);
     }
 
     /// After the connection of a user ended, in whatever way.
     pub(crate) fn went_away(&mut self, slot: usize, links: &Links) {
+        if self.users[slot].stage == Stage::Away {
+            return;
+        }
+        self.leave(slot);
+        let heeds_delay = self.heeds_delay();
+        let user = &mut self.users[slot];
+        user.failures += 1;
+        let backoff = RECONNECT_MIN * 2u32.saturating_pow(user.failures.min(10) - 1);
+        let told_ms = std::mem::take(&mut user.reconnect_delay_ms);
+        let told = Duration::from_millis(if heeds_delay { u64::from(told_ms) } else { 0 });
+        // Spread by up to a half, so that not everybody comes back at one moment.
+        let spread = 256 + (slot as u32).wrapping_mul(0x9e37_79b9) % 256;
+        let wait = backoff.min(RECONNECT_MAX).max(told) * spread / 512;
+        self.come_back(slot, links.now_ns() + wait.as_nanos() as u64);
+    }
+
+    /// This user will be connected at that time, or as soon after it as may be.
+    pub(crate) fn come_back(&mut self, slot: usize, at_ns: u64) {
+        self.away.push(Reverse((at_ns, slot)));
+    }
+
+    /// Nobody waits any longer before being connected again.
+    pub(crate) fn come_back_now(&mut self, now_ns: u64) {
+        let away = std::mem::take(&mut self.away).into_iter();
+        self.away = away.map(|Reverse((at_ns, slot))| Reverse((at_ns.min(now_ns), slot))).collect();
+    }
+
+    /// Takes the end of a connection to the books.
+    pub(crate) fn leave(&mut self, slot: usize) {
         let user = &mut self.users[slot];
         match user.stage {
-            Stage::Away => return,
+            Stage::Away => {}
             Stage::Active => self.progress.active -= 1,
             Stage::Connecting | Stage::LoggingIn | Stage::Waiting | Stage::Syncing => {
                 self.arriving -= 1;
             }
         }
         self.outcome.totals.resent += user.disconnected() as u64;
-        user.failures += 1;
-        let backoff = RECONNECT_MIN * 2u32.saturating_pow(user.failures.min(10) - 1);
-        let told = Duration::from_millis(u64::from(std::mem::take(&mut user.reconnect_delay_ms)));
-        // Spread by up to a half, so that not everybody comes back at one moment.
-        let spread = 256 + (slot as u32).wrapping_mul(0x9e37_79b9) % 256;
-        let wait = backoff.min(RECONNECT_MAX).max(told) * spread / 512;
-        self.away.push((links.now_ns() + wait.as_nanos() as u64, slot));
+    }
+
+    /// Connections that may be on their way at a time.
+    fn arriving_max(&self) -> usize {
+        match &self.turmoil {
+            // Those who were never here wait for each other, so a few places could all be taken.
+            _ if self.phase == Phase::Gather => ARRIVING_MAX,
+            Turmoil::Nothing | Turmoil::Slow(_) | Turmoil::Churn(_) => ARRIVING_MAX,
+            Turmoil::Storm(troop) => troop.arriving_max(),
+        }
     }
 
     // ---------------------------------------------------------------- phases
@@ -293,6 +344,9 @@ impl<'a> Crowd<'a> {
         self.phase = phase;
         self.phase_finished = false;
         self.schedule = self.shared.schedule();
+        if phase == Phase::Drain {
+            self.end_disturbance(links);
+        }
         for slot in 0..self.users.len() {
             match (phase, self.users[slot].stage) {
                 (Phase::Run, Stage::Active) => self.fill(slot, links),
@@ -350,6 +404,7 @@ impl<'a> Crowd<'a> {
         }
         self.outcome.totals.acknowledged = self.progress.acknowledged;
         self.outcome.totals.delivered = self.progress.delivered;
+        self.outcome.disturbance = self.turmoil.into_tally();
         self.outcome
     }
 }
@@ -380,14 +435,15 @@ impl Handler for Crowd<'_> {
         }
         self.outcome.totals.connections_lost += 1;
         let farewell = self.users[slot].farewell.take();
-        let reason = farewell.as_deref().map_or_else(|| cause.to_string(), str::to_owned);
+        let garbage = matches!(cause, CloseCause::Frame(_));
+        let reason = close_reason(farewell.as_deref(), &cause);
+        self.note_close(slot, &reason);
         self.second.closes.add(&reason);
         self.outcome.closes.add(&reason);
-        let garbage = matches!(cause, CloseCause::Frame(_));
         if cause.is_of_machine() {
             self.shared.fall_short();
             self.outcome.shortages.add(&cause.to_string());
-        } else if garbage || !self.scenario.reconnect {
+        } else if garbage || !self.may_be_closed(slot) {
             let mut detail = cause.to_string();
             if let Some(farewell) = farewell {
                 detail = format!("{detail}; {farewell}");
@@ -413,6 +469,9 @@ impl Handler for Crowd<'_> {
         if !self.retries.is_empty() {
             self.retry(now_ns, links);
         }
+        if now_ns >= self.next_return_ns() {
+            self.connect_some(now_ns, links);
+        }
         if now_ns >= self.next_chores_ns {
             self.chores(now_ns, links);
             if !self.phase_finished && self.is_phase_finished(now_ns) {
@@ -421,9 +480,9 @@ impl Handler for Crowd<'_> {
             }
         }
         let next_send_ns = match phase {
-            Phase::Run => self.pace(now_ns, links),
+            Phase::Run => self.pace(now_ns, links).min(self.disturb(now_ns, links)),
             Phase::Gather | Phase::Drain | Phase::Read | Phase::End => u64::MAX,
         };
-        Next::At(next_send_ns.min(self.next_chores_ns))
+        Next::At(next_send_ns.min(self.next_chores_ns).min(self.next_return_ns()))
     }
 }

@@ -1,0 +1,159 @@
+//! Coming and going, as the users of one thread do it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::chat::churn::dice::Dice;
+use crate::chat::churn::{Churn, Tally};
+use crate::chat::credential::ResumeTokens;
+use crate::chat::crowd::Crowd;
+use crate::chat::disturbance::Turmoil;
+use crate::chat::user::Stage;
+use crate::net::Links;
+
+/// Users who leave in one tick: more would keep the thread from all else for too long.
+const DEPARTURES_PER_TICK: usize = 256;
+
+/// Whoever should leave and has not even arrived is looked at again after this.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Where a user wants to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// There, since that time: then the last sync ended.
+    Here { since_ns: u64 },
+    /// There from that time on, and it is not there yet.
+    Back { at_ns: u64 },
+}
+
+#[derive(Debug)]
+pub(crate) struct Troop {
+    churn: Churn,
+    dice: Dice,
+    has_begun: bool,
+    /// Who leaves when.
+    departures: BinaryHeap<Reverse<(u64, usize)>>,
+    /// By slot.
+    wishes: Vec<Wish>,
+    /// When everybody was called back, at the end of the run.
+    recalled_ns: u64,
+    pub(crate) resume_tokens: ResumeTokens,
+    tally: Tally,
+}
+
+impl Troop {
+    pub(crate) fn new(churn: &Churn, users: &Range<u32>) -> Troop {
+        Troop {
+            churn: churn.clone(),
+            // Threads have different users, and so different times.
+            dice: Dice::new(churn.seed ^ (u64::from(users.start) << 32)),
+            has_begun: false,
+            departures: BinaryHeap::new(),
+            wishes: vec![Wish::Here { since_ns: 0 }; users.len()],
+            recalled_ns: u64::MAX,
+            resume_tokens: ResumeTokens::new(churn.credential, users.len()),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Whether a user is away by its own will, or on the way back.
+    pub(crate) fn is_away(&self, slot: usize) -> bool {
+        matches!(self.wishes[slot], Wish::Back { .. })
+    }
+
+    pub(crate) fn writes(&mut self, slot: usize) -> bool {
+        let writes = !self.is_away(slot);
+        self.tally.unwritten += u64::from(!writes);
+        writes
+    }
+
+    /// The end of a sync. `is_measured` tells whether a time is within the window.
+    pub(crate) fn arrived(&mut self, slot: usize, now_ns: u64, is_measured: impl Fn(u64) -> bool) {
+        let wish = std::mem::replace(&mut self.wishes[slot], Wish::Here { since_ns: now_ns });
+        let Wish::Back { at_ns } = wish else {
+            return;
+        };
+        if at_ns <= self.recalled_ns && is_measured(at_ns) {
+            self.tally.arrive.record(now_ns.saturating_sub(at_ns));
+        }
+        let stay_ns = self.dice.exponential_ns(self.churn.stay_s.into());
+        self.departures.push(Reverse((at_ns + stay_ns, slot)));
+    }
+
+    pub(crate) fn acknowledged(&mut self, slot: usize, intended_ns: u64, now_ns: u64) {
+        if self.is_here_since(slot, intended_ns) {
+            self.tally.present.acknowledge.record(now_ns.saturating_sub(intended_ns));
+        }
+    }
+
+    pub(crate) fn delivered(&mut self, slot: usize, intended_ns: u64, now_ns: u64) {
+        let latencies = if self.is_here_since(slot, intended_ns) {
+            &mut self.tally.present.deliver
+        } else {
+            &mut self.tally.absent_deliver
+        };
+        latencies.record(now_ns.saturating_sub(intended_ns));
+    }
+
+    fn is_here_since(&self, slot: usize, at_ns: u64) -> bool {
+        matches!(self.wishes[slot], Wish::Here { since_ns } if since_ns <= at_ns)
+    }
+
+    pub(crate) fn into_tally(self) -> Tally {
+        self.tally
+    }
+
+    fn begin(&mut self, start_ns: u64) {
+        self.has_begun = true;
+        for slot in 0..self.wishes.len() {
+            let stay_ns = self.dice.exponential_ns(self.churn.stay_s.into());
+            self.departures.push(Reverse((start_ns + stay_ns, slot)));
+        }
+    }
+}
+
+impl Crowd<'_> {
+    /// Lets those go whose time is over; returns when the next one's is.
+    pub(crate) fn depart(&mut self, now_ns: u64, links: &mut Links) -> u64 {
+        let start_ns = self.schedule.start_ns;
+        let Turmoil::Churn(troop) = &mut self.turmoil else {
+            return u64::MAX;
+        };
+        if !troop.has_begun {
+            troop.begin(start_ns);
+        }
+        let mut leaving = Vec::new();
+        while leaving.len() < DEPARTURES_PER_TICK
+            && let Some(&Reverse((at_ns, slot))) = troop.departures.peek()
+            && at_ns <= now_ns
+        {
+            troop.departures.pop();
+            if self.users[slot].stage != Stage::Active {
+                let again_ns = now_ns + LOOK_AGAIN.as_nanos() as u64;
+                troop.departures.push(Reverse((again_ns, slot)));
+                continue;
+            }
+            let back_ns = at_ns + troop.dice.exponential_ns(troop.churn.away_s.into());
+            troop.wishes[slot] = Wish::Back { at_ns: back_ns };
+            troop.tally.departures += 1;
+            leaving.push((slot, back_ns));
+        }
+        let next_ns = troop.departures.peek().map_or(u64::MAX, |Reverse((at_ns, _))| *at_ns);
+        for (slot, back_ns) in leaving {
+            links.close(slot);
+            self.leave(slot);
+            self.come_back(slot, back_ns);
+        }
+        next_ns
+    }
+
+    /// The run is over: everybody comes back, to take in what is missing.
+    pub(crate) fn recall(&mut self, now_ns: u64) {
+        if let Turmoil::Churn(troop) = &mut self.turmoil {
+            troop.recalled_ns = now_ns;
+            self.come_back_now(now_ns);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Which pairs send, and which are only there.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::chat::{ChatScenario, Disturbance};
+
+/// The senders of a thread, among all.
+#[derive(Debug)]
+pub(crate) struct Senders {
+    /// Pairs that send, of all threads.
+    pub(crate) all: u32,
+    /// The number among them of the first one of this thread; the others follow.
+    pub(crate) first: u32,
+    /// Their indexes within the thread.
+    pub(crate) own: Vec<u32>,
+}
+
+impl Senders {
+    pub(crate) fn of(scenario: &ChatScenario, pairs: Range<u32>) -> Senders {
+        let own = pairs.clone().filter(|&pair| scenario.senders(pair..pair + 1) > 0);
+        Senders {
+            all: scenario.senders(0..scenario.pairs()),
+            first: scenario.senders(0..pairs.start),
+            own: own.map(|pair| pair - pairs.start).collect(),
+        }
+    }
+}
+
+impl ChatScenario {
+    pub(crate) fn pairs(&self) -> u32 {
+        self.users / 2
+    }
+
+    /// Pairs in a range that send: those that a storm spares, and an even choice of the others.
+    pub(crate) fn senders(&self, pairs: Range<u32>) -> u32 {
+        let spared = match &self.disturbance {
+            Some(Disturbance::Storm(storm)) => storm.established(self.users) / 2,
+            Some(Disturbance::Slow(_) | Disturbance::Churn(_)) | None => 0,
+        };
+        let others = pairs.start.max(spared)..pairs.end.max(spared);
+        let spared = pairs.end.min(spared).saturating_sub(pairs.start);
+        spared + chosen(others, self.active_share)
+    }
+
+    /// How long the measured window may be, with whatever befalls the users.
+    pub(crate) fn window_at_most(&self) -> Duration {
+        let disturbed = match &self.disturbance {
+            Some(Disturbance::Storm(storm)) => storm.takes_at_most(),
+            Some(Disturbance::Slow(_) | Disturbance::Churn(_)) | None => Duration::ZERO,
+        };
+        self.duration + disturbed
+    }
+}
+
+/// How many numbers of a range an even choice takes, of which this share is taken in all. Rounded up:
+/// the first one is always chosen.
+pub(crate) fn chosen(numbers: Range<u32>, share: f64) -> u32 {
+    // It is even since this rises by one at every so many numbers, wherever one looks.
+    let below = |number: u32| (f64::from(number) * share).ceil() as u32;
+    below(numbers.end) - below(numbers.start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::storm::Storm;
+    use crate::chat::{Load, Rate};
+    use crate::target::{Service, Target};
+    use crate::token::Issuer;
+
+    #[test]
+    fn an_even_share_of_the_pairs_sends_and_all_that_are_spared() {
+        let service = Service::Dunlin(Issuer::new("test", &[0; 32]));
+        let address = "127.0.0.1:1".parse().unwrap();
+        let mut scenario = ChatScenario::new(Target { address, tls: None, service, pid: None });
+        scenario.users = 2000;
+        assert_eq!(scenario.senders(0..1000), 1000);
+        scenario.active_share = 0.1;
+        assert_eq!((scenario.senders(0..1000), scenario.senders(0..1)), (100, 1));
+        let parts = [0..300, 300..301, 301..1000].map(|part| scenario.senders(part));
+        assert_eq!(parts.iter().sum::<u32>(), 100);
+        assert_eq!(parts[0], 30);
+        let storm = Storm { established_share: 0.05, ..Storm::default() };
+        scenario.disturbance = Some(Disturbance::Storm(storm));
+        assert_eq!((scenario.senders(0..50), scenario.senders(0..1000)), (50, 145));
+        scenario.active_share = 0.0;
+        assert_eq!((scenario.senders(25..1000), scenario.senders(50..1000)), (25, 0));
+        scenario.disturbance = None;
+        scenario.load = Load::Open { messages_per_second: Rate::constant(1.0) };
+        assert!(scenario.check().is_err());
+    }
+}

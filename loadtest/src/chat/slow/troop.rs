@@ -1,0 +1,156 @@
+//! Stalls as the users of one thread live them.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::chat::ChatScenario;
+use crate::chat::crowd::Crowd;
+use crate::chat::disturbance::Turmoil;
+use crate::chat::message_latency::MessageLatencies;
+use crate::chat::senders::chosen;
+use crate::chat::slow::{Slow, Tally};
+use crate::chat::user::Stage;
+use crate::net::Links;
+use crate::seconds::Seconds;
+
+/// What a user does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Stall,
+    ReadOn,
+}
+
+#[derive(Debug)]
+pub(crate) struct Troop {
+    slow: Slow,
+    /// By pair.
+    stalls: Vec<bool>,
+    /// What stalling users do next, by its time; empty before the run has begun.
+    turns: BinaryHeap<Reverse<(u64, usize, Turn)>>,
+    tally: Tally,
+}
+
+impl Troop {
+    pub(crate) fn new(slow: &Slow, scenario: &ChatScenario, users: Range<u32>) -> Troop {
+        let stalls = |pair: u32| {
+            let sends = scenario.senders(pair..pair + 1) > 0;
+            let number = scenario.senders(0..pair);
+            sends && chosen(number..number + 1, slow.stalling_share) > 0
+        };
+        let stalls: Vec<bool> = (users.start / 2..users.end / 2).map(stalls).collect();
+        let stalling_users = stalls.iter().filter(|&&stalls| stalls).count() as u64;
+        Troop {
+            slow: slow.clone(),
+            stalls,
+            turns: BinaryHeap::new(),
+            tally: Tally { stalling_users, ..Tally::default() },
+        }
+    }
+
+    /// Whether this very user stalls.
+    pub(crate) fn is_stalling(&self, slot: usize) -> bool {
+        slot % 2 == 1 && self.stalls[slot / 2]
+    }
+
+    pub(crate) fn arrived(&self, slot: usize, links: &Links) {
+        if self.is_stalling(slot) {
+            links.limit_receive_buffer(slot, self.slow.receive_buffer_bytes);
+        }
+    }
+
+    pub(crate) fn acknowledged(&mut self, slot: usize, latency_ns: u64) {
+        self.latencies(slot).acknowledge.record(latency_ns);
+    }
+
+    pub(crate) fn delivered(&mut self, slot: usize, latency_ns: u64) {
+        self.latencies(slot).deliver.record(latency_ns);
+    }
+
+    fn latencies(&mut self, slot: usize) -> &mut MessageLatencies {
+        let is_disturbed = self.stalls[slot / 2];
+        if is_disturbed { &mut self.tally.disturbed } else { &mut self.tally.undisturbed }
+    }
+
+    pub(crate) fn fell_behind(&mut self, slot: usize) {
+        let stalls = self.is_stalling(slot);
+        self.tally.behind.add(stalls);
+    }
+
+    pub(crate) fn repairs(&mut self, slot: usize) {
+        let stalls = self.is_stalling(slot);
+        self.tally.repairs.add(stalls);
+    }
+
+    pub(crate) fn closed(&mut self, slot: usize, reason: &str) {
+        if self.is_stalling(slot) {
+            *self.tally.closes.entry(reason.to_owned()).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn into_tally(self) -> Tally {
+        self.tally
+    }
+
+    /// The first stalls, spread evenly over a cycle so that not all stall at once.
+    fn begin(&mut self, start_ns: u64) {
+        let cycle_ns = nanoseconds(self.slow.stall_s) + nanoseconds(self.slow.between_s);
+        let count = self.tally.stalling_users.max(1);
+        let pairs = self.stalls.iter().enumerate().filter(|(_, stalls)| **stalls);
+        for ((pair, _), number) in pairs.zip(0..) {
+            let at_ns = start_ns + (u128::from(cycle_ns) * number / u128::from(count)) as u64;
+            self.turns.push(Reverse((at_ns, 2 * pair + 1, Turn::Stall)));
+        }
+    }
+}
+
+fn nanoseconds(time: Seconds) -> u64 {
+    Duration::from(time).as_nanos() as u64
+}
+
+impl Crowd<'_> {
+    /// Lets users stall and read on when it is time; returns when it is next.
+    pub(crate) fn stall(&mut self, now_ns: u64, links: &mut Links) -> u64 {
+        let Turmoil::Slow(troop) = &mut self.turmoil else {
+            return u64::MAX;
+        };
+        if troop.tally.stalling_users == 0 {
+            return u64::MAX;
+        }
+        if troop.turns.is_empty() {
+            troop.begin(self.schedule.start_ns);
+        }
+        let stall_ns = nanoseconds(troop.slow.stall_s);
+        let between_ns = nanoseconds(troop.slow.between_s);
+        while let Some(&Reverse((at_ns, slot, turn))) = troop.turns.peek() {
+            if at_ns > now_ns {
+                return at_ns;
+            }
+            troop.turns.pop();
+            let next = match turn {
+                Turn::Stall => {
+                    // Whoever is about to come back can't stall, and reads this time.
+                    if self.users[slot].stage == Stage::Active {
+                        troop.tally.stalls += 1;
+                        links.pause(slot);
+                    }
+                    (at_ns + stall_ns, slot, Turn::ReadOn)
+                }
+                Turn::ReadOn => {
+                    links.unpause(slot);
+                    (at_ns + between_ns, slot, Turn::Stall)
+                }
+            };
+            troop.turns.push(Reverse(next));
+        }
+        u64::MAX
+    }
+
+    /// The run is over: everybody reads on.
+    pub(crate) fn end_stalls(&mut self, links: &mut Links) {
+        if let Turmoil::Slow(troop) = &mut self.turmoil {
+            troop.turns.drain().for_each(|Reverse((_, slot, _))| links.unpause(slot));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! A storm as the users of one thread live it.
+
+use std::ops::Range;
+
+use hashbrown::HashMap;
+
+use crate::chat::credential::ResumeTokens;
+use crate::chat::crowd::Crowd;
+use crate::chat::disturbance::Turmoil;
+use crate::chat::storm::board::{Board, Moment, Step};
+use crate::chat::storm::tally::Tally;
+use crate::chat::storm::{Cut, Storm};
+use crate::chat::user::Stage;
+use crate::net::Links;
+
+/// Connections that are dropped in one tick: more would keep the thread from all else for too long.
+const DROPS_PER_TICK: usize = 256;
+
+#[derive(Debug)]
+pub(crate) struct Troop {
+    cut: Cut,
+    heeds_delay: bool,
+    /// Connections of this thread that may be on their way at a time.
+    arriving_max: usize,
+    /// Slots from here on are dropped.
+    spared: usize,
+    moment: Moment,
+    next_drop: usize,
+    told: bool,
+    /// Who was dropped and is not back, and when they first tried to be.
+    missing: HashMap<usize, Option<u64>>,
+    pub(crate) resume_tokens: ResumeTokens,
+    tally: Tally,
+}
+
+impl Troop {
+    pub(crate) fn new(storm: &Storm, all: u32, users: Range<u32>) -> Troop {
+        let established = storm.established(all);
+        let dropped = users.end.saturating_sub(users.start.max(established));
+        let share = f64::from(dropped) / f64::from(all - established);
+        Troop {
+            cut: storm.cut,
+            heeds_delay: storm.heeds_delay,
+            arriving_max: ((f64::from(storm.arriving_max) * share) as usize).max(1),
+            spared: users.len() - dropped as usize,
+            moment: Moment::BEFORE,
+            next_drop: users.len(),
+            told: false,
+            missing: HashMap::new(),
+            resume_tokens: ResumeTokens::new(storm.credential, users.len()),
+            tally: Tally::default(),
+        }
+    }
+
+    pub(crate) fn arriving_max(&self) -> usize {
+        self.arriving_max
+    }
+
+    pub(crate) fn heeds_delay(&self) -> bool {
+        self.heeds_delay
+    }
+
+    pub(crate) fn is_missing(&self, slot: usize) -> bool {
+        self.missing.contains_key(&slot)
+    }
+
+    pub(crate) fn attempted(&mut self, slot: usize, now_ns: u64) {
+        if let Some(first_attempt_ns) = self.missing.get_mut(&slot) {
+            first_attempt_ns.get_or_insert(now_ns);
+            self.tally.attempts += 1;
+        }
+    }
+
+    pub(crate) fn arrived(&mut self, slot: usize, links: &Links) {
+        let Some(first_attempt_ns) = self.missing.remove(&slot) else {
+            return;
+        };
+        let now_ns = links.now_ns();
+        self.tally.back.record(now_ns.saturating_sub(self.moment.begun_ns));
+        self.tally.arrive.record(now_ns.saturating_sub(first_attempt_ns.unwrap_or(now_ns)));
+        match links.is_resumed(slot) {
+            None => {}
+            Some(true) => self.tally.tls_resumed += 1,
+            Some(false) => self.tally.tls_full += 1,
+        }
+    }
+
+    pub(crate) fn acknowledged(&mut self, slot: usize, intended_ns: u64, now_ns: u64) {
+        if slot < self.spared {
+            let rages = self.moment.touches(intended_ns, now_ns);
+            let latencies = if rages { &mut self.tally.raging } else { &mut self.tally.calm };
+            latencies.acknowledge.record(now_ns.saturating_sub(intended_ns));
+        }
+    }
+
+    pub(crate) fn delivered(&mut self, slot: usize, intended_ns: u64, now_ns: u64) {
+        if slot < self.spared {
+            let rages = self.moment.touches(intended_ns, now_ns);
+            let latencies = if rages { &mut self.tally.raging } else { &mut self.tally.calm };
+            latencies.deliver.record(now_ns.saturating_sub(intended_ns));
+        }
+    }
+
+    /// Goes on to what the board says.
+    fn follow(&mut self, board: &Board) {
+        let moment = board.moment();
+        let is_new = (moment.round, moment.step) != (self.moment.round, self.moment.step);
+        self.moment = moment;
+        match moment.step {
+            Step::Raging if is_new => {
+                self.next_drop = self.spared;
+                self.told = false;
+            }
+            Step::Collecting if is_new => board.hand_over(&std::mem::take(&mut self.tally)),
+            Step::Before | Step::Raging | Step::Calm | Step::Collecting => {}
+        }
+    }
+}
+
+impl Crowd<'_> {
+    /// Drops some of those who are to be dropped, and says when all are back.
+    pub(crate) fn storm(&mut self, now_ns: u64, links: &mut Links) -> u64 {
+        let Turmoil::Storm(troop) = &mut self.turmoil else {
+            return u64::MAX;
+        };
+        troop.follow(&self.shared.storm);
+        let (from, cut) = (troop.next_drop, troop.cut);
+        let to = self.users.len().min(from + DROPS_PER_TICK);
+        troop.next_drop = to;
+        // Whoever is not active has lost the connection anyway, and is on the way back.
+        let active = (from..to).filter(|&slot| self.users[slot].stage == Stage::Active);
+        let active: Vec<usize> = active.collect();
+        troop.tally.dropped += active.len() as u64;
+        troop.missing.extend(active.iter().map(|&slot| (slot, None)));
+        let is_over = troop.moment.step != Step::Raging;
+        if to == self.users.len() && troop.missing.is_empty() && !troop.told && !is_over {
+            troop.told = true;
+            self.shared.storm.everybody_is_back();
+        }
+        for slot in active {
+            match cut {
+                Cut::Reset => links.reset(slot),
+                Cut::Close => links.close(slot),
+            }
+            self.leave(slot);
+            self.come_back(slot, now_ns);
+        }
+        if to < self.users.len() { now_ns } else { u64::MAX }
+    }
+}
