@@ -210,6 +210,11 @@ impl Play {
         }
         self.stage.shard.flush_commands();
         self.engine.take();
+        if self.stage.shard.ended {
+            // What it has handed over with its last breath is answered to nobody.
+            self.engine.is_over = true;
+            self.engine.answer_all();
+        }
         self.stage.assert_idle();
         self.engine.assert_idle();
         let peers = std::mem::take(&mut self.peers);
