@@ -1,14 +1,20 @@
 //! Latencies of a run, and what is reported of them.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// What takes longer counts as this long: one hour, far beyond any figure of interest. (A message to
 /// somebody who is away takes as long as they are.)
 const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
 
-/// Latencies in nanoseconds, exact to a thousandth.
-#[derive(Debug, Clone)]
+/// Latencies in nanoseconds, exact to a thousandth. Between processes they are the V2 format of
+/// HdrHistogram in base64.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Latencies(Histogram<u64>);
 
 impl Default for Latencies {
@@ -62,6 +68,38 @@ impl Latencies {
     }
 }
 
+impl From<Latencies> for String {
+    fn from(latencies: Latencies) -> String {
+        let mut bytes = Vec::new();
+        V2Serializer::new()
+            .serialize(&latencies.0, &mut bytes)
+            .expect("a count fits into the format, and a vector takes all bytes");
+        BASE64_STANDARD.encode(bytes)
+    }
+}
+
+/// A text that is no [`Latencies`].
+#[derive(Debug, Clone, Error)]
+#[error("no histogram: {0}")]
+pub struct NoLatencies(String);
+
+impl TryFrom<String> for Latencies {
+    type Error = NoLatencies;
+
+    fn try_from(text: String) -> Result<Latencies, NoLatencies> {
+        let bytes = BASE64_STANDARD.decode(text).map_err(|error| NoLatencies(error.to_string()))?;
+        let histogram: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .map_err(|error| NoLatencies(error.to_string()))?;
+        let own = Latencies::default();
+        let bounds = |of: &Histogram<u64>| (of.low(), of.high(), of.sigfig());
+        if bounds(&histogram) != bounds(&own.0) {
+            return Err(NoLatencies(format!("its bounds are {:?}", bounds(&histogram))));
+        }
+        Ok(Latencies(histogram))
+    }
+}
+
 /// Percentiles in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -95,5 +133,20 @@ mod tests {
         assert!((summary.p50_us - 500.0).abs() < 2.0, "{summary:?}");
         assert!((summary.p99_us - 991.0).abs() < 3.0, "{summary:?}");
         assert_eq!(Latencies::default().summary().count, 0);
+    }
+    #[test]
+    fn latencies_of_another_process_are_the_same_or_refused() {
+        let mut latencies = Latencies::default();
+        for latency_ns in [1, 999, 123_456, 7_000_000_000, u64::MAX] {
+            latencies.record(latency_ns);
+        }
+        let json = serde_json::to_string(&latencies).unwrap();
+        assert_eq!(serde_json::from_str::<Latencies>(&json).unwrap(), latencies);
+        let mut bytes = Vec::new();
+        let other = Histogram::<u64>::new_with_bounds(1, 1_000_000, 2).unwrap();
+        V2Serializer::new().serialize(&other, &mut bytes).unwrap();
+        for text in [BASE64_STANDARD.encode(bytes), "?".to_owned(), String::new()] {
+            assert!(Latencies::try_from(text).is_err());
+        }
     }
 }

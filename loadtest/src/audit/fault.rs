@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Faults that are quoted in full; all of them are counted.
@@ -66,7 +67,28 @@ pub enum Fault {
     /// Bytes that are no frame, or a frame that may not be sent now.
     #[error("protocol: user {user}: {detail}")]
     Protocol { user: u32, detail: String },
+    /// What another process of the run found, in its words.
+    #[error("{words}")]
+    Elsewhere { kind: &'static str, words: String },
 }
+
+/// The words of [`Fault::kind`].
+const KINDS: [&str; 14] = [
+    "lost",
+    "duplicated",
+    "reordered",
+    "phantom",
+    "altered",
+    "sequence_reused",
+    "not_dense",
+    "diverged",
+    "undelivered",
+    "unanswered",
+    "unexpected_response",
+    "refused",
+    "closed",
+    "protocol",
+];
 
 impl Fault {
     /// The word under which it is counted.
@@ -86,13 +108,15 @@ impl Fault {
             Fault::Refused { .. } => "refused",
             Fault::Closed { .. } => "closed",
             Fault::Protocol { .. } => "protocol",
+            Fault::Elsewhere { kind, .. } => kind,
         }
     }
 }
 
 /// Counts all faults and keeps the first ones, so that a run that goes wrong in every message
 /// does not also run out of memory.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(into = "Notes", try_from = "Notes")]
 pub struct FaultLog {
     counts: BTreeMap<&'static str, u64>,
     examples: Vec<Fault>,
@@ -101,6 +125,7 @@ pub struct FaultLog {
 impl FaultLog {
     /// Takes note of a fault.
     pub fn add(&mut self, fault: Fault) {
+        debug_assert!(KINDS.contains(&fault.kind()), "{fault} could not be told to others");
         *self.counts.entry(fault.kind()).or_default() += 1;
         if self.examples.len() < EXAMPLES_MAX {
             self.examples.push(fault);
@@ -132,9 +157,64 @@ impl FaultLog {
     }
 }
 
+/// A [`FaultLog`] on its way to another process.
+#[derive(Serialize, Deserialize)]
+struct Notes {
+    counts: BTreeMap<String, u64>,
+    /// Kind and words.
+    examples: Vec<(String, String)>,
+}
+
+impl From<FaultLog> for Notes {
+    fn from(log: FaultLog) -> Notes {
+        let words = |fault: &Fault| (fault.kind().to_owned(), fault.to_string());
+        Notes {
+            counts: log.counts.into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect(),
+            examples: log.examples.iter().map(words).collect(),
+        }
+    }
+}
+
+/// A kind of fault that this program does not know.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("no kind of fault: {0}")]
+pub struct UnknownKind(String);
+
+impl TryFrom<Notes> for FaultLog {
+    type Error = UnknownKind;
+
+    fn try_from(notes: Notes) -> Result<FaultLog, UnknownKind> {
+        let known =
+            |kind: String| KINDS.into_iter().find(|known| *known == kind).ok_or(UnknownKind(kind));
+        let counts = notes.counts.into_iter().map(|(kind, count)| Ok((known(kind)?, count)));
+        let examples = notes.examples.into_iter().take(EXAMPLES_MAX);
+        let examples =
+            examples.map(|(kind, words)| Ok(Fault::Elsewhere { kind: known(kind)?, words }));
+        Ok(FaultLog {
+            counts: counts.collect::<Result<_, _>>()?,
+            examples: examples.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_another_process_found_is_told_in_its_words() {
+        let mut log = FaultLog::default();
+        log.add(Fault::Lost { user: 1, counter: 7 });
+        log.add(Fault::Duplicated { user: 2, counter: 8, place: "signal" });
+        let json = serde_json::to_string(&log).unwrap();
+        let told: FaultLog = serde_json::from_str(&json).unwrap();
+        assert_eq!(told.counts(), log.counts());
+        let words = |log: &FaultLog| log.examples().iter().map(ToString::to_string).collect();
+        let (words, expected): (Vec<_>, Vec<_>) = (words(&told), words(&log));
+        assert_eq!(words, expected);
+        assert_eq!(serde_json::to_string(&told).unwrap(), json);
+        assert!(serde_json::from_str::<FaultLog>(&json.replace("lost", "found")).is_err());
+    }
 
     #[test]
     fn all_are_counted_and_few_are_kept() {

@@ -1,13 +1,15 @@
 //! What a run counts, thread by thread.
 
+use serde::{Deserialize, Serialize};
+
 use crate::audit::FaultLog;
 use crate::chat::disturbance::Tally;
 use crate::latency::Latencies;
 use crate::net::CloseCause;
 use crate::report::Reasons;
 
-/// What one thread brings home.
-#[derive(Debug, Default)]
+/// What one thread, or another process, brings home.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) faults: FaultLog,
     pub(crate) acknowledge: Latencies,
@@ -18,6 +20,8 @@ pub(crate) struct Outcome {
     pub(crate) closes: Reasons,
     /// What this machine lacked.
     pub(crate) shortages: Reasons,
+    /// Other processes take no part in a run with a disturbance.
+    #[serde(skip)]
     pub(crate) disturbance: Option<Tally>,
 }
 
@@ -28,7 +32,7 @@ pub(crate) fn close_reason(farewell: Option<&str>, cause: &CloseCause) -> String
 }
 
 /// Counts of a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
 pub struct Totals {
     pub sent: u64,
