@@ -50,7 +50,7 @@ impl Plan {
 
     /// Addresses that the harness connects from.
     pub(super) fn sources(&self) -> u64 {
-        target::sources(self.address, self.connections as usize).len().max(1) as u64
+        target::sources(self.address, &(0..self.connections)).len().max(1) as u64
     }
 
     /// Memory of one connection on this machine.

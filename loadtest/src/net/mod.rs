@@ -26,7 +26,7 @@ pub use reactor::{Handler, Next, Reactor};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
 
@@ -67,5 +67,39 @@ impl Clock {
     /// Nanoseconds since the start; a `u64` holds 584 years of them.
     pub fn now_ns(self) -> u64 {
         self.0.elapsed().as_nanos() as u64
+    }
+
+    /// Where the zero of another clock of this process is on this one: below 0 if it was started
+    /// before.
+    pub fn zero_of(self, other: Clock) -> i64 {
+        let ns = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        match other.0.checked_duration_since(self.0) {
+            Some(later) => ns(later),
+            None => -ns(self.0.duration_since(other.0)),
+        }
+    }
+
+    /// The clock whose zero is there on this one; `None` if the system knows no such time.
+    pub fn with_zero_at(self, zero_ns: i64) -> Option<Clock> {
+        let distance = Duration::from_nanos(zero_ns.unsigned_abs());
+        let zero =
+            if zero_ns < 0 { self.0.checked_sub(distance) } else { self.0.checked_add(distance) };
+        zero.map(Clock)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_set_by_another_one() {
+        let clock = Clock::start();
+        for zero_ns in [-7_000_000_000, 0, 5_000] {
+            let other = clock.with_zero_at(zero_ns).unwrap();
+            assert_eq!((clock.zero_of(other), other.zero_of(clock)), (zero_ns, -zero_ns));
+        }
+        let early = clock.with_zero_at(-7_000_000_000).unwrap();
+        assert!(early.now_ns() >= 7_000_000_000);
     }
 }
