@@ -15,6 +15,7 @@
 
 pub mod churn;
 mod credential;
+mod crew;
 mod crowd;
 mod disturbance;
 mod inbound;

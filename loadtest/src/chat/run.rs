@@ -1,18 +1,15 @@
 //! The coordinator: starts the threads, leads them through the phases, and looks at the clock.
 
-use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use crate::audit::content::Contents;
-use crate::chat::crowd::Crowd;
-use crate::chat::outcome::Outcome;
+use crate::chat::crew::{Crew, ThreadResult, join};
 use crate::chat::phase::{Phase, Progress, Schedule, Shared};
 use crate::chat::report::{ChatReport, Window, compose};
 use crate::chat::{ChatScenario, Disturbance, DisturbanceReport};
 use crate::error::LoadtestError;
-use crate::generators::{Generator, random_run, shares};
+use crate::generators::random_run;
 use crate::net::Clock;
 use crate::process::{self, Usage};
 use crate::report::{Recorder, Second, Standing};
@@ -42,28 +39,11 @@ pub fn run_watched(
     on_second: &mut dyn FnMut(&Second<'_>),
 ) -> Result<ChatReport, LoadtestError> {
     scenario.check()?;
-    let mut route = scenario.target.route(scenario.users as usize)?;
-    match &scenario.disturbance {
-        Some(Disturbance::Storm(storm)) => route.resume_tls(storm.tls_resumption),
-        Some(Disturbance::Slow(_) | Disturbance::Churn(_)) => route.resume_tls(true),
-        None => {}
-    }
     let clock = Clock::start();
-    let (users, threads) = (scenario.users, scenario.threads);
-    let generator = Generator::new(route, clock, &scenario.processors, users, threads)?;
-    let run = random_run()?;
-    let contents = Contents::new(run, scenario.content_bytes.clone());
     let shared = Shared::new(clock);
+    let crew = Crew::new(scenario, &shared, random_run()?, 0..scenario.users)?;
     thread::scope(|scope| {
-        let threads = crews(scenario).into_iter().map(|share| {
-            let mut crowd = Crowd::new(scenario, &shared, &contents, run, share);
-            let generator = generator.clone();
-            scope.spawn(move || {
-                generator.drive(crowd.users.len(), &mut crowd)?;
-                Ok(crowd.finish())
-            })
-        });
-        let threads: Vec<_> = threads.collect();
+        let threads = crew.start(scope);
         let recorder = Recorder::new(clock.now_ns(), scenario.target.pid);
         let mut coordinator = Coordinator {
             scenario,
@@ -82,23 +62,6 @@ pub fn run_watched(
         let series = coordinator.recorder.finish();
         Ok(ChatReport { series, ..compose(scenario, outcomes, window, reasons) })
     })
-}
-
-/// The users of each thread. Those whom a storm spares have one of their own beside the others.
-fn crews(scenario: &ChatScenario) -> Vec<Range<u32>> {
-    let spared = match &scenario.disturbance {
-        Some(Disturbance::Storm(storm)) => storm.established(scenario.users),
-        Some(Disturbance::Slow(_) | Disturbance::Churn(_)) | None => 0,
-    };
-    let others = shares(scenario.users - spared, 2, scenario.threads).into_iter();
-    let others = others.map(|share| share.start + spared..share.end + spared);
-    (spared > 0).then_some(0..spared).into_iter().chain(others).collect()
-}
-
-type ThreadResult = Result<Outcome, LoadtestError>;
-
-fn join(thread: ScopedJoinHandle<'_, ThreadResult>) -> ThreadResult {
-    thread.join().map_err(|_| LoadtestError::Panicked)?
 }
 
 pub(crate) struct Coordinator<'scope, 'run> {

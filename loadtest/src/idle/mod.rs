@@ -5,6 +5,7 @@
 //! processor time grew with them.
 
 mod arrivals;
+mod crew;
 mod crowd;
 mod heartbeats;
 mod parameters;
@@ -14,8 +15,9 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use crate::error::LoadtestError;
-use crate::generators::{Generator, random_run, shares};
-use crate::idle::crowd::{Crowd, Outcome, Shared};
+use crate::generators::random_run;
+use crate::idle::crew::{Crew, ThreadResult, join};
+use crate::idle::crowd::Shared;
 use crate::net::Clock;
 use crate::problem::{Problem, Problems};
 use crate::process;
@@ -106,33 +108,23 @@ pub fn run_watched(
     on_second: &mut dyn FnMut(&Second<'_>),
 ) -> Result<IdleReport, LoadtestError> {
     scenario.check()?;
-    let route = scenario.target.route(scenario.connections as usize)?;
     let _small_pages = process::SmallPages::ask()
         .map_err(LoadtestError::machine("asking for small pages of memory"))?;
     let clock = Clock::start();
-    let (connections, threads) = (scenario.connections, scenario.threads);
-    let generator = Generator::new(route, clock, &scenario.processors, connections, threads)?;
     let prefix = match &scenario.user_prefix {
         Some(prefix) => prefix.clone(),
         None => format!("idle-{:016x}", random_run()?),
     };
     let shared = Shared::default();
+    let crew = Crew::new(scenario, &shared, clock, &prefix, 0..scenario.connections)?;
     // Before the threads: what they need is a part of what a connection costs.
     let harness_empty = sample(std::process::id(), clock, 0);
     thread::scope(|scope| {
-        let threads = shares(connections, 1, threads).into_iter().map(|share| {
-            let mut crowd = Crowd::new(scenario, &shared, &prefix, share.clone());
-            let generator = generator.clone();
-            scope.spawn(move || {
-                generator.drive(share.len(), &mut crowd)?;
-                Ok(crowd.outcome)
-            })
-        });
         let mut coordinator = Coordinator {
             scenario,
             shared: &shared,
             clock,
-            threads: threads.collect(),
+            threads: crew.start(scope),
             samples: Vec::new(),
             harness_samples: harness_empty.into_iter().collect(),
             sample_interval: SAMPLE_INTERVAL,
@@ -149,12 +141,6 @@ pub fn run_watched(
         let series = coordinator.recorder.finish();
         Ok(IdleReport { series, ..report::compose(scenario, outcomes, times, samples) })
     })
-}
-
-type ThreadResult = Result<Outcome, LoadtestError>;
-
-fn join(thread: ScopedJoinHandle<'_, ThreadResult>) -> ThreadResult {
-    thread.join().map_err(|_| LoadtestError::Panicked)?
 }
 
 /// The moments of a run, in nanoseconds on its clock.
