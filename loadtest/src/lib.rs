@@ -10,6 +10,7 @@
 //! - [`net`]: the event loop of a generator thread
 //! - [`target`], [`spawn`], [`token`]: the server under test and how to log in to it
 //! - [`process`]: its memory and processor time
+//! - [`remote`]: several processes or machines that work as one run
 //! - [`wire`]: the frames that make up nearly all of the traffic, by hand
 //! - [`report`], [`latency`]: what comes out
 //! - [`view`]: what is seen while it runs
@@ -29,6 +30,7 @@ pub mod net;
 pub mod plan;
 mod problem;
 pub mod process;
+pub mod remote;
 pub mod report;
 pub mod seconds;
 mod shortage;
