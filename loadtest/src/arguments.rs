@@ -11,8 +11,9 @@ use dunlin_loadtest::{LoadtestError, doctor};
 /// Puts load on a Dunlin server, and audits every message.
 ///
 /// Exit codes: 0 all is well; 1 the server broke its promise, or a threshold was not kept; 2 wrong
-/// usage; 3 the harness was too slow for its figures to mean anything; 4 this machine can't do it: it
-/// lacks descriptors, ports, memory or a way to the server, or the doctor found that it would.
+/// usage; 3 the harness was too slow for its figures to mean anything, or lost one of its generators; 4
+/// this machine can't do it: it lacks descriptors, ports, memory or a way to the server, or the doctor
+/// found that it would.
 #[derive(Debug, Parser)]
 #[command(name = "dunlin-loadtest", version, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Run(FileArguments),
     /// Say everything that is wrong with the scenarios of files, without running them.
     Check(FileArguments),
+    /// Make load for a coordinator (a scenario with --generators), and then for the next one.
+    Generate(GenerateArguments),
     /// Say whether this machine is fit for many connections, and how to mend what is not.
     Doctor(DoctorArguments),
     /// Make a page for people of a report in JSON.
@@ -61,6 +64,23 @@ impl FileArguments {
         plan.server_mut().issuer_key.clone_from(&self.issuer_key);
         Ok(plan)
     }
+}
+
+/// A process that makes load for others.
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArguments {
+    /// Where to wait for a coordinator.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// File with a secret of at least 16 bytes; only a coordinator that knows it is obeyed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: PathBuf,
+    /// Threads that generate load [default: as many as the limit of descriptors demands].
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
+    /// Processors for them.
+    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
+    pub(crate) client_cpu: Vec<usize>,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use thiserror::Error;
 
 use crate::problem::Problems;
+use crate::remote::LinkError;
 use crate::report::Verdict;
 use crate::shortage::shortage;
 
@@ -39,18 +40,28 @@ pub enum LoadtestError {
     /// The server under test could not be started.
     #[error("the server did not start: {0}")]
     Server(String),
+    /// Another process of the harness is of no use, or lost.
+    #[error("generator {address}: {source}")]
+    Generator {
+        /// Where it was to be found.
+        address: String,
+        /// Why it is of no use.
+        source: LinkError,
+    },
     /// A thread of the harness panicked.
     #[error("a generator thread panicked")]
     Panicked,
 }
 
 impl LoadtestError {
-    /// That of a machine that lacks what the run needs, or of wrong usage.
+    /// That of a machine that lacks what the run needs, of a harness that lost a part of itself, or
+    /// of wrong usage.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             LoadtestError::Machine { source, .. } if shortage(source).is_some() => {
                 Verdict::MachineFailure.exit_code()
             }
+            LoadtestError::Generator { .. } => Verdict::HarnessInvalid.exit_code(),
             LoadtestError::Machine { .. }
             | LoadtestError::Scenario { .. }
             | LoadtestError::Problems(_)

@@ -14,11 +14,12 @@ use dunlin_loadtest::doctor::{self, Facts};
 use dunlin_loadtest::fanout::{self, FanoutReport};
 use dunlin_loadtest::idle::{self, IdleReport};
 use dunlin_loadtest::plan::{FanoutPlan, OutputArguments, Plan};
+use dunlin_loadtest::remote::{Event, GeneratorReport, Listener, Place};
 use dunlin_loadtest::report::{Second, Verdict};
 use dunlin_loadtest::view::View;
 use dunlin_loadtest::{LoadtestError, Problems, latency::LatencySummary};
 
-use arguments::{Arguments, Command, DoctorArguments, FileArguments};
+use arguments::{Arguments, Command, DoctorArguments, FileArguments, GenerateArguments};
 use output::{print, render};
 
 #[global_allocator]
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Plan(plan) => run(&plan),
         Command::Run(arguments) => run_files(&arguments),
         Command::Check(arguments) => return check(&arguments),
+        Command::Generate(arguments) => generate(arguments),
         Command::Doctor(arguments) => return doctor(&arguments),
         Command::Render(arguments) => render(&arguments).map(|()| Verdict::Ok),
     };
@@ -151,6 +153,22 @@ fn check(arguments: &FileArguments) -> ExitCode {
     code
 }
 
+/// Works for one coordinator after the other.
+fn generate(arguments: GenerateArguments) -> Result<Verdict, LoadtestError> {
+    let GenerateArguments { listen, secret_file, threads, client_cpu } = arguments;
+    let place = Place { threads, processors: client_cpu };
+    let listener = Listener::bind(listen, &secret_file, place)?;
+    println!("listening at {}", listener.local_addr()?);
+    listener.serve(|peer, event| match event {
+        Event::Begun(users) => {
+            eprintln!("{peer}: users {} to {}", users.start, users.end.saturating_sub(1));
+        }
+        Event::Done => eprintln!("{peer}: done"),
+        Event::Refused(error) => eprintln!("{peer}: no run: {error}"),
+        Event::Lost(error) => eprintln!("{peer}: the run was stopped: {error}"),
+    })
+}
+
 /// Judges this machine; the exit code is not that of a run.
 fn doctor(arguments: &DoctorArguments) -> ExitCode {
     let diagnosis = doctor::evaluate(arguments.plan(), &Facts::gather());
@@ -189,6 +207,17 @@ fn print_latency(name: &str, latency: &LatencySummary) {
     );
 }
 
+fn print_generator(generator: &GeneratorReport) {
+    println!(
+        "generator    {}: {} users, {:.2} processors busy, {:.1} MB resident, clock to {:.0} us",
+        generator.address,
+        generator.users,
+        generator.cpu_share,
+        generator.resident_bytes as f64 / 1e6,
+        generator.clock_error_us
+    );
+}
+
 fn print_chat(report: &ChatReport) {
     print_verdict(report.verdict, &report.reasons);
     for example in &report.faults.examples {
@@ -201,6 +230,10 @@ fn print_chat(report: &ChatReport) {
     print_latency("acknowledge", &report.latency.acknowledge);
     print_latency("deliver", &report.latency.deliver);
     print_latency("lateness", &report.latency.lateness);
+    for part in &report.generators {
+        print_generator(&part.generator);
+        print_latency("  lateness", &part.lateness);
+    }
     if let Some(disturbance) = &report.disturbance {
         print!("{disturbance}");
     }
@@ -294,6 +327,7 @@ fn print_idle(report: &IdleReport) {
     print_verdict(report.verdict, &report.reasons);
     println!("arrivals     {} at {:.0} per second", report.arrived, report.arrivals_per_s);
     print_latency("arrive", &report.arrive);
+    report.generators.iter().for_each(|part| print_generator(&part.generator));
     if report.heartbeat_lateness.count > 0 {
         print_latency("heartbeat", &report.heartbeat_round_trip);
         print_latency("lateness", &report.heartbeat_lateness);

@@ -14,7 +14,7 @@ const VALID_S: u64 = 24 * 3600;
 #[derive(Clone)]
 pub struct Issuer {
     name: String,
-    key: hmac::Key,
+    secret: Vec<u8>,
 }
 
 impl std::fmt::Debug for Issuer {
@@ -34,7 +34,17 @@ struct Claims<'a> {
 impl Issuer {
     /// An issuer with the `iss` claim `name`.
     pub fn new(name: &str, secret: &[u8]) -> Issuer {
-        Issuer { name: name.to_owned(), key: hmac::Key::new(hmac::HMAC_SHA256, secret) }
+        Issuer { name: name.to_owned(), secret: secret.to_vec() }
+    }
+
+    /// The `iss` claim.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// For those who make tokens elsewhere.
+    pub(crate) fn secret(&self) -> &[u8] {
+        &self.secret
     }
 
     /// A token for `username`, good from now on.
@@ -45,7 +55,8 @@ impl Issuer {
         let mut token = BASE64_URL_SAFE_NO_PAD.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
         token.push('.');
         BASE64_URL_SAFE_NO_PAD.encode_string(claims, &mut token);
-        let signature = hmac::sign(&self.key, token.as_bytes());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.secret);
+        let signature = hmac::sign(&key, token.as_bytes());
         token.push('.');
         BASE64_URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         token

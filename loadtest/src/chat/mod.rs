@@ -27,6 +27,7 @@ mod parameters;
 mod phase;
 mod rare;
 mod rate;
+pub(crate) mod remote;
 mod report;
 mod run;
 mod senders;
@@ -38,7 +39,7 @@ pub use credential::Credential;
 pub use disturbance::{Disturbance, DisturbanceReport};
 pub use message::MessageKind;
 pub use message_latency::MessageLatencyReport;
-pub use outcome::Totals;
+pub use outcome::{ChatGeneratorReport, Totals};
 pub use parameters::ChatParameters;
 pub(crate) use parameters::SECTION;
 pub use phase::Progress;
@@ -53,7 +54,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::LoadtestError;
+use crate::plan::generators_of_one_process;
 use crate::problem::{Problem, Problems};
+use crate::remote::Generators;
 use crate::target::{Service, Target};
 use crate::weighted::Weighted;
 
@@ -84,6 +87,8 @@ pub struct ChatScenario {
     pub threads: usize,
     /// Processors that they may use; all if empty.
     pub processors: Vec<usize>,
+    /// Other processes that make the load, in the place of threads of this one.
+    pub generators: Option<Generators>,
     /// What they send.
     pub message: Weighted<MessageKind>,
     /// Length of each content in bytes; at least [`STAMP_BYTES`](crate::audit::content::STAMP_BYTES).
@@ -123,6 +128,7 @@ impl ChatScenario {
             users: 100,
             threads: 1,
             processors: Vec::new(),
+            generators: None,
             message: MessageKind::Durable.into(),
             content_bytes: 200.into(),
             load: Load::Closed { outstanding: 1 },
@@ -162,6 +168,7 @@ impl ChatScenario {
         }
         if let Some(disturbance) = &self.disturbance {
             problems.extend(disturbance.problems(&parameters));
+            problems.extend(self.generators.as_ref().map(|_| generators_of_one_process()));
         }
         if matches!(self.target.service, Service::Holder) {
             problems.push(Problem::new("chat", "message", "the holder knows no messages"));

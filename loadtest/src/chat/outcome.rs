@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::FaultLog;
 use crate::chat::disturbance::Tally;
-use crate::latency::Latencies;
+use crate::latency::{Latencies, LatencySummary};
 use crate::net::CloseCause;
+use crate::remote::GeneratorReport;
 use crate::report::Reasons;
 
 /// What one thread, or another process, brings home.
@@ -23,6 +24,19 @@ pub(crate) struct Outcome {
     /// Other processes take no part in a run with a disturbance.
     #[serde(skip)]
     pub(crate) disturbance: Option<Tally>,
+    /// The processes among those who brought it, which do not speak of themselves.
+    #[serde(skip)]
+    pub(crate) generators: Vec<ChatGeneratorReport>,
+}
+
+/// Another process that made load.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+pub struct ChatGeneratorReport {
+    #[serde(flatten)]
+    pub generator: GeneratorReport,
+    pub totals: Totals,
+    pub lateness: LatencySummary,
 }
 
 /// Names an end by what the server said of it, or else by what was seen.

@@ -2,12 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use crate::chat::storm;
 use crate::net::Clock;
 use crate::report::Handover;
 
 /// Where a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub(crate) enum Phase {
     Gather,
@@ -17,10 +20,11 @@ pub(crate) enum Phase {
     End,
 }
 
-const PHASES: [Phase; 5] = [Phase::Gather, Phase::Run, Phase::Drain, Phase::Read, Phase::End];
+pub(crate) const PHASES: [Phase; 5] =
+    [Phase::Gather, Phase::Run, Phase::Drain, Phase::Read, Phase::End];
 
 /// The moments of a run, in nanoseconds on its clock.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Schedule {
     pub(crate) start_ns: u64,
     pub(crate) measure_from_ns: u64,
@@ -28,7 +32,7 @@ pub(crate) struct Schedule {
 }
 
 /// Counts of all threads so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Users who are logged in and synced.
     pub active: u64,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::audit::FaultLog;
-use crate::chat::outcome::{Outcome, Totals};
+use crate::chat::outcome::{ChatGeneratorReport, Outcome, Totals};
 use crate::chat::phase::Progress;
 use crate::chat::{ChatScenario, DisturbanceReport, Load, MessageKind};
 use crate::latency::{Latencies, LatencySummary};
@@ -46,6 +46,8 @@ pub struct ChatReport {
     pub server: Option<ServerReport>,
     /// Processor time of the harness within the window, in microseconds.
     pub harness_cpu_us: u64,
+    /// Other processes that made the load.
+    pub generators: Vec<ChatGeneratorReport>,
     /// The whole run second by second.
     pub series: Series,
 }
@@ -152,11 +154,12 @@ pub(crate) fn compose(
     reasons.extend(all.faults.counts().iter().map(|(kind, count)| format!("{kind}: {count}")));
     reasons.extend(all.shortages.iter().map(|(lacked, count)| format!("{count} times: {lacked}")));
     reasons.extend(invalid);
+    let elsewhere_cpu_us = all.generators.iter().map(|part| part.generator.cpu_us);
     ChatReport {
         schema: "dunlin-loadtest/chat/1",
         verdict,
         reasons,
-        scenario: describe(scenario),
+        scenario: describe(scenario, &all.generators),
         window_s: window.seconds,
         rates,
         totals: all.totals,
@@ -174,7 +177,8 @@ pub(crate) fn compose(
         faults: FaultReport::from(&all.faults),
         closes: all.closes,
         server,
-        harness_cpu_us: window.harness_cpu_us,
+        harness_cpu_us: window.harness_cpu_us + elsewhere_cpu_us.sum::<u64>(),
+        generators: all.generators,
         series: Series::default(),
     }
 }
@@ -197,10 +201,11 @@ fn spoilt(scenario: &ChatScenario, outcome: &Outcome) -> Option<String> {
     })
 }
 
-fn describe(scenario: &ChatScenario) -> ScenarioReport {
+fn describe(scenario: &ChatScenario, generators: &[ChatGeneratorReport]) -> ScenarioReport {
+    let elsewhere = generators.iter().map(|part| part.generator.threads);
     ScenarioReport {
         users: scenario.users,
-        threads: scenario.threads,
+        threads: if generators.is_empty() { scenario.threads } else { elsewhere.sum() },
         tls: scenario.target.tls.is_some(),
         message: scenario.message.clone(),
         content_bytes: scenario.content_bytes.clone(),
@@ -212,7 +217,7 @@ fn describe(scenario: &ChatScenario) -> ScenarioReport {
     }
 }
 
-fn merge(mut one: Outcome, other: Outcome) -> Outcome {
+pub(crate) fn merge(mut one: Outcome, other: Outcome) -> Outcome {
     one.acknowledge.merge(&other.acknowledge);
     one.deliver.merge(&other.deliver);
     one.lateness.merge(&other.lateness);
@@ -225,6 +230,7 @@ fn merge(mut one: Outcome, other: Outcome) -> Outcome {
     }
     let faults: FaultLog = other.faults;
     one.faults.merge(faults);
+    one.generators.extend(other.generators);
     one
 }
 

@@ -7,18 +7,20 @@ use std::time::Duration;
 use crate::chat::crew::{Crew, ThreadResult, join};
 use crate::chat::phase::{Phase, Progress, Schedule, Shared};
 use crate::chat::report::{ChatReport, Window, compose};
-use crate::chat::{ChatScenario, Disturbance, DisturbanceReport};
+use crate::chat::{ChatScenario, Disturbance, DisturbanceReport, remote};
 use crate::error::LoadtestError;
 use crate::generators::random_run;
 use crate::net::Clock;
 use crate::process::{self, Usage};
+use crate::remote::call_generators;
 use crate::report::{Recorder, Second, Standing};
 
 /// Between two looks at the threads.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Time for the threads to learn the schedule before it begins.
+/// Time for the threads to learn the schedule before it begins, here and in other processes.
 const LEAD_NS: u64 = 50_000_000;
+const LEAD_ELSEWHERE_NS: u64 = 1_000_000_000;
 
 /// Signals may be dropped, so waiting for all of them must end soon.
 const SIGNAL_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,11 +41,20 @@ pub fn run_watched(
     on_second: &mut dyn FnMut(&Second<'_>),
 ) -> Result<ChatReport, LoadtestError> {
     scenario.check()?;
+    let elsewhere = scenario.generators.as_ref();
+    let team = elsewhere.map(|generators| call_generators(generators, scenario.users, 2));
+    let team = team.transpose()?;
     let clock = Clock::start();
     let shared = Shared::new(clock);
-    let crew = Crew::new(scenario, &shared, random_run()?, 0..scenario.users)?;
+    let run = random_run()?;
+    let crew = match team {
+        Some(_) => None,
+        None => Some(Crew::new(scenario, &shared, run, 0..scenario.users)?),
+    };
     thread::scope(|scope| {
-        let threads = crew.start(scope);
+        let here = crew.as_ref().map(|crew| crew.start(scope)).into_iter();
+        let elsewhere = team.map(|members| remote::enlist(scope, scenario, &shared, run, members));
+        let threads = here.chain(elsewhere).flatten().collect();
         let recorder = Recorder::new(clock.now_ns(), scenario.target.pid);
         let mut coordinator = Coordinator {
             scenario,
@@ -96,7 +107,9 @@ impl Coordinator<'_, '_> {
     }
 
     fn measure(&mut self, reasons: &mut Vec<String>) -> Window {
-        let start_ns = self.shared.clock.now_ns() + LEAD_NS;
+        let is_elsewhere = self.scenario.generators.is_some();
+        let lead_ns = if is_elsewhere { LEAD_ELSEWHERE_NS } else { LEAD_NS };
+        let start_ns = self.shared.clock.now_ns() + lead_ns;
         let measure_from_ns = start_ns + self.scenario.warm_up.as_nanos() as u64;
         let undisturbed_to_ns = measure_from_ns + self.scenario.duration.as_nanos() as u64;
         let measure_to_ns = measure_from_ns + self.scenario.window_at_most().as_nanos() as u64;

@@ -10,9 +10,11 @@ use dunlin_protocol::frame;
 use dunlin_protocol::limits::HEARTBEAT_INTERVAL_MS;
 use dunlin_protocol::wire::{Error, ErrorCode, Frame, Sync, frame::Body};
 
-use crate::idle::IdleScenario;
+use serde::{Deserialize, Serialize};
+
 use crate::idle::arrivals::Arrivals;
 use crate::idle::heartbeats::{Heartbeats, Pulse};
+use crate::idle::{IdleGeneratorReport, IdleScenario};
 use crate::latency::Latencies;
 use crate::login::{hello, login};
 use crate::net::{CloseCause, Handler, Links, Next};
@@ -33,6 +35,15 @@ const HELLO: u64 = 1;
 const LOGIN: u64 = 2;
 const SYNC: u64 = 3;
 
+/// Counts of all threads so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Count {
+    active: u32,
+    failed: u32,
+    arrived: u64,
+    heartbeats: u64,
+}
+
 /// What the coordinator and the threads tell each other.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
@@ -48,6 +59,18 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn is_started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_gathered(&self) -> bool {
+        self.gathered.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
     pub(crate) fn start(&self) {
         self.started.store(true, Ordering::Release);
     }
@@ -79,6 +102,24 @@ impl Shared {
     /// Heartbeats of all of them.
     pub(crate) fn heartbeats(&self) -> u64 {
         self.heartbeats.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count(&self) -> Count {
+        Count {
+            active: self.active(),
+            failed: self.failed(),
+            arrived: self.arrived(),
+            heartbeats: self.heartbeats(),
+        }
+    }
+
+    /// Adds what another process did since it last said so; `active` may also fall.
+    pub(crate) fn add(&self, before: Count, now: Count) {
+        self.active.fetch_add(now.active.wrapping_sub(before.active), Ordering::Relaxed);
+        self.failed.fetch_add(now.failed.wrapping_sub(before.failed), Ordering::Relaxed);
+        self.arrived.fetch_add(now.arrived.wrapping_sub(before.arrived), Ordering::Relaxed);
+        let heartbeats = now.heartbeats.wrapping_sub(before.heartbeats);
+        self.heartbeats.fetch_add(heartbeats, Ordering::Relaxed);
     }
 
     /// Connections that are, or will never be.
@@ -137,8 +178,8 @@ impl Ending {
     }
 }
 
-/// What one thread brings home.
-#[derive(Debug, Default)]
+/// What one thread, or another process, brings home.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     /// From the start of connecting to the end of the sync.
     pub(crate) arrive: Latencies,
@@ -153,6 +194,30 @@ pub(crate) struct Outcome {
     pub(crate) closed: BTreeMap<String, u64>,
     /// Those of them that are this machine's fault.
     pub(crate) machine: BTreeMap<String, u64>,
+    /// The processes among those who brought it, which do not speak of themselves.
+    #[serde(skip)]
+    pub(crate) generators: Vec<IdleGeneratorReport>,
+}
+
+impl Outcome {
+    /// Adds that of another thread.
+    pub(crate) fn add(&mut self, other: Outcome) {
+        self.arrive.merge(&other.arrive);
+        self.arrived += other.arrived;
+        self.last_arrival_ns = self.last_arrival_ns.max(other.last_arrival_ns);
+        self.pulse.merge(&other.pulse);
+        add(&mut self.retried, other.retried);
+        add(&mut self.failed, other.failed);
+        add(&mut self.closed, other.closed);
+        add(&mut self.machine, other.machine);
+        self.generators.extend(other.generators);
+    }
+}
+
+fn add(to: &mut BTreeMap<String, u64>, from: BTreeMap<String, u64>) {
+    for (reason, count) in from {
+        *to.entry(reason).or_default() += count;
+    }
 }
 
 pub(crate) struct Crowd<'a> {
@@ -219,7 +284,7 @@ impl<'a> Crowd<'a> {
     /// Those who are there say so, each in its turn.
     fn heartbeat(&mut self, links: &mut Links) {
         let now_ns = links.now_ns();
-        let while_held = self.shared.gathered.load(Ordering::Acquire);
+        let while_held = self.shared.is_gathered();
         let sent_before = self.outcome.pulse.sent;
         while let Some(turn) = self.heartbeats.next_turn(now_ns) {
             if self.stages[turn.slot] == Stage::Active
@@ -350,11 +415,11 @@ impl Handler for Crowd<'_> {
     }
 
     fn tick(&mut self, now_ns: u64, links: &mut Links) -> Next {
-        if self.shared.stopped.load(Ordering::Acquire) {
+        if self.shared.is_stopped() {
             self.second.hand_over(&self.shared.seconds);
             return Next::Stop;
         }
-        if now_ns >= self.next_chores_ns && self.shared.started.load(Ordering::Acquire) {
+        if now_ns >= self.next_chores_ns && self.shared.is_started() {
             self.next_chores_ns = now_ns + CHORES_INTERVAL.as_nanos() as u64;
             self.second.hand_over_if_past(now_ns, &self.shared.seconds);
             self.connect_some(now_ns, links);

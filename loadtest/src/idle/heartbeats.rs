@@ -6,6 +6,8 @@
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
+use serde::{Deserialize, Serialize};
+
 use crate::latency::Latencies;
 
 /// Users of a thread whose round trips are taken; of more, every n-th.
@@ -30,7 +32,7 @@ pub(crate) struct Heartbeats {
 }
 
 /// What comes of them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Pulse {
     pub(crate) sent: u64,
     /// From the intended start to the real one, while all were held.

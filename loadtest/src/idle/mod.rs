@@ -9,6 +9,7 @@ mod crew;
 mod crowd;
 mod heartbeats;
 mod parameters;
+pub(crate) mod remote;
 mod report;
 
 use std::thread::{self, ScopedJoinHandle};
@@ -21,12 +22,13 @@ use crate::idle::crowd::Shared;
 use crate::net::Clock;
 use crate::problem::{Problem, Problems};
 use crate::process;
+use crate::remote::{Generators, call_generators};
 use crate::report::{Recorder, Second, Standing};
 use crate::target::{Service, Target};
 
 pub use parameters::IdleParameters;
 pub(crate) use parameters::SECTION;
-pub use report::{Closes, IdleReport, IdleServerReport, Sample};
+pub use report::{Closes, IdleGeneratorReport, IdleReport, IdleServerReport, Sample};
 
 /// Between two looks at the server.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
@@ -45,6 +47,8 @@ pub struct IdleScenario {
     pub threads: usize,
     /// Processors that they may use; all if empty.
     pub processors: Vec<usize>,
+    /// Other processes that make the connections, in the place of threads of this one.
+    pub generators: Option<Generators>,
     /// New connections per second, at most.
     pub connects_per_second: u32,
     /// How long it may take until everybody is there.
@@ -70,6 +74,7 @@ impl IdleScenario {
             connections,
             threads: 1,
             processors: Vec::new(),
+            generators: None,
             connects_per_second: 5000,
             gather_timeout: Duration::from_secs(600),
             hold: Duration::from_secs(30),
@@ -108,6 +113,9 @@ pub fn run_watched(
     on_second: &mut dyn FnMut(&Second<'_>),
 ) -> Result<IdleReport, LoadtestError> {
     scenario.check()?;
+    let elsewhere = scenario.generators.as_ref();
+    let team = elsewhere.map(|generators| call_generators(generators, scenario.connections, 1));
+    let team = team.transpose()?;
     let _small_pages = process::SmallPages::ask()
         .map_err(LoadtestError::machine("asking for small pages of memory"))?;
     let clock = Clock::start();
@@ -116,15 +124,22 @@ pub fn run_watched(
         None => format!("idle-{:016x}", random_run()?),
     };
     let shared = Shared::default();
-    let crew = Crew::new(scenario, &shared, clock, &prefix, 0..scenario.connections)?;
+    let crew = match team {
+        Some(_) => None,
+        None => Some(Crew::new(scenario, &shared, clock, &prefix, 0..scenario.connections)?),
+    };
     // Before the threads: what they need is a part of what a connection costs.
     let harness_empty = sample(std::process::id(), clock, 0);
     thread::scope(|scope| {
+        let here = crew.as_ref().map(|crew| crew.start(scope)).into_iter();
+        let elsewhere =
+            team.map(|members| remote::enlist(scope, scenario, &shared, clock, &prefix, members));
+        let threads = here.chain(elsewhere).flatten();
         let mut coordinator = Coordinator {
             scenario,
             shared: &shared,
             clock,
-            threads: crew.start(scope),
+            threads: threads.collect(),
             samples: Vec::new(),
             harness_samples: harness_empty.into_iter().collect(),
             sample_interval: SAMPLE_INTERVAL,

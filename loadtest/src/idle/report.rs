@@ -8,8 +8,9 @@ use serde::Serialize;
 use crate::idle::crowd::Outcome;
 use crate::idle::heartbeats::Pulse;
 use crate::idle::{IdleScenario, Times};
-use crate::latency::{Latencies, LatencySummary};
+use crate::latency::LatencySummary;
 use crate::process::Usage;
+use crate::remote::GeneratorReport;
 use crate::report::{Distribution, Findings, Report, Series, Verdict};
 
 /// The result of a run.
@@ -38,8 +39,10 @@ pub struct IdleReport {
     pub heartbeats_overdue: u64,
     pub closes: Closes,
     pub server: Option<IdleServerReport>,
-    /// This process, by the same measures.
+    /// This process, by the same measures; absent if others made the connections.
     pub harness: Option<IdleServerReport>,
+    /// Other processes that made the connections.
+    pub generators: Vec<IdleGeneratorReport>,
     /// Latencies to be drawn, by name.
     pub distributions: BTreeMap<&'static str, Distribution>,
     /// The whole run second by second.
@@ -50,6 +53,16 @@ impl Report for IdleReport {
     fn judgement(&mut self) -> (&mut Verdict, &mut Vec<String>) {
         (&mut self.verdict, &mut self.reasons)
     }
+}
+
+/// Another process that made connections.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+pub struct IdleGeneratorReport {
+    #[serde(flatten)]
+    pub generator: GeneratorReport,
+    pub arrived: u32,
+    pub heartbeats: u64,
 }
 
 /// Ends of connections by reason.
@@ -103,20 +116,17 @@ pub(crate) fn compose(
     times: Times,
     (samples, harness_samples): (Vec<Sample>, Vec<Sample>),
 ) -> IdleReport {
-    let mut arrive = Latencies::default();
-    let mut closes = Closes::default();
-    let mut pulse = Pulse::default();
-    let (mut arrived, mut last_arrival_ns) = (0, 0);
-    for outcome in outcomes {
-        arrive.merge(&outcome.arrive);
-        arrived += outcome.arrived;
-        pulse.merge(&outcome.pulse);
-        last_arrival_ns = last_arrival_ns.max(outcome.last_arrival_ns);
-        add(&mut closes.retried, outcome.retried);
-        add(&mut closes.failed, outcome.failed);
-        add(&mut closes.closed, outcome.closed);
-        add(&mut closes.machine, outcome.machine);
-    }
+    let mut all = Outcome::default();
+    outcomes.into_iter().for_each(|outcome| all.add(outcome));
+    let Outcome { arrive, arrived, last_arrival_ns, pulse, generators, .. } = all;
+    let closes = Closes {
+        retried: all.retried,
+        failed: all.failed,
+        closed: all.closed,
+        machine: all.machine,
+    };
+    let is_here = generators.is_empty();
+    let elsewhere = generators.iter().map(|part| part.generator.threads);
     let mut reasons = reasons(scenario, arrived, &closes);
     let invalid = lateness(scenario, &pulse);
     let verdict = Verdict::from(Findings {
@@ -131,7 +141,7 @@ pub(crate) fn compose(
         verdict,
         reasons,
         connections: scenario.connections,
-        threads: scenario.threads,
+        threads: if is_here { scenario.threads } else { elsewhere.sum() },
         tls: scenario.target.tls.is_some(),
         hold_s: (times.ended_ns - times.gathered_ns) as f64 / 1e9,
         arrived,
@@ -143,19 +153,14 @@ pub(crate) fn compose(
         heartbeats_overdue: pulse.overdue,
         closes,
         server: server(samples, times, arrived, pulse.sent),
-        harness: server(harness_samples, times, arrived, pulse.sent),
+        harness: is_here.then(|| server(harness_samples, times, arrived, pulse.sent)).flatten(),
         distributions: Distribution::of_measured([
             ("arrive", &arrive),
             ("heartbeat_lateness", &pulse.lateness),
             ("heartbeat_round_trip", &pulse.round_trip),
         ]),
+        generators,
         series: Series::default(),
-    }
-}
-
-fn add(to: &mut BTreeMap<String, u64>, from: BTreeMap<String, u64>) {
-    for (reason, count) in from {
-        *to.entry(reason).or_default() += count;
     }
 }
 

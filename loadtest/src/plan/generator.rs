@@ -1,11 +1,14 @@
 //! The harness itself: where on this machine it runs.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LoadtestError;
 use crate::generators::threads_for;
 use crate::problem::Problem;
+use crate::remote::Generators;
 
 /// The section of a file.
 pub(crate) const SECTION: &str = "generator";
@@ -20,18 +23,81 @@ pub struct GeneratorArguments {
     /// Processors for them.
     #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
     pub client_cpu: Vec<usize>,
+    /// Other processes that make the load instead, on this machine or others, each started by
+    /// `dunlin-loadtest generate`.
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
+    pub generators: Vec<String>,
+    /// File with the secret that they share with this process.
+    #[arg(long, value_name = "FILE")]
+    pub generators_secret_file: Option<PathBuf>,
+}
+
+/// What a scenario says whose load can't be shared.
+pub(crate) fn generators_of_one_process() -> Problem {
+    let reason = "only chat, capacity and idle can be shared; one process makes this load";
+    Problem::new(SECTION, "generators", reason)
 }
 
 impl GeneratorArguments {
     /// Everything that makes no sense.
     pub fn problems(&self) -> Vec<Problem> {
-        let none =
-            (self.threads == Some(0)).then(|| Problem::new(SECTION, "threads", "at least 1"));
-        none.into_iter().collect()
+        let mut problems = Vec::new();
+        let mut wrong = |is_wrong: bool, field, reason: &str| {
+            if is_wrong {
+                problems.push(Problem::new(SECTION, field, reason));
+            }
+        };
+        wrong(self.threads == Some(0), "threads", "at least 1");
+        let elsewhere = !self.generators.is_empty();
+        let secret = self.generators_secret_file.is_some();
+        let needed = "generators_secret_file";
+        wrong(elsewhere && !secret, needed, "generators take orders from those who know a secret");
+        wrong(!elsewhere && secret, needed, "only with generators");
+        let own = "each generator has its own: an option of `generate`";
+        wrong(elsewhere && self.threads.is_some(), "threads", own);
+        wrong(elsewhere && !self.client_cpu.is_empty(), "client_cpu", own);
+        problems
+    }
+
+    /// The same for a scenario whose load can't be shared.
+    pub(crate) fn problems_of_one_process(&self) -> Vec<Problem> {
+        let mut problems = self.problems();
+        problems.extend((!self.generators.is_empty()).then(generators_of_one_process));
+        problems
+    }
+
+    /// Where the load is made, if not here.
+    pub fn elsewhere(&self) -> Option<Generators> {
+        let secret_file = self.generators_secret_file.clone()?;
+        Some(Generators { addresses: self.generators.clone(), secret_file })
     }
 
     /// Threads for so many connections.
     pub(crate) fn threads(&self, connections: u32) -> Result<usize, LoadtestError> {
         self.threads.map_or_else(|| threads_for(connections), Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generators_need_a_secret_and_have_threads_of_their_own() {
+        let fields = |problems: Vec<Problem>| -> Vec<_> {
+            problems.into_iter().map(|problem| problem.field.into_owned()).collect()
+        };
+        let mut arguments = GeneratorArguments {
+            generators: vec!["there:1".to_owned()],
+            threads: Some(2),
+            ..GeneratorArguments::default()
+        };
+        assert_eq!(fields(arguments.problems()), ["generators_secret_file", "threads"]);
+        arguments.generators_secret_file = Some("secret".into());
+        arguments.threads = None;
+        assert_eq!(fields(arguments.problems()), [""; 0]);
+        assert_eq!(fields(arguments.problems_of_one_process()), ["generators"]);
+        arguments.generators.clear();
+        assert_eq!(fields(arguments.problems_of_one_process()), ["generators_secret_file"]);
     }
 }

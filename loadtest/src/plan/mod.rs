@@ -21,6 +21,7 @@ mod server;
 
 pub use file::{parse, read};
 pub use generator::GeneratorArguments;
+pub(crate) use generator::generators_of_one_process;
 pub use output::OutputArguments;
 pub use server::ServerArguments;
 
@@ -148,7 +149,12 @@ impl Plan {
             Plan::Idle(plan) => (&plan.generator, plan.idle.problems()),
         };
         let mut problems = self.server().problems();
-        problems.extend(generator.problems());
+        problems.extend(match self {
+            Plan::Chat(_) | Plan::Capacity(_) | Plan::Idle(_) => generator.problems(),
+            Plan::Fanout(_) | Plan::Storm(_) | Plan::Slow(_) | Plan::Churn(_) => {
+                generator.problems_of_one_process()
+            }
+        });
         problems.extend(parameters);
         problems
     }
@@ -203,6 +209,7 @@ fn chat_scenario(
     let mut scenario = chat.scenario(target);
     scenario.threads = generator.threads(chat.users)?;
     scenario.processors.clone_from(&generator.client_cpu);
+    scenario.generators = generator.elsewhere();
     Ok(scenario)
 }
 
@@ -250,6 +257,7 @@ impl IdlePlan {
         let mut scenario = self.idle.scenario(target);
         scenario.threads = self.generator.threads(self.idle.connections)?;
         scenario.processors.clone_from(&self.generator.client_cpu);
+        scenario.generators = self.generator.elsewhere();
         Ok(scenario)
     }
 }

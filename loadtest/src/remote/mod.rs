@@ -19,16 +19,36 @@
 //! thread for each generator makes it look like one more thread of the crowd. Double lines are
 //! sealed: the issuer's key goes over them.
 //!
-//! `handshake`, `link` and `frames` are how messages travel.
+//! - [`Generators`], `team`: the coordinator's side
+//! - [`Listener`]: the generator's side
+//! - `assignment`, `account`: what is told once at the beginning and at the end
+//! - `handshake`, `link`, `frames`: how messages travel
 
+mod account;
+mod assignment;
 mod error;
-#[allow(dead_code, reason = "coordinator and generator come with the next change")]
 mod frames;
-#[allow(dead_code, reason = "coordinator and generator come with the next change")]
 mod handshake;
-#[allow(dead_code, reason = "coordinator and generator come with the next change")]
 mod link;
-#[allow(dead_code, reason = "coordinator and generator come with the next change")]
+mod listener;
 mod secret;
+mod team;
 
+pub use account::GeneratorReport;
+pub(crate) use account::Meter;
+pub(crate) use assignment::Task;
 pub use error::{LinkError, Refusal};
+pub(crate) use listener::Led;
+pub use listener::{Event, Listener, Place};
+pub(crate) use team::{Member, call_generators};
+
+use std::path::PathBuf;
+
+/// Generators that share a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generators {
+    /// Where they listen, each `HOST:PORT`.
+    pub addresses: Vec<String>,
+    /// The file with the secret that they know, too.
+    pub secret_file: PathBuf,
+}

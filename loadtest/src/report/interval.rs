@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use crate::report::Reasons;
 
@@ -117,6 +118,13 @@ impl Interval {
     }
 }
 
+/// What other processes tell of their accounts: no latencies.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct News {
+    closes: Reasons,
+    errors: Reasons,
+}
+
 /// Where the threads leave their accounts for the coordinator.
 #[derive(Debug, Default)]
 pub(crate) struct Handover(Mutex<Interval>);
@@ -125,6 +133,19 @@ impl Handover {
     /// What all threads have left since the last time.
     pub(crate) fn take(&self) -> Interval {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The same, to be told to another process.
+    pub(crate) fn take_news(&self) -> News {
+        let Interval { closes, errors, .. } = self.take();
+        News { closes, errors }
+    }
+
+    /// What another process told.
+    pub(crate) fn add_news(&self, news: &News) {
+        let mut interval = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        interval.closes.merge(&news.closes);
+        interval.errors.merge(&news.errors);
     }
 }
 
@@ -149,6 +170,21 @@ mod tests {
         assert!((taken.acknowledge.quantile_us(1.0) - 3000.0).abs() < 30.0);
         assert_eq!(one.acknowledge.count(), 0);
         assert_eq!(handover.take().acknowledge.count(), 0);
+    }
+
+    #[test]
+    fn what_another_process_tells_is_added_and_told_once() {
+        let (there, here) = (Handover::default(), Handover::default());
+        let mut interval = Interval::default();
+        interval.closes.add("gone");
+        interval.see_errors(&BTreeMap::from([("lost", 2)]));
+        interval.hand_over(&there);
+        for _ in 0..2 {
+            let json = serde_json::to_string(&there.take_news()).unwrap();
+            here.add_news(&serde_json::from_str(&json).unwrap());
+        }
+        let taken = here.take();
+        assert_eq!((taken.closes.total(), taken.errors.total()), (1, 2));
     }
 
     #[test]

@@ -1,0 +1,312 @@
+//! Several processes work as one run: what they count is put together, and whoever is lost, refused
+//! or no part of it at all does no harm to the next run.
+#![forbid(unsafe_code)]
+
+#[allow(dead_code, reason = "the model is shared with tests that need more of it")]
+mod model;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dunlin_loadtest::LoadtestError;
+use dunlin_loadtest::chat::churn::Churn;
+use dunlin_loadtest::chat::{self, ChatReport, ChatScenario, Disturbance, Load, Rate};
+use dunlin_loadtest::idle::{self, IdleScenario};
+use dunlin_loadtest::remote::{Generators, LinkError, Refusal};
+use dunlin_loadtest::report::Verdict;
+use dunlin_loadtest::target::{Service, Target};
+use dunlin_loadtest::token::Issuer;
+use model::{Model, Sabotage};
+use tempfile::TempDir;
+
+/// Longer than any machine needs.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_dunlin-loadtest");
+
+/// A process that ends with the test.
+struct Process(Child);
+
+impl Process {
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < DEADLINE, "it does not end");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _gone_already = self.0.kill();
+        let _gone_already = self.0.wait();
+    }
+}
+
+/// Generators, and the secret that they know.
+struct Party {
+    folder: TempDir,
+    processes: Vec<Process>,
+    addresses: Vec<String>,
+}
+
+impl Party {
+    fn start(generators: usize) -> Party {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), "the secret of this test\n").unwrap();
+        let mut party = Party { folder, processes: Vec::new(), addresses: Vec::new() };
+        for _ in 0..generators {
+            let mut child = Command::new(PROGRAM)
+                .args(["generate", "--listen", "127.0.0.1:0", "--threads", "2", "--secret-file"])
+                .arg(party.secret_file())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            let stdout = child.stdout.take().unwrap();
+            party.processes.push(Process(child));
+            BufReader::new(stdout).read_line(&mut line).unwrap();
+            party.addresses.push(line.trim().strip_prefix("listening at ").unwrap().to_owned());
+        }
+        party
+    }
+
+    fn secret_file(&self) -> PathBuf {
+        self.folder.path().join("secret")
+    }
+
+    fn generators(&self) -> Generators {
+        Generators { addresses: self.addresses.clone(), secret_file: self.secret_file() }
+    }
+
+    /// A coordinator in a process of its own, in the middle of a run that would last long.
+    fn coordinate(&self, server: SocketAddr) -> Process {
+        let mut child = Command::new(PROGRAM)
+            .args(["chat", "--users", "8", "--duration-s", "3600", "--issuer-key", ISSUER_KEY])
+            .args(["--rate-per-s", "100", "--address", &server.to_string()])
+            .args(["--generators", &self.addresses.join(","), "--generators-secret-file"])
+            .arg(self.secret_file())
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let process = Process(child);
+        let (measuring, is_measuring) = std::sync::mpsc::channel();
+        // Reads up to the end, so that the process is never without a reader.
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                eprintln!("coordinator: {line}");
+                if line.starts_with("measuring") {
+                    let _nobody_waits_any_more = measuring.send(());
+                }
+            }
+        });
+        is_measuring.recv_timeout(DEADLINE).unwrap();
+        process
+    }
+}
+
+/// 32 bytes of 7 in base64.
+const ISSUER_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
+fn target(address: SocketAddr) -> Target {
+    let service = Service::Dunlin(Issuer::new("loadtest", &[7; 32]));
+    Target { address, tls: None, service, pid: None }
+}
+
+fn scenario(party: &Party) -> ChatScenario {
+    let mut scenario = ChatScenario::new(target(Model::start(Sabotage::Nothing).address));
+    scenario.users = 8;
+    scenario.load = Load::Open { messages_per_second: Rate::constant(800.0) };
+    scenario.warm_up = Duration::from_millis(100);
+    scenario.duration = Duration::from_millis(400);
+    scenario.drain_timeout = DEADLINE;
+    scenario.generators = Some(party.generators());
+    scenario
+}
+
+fn run(scenario: &ChatScenario) -> Result<ChatReport, LoadtestError> {
+    chat::run(scenario, &mut |_, _| {})
+}
+
+/// A sound run with these generators; one that still ends another run is waited for.
+fn assert_works(party: &Party) {
+    let start = Instant::now();
+    let report = loop {
+        match run(&scenario(party)) {
+            Err(LoadtestError::Generator { source: LinkError::Refused(Refusal::Busy), .. })
+                if start.elapsed() < DEADLINE => {}
+            other => break other.unwrap(),
+        }
+    };
+    assert_ne!(report.verdict, Verdict::ProductFailure, "{report:#?}");
+    assert_eq!(report.totals.delivered, 400, "{report:#?}");
+}
+
+#[test]
+fn two_generators_bring_home_one_run_and_are_ready_for_the_next() {
+    let party = Party::start(2);
+    for _ in 0..2 {
+        let report = run(&scenario(&party)).unwrap();
+        // The machine may be busy, so that the harness is late: only faults count here.
+        assert_ne!(report.verdict, Verdict::ProductFailure, "{report:#?}");
+        assert!(report.faults.counts.is_empty(), "{report:#?}");
+        let totals = report.totals;
+        assert_eq!((totals.sent, totals.acknowledged, totals.delivered), (400, 400, 400));
+        assert_eq!((totals.entries_read, totals.connections_opened), (800, 8));
+        assert_eq!(report.generators.len(), 2);
+        let sum = |of: fn(&chat::ChatGeneratorReport) -> u64| -> u64 {
+            report.generators.iter().map(of).sum()
+        };
+        assert!(report.generators.iter().all(|part| part.totals.sent == 200), "{report:#?}");
+        assert_eq!(sum(|part| part.totals.entries_read), 800);
+        assert_eq!(sum(|part| part.lateness.count), report.latency.lateness.count);
+        assert_eq!(sum(|part| u64::from(part.generator.users)), 8);
+        assert!(sum(|part| part.generator.cpu_us) > 0, "{report:#?}");
+        assert!(report.latency.acknowledge.count > 200, "{report:#?}");
+    }
+}
+
+#[test]
+fn an_even_share_of_all_pairs_sends_whoever_has_them() {
+    let party = Party::start(2);
+    let mut scenario = scenario(&party);
+    scenario.active_share = 0.25;
+    let report = run(&scenario).unwrap();
+    assert_ne!(report.verdict, Verdict::ProductFailure, "{report:#?}");
+    // One pair of four: that is the first generator's.
+    let sent: Vec<_> = report.generators.iter().map(|part| part.totals.sent).collect();
+    assert_eq!((report.totals.sent, sent), (400, vec![400, 0]));
+    let points = &report.series.points;
+    let told = points.iter().map(|point| point.rates["delivered"] * point.interval_s);
+    assert_eq!(told.sum::<f64>().round(), 400.0, "{points:#?}");
+}
+
+#[test]
+fn a_disturbance_is_not_shared() {
+    let mut scenario = ChatScenario::new(target("127.0.0.1:1".parse().unwrap()));
+    scenario.load = Load::Open { messages_per_second: Rate::constant(10.0) };
+    let addresses = vec!["127.0.0.1:2".to_owned()];
+    scenario.generators = Some(Generators { addresses, secret_file: "secret".into() });
+    scenario.check().unwrap();
+    scenario.disturbance = Some(Disturbance::Churn(Churn::default()));
+    let error = scenario.check().unwrap_err().to_string();
+    assert!(error.contains("generators: only chat, capacity and idle can be shared"), "{error}");
+    scenario.generators = None;
+    scenario.check().unwrap();
+}
+
+#[test]
+fn what_a_generator_finds_fails_the_run() {
+    let party = Party::start(2);
+    let mut scenario = scenario(&party);
+    scenario.target = target(Model::start(Sabotage::LoseStored).address);
+    let report = run(&scenario).unwrap();
+    assert_eq!(report.verdict, Verdict::ProductFailure, "{report:#?}");
+    assert!(report.faults.counts.contains_key("lost"), "{report:#?}");
+    assert!(report.faults.examples.iter().any(|words| words.starts_with("lost: ")), "{report:#?}");
+}
+
+#[test]
+fn idle_connections_are_shared_too() {
+    let party = Party::start(2);
+    let mut scenario = IdleScenario::new(target(Model::start(Sabotage::Nothing).address), 41);
+    scenario.hold = Duration::from_millis(300);
+    scenario.heartbeat_interval = Some(Duration::from_millis(20));
+    scenario.generators = Some(party.generators());
+    let report = idle::run(&scenario, &mut |_, _| {}).unwrap();
+    assert_eq!(report.verdict, Verdict::Ok, "{report:#?}");
+    assert_eq!((report.arrived, report.arrive.count), (41, 41));
+    let arrived: Vec<_> = report.generators.iter().map(|part| part.arrived).collect();
+    assert_eq!(arrived, [20, 21]);
+    let heartbeats: u64 = report.generators.iter().map(|part| part.heartbeats).sum();
+    assert_eq!(heartbeats, report.heartbeats);
+}
+
+#[test]
+fn a_generator_that_dies_fails_the_harness_and_frees_the_others() {
+    let mut party = Party::start(2);
+    let mut coordinator = party.coordinate(Model::start(Sabotage::Nothing).address);
+    party.processes.remove(0).kill();
+    party.addresses.remove(0);
+    assert_eq!(coordinator.wait().code(), Some(3));
+    assert_works(&party);
+}
+
+#[test]
+fn a_generator_survives_its_coordinator() {
+    let party = Party::start(1);
+    let mut coordinator = party.coordinate(Model::start(Sabotage::Nothing).address);
+    coordinator.kill();
+    assert_works(&party);
+}
+
+#[test]
+fn another_secret_is_refused_and_so_is_a_second_coordinator() {
+    let party = Party::start(1);
+    let mut other = scenario(&party);
+    let secret_file = party.folder.path().join("other");
+    std::fs::write(&secret_file, "the secret of another test").unwrap();
+    other.generators = Some(Generators { secret_file, ..party.generators() });
+    let refusal = |scenario: &ChatScenario| match run(scenario) {
+        Err(LoadtestError::Generator { source: LinkError::Refused(refusal), .. }) => refusal,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refusal(&other), Refusal::OtherSecret);
+    let _first = party.coordinate(Model::start(Sabotage::Nothing).address);
+    assert_eq!(refusal(&scenario(&party)), Refusal::Busy);
+}
+
+#[test]
+fn strangers_on_the_port_do_no_harm() {
+    let party = Party::start(1);
+    let mut strangers = Vec::new();
+    let greetings: [&[u8]; 6] = [
+        b"",
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0xff; 64],
+        &[0, 0, 0, 2, b'{', b'}'],
+        &[0, 0, 4, 0, 1, 2],
+        b"\0\0\0\x24{\"dunlin_loadtest\":7,\"nonce\":\"AAAA\"}",
+    ];
+    for greeting in greetings {
+        let mut stranger = TcpStream::connect(&party.addresses[0]).unwrap();
+        stranger.write_all(greeting).unwrap();
+        strangers.push(stranger); // Stays, and says nothing more.
+    }
+    assert_works(&party);
+}
+
+#[test]
+fn who_is_no_generator_is_named_with_the_reason() {
+    let mut party = Party::start(1);
+    // Bound and dropped: nobody listens on this port now.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    party.addresses.push(nobody.clone());
+    let error = run(&scenario(&party)).unwrap_err();
+    assert!(error.to_string().starts_with(&format!("generator {nobody}: it can't be")), "{error}");
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    party.addresses[1] = stranger.local_addr().unwrap().to_string();
+    let closes = thread::spawn(move || drop(stranger.accept().unwrap()));
+    let error = run(&scenario(&party)).unwrap_err();
+    assert!(matches!(error, LoadtestError::Generator { .. }), "{error}");
+    closes.join().unwrap();
+    party.addresses.truncate(1);
+    assert_works(&party);
+    party.addresses = vec![party.addresses[0].clone(); 5];
+    assert!(matches!(run(&scenario(&party)), Err(LoadtestError::Scenario { .. })));
+}
