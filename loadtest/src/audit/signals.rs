@@ -9,6 +9,8 @@ use crate::audit::window::{Place, Window};
 pub struct SignalBook {
     sent: u32,
     received: u32,
+    /// The last one that was sent before the sender's newest connection.
+    before_connection: u32,
     window: Window,
 }
 
@@ -17,6 +19,12 @@ impl SignalBook {
     pub fn sent(&mut self) -> u32 {
         self.sent += 1;
         self.sent
+    }
+
+    /// The sender speaks on a new connection. What it sent on the one before may still be on its way,
+    /// and is overtaken now: order is kept within a connection.
+    pub fn connected(&mut self) {
+        self.before_connection = self.sent;
     }
 
     /// A signal of `sender` reached `receiver`; returns whether it is a first delivery.
@@ -43,7 +51,9 @@ impl SignalBook {
             }
             Place::Late => {
                 self.received += 1;
-                faults.add(Fault::Reordered { user: sender, counter, place: "signal" });
+                if counter > self.before_connection {
+                    faults.add(Fault::Reordered { user: sender, counter, place: "signal" });
+                }
                 true
             }
         }
@@ -74,5 +84,25 @@ mod tests {
         assert!(!book.received(0, 1, 5, &mut faults));
         let kinds: Vec<_> = faults.counts().keys().copied().collect();
         assert_eq!(kinds, ["duplicated", "phantom", "reordered"]);
+    }
+
+    #[test]
+    fn what_an_earlier_connection_sent_may_be_overtaken_but_not_doubled() {
+        let (mut book, mut faults) = (SignalBook::default(), FaultLog::default());
+        for _ in 0..3 {
+            book.sent();
+        }
+        book.connected();
+        for _ in 0..2 {
+            book.sent();
+        }
+        for counter in [1, 5, 3] {
+            assert!(book.received(0, 1, counter, &mut faults));
+        }
+        assert!(faults.is_empty());
+        assert!(!book.received(0, 1, 3, &mut faults));
+        assert_eq!(faults.counts()["duplicated"], 1);
+        assert!(book.received(0, 1, 4, &mut faults));
+        assert_eq!(faults.counts()["reordered"], 1);
     }
 }

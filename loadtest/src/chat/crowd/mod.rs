@@ -326,6 +326,7 @@ impl<'a> Crowd<'a> {
             }
         }
         self.outcome.totals.resent += user.disconnected() as u64;
+        self.pairs[slot / 2].signals[slot % 2].connected();
     }
 
     /// Connections that may be on their way at a time.
