@@ -33,6 +33,7 @@
 //! - [`transport`]: the trait that a transport implements, and what is delivered through it
 //! - [`store`]: the trait of durable logs, in memory and embedded
 //! - [`worker`]: the state machine between all of these
+//! - [`hosted`]: workers on threads of the transport instead of their own
 //! - [`placement`]: which worker owns what, on which node
 //! - [`bus`], [`presence`]: how nodes talk, and where users are
 //! - [`limits`]: bounds of memory and work
