@@ -73,9 +73,13 @@ impl Index {
         add(&mut self.live.write().active);
     }
 
-    /// Begins the index of a segment; the one before was sealed.
+    /// Begins the index of a segment; the one before was sealed. It will probably have as many keys:
+    /// a table that has room for them from the beginning need not grow, key by key, a dozen times.
     pub(super) fn begin(&self, segment: u32) {
-        self.live.write().active = SegmentIndex::new(segment);
+        let mut live = self.live.write();
+        let keys = live.sealed.last().map_or(0, |before| before.keys.len());
+        live.active = SegmentIndex::new(segment);
+        live.active.keys.reserve(keys);
     }
 
     /// Ends the index of the active segment, which ends at `end`, before `next_batch`. Returns
