@@ -67,7 +67,7 @@ pub(crate) struct Flags {
     pub(crate) hung_up: bool,
     /// Frames are left in `input` on purpose, see [`Slot::must_wait`].
     pub(crate) paused: bool,
-    /// In the shard's read queue.
+    /// In one of the shard's read queues.
     pub(crate) read_queued: bool,
     /// In the shard's flush list.
     pub(crate) dirty: bool,
@@ -97,6 +97,11 @@ pub(crate) enum Stage {
 const _: () = assert!(size_of::<Slot>() <= if cfg!(debug_assertions) { 120 } else { 104 });
 
 impl Slot {
+    /// Whether its user is coming or going, and not in the middle of a conversation.
+    pub(crate) fn in_transit(&self) -> bool {
+        self.stage != Stage::Open || self.flags.hung_up || self.protocol.session().is_none()
+    }
+
     /// Whether reading on has to wait: for answers, or for the peer to take what it asked for.
     pub(crate) fn must_wait(&self, outstanding_max: u32, outbox_bytes_soft: usize) -> bool {
         u32::from(self.outstanding) >= outstanding_max

@@ -4,7 +4,8 @@
 //!
 //! 1. sleep until a socket, a delivery or a timer has something ([`mailbox`], [`timer_wheel`])
 //! 2. take all mail: put deliveries into outboxes ([`deliver`]), obey the server ([`drain`])
-//! 3. accept ([`accept`]) and read ([`read`]), each up to a budget; frames become commands
+//! 3. accept ([`accept`]) and read ([`read`]), each up to a budget, a small one for those who come
+//!    or go; frames become commands
 //! 4. close what has waited too long ([`deadline`])
 //! 5. hand the commands to the workers, in one piece per worker
 //! 6. run the worker that lives here, if one does, and take the mail that it made
@@ -89,8 +90,10 @@ pub(crate) struct Shard {
     due: Vec<Entry>,
     read_buffer: ReadBuffer,
     write_buffers: WriteBuffers,
-    /// Connections to read from.
+    /// Connections to read from: of users who are logged in, and of all others, of which a tick
+    /// serves a few.
     read_queue: VecDeque<u32>,
+    transit_queue: VecDeque<u32>,
     /// Connections with something to write.
     dirty: Vec<u32>,
     /// A worker's queue is full: read nothing.
@@ -157,7 +160,8 @@ impl Shard {
 
     /// How long there is nothing to do unless something arrives; `None` for ever.
     fn timeout(&self) -> Option<Duration> {
-        let input = !self.read_queue.is_empty() || self.submitter.waiting() > 0;
+        let reads = self.read_queue.len() + self.transit_queue.len();
+        let input = reads > 0 || self.submitter.waiting() > 0;
         let work = !self.dirty.is_empty() || (!self.blocked && input);
         if work {
             return Some(Duration::ZERO);
@@ -287,9 +291,11 @@ impl Shard {
     }
 
     fn queue_read(&mut self, key: usize) {
-        let flags = &mut self.slots[key].flags;
-        if !std::mem::replace(&mut flags.read_queued, true) {
-            self.read_queue.push_back(key as u32);
+        let slot = &mut self.slots[key];
+        if !std::mem::replace(&mut slot.flags.read_queued, true) {
+            let queue =
+                if slot.in_transit() { &mut self.transit_queue } else { &mut self.read_queue };
+            queue.push_back(key as u32);
         }
     }
 

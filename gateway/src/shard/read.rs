@@ -9,7 +9,7 @@ use dunlin_protocol::wire::CloseReason;
 
 use super::Shard;
 use super::connection::Stage;
-use crate::limits::{COMMANDS_PER_FLUSH, READS_PER_TICK};
+use crate::limits::{COMMANDS_PER_FLUSH, READS_PER_TICK, TRANSIT_READS_PER_TICK};
 
 /// What to do with a connection after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,19 +21,31 @@ enum Next {
 }
 
 impl Shard {
-    /// Reads from the connections that are queued now. Who has more than the budget allows is
-    /// queued again, behind the others.
+    /// Reads from the connections that are queued now: all of those in use, and a few of those that
+    /// come or go. When thousands reconnect at once, the others wait for a short tick only, and
+    /// there are more of them. Who has more than the budget allows is queued again, behind the
+    /// others.
     pub(super) fn read_ready(&mut self) {
         for _ in 0..self.read_queue.len() {
             if self.blocked {
                 return;
             }
-            let Some(key) = self.read_queue.pop_front() else { return };
-            let key = key as usize;
-            if let Some(slot) = self.slots.get_mut(key) {
-                slot.flags.read_queued = false;
-                self.read_from(key);
+            let next = self.read_queue.pop_front();
+            next.into_iter().for_each(|key| self.read_queued(key as usize));
+        }
+        for _ in 0..self.transit_queue.len().min(TRANSIT_READS_PER_TICK) {
+            if self.blocked {
+                return;
             }
+            let next = self.transit_queue.pop_front();
+            next.into_iter().for_each(|key| self.read_queued(key as usize));
+        }
+    }
+
+    fn read_queued(&mut self, key: usize) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.flags.read_queued = false;
+            self.read_from(key);
         }
     }
 

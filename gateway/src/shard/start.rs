@@ -131,6 +131,7 @@ impl Shard {
             read_buffer: ReadBuffer::new(),
             write_buffers: WriteBuffers::new(),
             read_queue: std::collections::VecDeque::new(),
+            transit_queue: std::collections::VecDeque::new(),
             dirty: Vec::new(),
             blocked: false,
             unflushed: 0,

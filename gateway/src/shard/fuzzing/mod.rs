@@ -293,6 +293,7 @@ fn request(script: &mut Script<'_>) -> Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::TRANSIT_READS_PER_TICK;
 
     /// Scripts by seed (splitmix64). `CONNECTION_SEEDS=1000..2000` plays others.
     fn script(seed: u64) -> Vec<u8> {
@@ -313,6 +314,59 @@ mod tests {
             .split_once("..")
             .and_then(|(first, end)| Some(first.parse().ok()?..end.parse().ok()?));
         range.expect("CONNECTION_SEEDS is like 1000..2000")
+    }
+
+    /// A user who is logged in.
+    fn established(play: &mut Play) -> Peer {
+        play.connect(false);
+        let mut peer = play.peers.pop().expect("the shard listens");
+        peer.ask(hello());
+        peer.ask(login());
+        peer.write(usize::MAX);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !play.stage.shard.slots.iter().any(|(_, slot)| slot.protocol.session().is_some()) {
+            assert!(Instant::now() < deadline, "nobody is logged in");
+            play.stage.tick(Duration::from_millis(1));
+            play.engine.take();
+            play.engine.answer_all();
+        }
+        peer
+    }
+
+    #[test]
+    fn a_tick_ends_few_of_many_connections_that_break_together() {
+        const CROWD: usize = 60;
+        let (stage, intercepted) = Stage::new();
+        let engine = StandIn::new(stage.transport.clone(), intercepted);
+        let mut play = Play { stage, engine, peers: Vec::new(), slept_ms: 0 };
+        play.stage.make_room(CROWD + 1);
+        let mut user = established(&mut play);
+        let (address, tls) = play.stage.address(false);
+        let crowd: Vec<Peer> =
+            (0..CROWD).map(|_| Peer::connect(address, tls).expect("the shard listens")).collect();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while play.stage.shard.slots.len() < CROWD + 1 {
+            assert!(Instant::now() < deadline, "not all were accepted");
+            play.stage.pass(10);
+            play.stage.tick(Duration::from_millis(1));
+        }
+        crowd.into_iter().for_each(|peer| peer.reset());
+        user.ask(signal());
+        user.write(usize::MAX);
+        let mut answered_before_the_last = false;
+        while play.stage.shard.slots.len() > 1 {
+            assert!(Instant::now() < deadline, "not all were closed");
+            let before = play.stage.shard.slots.len();
+            play.stage.tick(Duration::from_millis(1));
+            let ended = before - play.stage.shard.slots.len();
+            assert!(ended <= TRANSIT_READS_PER_TICK, "{ended} ended in one tick");
+            play.engine.take();
+            play.engine.answer_all();
+            user.read(10);
+            answered_before_the_last |= !user.lacks_answers();
+        }
+        assert!(answered_before_the_last, "one who talks waited for all who left");
+        user.reset();
     }
 
     #[test]

@@ -164,6 +164,13 @@ impl Stage {
         self.transport.broadcast(&Control::Reload(Arc::new(settings(choice))));
     }
 
+    /// So many may be there at once.
+    #[cfg(test)]
+    pub(super) fn make_room(&self, connections_max: usize) {
+        let settings = Settings { connections_max, ..settings(2) };
+        self.transport.broadcast(&Control::Reload(Arc::new(settings)));
+    }
+
     pub(super) fn drain(&mut self, timeout_ms: u64) {
         self.is_going_down = true;
         self.transport.broadcast(&Control::Drain(DrainPlan {
@@ -187,7 +194,8 @@ impl Stage {
 
     /// Panics unless everything is as it was before the first connection.
     pub(super) fn assert_idle(&self) {
-        let Shard { slots, submitter, outbox_difference, read_queue, .. } = &self.shard;
+        let Shard { slots, submitter, outbox_difference, .. } = &self.shard;
+        let Shard { read_queue, transit_queue, .. } = &self.shard;
         let Node { admission, counters, .. } = &*self.node;
         assert!(slots.is_empty(), "{} slots are in use", slots.len());
         assert_eq!(admission.connections(), 0, "connections that are counted");
@@ -195,7 +203,8 @@ impl Stage {
         assert_eq!(*outbox_difference, 0);
         assert_eq!(counters.outbox_bytes(), 0, "bytes in outboxes");
         assert_eq!(submitter.waiting(), 0, "commands that were not handed over");
-        assert!(self.shard.ended || read_queue.is_empty(), "{read_queue:?} wait to be read");
+        let is_read = read_queue.is_empty() && transit_queue.is_empty();
+        assert!(self.shard.ended || is_read, "{read_queue:?}, {transit_queue:?} wait to be read");
         let accepted = counters.accepted.load(std::sync::atomic::Ordering::Relaxed);
         assert_eq!(self.closed(), accepted, "every end has one reason");
         assert_eq!(counters.closed(CloseReason::Unspecified), 0);
