@@ -1,6 +1,8 @@
 //! An engine over the store in memory, and clients that speak to it in wire messages.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod hosts;
+
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
