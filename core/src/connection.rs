@@ -16,6 +16,8 @@
 //! - what has a `request_id` and is merely wrong gets its `Error`, and the connection goes on;
 //! - a request that follows a Login before its LoggedIn arrived is answered `NOT_LOGGED_IN`, a
 //!   second Login `ALREADY_LOGGED_IN`: a client waits for the answer.
+//!
+//! When it is dropped while a login is under way, that login is [abandoned](crate::attempt).
 
 use bytes::Bytes;
 use dunlin_protocol::limits::{
@@ -25,6 +27,7 @@ use dunlin_protocol::limits::{
 use dunlin_protocol::wire::{self, CloseReason, Error, ErrorCode, Hello, Welcome, frame::Body};
 use dunlin_protocol::{EncodedFrame, frame};
 
+use crate::attempt::{Attempt, Waiting};
 use crate::request::{Command, InvalidRequest, Request};
 use crate::transport::{ConnId, Session};
 
@@ -60,7 +63,7 @@ pub struct Connection {
     phase: Phase,
 }
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default)]
 enum Phase {
     /// No Hello yet.
     #[default]
@@ -68,7 +71,7 @@ enum Phase {
     /// Hello was said.
     Greeted,
     /// A Login is under way.
-    LoggingIn,
+    LoggingIn(#[allow(dead_code, reason = "it is there to be dropped")] Waiting),
     /// It speaks for a session.
     LoggedIn(Session),
 }
@@ -101,7 +104,7 @@ impl Connection {
     pub fn frame_bytes_max(&self, context: &ConnectionContext) -> u32 {
         match self.phase {
             Phase::LoggedIn(_) => context.frame_bytes_max,
-            Phase::Silent | Phase::Greeted | Phase::LoggingIn => {
+            Phase::Silent | Phase::Greeted | Phase::LoggingIn(_) => {
                 FRAME_BYTES_MAX_BEFORE_LOGIN.min(context.frame_bytes_max)
             }
         }
@@ -111,13 +114,18 @@ impl Connection {
     pub fn session(&self) -> Option<Session> {
         match self.phase {
             Phase::LoggedIn(session) => Some(session),
-            Phase::Silent | Phase::Greeted | Phase::LoggingIn => None,
+            Phase::Silent | Phase::Greeted | Phase::LoggingIn(_) => None,
         }
     }
 
     /// Whether Hello was said.
     pub fn greeted(&self) -> bool {
-        self.phase != Phase::Silent
+        !matches!(self.phase, Phase::Silent)
+    }
+
+    /// Whether a Login is under way.
+    pub fn is_logging_in(&self) -> bool {
+        matches!(self.phase, Phase::LoggingIn(_))
     }
 
     /// The engine delivered `LoggedIn`.
@@ -127,9 +135,14 @@ impl Connection {
 
     /// The engine delivered `LoginRefused` or `LoginPostponed`: login may be tried again.
     pub fn login_refused(&mut self) {
-        if self.phase == Phase::LoggingIn {
+        if self.is_logging_in() {
             self.phase = Phase::Greeted;
         }
+    }
+
+    /// The connection ends, though this is kept for a while: a login that is under way is abandoned.
+    pub fn abandon_login(&mut self) {
+        self.login_refused();
     }
 
     /// Takes the body of a frame. `now_ms` is the Unix time, for Welcome.
@@ -147,7 +160,7 @@ impl Connection {
             return Received::Close(CloseReason::MalformedFrame);
         };
         let request_id = frame.request_id;
-        match (self.phase, Said::of(frame.body)) {
+        match (&self.phase, Said::of(frame.body)) {
             (Phase::Silent, Said::Hello(hello)) if request_id != 0 => {
                 self.greet(context, now_ms, request_id, &hello)
             }
@@ -201,10 +214,12 @@ impl Connection {
             return refuse(request_id, code, message);
         }
         match parsed {
-            Ok(request) => {
+            Ok(mut request) => {
                 let session = self.session();
-                if kind == Kind::Login {
-                    self.phase = Phase::LoggingIn;
+                if let Request::Login(login) = &mut request {
+                    let (waiting, attempt) = Attempt::begin();
+                    login.attempt = attempt;
+                    self.phase = Phase::LoggingIn(waiting);
                 }
                 Received::Submit(Command { conn, session, request_id, request })
             }
@@ -215,18 +230,18 @@ impl Connection {
     }
 
     fn permits(&self, kind: Kind) -> Result<(), (ErrorCode, &'static str)> {
-        match (self.phase, kind) {
+        match (&self.phase, kind) {
             (Phase::LoggedIn(_), Kind::Login | Kind::Register) => {
                 Err((ErrorCode::AlreadyLoggedIn, "the connection is logged in already"))
             }
-            (Phase::LoggingIn, Kind::Login) => {
+            (Phase::LoggingIn(_), Kind::Login) => {
                 Err((ErrorCode::AlreadyLoggedIn, "a login is under way on the connection"))
             }
-            (Phase::Silent | Phase::Greeted | Phase::LoggingIn, Kind::Signal | Kind::Other) => {
+            (Phase::Silent | Phase::Greeted | Phase::LoggingIn(_), Kind::Signal | Kind::Other) => {
                 Err((ErrorCode::NotLoggedIn, "log in first"))
             }
             (Phase::LoggedIn(_), Kind::Signal | Kind::Other)
-            | (Phase::Silent | Phase::Greeted | Phase::LoggingIn, Kind::Register)
+            | (Phase::Silent | Phase::Greeted | Phase::LoggingIn(_), Kind::Register)
             | (Phase::Silent | Phase::Greeted, Kind::Login) => Ok(()),
         }
     }

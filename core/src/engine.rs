@@ -10,6 +10,7 @@ use dunlin_protocol::wire::DeviceKind;
 use parking_lot::Mutex;
 
 use crate::admin::{AdminError, AdminReply, AdminRequest};
+use crate::attempt::Attempts;
 use crate::auth::issuer::{IssuerConfigError, Issuers};
 use crate::auth::password::PasswordThreads;
 use crate::auth::token::TokenKeys;
@@ -123,6 +124,7 @@ pub enum EngineError {
 #[derive(Debug)]
 pub struct Engine {
     gate: Arc<Gate>,
+    attempts: Arc<Attempts>,
     transport: TransportHandle,
     commands: Vec<Mailbox<Vec<Submitted>>>,
     mailboxes: Vec<Mailbox<Letter>>,
@@ -259,6 +261,7 @@ impl EngineBuilder {
             .unzip();
         let mut engine = Engine {
             gate: Arc::new(Gate::default()),
+            attempts: Arc::default(),
             transport: TransportHandle(Arc::clone(&self.transport)),
             commands,
             mailboxes,
@@ -356,7 +359,8 @@ impl Engine {
     /// A way in, for one thread of the transport.
     pub fn submitter(&self) -> Submitter {
         let transport = Arc::clone(&self.transport.0);
-        Submitter::new(Arc::clone(&self.gate), transport, &self.commands)
+        let attempts = Arc::clone(&self.attempts);
+        Submitter::new(Arc::clone(&self.gate), transport, attempts, &self.commands)
     }
 
     /// Opens a session for a user whom the embedding server knows by its own means; commands on the

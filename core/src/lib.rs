@@ -29,6 +29,7 @@
 //! - [`statistics`]: what it counts
 //! - [`request`]: requests in types that can't be wrong
 //! - [`connection`]: what may be said on a connection, and when
+//! - [`attempt`]: logins that are under way, and what becomes of them when a connection ends
 //! - [`config`]: settings of the engine
 //! - [`transport`]: the trait that a transport implements, and what is delivered through it
 //! - [`store`]: the trait of durable logs, in memory and embedded
@@ -42,6 +43,7 @@
 #![warn(missing_docs)]
 
 pub mod admin;
+pub mod attempt;
 pub mod auth;
 pub mod bus;
 pub mod clock;

@@ -9,6 +9,8 @@ use dunlin_protocol::limits::{
 use dunlin_protocol::wire::{self, DeviceKind, login::Credential};
 use dunlin_protocol::{ClientMessageId, DeviceId, LogId, SessionId, UserId};
 
+use crate::attempt::Attempt;
+
 /// A request, and where its response goes.
 #[derive(Debug)]
 pub struct Command {
@@ -88,6 +90,8 @@ pub struct Login {
     pub credential: Credential,
     /// On what device.
     pub device: Device,
+    /// Whether somebody waits for it, and which are newer.
+    pub attempt: Attempt,
 }
 
 /// A device that is complete and within limits.
@@ -216,7 +220,11 @@ impl TryFrom<wire::Login> for Request {
     fn try_from(login: wire::Login) -> Result<Request, InvalidRequest> {
         let credential = login.credential.ok_or_else(|| invalid("credential", "is missing"))?;
         let device = login.device.ok_or_else(|| invalid("device", "is missing"))?;
-        Ok(Request::Login(Login { credential, device: device.try_into()? }))
+        Ok(Request::Login(Login {
+            credential,
+            device: device.try_into()?,
+            attempt: Attempt::default(),
+        }))
     }
 }
 

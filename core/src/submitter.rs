@@ -6,11 +6,12 @@ use crossbeam_channel::{Receiver, TrySendError};
 use dunlin_protocol::EncodedFrame;
 use dunlin_protocol::wire::{ErrorCode, frame::Body};
 
+use crate::attempt::Attempts;
 use crate::gate::Gate;
 use crate::hosted::Mailbox;
 use crate::limits::SUBMIT_BATCH_MAX;
 use crate::placement;
-use crate::request::Command;
+use crate::request::{Command, Request};
 use crate::transport::{ConnId, Delivery, Outbound, Session, Transport};
 use crate::worker::effect::Refusal;
 
@@ -38,6 +39,7 @@ pub enum Submitted {
 pub struct Submitter {
     gate: Arc<Gate>,
     transport: Arc<dyn Transport>,
+    attempts: Arc<Attempts>,
     lanes: Vec<Lane>,
 }
 
@@ -70,26 +72,32 @@ impl Submitter {
     pub fn intercepted(transport: Arc<dyn Transport>, batches: usize) -> (Submitter, Intercepted) {
         let (worker, batches) = crossbeam_channel::bounded(batches);
         let worker = Mailbox::new(worker, None);
-        (Submitter::new(Arc::default(), transport, &[worker]), Intercepted(batches))
+        (Submitter::new(Arc::default(), transport, Arc::default(), &[worker]), Intercepted(batches))
     }
 
     pub(crate) fn new(
         gate: Arc<Gate>,
         transport: Arc<dyn Transport>,
+        attempts: Arc<Attempts>,
         workers: &[Mailbox<Vec<Submitted>>],
     ) -> Submitter {
         let lane = |worker: &Mailbox<_>| Lane { worker: worker.clone(), waiting: Vec::new() };
-        Submitter { gate, transport, lanes: workers.iter().map(lane).collect() }
+        Submitter { gate, transport, attempts, lanes: workers.iter().map(lane).collect() }
     }
 
     /// Takes a command. Its response comes by [`Transport::deliver`], if it wants one.
-    pub fn command(&mut self, command: Command) {
+    pub fn command(&mut self, mut command: Command) {
+        if let Request::Login(login) = &mut command.request {
+            login.attempt.number = self.attempts.next();
+        }
         let worker = placement::worker_of_command(&command, self.lanes.len());
         self.submit(worker, Submitted::Command(command));
     }
 
     /// A connection is gone. To be called for each connection that had a session, once; without a
-    /// session it does nothing.
+    /// session it does nothing. A session that is delivered by `LoggedIn` to a connection that is
+    /// gone already counts as well: the engine has opened it. (A login that has not come so far is
+    /// abandoned by the end of its [`Connection`](crate::connection::Connection).)
     pub fn disconnected(&mut self, conn: ConnId, session: Option<Session>) {
         if let Some(session) = session {
             let worker = placement::worker_of_user(session.user, self.lanes.len());
@@ -99,7 +107,7 @@ impl Submitter {
 
     /// Hands over what was collected. False if a worker had no room: see [`Submitter`].
     pub fn flush(&mut self) -> bool {
-        let Submitter { gate, transport, lanes } = self;
+        let Submitter { gate, transport, lanes, .. } = self;
         let mut all = true;
         for lane in lanes {
             all &= lane.flush(gate, &**transport);

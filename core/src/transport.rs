@@ -35,7 +35,8 @@ pub struct Session {
 /// One thing for one connection.
 #[derive(Debug, Clone)]
 pub struct Outbound {
-    /// For whom. If the generation is not the slot's, drop it.
+    /// For whom. If the generation is not the slot's, drop it; but the session of a `LoggedIn` has
+    /// been opened, so say that it is [gone](crate::submitter::Submitter::disconnected).
     pub conn: ConnId,
     /// What.
     pub delivery: Delivery,

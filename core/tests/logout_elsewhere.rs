@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dunlin_core::attempt::Attempt;
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::{Claims, TokenKeys, TokenKind};
 use dunlin_core::bus::{Member, NodeId};
@@ -104,7 +105,7 @@ fn session(number: u64) -> Session {
 }
 
 /// A login with a token of this server.
-fn login() -> Request {
+fn login(attempt: Attempt) -> Request {
     let Session { user, session } = session(2);
     let device = DeviceId([2; 16]);
     let claims = Claims {
@@ -120,7 +121,8 @@ fn login() -> Request {
     };
     let token = TokenKeys::new(&KEY, &[]).sign(TokenKind::Resume, &claims);
     let device = Device { id: device, kind: DeviceKind::Phone, name: String::new() };
-    Request::Login(Login { credential: Credential::ResumeToken(token.into()), device })
+    let credential = Credential::ResumeToken(token.into());
+    Request::Login(Login { credential, device, attempt })
 }
 
 #[test]
@@ -131,7 +133,7 @@ fn a_login_that_has_read_too_early_is_closed() {
     here.input(Input::OpenSession { conn: CONN, session: session(1), kind: DeviceKind::Phone });
 
     // There, the identity is read for a login: all is well still. The answer takes its time.
-    there.request(None, login());
+    there.request(None, login(Attempt::default()));
     assert_eq!(there.answers.len(), 1);
 
     // Here, the user logs out everywhere, and the other node is told.
@@ -163,8 +165,21 @@ fn a_login_that_fails_leaves_no_presence() {
     here.input(Input::OpenSession { conn: CONN, session: session(1), kind: DeviceKind::Phone });
     here.request(Some(session(1)), Request::Logout(Logout::All));
     here.take_answers();
-    there.request(None, login());
+    there.request(None, login(Attempt::default()));
     assert_eq!(presence.nodes_of(session(1).user)[..], [THERE]);
+    there.take_answers();
+    assert!(matches!(there.deliveries()[..], [Delivery::LoginPostponed(_)]));
+    assert!(presence.nodes_of(session(1).user).is_empty());
+}
+
+#[test]
+fn a_login_that_was_abandoned_leaves_no_presence() {
+    let (store, presence) = (Arc::new(MemoryStore::new(1)), Arc::new(LocalPresence::new()));
+    let mut there = Node::new(THERE, &store, &presence);
+    let (waiting, attempt) = Attempt::begin();
+    there.request(None, login(attempt));
+    assert_eq!(presence.nodes_of(session(1).user)[..], [THERE]);
+    drop(waiting);
     there.take_answers();
     assert!(matches!(there.deliveries()[..], [Delivery::LoginPostponed(_)]));
     assert!(presence.nodes_of(session(1).user).is_empty());

@@ -194,12 +194,14 @@ impl Peer<'_> {
 
     /// Says why, and tells the engine that nobody is there any more.
     async fn leave(mut self, reason: CloseReason) {
+        self.protocol.abandon_login();
         let close = wire::Close { reason: reason.into(), ..wire::Close::default() };
         if self.write(EncodedFrame::push(Body::Close(close))).await.is_ok() {
             // If the peer is gone meanwhile, it does not hear it.
             drop(timeout(WRITE_TIMEOUT, self.socket.send(Message::Close(None))).await);
         }
-        // Every request is answered. If a Login is among them, its session has to be ended.
+        // Every request is answered. If a Login succeeded in the last moment, its session has to be
+        // ended.
         while self.waiting > 0 {
             match self.outbox.next() {
                 Some(delivery) => self.note(&delivery),

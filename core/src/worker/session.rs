@@ -29,32 +29,25 @@ pub(super) struct OpenSession {
     /// Tells the devices of the user apart; see `enter::device_tag`.
     pub(super) device: u32,
     pub(super) opened_ms: u64,
+    /// The place of its login among those of the node; see [`attempt`](crate::attempt). 0 if it
+    /// came without one.
+    pub(super) login: u64,
     /// Its identity records it: if it does not any more, the session is over.
     pub(super) recorded: bool,
-    pushes: Pushes,
+    /// It has synced, and gets pushes.
+    is_live: bool,
+    /// Pushes wait here until the Synced that they follow is on its way.
+    held: Option<Box<Held>>,
 }
 
 // Budget: 100 bytes per idle session with the place in the table that finds it, which takes up to
 // 12 right after it has grown.
 const _: () = assert!(size_of::<(UserId, UserSessions)>() <= 80);
 
-/// Whether a session gets pushes.
-#[derive(Debug)]
-enum Pushes {
-    /// Not yet: it has not synced.
-    Quiet,
-    /// They wait until the Synced that they follow is on its way.
-    Held(Box<Held>),
-    /// Yes.
-    Live,
-}
-
 #[derive(Debug, Default)]
 struct Held {
     /// Syncs that are not answered yet; a client may send a second one before the first is.
     syncs: u32,
-    /// Whether the session was live before.
-    was_live: bool,
     pushes: Vec<(LogId, u64, EncodedFrame)>,
     bytes: usize,
     /// More came than is held: the client must sync again.
@@ -75,29 +68,32 @@ impl OpenSession {
             kind,
             device,
             opened_ms,
+            login: 0,
             recorded: false,
-            pushes: Pushes::Quiet,
+            is_live: false,
+            held: None,
         }
     }
 
-    pub(super) fn recorded(self, recorded: bool) -> OpenSession {
-        OpenSession { recorded, ..self }
+    /// The same, of a login.
+    pub(super) fn entered(self, login: u64, recorded: bool) -> OpenSession {
+        OpenSession { login, recorded, ..self }
     }
 
     fn push(&mut self, push: &Push, effects: &mut Effects) {
-        match &mut self.pushes {
-            Pushes::Quiet => {}
-            Pushes::Held(held) => held.push(push),
-            Pushes::Live => effects.push(self.conn, push.log, push.head, push.frame.clone()),
+        if let Some(held) = &mut self.held {
+            held.push(push);
+        } else if self.is_live {
+            effects.push(self.conn, push.log, push.head, push.frame.clone());
         }
     }
 
     /// Tells the client that any of its logs may have grown unseen.
     fn behind(&mut self, effects: &mut Effects) {
-        match &mut self.pushes {
-            Pushes::Quiet => {}
-            Pushes::Held(held) => held.overflow(),
-            Pushes::Live => effects.deliver(self.conn, Delivery::Notice(behind_frame())),
+        if let Some(held) = &mut self.held {
+            held.overflow();
+        } else if self.is_live {
+            effects.deliver(self.conn, Delivery::Notice(behind_frame()));
         }
     }
 }
@@ -176,7 +172,7 @@ impl Sessions {
     pub(super) fn signal(&self, signal: SignalPush, effects: &mut Effects) {
         let SignalPush { user, frame, except } = signal;
         let hears = |session: &&OpenSession| {
-            matches!(session.pushes, Pushes::Live) && Some(session.conn) != except
+            session.is_live && session.held.is_none() && Some(session.conn) != except
         };
         let mut sessions = self.of(user).iter().filter(hears);
         let Some(mut last) = sessions.next() else { return };
@@ -196,13 +192,7 @@ impl Sessions {
     /// A Sync was taken: from now on its connection's pushes are held.
     pub(super) fn begin_sync(&mut self, user: UserId, conn: ConnId) {
         let Some(session) = self.find(user, conn) else { return };
-        if let Pushes::Held(held) = &mut session.pushes {
-            held.syncs += 1;
-            return;
-        }
-        let was_live = matches!(session.pushes, Pushes::Live);
-        let held = Held { syncs: 1, was_live, ..Held::default() };
-        session.pushes = Pushes::Held(Box::new(held));
+        session.held.get_or_insert_default().syncs += 1;
     }
 
     /// A Sync was answered: what was held follows its answer, once no other Sync is open.
@@ -214,15 +204,14 @@ impl Sessions {
         effects: &mut Effects,
     ) {
         let Some(session) = self.find(user, conn) else { return };
-        let Pushes::Held(held) = &mut session.pushes else { return };
-        held.was_live |= synced;
+        let Some(held) = &mut session.held else { return };
+        session.is_live |= synced;
         held.syncs -= 1;
         if held.syncs > 0 {
             return;
         }
-        let next = if held.was_live { Pushes::Live } else { Pushes::Quiet };
-        let Pushes::Held(held) = std::mem::replace(&mut session.pushes, next) else { return };
-        if !held.was_live {
+        let Some(held) = session.held.take() else { return };
+        if !session.is_live {
             return;
         }
         for (log, head, frame) in held.pushes {

@@ -1,6 +1,7 @@
 //! Sessions that end on one node, and were open on another.
 
 use dunlin_core::admin::AdminRequest;
+use dunlin_core::attempt::Attempt;
 use dunlin_core::request::{Command, Device, Login, Logout, Register, Request};
 use dunlin_core::transport::Delivery;
 use dunlin_protocol::DeviceId;
@@ -40,7 +41,7 @@ impl Nodes {
 
     /// Logs in and syncs.
     fn login(&mut self, node: usize, credential: Credential, device: Device) -> (Client, Body) {
-        let login = Login { credential, device };
+        let login = Login { credential, device, attempt: Attempt::default() };
         let conn = self.servers[node].next_conn();
         let mut submitter = self.servers[node].engine.submitter();
         let request = Request::Login(login);
@@ -57,7 +58,7 @@ impl Nodes {
     }
 
     fn login_error(&mut self, node: usize, credential: Credential, device: Device) -> ErrorCode {
-        let login = Login { credential, device };
+        let login = Login { credential, device, attempt: Attempt::default() };
         let answer = self.request(node, Request::Login(login));
         match body_of(&answer) {
             Some((_, Body::Error(error))) => error.code(),

@@ -1,7 +1,7 @@
 //! Users of an app with its own accounts, who log in by its tokens.
 
 use dunlin_core::admin::AdminRequest;
-use dunlin_core::request::{Login, Logout, Request};
+use dunlin_core::request::Logout;
 use dunlin_protocol::wire::{CloseReason, DeviceKind, ErrorCode};
 
 use super::node::*;
@@ -32,7 +32,7 @@ fn first_logins_at_once_make_one_user() {
         node.shuffle = Some(seed);
         for slot in 0..4 {
             let (credential, device) = (issued("ada"), device(slot));
-            node.submit(conn(slot.into()), None, Request::Login(Login { credential, device }));
+            node.submit(conn(slot.into()), None, entering(credential, device));
         }
         node.run();
         let users: Vec<_> =

@@ -2,6 +2,7 @@
 //! through the workers of a node, with a store in memory.
 
 mod administration;
+mod attempts;
 mod failures;
 mod issuers;
 mod node;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dunlin_core::admin::{AdminError, AdminReply, AdminRequest};
+use dunlin_core::attempt::Attempt;
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::password::{Hasher, PasswordError};
 use dunlin_core::auth::token::TokenKeys;
@@ -12,6 +13,7 @@ use dunlin_core::config::{EngineConfig, IssuerConfig, IssuerKey, PasswordConfig}
 use dunlin_core::placement::worker_of_user;
 use dunlin_core::random::Random;
 use dunlin_core::request::{Command, Device, Login, Logout, Register, Request};
+use dunlin_core::statistics::WorkerStatistics;
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::{Store, StoreError, StoreReply, StoreRequest};
 use dunlin_core::transport::{ConnId, Delivery, Outbound, Session};
@@ -142,13 +144,24 @@ impl Node {
         session: Option<Session>,
         request: Request,
     ) -> u64 {
-        self.next_request_id += 1;
-        let request_id = self.next_request_id;
         let worker = match session {
             Some(session) => usize::from(worker_of_user(session.user, WORKERS)),
             // Any worker will do.
-            None => request_id as usize % WORKERS,
+            None => self.next_request_id as usize % WORKERS,
         };
+        self.submit_to(worker, conn, session, request)
+    }
+
+    /// The same, to the worker that the test chooses.
+    pub(crate) fn submit_to(
+        &mut self,
+        worker: usize,
+        conn: ConnId,
+        session: Option<Session>,
+        request: Request,
+    ) -> u64 {
+        self.next_request_id += 1;
+        let request_id = self.next_request_id;
         let command = Command { conn, session, request_id, request };
         self.inputs.push_back((worker, Input::Command(command)));
         request_id
@@ -163,12 +176,27 @@ impl Node {
 
     /// Takes steps until nothing is left to do.
     pub(crate) fn run(&mut self) {
-        while let Some((worker, input)) = self.next_input() {
-            self.workers[worker].handle(self.now_ms, input, &mut self.effects);
-            self.workers[worker].end_tick(&mut self.effects);
-            self.carry_out(worker);
-        }
+        while self.step() {}
         assert!(self.workers.iter().all(|worker| worker.outstanding() == 0), "a flow was left");
+    }
+
+    /// Takes one step. False if nothing is left to do.
+    pub(crate) fn step(&mut self) -> bool {
+        let Some((worker, input)) = self.next_input() else { return false };
+        self.workers[worker].handle(self.now_ms, input, &mut self.effects);
+        self.workers[worker].end_tick(&mut self.effects);
+        self.carry_out(worker);
+        true
+    }
+
+    /// How many sessions are open.
+    pub(crate) fn open_sessions(&self) -> u64 {
+        let mut statistics = WorkerStatistics::default();
+        let count = |worker: &Worker| {
+            worker.count(&mut statistics);
+            statistics.sessions
+        };
+        self.workers.iter().map(count).sum()
     }
 
     fn next_input(&mut self) -> Option<(usize, Input)> {
@@ -258,7 +286,7 @@ impl Node {
         credential: Credential,
         device: Device,
     ) -> LoginResult {
-        self.submit(conn, None, Request::Login(Login { credential, device }));
+        self.submit(conn, None, entering(credential, device));
         self.run();
         self.take_login(conn)
     }
@@ -471,6 +499,11 @@ pub(crate) fn device(number: u8) -> Device {
 
 pub(crate) fn device_of(number: u8, kind: DeviceKind) -> Device {
     Device { id: DeviceId([number; 16]), kind, name: format!("device {number}") }
+}
+
+/// A login that nobody can abandon.
+pub(crate) fn entering(credential: Credential, device: Device) -> Request {
+    Request::Login(Login { credential, device, attempt: Attempt::default() })
 }
 
 pub(crate) fn password(username: &str) -> Credential {

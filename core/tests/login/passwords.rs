@@ -98,12 +98,9 @@ fn guessing_is_throttled_and_then_allowed_again() {
 fn many_guesses_at_once_are_throttled_as_well() {
     let mut node = Node::new();
     node.register("ada").unwrap();
-    let guess = |number: usize| dunlin_core::request::Login {
-        credential: password_of("ada", &format!("wrong horse {number}")),
-        device: device(1),
-    };
     for number in 0..50 {
-        node.submit(conn(number as u32), None, Request::Login(guess(number)));
+        let guess = password_of("ada", &format!("wrong horse {number}"));
+        node.submit(conn(number), None, entering(guess, device(1)));
     }
     node.run();
     let mut tried = 0;

@@ -2,7 +2,7 @@
 
 use dunlin_core::admin::AdminRequest;
 use dunlin_core::config::{DevicePolicy, EngineConfig};
-use dunlin_core::request::{Login, Logout, Request};
+use dunlin_core::request::{Logout, Request};
 use dunlin_core::transport::{Delivery, Session};
 use dunlin_protocol::wire::{CloseReason, DeviceKind, ErrorCode};
 use std::sync::Arc;
@@ -150,7 +150,7 @@ fn one_phone_remains_however_the_logins_race() {
         node.shuffle = Some(seed);
         for slot in 1..=6 {
             let (credential, device) = (password("ada"), device(slot as u8));
-            node.submit(conn(slot), None, Request::Login(Login { credential, device }));
+            node.submit(conn(slot), None, entering(credential, device));
         }
         node.run();
         let mut open = 0;
@@ -184,7 +184,7 @@ fn no_login_slips_past_a_disabling() {
         node.shuffle = Some(seed);
         for (slot, credential) in [(1, password("ada")), (2, issued("bob"))] {
             let device = device(slot);
-            node.submit(conn(slot.into()), None, Request::Login(Login { credential, device }));
+            node.submit(conn(slot.into()), None, entering(credential, device));
         }
         for username in ["ada", "bob"] {
             let username = username.to_owned();

@@ -3,6 +3,7 @@
 
 use dunlin_protocol::UserId;
 
+use crate::attempt::Attempt;
 use crate::auth::issuer::Issued;
 use crate::request::Device;
 use crate::transport::ConnId;
@@ -21,6 +22,7 @@ use crate::worker::login::operation::{Action, Operation};
 pub(in crate::worker) struct IssuerLogin {
     pub(in crate::worker) conn: ConnId,
     pub(in crate::worker) request_id: u64,
+    pub(in crate::worker) attempt: Attempt,
     pub(in crate::worker) device: Device,
     pub(in crate::worker) issued: Issued,
 }
@@ -72,9 +74,10 @@ impl Worker {
         effects: &mut Effects,
     ) {
         let asker = login.asker();
-        let IssuerLogin { conn, request_id, device, issued } = login;
+        let IssuerLogin { conn, request_id, attempt, device, issued } = login;
         let proof = Proof::Issued { issued_ms: issued.issued_ms };
-        let enter = Enter { conn, request_id, username: issued.username, device, proof };
+        let username = issued.username;
+        let enter = Enter { conn, request_id, attempt, username, device, proof };
         self.operate(Operation { user, asker, action: Action::Enter(enter) }, effects);
     }
 }

@@ -3,6 +3,7 @@
 use dunlin_protocol::UserId;
 use dunlin_protocol::wire::ErrorCode;
 
+use crate::attempt::Attempt;
 use crate::auth::names;
 use crate::auth::password::{PasswordDone, PasswordJob};
 use crate::request::Device;
@@ -11,7 +12,7 @@ use crate::worker::effect::{Effects, Refusal};
 use crate::worker::flow::{Flow, PasswordResult, StoreResult};
 use crate::worker::login::asker::Asker;
 use crate::worker::login::decide::WRONG_CREDENTIALS;
-use crate::worker::login::enter::{Enter, Proof};
+use crate::worker::login::enter::{ABANDONED, Enter, Proof};
 use crate::worker::login::look_up::{self, Claim};
 use crate::worker::login::operation::{Action, Operation};
 use crate::worker::login::{LoginFlow, LoginMessage, hash_refusal};
@@ -23,6 +24,7 @@ use crate::worker::{INTERNAL, Worker};
 pub struct PasswordLogin {
     pub(in crate::worker) conn: ConnId,
     pub(in crate::worker) request_id: u64,
+    pub(in crate::worker) attempt: Attempt,
     pub(in crate::worker) device: Device,
     pub(in crate::worker) username: String,
     pub(in crate::worker) password: String,
@@ -115,6 +117,10 @@ impl Worker {
         checked: Option<Checked>,
         effects: &mut Effects,
     ) {
+        if login.attempt.is_abandoned() {
+            // When everybody gives up and tries again, hashes are what there is too little of.
+            return self.password_not_tried(&login, ABANDONED, effects);
+        }
         let password = std::mem::take(&mut login.password);
         let stored = checked.as_ref().map(|checked| checked.hash.clone());
         let job = PasswordJob::Verify { password, stored };
@@ -133,9 +139,9 @@ impl Worker {
             (Ok(PasswordDone::Right { rehashed }), Some(Checked { user, hash })) => {
                 self.throttle.succeeded(names::log_of(&login.username));
                 let asker = login.asker();
-                let PasswordLogin { conn, request_id, device, username, .. } = login;
+                let PasswordLogin { conn, request_id, attempt, device, username, .. } = login;
                 let proof = Proof::Password { checked_hash: hash, rehashed };
-                let enter = Enter { conn, request_id, username, device, proof };
+                let enter = Enter { conn, request_id, attempt, username, device, proof };
                 self.operate(Operation { user, asker, action: Action::Enter(enter) }, effects);
             }
             (Ok(PasswordDone::Wrong), _) => {

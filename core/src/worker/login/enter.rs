@@ -7,20 +7,24 @@
 //! | access token, resume token | the same | nothing |
 //! | issuer's token | a new one, not recorded | nothing, unless another device is replaced |
 //!
+//! Before that it is asked whether the login is still wanted: see [`attempt`](crate::attempt).
+//!
 //! The device policy holds for recorded sessions whether or not they are connected, and for those
 //! of issuers among the connected ones.
 
 use std::time::Duration;
 
-use dunlin_protocol::wire::{self, CloseReason, frame::Body};
+use dunlin_protocol::wire::{self, CloseReason, ErrorCode, frame::Body};
 use dunlin_protocol::{DeviceId, EncodedFrame, SessionId, UserId};
 
+use crate::attempt::Attempt;
 use crate::auth::identity::{Held, Identity, Recorded, Room};
 use crate::auth::token::{Claims, TokenKind};
 use crate::request::Device;
 use crate::transport::{ConnId, Delivery, Session};
 use crate::worker::Worker;
-use crate::worker::effect::Effects;
+use crate::worker::effect::{Effects, Refusal};
+use crate::worker::login::asker::Asker;
 use crate::worker::login::decide::{WRONG_CREDENTIALS, refused_token};
 use crate::worker::login::operation::{
     ACCOUNT_DISABLED, Closed, Closing, Decision, Outcome, SESSION_ENDED,
@@ -32,6 +36,7 @@ use crate::worker::session::OpenSession;
 pub(in crate::worker) struct Enter {
     pub(in crate::worker) conn: ConnId,
     pub(in crate::worker) request_id: u64,
+    pub(in crate::worker) attempt: Attempt,
     pub(in crate::worker) username: String,
     pub(in crate::worker) device: Device,
     pub(in crate::worker) proof: Proof,
@@ -54,12 +59,20 @@ pub(in crate::worker) enum Proof {
 #[derive(Debug)]
 pub(in crate::worker) struct Entered {
     conn: ConnId,
+    attempt: Attempt,
     session: Session,
     device: Device,
     opened_ms: u64,
     recorded: bool,
     response: EncodedFrame,
 }
+
+/// Nobody reads it: it is for a transport that waits until every request is answered.
+pub(in crate::worker) const ABANDONED: Refusal =
+    Refusal::new(ErrorCode::NotLoggedIn, "the connection ended before the login did");
+
+pub(in crate::worker) const OVERTAKEN: Refusal =
+    Refusal::new(ErrorCode::AlreadyLoggedIn, "a newer login of this device came before it");
 
 /// Names a device among those of one user, in four bytes instead of sixteen: there may be a
 /// million open sessions, and a user has sixteen of them.
@@ -74,6 +87,12 @@ impl Worker {
         enter: &Enter,
         identity: &mut Identity,
     ) -> Decision {
+        if enter.attempt.is_abandoned() {
+            return Decision::refuse(ABANDONED);
+        }
+        if self.is_overtaken(user, enter) {
+            return Decision::overtaken();
+        }
         if identity.disabled {
             return Decision::refuse(ACCOUNT_DISABLED);
         }
@@ -195,6 +214,7 @@ impl Worker {
         };
         let entered = Box::new(Entered {
             conn: enter.conn,
+            attempt: enter.attempt.clone(),
             session: Session { user: claims.user, session: claims.session },
             device: enter.device.clone(),
             // By another clock it may have been admitted as of later than now.
@@ -206,12 +226,29 @@ impl Worker {
         Decision { changed, closing, outcome: Ok(Outcome::Entered(entered)) }
     }
 
+    /// Whether a newer login of the device has opened its session before this one. Only those who
+    /// are connected count: if it has gone since, this one does no worse than any other.
+    fn is_overtaken(&self, user: UserId, enter: &Enter) -> bool {
+        let device = device_tag(enter.device.id);
+        let mut open = self.sessions.of(user).iter();
+        open.any(|open| open.device == device && open.login > enter.attempt.number())
+    }
+
     /// The identity allows it, durably: the connection speaks for the session.
-    pub(in crate::worker) fn entered(&mut self, entered: Entered, effects: &mut Effects) {
-        let Entered { conn, session, device, opened_ms, recorded, response } = entered;
+    pub(in crate::worker) fn entered(
+        &mut self,
+        asker: Asker,
+        entered: Entered,
+        effects: &mut Effects,
+    ) {
+        let Entered { conn, attempt, session, device, opened_ms, recorded, response } = entered;
+        if attempt.is_abandoned() {
+            // While it was made durable.
+            return self.refuse_asker(asker, ABANDONED, effects);
+        }
         let (kind, tag) = (device.kind, device_tag(device.id));
         let open = OpenSession::new(session.session, conn, kind, tag, opened_ms);
-        self.sessions.open(session.user, open.recorded(recorded));
+        self.sessions.open(session.user, open.entered(attempt.number(), recorded));
         effects.deliver(conn, Delivery::LoggedIn { session, response });
     }
 

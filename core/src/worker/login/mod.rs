@@ -45,7 +45,7 @@ use crate::worker::login::asker::Asker;
 use crate::worker::login::by_issuer::IssuerLogin;
 use crate::worker::login::by_password::{Checked, PasswordLogin};
 use crate::worker::login::creation::{Creation, Registration};
-use crate::worker::login::enter::{Enter, Proof};
+use crate::worker::login::enter::{ABANDONED, Enter, Proof};
 use crate::worker::login::operation::{Action, Appending, Operation, Running, Speaker};
 use crate::worker::login::password_change::PasswordChange;
 use crate::worker::{INTERNAL, Worker};
@@ -170,18 +170,21 @@ impl Worker {
 
     fn take_login(&mut self, conn: ConnId, request_id: u64, login: Login, effects: &mut Effects) {
         let asker = Asker::Login { conn, request_id };
-        let Login { credential, device } = login;
+        let Login { credential, device, attempt } = login;
+        if attempt.is_abandoned() {
+            return self.refuse_asker(asker, ABANDONED, effects);
+        }
         let (kind, verified) = match credential {
             Credential::Password(typed) => {
                 let username = names::normalised(&typed.username);
                 let password = typed.password;
-                let login = PasswordLogin { conn, request_id, device, username, password };
+                let login = PasswordLogin { conn, request_id, attempt, device, username, password };
                 return self.route_password_login(Box::new(login), effects);
             }
             Credential::IssuerToken(token) => {
                 return match self.shared.issuers.verify(&token, self.now_ms) {
                     Ok(issued) => {
-                        let login = IssuerLogin { conn, request_id, device, issued };
+                        let login = IssuerLogin { conn, request_id, attempt, device, issued };
                         self.read_issued_name(Box::new(login), effects);
                     }
                     Err(error) => self.refuse_asker(asker, issuer_refusal(&error), effects),
@@ -206,7 +209,7 @@ impl Worker {
                     TokenKind::Refresh => Proof::Refresh(claims),
                     TokenKind::Access | TokenKind::Resume => Proof::Token(claims),
                 };
-                let enter = Enter { conn, request_id, username, device, proof };
+                let enter = Enter { conn, request_id, attempt, username, device, proof };
                 self.operate(Operation { user, asker, action: Action::Enter(enter) }, effects);
             }
             // A token belongs to the device that it was given to.

@@ -30,7 +30,7 @@ use crate::worker::cluster::Ended;
 use crate::worker::effect::{Effects, Refusal};
 use crate::worker::flow::{Flow, StoreResult};
 use crate::worker::login::asker::{Answer, Asker};
-use crate::worker::login::enter::{Enter, Entered};
+use crate::worker::login::enter::{ABANDONED, Enter, Entered, OVERTAKEN};
 use crate::worker::login::look_up;
 use crate::worker::login::{LoginFlow, LoginMessage};
 use crate::worker::message::WorkerMessage;
@@ -114,6 +114,8 @@ pub(in crate::worker) struct Decision {
 #[derive(Debug)]
 pub(in crate::worker) enum Outcome {
     Entered(Box<Entered>),
+    /// A newer login has come before this one.
+    Overtaken,
     Answer(Answer),
 }
 
@@ -129,6 +131,13 @@ pub(in crate::worker) enum Closed {
     All,
     AllBut(SessionId),
     Sessions(Vec<SessionId>),
+}
+
+impl Operation {
+    /// Whether it is a login that nobody waits for any more.
+    fn is_abandoned(&self) -> bool {
+        matches!(&self.action, Action::Enter(enter) if enter.attempt.is_abandoned())
+    }
 }
 
 impl Closed {
@@ -148,6 +157,10 @@ impl Decision {
 
     pub(in crate::worker) fn tell(answer: Answer) -> Decision {
         Decision { changed: false, closing: None, outcome: Ok(Outcome::Answer(answer)) }
+    }
+
+    pub(in crate::worker) fn overtaken() -> Decision {
+        Decision { changed: false, closing: None, outcome: Ok(Outcome::Overtaken) }
     }
 
     pub(in crate::worker) fn store(
@@ -226,6 +239,7 @@ impl Worker {
         operation: Operation,
         effects: &mut Effects,
     ) {
+        self.clear_abandoned(operation.user, effects);
         match self.operations.entry(operation.user) {
             Entry::Vacant(none_before) => {
                 none_before.insert(VecDeque::new());
@@ -235,6 +249,20 @@ impl Worker {
                 self.refuse_operation(&operation, TOO_BUSY, effects);
             }
             Entry::Occupied(mut waiting) => waiting.get_mut().push_back(operation),
+        }
+    }
+
+    /// Logins of connections that are gone must not be in the way of those that came after them.
+    fn clear_abandoned(&mut self, user: UserId, effects: &mut Effects) {
+        let Some(waiting) = self.operations.get_mut(&user) else { return };
+        if waiting.len() < WAITING_MAX {
+            return;
+        }
+        let (abandoned, wanted): (VecDeque<_>, _) =
+            std::mem::take(waiting).into_iter().partition(Operation::is_abandoned);
+        *waiting = wanted;
+        for operation in &abandoned {
+            self.refuse_operation(operation, ABANDONED, effects);
         }
     }
 
@@ -337,8 +365,9 @@ impl Worker {
             Ok(Outcome::Entered(entered)) => {
                 // First the old connections of the session go, then the new one comes.
                 self.close_connections(user, closing, effects);
-                self.entered(*entered, effects);
+                self.entered(asker, *entered, effects);
             }
+            Ok(Outcome::Overtaken) => self.close_overtaken(asker, effects),
             // First the answer, which may go to one of them.
             Ok(Outcome::Answer(answer)) => {
                 self.answer(asker, answer, effects);
@@ -348,6 +377,15 @@ impl Worker {
                 self.refuse_asker(asker, refusal, effects);
                 self.close_connections(user, closing, effects);
             }
+        }
+    }
+
+    /// As the newer login would have done it, had it come later.
+    fn close_overtaken(&mut self, asker: Asker, effects: &mut Effects) {
+        self.refuse_asker(asker, OVERTAKEN, effects);
+        if let Asker::Login { conn, .. } = asker {
+            let reason = CloseReason::Replaced;
+            effects.deliver(conn, Delivery::Close { reason, reconnect_delay_ms: 0 });
         }
     }
 
