@@ -48,6 +48,7 @@ impl Shard {
         slot.stage = Stage::Closing(reason);
         slot.progress = now;
         slot.input = None;
+        slot.protocol.abandon_login();
         let session = slot.protocol.session();
         self.disconnected(conn, session);
         self.arm(key);

@@ -85,7 +85,9 @@ impl Shard {
                 // the end is already there, for which no event would come.
                 slot.flags.readable = count == room.len() || slot.flags.hung_up;
                 let input = self.read_buffer.take(count);
-                return self.take_frames(key, input);
+                let next = self.take_frames(key, input);
+                self.look_behind_a_login(key);
+                return next;
             }
             Err(error) => return self.read_failed(key, error.kind()),
         }
@@ -124,12 +126,24 @@ impl Shard {
             }
             Ok(ended) => {
                 let next = self.take_frames(key, plain);
+                self.look_behind_a_login(key);
                 if ended && self.slots.get(key).is_some_and(|slot| slot.stage == Stage::Open) {
                     self.end(key, CloseReason::PeerClosed);
                     return Next::Wait;
                 }
                 next
             }
+        }
+    }
+
+    /// The end may be there already, without having caused an event. Who has gone must not take the
+    /// place of a login that came later and was read sooner, so the end is looked for before the
+    /// workers get the login.
+    fn look_behind_a_login(&mut self, key: usize) {
+        if let Some(slot) = self.slots.get_mut(key)
+            && slot.protocol.is_logging_in()
+        {
+            slot.flags.readable = true;
         }
     }
 

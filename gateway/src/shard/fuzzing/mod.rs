@@ -8,7 +8,8 @@
 //! - a shard that sleeps has a timer for every connection: all slots are freed in the end
 //! - who speaks well and reads gets an answer to every request, or a `Close` with a reason
 //! - nothing follows a `Close`, nothing is answered twice, no stream ends within a frame
-//! - the engine learns of the end of each session once
+//! - the engine learns of the end of each session once, and a login is abandoned if and only if its
+//!   connection is gone
 //! - in the end, connections, handshakes and bytes in outboxes are counted as 0, and closes by
 //!   reason are as many as accepts
 //!
@@ -106,6 +107,7 @@ impl Play {
             },
         }
         self.engine.take();
+        self.engine.check_logins(|conn| self.stage.shard.open_slot(conn).is_some());
     }
 
     fn connect(&mut self, is_secure: bool) {
@@ -292,8 +294,14 @@ fn request(script: &mut Script<'_>) -> Body {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_core::request::{Command, Request};
+    use dunlin_core::submitter::Submitted;
+
     use super::*;
     use crate::limits::TRANSIT_READS_PER_TICK;
+
+    /// Until a frame that was written must have been read.
+    const TICKS_MAX: usize = 60_000;
 
     /// Scripts by seed (splitmix64). `CONNECTION_SEEDS=1000..2000` plays others.
     fn script(seed: u64) -> Vec<u8> {
@@ -367,6 +375,28 @@ mod tests {
         }
         assert!(answered_before_the_last, "one who talks waited for all who left");
         user.reset();
+    }
+
+    #[test]
+    fn a_login_is_abandoned_before_a_worker_gets_it_if_its_connection_has_ended() {
+        let (mut stage, intercepted) = Stage::new();
+        let (address, tls) = stage.address(false);
+        let mut peer = Peer::connect(address, tls).expect("it listens");
+        peer.ask(hello());
+        peer.ask(login());
+        assert!(peer.write(usize::MAX));
+        drop(peer);
+        let batch = (0..TICKS_MAX).find_map(|_| {
+            stage.tick(Duration::from_millis(1));
+            intercepted.take()
+        });
+        let [Submitted::Command(Command { request: Request::Login(login), .. })] =
+            &batch.expect("the login is handed over")[..]
+        else {
+            panic!("something else came before the login");
+        };
+        assert!(login.attempt.is_abandoned());
+        assert!(stage.shard.slots.is_empty());
     }
 
     #[test]

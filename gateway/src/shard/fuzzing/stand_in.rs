@@ -129,6 +129,15 @@ impl StandIn {
         self.transport.deliver(conn.shard, vec![Outbound { conn, delivery }]);
     }
 
+    /// Panics if a login is waited for that nobody waits for, or the other way round.
+    pub(super) fn check_logins(&self, is_open: impl Fn(ConnId) -> bool) {
+        for Command { conn, request, .. } in &self.waiting {
+            if let Request::Login(login) = request {
+                assert_eq!(login.attempt.is_abandoned(), !is_open(*conn), "of {conn:?}");
+            }
+        }
+    }
+
     /// Panics if the shard has left something with it.
     pub(super) fn assert_idle(&self) {
         assert!(self.waiting.is_empty(), "{:?}", self.waiting);
