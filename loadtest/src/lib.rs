@@ -27,6 +27,7 @@ pub mod idle;
 pub mod latency;
 mod login;
 pub mod net;
+mod phases;
 pub mod plan;
 mod problem;
 pub mod process;

@@ -7,7 +7,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use crate::audit::content::Contents;
 use crate::chat::crowd::Crowd;
 use crate::chat::outcome::Outcome;
-use crate::chat::phase::Shared;
+use crate::chat::shared::Shared;
 use crate::chat::{ChatScenario, Disturbance};
 use crate::error::LoadtestError;
 use crate::generators::{Generator, shares};

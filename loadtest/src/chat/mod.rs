@@ -1,13 +1,6 @@
 //! Users in pairs who write to each other.
 //!
-//! ```text
-//!  coordinator (the caller's thread)          generator threads, each with its share of the pairs
-//!  Gather ── all are logged in and synced ──▶ connect, hello, login, sync
-//!  Run    ── warm-up, then the window ──────▶ send; record acknowledgements and deliveries
-//!  Drain  ── all is acknowledged and told ──▶ resend, repair
-//!  Read   ── both of a pair read the log ───▶ History from the beginning; the auditor compares
-//!  End
-//! ```
+//! `phases` says how a run goes. Both of a pair are on one generator thread.
 //!
 //! Load is either *open* (a fixed rate; each message has an intended start, and its latency counts
 //! from there, however late it was sent) or *closed* (each user keeps a number of messages
@@ -24,13 +17,13 @@ mod message_latency;
 mod outcome;
 mod pace;
 mod parameters;
-mod phase;
 mod rare;
 mod rate;
 pub(crate) mod remote;
 mod report;
 mod run;
 mod senders;
+mod shared;
 pub mod slow;
 pub mod storm;
 mod user;
@@ -42,10 +35,11 @@ pub use message_latency::MessageLatencyReport;
 pub use outcome::{ChatGeneratorReport, Totals};
 pub use parameters::ChatParameters;
 pub(crate) use parameters::SECTION;
-pub use phase::Progress;
 pub use rate::Rate;
 pub use report::{ChatReport, LatencyReport, Rates, ScenarioReport};
 pub use run::{run, run_watched};
+
+pub use crate::phases::Progress;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -10,10 +10,10 @@ use dunlin_protocol::wire::{
 
 use crate::audit::{Fault, Item, Way};
 use crate::chat::crowd::Crowd;
-use crate::chat::phase::Phase;
 use crate::chat::user::Stage;
 use crate::login::{hello, login, resume};
 use crate::net::Links;
+use crate::phases::Phase;
 use crate::target::Service;
 use crate::wire::MessageEntry;
 

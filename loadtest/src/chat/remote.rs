@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::crew::{Crew, ThreadResult, join};
 use crate::chat::outcome::{ChatGeneratorReport, Outcome};
-use crate::chat::phase::{PHASES, Phase, Progress, Schedule, Shared};
 use crate::chat::report::merge;
+use crate::chat::shared::Shared;
 use crate::chat::{ChatParameters, ChatScenario};
 use crate::error::LoadtestError;
 use crate::net::Clock;
+use crate::phases::{PHASES, Phase, Progress, Schedule};
 use crate::remote::{Led, LinkError, Member, Meter, Place, Task};
 use crate::report::News;
 

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use crate::audit::FaultLog;
 use crate::chat::outcome::{ChatGeneratorReport, Outcome, Totals};
-use crate::chat::phase::Progress;
 use crate::chat::{ChatScenario, DisturbanceReport, Load, MessageKind};
 use crate::latency::{Latencies, LatencySummary};
+use crate::phases::Progress;
 use crate::report::{
     Distribution, FaultReport, Findings, Reasons, Report, Series, ServerReport, Verdict,
 };

@@ -5,12 +5,13 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use crate::chat::crew::{Crew, ThreadResult, join};
-use crate::chat::phase::{Phase, Progress, Schedule, Shared};
 use crate::chat::report::{ChatReport, Window, compose};
+use crate::chat::shared::Shared;
 use crate::chat::{ChatScenario, Disturbance, DisturbanceReport, remote};
 use crate::error::LoadtestError;
 use crate::generators::random_run;
 use crate::net::Clock;
+use crate::phases::{Phase, Progress, Schedule};
 use crate::process::{self, Usage};
 use crate::remote::call_generators;
 use crate::report::{Recorder, Second, Standing};

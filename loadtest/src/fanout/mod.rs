@@ -9,13 +9,12 @@
 //! ```
 //!
 //! With one conversation and many devices this is the delivery of one message to many; with many
-//! conversations and one device each, one who writes to everybody. The phases are those of
-//! [`chat`](crate::chat). Nobody connects anew: a connection that ends is a fault.
+//! conversations and one device each, one who writes to everybody. `phases` says how a run goes. Nobody
+//! connects anew: a connection that ends is a fault.
 //!
 //! An open load has intended starts, and all latencies count from them. A closed load keeps a number
 //! of messages of each writer on the way: one has arrived when all devices have it.
 
-mod board;
 mod crowd;
 mod flights;
 mod inbound;
@@ -28,12 +27,13 @@ mod report;
 mod run;
 mod shape;
 
-pub use board::Progress;
 pub use outcome::Totals;
 pub use parameters::FanoutParameters;
 pub(crate) use parameters::SECTION;
 pub use report::{FanoutReport, FanoutScenarioReport, FanoutServerReport};
 pub use run::run;
+
+pub use crate::phases::Progress;
 
 use std::time::Duration;
 

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::chat::{LatencyReport, Load, MessageKind, Rates};
 use crate::fanout::FanoutScenario;
-use crate::fanout::board::Progress;
 use crate::fanout::outcome::{Outcome, Totals};
+use crate::phases::Progress;
 use crate::process::Usage;
 use crate::report::{Distribution, FaultReport, Findings, Report, ServerReport, Verdict};
 

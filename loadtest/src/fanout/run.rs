@@ -7,12 +7,12 @@ use crate::audit::content::Contents;
 use crate::chat::MessageKind;
 use crate::error::LoadtestError;
 use crate::fanout::FanoutScenario;
-use crate::fanout::board::{Board, Phase, Progress, Schedule};
 use crate::fanout::crowd::Crowd;
 use crate::fanout::outcome::Outcome;
 use crate::fanout::report::{FanoutReport, Look, Window, compose};
 use crate::generators::{Generator, random_run, shares};
 use crate::net::Clock;
+use crate::phases::{Board, Phase, Progress, Schedule};
 use crate::process;
 
 /// Between two looks at the threads.
@@ -46,7 +46,7 @@ pub fn run(
     )?;
     let run = random_run()?;
     let contents = Contents::new(run, scenario.content_bytes);
-    let board = Board::new();
+    let board = Board::new(clock);
     thread::scope(|scope| {
         let threads = shares.into_iter().map(|share| {
             let mut crowd = Crowd::new(scenario, &board, &contents, run, share.clone());
@@ -61,7 +61,6 @@ pub fn run(
             scenario,
             connections,
             board: &board,
-            clock,
             threads,
             on_progress,
             next_progress_ns: 0,
@@ -83,7 +82,6 @@ struct Coordinator<'scope, 'run> {
     scenario: &'run FanoutScenario,
     connections: u32,
     board: &'run Board,
-    clock: Clock,
     threads: Vec<ScopedJoinHandle<'scope, ThreadResult>>,
     on_progress: &'run mut dyn FnMut(&str, Progress),
     next_progress_ns: u64,
@@ -111,7 +109,7 @@ impl Coordinator<'_, '_> {
     }
 
     fn measure(&mut self) -> Window {
-        let start_ns = self.clock.now_ns() + LEAD_NS;
+        let start_ns = self.board.clock.now_ns() + LEAD_NS;
         let measure_from_ns = start_ns + self.scenario.warm_up.as_nanos() as u64;
         let measure_to_ns = measure_from_ns + self.scenario.duration.as_nanos() as u64;
         self.board.set_schedule(Schedule { start_ns, measure_from_ns, measure_to_ns });
@@ -134,7 +132,7 @@ impl Coordinator<'_, '_> {
         let pid = self.scenario.target.pid;
         let usage = process::usage(std::process::id());
         Look {
-            at_ns: self.clock.now_ns(),
+            at_ns: self.board.clock.now_ns(),
             progress: self.board.progress(),
             server: pid.and_then(|pid| process::usage(pid).ok()),
             commits: pid.and_then(process::commits),
@@ -162,15 +160,15 @@ impl Coordinator<'_, '_> {
     }
 
     fn wait_until(&mut self, doing: &str, at_ns: u64) {
-        let wait = Duration::from_nanos(at_ns.saturating_sub(self.clock.now_ns()));
+        let wait = Duration::from_nanos(at_ns.saturating_sub(self.board.clock.now_ns()));
         self.wait(doing, wait, |_| false);
     }
 
     /// Waits for a condition; `false` if it did not come true in time, or a thread has failed.
     fn wait(&mut self, doing: &str, timeout: Duration, is_true: impl Fn(&Board) -> bool) -> bool {
-        let end_ns = self.clock.now_ns() + timeout.as_nanos() as u64;
+        let end_ns = self.board.clock.now_ns() + timeout.as_nanos() as u64;
         loop {
-            let now_ns = self.clock.now_ns();
+            let now_ns = self.board.clock.now_ns();
             if is_true(self.board) {
                 return true;
             }

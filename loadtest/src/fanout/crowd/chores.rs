@@ -77,6 +77,7 @@ impl Crowd<'_> {
 
     pub(super) fn chores(&mut self, now_ns: u64, links: &mut Links) {
         self.next_chores_ns = now_ns + CHORES_INTERVAL.as_nanos() as u64;
+        self.progress.errors = self.outcome.faults.counts().values().sum();
         self.board.publish(self.published, self.progress);
         self.published = self.progress;
         self.connect_some(now_ns, links);

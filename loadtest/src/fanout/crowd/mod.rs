@@ -13,11 +13,11 @@ use crate::audit::content::{Contents, Stamp};
 use crate::audit::{Fault, Side};
 use crate::chat::{Load, MessageKind, Rate};
 use crate::fanout::FanoutScenario;
-use crate::fanout::board::{Board, Phase, Progress, Schedule};
 use crate::fanout::outcome::Outcome;
 use crate::fanout::people::{Conversation, Member, Sending, Stage, Writer};
 use crate::fanout::shape::{Seat, Shape};
 use crate::net::{CloseCause, Handler, Links, Next};
+use crate::phases::{Board, Phase, Progress, Schedule};
 use crate::wire;
 
 pub(crate) struct Crowd<'a> {

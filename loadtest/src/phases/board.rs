@@ -2,52 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-use serde::{Deserialize, Serialize};
-
-use crate::chat::storm;
 use crate::net::Clock;
+use crate::phases::{PHASES, Phase, Progress, Schedule};
 use crate::report::Handover;
 
-/// Where a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[repr(u8)]
-pub(crate) enum Phase {
-    Gather,
-    Run,
-    Drain,
-    Read,
-    End,
-}
-
-pub(crate) const PHASES: [Phase; 5] =
-    [Phase::Gather, Phase::Run, Phase::Drain, Phase::Read, Phase::End];
-
-/// The moments of a run, in nanoseconds on its clock.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(crate) struct Schedule {
-    pub(crate) start_ns: u64,
-    pub(crate) measure_from_ns: u64,
-    pub(crate) measure_to_ns: u64,
-}
-
-/// Counts of all threads so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Users who are logged in and synced.
-    pub active: u64,
-    /// Messages handed to the network, without retries.
-    pub sent: u64,
-    /// Messages that were answered.
-    pub acknowledged: u64,
-    /// Messages that reached the partner.
-    pub delivered: u64,
-    /// Faults that were found.
-    pub errors: u64,
-}
-
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Board {
     pub(crate) clock: Clock,
     /// What the threads saw second by second.
     pub(crate) seconds: Handover,
@@ -66,12 +26,11 @@ pub(crate) struct Shared {
     hopeless: AtomicBool,
     /// This machine lacked something.
     short: AtomicBool,
-    pub(crate) storm: storm::Board,
 }
 
-impl Shared {
-    pub(crate) fn new(clock: Clock) -> Shared {
-        Shared {
+impl Board {
+    pub(crate) fn new(clock: Clock) -> Board {
+        Board {
             clock,
             seconds: Handover::default(),
             phase: AtomicU8::new(Phase::Gather as u8),
@@ -86,7 +45,6 @@ impl Shared {
             finished: Default::default(),
             hopeless: AtomicBool::new(false),
             short: AtomicBool::new(false),
-            storm: storm::Board::default(),
         }
     }
 
@@ -108,6 +66,7 @@ impl Shared {
         self.finished[phase as usize].load(Ordering::Acquire)
     }
 
+    /// Before the phase is entered for which it holds.
     pub(crate) fn set_schedule(&self, schedule: Schedule) {
         self.start_ns.store(schedule.start_ns, Ordering::Relaxed);
         self.measure_from_ns.store(schedule.measure_from_ns, Ordering::Relaxed);
