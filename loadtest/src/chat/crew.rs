@@ -2,7 +2,7 @@
 //! have the others.
 
 use std::ops::Range;
-use std::thread::{Scope, ScopedJoinHandle};
+use std::thread::Scope;
 
 use crate::audit::content::Contents;
 use crate::chat::crowd::Crowd;
@@ -11,12 +11,7 @@ use crate::chat::shared::Shared;
 use crate::chat::{ChatScenario, Disturbance};
 use crate::error::LoadtestError;
 use crate::generators::{Generator, shares};
-
-pub(super) type ThreadResult = Result<Outcome, LoadtestError>;
-
-pub(super) fn join(thread: ScopedJoinHandle<'_, ThreadResult>) -> ThreadResult {
-    thread.join().map_err(|_| LoadtestError::Panicked)?
-}
+use crate::phases::Thread;
 
 pub(super) struct Crew<'a> {
     scenario: &'a ChatScenario,
@@ -51,7 +46,7 @@ impl<'a> Crew<'a> {
     pub(super) fn start<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
-    ) -> Vec<ScopedJoinHandle<'scope, ThreadResult>> {
+    ) -> Vec<Thread<'scope, Outcome>> {
         let threads = self.shares().into_iter().map(|share| {
             let mut crowd = Crowd::new(self.scenario, self.shared, &self.contents, self.run, share);
             let generator = self.generator.clone();

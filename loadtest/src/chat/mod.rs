@@ -36,10 +36,10 @@ pub use outcome::{ChatGeneratorReport, Totals};
 pub use parameters::ChatParameters;
 pub(crate) use parameters::SECTION;
 pub use rate::Rate;
-pub use report::{ChatReport, LatencyReport, Rates, ScenarioReport};
+pub use report::{ChatReport, LatencyReport, ScenarioReport};
 pub use run::{run, run_watched};
 
-pub use crate::phases::Progress;
+pub use crate::phases::{Progress, Rates};
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -6,14 +6,14 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::crew::{Crew, ThreadResult, join};
+use crate::chat::crew::Crew;
 use crate::chat::outcome::{ChatGeneratorReport, Outcome};
 use crate::chat::report::merge;
 use crate::chat::shared::Shared;
 use crate::chat::{ChatParameters, ChatScenario};
 use crate::error::LoadtestError;
 use crate::net::Clock;
-use crate::phases::{PHASES, Phase, Progress, Schedule};
+use crate::phases::{PHASES, Phase, Progress, Schedule, Thread, ThreadResult, join};
 use crate::remote::{Led, LinkError, Member, Meter, Place, Task};
 use crate::report::News;
 
@@ -41,12 +41,17 @@ pub(super) fn enlist<'scope>(
     shared: &'scope Shared,
     run: u64,
     members: Vec<Member>,
-) -> Vec<ScopedJoinHandle<'scope, ThreadResult>> {
+) -> Vec<Thread<'scope, Outcome>> {
     let lead = |member| scope.spawn(move || lead(member, scenario, shared, run));
     members.into_iter().map(lead).collect()
 }
 
-fn lead(mut member: Member, scenario: &ChatScenario, shared: &Shared, run: u64) -> ThreadResult {
+fn lead(
+    mut member: Member,
+    scenario: &ChatScenario,
+    shared: &Shared,
+    run: u64,
+) -> ThreadResult<Outcome> {
     let parameters = ChatParameters::of(scenario);
     member.begin(&scenario.target, shared.clock, Task::Chat { parameters, run })?;
     let order = || {

@@ -8,7 +8,7 @@ use crate::audit::FaultLog;
 use crate::chat::outcome::{ChatGeneratorReport, Outcome, Totals};
 use crate::chat::{ChatScenario, DisturbanceReport, Load, MessageKind};
 use crate::latency::{Latencies, LatencySummary};
-use crate::phases::Progress;
+use crate::phases::{Led, Rates};
 use crate::report::{
     Distribution, FaultReport, Findings, Reasons, Report, Series, ServerReport, Verdict,
 };
@@ -74,15 +74,6 @@ pub struct ScenarioReport {
     pub reconnect: bool,
 }
 
-/// Per second, within the measured window.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Rates {
-    pub sent_per_s: f64,
-    pub acknowledged_per_s: f64,
-    pub delivered_per_s: f64,
-}
-
 /// Each from the intended start, but lateness: from the intended to the real one.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -92,58 +83,20 @@ pub struct LatencyReport {
     pub lateness: LatencySummary,
 }
 
-/// What the coordinator saw of the window.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Window {
-    pub(crate) seconds: f64,
-    pub(crate) before: Progress,
-    pub(crate) after: Progress,
-    pub(crate) server: Option<(u32, crate::process::Usage, crate::process::Usage)>,
-    /// Batches that the server's store made durable.
-    pub(crate) commits: Option<u64>,
-    pub(crate) harness_cpu_us: u64,
-    pub(crate) disturbance: Option<DisturbanceReport>,
-}
-
-impl Window {
-    fn rates(&self) -> Rates {
-        let rate = |of: fn(&Progress) -> u64| {
-            (of(&self.after) - of(&self.before)) as f64 / self.seconds.max(1e-9)
-        };
-        Rates {
-            sent_per_s: rate(|progress| progress.sent),
-            acknowledged_per_s: rate(|progress| progress.acknowledged),
-            delivered_per_s: rate(|progress| progress.delivered),
-        }
-    }
-
-    fn messages(&self, scenario: &ChatScenario) -> u64 {
-        if scenario.is_quiet() {
-            self.after.delivered - self.before.delivered
-        } else {
-            self.after.acknowledged - self.before.acknowledged
-        }
-    }
-}
-
 /// Puts the outcomes of all threads together.
-pub(crate) fn compose(
-    scenario: &ChatScenario,
-    outcomes: Vec<Outcome>,
-    window: Window,
-    mut reasons: Vec<String>,
-) -> ChatReport {
-    let server = window.server.map(|(pid, before, after)| {
-        let messages = window.messages(scenario);
-        let report = ServerReport::new(pid, before, after, window.seconds, messages);
-        ServerReport { commits: window.commits, ..report }
-    });
+pub(crate) fn compose(scenario: &ChatScenario, led: Led<Outcome, DisturbanceReport>) -> ChatReport {
+    let Led { outcomes, window, sequel, mut reasons, series } = led;
     let mut all = outcomes.into_iter().reduce(merge).unwrap_or_default();
     let counted = all.disturbance.take().zip(scenario.disturbance.as_ref());
     let counted =
-        counted.and_then(|(tally, disturbance)| tally.report(disturbance, window.seconds));
-    let rates = window.rates();
-    let disturbance = window.disturbance.or(counted);
+        counted.and_then(|(tally, disturbance)| tally.report(disturbance, window.seconds()));
+    let disturbance = sequel.or(counted);
+    let messages =
+        window.count(
+            |progress| {
+                if scenario.is_quiet() { progress.delivered } else { progress.acknowledged }
+            },
+        );
     let invalid = spoilt(scenario, &all);
     let verdict = Verdict::from(Findings {
         faults: !all.faults.is_empty(),
@@ -160,8 +113,8 @@ pub(crate) fn compose(
         verdict,
         reasons,
         scenario: describe(scenario, &all.generators),
-        window_s: window.seconds,
-        rates,
+        window_s: window.seconds(),
+        rates: window.rates(),
         totals: all.totals,
         latency: LatencyReport {
             acknowledge: all.acknowledge.summary(),
@@ -176,10 +129,10 @@ pub(crate) fn compose(
         ]),
         faults: FaultReport::from(&all.faults),
         closes: all.closes,
-        server,
-        harness_cpu_us: window.harness_cpu_us + elsewhere_cpu_us.sum::<u64>(),
+        server: window.server(scenario.target.pid, messages),
+        harness_cpu_us: window.harness_cpu_us() + elsewhere_cpu_us.sum::<u64>(),
         generators: all.generators,
-        series: Series::default(),
+        series,
     }
 }
 
@@ -239,6 +192,7 @@ mod tests {
     use super::*;
     use crate::audit::Fault;
     use crate::chat::Rate;
+    use crate::phases::Window;
     use crate::target::{Service, Target};
     use crate::token::Issuer;
 
@@ -263,11 +217,15 @@ mod tests {
         outcome
     }
 
+    fn led(outcomes: Vec<Outcome>) -> Led<Outcome, DisturbanceReport> {
+        let (window, series) = (Window::default(), Series::default());
+        Led { outcomes, window, sequel: None, reasons: Vec::new(), series }
+    }
+
     #[test]
     fn lateness_spoils_what_it_dominates() {
         let verdict = |late_us, latency_us| {
-            let outcomes = vec![outcome(late_us, latency_us)];
-            compose(&scenario(), outcomes, Window::default(), Vec::new()).verdict
+            compose(&scenario(), led(vec![outcome(late_us, latency_us)])).verdict
         };
         assert_eq!(verdict(50, 80), Verdict::Ok);
         assert_eq!(verdict(200, 10_000), Verdict::Ok);
@@ -278,7 +236,7 @@ mod tests {
     fn a_fault_in_any_thread_fails_the_run_even_if_the_harness_was_late() {
         let mut bad = outcome(5_000, 10_000);
         bad.faults.add(Fault::Lost { user: 1, counter: 2 });
-        let report = compose(&scenario(), vec![outcome(1, 1), bad], Window::default(), Vec::new());
+        let report = compose(&scenario(), led(vec![outcome(1, 1), bad]));
         assert_eq!(report.verdict, Verdict::ProductFailure);
         assert_eq!(report.reasons[0], "lost: 1");
         assert_eq!(report.latency.acknowledge.count, 200);

@@ -43,13 +43,12 @@ impl ChatScenario {
         spared + chosen(others, self.active_share)
     }
 
-    /// How long the measured window may be, with whatever befalls the users.
-    pub(crate) fn window_at_most(&self) -> Duration {
-        let disturbed = match &self.disturbance {
+    /// By how much the measured window may be longer, for what befalls the users.
+    pub(crate) fn disturbed_at_most(&self) -> Duration {
+        match &self.disturbance {
             Some(Disturbance::Storm(storm)) => storm.takes_at_most(),
             Some(Disturbance::Slow(_) | Disturbance::Churn(_)) | None => Duration::ZERO,
-        };
-        self.duration + disturbed
+        }
     }
 }
 

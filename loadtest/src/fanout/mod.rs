@@ -15,6 +15,7 @@
 //! An open load has intended starts, and all latencies count from them. A closed load keeps a number
 //! of messages of each writer on the way: one has arrived when all devices have it.
 
+mod crew;
 mod crowd;
 mod flights;
 mod inbound;

@@ -1,14 +1,14 @@
 //! The report of a fan-out run. docs/benchmarks.md explains each field of the JSON.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use serde::Serialize;
 
-use crate::chat::{LatencyReport, Load, MessageKind, Rates};
+use crate::chat::{LatencyReport, Load, MessageKind};
 use crate::fanout::FanoutScenario;
 use crate::fanout::outcome::{Outcome, Totals};
-use crate::phases::Progress;
-use crate::process::Usage;
+use crate::phases::{Led, Rates, Window};
 use crate::report::{Distribution, FaultReport, Findings, Report, ServerReport, Verdict};
 
 /// Lateness up to here never spoils a figure: it is the noise of timers and schedulers.
@@ -78,72 +78,28 @@ pub struct FanoutServerReport {
     pub deliveries_per_cpu_s: f64,
 }
 
-/// What the coordinator saw at one moment.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Look {
-    pub(crate) at_ns: u64,
-    pub(crate) progress: Progress,
-    pub(crate) server: Option<Usage>,
-    /// Batches that the server's store made durable.
-    pub(crate) commits: Option<u64>,
-    pub(crate) harness_cpu_us: u64,
+/// What the server's process used, if it could be looked at.
+fn server(scenario: &FanoutScenario, window: &Window) -> Option<FanoutServerReport> {
+    let messages = window.count(|progress| match scenario.message {
+        MessageKind::Durable | MessageKind::Signal => progress.acknowledged,
+        MessageKind::QuietSignal => progress.sent,
+    });
+    let usage = window.server(scenario.target.pid, messages)?;
+    let deliveries = window.count(|progress| progress.delivered);
+    let cpu_us = usage.cpu_us as f64;
+    Some(FanoutServerReport {
+        usage,
+        deliveries,
+        cpu_us_per_delivery: cpu_us / deliveries.max(1) as f64,
+        deliveries_per_cpu_s: deliveries as f64 * 1e6 / cpu_us.max(1.0),
+    })
 }
 
-/// The measured window: two looks.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Window {
-    pub(crate) before: Look,
-    pub(crate) after: Look,
-}
-
-impl Window {
-    fn seconds(&self) -> f64 {
-        (self.after.at_ns - self.before.at_ns) as f64 / 1e9
-    }
-
-    fn count(&self, of: fn(&Progress) -> u64) -> u64 {
-        of(&self.after.progress) - of(&self.before.progress)
-    }
-
-    fn rates(&self) -> Rates {
-        let rate = |of: fn(&Progress) -> u64| self.count(of) as f64 / self.seconds().max(1e-9);
-        Rates {
-            sent_per_s: rate(|progress| progress.sent),
-            acknowledged_per_s: rate(|progress| progress.acknowledged),
-            delivered_per_s: rate(|progress| progress.delivered),
-        }
-    }
-
-    fn server(&self, scenario: &FanoutScenario) -> Option<FanoutServerReport> {
-        let (before, after) = (self.before.server?, self.after.server?);
-        let messages = match scenario.message {
-            MessageKind::Durable | MessageKind::Signal => {
-                self.count(|progress| progress.acknowledged)
-            }
-            MessageKind::QuietSignal => self.count(|progress| progress.sent),
-        };
-        let pid = scenario.target.pid?;
-        let usage = ServerReport::new(pid, before, after, self.seconds(), messages);
-        let commits = self.before.commits.zip(self.after.commits);
-        let commits = commits.map(|(before, after)| after.saturating_sub(before));
-        let deliveries = self.count(|progress| progress.delivered);
-        let cpu_us = usage.cpu_us as f64;
-        Some(FanoutServerReport {
-            usage: ServerReport { commits, ..usage },
-            deliveries,
-            cpu_us_per_delivery: cpu_us / deliveries.max(1) as f64,
-            deliveries_per_cpu_s: deliveries as f64 * 1e6 / cpu_us.max(1.0),
-        })
-    }
-}
-
-pub(crate) fn compose(
-    scenario: &FanoutScenario,
-    outcome: &Outcome,
-    window: &Window,
-    mut reasons: Vec<String>,
-) -> FanoutReport {
-    let invalid = spoilt(scenario, outcome);
+/// Puts the outcomes of all threads together.
+pub(crate) fn compose(scenario: &FanoutScenario, led: Led<Outcome, Infallible>) -> FanoutReport {
+    let Led { outcomes, window, sequel: None, mut reasons, series: _ } = led;
+    let outcome = outcomes.into_iter().reduce(Outcome::merge).unwrap_or_default();
+    let invalid = spoilt(scenario, &outcome);
     let verdict = Verdict::from(Findings {
         faults: !outcome.faults.is_empty(),
         shortages: outcome.shortages.total() > 0,
@@ -173,8 +129,8 @@ pub(crate) fn compose(
             ("lateness", &outcome.lateness),
         ]),
         faults: FaultReport::from(&outcome.faults),
-        server: window.server(scenario),
-        harness_cpu_us: window.after.harness_cpu_us.saturating_sub(window.before.harness_cpu_us),
+        server: server(scenario, &window),
+        harness_cpu_us: window.harness_cpu_us(),
     }
 }
 
@@ -215,6 +171,9 @@ fn describe(scenario: &FanoutScenario) -> FanoutScenarioReport {
 mod tests {
     use super::*;
     use crate::audit::Fault;
+    use crate::phases::{Look, Progress};
+    use crate::process::Usage;
+    use crate::report::Series;
     use crate::target::{Service, Target};
     use crate::token::Issuer;
 
@@ -238,8 +197,14 @@ mod tests {
 
     #[test]
     fn lateness_spoils_what_it_dominates_unless_there_are_faults() {
-        let verdict =
-            |outcome| compose(&scenario(), &outcome, &Window::default(), Vec::new()).verdict;
+        let led = |outcome| Led {
+            outcomes: vec![outcome],
+            window: Window::default(),
+            sequel: None,
+            reasons: Vec::new(),
+            series: Series::default(),
+        };
+        let verdict = |outcome| compose(&scenario(), led(outcome)).verdict;
         assert_eq!(verdict(outcome(50, 80)), Verdict::Ok);
         assert_eq!(verdict(outcome(200, 10_000)), Verdict::Ok);
         assert_eq!(verdict(outcome(5_000, 10_000)), Verdict::HarnessInvalid);
@@ -258,9 +223,8 @@ mod tests {
             harness_cpu_us: 0,
         };
         let window = Window { before: look(0, 10, 80, 0), after: look(500_000_000, 20, 160, 400) };
-        let server = window.server(&scenario()).unwrap();
+        let server = server(&scenario(), &window).unwrap();
         assert_eq!((server.usage.messages, server.deliveries), (10, 80));
         assert_eq!((server.cpu_us_per_delivery, server.deliveries_per_cpu_s), (5.0, 200_000.0));
-        assert_eq!(window.rates().delivered_per_s, 160.0);
     }
 }

@@ -1,4 +1,5 @@
-//! The phases of a run, and the board on which its threads are told of them.
+//! The phases of a run, the board on which its threads are told of them, and the coordinator who
+//! leads them.
 //!
 //! ```text
 //!  coordinator (the caller's thread)          generator threads, each with its share of the crowd
@@ -13,8 +14,13 @@
 //! [`fanout`](crate::fanout). Signals have no log, so a run of signals alone ends after Drain.
 
 mod board;
+mod coordinator;
+mod window;
 
 pub(crate) use board::Board;
+pub(crate) use coordinator::{Audience, Coordinator, Course, Led, Thread, ThreadResult, join};
+pub use window::Rates;
+pub(crate) use window::{Look, Window};
 
 use serde::{Deserialize, Serialize};
 
