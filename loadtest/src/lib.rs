@@ -4,6 +4,7 @@
 //! - [`fanout`]: one who writes to many
 //! - [`capacity`]: the highest rate of such a chat that meets given thresholds
 //! - [`idle`]: users who log in and then say nothing
+//! - `phases`, `crowd`: what runs of chat and fan-out have in common
 //! - [`doctor`]: whether this machine is fit for a large run
 //! - [`plan`]: a scenario with its server and its output, from a file or a command line
 //! - [`audit`]: what was sent, acknowledged, delivered and stored, and whether it fits together
@@ -19,6 +20,7 @@
 pub mod audit;
 pub mod capacity;
 pub mod chat;
+mod crowd;
 pub mod doctor;
 mod error;
 pub mod fanout;

@@ -60,9 +60,8 @@ impl Crowd<'_> {
             self.fault(Fault::UnexpectedResponse { user: self.user_index(slot), request_id });
             return None;
         };
-        self.progress.acknowledged += 1;
         let latency_ns = links.now_ns().saturating_sub(sending.intended_ns);
-        self.second.acknowledge.record(latency_ns);
+        self.account.acknowledged(latency_ns);
         if self.is_measured(sending.intended_ns) {
             self.outcome.acknowledge.record(latency_ns);
             self.note_acknowledged(slot, sending.intended_ns, sending.intended_ns + latency_ns);
@@ -88,9 +87,8 @@ impl Crowd<'_> {
     }
 
     fn delivered(&mut self, slot: usize, intended_ns: u64, links: &Links) {
-        self.progress.delivered += 1;
         let latency_ns = links.now_ns().saturating_sub(intended_ns);
-        self.second.deliver.record(latency_ns);
+        self.account.delivered(latency_ns);
         if self.is_measured(intended_ns) {
             self.outcome.deliver.record(latency_ns);
             self.note_delivered(slot, intended_ns, intended_ns + latency_ns);

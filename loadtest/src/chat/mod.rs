@@ -15,7 +15,6 @@ mod inbound;
 mod message;
 mod message_latency;
 mod outcome;
-mod pace;
 mod parameters;
 mod rare;
 mod rate;

@@ -76,7 +76,7 @@ impl Crowd<'_> {
     }
 
     fn on_welcome(&mut self, slot: usize, welcome: &Welcome, links: &mut Links) {
-        self.heartbeat_interval_ms = welcome.heartbeat_interval_ms.max(1);
+        self.heartbeats.set_interval(welcome.heartbeat_interval_ms);
         // Half: beyond the limit the server would stop reading, and heartbeats with it.
         self.outstanding_max = (welcome.requests_outstanding_max as usize / 2).max(1);
         let Service::Dunlin(issuer) = &self.scenario.target.service else {
@@ -302,7 +302,7 @@ impl Crowd<'_> {
             Some(sending) if sending.is_durable() => {
                 self.pairs[slot / 2].ledger.postponed(slot % 2, sending.counter);
                 let due_ns = links.now_ns() + u64::from(wait_ms) * 1_000_000;
-                self.retries.push((due_ns, slot, self.users[slot].connection, request_id));
+                self.retries.put(due_ns, (slot, self.users[slot].connection, request_id));
             }
             Some(_) => {
                 // A signal is of the moment; it is not repeated.

@@ -4,30 +4,20 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::chat::{ChatScenario, Disturbance};
-
-/// The senders of a thread, among all.
-#[derive(Debug)]
-pub(crate) struct Senders {
-    /// Pairs that send, of all threads.
-    pub(crate) all: u32,
-    /// The number among them of the first one of this thread; the others follow.
-    pub(crate) first: u32,
-    /// Their indexes within the thread.
-    pub(crate) own: Vec<u32>,
-}
-
-impl Senders {
-    pub(crate) fn of(scenario: &ChatScenario, pairs: Range<u32>) -> Senders {
-        let own = pairs.clone().filter(|&pair| scenario.senders(pair..pair + 1) > 0);
-        Senders {
-            all: scenario.senders(0..scenario.pairs()),
-            first: scenario.senders(0..pairs.start),
-            own: own.map(|pair| pair - pairs.start).collect(),
-        }
-    }
-}
+use crate::crowd::Senders;
 
 impl ChatScenario {
+    /// Those of a thread with these pairs, among all.
+    pub(crate) fn senders_of(&self, pairs: Range<u32>) -> Senders {
+        let own = pairs.clone().filter(|&pair| self.senders(pair..pair + 1) > 0);
+        Senders {
+            all: self.senders(0..self.pairs()),
+            first: self.senders(0..pairs.start),
+            own: own.map(|pair| pair - pairs.start).collect(),
+            sides: 2,
+        }
+    }
+
     pub(crate) fn pairs(&self) -> u32 {
         self.users / 2
     }

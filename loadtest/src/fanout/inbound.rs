@@ -44,10 +44,10 @@ impl Crowd<'_> {
             self.fault(Fault::UnexpectedResponse { user: self.user_index(slot), request_id });
             return None;
         };
-        self.progress.acknowledged += 1;
+        let latency_ns = links.now_ns().saturating_sub(sending.intended_ns);
+        self.account.acknowledged(latency_ns);
         if self.is_measured(sending.intended_ns) {
-            let now_ns = links.now_ns();
-            self.outcome.acknowledge.record(now_ns.saturating_sub(sending.intended_ns));
+            self.outcome.acknowledge.record(latency_ns);
         }
         self.transmit(fan, links);
         Some(sending)
@@ -95,9 +95,15 @@ impl Crowd<'_> {
         intended_ns: Option<u64>,
         links: &mut Links,
     ) {
-        self.progress.delivered += 1;
-        if let Some(intended_ns) = intended_ns.filter(|&at_ns| self.is_measured(at_ns)) {
-            self.outcome.deliver.record(links.now_ns().saturating_sub(intended_ns));
+        match intended_ns {
+            None => self.account.progress.delivered += 1,
+            Some(intended_ns) => {
+                let latency_ns = links.now_ns().saturating_sub(intended_ns);
+                self.account.delivered(latency_ns);
+                if self.is_measured(intended_ns) {
+                    self.outcome.deliver.record(latency_ns);
+                }
+            }
         }
         let arrived = self.conversations[conversation].flights.arrive(counters);
         if arrived > 0 {

@@ -104,7 +104,7 @@ impl Crowd<'_> {
     // ---------------------------------------------------------------- arriving
 
     fn on_welcome(&mut self, slot: usize, welcome: &Welcome, links: &mut Links) {
-        self.heartbeat_interval_ms = welcome.heartbeat_interval_ms.max(1);
+        self.heartbeats.set_interval(welcome.heartbeat_interval_ms);
         // Half: beyond the limit the server would stop reading, and heartbeats with it.
         self.outstanding_max = (welcome.requests_outstanding_max as usize / 2).max(1);
         self.log_in(slot, links);
@@ -209,7 +209,7 @@ impl Crowd<'_> {
         }
         let wait_ms = if error.retry_after_ms == 0 { RETRY_AFTER_MS } else { error.retry_after_ms };
         let due_ns = links.now_ns() + u64::from(wait_ms) * 1_000_000;
-        self.retries.push((due_ns, slot, request_id));
+        self.retries.put(due_ns, (slot, request_id));
     }
 
     /// The time has come to repeat a request that was answered "not now".

@@ -47,6 +47,13 @@ pub(crate) struct Schedule {
     pub(crate) measure_to_ns: u64,
 }
 
+impl Schedule {
+    /// Whether what was intended for this time belongs to the window.
+    pub(crate) fn measures(&self, intended_ns: u64) -> bool {
+        (self.measure_from_ns..self.measure_to_ns).contains(&intended_ns)
+    }
+}
+
 /// Counts of all threads so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {

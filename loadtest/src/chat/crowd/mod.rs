@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use dunlin_protocol::limits::{HEARTBEAT_INTERVAL_MS, REQUESTS_OUTSTANDING_MAX};
+use dunlin_protocol::limits::REQUESTS_OUTSTANDING_MAX;
 use dunlin_protocol::wire::{Frame, frame::Body};
 use dunlin_protocol::{LogId, UserId, frame};
 
@@ -15,20 +15,14 @@ use crate::audit::content::{Contents, Stamp};
 use crate::audit::{Fault, Ledger, SignalBook};
 use crate::chat::disturbance::Turmoil;
 use crate::chat::outcome::{Outcome, close_reason};
-use crate::chat::pace::Pace;
-use crate::chat::senders::Senders;
 use crate::chat::shared::Shared;
 use crate::chat::user::{Pair, Sending, Stage, User};
 use crate::chat::{ChatScenario, Load, MessageKind};
+use crate::crowd::{self, ARRIVING_MAX, Account, Heartbeats, Later, Newcomers, OpenLoad};
 use crate::net::{CloseCause, Handler, Links, Next};
-use crate::phases::{Phase, Progress, Schedule};
-use crate::report::Interval;
+use crate::phases::{Phase, Schedule};
 use crate::target::Service;
 use crate::wire;
-
-/// Connections of one thread that may be on their way to being logged in: more would only wait in
-/// the server's backlog, and their time-outs would run.
-const ARRIVING_MAX: usize = 512;
 
 /// The wait after a failed connection, doubled with each failure up to the maximum.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
@@ -44,33 +38,25 @@ pub(crate) struct Crowd<'a> {
     pub(crate) users: Vec<User>,
     pub(crate) pairs: Vec<Pair>,
     pub(crate) outcome: Outcome,
-    pub(crate) progress: Progress,
-    /// The account of the running second.
-    pub(crate) second: Interval,
+    pub(crate) account: Account,
     pub(crate) phase: Phase,
     pub(crate) schedule: Schedule,
     pub(crate) epoch: u64,
-    pub(crate) heartbeat_interval_ms: u32,
+    pub(crate) heartbeats: Heartbeats,
     pub(crate) outstanding_max: usize,
     /// Connections between `connect` and `Active`.
     pub(crate) arriving: usize,
     /// Users who are to be connected again, by the time when they are.
     away: BinaryHeap<Reverse<(u64, usize)>>,
-    /// Users who were never connected yet are, in order: so many of them have been.
-    first_connects: usize,
-    /// Messages to send again: time, slot, connection, request id.
-    pub(crate) retries: Vec<(u64, usize, u32, u32)>,
-    /// Gaps between pushes: time to repair, slot.
-    pub(crate) gaps: Vec<(u64, usize)>,
-    /// The messages of the open load.
-    pub(crate) pace: Option<Pace>,
+    newcomers: Newcomers,
+    /// Messages to send again: slot, connection, request id.
+    pub(crate) retries: Later<(usize, u32, u32)>,
+    /// Who has a gap between pushes that is to be repaired.
+    gaps: Later<usize>,
+    open_load: OpenLoad,
     /// What befalls the users, as far as these know of it.
     pub(crate) turmoil: Turmoil,
-    /// No more messages will be due.
-    pub(crate) all_sent: bool,
-    published: Progress,
     next_chores_ns: u64,
-    next_heartbeats_ns: u64,
     phase_finished: bool,
 }
 
@@ -88,14 +74,8 @@ impl<'a> Crowd<'a> {
             ledger: Ledger::new([users.start + 2 * index, users.start + 2 * index + 1]),
             signals: [SignalBook::default(); 2],
         };
-        let pace = match &scenario.load {
-            Load::Open { messages_per_second } => {
-                let senders = Senders::of(scenario, users.start / 2..users.end / 2);
-                let pace = || Pace::new(messages_per_second, scenario.warm_up, &senders);
-                (!senders.own.is_empty()).then(pace)
-            }
-            Load::Closed { .. } => None,
-        };
+        let senders = scenario.senders_of(users.start / 2..users.end / 2);
+        let newcomers = Newcomers::new(users.len(), scenario.users, scenario.connects_per_second);
         Crowd {
             scenario,
             shared,
@@ -106,23 +86,19 @@ impl<'a> Crowd<'a> {
             pairs: (0..(users.end - users.start) / 2).map(pair).collect(),
             turmoil: Turmoil::new(scenario, users),
             outcome: Outcome::default(),
-            progress: Progress::default(),
-            second: Interval::default(),
+            account: Account::default(),
             phase: Phase::Gather,
             schedule: shared.schedule(),
             epoch: 0,
-            heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
+            heartbeats: Heartbeats::new(&scenario.target.service),
             outstanding_max: REQUESTS_OUTSTANDING_MAX as usize,
             arriving: 0,
             away: BinaryHeap::new(),
-            first_connects: 0,
-            retries: Vec::new(),
-            gaps: Vec::new(),
-            pace,
-            all_sent: false,
-            published: Progress::default(),
+            newcomers,
+            retries: Later::default(),
+            gaps: Later::default(),
+            open_load: OpenLoad::new(&scenario.load, scenario.warm_up, &senders),
             next_chores_ns: 0,
-            next_heartbeats_ns: 0,
             phase_finished: false,
         }
     }
@@ -157,7 +133,7 @@ impl<'a> Crowd<'a> {
         user.stage = Stage::Active;
         user.failures = 0;
         self.arriving -= 1;
-        self.progress.active += 1;
+        self.account.progress.active += 1;
         self.note_arrival(slot, links);
         self.transmit(slot, links);
         match self.phase {
@@ -189,7 +165,7 @@ impl<'a> Crowd<'a> {
                 self.outcome.lateness.record(now_ns.saturating_sub(intended_ns));
             }
         }
-        self.progress.sent += 1;
+        self.account.progress.sent += 1;
         self.outcome.totals.sent += 1;
         self.transmit(slot, links);
     }
@@ -247,13 +223,30 @@ impl<'a> Crowd<'a> {
     }
 
     pub(crate) fn is_measured(&self, intended_ns: u64) -> bool {
-        (self.schedule.measure_from_ns..self.schedule.measure_to_ns).contains(&intended_ns)
+        self.schedule.measures(intended_ns)
+    }
+
+    /// Sends what is due by now; returns when the next message is.
+    fn pace(&mut self, now_ns: u64, links: &mut Links) -> u64 {
+        loop {
+            match self.open_load.next(now_ns, &self.schedule) {
+                crowd::Next::Wait { until_ns } => return until_ns,
+                crowd::Next::Send { sender, at_ns } if self.writes(sender) => {
+                    self.enqueue(sender, at_ns, links);
+                }
+                crowd::Next::Send { .. } => {}
+            }
+        }
     }
 
     // ---------------------------------------------------------------- connecting
 
     fn connect_some(&mut self, now_ns: u64, links: &mut Links) {
-        self.connect_newcomers(now_ns, links);
+        while self.arriving < self.arriving_max()
+            && let Some(slot) = self.newcomers.due(now_ns)
+        {
+            self.connect(slot, links);
+        }
         while self.arriving < self.arriving_max()
             && let Some(&Reverse((at_ns, slot))) = self.away.peek()
             && at_ns <= now_ns
@@ -267,17 +260,6 @@ impl<'a> Crowd<'a> {
     fn next_return_ns(&self) -> u64 {
         let next = self.away.peek().filter(|_| self.arriving < self.arriving_max());
         next.map_or(u64::MAX, |Reverse((at_ns, _))| *at_ns)
-    }
-
-    fn connect_newcomers(&mut self, now_ns: u64, links: &mut Links) {
-        let share = self.users.len() as f64 / f64::from(self.scenario.users);
-        let per_second = f64::from(self.scenario.connects_per_second) * share;
-        let allowed = 2 + (now_ns as f64 * per_second / 1e9) as usize;
-        let arriving_max = self.arriving_max();
-        while self.first_connects < self.users.len().min(allowed) && self.arriving < arriving_max {
-            self.connect(self.first_connects, links);
-            self.first_connects += 1;
-        }
     }
 
     fn connect(&mut self, slot: usize, links: &mut Links) {
@@ -321,7 +303,7 @@ impl<'a> Crowd<'a> {
         let user = &mut self.users[slot];
         match user.stage {
             Stage::Away => {}
-            Stage::Active => self.progress.active -= 1,
+            Stage::Active => self.account.progress.active -= 1,
             Stage::Connecting | Stage::LoggingIn | Stage::Waiting | Stage::Syncing => {
                 self.arriving -= 1;
             }
@@ -361,11 +343,7 @@ impl<'a> Crowd<'a> {
     fn is_phase_finished(&self, now_ns: u64) -> bool {
         match self.phase {
             Phase::Gather | Phase::End => false,
-            // However late this thread is: nobody leaves before all has been sent that was due.
-            Phase::Run => match self.scenario.load {
-                Load::Open { .. } => self.all_sent,
-                Load::Closed { .. } => now_ns >= self.schedule.measure_to_ns,
-            },
+            Phase::Run => self.open_load.is_over(now_ns, &self.schedule),
             Phase::Drain => {
                 self.users.iter().all(|user| user.queue.is_empty() && !user.repairing)
                     && self.pairs.iter().all(|pair| self.is_settled(pair))
@@ -404,8 +382,8 @@ impl<'a> Crowd<'a> {
                 self.outcome.faults.add(Fault::Protocol { user, detail });
             }
         }
-        self.outcome.totals.acknowledged = self.progress.acknowledged;
-        self.outcome.totals.delivered = self.progress.delivered;
+        self.outcome.totals.acknowledged = self.account.progress.acknowledged;
+        self.outcome.totals.delivered = self.account.progress.delivered;
         self.outcome.disturbance = self.turmoil.into_tally();
         self.outcome
     }
@@ -440,7 +418,7 @@ impl Handler for Crowd<'_> {
         let garbage = matches!(cause, CloseCause::Frame(_));
         let reason = close_reason(farewell.as_deref(), &cause);
         self.note_close(slot, &reason);
-        self.second.closes.add(&reason);
+        self.account.second.closes.add(&reason);
         self.outcome.closes.add(&reason);
         if cause.is_of_machine() {
             self.shared.fall_short();
@@ -461,8 +439,7 @@ impl Handler for Crowd<'_> {
             self.enter(phase, links);
         }
         if phase == Phase::End {
-            self.shared.publish(self.published, self.progress);
-            self.second.hand_over(&self.shared.seconds);
+            self.account.close(&self.outcome.faults, self.shared);
             return Next::Stop;
         }
         if !self.gaps.is_empty() {

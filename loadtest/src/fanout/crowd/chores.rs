@@ -1,37 +1,20 @@
 //! What time demands: connections to make, gaps that stand too long, requests that were put off,
 //! heartbeats, progress.
 
-use std::time::Duration;
-
 use super::Crowd;
+use crate::crowd::{ARRIVING_MAX, CHORES_INTERVAL, GAP_PATIENCE, HEARTBEAT};
 use crate::fanout::people::Stage;
 use crate::fanout::shape::Seat;
 use crate::net::Links;
-use crate::target::Service;
-
-/// Connections of one thread that may be on their way to being logged in: more would only wait in
-/// the server's backlog, and their time-outs would run.
-const ARRIVING_MAX: usize = 512;
-
-/// How long a gap between pushes may stand before the missing entries are fetched: pushes may
-/// overtake each other by a little.
-const GAP_PATIENCE: Duration = Duration::from_millis(100);
-
-/// How often connections, heartbeats and progress are looked after.
-const CHORES_INTERVAL: Duration = Duration::from_millis(10);
-const HEARTBEAT_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Crowd<'_> {
     fn connect_some(&mut self, now_ns: u64, links: &mut Links) {
-        let share =
-            self.members.len() as f64 / f64::from(self.scenario.senders * self.shape.connections());
-        let per_second = f64::from(self.scenario.connects_per_second) * share;
-        let allowed = 2 + (now_ns as f64 * per_second / 1e9) as usize;
-        while self.connects < self.members.len().min(allowed) && self.arriving < ARRIVING_MAX {
-            self.members[self.connects].stage = Stage::Arriving;
+        while self.arriving < ARRIVING_MAX
+            && let Some(slot) = self.newcomers.due(now_ns)
+        {
+            self.members[slot].stage = Stage::Arriving;
             self.arriving += 1;
-            links.connect(self.connects);
-            self.connects += 1;
+            links.connect(slot);
         }
     }
 
@@ -46,44 +29,48 @@ impl Crowd<'_> {
         let (_, has_gap) = self.conversations[conversation].ledger.lacks(device);
         if has_gap && !self.members[slot].gap_noted {
             self.members[slot].gap_noted = true;
-            self.gaps.push((now_ns + GAP_PATIENCE.as_nanos() as u64, slot));
+            self.gaps.put(now_ns + GAP_PATIENCE.as_nanos() as u64, slot);
         }
     }
 
     pub(super) fn repair_gaps(&mut self, now_ns: u64, links: &mut Links) {
-        let (due, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.gaps).into_iter().partition(|&(due_ns, _)| due_ns <= now_ns);
-        self.gaps = later;
-        for (_, slot) in due {
+        let mut gaps = std::mem::take(&mut self.gaps);
+        // Most are closed before their time comes, and the next one is to have all of its own.
+        let taken = gaps.take_or(now_ns, |&slot| self.gap(slot).is_none());
+        self.gaps = gaps;
+        for slot in taken {
             self.members[slot].gap_noted = false;
-            if let Seat::Reader { conversation, device } = self.shape.seat(slot)
-                && self.conversations[conversation].ledger.lacks(device).1
-            {
+            if let Some((conversation, device)) = self.gap(slot) {
                 self.outcome.totals.gaps_repaired += 1;
                 self.repair(slot, conversation, device, links);
             }
         }
     }
 
+    /// Who a device is, if pushes left a gap.
+    fn gap(&self, slot: usize) -> Option<(usize, usize)> {
+        match self.shape.seat(slot) {
+            Seat::Reader { conversation, device } => {
+                let (_, has_gap) = self.conversations[conversation].ledger.lacks(device);
+                has_gap.then_some((conversation, device))
+            }
+            Seat::Writer { .. } => None,
+        }
+    }
+
     pub(super) fn retry(&mut self, now_ns: u64, links: &mut Links) {
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.retries)
-            .into_iter()
-            .partition(|&(due_ns, ..)| due_ns <= now_ns);
-        self.retries = later;
-        for (_, slot, request_id) in due {
+        for (slot, request_id) in self.retries.take(now_ns) {
             self.ask_again(slot, request_id, links);
         }
     }
 
     pub(super) fn chores(&mut self, now_ns: u64, links: &mut Links) {
         self.next_chores_ns = now_ns + CHORES_INTERVAL.as_nanos() as u64;
-        self.progress.errors = self.outcome.faults.counts().values().sum();
-        self.board.publish(self.published, self.progress);
-        self.published = self.progress;
+        self.account.tell(now_ns, &self.outcome.faults, self.board);
+        self.schedule = self.board.schedule(); // The window may have been cut short.
         self.connect_some(now_ns, links);
-        if now_ns >= self.next_heartbeats_ns {
-            self.next_heartbeats_ns = now_ns + HEARTBEAT_LOOK_INTERVAL.as_nanos() as u64;
-            self.heartbeat(now_ns, links);
+        if let Some(silent_since_ns) = self.heartbeats.silent_since(now_ns) {
+            self.heartbeat(silent_since_ns, now_ns, links);
         }
         if !self.phase_finished && self.is_phase_finished(now_ns) {
             self.phase_finished = true;
@@ -91,18 +78,13 @@ impl Crowd<'_> {
         }
     }
 
-    fn heartbeat(&mut self, now_ns: u64, links: &mut Links) {
-        if matches!(self.scenario.target.service, Service::Relay) {
-            return;
-        }
-        // Half of what the server asks for, since this looks only once a second.
-        let silence_ns = u64::from(self.heartbeat_interval_ms) * 1_000_000 / 2;
+    fn heartbeat(&mut self, silent_since_ns: u64, now_ns: u64, links: &mut Links) {
         for (slot, member) in self.members.iter_mut().enumerate() {
             if member.stage == Stage::Active
-                && now_ns.saturating_sub(member.last_written_ns) > silence_ns
+                && member.last_written_ns < silent_since_ns
                 && let Some(outbox) = links.outbox(slot)
             {
-                outbox.extend_from_slice(&[0; 4]);
+                outbox.extend_from_slice(&HEARTBEAT);
                 member.last_written_ns = now_ns;
             }
         }

@@ -5,19 +5,20 @@ mod chores;
 
 use std::ops::Range;
 
-use dunlin_protocol::limits::{HEARTBEAT_INTERVAL_MS, REQUESTS_OUTSTANDING_MAX};
+use dunlin_protocol::limits::REQUESTS_OUTSTANDING_MAX;
 use dunlin_protocol::wire::{Frame, frame::Body};
 use dunlin_protocol::{LogId, UserId, frame};
 
 use crate::audit::content::{Contents, Stamp};
 use crate::audit::{Fault, Side};
-use crate::chat::{Load, MessageKind, Rate};
+use crate::chat::{Load, MessageKind};
+use crate::crowd::{self, Account, Heartbeats, Later, Newcomers, OpenLoad, Senders};
 use crate::fanout::FanoutScenario;
 use crate::fanout::outcome::Outcome;
 use crate::fanout::people::{Conversation, Member, Sending, Stage, Writer};
 use crate::fanout::shape::{Seat, Shape};
 use crate::net::{CloseCause, Handler, Links, Next};
-use crate::phases::{Board, Phase, Progress, Schedule};
+use crate::phases::{Board, Phase, Schedule};
 use crate::wire;
 
 pub(crate) struct Crowd<'a> {
@@ -34,29 +35,22 @@ pub(crate) struct Crowd<'a> {
     pub(crate) conversations: Vec<Conversation>,
     pub(crate) writers: Vec<Writer>,
     pub(crate) outcome: Outcome,
-    pub(crate) progress: Progress,
+    pub(crate) account: Account,
     pub(crate) phase: Phase,
     schedule: Schedule,
     pub(crate) epoch: u64,
-    pub(crate) heartbeat_interval_ms: u32,
+    pub(crate) heartbeats: Heartbeats,
     pub(crate) outstanding_max: usize,
-    connects: usize,
+    newcomers: Newcomers,
     arriving: usize,
-    /// Requests to send again: time, slot, request id.
-    pub(crate) retries: Vec<(u64, usize, u64)>,
-    /// Gaps between pushes: time to repair, slot.
-    gaps: Vec<(u64, usize)>,
-    /// Of an open load, from its start.
-    rate: Option<Rate>,
-    /// Messages of the open load that are due so far.
-    due: u64,
-    /// No more messages will be due.
-    all_sent: bool,
+    /// Requests to send again: slot, request id.
+    pub(crate) retries: Later<(usize, u64)>,
+    /// Who has a gap between pushes that is to be repaired.
+    gaps: Later<usize>,
+    open_load: OpenLoad,
     /// A connection has ended, so not everything can come home.
     is_broken: bool,
-    published: Progress,
     next_chores_ns: u64,
-    next_heartbeats_ns: u64,
     phase_finished: bool,
 }
 
@@ -77,6 +71,13 @@ impl<'a> Crowd<'a> {
             Conversation::new(writer, first_reader..first_reader + shape.devices)
         };
         let first_fan = share.start / shape.connections();
+        let senders = Senders {
+            all: scenario.senders,
+            first: first_fan,
+            own: (0..fans as u32).collect(),
+            sides: 1,
+        };
+        let all = scenario.senders * shape.connections();
         Crowd {
             scenario,
             board,
@@ -90,28 +91,19 @@ impl<'a> Crowd<'a> {
             conversations: (0..fans * shape.conversations as usize).map(conversation).collect(),
             writers: (0..fans).map(|_| Writer::default()).collect(),
             outcome: Outcome::default(),
-            progress: Progress::default(),
+            account: Account::default(),
             phase: Phase::Gather,
             schedule: board.schedule(),
             epoch: 0,
-            heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
+            heartbeats: Heartbeats::new(&scenario.target.service),
             outstanding_max: REQUESTS_OUTSTANDING_MAX as usize,
-            connects: 0,
+            newcomers: Newcomers::new(share.len(), all, scenario.connects_per_second),
             arriving: 0,
-            retries: Vec::new(),
-            gaps: Vec::new(),
-            rate: match &scenario.load {
-                Load::Open { messages_per_second } => {
-                    Some(messages_per_second.clone().after(scenario.warm_up))
-                }
-                Load::Closed { .. } => None,
-            },
-            due: 0,
-            all_sent: false,
+            retries: Later::default(),
+            gaps: Later::default(),
+            open_load: OpenLoad::new(&scenario.load, scenario.warm_up, &senders),
             is_broken: false,
-            published: Progress::default(),
             next_chores_ns: 0,
-            next_heartbeats_ns: 0,
             phase_finished: false,
         }
     }
@@ -155,7 +147,7 @@ impl<'a> Crowd<'a> {
     pub(crate) fn become_active(&mut self, slot: usize) {
         self.members[slot].stage = Stage::Active;
         self.arriving -= 1;
-        self.progress.active += 1;
+        self.account.progress.active += 1;
     }
 
     // ---------------------------------------------------------------- sending
@@ -179,7 +171,7 @@ impl<'a> Crowd<'a> {
             // Nobody but the harness can be to blame for what has passed since.
             self.outcome.lateness.record(links.now_ns().saturating_sub(intended_ns));
         }
-        self.progress.sent += 1;
+        self.account.progress.sent += 1;
         self.transmit(fan, links);
     }
 
@@ -239,26 +231,16 @@ impl<'a> Crowd<'a> {
     }
 
     pub(crate) fn is_measured(&self, intended_ns: u64) -> bool {
-        (self.schedule.measure_from_ns..self.schedule.measure_to_ns).contains(&intended_ns)
+        self.schedule.measures(intended_ns)
     }
 
     /// Sends what is due by now; returns when the next message is.
     fn pace(&mut self, now_ns: u64, links: &mut Links) -> u64 {
-        let writers = self.writers.len() as u64;
         loop {
-            let Some(rate) = &self.rate else {
-                return u64::MAX;
-            };
-            // Of all messages of the run, this thread's are spread evenly.
-            let number = self.due * u64::from(self.scenario.senders) / writers;
-            let at_ns = self.schedule.start_ns.saturating_add((rate.due_s(number) * 1e9) as u64);
-            self.all_sent = at_ns >= self.schedule.measure_to_ns;
-            if at_ns > now_ns || self.all_sent {
-                return at_ns;
+            match self.open_load.next(now_ns, &self.schedule) {
+                crowd::Next::Wait { until_ns } => return until_ns,
+                crowd::Next::Send { sender: fan, at_ns } => self.enqueue(fan, at_ns, links),
             }
-            let fan = (self.due % writers) as usize;
-            self.due += 1;
-            self.enqueue(fan, at_ns, links);
         }
     }
 
@@ -278,11 +260,7 @@ impl<'a> Crowd<'a> {
     fn is_phase_finished(&self, now_ns: u64) -> bool {
         match self.phase {
             Phase::Gather | Phase::End => false,
-            // However late this thread is: nobody leaves before all has been sent that was due.
-            Phase::Run => match self.scenario.load {
-                Load::Open { .. } => self.all_sent,
-                Load::Closed { .. } => now_ns >= self.schedule.measure_to_ns,
-            },
+            Phase::Run => self.open_load.is_over(now_ns, &self.schedule),
             Phase::Drain => {
                 self.is_broken
                     || self.writers.iter().all(|writer| writer.queue.is_empty() && writer.open == 0)
@@ -310,9 +288,9 @@ impl<'a> Crowd<'a> {
         let unsent = self.writers.iter().map(|writer| writer.queue.len() - writer.in_flight);
         let totals = &mut self.outcome.totals;
         totals.unsent_at_end = unsent.sum::<usize>() as u64;
-        totals.sent = self.progress.sent;
-        totals.acknowledged = self.progress.acknowledged;
-        totals.delivered = self.progress.delivered;
+        totals.sent = self.account.progress.sent;
+        totals.acknowledged = self.account.progress.acknowledged;
+        totals.delivered = self.account.progress.delivered;
         self.outcome
     }
 
@@ -345,7 +323,7 @@ impl Handler for Crowd<'_> {
     fn closed(&mut self, slot: usize, cause: CloseCause, _links: &mut Links) {
         let member = &mut self.members[slot];
         match std::mem::replace(&mut member.stage, Stage::Gone) {
-            Stage::Active => self.progress.active -= 1,
+            Stage::Active => self.account.progress.active -= 1,
             Stage::Arriving => self.arriving -= 1,
             Stage::Away | Stage::Gone => {}
         }
@@ -375,7 +353,7 @@ impl Handler for Crowd<'_> {
             self.enter(phase, links);
         }
         if phase == Phase::End {
-            self.board.publish(self.published, self.progress);
+            self.account.close(&self.outcome.faults, self.board);
             return Next::Stop;
         }
         if !self.gaps.is_empty() {
