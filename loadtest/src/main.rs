@@ -15,7 +15,7 @@ use dunlin_loadtest::fanout::{self, FanoutReport};
 use dunlin_loadtest::idle::{self, IdleReport};
 use dunlin_loadtest::plan::{FanoutPlan, OutputArguments, Plan};
 use dunlin_loadtest::remote::{Event, GeneratorReport, Listener, Place};
-use dunlin_loadtest::report::{Second, Verdict};
+use dunlin_loadtest::report::{Report, Second, Verdict};
 use dunlin_loadtest::view::View;
 use dunlin_loadtest::{LoadtestError, Problems, latency::LatencySummary};
 
@@ -88,16 +88,10 @@ fn run(plan: &Plan) -> Result<Verdict, LoadtestError> {
 
 fn run_fanout(plan: &FanoutPlan) -> Result<Verdict, LoadtestError> {
     plan.server().with_target(|target| {
-        let quiet = plan.output.quiet;
-        let report = fanout::run(&plan.scenario(target)?, &mut |doing, progress| {
-            if !quiet {
-                eprintln!(
-                    "{doing}: {} connections, {} sent, {} acknowledged, {} deliveries",
-                    progress.active, progress.sent, progress.acknowledged, progress.delivered
-                );
-            }
-        })?;
-        print(&plan.output, report, print_fanout)
+        let scenario = plan.scenario(target)?;
+        watch("fanout", &plan.output, print_fanout, |on_progress, on_second| {
+            fanout::run_watched(&scenario, on_progress, on_second)
+        })
     })
 }
 
@@ -106,19 +100,33 @@ fn run_chat(
     scenario: &ChatScenario,
     output: &OutputArguments,
 ) -> Result<Verdict, LoadtestError> {
+    watch(name, output, print_chat, |on_progress, on_second| {
+        chat::run_watched(scenario, on_progress, on_second)
+    })
+}
+
+/// Shows a run while it goes on, and then its report.
+fn watch<R: Report>(
+    name: &'static str,
+    output: &OutputArguments,
+    for_people: impl FnOnce(&R),
+    run: impl FnOnce(
+        &mut dyn FnMut(&str, Progress),
+        &mut dyn FnMut(&Second<'_>),
+    ) -> Result<R, LoadtestError>,
+) -> Result<Verdict, LoadtestError> {
     let mut view = View::new(name, output.quiet);
     let lines = view.leaves_lines();
     let on_progress = &mut |doing: &str, progress: Progress| {
         if lines {
             eprintln!(
-                "{doing}: {} users, {} sent, {} acknowledged, {} delivered",
+                "{doing}: {} connections, {} sent, {} acknowledged, {} delivered",
                 progress.active, progress.sent, progress.acknowledged, progress.delivered
             );
         }
     };
-    let on_second = &mut |second: &Second<'_>| view.show(second);
-    let report = chat::run_watched(scenario, on_progress, on_second)?;
-    print(output, report, print_chat)
+    let report = run(on_progress, &mut |second: &Second<'_>| view.show(second))?;
+    print(output, report, for_people)
 }
 
 /// One after the other, until one is not ok. All are read before the first one is run.

@@ -7,8 +7,9 @@ mod model;
 use std::time::Duration;
 
 use dunlin_loadtest::chat::{self, ChatScenario, Load, Rate};
+use dunlin_loadtest::fanout::{self, FanoutScenario};
 use dunlin_loadtest::idle::{self, IdleScenario};
-use dunlin_loadtest::report::{Series, html};
+use dunlin_loadtest::report::{Second, Series, html};
 use dunlin_loadtest::target::{Service, Target};
 use dunlin_loadtest::token::Issuer;
 use model::{Model, Sabotage};
@@ -100,6 +101,36 @@ fn an_idle_run_has_every_arrival_in_its_series_and_a_page_with_plots() {
     let page = page(&report);
     assert_well_formed(&page);
     for words in ["Load test: idle", "arrive p99", "heartbeats", "Memory of the kernel"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+}
+
+#[test]
+fn a_fan_out_run_has_every_delivery_in_its_series_and_a_page_with_plots() {
+    let mut scenario = FanoutScenario::new(target());
+    (scenario.senders, scenario.devices, scenario.threads) = (2, 3, 2);
+    scenario.load = Load::Open { messages_per_second: Rate::constant(200.0) };
+    scenario.warm_up = Duration::from_millis(100);
+    scenario.duration = Duration::from_millis(1400);
+    scenario.drain_timeout = Duration::from_secs(60);
+    let mut seconds = 0;
+    let on_second = &mut |second: &Second<'_>| {
+        seconds += 1;
+        assert!(second.point.connections <= 8, "{second:?}");
+    };
+    let report = fanout::run_watched(&scenario, &mut |_, _| {}, on_second).unwrap();
+
+    let series = &report.series;
+    assert_eq!((report.totals.sent, report.totals.delivered), (300, 900));
+    assert_eq!(counted(series, "delivered").round() as u64, report.totals.delivered);
+    assert_eq!(measured(series, "deliver"), report.totals.delivered);
+    assert_eq!(measured(series, "acknowledge"), report.totals.acknowledged);
+    assert!(series.points.iter().any(|point| point.connections == 8), "{series:?}");
+    assert!(seconds >= series.points.len() && seconds > 0, "{seconds}: {series:?}");
+
+    let page = page(&report);
+    assert_well_formed(&page);
+    for words in ["Load test: fanout", "Latency", "Memory of the server", "deliver p99"] {
         assert!(page.contains(words), "{words}: {page}");
     }
 }

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use crate::audit::FaultLog;
 use crate::chat::disturbance::Tally;
 use crate::latency::{Latencies, LatencySummary};
-use crate::net::CloseCause;
 use crate::remote::GeneratorReport;
 use crate::report::Reasons;
 
@@ -37,12 +36,6 @@ pub struct ChatGeneratorReport {
     pub generator: GeneratorReport,
     pub totals: Totals,
     pub lateness: LatencySummary,
-}
-
-/// Names an end by what the server said of it, or else by what was seen.
-pub(crate) fn close_reason(farewell: Option<&str>, cause: &CloseCause) -> String {
-    let named = farewell.and_then(|farewell| farewell.split(':').next());
-    named.map_or_else(|| cause.to_string(), str::to_owned)
 }
 
 /// Counts of a run.

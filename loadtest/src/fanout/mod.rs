@@ -32,7 +32,7 @@ pub use outcome::Totals;
 pub use parameters::FanoutParameters;
 pub(crate) use parameters::SECTION;
 pub use report::{FanoutReport, FanoutScenarioReport, FanoutServerReport};
-pub use run::run;
+pub use run::{run, run_watched};
 
 pub use crate::phases::Progress;
 

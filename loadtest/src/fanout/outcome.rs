@@ -15,6 +15,8 @@ pub(crate) struct Outcome {
     pub(crate) deliver: Latencies,
     pub(crate) lateness: Latencies,
     pub(crate) totals: Totals,
+    /// Connections that ended, not by the harness, by reason.
+    pub(crate) closes: Reasons,
     /// What this machine lacked.
     pub(crate) shortages: Reasons,
 }
@@ -27,6 +29,7 @@ impl Outcome {
         self.deliver.merge(&other.deliver);
         self.lateness.merge(&other.lateness);
         self.totals.add(other.totals);
+        self.closes.merge(&other.closes);
         self.shortages.merge(&other.shortages);
         self
     }

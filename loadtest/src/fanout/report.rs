@@ -9,7 +9,9 @@ use crate::chat::{LatencyReport, Load, MessageKind};
 use crate::fanout::FanoutScenario;
 use crate::fanout::outcome::{Outcome, Totals};
 use crate::phases::{Led, Rates, Window};
-use crate::report::{Distribution, FaultReport, Findings, Report, ServerReport, Verdict};
+use crate::report::{
+    Distribution, FaultReport, Findings, Reasons, Report, Series, ServerReport, Verdict,
+};
 
 /// Lateness up to here never spoils a figure: it is the noise of timers and schedulers.
 const LATENESS_HARMLESS_NS: u64 = 100_000;
@@ -36,10 +38,14 @@ pub struct FanoutReport {
     /// The same latencies to be drawn, by name; those that were measured.
     pub distributions: BTreeMap<&'static str, Distribution>,
     pub faults: FaultReport,
+    /// Connections that ended, not by the harness, by reason.
+    pub closes: Reasons,
     /// Absent if the server's process is not known.
     pub server: Option<FanoutServerReport>,
     /// Processor time of the harness within the window, in microseconds.
     pub harness_cpu_us: u64,
+    /// The whole run second by second.
+    pub series: Series,
 }
 
 impl Report for FanoutReport {
@@ -97,7 +103,7 @@ fn server(scenario: &FanoutScenario, window: &Window) -> Option<FanoutServerRepo
 
 /// Puts the outcomes of all threads together.
 pub(crate) fn compose(scenario: &FanoutScenario, led: Led<Outcome, Infallible>) -> FanoutReport {
-    let Led { outcomes, window, sequel: None, mut reasons, series: _ } = led;
+    let Led { outcomes, window, sequel: None, mut reasons, series } = led;
     let outcome = outcomes.into_iter().reduce(Outcome::merge).unwrap_or_default();
     let invalid = spoilt(scenario, &outcome);
     let verdict = Verdict::from(Findings {
@@ -129,8 +135,10 @@ pub(crate) fn compose(scenario: &FanoutScenario, led: Led<Outcome, Infallible>) 
             ("lateness", &outcome.lateness),
         ]),
         faults: FaultReport::from(&outcome.faults),
+        closes: outcome.closes,
         server: server(scenario, &window),
         harness_cpu_us: window.harness_cpu_us(),
+        series,
     }
 }
 
@@ -173,7 +181,6 @@ mod tests {
     use crate::audit::Fault;
     use crate::phases::{Look, Progress};
     use crate::process::Usage;
-    use crate::report::Series;
     use crate::target::{Service, Target};
     use crate::token::Issuer;
 

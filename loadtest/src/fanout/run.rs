@@ -11,6 +11,7 @@ use crate::fanout::report::{FanoutReport, compose};
 use crate::generators::random_run;
 use crate::net::Clock;
 use crate::phases::{Audience, Board, Coordinator, Course, Progress};
+use crate::report::Second;
 
 /// Runs a scenario. `on_progress` is called every [`FanoutScenario::progress_interval`] or so, with
 /// what the run is doing.
@@ -18,13 +19,22 @@ pub fn run(
     scenario: &FanoutScenario,
     on_progress: &mut dyn FnMut(&str, Progress),
 ) -> Result<FanoutReport, LoadtestError> {
+    run_watched(scenario, on_progress, &mut |_| {})
+}
+
+/// The same; `on_second` is called once a second, with all that the second showed.
+pub fn run_watched(
+    scenario: &FanoutScenario,
+    on_progress: &mut dyn FnMut(&str, Progress),
+    on_second: &mut dyn FnMut(&Second<'_>),
+) -> Result<FanoutReport, LoadtestError> {
     let connections = scenario.check()?;
     let board = Board::new(Clock::start());
     let crew = Crew::new(scenario, &board, random_run()?, 0..connections)?;
     let course = course(scenario, connections);
     thread::scope(|scope| {
         let threads = crew.start(scope);
-        let audience = Audience { on_progress, on_second: &mut |_| {} };
+        let audience = Audience { on_progress, on_second };
         let coordinator = Coordinator::new(&course, &board, threads, audience);
         let led = coordinator.lead(|_, _| None)?;
         Ok(compose(scenario, led))

@@ -45,6 +45,12 @@ impl CloseCause {
     pub fn is_of_machine(&self) -> bool {
         matches!(self, CloseCause::Machine(_))
     }
+
+    /// The end by the name that the server gave it before, or else by what was seen.
+    pub(crate) fn named(&self, farewell: Option<&str>) -> String {
+        let named = farewell.and_then(|farewell| farewell.split(':').next());
+        named.map_or_else(|| self.to_string(), str::to_owned)
+    }
 }
 
 /// Bytes that wait in user memory, in one direction or the other.

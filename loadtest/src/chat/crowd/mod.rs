@@ -14,7 +14,7 @@ use dunlin_protocol::{LogId, UserId, frame};
 use crate::audit::content::{Contents, Stamp};
 use crate::audit::{Fault, Ledger, SignalBook};
 use crate::chat::disturbance::Turmoil;
-use crate::chat::outcome::{Outcome, close_reason};
+use crate::chat::outcome::Outcome;
 use crate::chat::shared::Shared;
 use crate::chat::user::{Pair, Sending, Stage, User};
 use crate::chat::{ChatScenario, Load, MessageKind};
@@ -416,7 +416,7 @@ impl Handler for Crowd<'_> {
         self.outcome.totals.connections_lost += 1;
         let farewell = self.users[slot].farewell.take();
         let garbage = matches!(cause, CloseCause::Frame(_));
-        let reason = close_reason(farewell.as_deref(), &cause);
+        let reason = cause.named(farewell.as_deref());
         self.note_close(slot, &reason);
         self.account.second.closes.add(&reason);
         self.outcome.closes.add(&reason);

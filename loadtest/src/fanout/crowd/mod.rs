@@ -331,6 +331,9 @@ impl Handler for Crowd<'_> {
             return;
         }
         let farewell = member.farewell.take();
+        let reason = cause.named(farewell.as_deref());
+        self.account.second.closes.add(&reason);
+        self.outcome.closes.add(&reason);
         if cause.is_of_machine() {
             self.board.fall_short();
             self.outcome.shortages.add(&cause.to_string());
