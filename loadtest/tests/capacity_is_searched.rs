@@ -12,18 +12,10 @@ use dunlin_loadtest::capacity::{
 };
 use dunlin_loadtest::chat::ChatScenario;
 use dunlin_loadtest::report::Verdict;
-use dunlin_loadtest::target::{Service, Target};
-use dunlin_loadtest::token::Issuer;
 use model::{Model, Sabotage};
 
 fn report(sabotage: Sabotage, acknowledge_p99_ms: f64) -> CapacityReport {
-    let target = Target {
-        address: Model::start(sabotage).address,
-        tls: None,
-        service: Service::Dunlin(Issuer::new("loadtest", &[7; 32])),
-        pid: None,
-    };
-    let mut chat = ChatScenario::new(target);
+    let mut chat = ChatScenario::new(Model::start(sabotage).target());
     chat.users = 4;
     chat.warm_up = Duration::from_millis(100);
     chat.duration = Duration::from_millis(300);

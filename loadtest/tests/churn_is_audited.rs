@@ -12,20 +12,13 @@ use dunlin_loadtest::chat::{
     ChatReport, ChatScenario, Credential, Disturbance, DisturbanceReport, Load, Rate, run,
 };
 use dunlin_loadtest::report::Verdict;
-use dunlin_loadtest::target::{Service, Target};
-use dunlin_loadtest::token::Issuer;
+use model::verdict::assert_found;
 use model::{Model, Sabotage};
 
 const USERS: u32 = 12;
 
 fn scenario(model: &Model) -> ChatScenario {
-    let target = Target {
-        address: model.address,
-        tls: None,
-        service: Service::Dunlin(Issuer::new("loadtest", &[7; 32])),
-        pid: None,
-    };
-    let mut scenario = ChatScenario::new(target);
+    let mut scenario = ChatScenario::new(model.target());
     scenario.users = USERS;
     scenario.threads = 2;
     scenario.load = Load::Open { messages_per_second: Rate::constant(1000.0) };
@@ -81,7 +74,6 @@ fn what_they_do_not_find_is_reported() {
         // What a liar leaves out is waited for in vain.
         scenario.drain_timeout = Duration::from_secs(3);
         let (report, _) = report(&scenario);
-        assert_eq!(report.verdict, Verdict::ProductFailure, "{sabotage:?}: {report:#?}");
-        assert!(report.faults.counts.contains_key(kind), "{sabotage:?}: {report:#?}");
+        assert_found(&report, sabotage, kind);
     }
 }

@@ -10,18 +10,12 @@ use dunlin_loadtest::chat::{self, ChatScenario, Load, Rate};
 use dunlin_loadtest::fanout::{self, FanoutScenario};
 use dunlin_loadtest::idle::{self, IdleScenario};
 use dunlin_loadtest::report::{Second, Series, html};
-use dunlin_loadtest::target::{Service, Target};
-use dunlin_loadtest::token::Issuer;
+use dunlin_loadtest::target::Target;
 use model::{Model, Sabotage};
 use serde::Serialize;
 
 fn target() -> Target {
-    Target {
-        address: Model::start(Sabotage::Nothing).address,
-        tls: None,
-        service: Service::Dunlin(Issuer::new("loadtest", &[7; 32])),
-        pid: Some(std::process::id()),
-    }
+    Model::start(Sabotage::Nothing).target()
 }
 
 /// How often something happened by the rates of a series.

@@ -12,20 +12,13 @@ use dunlin_loadtest::chat::{
     ChatReport, ChatScenario, Disturbance, DisturbanceReport, Load, Rate, run,
 };
 use dunlin_loadtest::report::Verdict;
-use dunlin_loadtest::target::{Service, Target};
-use dunlin_loadtest::token::Issuer;
+use model::verdict::assert_found;
 use model::{Model, Sabotage};
 
 /// Of 4 pairs, one user of each of 2 stalls, and at the end of the window one of them does: their
 /// stalls are as long as the pauses between them, and half a cycle apart.
 fn scenario(model: &Model) -> ChatScenario {
-    let target = Target {
-        address: model.address,
-        tls: None,
-        service: Service::Dunlin(Issuer::new("loadtest", &[7; 32])),
-        pid: None,
-    };
-    let mut scenario = ChatScenario::new(target);
+    let mut scenario = ChatScenario::new(model.target());
     scenario.users = 8;
     scenario.load = Load::Open { messages_per_second: Rate::constant(800.0) };
     scenario.warm_up = Duration::from_millis(100);
@@ -74,8 +67,7 @@ fn what_is_missing_after_the_stalls_is_found() {
         // What a liar leaves out is waited for in vain.
         scenario.drain_timeout = Duration::from_secs(3);
         let (report, _) = report(&scenario);
-        assert_eq!(report.verdict, Verdict::ProductFailure, "{sabotage:?}: {report:#?}");
-        assert!(report.faults.counts.contains_key(kind), "{sabotage:?}: {report:#?}");
+        assert_found(&report, sabotage, kind);
     }
 }
 

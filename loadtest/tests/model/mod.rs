@@ -1,6 +1,8 @@
 //! A small server that speaks as much of the protocol as the harness needs, and that can be told
 //! to break its promise. It keeps everything in one lock and one thread per connection.
 
+pub(crate) mod verdict;
+
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,6 +12,8 @@ use std::thread;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::{Bytes, BytesMut};
+use dunlin_loadtest::target::{Service, Target};
+use dunlin_loadtest::token::Issuer;
 use dunlin_protocol::wire::{
     ConversationState, Done, Entry, Error, ErrorCode, Frame, HistoryPage, LoggedIn, Message, Push,
     Send, Sent, Signal, Synced, Welcome, entry, frame::Body, login::Credential,
@@ -89,6 +93,12 @@ impl Model {
             }
         });
         Model { address, state }
+    }
+
+    /// The way there. The process of this server is the one that tests it.
+    pub(crate) fn target(&self) -> Target {
+        let service = Service::Dunlin(Issuer::new("loadtest", &[7; 32]));
+        Target { address: self.address, tls: None, service, pid: Some(std::process::id()) }
     }
 
     /// Logins so far by a token of an earlier one.
