@@ -4,18 +4,18 @@ use bytes::Bytes;
 use dunlin_protocol::frame;
 use dunlin_protocol::limits::{HISTORY_ENTRIES_MAX, SYNC_ENTRIES_MAX};
 use dunlin_protocol::wire::{
-    Behind, Entry, Error, ErrorCode, History, HistoryPage, LogPosition, LoggedIn, Sync, Synced,
-    Welcome, entry, frame::Body,
+    Behind, Entry, Error, History, HistoryPage, LogPosition, LoggedIn, Sync, Synced, Welcome,
+    frame::Body,
 };
 
-use crate::audit::{Fault, Item, Way};
+use crate::audit::{Fault, Way};
 use crate::chat::crowd::Crowd;
 use crate::chat::user::Stage;
+use crate::crowd::{Logged, refusal, retry_after_ms};
 use crate::login::{hello, login, resume};
 use crate::net::Links;
 use crate::phases::Phase;
 use crate::target::Service;
-use crate::wire::MessageEntry;
 
 // Request ids of messages are below 2^32.
 const HELLO: u64 = 1 << 40;
@@ -23,9 +23,6 @@ const LOGIN: u64 = HELLO + 1;
 const SYNC: u64 = HELLO + 2;
 const REPAIR: u64 = HELLO + 3;
 const READ: u64 = HELLO + 4;
-
-/// How long to wait with a retry if the server does not say.
-const RETRY_AFTER_MS: u32 = 50;
 
 impl Crowd<'_> {
     pub(crate) fn greet(&mut self, slot: usize, links: &mut Links) {
@@ -220,9 +217,9 @@ impl Crowd<'_> {
 
     /// An entry as prost decodes it.
     fn on_whole_entry(&mut self, slot: usize, entry: &Entry, way: Way, links: &Links) {
-        match whole(entry) {
-            Whole::Message(message) => self.on_entry(slot, &message, way, links),
-            Whole::Other(item) => {
+        match Logged::from(entry) {
+            Logged::Message(message) => self.on_entry(slot, &message, way, links),
+            Logged::Other(item) => {
                 let ledger = &mut self.pairs[slot / 2].ledger;
                 ledger.told(slot % 2, entry.seq, item, way, &mut self.outcome.faults);
             }
@@ -249,9 +246,9 @@ impl Crowd<'_> {
     fn on_read(&mut self, slot: usize, page: &HistoryPage, links: &mut Links) {
         let user = self.user_index(slot);
         for entry in &page.entries {
-            let item = match whole(entry) {
-                Whole::Message(message) => self.judge(slot, &message).0,
-                Whole::Other(item) => item,
+            let item = match Logged::from(entry) {
+                Logged::Message(message) => self.judge(slot, &message).0,
+                Logged::Other(item) => item,
             };
             let ledger = &mut self.pairs[slot / 2].ledger;
             ledger.read(slot % 2, entry.seq, item, &mut self.outcome.faults);
@@ -271,18 +268,9 @@ impl Crowd<'_> {
     // ---------------------------------------------------------------- errors
 
     fn on_error(&mut self, slot: usize, request_id: u64, error: &Error, links: &mut Links) {
-        let may_retry = matches!(
-            error.code(),
-            ErrorCode::RateLimited
-                | ErrorCode::Overloaded
-                | ErrorCode::StoreUnavailable
-                | ErrorCode::Timeout
-                | ErrorCode::ShuttingDown
-        );
-        if !may_retry {
+        let Some(wait_ms) = retry_after_ms(error) else {
             return self.on_refusal(slot, request_id, error);
-        }
-        let wait_ms = if error.retry_after_ms == 0 { RETRY_AFTER_MS } else { error.retry_after_ms };
+        };
         match u32::try_from(request_id) {
             Ok(request_id) => self.postpone(slot, request_id, wait_ms, links),
             Err(_) => {
@@ -319,11 +307,7 @@ impl Crowd<'_> {
 
     fn on_refusal(&mut self, slot: usize, request_id: u64, error: &Error) {
         let user = self.user_index(slot);
-        let message = match error.field.as_str() {
-            "" => error.message.clone(),
-            field => format!("{}, field {field}", error.message),
-        };
-        self.fault(Fault::Refused { user, code: error.code, message });
+        self.fault(refusal(user, error));
         match request_id {
             HELLO | LOGIN | SYNC => self.shared.give_up(),
             REPAIR => self.users[slot].repairing = false,
@@ -337,23 +321,5 @@ impl Crowd<'_> {
         if self.phase == Phase::Gather {
             self.shared.give_up();
         }
-    }
-}
-
-enum Whole<'a> {
-    Message(MessageEntry<'a>),
-    Other(Item),
-}
-
-fn whole(entry: &Entry) -> Whole<'_> {
-    match &entry.body {
-        Some(entry::Body::Message(message)) => Whole::Message(MessageEntry {
-            seq: entry.seq,
-            sender: entry.sender,
-            message_id: &message.client_message_id,
-            content: &message.content,
-        }),
-        Some(entry::Body::Void(_)) => Whole::Other(Item::Void),
-        Some(_) | None => Whole::Other(Item::Unknown),
     }
 }

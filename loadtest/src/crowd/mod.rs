@@ -7,10 +7,11 @@
 //! - [`Heartbeats`]: who has been silent for too long
 //! - [`Account`]: what the thread tells the coordinator of its progress
 //!
-//! None of them knows a connection or a message: they deal in slots, turns and times, and a crowd asks
-//! them what is next.
+//! None of them knows a connection: they deal in slots, turns and times, and a crowd asks them what is
+//! next. `answers` says what a server's words mean for any crowd.
 
 mod account;
+mod answers;
 mod heartbeats;
 mod later;
 mod newcomers;
@@ -18,6 +19,7 @@ mod open_load;
 mod turns;
 
 pub(crate) use account::Account;
+pub(crate) use answers::{Logged, refusal, retry_after_ms};
 pub(crate) use heartbeats::{HEARTBEAT, Heartbeats};
 pub(crate) use later::Later;
 pub(crate) use newcomers::Newcomers;

@@ -5,12 +5,13 @@ use bytes::Bytes;
 use dunlin_protocol::frame;
 use dunlin_protocol::limits::SYNC_ENTRIES_MAX;
 use dunlin_protocol::wire::{
-    Device, DeviceKind, Error, ErrorCode, LogPosition, LoggedIn, Login, Sync, Synced, Welcome,
-    frame::Body, login::Credential,
+    Device, DeviceKind, Error, LogPosition, LoggedIn, Login, Sync, Synced, Welcome, frame::Body,
+    login::Credential,
 };
 
 use crate::audit::{Fault, Side, Way};
 use crate::chat::MessageKind;
+use crate::crowd::{refusal, retry_after_ms};
 use crate::fanout::crowd::Crowd;
 use crate::fanout::people::Stage;
 use crate::fanout::shape::Seat;
@@ -24,9 +25,6 @@ const LOGIN: u64 = HELLO + 1;
 const SYNC: u64 = HELLO + 2;
 pub(crate) const REPAIR: u64 = HELLO + 3;
 pub(crate) const READ: u64 = HELLO + 4;
-
-/// How long to wait with a retry if the server does not say.
-const RETRY_AFTER_MS: u32 = 50;
 
 impl Crowd<'_> {
     pub(crate) fn greet(&mut self, slot: usize, links: &mut Links) {
@@ -181,17 +179,9 @@ impl Crowd<'_> {
     // ---------------------------------------------------------------- errors
 
     fn on_error(&mut self, slot: usize, request_id: u64, error: &Error, links: &mut Links) {
-        let may_retry = matches!(
-            error.code(),
-            ErrorCode::RateLimited
-                | ErrorCode::Overloaded
-                | ErrorCode::StoreUnavailable
-                | ErrorCode::Timeout
-                | ErrorCode::ShuttingDown
-        );
-        if !may_retry {
+        let Some(wait_ms) = retry_after_ms(error) else {
             return self.on_refusal(slot, request_id, error, links);
-        }
+        };
         self.outcome.totals.postponed += 1;
         let sending = match self.shape.seat(slot) {
             Seat::Writer { fan } => self.writers[fan].waiting(request_id),
@@ -207,7 +197,6 @@ impl Crowd<'_> {
             }
             (None, _) => {}
         }
-        let wait_ms = if error.retry_after_ms == 0 { RETRY_AFTER_MS } else { error.retry_after_ms };
         let due_ns = links.now_ns() + u64::from(wait_ms) * 1_000_000;
         self.retries.put(due_ns, (slot, request_id));
     }
@@ -250,11 +239,7 @@ impl Crowd<'_> {
 
     fn on_refusal(&mut self, slot: usize, request_id: u64, error: &Error, links: &mut Links) {
         let user = self.user_index(slot);
-        let message = match error.field.as_str() {
-            "" => error.message.clone(),
-            field => format!("{}, field {field}", error.message),
-        };
-        self.fault(Fault::Refused { user, code: error.code, message });
+        self.fault(refusal(user, error));
         match (request_id, self.shape.seat(slot)) {
             (HELLO | LOGIN | SYNC, _) => self.board.give_up(),
             (REPAIR, _) => self.members[slot].repairing = None,

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use dunlin_protocol::limits::HISTORY_ENTRIES_MAX;
-use dunlin_protocol::wire::{Behind, Entry, History, HistoryPage, entry, frame::Body};
+use dunlin_protocol::wire::{Behind, Entry, History, HistoryPage, frame::Body};
 
-use crate::audit::{Fault, Item, Side, Way};
+use crate::audit::{Fault, Side, Way};
+use crate::crowd::Logged;
 use crate::fanout::crowd::Crowd;
 use crate::fanout::rare::{READ, REPAIR};
 use crate::fanout::shape::Seat;
 use crate::net::Links;
-use crate::wire::MessageEntry;
 
 impl Crowd<'_> {
     pub(crate) fn on_behind(&mut self, slot: usize, behind: &Behind, links: &mut Links) {
@@ -97,9 +97,9 @@ impl Crowd<'_> {
         way: Way,
         links: &mut Links,
     ) {
-        match whole(entry) {
-            Whole::Message(message) => self.on_entry(conversation, device, &message, way, links),
-            Whole::Other(item) => {
+        match Logged::from(entry) {
+            Logged::Message(message) => self.on_entry(conversation, device, &message, way, links),
+            Logged::Other(item) => {
                 let ledger = &mut self.conversations[conversation].ledger;
                 ledger.told(device, entry.seq, item, way, &mut self.outcome.faults);
             }
@@ -141,9 +141,9 @@ impl Crowd<'_> {
             return self.fault(Fault::UnexpectedResponse { user, request_id: READ });
         };
         for entry in &page.entries {
-            let item = match whole(entry) {
-                Whole::Message(message) => self.judge(slot, conversation, &message).0,
-                Whole::Other(item) => item,
+            let item = match Logged::from(entry) {
+                Logged::Message(message) => self.judge(slot, conversation, &message).0,
+                Logged::Other(item) => item,
             };
             let ledger = &mut self.conversations[conversation].ledger;
             ledger.read(side, entry.seq, item, &mut self.outcome.faults);
@@ -168,23 +168,5 @@ impl Crowd<'_> {
             }
             Side::Reader => {}
         }
-    }
-}
-
-enum Whole<'a> {
-    Message(MessageEntry<'a>),
-    Other(Item),
-}
-
-fn whole(entry: &Entry) -> Whole<'_> {
-    match &entry.body {
-        Some(entry::Body::Message(message)) => Whole::Message(MessageEntry {
-            seq: entry.seq,
-            sender: entry.sender,
-            message_id: &message.client_message_id,
-            content: &message.content,
-        }),
-        Some(entry::Body::Void(_)) => Whole::Other(Item::Void),
-        Some(_) | None => Whole::Other(Item::Unknown),
     }
 }
