@@ -236,7 +236,13 @@ fn print_chat(report: &ChatReport) {
         report.rates.sent_per_s, report.rates.acknowledged_per_s, report.rates.delivered_per_s
     );
     print_latency("acknowledge", &report.latency.acknowledge);
+    for (kind, latency) in &report.latency_by_kind {
+        print_latency(&format!("  {kind}"), &latency.acknowledge);
+    }
     print_latency("deliver", &report.latency.deliver);
+    for (kind, latency) in &report.latency_by_kind {
+        print_latency(&format!("  {kind}"), &latency.deliver);
+    }
     print_latency("lateness", &report.latency.lateness);
     for part in &report.generators {
         print_generator(&part.generator);

@@ -46,6 +46,7 @@ fn a_sound_server_passes_and_every_message_is_accounted_for() {
     assert_eq!((totals.acknowledged, totals.delivered), (400, 400));
     assert_eq!((totals.entries_read, totals.unsent_at_end), (800, 0));
     assert!(report.latency.acknowledge.count > 200, "{report:#?}");
+    assert!(report.latency_by_kind.is_empty(), "{report:#?}");
     assert!(report.server.is_some());
 }
 
@@ -130,6 +131,19 @@ fn an_acknowledgement_with_the_sequence_of_another_message_is_found() {
     finds(Sabotage::WrongSequence, "sequence_reused");
 }
 
+/// Each latency of a mix is also that of its kind.
+fn assert_is_told_apart(report: &ChatReport) {
+    let kinds: Vec<_> = report.latency_by_kind.keys().copied().collect();
+    assert_eq!(kinds, [MessageKind::Durable, MessageKind::Signal], "{report:#?}");
+    let of_kinds = || report.latency_by_kind.values();
+    let acknowledged: u64 = of_kinds().map(|latency| latency.acknowledge.count).sum();
+    let delivered: u64 = of_kinds().map(|latency| latency.deliver.count).sum();
+    assert_eq!(acknowledged, report.latency.acknowledge.count, "{report:#?}");
+    assert_eq!(delivered, report.latency.deliver.count, "{report:#?}");
+    assert!(of_kinds().all(|latency| latency.acknowledge.count > 0), "{report:#?}");
+    assert!(report.distributions.contains_key("signal_acknowledge"), "{report:#?}");
+}
+
 #[test]
 fn a_mix_of_kinds_and_lengths_is_audited_as_each_of_them() {
     for sabotage in [Sabotage::Nothing, Sabotage::CloseUnanswered, Sabotage::Postpone] {
@@ -146,6 +160,7 @@ fn a_mix_of_kinds_and_lengths_is_audited_as_each_of_them() {
         assert!((250..350).contains(&durable), "{sabotage:?}: {totals:?}");
         assert!(totals.acknowledged >= durable, "{sabotage:?}: {totals:?}");
         assert_eq!(totals.delivered + totals.signals_missing, 400, "{sabotage:?}: {totals:?}");
+        assert_is_told_apart(&report);
     }
     for (sabotage, kind) in [(Sabotage::LoseStored, "lost"), (Sabotage::DoubleSignal, "duplicated")]
     {

@@ -197,6 +197,19 @@ fn an_even_share_of_all_pairs_sends_whoever_has_them() {
 }
 
 #[test]
+fn latencies_of_the_kinds_of_a_mix_are_put_together() {
+    let party = Party::start(2);
+    let mut scenario = scenario(&party);
+    scenario.message = "durable:1,signal:1".parse().unwrap();
+    let report = run(&scenario).unwrap();
+    assert_ne!(report.verdict, Verdict::ProductFailure, "{report:#?}");
+    assert_eq!(report.latency_by_kind.len(), 2, "{report:#?}");
+    let of_kinds = report.latency_by_kind.values();
+    let acknowledged: u64 = of_kinds.map(|latency| latency.acknowledge.count).sum();
+    assert_eq!(acknowledged, report.latency.acknowledge.count, "{report:#?}");
+}
+
+#[test]
 fn a_disturbance_is_not_shared() {
     let mut scenario = ChatScenario::new(target("127.0.0.1:1".parse().unwrap()));
     scenario.load = Load::Open { messages_per_second: Rate::constant(10.0) };

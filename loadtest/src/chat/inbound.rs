@@ -2,6 +2,7 @@
 
 use crate::audit::content::Stamp;
 use crate::audit::{Fault, Item, Told, Way};
+use crate::chat::MessageKind;
 use crate::chat::crowd::Crowd;
 use crate::net::Links;
 use crate::target::Service;
@@ -64,6 +65,9 @@ impl Crowd<'_> {
         self.account.acknowledged(latency_ns);
         if self.is_measured(sending.intended_ns) {
             self.outcome.acknowledge.record(latency_ns);
+            if self.scenario.is_mix() {
+                self.outcome.by_kind.of(sending.kind).acknowledge.record(latency_ns);
+            }
             self.note_acknowledged(slot, sending.intended_ns, sending.intended_ns + latency_ns);
         }
         self.transmit(slot, links);
@@ -82,15 +86,18 @@ impl Crowd<'_> {
         let ledger = &mut self.pairs[slot / 2].ledger;
         let told = ledger.told(slot % 2, entry.seq, item, way, &mut self.outcome.faults);
         if let (Told::Delivered, Some(stamp)) = (told, stamp) {
-            self.delivered(slot, stamp.intended_ns, links);
+            self.delivered(slot, MessageKind::Durable, stamp.intended_ns, links);
         }
     }
 
-    fn delivered(&mut self, slot: usize, intended_ns: u64, links: &Links) {
+    fn delivered(&mut self, slot: usize, kind: MessageKind, intended_ns: u64, links: &Links) {
         let latency_ns = links.now_ns().saturating_sub(intended_ns);
         self.account.delivered(latency_ns);
         if self.is_measured(intended_ns) {
             self.outcome.deliver.record(latency_ns);
+            if self.scenario.is_mix() {
+                self.outcome.by_kind.of(kind).deliver.record(latency_ns);
+            }
             self.note_delivered(slot, intended_ns, intended_ns + latency_ns);
         }
     }
@@ -169,7 +176,7 @@ impl Crowd<'_> {
         }
         let book = &mut self.pairs[slot / 2].signals[from];
         if book.received(stamp.sender, user, stamp.counter, &mut self.outcome.faults) {
-            self.delivered(slot, stamp.intended_ns, links);
+            self.delivered(slot, MessageKind::Signal, stamp.intended_ns, links);
             if self.scenario.is_quiet() {
                 self.arrived(slot ^ 1, stamp.counter, links);
             }

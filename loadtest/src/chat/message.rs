@@ -7,7 +7,7 @@ use dunlin_protocol::limits::{CONTENT_BYTES_MAX, SIGNAL_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
 /// What the users send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageKind {
     /// Send: stored, and acknowledged when durable.

@@ -144,6 +144,11 @@ impl ChatScenario {
         self.message.values().any(|&kind| kind == MessageKind::Durable)
     }
 
+    /// Messages of more than one kind, which are told apart in the report.
+    pub(crate) fn is_mix(&self) -> bool {
+        self.message.only().is_none()
+    }
+
     /// Nothing is answered.
     pub(crate) fn is_quiet(&self) -> bool {
         self.message.only() == Some(&MessageKind::QuietSignal)

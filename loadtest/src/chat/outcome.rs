@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::FaultLog;
 use crate::chat::disturbance::Tally;
+use crate::chat::message_latency::LatenciesByKind;
 use crate::latency::{Latencies, LatencySummary};
 use crate::remote::GeneratorReport;
 use crate::report::Reasons;
@@ -14,6 +15,8 @@ pub(crate) struct Outcome {
     pub(crate) faults: FaultLog,
     pub(crate) acknowledge: Latencies,
     pub(crate) deliver: Latencies,
+    /// The same once more, if there is more than one kind.
+    pub(crate) by_kind: LatenciesByKind,
     pub(crate) lateness: Latencies,
     pub(crate) totals: Totals,
     /// Connections that ended, not by the harness, by reason.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::audit::FaultLog;
 use crate::chat::outcome::{ChatGeneratorReport, Outcome, Totals};
-use crate::chat::{ChatScenario, DisturbanceReport, Load, MessageKind};
+use crate::chat::{ChatScenario, DisturbanceReport, Load, MessageKind, MessageLatencyReport};
 use crate::latency::{Latencies, LatencySummary};
 use crate::phases::{Led, Rates};
 use crate::report::{
@@ -34,8 +34,11 @@ pub struct ChatReport {
     pub rates: Rates,
     pub totals: Totals,
     pub latency: LatencyReport,
+    /// The latencies of each kind of a mix.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub latency_by_kind: BTreeMap<MessageKind, MessageLatencyReport>,
     /// The same latencies to be drawn, by name; those that were measured.
-    pub distributions: BTreeMap<&'static str, Distribution>,
+    pub distributions: BTreeMap<String, Distribution>,
     /// What befell the users, and what came of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disturbance: Option<DisturbanceReport>,
@@ -121,12 +124,9 @@ pub(crate) fn compose(scenario: &ChatScenario, led: Led<Outcome, DisturbanceRepo
             deliver: all.deliver.summary(),
             lateness: all.lateness.summary(),
         },
+        latency_by_kind: all.by_kind.report(),
         disturbance,
-        distributions: Distribution::of_measured([
-            ("acknowledge", &all.acknowledge),
-            ("deliver", &all.deliver),
-            ("lateness", &all.lateness),
-        ]),
+        distributions: distributions(&all),
         faults: FaultReport::from(&all.faults),
         closes: all.closes,
         server: window.server(scenario.target.pid, messages),
@@ -134,6 +134,13 @@ pub(crate) fn compose(scenario: &ChatScenario, led: Led<Outcome, DisturbanceRepo
         generators: all.generators,
         series,
     }
+}
+
+fn distributions(all: &Outcome) -> BTreeMap<String, Distribution> {
+    let together =
+        [("acknowledge", &all.acknowledge), ("deliver", &all.deliver), ("lateness", &all.lateness)];
+    let together = together.map(|(name, latencies)| (name.to_owned(), latencies));
+    Distribution::of_measured(together.into_iter().chain(all.by_kind.named()))
 }
 
 /// Why the figures mean nothing, if they do: messages left so late that the latency is mostly the
@@ -173,6 +180,7 @@ fn describe(scenario: &ChatScenario, generators: &[ChatGeneratorReport]) -> Scen
 pub(crate) fn merge(mut one: Outcome, other: Outcome) -> Outcome {
     one.acknowledge.merge(&other.acknowledge);
     one.deliver.merge(&other.deliver);
+    one.by_kind.merge(&other.by_kind);
     one.lateness.merge(&other.lateness);
     one.totals.add(other.totals);
     one.closes.merge(&other.closes);

@@ -48,9 +48,9 @@ impl Distribution {
     }
 
     /// Those of all latencies of which there are any, by name.
-    pub(crate) fn of_measured<const KINDS: usize>(
-        kinds: [(&'static str, &Latencies); KINDS],
-    ) -> BTreeMap<&'static str, Distribution> {
+    pub(crate) fn of_measured<'a, Name: Ord>(
+        kinds: impl IntoIterator<Item = (Name, &'a Latencies)>,
+    ) -> BTreeMap<Name, Distribution> {
         let measured = kinds.into_iter().filter(|(_, latencies)| latencies.count() > 0);
         measured.map(|(name, latencies)| (name, Distribution::of(latencies))).collect()
     }

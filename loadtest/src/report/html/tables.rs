@@ -48,6 +48,11 @@ fn put_section(page: &mut Markup, name: &str, value: &Value, depth: usize) {
                 fields.iter().map(|(name, row)| (Some(name.as_str()), row)).collect();
             matrix(page, &rows);
         }
+        Value::Object(fields) if fields.values().all(is_matrix_of_latencies) => {
+            let rows: Vec<_> = fields.iter().flat_map(|(name, value)| named(name, value)).collect();
+            let rows: Vec<_> = rows.iter().map(|(name, row)| (Some(name.as_str()), *row)).collect();
+            matrix(page, &rows);
+        }
         Value::Object(fields) => put_fields(page, fields, depth),
         Value::Array(rows) if is_matrix(rows.iter()) => {
             let rows: Vec<_> = rows.iter().map(|row| (None, row)).collect();
@@ -81,6 +86,19 @@ fn is_matrix<'a>(mut rows: impl Iterator<Item = &'a Value>) -> bool {
     rows.all(|row| {
         row.as_object().is_some_and(|fields| !fields.is_empty() && fields.values().all(is_scalar))
     })
+}
+
+/// Latencies of one thing by name: beside those of others, they are compared best in one table.
+fn is_matrix_of_latencies(value: &Value) -> bool {
+    value.as_object().is_some_and(|rows| {
+        is_matrix(rows.values()) && rows.values().all(|row| row.get("p99_us").is_some())
+    })
+}
+
+/// The rows of a matrix, each with the name of the matrix in front of its own.
+fn named<'a>(matrix: &str, value: &'a Value) -> Vec<(String, &'a Value)> {
+    let rows = value.as_object().into_iter().flatten();
+    rows.map(|(name, row)| (format!("{matrix}_{name}"), row)).collect()
 }
 
 fn matrix(page: &mut Markup, rows: &[(Option<&str>, &Value)]) {
@@ -180,6 +198,23 @@ mod tests {
         let columns = "<th>count</th><th>p50</th><th>max</th>";
         assert!(page.contains(columns), "{page}");
         assert!(page.contains("7 ms") && page.contains("<td></td>"), "{page}");
+    }
+
+    #[test]
+    fn latencies_by_kind_are_one_table_with_a_row_for_each() {
+        let page = page_of(&json!({
+            "durable": {
+                "acknowledge": { "count": 5, "p99_us": 3.0 },
+                "deliver": { "count": 5, "p99_us": 4.0 },
+            },
+            "signal": { "acknowledge": { "count": 6, "p99_us": 1.0 } },
+        }));
+        assert_eq!(page.matches("<table>").count(), 1, "{page}");
+        for name in ["durable acknowledge", "durable deliver", "signal acknowledge"] {
+            assert!(page.contains(&format!("<th>{name}</th>")), "{name}: {page}");
+        }
+        let other = page_of(&json!({ "a": { "b": { "c": 1 } }, "d": { "e": { "c": 1 } } }));
+        assert_eq!(other.matches("<table>").count(), 2, "{other}");
     }
 
     #[test]
