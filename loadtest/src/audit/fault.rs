@@ -19,6 +19,9 @@ pub enum Fault {
     /// The newest sequence became smaller than what was acknowledged or delivered.
     #[error("lost: user {user} had the log up to seq {known}, now its head is {head}")]
     HeadWentBack { user: u32, known: u64, head: u64 },
+    /// A read cursor is behind what was answered.
+    #[error("lost: user {user} had marked seq {marked} as read, now only {found} is")]
+    ReadMarkWentBack { user: u32, marked: u64, found: u64 },
     /// Stored twice, delivered twice on one connection, or acknowledged twice.
     #[error("duplicated: message {counter} of user {user} ({place})")]
     Duplicated { user: u32, counter: u32, place: &'static str },
@@ -94,7 +97,10 @@ impl Fault {
     /// The word under which it is counted.
     pub fn kind(&self) -> &'static str {
         match self {
-            Fault::Lost { .. } | Fault::HeadWentBack { .. } | Fault::EpochChanged { .. } => "lost",
+            Fault::Lost { .. }
+            | Fault::HeadWentBack { .. }
+            | Fault::ReadMarkWentBack { .. }
+            | Fault::EpochChanged { .. } => "lost",
             Fault::Duplicated { .. } | Fault::PushedTwice { .. } => "duplicated",
             Fault::Reordered { .. } | Fault::PushedLate { .. } => "reordered",
             Fault::Phantom { .. } => "phantom",

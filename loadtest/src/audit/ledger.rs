@@ -83,6 +83,11 @@ impl Ledger {
         ledger
     }
 
+    /// Index within the run of the user on this side.
+    pub(super) fn user(&self, side: usize) -> u32 {
+        self.sides[side].user
+    }
+
     /// The run starts behind `head`, before anything is sent.
     pub fn start_at(&mut self, side: usize, head: u64) {
         self.sides[side].told.view = View::after(head);
@@ -298,12 +303,12 @@ impl Ledger {
 
     /// Taken out of the sides, so that one of them can be changed meanwhile; nearly always empty,
     /// and then it costs nothing.
-    fn postponed_ranges(&self) -> [Vec<(u32, u32)>; 2] {
+    pub(super) fn postponed_ranges(&self) -> [Vec<(u32, u32)>; 2] {
         [0, 1].map(|side| self.sides[side].postponed.clone())
     }
 }
 
-fn note(
+pub(super) fn note(
     user: u32,
     item: Item,
     senders: &mut [SenderOrder; 2],
