@@ -243,6 +243,9 @@ fn print_chat(report: &ChatReport) {
     for (kind, latency) in &report.latency_by_kind {
         print_latency(&format!("  {kind}"), &latency.deliver);
     }
+    for (kind, latency) in &report.request_latency {
+        print_latency(&kind.to_string(), latency);
+    }
     print_latency("lateness", &report.latency.lateness);
     for part in &report.generators {
         print_generator(&part.generator);

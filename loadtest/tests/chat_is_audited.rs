@@ -7,7 +7,8 @@ mod model;
 
 use std::time::Duration;
 
-use dunlin_loadtest::chat::{ChatReport, ChatScenario, Load, MessageKind, Rate, run};
+use dunlin_loadtest::chat::{ChatReport, ChatScenario, Load, MessageKind, Rate, RequestKind, run};
+use dunlin_loadtest::target::Service;
 use model::verdict::{assert_found, assert_sound};
 use model::{Model, Sabotage};
 
@@ -168,6 +169,85 @@ fn a_mix_of_kinds_and_lengths_is_audited_as_each_of_them() {
         scenario.message = "durable:3,signal:1".parse().unwrap();
         let report = report(&scenario);
         assert!(report.faults.counts.contains_key(kind), "{sabotage:?}: {report:#?}");
+    }
+}
+
+/// What the users of a real client do.
+fn clients(sabotage: Sabotage) -> ChatScenario {
+    let mut scenario = scenario(sabotage);
+    scenario.message = "durable:4,signal:2,history:2,mark_read:2,sync:1".parse().unwrap();
+    scenario
+}
+
+#[test]
+fn requests_beside_messages_are_answered_and_have_their_own_latencies() {
+    for sabotage in [Sabotage::Nothing, Sabotage::CloseUnanswered, Sabotage::Postpone] {
+        let mut scenario = clients(sabotage);
+        scenario.reconnect = true;
+        let report = report(&scenario);
+        assert_sound(&report);
+        let totals = report.totals;
+        // A mark before anything was said is left out.
+        let all = totals.sent + totals.requested + totals.left_out;
+        assert_eq!(all, 400, "{sabotage:?}: {totals:?}");
+        assert!(totals.requested > 100, "{sabotage:?}: {totals:?}");
+        assert_eq!(totals.answered, totals.requested, "{sabotage:?}: {totals:?}");
+        assert_eq!(totals.delivered + totals.signals_missing, totals.sent, "{totals:?}");
+        assert_is_told_apart(&report);
+        let latency = &report.request_latency;
+        let kinds: Vec<_> = latency.keys().copied().collect();
+        let expected = [RequestKind::History, RequestKind::MarkRead, RequestKind::Sync];
+        assert_eq!(kinds, expected, "{report:#?}");
+        let measured: u64 = latency.values().map(|latency| latency.count).sum();
+        assert!((1..=totals.answered).contains(&measured), "{report:#?}");
+        assert_eq!(report.scenario.history_entries, Some(20));
+        let points = &report.series.points;
+        let answered: f64 = points
+            .iter()
+            .map(|point| point.rates.get("answered").unwrap_or(&0.0) * point.interval_s)
+            .sum();
+        assert_eq!(answered.round() as u64, totals.answered, "{points:#?}");
+        let timed = points.iter().filter_map(|point| point.latency.get("answer"));
+        assert_eq!(timed.map(|latency| latency.count).sum::<u64>(), totals.answered);
+    }
+}
+
+#[test]
+fn a_closed_load_asks_as_well() {
+    let mut scenario = clients(Sabotage::Nothing);
+    scenario.load = Load::Closed { outstanding: 3 };
+    let report = report(&scenario);
+    assert_sound(&report);
+    assert!(report.totals.requested > 0, "{report:#?}");
+    assert_eq!(report.totals.answered, report.totals.requested, "{report:#?}");
+}
+
+#[test]
+fn what_is_wrong_with_the_answers_to_requests_is_found() {
+    let wrong = [
+        (Sabotage::AlterPage, "altered"),
+        (Sabotage::SkipInPage, "not_dense"),
+        (Sabotage::IgnoreMark, "unanswered"),
+        (Sabotage::InventReceipt, "phantom"),
+        (Sabotage::ForgetMark, "lost"),
+    ];
+    for (sabotage, kind) in wrong {
+        let mut scenario = clients(sabotage);
+        scenario.reconnect = sabotage == Sabotage::ForgetMark;
+        if sabotage == Sabotage::IgnoreMark {
+            // It is waited for in vain.
+            scenario.drain_timeout = Duration::from_secs(1);
+        }
+        assert_found(&report(&scenario), sabotage, kind);
+    }
+}
+
+#[test]
+fn who_answers_nothing_is_asked_nothing() {
+    let mut scenario = clients(Sabotage::Nothing);
+    for service in [Service::Relay, Service::Holder] {
+        scenario.target.service = service;
+        assert!(scenario.check().unwrap_err().to_string().contains("chat.message"));
     }
 }
 

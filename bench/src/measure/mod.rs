@@ -34,7 +34,7 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 
 /// Messages per second: answered ones, where there is an answer, otherwise delivered ones.
 pub fn messages_per_s(report: &ChatReport) -> f64 {
-    if report.scenario.message.only() == Some(&MessageKind::QuietSignal) {
+    if report.scenario.message.only() == Some(&MessageKind::QuietSignal.into()) {
         report.rates.delivered_per_s
     } else {
         report.rates.acknowledged_per_s

@@ -74,7 +74,7 @@ impl CapacityParameters {
         wrong(is_wrong(self.deliver_p99_ms), SECTION, "deliver_p99_ms", "more than 0");
         let is_bare = self.acknowledge_p99_ms.is_none() && self.deliver_p99_ms.is_none();
         wrong(is_bare, SECTION, "acknowledge_p99_ms", "it or deliver_p99_ms is needed");
-        let is_quiet = chat.message.only() == Some(&MessageKind::QuietSignal);
+        let is_quiet = chat.message.only() == Some(&MessageKind::QuietSignal.into());
         let is_in_vain = is_quiet && self.acknowledge_p99_ms.is_some();
         wrong(is_in_vain, SECTION, "acknowledge_p99_ms", "quiet signals are not acknowledged");
         let reason = "the rate is what is searched for";

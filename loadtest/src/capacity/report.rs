@@ -82,9 +82,9 @@ impl Report for CapacityReport {
 /// What the server refused to do at this rate.
 fn errors(report: &ChatReport) -> u64 {
     let totals = &report.totals;
-    let kinds = &report.scenario.message;
+    let durable = MessageKind::Durable.into();
     // A run with durable messages does not wait for its last signals.
-    let waits = !kinds.values().any(|&kind| kind == MessageKind::Durable);
+    let waits = !report.scenario.message.values().any(|&action| action == durable);
     totals.postponed + totals.connections_lost + if waits { totals.signals_missing } else { 0 }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::audit::content::Stamp;
 use crate::audit::{Fault, Item, Told, Way};
-use crate::chat::MessageKind;
 use crate::chat::crowd::Crowd;
+use crate::chat::user::Sending;
+use crate::chat::{Action, MessageKind, RequestKind};
 use crate::net::Links;
 use crate::target::Service;
 use crate::wire::{self, Inbound, MessageEntry};
@@ -33,45 +34,64 @@ impl Crowd<'_> {
     }
 
     fn on_sent(&mut self, slot: usize, request_id: u64, seq: u64, links: &mut Links) {
-        if let Some(counter) = self.complete(slot, request_id, true, links) {
+        const DURABLE: Action = Action::Message(MessageKind::Durable);
+        if let Some(sending) = self.take_answered(slot, request_id, |action| action == DURABLE) {
+            self.acknowledged(slot, MessageKind::Durable, sending, links);
             let ledger = &mut self.pairs[slot / 2].ledger;
-            ledger.acknowledged(slot % 2, counter, seq, &mut self.outcome.faults);
+            ledger.acknowledged(slot % 2, sending.counter, seq, &mut self.outcome.faults);
             self.note_gap(slot, links);
             self.fill(slot, links);
         }
     }
 
     fn on_done(&mut self, slot: usize, request_id: u64, links: &mut Links) {
-        if self.complete(slot, request_id, false, links).is_some() {
+        let is_done = |action| match action {
+            Action::Message(kind) => kind == MessageKind::Signal,
+            Action::Request(kind) => kind == RequestKind::MarkRead,
+        };
+        if let Some(sending) = self.take_answered(slot, request_id, is_done) {
+            match sending.action {
+                Action::Message(kind) => self.acknowledged(slot, kind, sending, links),
+                Action::Request(kind) => self.request_answered(slot, kind, sending, links),
+            }
             self.fill(slot, links);
         }
     }
 
-    /// Takes a message that was answered out of the queue; lets those behind it go.
-    fn complete(
+    /// Takes what was answered out of the queue, if the answer fits it.
+    pub(crate) fn take_answered(
         &mut self,
         slot: usize,
         request_id: u64,
-        is_durable: bool,
-        links: &mut Links,
-    ) -> Option<u32> {
+        fits: impl Fn(Action) -> bool,
+    ) -> Option<Sending> {
         let user = &mut self.users[slot];
         let sending = u32::try_from(request_id).ok().and_then(|id| user.answered(id));
-        let Some(sending) = sending.filter(|sending| sending.is_durable() == is_durable) else {
+        let sending = sending.filter(|sending| fits(sending.action));
+        if sending.is_none() {
             self.fault(Fault::UnexpectedResponse { user: self.user_index(slot), request_id });
-            return None;
-        };
+        }
+        sending
+    }
+
+    /// A message was answered; lets those behind it go.
+    fn acknowledged(
+        &mut self,
+        slot: usize,
+        kind: MessageKind,
+        sending: Sending,
+        links: &mut Links,
+    ) {
         let latency_ns = links.now_ns().saturating_sub(sending.intended_ns);
         self.account.acknowledged(latency_ns);
         if self.is_measured(sending.intended_ns) {
             self.outcome.acknowledge.record(latency_ns);
             if self.scenario.is_mix() {
-                self.outcome.by_kind.of(sending.kind).acknowledge.record(latency_ns);
+                self.outcome.by_kind.of(kind).acknowledge.record(latency_ns);
             }
             self.note_acknowledged(slot, sending.intended_ns, sending.intended_ns + latency_ns);
         }
         self.transmit(slot, links);
-        Some(sending.counter)
     }
 
     /// An entry of the conversation with a message in it, pushed or fetched.
@@ -81,13 +101,14 @@ impl Crowd<'_> {
         entry: &MessageEntry<'_>,
         way: Way,
         links: &Links,
-    ) {
+    ) -> Item {
         let (item, stamp) = self.judge(slot, entry);
         let ledger = &mut self.pairs[slot / 2].ledger;
         let told = ledger.told(slot % 2, entry.seq, item, way, &mut self.outcome.faults);
         if let (Told::Delivered, Some(stamp)) = (told, stamp) {
             self.delivered(slot, MessageKind::Durable, stamp.intended_ns, links);
         }
+        item
     }
 
     fn delivered(&mut self, slot: usize, kind: MessageKind, intended_ns: u64, links: &Links) {

@@ -6,6 +6,7 @@
 //! from there, however late it was sent) or *closed* (each user keeps a number of messages
 //! outstanding; this finds the highest throughput, its latencies mean little).
 
+mod action;
 pub mod churn;
 mod credential;
 mod crew;
@@ -20,6 +21,7 @@ mod rare;
 mod rate;
 pub(crate) mod remote;
 mod report;
+mod request;
 mod run;
 mod senders;
 mod shared;
@@ -27,6 +29,7 @@ pub mod slow;
 pub mod storm;
 mod user;
 
+pub use action::{Action, RequestKind};
 pub use credential::Credential;
 pub use disturbance::{Disturbance, DisturbanceReport};
 pub use message::MessageKind;
@@ -57,7 +60,7 @@ use crate::weighted::Weighted;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
-    /// So many messages per second from all users together, evenly.
+    /// So many messages and requests per second from all users together, evenly.
     Open {
         /// Messages per second; during the warm-up, the first rate.
         messages_per_second: Rate,
@@ -82,10 +85,12 @@ pub struct ChatScenario {
     pub processors: Vec<usize>,
     /// Other processes that make the load, in the place of threads of this one.
     pub generators: Option<Generators>,
-    /// What they send.
-    pub message: Weighted<MessageKind>,
+    /// What they send, and what they ask for.
+    pub message: Weighted<Action>,
     /// Length of each content in bytes; at least [`STAMP_BYTES`](crate::audit::content::STAMP_BYTES).
     pub content_bytes: Weighted<usize>,
+    /// Entries of a page that a request for history asks for.
+    pub history_entries: u32,
     /// How fast.
     pub load: Load,
     /// Time before the measured window.
@@ -124,6 +129,7 @@ impl ChatScenario {
             generators: None,
             message: MessageKind::Durable.into(),
             content_bytes: 200.into(),
+            history_entries: 20,
             load: Load::Closed { outstanding: 1 },
             warm_up: Duration::from_secs(1),
             duration: Duration::from_secs(5),
@@ -141,17 +147,21 @@ impl ChatScenario {
 
     /// Some messages are stored: each must be acknowledged, told and found in the log.
     pub(crate) fn has_durable(&self) -> bool {
-        self.message.values().any(|&kind| kind == MessageKind::Durable)
+        self.message.values().any(|&action| action == MessageKind::Durable.into())
     }
 
-    /// Messages of more than one kind, which are told apart in the report.
+    /// More than one kind of messages and requests, which are told apart in the report.
     pub(crate) fn is_mix(&self) -> bool {
         self.message.only().is_none()
     }
 
+    fn asks_for_history(&self) -> bool {
+        self.message.values().any(|&action| action == Action::Request(RequestKind::History))
+    }
+
     /// Nothing is answered.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.message.only() == Some(&MessageKind::QuietSignal)
+        self.message.only() == Some(&MessageKind::QuietSignal.into())
     }
 
     /// Refuses what can't be run.
@@ -171,9 +181,7 @@ impl ChatScenario {
         if matches!(self.target.service, Service::Holder) {
             problems.push(Problem::new("chat", "message", "the holder knows no messages"));
         }
-        if matches!(self.target.service, Service::Relay)
-            && self.message.only() != Some(&MessageKind::QuietSignal)
-        {
+        if matches!(self.target.service, Service::Relay) && !self.is_quiet() {
             let reason = "the relay answers nothing: send signals without request id";
             problems.push(Problem::new("chat", "message", reason));
         }

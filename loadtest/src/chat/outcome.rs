@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::FaultLog;
 use crate::chat::disturbance::Tally;
 use crate::chat::message_latency::LatenciesByKind;
+use crate::chat::request::RequestLatencies;
 use crate::latency::{Latencies, LatencySummary};
 use crate::remote::GeneratorReport;
 use crate::report::Reasons;
@@ -17,6 +18,7 @@ pub(crate) struct Outcome {
     pub(crate) deliver: Latencies,
     /// The same once more, if there is more than one kind.
     pub(crate) by_kind: LatenciesByKind,
+    pub(crate) requests: RequestLatencies,
     pub(crate) lateness: Latencies,
     pub(crate) totals: Totals,
     /// Connections that ended, not by the harness, by reason.
@@ -52,6 +54,9 @@ pub struct Totals {
     pub acknowledged: u64,
     pub delivered: u64,
     pub signals_missing: u64,
+    pub requested: u64,
+    pub answered: u64,
+    pub left_out: u64,
     pub connections_opened: u64,
     pub connections_lost: u64,
     pub gaps_repaired: u64,
@@ -70,6 +75,9 @@ impl Totals {
         self.acknowledged += other.acknowledged;
         self.delivered += other.delivered;
         self.signals_missing += other.signals_missing;
+        self.requested += other.requested;
+        self.answered += other.answered;
+        self.left_out += other.left_out;
         self.connections_opened += other.connections_opened;
         self.connections_lost += other.connections_lost;
         self.gaps_repaired += other.gaps_repaired;

@@ -2,9 +2,10 @@
 //! a file, or a message to another machine. It names no server and no thread.
 
 use clap::Args;
+use dunlin_protocol::limits::HISTORY_ENTRIES_MAX;
 use serde::{Deserialize, Serialize};
 
-use crate::chat::{ChatScenario, Load, MessageKind, Rate};
+use crate::chat::{Action, ChatScenario, Load, MessageKind, Rate};
 use crate::problem::Problem;
 use crate::seconds::Seconds;
 use crate::target::Target;
@@ -21,18 +22,23 @@ pub struct ChatParameters {
     #[arg(long, default_value_t = ChatParameters::default().users)]
     pub users: u32,
     /// What they send: durable, signal (answered, but not stored), quiet_signal (not even
-    /// answered), or a mix of the first two with weights: durable:3,signal:1.
+    /// answered), or a mix of the first two with weights: durable:3,signal:1. Beside durable messages
+    /// they can also ask: history (the newest page of their conversation), mark_read, sync.
     #[arg(long, value_name = "KIND", default_value_t = ChatParameters::default().message)]
-    pub message: Weighted<MessageKind>,
+    pub message: Weighted<Action>,
     /// Length of each content in bytes, at least 28; or a mix with weights: 100:3,4000:1.
     #[arg(long, value_name = "BYTES", default_value_t = ChatParameters::default().content_bytes)]
     pub content_bytes: Weighted<usize>,
-    /// Open load: messages per second of all users together. A rate that changes has parts with
+    /// Entries of a page of history, at most.
+    #[arg(long, value_name = "ENTRIES")]
+    #[arg(default_value_t = ChatParameters::default().history_entries)]
+    pub history_entries: u32,
+    /// Open load: messages and requests per second of all users together. A rate that changes has parts with
     /// commas between them: 100:10 is 100 per second for 10 s, 100..1000:60 rises within 60 s. They
     /// begin with the measured window; the last rate goes on.
     #[arg(long, alias = "rate", value_name = "RATE")]
     pub rate_per_s: Option<Rate>,
-    /// Closed load: unanswered messages of each user [default: 1, without --rate-per-s].
+    /// Closed load: unanswered messages and requests of each user [default: 1, without --rate-per-s].
     #[arg(long, value_name = "MESSAGES")]
     pub outstanding: Option<u32>,
     /// Share of the pairs that send; the others are there, and say nothing.
@@ -73,6 +79,7 @@ impl Default for ChatParameters {
             users: 100,
             message: MessageKind::Durable.into(),
             content_bytes: 200.into(),
+            history_entries: 20,
             rate_per_s: None,
             outstanding: None,
             active_share: 1.0,
@@ -98,6 +105,7 @@ impl ChatParameters {
             users: scenario.users,
             message: scenario.message.clone(),
             content_bytes: scenario.content_bytes.clone(),
+            history_entries: scenario.history_entries,
             rate_per_s,
             outstanding,
             active_share: scenario.active_share,
@@ -117,6 +125,7 @@ impl ChatParameters {
         scenario.users = self.users;
         scenario.message.clone_from(&self.message);
         scenario.content_bytes.clone_from(&self.content_bytes);
+        scenario.history_entries = self.history_entries;
         scenario.load = match &self.rate_per_s {
             Some(rate) => Load::Open { messages_per_second: rate.clone() },
             None => Load::Closed { outstanding: self.outstanding.unwrap_or(1) },
@@ -142,11 +151,23 @@ impl ChatParameters {
         };
         let is_paired = self.users > 0 && self.users.is_multiple_of(2);
         wrong(!is_paired, "users", "pairs need an even number above 0");
-        let is_quiet = |&kind: &MessageKind| kind == MessageKind::QuietSignal;
-        let is_mixed_quiet = self.message.only().is_none() && self.message.values().any(is_quiet);
+        let has = |kind: MessageKind| self.message.values().any(|&action| action == kind.into());
+        let is_mixed_quiet = self.message.only().is_none() && has(MessageKind::QuietSignal);
         wrong(is_mixed_quiet, "message", "quiet signals can't be told from others in a mix");
-        let bytes_max = self.message.values().map(|kind| kind.content_bytes_max()).min();
-        let is_too_long = self.content_bytes.values().max() > bytes_max.as_ref();
+        let has_requests = self.message.values().any(|action| action.message().is_none());
+        let is_vain = has_requests && !has(MessageKind::Durable);
+        wrong(
+            is_vain,
+            "message",
+            "requests need durable messages beside them: else nothing is stored",
+        );
+        let is_page = (1..=HISTORY_ENTRIES_MAX).contains(&self.history_entries);
+        let reason = format!("from 1 to {HISTORY_ENTRIES_MAX}");
+        wrong(!is_page, "history_entries", &reason);
+        let kinds = self.message.values().filter_map(|action| action.message());
+        let bytes_max = kinds.map(MessageKind::content_bytes_max).min();
+        let is_too_long =
+            bytes_max.is_some() && self.content_bytes.values().max() > bytes_max.as_ref();
         wrong(is_too_long, "content_bytes", "more than the protocol allows");
         let rate = self.rate_per_s.as_ref().and_then(Rate::problem);
         wrong(rate.is_some(), "rate_per_s", rate.unwrap_or_default());
@@ -175,8 +196,9 @@ mod tests {
         let closed = ChatParameters { outstanding: Some(1), ..ChatParameters::default() };
         let other = ChatParameters {
             users: 8,
-            message: "durable:3,signal:1".parse().unwrap(),
+            message: "durable:3,signal:1,history:2,mark_read:1,sync:1".parse().unwrap(),
             content_bytes: "77:2,1000:5".parse().unwrap(),
+            history_entries: 7,
             rate_per_s: "12.5..20:3".parse().ok(),
             outstanding: None,
             active_share: 0.5,
@@ -197,11 +219,21 @@ mod tests {
     }
 
     #[test]
+    fn requests_are_nothing_without_something_to_read() {
+        for message in ["history", "mark_read:1,signal:1", "sync:1,quiet_signal:2"] {
+            let message = message.parse().unwrap();
+            let problems = ChatParameters { message, ..ChatParameters::default() }.problems();
+            assert!(problems.iter().any(|problem| problem.field == "message"), "{problems:?}");
+        }
+    }
+
+    #[test]
     fn all_problems_are_named_at_once() {
         let parameters = ChatParameters {
             users: 7,
             message: "durable:1,quiet_signal:1".parse().unwrap(),
             content_bytes: (1 << 30).into(),
+            history_entries: 0,
             rate_per_s: Some(Rate::constant(0.0)),
             outstanding: Some(0),
             active_share: 1.5,
@@ -213,6 +245,7 @@ mod tests {
         let expected = [
             "users",
             "message",
+            "history_entries",
             "content_bytes",
             "rate_per_s",
             "outstanding",

@@ -8,7 +8,7 @@ use dunlin_protocol::wire::{
     frame::Body,
 };
 
-use crate::audit::{Fault, Way};
+use crate::audit::{Fault, Item, Way};
 use crate::chat::crowd::Crowd;
 use crate::chat::user::Stage;
 use crate::crowd::{Logged, refusal, retry_after_ms};
@@ -40,9 +40,18 @@ impl Crowd<'_> {
         match (frame.request_id, frame.body) {
             (HELLO, Some(Body::Welcome(welcome))) => self.on_welcome(slot, &welcome, links),
             (LOGIN, Some(Body::LoggedIn(logged_in))) => self.on_logged_in(slot, &logged_in, links),
-            (SYNC, Some(Body::Synced(synced))) => self.on_synced(slot, &synced, links),
+            (SYNC, Some(Body::Synced(synced))) => {
+                let known = self.users[slot].known_at_sync.take().unwrap_or(0);
+                self.on_synced(slot, &synced, known, links);
+            }
             (REPAIR, Some(Body::HistoryPage(page))) => self.on_repair(slot, &page, links),
             (READ, Some(Body::HistoryPage(page))) => self.on_read(slot, &page, links),
+            (request_id, Some(Body::HistoryPage(page))) => {
+                self.on_newest(slot, request_id, &page, links);
+            }
+            (request_id, Some(Body::Synced(synced))) => {
+                self.on_what_is_new(slot, request_id, &synced, links);
+            }
             (request_id, Some(Body::Error(error))) => {
                 self.on_error(slot, request_id, &error, links);
             }
@@ -52,6 +61,8 @@ impl Crowd<'_> {
                 {
                     self.on_whole_entry(slot, entry, Way::Push, links);
                     self.note_gap(slot, links);
+                } else if let Some(entry) = &push.entry {
+                    self.on_account_entry(slot, &push.conversation_id, entry);
                 }
             }
             (0, Some(Body::Behind(behind))) => self.on_behind(slot, &behind, links),
@@ -64,8 +75,9 @@ impl Crowd<'_> {
             (0, Some(Body::GoAway(go_away))) => {
                 self.users[slot].reconnect_delay_ms = go_away.reconnect_delay_ms;
             }
-            // Read marks come from other devices; what this protocol version adds is no fault.
-            (0, Some(Body::ReadReceipt(_)) | None) => {}
+            (0, Some(Body::ReadReceipt(receipt))) => self.on_receipt(slot, &receipt),
+            // What a later version of the protocol adds is no fault.
+            (0, None) => {}
             (request_id, Some(_)) | (request_id, None) => {
                 self.fault(Fault::UnexpectedResponse { user, request_id });
             }
@@ -106,24 +118,37 @@ impl Crowd<'_> {
     }
 
     fn sync(&mut self, slot: usize, links: &mut Links) {
+        let known = self.pairs[slot / 2].ledger.known(slot % 2);
+        self.users[slot].known_at_sync.get_or_insert(known);
+        let sync = self.what_is_new(slot);
+        self.put(slot, SYNC, Body::Sync(sync), links);
+    }
+
+    /// The question for whatever this user does not know yet.
+    pub(crate) fn what_is_new(&self, slot: usize) -> Sync {
         let pair = &self.pairs[slot / 2];
         let has_started = self.users[slot].has_started;
-        self.users[slot].known_at_sync.get_or_insert(pair.ledger.known(slot % 2));
         let position = LogPosition {
             conversation_id: Bytes::copy_from_slice(&pair.conversation),
             seq: if has_started { pair.ledger.told_up_to(slot % 2) } else { 0 },
             peer_read_seq: 0,
         };
-        let sync = Sync {
+        Sync {
             epoch: if has_started { self.epoch } else { 0 },
-            account_seq: 0,
+            account_seq: self.users[slot].account_seq,
             positions: vec![position],
             entries_per_conversation: SYNC_ENTRIES_MAX,
-        };
-        self.put(slot, SYNC, Body::Sync(sync), links);
+        }
     }
 
-    fn on_synced(&mut self, slot: usize, synced: &Synced, links: &mut Links) {
+    /// The answer; `known` was known when it was asked for.
+    pub(crate) fn on_synced(
+        &mut self,
+        slot: usize,
+        synced: &Synced,
+        known: u64,
+        links: &mut Links,
+    ) {
         let user = self.user_index(slot);
         if self.epoch == 0 {
             self.epoch = synced.epoch;
@@ -132,17 +157,19 @@ impl Crowd<'_> {
             self.fault(Fault::EpochChanged { user, before, after });
             self.epoch = synced.epoch;
         }
+        if !synced.more {
+            self.users[slot].account_seq = synced.account_head;
+        }
         let conversation = self.pairs[slot / 2].conversation;
         let state =
             synced.conversations.iter().find(|state| state.conversation_id[..] == conversation);
-        let known = self.users[slot].known_at_sync.take();
         if self.users[slot].has_started {
             for entry in state.iter().flat_map(|state| &state.entries) {
                 self.on_whole_entry(slot, entry, Way::Repair, links);
             }
             if let Some(state) = state {
+                self.see_read_cursors(slot, state);
                 let ledger = &self.pairs[slot / 2].ledger;
-                let known = known.unwrap_or(0);
                 ledger.head_seen(slot % 2, known, state.head, &mut self.outcome.faults);
                 self.users[slot].head = self.users[slot].head.max(state.head);
             }
@@ -216,12 +243,19 @@ impl Crowd<'_> {
     }
 
     /// An entry as prost decodes it.
-    fn on_whole_entry(&mut self, slot: usize, entry: &Entry, way: Way, links: &Links) {
+    pub(crate) fn on_whole_entry(
+        &mut self,
+        slot: usize,
+        entry: &Entry,
+        way: Way,
+        links: &Links,
+    ) -> Item {
         match Logged::from(entry) {
             Logged::Message(message) => self.on_entry(slot, &message, way, links),
             Logged::Other(item) => {
                 let ledger = &mut self.pairs[slot / 2].ledger;
                 ledger.told(slot % 2, entry.seq, item, way, &mut self.outcome.faults);
+                item
             }
         }
     }
@@ -283,12 +317,14 @@ impl Crowd<'_> {
         }
     }
 
-    /// The server can't take a message now.
+    /// The server can't take a message or a request of a mix now.
     fn postpone(&mut self, slot: usize, request_id: u32, wait_ms: u32, links: &mut Links) {
         self.outcome.totals.postponed += 1;
         match self.users[slot].under_way(request_id) {
-            Some(sending) if sending.is_durable() => {
-                self.pairs[slot / 2].ledger.postponed(slot % 2, sending.counter);
+            Some(sending) if sending.is_durable() || sending.is_request() => {
+                if sending.is_durable() {
+                    self.pairs[slot / 2].ledger.postponed(slot % 2, sending.counter);
+                }
                 let due_ns = links.now_ns() + u64::from(wait_ms) * 1_000_000;
                 self.retries.put(due_ns, (slot, self.users[slot].connection, request_id));
             }

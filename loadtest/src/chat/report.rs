@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use crate::audit::FaultLog;
 use crate::chat::outcome::{ChatGeneratorReport, Outcome, Totals};
-use crate::chat::{ChatScenario, DisturbanceReport, Load, MessageKind, MessageLatencyReport};
+use crate::chat::{
+    Action, ChatScenario, DisturbanceReport, Load, MessageKind, MessageLatencyReport, RequestKind,
+};
 use crate::latency::{Latencies, LatencySummary};
 use crate::phases::{Led, Rates};
 use crate::report::{
@@ -37,6 +39,9 @@ pub struct ChatReport {
     /// The latencies of each kind of a mix.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub latency_by_kind: BTreeMap<MessageKind, MessageLatencyReport>,
+    /// From the intended start of each request of a mix to its answer.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub request_latency: BTreeMap<RequestKind, LatencySummary>,
     /// The same latencies to be drawn, by name; those that were measured.
     pub distributions: BTreeMap<String, Distribution>,
     /// What befell the users, and what came of it.
@@ -68,8 +73,11 @@ pub struct ScenarioReport {
     pub users: u32,
     pub threads: usize,
     pub tls: bool,
-    pub message: Weighted<MessageKind>,
+    pub message: Weighted<Action>,
     pub content_bytes: Weighted<usize>,
+    /// If there are requests for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history_entries: Option<u32>,
     pub load: Load,
     pub warm_up_s: f64,
     pub duration_s: f64,
@@ -125,6 +133,7 @@ pub(crate) fn compose(scenario: &ChatScenario, led: Led<Outcome, DisturbanceRepo
             lateness: all.lateness.summary(),
         },
         latency_by_kind: all.by_kind.report(),
+        request_latency: all.requests.report(),
         disturbance,
         distributions: distributions(&all),
         faults: FaultReport::from(&all.faults),
@@ -140,7 +149,9 @@ fn distributions(all: &Outcome) -> BTreeMap<String, Distribution> {
     let together =
         [("acknowledge", &all.acknowledge), ("deliver", &all.deliver), ("lateness", &all.lateness)];
     let together = together.map(|(name, latencies)| (name.to_owned(), latencies));
-    Distribution::of_measured(together.into_iter().chain(all.by_kind.named()))
+    Distribution::of_measured(
+        together.into_iter().chain(all.by_kind.named()).chain(all.requests.named()),
+    )
 }
 
 /// Why the figures mean nothing, if they do: messages left so late that the latency is mostly the
@@ -169,6 +180,7 @@ fn describe(scenario: &ChatScenario, generators: &[ChatGeneratorReport]) -> Scen
         tls: scenario.target.tls.is_some(),
         message: scenario.message.clone(),
         content_bytes: scenario.content_bytes.clone(),
+        history_entries: scenario.asks_for_history().then_some(scenario.history_entries),
         load: scenario.load.clone(),
         warm_up_s: scenario.warm_up.as_secs_f64(),
         duration_s: scenario.duration.as_secs_f64(),
@@ -181,6 +193,7 @@ pub(crate) fn merge(mut one: Outcome, other: Outcome) -> Outcome {
     one.acknowledge.merge(&other.acknowledge);
     one.deliver.merge(&other.deliver);
     one.by_kind.merge(&other.by_kind);
+    one.requests.merge(&other.requests);
     one.lateness.merge(&other.lateness);
     one.totals.add(other.totals);
     one.closes.merge(&other.closes);

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::audit::{Ledger, SignalBook};
-use crate::chat::MessageKind;
+use crate::audit::{Ledger, ReadMark, SignalBook};
+use crate::chat::{Action, MessageKind};
 use crate::wire::Conversation;
 
 /// Where a user stands.
@@ -23,25 +23,38 @@ pub(crate) enum Stage {
     Active,
 }
 
-/// Signals and durable messages are counted apart; this bit keeps their requests apart.
+/// Durable messages, signals and requests are counted apart; these bits keep their ids apart.
 const SIGNAL: u32 = 1 << 31;
+const REQUEST: u32 = 3 << 30;
 
-/// A message until it is answered.
+/// A message or a request until it is answered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sending {
-    pub(crate) kind: MessageKind,
+    pub(crate) action: Action,
     pub(crate) counter: u32,
     pub(crate) intended_ns: u64,
+    /// Of a request, what it is about; of a message 0.
+    pub(crate) about_seq: u64,
 }
 
 impl Sending {
     pub(crate) fn is_durable(&self) -> bool {
-        self.kind == MessageKind::Durable
+        self.action == Action::Message(MessageKind::Durable)
     }
 
-    /// The id of its request, unless it is quiet. Those of all messages are below 2^32.
+    pub(crate) fn is_request(&self) -> bool {
+        self.action.message().is_none()
+    }
+
+    /// The id of its request, unless it is quiet. All of them are below 2^32.
     pub(crate) fn request_id(&self) -> u32 {
-        if self.is_durable() { self.counter } else { self.counter | SIGNAL }
+        match self.action {
+            Action::Message(MessageKind::Durable) => self.counter,
+            Action::Message(MessageKind::Signal | MessageKind::QuietSignal) => {
+                self.counter | SIGNAL
+            }
+            Action::Request(_) => self.counter | REQUEST,
+        }
     }
 }
 
@@ -53,9 +66,11 @@ pub(crate) struct User {
     /// Connections that failed in a row.
     pub(crate) failures: u32,
     pub(crate) user_id: u64,
-    /// Messages that were ever put into the queue.
+    /// Up to where the user has its account log.
+    pub(crate) account_seq: u64,
+    /// Messages and requests whose turn it ever was.
     pub(crate) enqueued: u32,
-    /// Unanswered messages as they came; the first `in_flight` are with the server.
+    /// Unanswered messages and requests as they came; the first `in_flight` are with the server.
     pub(crate) queue: VecDeque<Sending>,
     pub(crate) in_flight: usize,
     pub(crate) last_written_ns: u64,
@@ -82,6 +97,7 @@ impl User {
             connection: 0,
             failures: 0,
             user_id: 0,
+            account_seq: 0,
             enqueued: 0,
             queue: VecDeque::new(),
             in_flight: 0,
@@ -98,11 +114,12 @@ impl User {
         }
     }
 
-    /// The connection is gone. Returns how many messages have to be sent again; signals are not
-    /// repeated: what was under way is lost, and that is no fault.
+    /// The connection is gone. Returns how many messages and requests have to be sent again; signals
+    /// are not repeated: what was under way is lost, and that is no fault.
     pub(crate) fn disconnected(&mut self) -> usize {
         let under_way = self.queue.drain(..self.in_flight);
-        let again: Vec<_> = under_way.filter(Sending::is_durable).collect();
+        let is_repeated = |sending: &Sending| sending.is_durable() || sending.is_request();
+        let again: Vec<_> = under_way.filter(is_repeated).collect();
         for &sending in again.iter().rev() {
             self.queue.push_front(sending);
         }
@@ -114,16 +131,22 @@ impl User {
         again.len()
     }
 
-    /// A message that is with the server.
+    /// Requests that the server owes an answer.
+    pub(crate) fn unanswered_requests(&self) -> usize {
+        self.queue.iter().take(self.in_flight).filter(|sending| sending.is_request()).count()
+    }
+
+    /// A message or a request that is with the server.
     pub(crate) fn under_way(&self, request_id: u32) -> Option<Sending> {
         let in_flight = self.queue.iter().take(self.in_flight);
         in_flight.copied().find(|sending| sending.request_id() == request_id)
     }
 
-    /// Takes an answered message out of the queue.
+    /// Takes what was answered out of the queue.
     pub(crate) fn answered(&mut self, request_id: u32) -> Option<Sending> {
         let in_flight = self.queue.iter().take(self.in_flight);
-        // Answers come in order but for errors, so the first place is nearly always the right one.
+        // Messages are answered in order but for errors, so that the first place is nearly always
+        // the right one. Requests of a mix may overtake them, past a few places.
         let at = in_flight.into_iter().position(|sending| sending.request_id() == request_id)?;
         self.in_flight -= 1;
         self.queue.remove(at)
@@ -137,27 +160,46 @@ pub(crate) struct Pair {
     pub(crate) ledger: Ledger,
     /// What side 0 and side 1 sent.
     pub(crate) signals: [SignalBook; 2],
+    /// How far each side has read.
+    pub(crate) marks: [ReadMark; 2],
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::RequestKind;
 
     fn durable(counter: u32) -> Sending {
-        Sending { kind: MessageKind::Durable, counter, intended_ns: 0 }
+        let action = Action::Message(MessageKind::Durable);
+        Sending { action, counter, intended_ns: 0, about_seq: 0 }
     }
 
     #[test]
     fn signals_and_messages_with_the_same_counter_are_kept_apart() {
-        let signal = Sending { kind: MessageKind::Signal, ..durable(1) };
+        let signal = Sending { action: MessageKind::Signal.into(), ..durable(1) };
         let mut user = User::new();
         user.queue.extend([signal, durable(1), durable(2)]);
         user.in_flight = 2;
-        assert_eq!(user.answered(1).map(|sending| sending.kind), Some(MessageKind::Durable));
+        assert!(user.answered(1).is_some_and(|sending| sending.is_durable()));
         user.in_flight = 2;
         assert_eq!(user.disconnected(), 1);
         let left: Vec<_> = user.queue.iter().map(Sending::request_id).collect();
         assert_eq!(left, [2], "the signal is of the moment");
+    }
+
+    #[test]
+    fn requests_have_ids_of_their_own_and_are_sent_again() {
+        let request = Sending { action: Action::Request(RequestKind::Sync), ..durable(1) };
+        let signal = Sending { action: MessageKind::Signal.into(), ..durable(1) };
+        let mut user = User::new();
+        user.queue.extend([signal, request, durable(1)]);
+        user.in_flight = 2;
+        assert_eq!(user.unanswered_requests(), 1);
+        assert_eq!(user.disconnected(), 1);
+        assert_eq!(user.queue.len(), 2);
+        user.in_flight = 2;
+        assert!(user.answered(1).is_some_and(|sending| sending.is_durable()));
+        assert!(user.answered(request.request_id()).is_some_and(|sending| sending.is_request()));
     }
 
     #[test]

@@ -21,6 +21,12 @@ impl Account {
         self.second.acknowledge.record(latency_ns);
     }
 
+    /// A request beside the messages was answered, so long after its intended start.
+    pub(crate) fn answered(&mut self, latency_ns: u64) {
+        self.progress.answered += 1;
+        self.second.answer.record(latency_ns);
+    }
+
     /// A message reached one who was to read it.
     pub(crate) fn delivered(&mut self, latency_ns: u64) {
         self.progress.delivered += 1;

@@ -18,6 +18,7 @@ pub(crate) struct Board {
     active: AtomicU64,
     sent: AtomicU64,
     acknowledged: AtomicU64,
+    answered: AtomicU64,
     delivered: AtomicU64,
     errors: AtomicU64,
     /// Threads that have nothing left to do, by phase.
@@ -40,6 +41,7 @@ impl Board {
             active: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             finished: Default::default(),
@@ -108,6 +110,7 @@ impl Board {
         self.active.fetch_add(now.active.wrapping_sub(before.active), Ordering::Relaxed);
         self.sent.fetch_add(now.sent - before.sent, Ordering::Relaxed);
         self.acknowledged.fetch_add(now.acknowledged - before.acknowledged, Ordering::Relaxed);
+        self.answered.fetch_add(now.answered - before.answered, Ordering::Relaxed);
         self.delivered.fetch_add(now.delivered - before.delivered, Ordering::Relaxed);
         self.errors.fetch_add(now.errors - before.errors, Ordering::Relaxed);
     }
@@ -117,6 +120,7 @@ impl Board {
             active: self.active.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed),
             acknowledged: self.acknowledged.load(Ordering::Relaxed),
+            answered: self.answered.load(Ordering::Relaxed),
             delivered: self.delivered.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
         }

@@ -224,15 +224,19 @@ impl<'scope, 'run, T> Coordinator<'scope, 'run, T> {
 
     fn look_at_second(&mut self, doing: &str, now_ns: u64) {
         let progress = self.board.progress();
+        let counts = [
+            ("sent", progress.sent),
+            ("acknowledged", progress.acknowledged),
+            ("delivered", progress.delivered),
+            ("answered", progress.answered),
+        ];
+        // Who asks for nothing need not be told that nothing was answered.
+        let asked = if progress.answered > 0 { counts.len() } else { counts.len() - 1 };
         let standing = Standing {
             doing,
             connections: progress.active,
             errors: progress.errors,
-            counts: &[
-                ("sent", progress.sent),
-                ("acknowledged", progress.acknowledged),
-                ("delivered", progress.delivered),
-            ],
+            counts: &counts[..asked],
         };
         let interval = self.board.seconds.take();
         self.recorder.look(now_ns, &standing, &interval, self.audience.on_second);

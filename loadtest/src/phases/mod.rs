@@ -63,6 +63,8 @@ pub struct Progress {
     pub sent: u64,
     /// Messages that were answered.
     pub acknowledged: u64,
+    /// Requests beside the messages that were answered.
+    pub answered: u64,
     /// Messages that reached a reader; one counts once for each device that it reached.
     pub delivered: u64,
     /// Faults that were found.

@@ -161,7 +161,7 @@ mod tests {
         let found = problems(text);
         let expected = [
             "line 3: chat.users: pairs need",
-            "line 4: chat.message: \"smoke\": durable, signal or",
+            "line 4: chat.message: \"smoke\": durable, signal,",
             "line 5: chat.rate: unknown field",
             "line 6: chat.warm_up_s: ",
             "line 8: server.address: invalid socket address",

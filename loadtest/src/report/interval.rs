@@ -62,6 +62,8 @@ impl Brief {
 pub(crate) struct Interval {
     /// From the intended start to the answer.
     pub(crate) acknowledge: Brief,
+    /// From the intended start of a request of a mix to its answer.
+    pub(crate) answer: Brief,
     /// From the intended start to the partner.
     pub(crate) deliver: Brief,
     /// From the connect to the end of the sync.
@@ -102,6 +104,7 @@ impl Interval {
     pub(crate) fn hand_over(&mut self, to: &Handover) {
         to.0.lock().unwrap_or_else(PoisonError::into_inner).merge(self);
         self.acknowledge.clear();
+        self.answer.clear();
         self.deliver.clear();
         self.arrive.clear();
         self.heartbeat.clear();
@@ -110,6 +113,7 @@ impl Interval {
 
     fn merge(&mut self, other: &Interval) {
         self.acknowledge.merge(&other.acknowledge);
+        self.answer.merge(&other.answer);
         self.deliver.merge(&other.deliver);
         self.arrive.merge(&other.arrive);
         self.heartbeat.merge(&other.heartbeat);

@@ -129,6 +129,7 @@ fn next_look_ns(now_ns: u64) -> u64 {
 fn latencies(interval: &Interval) -> BTreeMap<&'static str, IntervalLatency> {
     let kinds = [
         ("acknowledge", &interval.acknowledge),
+        ("answer", &interval.answer),
         ("deliver", &interval.deliver),
         ("arrive", &interval.arrive),
         ("heartbeat", &interval.heartbeat),

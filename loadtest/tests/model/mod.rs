@@ -3,7 +3,7 @@
 
 pub(crate) mod verdict;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,8 +15,9 @@ use bytes::{Bytes, BytesMut};
 use dunlin_loadtest::target::{Service, Target};
 use dunlin_loadtest::token::Issuer;
 use dunlin_protocol::wire::{
-    ConversationState, Done, Entry, Error, ErrorCode, Frame, HistoryPage, LoggedIn, Message, Push,
-    Send, Sent, Signal, Synced, Welcome, entry, frame::Body, login::Credential,
+    ConversationState, Done, Entry, Error, ErrorCode, Frame, History, HistoryPage, LoggedIn,
+    MarkRead, Message, Push, ReadReceipt, Send, Sent, Signal, Sync, Synced, Welcome, entry,
+    frame::Body, login::Credential,
 };
 use dunlin_protocol::{LogId, UserId, frame};
 
@@ -26,7 +27,7 @@ pub(crate) enum Sabotage {
     Nothing,
     /// Within the promise: the connection ends between storing and answering.
     CloseUnanswered,
-    /// Within the promise: some messages are answered "not now".
+    /// Within the promise: some messages and newest pages are answered "not now".
     Postpone,
     /// Within the promise: a push is missing, later ones come.
     SkipPush,
@@ -46,6 +47,15 @@ pub(crate) enum Sabotage {
     /// An acknowledgement names a sequence that is another message's.
     WrongSequence,
     DoubleSignal,
+    /// A newest page has an entry with other bytes, or lacks one.
+    AlterPage,
+    SkipInPage,
+    /// A mark is not answered.
+    IgnoreMark,
+    /// A receipt names what was not marked.
+    InventReceipt,
+    /// Read cursors are forgotten when the connection ends, as with `CloseUnanswered`.
+    ForgetMark,
     /// One user is let in once, and never again.
     ShutOut,
 }
@@ -64,7 +74,11 @@ struct State {
     /// Pages that are sent when the next message is stored in their log.
     held_pages: Vec<(LogId, TcpStream, u64, Body)>,
     postponed_seq: u64,
+    /// By user and request id.
+    postponed_pages: HashSet<(u64, u64)>,
     signals: u64,
+    /// How far each user has read each log.
+    marks: HashMap<(u64, LogId), u64>,
     /// Users who came back with the token of their last login.
     resumed: u64,
 }
@@ -178,30 +192,13 @@ impl Server {
                 let logged_in = LoggedIn { user_id, resume_token, ..LoggedIn::default() };
                 put(stream, id, Body::LoggedIn(logged_in));
             }
-            Body::Sync(sync) => {
-                let mut state = self.lock();
-                let sessions = state.sessions.entry(user.unwrap()).or_default();
-                sessions.push(stream.try_clone().unwrap());
-                let conversations = sync.positions.iter().filter_map(|position| {
-                    let log = LogId::from_wire(&position.conversation_id).unwrap();
-                    let entries = state.logs.get(&log)?;
-                    let newest = entries.len().saturating_sub(5).max(position.seq as usize);
-                    Some(ConversationState {
-                        conversation_id: position.conversation_id.clone(),
-                        head: entries.len() as u64,
-                        entries: entries.get(newest..).unwrap_or_default().to_vec(),
-                        ..ConversationState::default()
-                    })
-                });
-                let conversations = conversations.collect();
-                put(
-                    stream,
-                    id,
-                    Body::Synced(Synced { epoch: 7, conversations, ..Synced::default() }),
-                );
-            }
+            Body::Sync(sync) => self.sync(user.unwrap(), id, &sync, stream),
             Body::Send(send) => return self.store(user.unwrap(), id, send, stream),
             Body::Signal(signal) => self.signal(user.unwrap(), id, signal, stream),
+            Body::MarkRead(mark) => self.mark_read(user.unwrap(), id, &mark, stream),
+            Body::History(history) if history.backwards => {
+                self.newest(user.unwrap(), id, &history, stream);
+            }
             Body::History(history) => {
                 let mut state = self.lock();
                 let log = LogId::from_wire(&history.conversation_id).unwrap();
@@ -222,6 +219,79 @@ impl Server {
             other => panic!("the model does not know {other:?}"),
         }
         true
+    }
+
+    fn sync(&self, user: u64, id: u64, sync: &Sync, stream: &TcpStream) {
+        let mut state = self.lock();
+        let sessions = state.sessions.entry(user).or_default();
+        // A session that syncs again is there already.
+        let address = stream.peer_addr().unwrap();
+        if sessions.iter().all(|session| session.peer_addr().ok() != Some(address)) {
+            sessions.push(stream.try_clone().unwrap());
+        }
+        let read = |user, log| match self.sabotage {
+            Sabotage::ForgetMark => 0,
+            _ => state.marks.get(&(user, log)).copied().unwrap_or(0),
+        };
+        let conversations = sync.positions.iter().filter_map(|position| {
+            let log = LogId::from_wire(&position.conversation_id).unwrap();
+            let entries = state.logs.get(&log)?;
+            let newest = entries.len().saturating_sub(5).max(position.seq as usize);
+            Some(ConversationState {
+                conversation_id: position.conversation_id.clone(),
+                head: entries.len() as u64,
+                read_seq: read(user, log),
+                peer_read_seq: read(partner(log, user), log),
+                entries: entries.get(newest..).unwrap_or_default().to_vec(),
+                ..ConversationState::default()
+            })
+        });
+        let conversations = conversations.collect();
+        put(stream, id, Body::Synced(Synced { epoch: 7, conversations, ..Synced::default() }));
+    }
+
+    /// A page backwards from the end.
+    fn newest(&self, user: u64, id: u64, history: &History, stream: &TcpStream) {
+        let mut state = self.lock();
+        if self.sabotage == Sabotage::Postpone
+            && id.is_multiple_of(3)
+            && state.postponed_pages.insert((user, id))
+        {
+            let code = ErrorCode::Overloaded.into();
+            return put(stream, id, Body::Error(Error { code, ..Error::default() }));
+        }
+        let log = LogId::from_wire(&history.conversation_id).unwrap();
+        let entries = self.damage(state.logs.get(&log).cloned().unwrap_or_default());
+        let head = entries.len() as u64;
+        // Shorter than the harness asks for.
+        let mut page: Vec<_> = entries.into_iter().rev().take(7).collect();
+        let more = page.last().is_some_and(|last| last.seq > 1);
+        match self.sabotage {
+            Sabotage::AlterPage if head >= VICTIM => alter(&mut page[0]),
+            Sabotage::SkipInPage if head >= VICTIM => drop(page.remove(3)),
+            _ => {}
+        }
+        put(stream, id, Body::HistoryPage(HistoryPage { entries: page, head, epoch: 7, more }));
+    }
+
+    fn mark_read(&self, user: u64, id: u64, mark: &MarkRead, stream: &TcpStream) {
+        let mut state = self.lock();
+        let log = LogId::from_wire(&mark.conversation_id).unwrap();
+        let head = state.logs[&log].len() as u64;
+        let read = state.marks.entry((user, log)).or_default();
+        *read = mark.seq.min(head).max(*read);
+        let mut seq = *read;
+        if self.sabotage == Sabotage::IgnoreMark && seq >= VICTIM {
+            return;
+        }
+        if self.sabotage == Sabotage::InventReceipt && seq >= VICTIM {
+            seq = head + 1;
+        }
+        put(stream, id, Body::Done(Done {}));
+        let receipt = ReadReceipt { conversation_id: log.to_wire(), user_id: user, seq };
+        for session in state.sessions.get(&partner(log, user)).into_iter().flatten() {
+            put(session, 0, Body::ReadReceipt(receipt.clone()));
+        }
     }
 
     fn store(&self, user: u64, id: u64, send: Send, stream: &TcpStream) -> bool {
@@ -259,7 +329,8 @@ impl Server {
             ..Entry::default()
         };
         entries.push(entry.clone());
-        if self.sabotage == Sabotage::CloseUnanswered && seq.is_multiple_of(VICTIM) {
+        let closes = matches!(self.sabotage, Sabotage::CloseUnanswered | Sabotage::ForgetMark);
+        if closes && seq.is_multiple_of(VICTIM) {
             self.push(state, user, log, entry);
             return false;
         }

@@ -34,7 +34,7 @@ impl Crowd<'_> {
             // A new connection has sent everything again already.
             if let Some(sending) = sending.filter(|_| user.connection == connection) {
                 self.outcome.totals.resent += 1;
-                self.put_message(slot, sending, links);
+                self.put_sending(slot, sending, links);
             }
         }
     }

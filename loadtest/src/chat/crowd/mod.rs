@@ -12,12 +12,12 @@ use dunlin_protocol::wire::{Frame, frame::Body};
 use dunlin_protocol::{LogId, UserId, frame};
 
 use crate::audit::content::{Contents, Stamp};
-use crate::audit::{Fault, Ledger, SignalBook};
+use crate::audit::{Fault, Ledger, ReadMark, SignalBook};
 use crate::chat::disturbance::Turmoil;
 use crate::chat::outcome::Outcome;
 use crate::chat::shared::Shared;
 use crate::chat::user::{Pair, Sending, Stage, User};
-use crate::chat::{ChatScenario, Load, MessageKind};
+use crate::chat::{Action, ChatScenario, Load, MessageKind};
 use crate::crowd::{self, ARRIVING_MAX, Account, Heartbeats, Later, Newcomers, OpenLoad};
 use crate::net::{CloseCause, Handler, Links, Next};
 use crate::phases::{Phase, Schedule};
@@ -73,6 +73,7 @@ impl<'a> Crowd<'a> {
             conversation: [0; 16],
             ledger: Ledger::new([users.start + 2 * index, users.start + 2 * index + 1]),
             signals: [SignalBook::default(); 2],
+            marks: [ReadMark::default(); 2],
         };
         let senders = scenario.senders_of(users.start / 2..users.end / 2);
         let newcomers = Newcomers::new(users.len(), scenario.users, scenario.connects_per_second);
@@ -145,19 +146,25 @@ impl<'a> Crowd<'a> {
 
     // ---------------------------------------------------------------- sending
 
-    /// A new message of this user, to be sent as soon as the user may.
+    /// A new message or request of this user, to be sent as soon as the user may.
     pub(crate) fn enqueue(&mut self, slot: usize, intended_ns: u64, links: &mut Links) {
         let index = self.user_index(slot);
         let (pair, user) = (&mut self.pairs[slot / 2], &mut self.users[slot]);
         let key = u64::from(index) << 32 | u64::from(user.enqueued);
-        let kind = *self.scenario.message.choose(key);
-        let counter = match kind {
-            MessageKind::Durable => pair.ledger.sent(slot % 2),
-            MessageKind::Signal | MessageKind::QuietSignal => pair.signals[slot % 2].sent(),
-        };
+        let action = *self.scenario.message.choose(key);
         user.enqueued += 1;
+        let (counter, about_seq) = match action {
+            Action::Message(MessageKind::Durable) => (pair.ledger.sent(slot % 2), 0),
+            Action::Message(MessageKind::Signal | MessageKind::QuietSignal) => {
+                (pair.signals[slot % 2].sent(), 0)
+            }
+            Action::Request(kind) => match pair.asks_about(slot % 2, kind) {
+                Some(seq) => (user.enqueued, seq),
+                None => return self.outcome.totals.left_out += 1,
+            },
+        };
         let is_next = user.queue.len() == user.in_flight;
-        user.queue.push_back(Sending { kind, counter, intended_ns });
+        user.queue.push_back(Sending { action, counter, intended_ns, about_seq });
         if is_next && user.stage == Stage::Active && user.in_flight < self.outstanding_max {
             // Nobody but the harness can be to blame for what has passed since.
             let now_ns = links.now_ns();
@@ -165,8 +172,13 @@ impl<'a> Crowd<'a> {
                 self.outcome.lateness.record(now_ns.saturating_sub(intended_ns));
             }
         }
-        self.account.progress.sent += 1;
-        self.outcome.totals.sent += 1;
+        match action {
+            Action::Message(_) => {
+                self.account.progress.sent += 1;
+                self.outcome.totals.sent += 1;
+            }
+            Action::Request(_) => self.outcome.totals.requested += 1,
+        }
         self.transmit(slot, links);
     }
 
@@ -191,12 +203,19 @@ impl<'a> Crowd<'a> {
             let Some(&sending) = user.queue.get(user.in_flight).filter(|_| may) else {
                 return;
             };
-            self.put_message(slot, sending, links);
+            self.put_sending(slot, sending, links);
             self.users[slot].in_flight += 1;
         }
     }
 
-    pub(crate) fn put_message(&mut self, slot: usize, sending: Sending, links: &mut Links) {
+    pub(crate) fn put_sending(&mut self, slot: usize, sending: Sending, links: &mut Links) {
+        match sending.action {
+            Action::Message(kind) => self.put_message(slot, kind, sending, links),
+            Action::Request(kind) => self.put_request(slot, kind, sending, links),
+        }
+    }
+
+    fn put_message(&mut self, slot: usize, kind: MessageKind, sending: Sending, links: &mut Links) {
         let user = &mut self.users[slot];
         user.last_written_ns = sending.intended_ns;
         let Some(outbox) = links.outbox(slot) else {
@@ -210,7 +229,7 @@ impl<'a> Crowd<'a> {
         let conversation = &self.pairs[slot / 2].conversation;
         let (request_id, length) = (u64::from(sending.request_id()), self.contents.length(stamp));
         let write = |output: &mut Vec<u8>| self.contents.write(stamp, output);
-        match sending.kind {
+        match kind {
             MessageKind::Durable => {
                 let id = self.contents.message_id(stamp);
                 wire::put_send(outbox, request_id, conversation, &id, length, write);
@@ -370,6 +389,11 @@ impl<'a> Crowd<'a> {
                 let user = &self.users[slot];
                 let unsent = user.queue.len() - user.in_flight;
                 self.outcome.totals.unsent_at_end += unsent as u64;
+                let requests = user.unanswered_requests();
+                if requests > 0 {
+                    let user = self.first + slot as u32;
+                    self.outcome.faults.add(Fault::Unanswered { user, requests });
+                }
             }
             if !self.scenario.has_durable() {
                 continue;
@@ -383,6 +407,7 @@ impl<'a> Crowd<'a> {
             }
         }
         self.outcome.totals.acknowledged = self.account.progress.acknowledged;
+        self.outcome.totals.answered = self.account.progress.answered;
         self.outcome.totals.delivered = self.account.progress.delivered;
         self.outcome.disturbance = self.turmoil.into_tally();
         self.outcome

@@ -15,8 +15,16 @@ use serde_json::{Map, Value};
 use markup::Markup;
 
 /// Sections that come before the plots, in this order.
-const FIRST: [&str; 7] =
-    ["scenario", "rates", "latency", "latency_by_kind", "totals", "closes", "faults"];
+const FIRST: [&str; 8] = [
+    "scenario",
+    "rates",
+    "latency",
+    "latency_by_kind",
+    "request_latency",
+    "totals",
+    "closes",
+    "faults",
+];
 
 /// What is no table: the head and the plots.
 const NO_TABLES: [&str; 5] = ["schema", "verdict", "reasons", "series", "distributions"];
