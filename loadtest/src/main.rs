@@ -62,12 +62,9 @@ fn run(plan: &Plan) -> Result<Verdict, LoadtestError> {
             .server
             .with_target(|target| run_chat("churn", &plan.scenario(target)?, &plan.output)),
         Plan::Capacity(plan) => plan.server.with_target(|target| {
-            let quiet = plan.output.quiet;
-            let report = capacity::run(&plan.scenario(target)?, &mut |event| {
-                if !quiet {
-                    eprint_event(&event);
-                }
-            })?;
+            let mut view = View::new("capacity", plan.output.quiet);
+            let on_event = &mut |event: capacity::Event<'_>| show_event(&mut view, &event);
+            let report = capacity::run(&plan.scenario(target)?, on_event)?;
             print(&plan.output, report, print_capacity)
         }),
         Plan::Fanout(plan) => run_fanout(plan),
@@ -294,17 +291,21 @@ fn print_fanout(report: &FanoutReport) {
     }
 }
 
-fn eprint_event(event: &capacity::Event<'_>) {
+fn show_event(view: &mut View, event: &capacity::Event<'_>) {
     match event {
+        capacity::Event::Begun { rate_per_s } => view.begin(&format!("{rate_per_s:.0}/s")),
         capacity::Event::Progress { rate_per_s, doing, progress } => {
-            eprintln!(
-                "{rate_per_s:.0}/s: {doing}: {} users, {} sent",
-                progress.active, progress.sent
-            );
+            if view.leaves_lines() {
+                eprintln!(
+                    "{rate_per_s:.0}/s: {doing}: {} users, {} sent",
+                    progress.active, progress.sent
+                );
+            }
         }
+        capacity::Event::Second(second) => view.show(second),
         capacity::Event::Step(step) => {
-            eprintln!("{:.0}/s: {}", step.rate_per_s, words_of(step.judgement));
-            step.reasons.iter().for_each(|reason| eprintln!("  {reason}"));
+            view.say(&format!("{:.0}/s: {}", step.rate_per_s, words_of(step.judgement)));
+            step.reasons.iter().for_each(|reason| view.say(&format!("  {reason}")));
         }
     }
 }

@@ -27,12 +27,19 @@ fn report(sabotage: Sabotage, acknowledge_p99_ms: f64) -> CapacityReport {
         acknowledge_p99_ms: Some(acknowledge_p99_ms),
         ..CapacityParameters::default()
     };
-    let mut told = 0;
-    let report = run(&CapacityScenario { chat, search }, &mut |event| {
-        told += usize::from(matches!(event, Event::Step(_)));
+    let (mut begun, mut told, mut seconds) = (0, 0, 0);
+    let report = run(&CapacityScenario { chat, search }, &mut |event| match event {
+        Event::Begun { .. } => begun += 1,
+        Event::Progress { .. } => assert_eq!(begun, told + 1, "within a step"),
+        Event::Second(second) => {
+            assert_eq!(begun, told + 1, "within a step");
+            seconds += usize::from(second.point.connections == 4);
+        }
+        Event::Step(_) => told += 1,
     });
     let report = report.unwrap();
-    assert_eq!(told, report.steps.len());
+    assert_eq!((begun, told), (report.steps.len(), report.steps.len()));
+    assert!(seconds > 0, "nothing was to be seen");
     report
 }
 
@@ -48,6 +55,9 @@ fn rates_rise_as_long_as_they_are_met() {
             assert_eq!(rates, [200.0, 400.0, 600.0]);
             let best = report.best.expect("a rate was met");
             assert_eq!(best.totals.sent, 240);
+            let points = &best.series.points;
+            let told = points.iter().map(|point| point.rates["sent"] * point.interval_s);
+            assert_eq!(told.sum::<f64>().round(), 240.0, "{points:#?}");
         }
         // The machine may be busy; then it must say so.
         Limit::Harness => assert_eq!(report.verdict, Verdict::HarnessInvalid, "{report:#?}"),

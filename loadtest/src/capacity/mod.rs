@@ -14,9 +14,12 @@ pub(crate) use parameters::SECTION;
 pub use report::{CapacityReport, Step};
 pub use search::{Judgement, Limit};
 
+use std::cell::RefCell;
+
 use crate::chat::{self, ChatParameters, ChatReport, ChatScenario, Load, Progress, Rate};
 use crate::error::LoadtestError;
 use crate::problem::Problems;
+use crate::report::Second;
 
 /// A search.
 #[derive(Debug, Clone)]
@@ -30,6 +33,11 @@ pub struct CapacityScenario {
 /// What a search tells while it runs.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// A step begins.
+    Begun {
+        /// Its rate.
+        rate_per_s: f64,
+    },
     /// About once a second, within a step.
     Progress {
         /// Its rate.
@@ -39,6 +47,8 @@ pub enum Event<'a> {
         /// How far it is.
         progress: Progress,
     },
+    /// Once a second, within a step.
+    Second(&'a Second<'a>),
     /// A step was measured.
     Step(&'a Step),
 }
@@ -55,16 +65,22 @@ pub fn run(
         ..ChatParameters::of(&scenario.chat)
     };
     Problems::check(search.problems(&chat))?;
+    // The run tells its progress and its seconds in two ways, which are one here.
+    let on_event = RefCell::new(on_event);
+    let tell = |event: Event<'_>| (on_event.borrow_mut())(event);
     let mut steps: Vec<Step> = Vec::new();
     let mut best: Option<ChatReport> = None;
     let found = search::search(search.bounds(), |rate_per_s| {
         let mut run = scenario.chat.clone();
         run.load = Load::Open { messages_per_second: Rate::constant(rate_per_s) };
-        let report = chat::run(&run, &mut |doing, progress| {
-            on_event(Event::Progress { rate_per_s, doing, progress });
-        })?;
+        tell(Event::Begun { rate_per_s });
+        let on_progress = &mut |doing: &str, progress| {
+            tell(Event::Progress { rate_per_s, doing, progress });
+        };
+        let on_second = &mut |second: &Second<'_>| tell(Event::Second(second));
+        let report = chat::run_watched(&run, on_progress, on_second)?;
         let step = Step::new(rate_per_s, &report, search);
-        on_event(Event::Step(&step));
+        tell(Event::Step(&step));
         let judgement = step.judgement;
         steps.push(step);
         // Each rate that is met is higher than those before.

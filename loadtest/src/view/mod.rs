@@ -45,6 +45,26 @@ impl View {
         }
     }
 
+    /// Another run begins, whose frames have this title. What was counted in the last one is
+    /// forgotten.
+    pub fn begin(&mut self, title: &str) {
+        title.clone_into(&mut self.title);
+        (self.closes, self.errors) = Default::default();
+    }
+
+    /// Says something that stays to be seen: frames are drawn below it.
+    pub fn say(&mut self, line: &str) {
+        match &mut self.mode {
+            Mode::Live(screen) => {
+                if screen.say(line).is_err() {
+                    self.mode = Mode::Quiet;
+                }
+            }
+            Mode::Lines => eprintln!("{line}"),
+            Mode::Quiet => {}
+        }
+    }
+
     /// Whether lines of progress are wanted, since nothing is drawn.
     pub fn leaves_lines(&self) -> bool {
         matches!(self.mode, Mode::Lines)

@@ -26,25 +26,43 @@ impl<W: Write> Screen<W> {
     /// Draws over the last frame. In one write, so that an end of the program in between leaves
     /// nothing half drawn; the cursor is below the frame then, where the report goes on.
     pub(super) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
-        let mut frame = String::from(WRAP_OFF);
-        if self.height > 0 {
-            frame.push_str(&format!("\x1b[{}A", self.height));
-        }
-        for line in lines {
-            // Words of the server are in it: they must not command the terminal.
-            frame.extend(line.chars().map(|character| match character {
-                control if control.is_control() => '\u{fffd}',
-                other => other,
-            }));
-            frame.push_str(CLEAR_LINE);
-            frame.push_str("\r\n");
-        }
+        let mut frame = self.above();
+        frame.push_str(WRAP_OFF);
+        lines.iter().for_each(|line| put_line(&mut frame, line));
         frame.push_str(CLEAR_BELOW);
         frame.push_str(WRAP_ON);
         self.height = lines.len();
-        self.output.write_all(frame.as_bytes())?;
+        self.write(&frame)
+    }
+
+    /// Puts a line in the place of the last frame, where it stays: the next frame is drawn below.
+    pub(super) fn say(&mut self, line: &str) -> io::Result<()> {
+        let mut text = self.above();
+        put_line(&mut text, line);
+        text.push_str(CLEAR_BELOW);
+        self.height = 0;
+        self.write(&text)
+    }
+
+    /// The way back to where the last frame begins.
+    fn above(&self) -> String {
+        if self.height > 0 { format!("\x1b[{}A", self.height) } else { String::new() }
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        self.output.write_all(text.as_bytes())?;
         self.output.flush()
     }
+}
+
+fn put_line(text: &mut String, line: &str) {
+    // Words of the server are in it: they must not command the terminal.
+    text.extend(line.chars().map(|character| match character {
+        control if control.is_control() => '\u{fffd}',
+        other => other,
+    }));
+    text.push_str(CLEAR_LINE);
+    text.push_str("\r\n");
 }
 
 #[cfg(test)]
@@ -63,7 +81,21 @@ mod tests {
         assert!(!first.contains('A'), "{first:?}");
         screen.draw(&lines(&["four"])).unwrap();
         let second = String::from_utf8(std::mem::take(&mut screen.output)).unwrap();
-        assert_eq!(second, "\x1b[?7l\x1b[3Afour\x1b[K\r\n\x1b[J\x1b[?7h");
+        assert_eq!(second, "\x1b[3A\x1b[?7lfour\x1b[K\r\n\x1b[J\x1b[?7h");
+    }
+
+    #[test]
+    fn what_is_said_takes_the_place_of_the_frame_and_is_not_drawn_over() {
+        let mut screen = Screen::new(Vec::new());
+        screen.draw(&lines(&["one", "two"])).unwrap();
+        screen.output.clear();
+        screen.say("2000/s: met\x1b").unwrap();
+        screen.say("  why").unwrap();
+        screen.draw(&lines(&["three"])).unwrap();
+        let written = String::from_utf8(screen.output).unwrap();
+        let expected = "\x1b[2A2000/s: met\u{fffd}\x1b[K\r\n\x1b[J  why\x1b[K\r\n\x1b[J\
+                        \x1b[?7lthree\x1b[K\r\n\x1b[J\x1b[?7h";
+        assert_eq!(written, expected);
     }
 
     #[test]
