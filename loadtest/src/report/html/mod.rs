@@ -12,6 +12,7 @@ mod tables;
 
 use serde_json::{Map, Value};
 
+use crate::report::quantity;
 use markup::Markup;
 
 /// Sections that come before the plots, in this order.
@@ -121,11 +122,21 @@ fn body(page: &mut Markup, report: &Value) {
     plots::of_series(page, &report["series"]);
     plots::of_distributions(page, &report["distributions"]);
     for (name, value) in fields {
-        let is_shown = FIRST.contains(&name.as_str()) || is_latency(value);
+        let is_shown = FIRST.contains(&name.as_str()) || is_latency(value) || is_report(value);
         if is_table(name) && !is_shown && !tables::is_scalar(value) {
             tables::section(page, name, value);
         }
     }
+    for (name, report) in fields.iter().filter(|(_, value)| is_report(value)) {
+        page.leaf("h1", &format!("{} ({})", title(report), quantity::name(name)));
+        head(page, report);
+        body(page, report);
+    }
+}
+
+/// A report within the report, with all of its plots: the best window of a search.
+fn is_report(value: &Value) -> bool {
+    value.get("schema").is_some()
 }
 
 fn is_latency(value: &Value) -> bool {
@@ -171,6 +182,21 @@ mod tests {
         let page = render(&report);
         assert_eq!(page.matches("<table>").count(), 2, "{page}");
         assert_eq!(page.matches("<th>p99</th>").count(), 1, "{page}");
+    }
+
+    #[test]
+    fn a_report_within_a_report_has_its_plots() {
+        let best = json!({
+            "schema": "dunlin-loadtest/chat/1",
+            "verdict": "ok",
+            "series": { "points": [{ "at_s": 1, "rates": { "sent": 5 } }] },
+        });
+        let report = json!({ "schema": "dunlin-loadtest/capacity/1", "best": best, "none": null });
+        let page = render(&report);
+        assert_eq!(markup::fault(&page), None, "{page}");
+        assert!(page.contains("<h1>Load test: chat (best)</h1>"), "{page}");
+        assert_eq!(page.matches("<svg").count(), 1, "{page}");
+        assert!(!page.contains("<h2>best</h2>"), "{page}");
     }
 
     #[test]

@@ -58,6 +58,12 @@ fn put_section(page: &mut Markup, name: &str, value: &Value, depth: usize) {
             let rows: Vec<_> = rows.iter().map(|row| (None, row)).collect();
             matrix(page, &rows);
         }
+        Value::Array(values) if values.iter().all(Value::is_object) => {
+            let rows: Vec<_> = values.iter().map(essence).collect();
+            matrix(page, &rows.iter().map(|row| (None, row)).collect::<Vec<_>>());
+            let note = "Of latencies, the 99th percentiles. All else is in the JSON.";
+            page.element("p", &[("class", "note")], |page| page.text(note));
+        }
         Value::Array(values) => list(page, values),
         scalar => page.leaf("p", &text(name, scalar)),
     }
@@ -101,6 +107,32 @@ fn named<'a>(matrix: &str, value: &'a Value) -> Vec<(String, &'a Value)> {
     rows.map(|(name, row)| (format!("{matrix}_{name}"), row)).collect()
 }
 
+/// What of an object with others in it has a place in a row: whatever fits into a cell, and of
+/// latencies, however deep, one figure.
+fn essence(row: &Value) -> Value {
+    fn add(cells: &mut Map<String, Value>, path: &str, value: &Value) {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            match value.get("p99_us") {
+                Some(p99_us) => drop(cells.insert(format!("{path}{name}_p99_us"), p99_us.clone())),
+                None if name == "latency" => add(cells, path, value),
+                None => add(cells, &format!("{path}{name}_"), value),
+            }
+        }
+    }
+    let mut cells = Map::new();
+    for (name, value) in row.as_object().into_iter().flatten() {
+        let words: Option<Vec<_>> =
+            value.as_array().and_then(|words| words.iter().map(Value::as_str).collect());
+        if let Some(words) = words {
+            cells.insert(name.clone(), words.join("; ").into());
+        } else if is_scalar(value) {
+            cells.insert(name.clone(), value.clone());
+        }
+    }
+    add(&mut cells, "", row);
+    Value::Object(cells)
+}
+
 fn matrix(page: &mut Markup, rows: &[(Option<&str>, &Value)]) {
     let mut columns: Vec<&str> = Vec::new();
     for (_, row) in rows {
@@ -131,10 +163,21 @@ fn matrix(page: &mut Markup, rows: &[(Option<&str>, &Value)]) {
     note_rest(page, rows.len());
 }
 
-/// JSON has its fields by alphabet; latencies are read from the smallest to the largest.
+/// JSON has its fields by alphabet; latencies are read from the smallest to the largest, and a row
+/// begins with what it is about.
 fn order(column: &str) -> usize {
     let known = [
-        "count", "min_us", "mean_us", "p50_us", "p90_us", "p99_us", "p999_us", "p9999_us", "max_us",
+        "rate_per_s",
+        "judgement",
+        "count",
+        "min_us",
+        "mean_us",
+        "p50_us",
+        "p90_us",
+        "p99_us",
+        "p999_us",
+        "p9999_us",
+        "max_us",
     ];
     known.iter().position(|&name| name == column).unwrap_or(known.len())
 }
@@ -215,6 +258,25 @@ mod tests {
         }
         let other = page_of(&json!({ "a": { "b": { "c": 1 } }, "d": { "e": { "c": 1 } } }));
         assert_eq!(other.matches("<table>").count(), 2, "{other}");
+    }
+
+    #[test]
+    fn a_list_of_what_has_latencies_is_a_table_of_their_percentiles() {
+        let step = |rate| {
+            json!({
+                "rate_per_s": rate, "judgement": "missed", "errors": 0, "reasons": ["one", "two"],
+                "latency": { "deliver": { "count": 5, "p99_us": 3000.0 } },
+                "calm": { "deliver": { "p99_us": 4000.0 }, "more": { "than": "fits" } },
+            })
+        };
+        let page = page_of(&json!([step(1000), step(2000)]));
+        assert_eq!(page.matches("<table>").count(), 1, "{page}");
+        let head = "<th>rate</th><th>judgement</th>";
+        for text in [head, "<th>deliver p99</th>", "<th>calm deliver p99</th>", "3 ms", "one; two"]
+        {
+            assert!(page.contains(text), "{text}: {page}");
+        }
+        assert!(!page.contains("fits"), "{page}");
     }
 
     #[test]
