@@ -152,6 +152,8 @@ fn audited(victim: &mut Victim, crash: impl FnOnce(&mut Victim, &Watch)) -> Chat
     let watch = Watch::default();
     let mut scenario = ChatScenario::new(victim.server.target(false));
     scenario.users = USERS;
+    // Read cursors are to outlive the server as well, and pages to be whole whatever befell it.
+    scenario.message = "durable:7,history:1,mark_read:2,sync:1".parse().unwrap();
     scenario.load = Load::Open { messages_per_second: Rate::constant(600.0) };
     scenario.content_bytes = 1500.into();
     scenario.reconnect = true;
