@@ -17,6 +17,10 @@ use super::run::damaged;
 /// Blocks that are written at once.
 const BUFFER_BYTES: usize = 64 * BLOCK_BYTES;
 
+/// Bytes after which the file is synced: a commit that comes meanwhile waits behind so many, not
+/// behind a whole file, which may be hundreds of megabytes.
+const SYNC_BYTES: usize = 1024 * 1024;
+
 /// An index file that is being written. The order of calls is the order of the sections.
 pub(super) struct RunWriter {
     file: Arc<dyn DiskFile>,
@@ -24,6 +28,8 @@ pub(super) struct RunWriter {
     /// What is not yet written, and where it goes.
     buffer: Vec<u8>,
     offset: u64,
+    /// Bytes that were written since the last sync.
+    unsynced: usize,
     /// Where the block that is being filled begins in the buffer.
     block_start: usize,
     head: RunHead,
@@ -48,6 +54,7 @@ impl RunWriter {
             hash_key: identity.hash_key,
             buffer: Vec::with_capacity(BUFFER_BYTES + BLOCK_BYTES),
             offset: BLOCK_BYTES as u64,
+            unsynced: 0,
             block_start: 0,
             head: RunHead {
                 first_segment,
@@ -126,6 +133,11 @@ impl RunWriter {
     fn flush(&mut self) -> io::Result<()> {
         self.file.write_at(&self.buffer, self.offset)?;
         self.offset += self.buffer.len() as u64;
+        self.unsynced += self.buffer.len();
+        if self.unsynced >= SYNC_BYTES {
+            self.file.sync()?;
+            self.unsynced = 0;
+        }
         self.buffer.clear();
         self.block_start = 0;
         Ok(())
