@@ -2,8 +2,8 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
+use hdrhistogram::{Counter, Histogram};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -70,34 +70,47 @@ impl Latencies {
 
 impl From<Latencies> for String {
     fn from(latencies: Latencies) -> String {
-        let mut bytes = Vec::new();
-        V2Serializer::new()
-            .serialize(&latencies.0, &mut bytes)
-            .expect("a count fits into the format, and a vector takes all bytes");
-        BASE64_STANDARD.encode(bytes)
+        to_text(&latencies.0)
     }
 }
-
-/// A text that is no [`Latencies`].
-#[derive(Debug, Clone, Error)]
-#[error("no histogram: {0}")]
-pub struct NoLatencies(String);
 
 impl TryFrom<String> for Latencies {
     type Error = NoLatencies;
 
     fn try_from(text: String) -> Result<Latencies, NoLatencies> {
-        let bytes = BASE64_STANDARD.decode(text).map_err(|error| NoLatencies(error.to_string()))?;
-        let histogram: Histogram<u64> = Deserializer::new()
-            .deserialize(&mut bytes.as_slice())
-            .map_err(|error| NoLatencies(error.to_string()))?;
-        let own = Latencies::default();
-        let bounds = |of: &Histogram<u64>| (of.low(), of.high(), of.sigfig());
-        if bounds(&histogram) != bounds(&own.0) {
-            return Err(NoLatencies(format!("its bounds are {:?}", bounds(&histogram))));
-        }
-        Ok(Latencies(histogram))
+        from_text(&text, &Latencies::default().0).map(Latencies)
     }
+}
+
+/// A text that is no histogram of latencies.
+#[derive(Debug, Clone, Error)]
+#[error("no histogram: {0}")]
+pub struct NoLatencies(String);
+
+/// A histogram on its way to another process. Buckets in which nothing was counted take next to
+/// nothing, however many there are in a row.
+pub(crate) fn to_text<T: Counter>(histogram: &Histogram<T>) -> String {
+    let mut bytes = Vec::new();
+    V2Serializer::new()
+        .serialize(histogram, &mut bytes)
+        .expect("a count fits into the format, and a vector takes all bytes");
+    BASE64_STANDARD.encode(bytes)
+}
+
+/// The histogram that was sent; it must have the bounds of `own`, to be added to it.
+pub(crate) fn from_text<T: Counter>(
+    text: &str,
+    own: &Histogram<T>,
+) -> Result<Histogram<T>, NoLatencies> {
+    let bytes = BASE64_STANDARD.decode(text).map_err(|error| NoLatencies(error.to_string()))?;
+    let histogram: Histogram<T> = Deserializer::new()
+        .deserialize(&mut bytes.as_slice())
+        .map_err(|error| NoLatencies(error.to_string()))?;
+    let bounds = |of: &Histogram<T>| (of.low(), of.high(), of.sigfig());
+    if bounds(&histogram) != bounds(own) {
+        return Err(NoLatencies(format!("its bounds are {:?}", bounds(&histogram))));
+    }
+    Ok(histogram)
 }
 
 /// Percentiles in microseconds.
@@ -134,6 +147,7 @@ mod tests {
         assert!((summary.p99_us - 991.0).abs() < 3.0, "{summary:?}");
         assert_eq!(Latencies::default().summary().count, 0);
     }
+
     #[test]
     fn latencies_of_another_process_are_the_same_or_refused() {
         let mut latencies = Latencies::default();

@@ -194,6 +194,10 @@ fn an_even_share_of_all_pairs_sends_whoever_has_them() {
     let points = &report.series.points;
     let told = points.iter().map(|point| point.rates["delivered"] * point.interval_s);
     assert_eq!(told.sum::<f64>().round(), 400.0, "{points:#?}");
+    let measured = |name| -> u64 {
+        points.iter().filter_map(|point| point.latency.get(name)).map(|latency| latency.count).sum()
+    };
+    assert_eq!((measured("acknowledge"), measured("deliver")), (400, 400), "{points:#?}");
 }
 
 #[test]
@@ -248,6 +252,8 @@ fn idle_connections_are_shared_too() {
     assert_eq!(arrived, [20, 21]);
     let heartbeats: u64 = report.generators.iter().map(|part| part.heartbeats).sum();
     assert_eq!(heartbeats, report.heartbeats);
+    let arrivals = report.series.points.iter().filter_map(|point| point.latency.get("arrive"));
+    assert_eq!(arrivals.map(|latency| latency.count).sum::<u64>(), 41, "{:#?}", report.series);
 }
 
 #[test]

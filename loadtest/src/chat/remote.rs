@@ -15,7 +15,7 @@ use crate::error::LoadtestError;
 use crate::net::Clock;
 use crate::phases::{PHASES, Phase, Progress, Schedule, Thread, ThreadResult, join};
 use crate::remote::{Led, LinkError, Member, Meter, Place, Task};
-use crate::report::News;
+use crate::report::Interval;
 
 /// What the coordinator wants.
 #[derive(Serialize, Deserialize)]
@@ -31,7 +31,8 @@ struct State {
     /// Phases in which none of them has anything left to do.
     finished: Vec<Phase>,
     is_hopeless: bool,
-    news: News,
+    /// Since the last answer.
+    interval: Interval,
 }
 
 /// Starts a thread for each generator, which leads it.
@@ -61,7 +62,7 @@ fn lead(
     };
     let mut before = State::default();
     let mut heard = |mut state: State| {
-        shared.seconds.add_news(&std::mem::take(&mut state.news));
+        shared.seconds.add(&std::mem::take(&mut state.interval));
         shared.publish(before.progress, state.progress);
         let is_new = |phase: &&Phase| !before.finished.contains(phase);
         state.finished.iter().filter(is_new).for_each(|&phase| shared.finish(phase));
@@ -136,6 +137,6 @@ fn state(shared: &Shared, threads: usize) -> State {
         progress: shared.progress(),
         finished: PHASES.into_iter().filter(is_finished).collect(),
         is_hopeless: shared.is_hopeless(),
-        news: shared.seconds.take_news(),
+        interval: shared.seconds.take(),
     }
 }

@@ -143,7 +143,8 @@ pub fn run_watched(
             samples: Vec::new(),
             harness_samples: harness_empty.into_iter().collect(),
             sample_interval: SAMPLE_INTERVAL,
-            recorder: Recorder::new(clock.now_ns(), scenario.target.pid),
+            recorder: Recorder::new(clock.now_ns(), scenario.target.pid)
+                .waiting_for(scenario.generators.as_ref()),
             on_progress,
             on_second,
         };

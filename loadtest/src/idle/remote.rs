@@ -13,7 +13,7 @@ use crate::idle::{IdleParameters, IdleScenario};
 use crate::net::Clock;
 use crate::process::SmallPages;
 use crate::remote::{Led, LinkError, Member, Meter, Place, Task};
-use crate::report::News;
+use crate::report::Interval;
 
 /// What the coordinator wants.
 #[derive(Serialize, Deserialize)]
@@ -27,7 +27,8 @@ struct Order {
 #[derive(Serialize, Deserialize)]
 struct State {
     count: Count,
-    news: News,
+    /// Since the last answer.
+    interval: Interval,
 }
 
 /// Starts a thread for each generator, which leads it.
@@ -60,8 +61,8 @@ fn lead(
         (Order { started, gathered, stopped }, stopped)
     };
     let mut before = Count::default();
-    let mut heard = |State { count, news }: State| {
-        shared.seconds.add_news(&news);
+    let mut heard = |State { count, interval }: State| {
+        shared.seconds.add(&interval);
         shared.add(before, count);
         before = count;
     };
@@ -129,7 +130,7 @@ pub(crate) fn play(
 }
 
 fn state(shared: &Shared) -> State {
-    State { count: shared.count(), news: shared.seconds.take_news() }
+    State { count: shared.count(), interval: shared.seconds.take() }
 }
 
 fn check(users: &Range<u32>, all: u32) -> Result<(), LoadtestError> {

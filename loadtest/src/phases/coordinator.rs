@@ -96,7 +96,8 @@ impl<'scope, 'run, T> Coordinator<'scope, 'run, T> {
         threads: Vec<Thread<'scope, T>>,
         audience: Audience<'run>,
     ) -> Coordinator<'scope, 'run, T> {
-        let recorder = Recorder::new(board.clock.now_ns(), course.server);
+        let recorder = Recorder::new(board.clock.now_ns(), course.server)
+            .waiting_for(course.generators.as_ref());
         Coordinator { course, board, threads, audience, next_progress_ns: 0, recorder }
     }
 

@@ -17,7 +17,7 @@ use super::link::Link;
 use super::secret::{Role, Secret};
 
 /// Version of everything that is said on a link. Both sides must be of the same.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How long each step may take. Longer than a generator waits for the end of a run before.
 const STEP_TIMEOUT: Duration = Duration::from_secs(15);

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::latency::{NoLatencies, from_text, to_text};
 use crate::report::Reasons;
 
 /// One second of the run's clock.
@@ -21,7 +22,8 @@ const LATENCY_MAX_NS: u64 = 60_000_000_000;
 
 /// Latencies of one second, exact to a hundredth: a tenth of the memory of
 /// [`Latencies`](crate::latency::Latencies), 12 KB, since every thread has some.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub(crate) struct Brief(Histogram<u32>);
 
 impl Default for Brief {
@@ -38,6 +40,10 @@ impl Brief {
 
     pub(crate) fn count(&self) -> u64 {
         self.0.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(crate) fn quantile_us(&self, share: f64) -> f64 {
@@ -57,26 +63,48 @@ impl Brief {
     }
 }
 
-/// The account of a second.
-#[derive(Debug, Default)]
+impl From<Brief> for String {
+    fn from(latencies: Brief) -> String {
+        to_text(&latencies.0)
+    }
+}
+
+impl TryFrom<String> for Brief {
+    type Error = NoLatencies;
+
+    fn try_from(text: String) -> Result<Brief, NoLatencies> {
+        from_text(&text, &Brief::default().0).map(Brief)
+    }
+}
+
+/// The account of a second. What other processes tell of theirs is one, too.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Interval {
     /// From the intended start to the answer.
+    #[serde(skip_serializing_if = "Brief::is_empty")]
     pub(crate) acknowledge: Brief,
     /// From the intended start of a request of a mix to its answer.
+    #[serde(skip_serializing_if = "Brief::is_empty")]
     pub(crate) answer: Brief,
     /// From the intended start to the partner.
+    #[serde(skip_serializing_if = "Brief::is_empty")]
     pub(crate) deliver: Brief,
     /// From the connect to the end of the sync.
+    #[serde(skip_serializing_if = "Brief::is_empty")]
     pub(crate) arrive: Brief,
     /// From a heartbeat to its answer.
+    #[serde(skip_serializing_if = "Brief::is_empty")]
     pub(crate) heartbeat: Brief,
     /// Connections that ended, by reason.
     pub(crate) closes: Reasons,
     /// Faults that were found, by kind.
     pub(crate) errors: Reasons,
     /// Faults of the thread up to now.
+    #[serde(skip)]
     errors_seen: BTreeMap<&'static str, u64>,
     /// The second of the run's clock that it is about.
+    #[serde(skip)]
     second: u64,
 }
 
@@ -102,7 +130,7 @@ impl Interval {
 
     /// Hands it over, and begins anew.
     pub(crate) fn hand_over(&mut self, to: &Handover) {
-        to.0.lock().unwrap_or_else(PoisonError::into_inner).merge(self);
+        to.add(self);
         self.acknowledge.clear();
         self.answer.clear();
         self.deliver.clear();
@@ -122,13 +150,6 @@ impl Interval {
     }
 }
 
-/// What other processes tell of their accounts: no latencies.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct News {
-    closes: Reasons,
-    errors: Reasons,
-}
-
 /// Where the threads leave their accounts for the coordinator.
 #[derive(Debug, Default)]
 pub(crate) struct Handover(Mutex<Interval>);
@@ -139,17 +160,9 @@ impl Handover {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The same, to be told to another process.
-    pub(crate) fn take_news(&self) -> News {
-        let Interval { closes, errors, .. } = self.take();
-        News { closes, errors }
-    }
-
-    /// What another process told.
-    pub(crate) fn add_news(&self, news: &News) {
-        let mut interval = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        interval.closes.merge(&news.closes);
-        interval.errors.merge(&news.errors);
+    /// Adds what a thread or another process tells.
+    pub(crate) fn add(&self, interval: &Interval) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).merge(interval);
     }
 }
 
@@ -182,13 +195,28 @@ mod tests {
         let mut interval = Interval::default();
         interval.closes.add("gone");
         interval.see_errors(&BTreeMap::from([("lost", 2)]));
+        interval.deliver.record(3_000_000);
         interval.hand_over(&there);
         for _ in 0..2 {
-            let json = serde_json::to_string(&there.take_news()).unwrap();
-            here.add_news(&serde_json::from_str(&json).unwrap());
+            let json = serde_json::to_string(&there.take()).unwrap();
+            here.add(&serde_json::from_str(&json).unwrap());
         }
         let taken = here.take();
         assert_eq!((taken.closes.total(), taken.errors.total()), (1, 2));
+        assert_eq!((taken.deliver.count(), taken.acknowledge.count()), (1, 0));
+        assert!((taken.deliver.quantile_us(1.0) - 3000.0).abs() < 30.0);
+    }
+
+    #[test]
+    fn a_second_of_latencies_is_short_on_its_way() {
+        let mut interval = Interval::default();
+        let length = |interval: &Interval| serde_json::to_string(interval).unwrap().len();
+        assert!(length(&interval) < 40, "{}", length(&interval));
+        // Anything from 20 us to 20 ms, each twice as rare as half of it: a thousand or so buckets.
+        for latency_us in 20..20_000u64 {
+            (0..20_000 / latency_us).for_each(|_| interval.deliver.record(latency_us * 1000));
+        }
+        assert!(length(&interval) < 4096, "{}", length(&interval));
     }
 
     #[test]

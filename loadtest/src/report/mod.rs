@@ -18,7 +18,7 @@ mod series;
 mod threshold;
 
 pub use distribution::{Bucket, Distribution, Quantile};
-pub(crate) use interval::{Handover, Interval, News};
+pub(crate) use interval::{Handover, Interval};
 pub use kernel::KernelMemory;
 pub use reasons::Reasons;
 pub use recorder::Second;
