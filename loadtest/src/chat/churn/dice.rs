@@ -7,8 +7,10 @@ use std::time::Duration;
 pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub(crate) fn new(seed: u64) -> Dice {
-        Dice(seed)
+    /// Those of a user. Users of one seed start at different places that have nothing to do with each
+    /// other.
+    pub(crate) fn of(seed: u64, user: u32) -> Dice {
+        Dice(Dice(seed ^ (u64::from(user) << 32)).next())
     }
 
     fn next(&mut self) -> u64 {
@@ -33,17 +35,20 @@ mod tests {
     #[test]
     fn times_have_the_mean_and_the_spread_that_they_should_and_follow_from_the_seed() {
         let mean = Duration::from_micros(1);
-        let times = |seed| {
-            let mut dice = Dice::new(seed);
+        let times = |seed, user| {
+            let mut dice = Dice::of(seed, user);
             (0..100_000).map(|_| dice.exponential_ns(mean)).collect::<Vec<_>>()
         };
-        let drawn = times(1);
-        let sum: u64 = drawn.iter().sum();
-        assert!((99_000_000..101_000_000).contains(&sum), "{sum}");
-        // Of an exponential distribution, 1 in e is above the mean.
-        let above = drawn.iter().filter(|&&time| time > 1000).count();
-        assert!((36_000..37_600).contains(&above), "{above}");
-        assert_eq!(drawn, times(1));
-        assert_ne!(drawn, times(2));
+        let firsts = (0..100_000).map(|user| Dice::of(1, user).exponential_ns(mean));
+        for drawn in [times(1, 0), firsts.collect()] {
+            let sum: u64 = drawn.iter().sum();
+            assert!((99_000_000..101_000_000).contains(&sum), "{sum}");
+            // Of an exponential distribution, 1 in e is above the mean.
+            let above = drawn.iter().filter(|&&time| time > 1000).count();
+            assert!((36_000..37_600).contains(&above), "{above}");
+        }
+        assert_eq!(times(1, 0), times(1, 0));
+        assert_ne!(times(1, 0), times(2, 0));
+        assert_ne!(times(1, 0), times(1, 1));
     }
 }

@@ -33,7 +33,7 @@ pub struct Churn {
     /// Mean of those for which it is away.
     #[arg(long, alias = "away", value_name = "SECONDS", default_value_t = Churn::default().away_s)]
     pub away_s: Seconds,
-    /// Decides all of these times: the same seed, users and threads give the same ones.
+    /// Decides all of these times: the same seed gives each user the same ones.
     #[arg(long, default_value_t = Churn::default().seed)]
     pub seed: u64,
     /// What those who come back log in with.

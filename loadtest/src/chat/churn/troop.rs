@@ -31,7 +31,8 @@ enum Wish {
 #[derive(Debug)]
 pub(crate) struct Troop {
     churn: Churn,
-    dice: Dice,
+    /// By slot, so that the times of a user are the same whoever else is in this thread.
+    dice: Vec<Dice>,
     has_begun: bool,
     /// Who leaves when.
     departures: BinaryHeap<Reverse<(u64, usize)>>,
@@ -47,8 +48,7 @@ impl Troop {
     pub(crate) fn new(churn: &Churn, users: &Range<u32>) -> Troop {
         Troop {
             churn: churn.clone(),
-            // Threads have different users, and so different times.
-            dice: Dice::new(churn.seed ^ (u64::from(users.start) << 32)),
+            dice: users.clone().map(|user| Dice::of(churn.seed, user)).collect(),
             has_begun: false,
             departures: BinaryHeap::new(),
             wishes: vec![Wish::Here { since_ns: 0 }; users.len()],
@@ -78,7 +78,7 @@ impl Troop {
         if at_ns <= self.recalled_ns && is_measured(at_ns) {
             self.tally.arrive.record(now_ns.saturating_sub(at_ns));
         }
-        let stay_ns = self.dice.exponential_ns(self.churn.stay_s.into());
+        let stay_ns = self.dice[slot].exponential_ns(self.churn.stay_s.into());
         self.departures.push(Reverse((at_ns + stay_ns, slot)));
     }
 
@@ -105,10 +105,18 @@ impl Troop {
         self.tally
     }
 
+    /// A user leaves at its time; returns when it wants to be back.
+    fn let_go(&mut self, slot: usize, at_ns: u64) -> u64 {
+        let back_ns = at_ns + self.dice[slot].exponential_ns(self.churn.away_s.into());
+        self.wishes[slot] = Wish::Back { at_ns: back_ns };
+        self.tally.departures += 1;
+        back_ns
+    }
+
     fn begin(&mut self, start_ns: u64) {
         self.has_begun = true;
         for slot in 0..self.wishes.len() {
-            let stay_ns = self.dice.exponential_ns(self.churn.stay_s.into());
+            let stay_ns = self.dice[slot].exponential_ns(self.churn.stay_s.into());
             self.departures.push(Reverse((start_ns + stay_ns, slot)));
         }
     }
@@ -135,10 +143,7 @@ impl Crowd<'_> {
                 troop.departures.push(Reverse((again_ns, slot)));
                 continue;
             }
-            let back_ns = at_ns + troop.dice.exponential_ns(troop.churn.away_s.into());
-            troop.wishes[slot] = Wish::Back { at_ns: back_ns };
-            troop.tally.departures += 1;
-            leaving.push((slot, back_ns));
+            leaving.push((slot, troop.let_go(slot, at_ns)));
         }
         let next_ns = troop.departures.peek().map_or(u64::MAX, |Reverse((at_ns, _))| *at_ns);
         for (slot, back_ns) in leaving {
@@ -154,6 +159,40 @@ impl Crowd<'_> {
         if let Turmoil::Churn(troop) = &mut self.turmoil {
             troop.recalled_ns = now_ns;
             self.come_back_now(now_ns);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generators::shares;
+
+    /// When each user leaves and wants to be back, with a server that lets them in after a while.
+    fn times(threads: usize, login_ns: u64) -> Vec<(u32, u64, u64)> {
+        let mut times = Vec::new();
+        for users in shares(100, 2, threads) {
+            let mut troop = Troop::new(&Churn::default(), &users);
+            troop.begin(0);
+            while let Some(Reverse((at_ns, slot))) = troop.departures.pop()
+                && at_ns < 200_000_000_000
+            {
+                let back_ns = troop.let_go(slot, at_ns);
+                times.push((users.start + slot as u32, at_ns, back_ns));
+                troop.arrived(slot, back_ns + login_ns, |_| true);
+            }
+        }
+        times.sort_unstable();
+        times
+    }
+
+    #[test]
+    fn everybody_comes_and_goes_at_the_same_times_however_they_are_divided() {
+        let whole = times(1, 0);
+        // 40 s for each turn of 100 users.
+        assert!((400..600).contains(&whole.len()), "{}", whole.len());
+        for threads in [2, 7, 50] {
+            assert_eq!(times(threads, 3_000_000), whole, "{threads} threads");
         }
     }
 }
