@@ -27,6 +27,9 @@ pub(crate) struct Troop {
     slow: Slow,
     /// By pair.
     stalls: Vec<bool>,
+    /// Number of the first one among all who stall, here and elsewhere, and how many they are.
+    first: u32,
+    all: u32,
     /// What stalling users do next, by its time; empty before the run has begun.
     turns: BinaryHeap<Reverse<(u64, usize, Turn)>>,
     tally: Tally,
@@ -34,16 +37,17 @@ pub(crate) struct Troop {
 
 impl Troop {
     pub(crate) fn new(slow: &Slow, scenario: &ChatScenario, users: Range<u32>) -> Troop {
-        let stalls = |pair: u32| {
-            let sends = scenario.senders(pair..pair + 1) > 0;
-            let number = scenario.senders(0..pair);
-            sends && chosen(number..number + 1, slow.stalling_share) > 0
-        };
-        let stalls: Vec<bool> = (users.start / 2..users.end / 2).map(stalls).collect();
+        // All of the run are numbered, so that it makes no difference who has this one.
+        let before = |pair| chosen(0..scenario.senders(0..pair), slow.stalling_share);
+        let stalls = |pair: u32| before(pair + 1) > before(pair);
+        let pairs = users.start / 2..users.end / 2;
+        let (first, stalls) = (before(pairs.start), pairs.map(stalls).collect::<Vec<_>>());
         let stalling_users = stalls.iter().filter(|&&stalls| stalls).count() as u64;
         Troop {
             slow: slow.clone(),
             stalls,
+            first,
+            all: before(scenario.pairs()),
             turns: BinaryHeap::new(),
             tally: Tally { stalling_users, ..Tally::default() },
         }
@@ -93,13 +97,13 @@ impl Troop {
         self.tally
     }
 
-    /// The first stalls, spread evenly over a cycle so that not all stall at once.
+    /// The first stalls of all, spread evenly over a cycle so that not all stall at once.
     fn begin(&mut self, start_ns: u64) {
         let cycle_ns = nanoseconds(self.slow.stall_s) + nanoseconds(self.slow.between_s);
-        let count = self.tally.stalling_users.max(1);
         let pairs = self.stalls.iter().enumerate().filter(|(_, stalls)| **stalls);
-        for ((pair, _), number) in pairs.zip(0..) {
-            let at_ns = start_ns + (u128::from(cycle_ns) * number / u128::from(count)) as u64;
+        for ((pair, _), number) in pairs.zip(self.first..) {
+            let after_ns = u128::from(cycle_ns) * u128::from(number) / u128::from(self.all);
+            let at_ns = start_ns + after_ns as u64;
             self.turns.push(Reverse((at_ns, 2 * pair + 1, Turn::Stall)));
         }
     }
@@ -151,6 +155,44 @@ impl Crowd<'_> {
     pub(crate) fn end_stalls(&mut self, links: &mut Links) {
         if let Turmoil::Slow(troop) = &mut self.turmoil {
             troop.turns.drain().for_each(|Reverse((_, slot, _))| links.unpause(slot));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generators::shares;
+    use crate::target::{Service, Target};
+
+    /// Who stalls first when.
+    fn turns(scenario: &ChatScenario, threads: usize) -> Vec<(u32, u64)> {
+        let mut all = Vec::new();
+        for users in shares(scenario.users, 2, threads) {
+            let first = users.start;
+            let mut troop = Troop::new(&Slow::default(), scenario, users);
+            troop.begin(1000);
+            let turns = troop.turns.drain();
+            all.extend(turns.map(|Reverse((at_ns, slot, _))| (first + slot as u32, at_ns)));
+        }
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn the_same_users_stall_at_the_same_times_however_they_are_divided() {
+        let address = "127.0.0.1:1".parse().unwrap();
+        let target = Target { address, tls: None, service: Service::Relay, pid: None };
+        let mut scenario = ChatScenario::new(target);
+        (scenario.users, scenario.active_share) = (600, 0.5);
+        let whole = turns(&scenario, 1);
+        // 3 s of stall and 3 s of pause for 15 of the 150 pairs that send.
+        let moments: Vec<u64> = whole.iter().map(|(_, at_ns)| *at_ns).collect();
+        let expected: Vec<u64> = (0..15).map(|number| 1000 + number * 400_000_000).collect();
+        assert_eq!(moments, expected);
+        assert!(whole.iter().all(|(user, _)| user % 2 == 1), "{whole:?}");
+        for threads in [2, 7, 300] {
+            assert_eq!(turns(&scenario, threads), whole, "{threads} threads");
         }
     }
 }
