@@ -14,7 +14,11 @@ use std::time::{Duration, Instant};
 
 use dunlin_loadtest::LoadtestError;
 use dunlin_loadtest::chat::churn::Churn;
-use dunlin_loadtest::chat::{self, ChatReport, ChatScenario, Disturbance, Load, Rate};
+use dunlin_loadtest::chat::slow::Slow;
+use dunlin_loadtest::chat::storm::Storm;
+use dunlin_loadtest::chat::{
+    self, ChatReport, ChatScenario, Disturbance, DisturbanceReport, Load, Rate, Totals,
+};
 use dunlin_loadtest::idle::{self, IdleScenario};
 use dunlin_loadtest::remote::{Generators, LinkError, Refusal};
 use dunlin_loadtest::report::Verdict;
@@ -214,17 +218,72 @@ fn latencies_of_the_kinds_of_a_mix_are_put_together() {
 }
 
 #[test]
-fn a_disturbance_is_not_shared() {
+fn a_storm_is_not_shared() {
     let mut scenario = ChatScenario::new(target("127.0.0.1:1".parse().unwrap()));
     scenario.load = Load::Open { messages_per_second: Rate::constant(10.0) };
     let addresses = vec!["127.0.0.1:2".to_owned()];
     scenario.generators = Some(Generators { addresses, secret_file: "secret".into() });
     scenario.check().unwrap();
-    scenario.disturbance = Some(Disturbance::Churn(Churn::default()));
+    scenario.disturbance = Some(Disturbance::Storm(Storm::default()));
     let error = scenario.check().unwrap_err().to_string();
-    assert!(error.contains("generators: only chat, capacity and idle can be shared"), "{error}");
+    assert!(error.contains("generators: fanout and storm can't be shared"), "{error}");
     scenario.generators = None;
     scenario.check().unwrap();
+}
+
+/// What is true of every sound run: the whole is the sum of its parts, and they sent all there was.
+fn assert_whole(report: &ChatReport, generators: usize) {
+    assert_ne!(report.verdict, Verdict::ProductFailure, "{report:#?}");
+    assert!(report.faults.counts.is_empty(), "{report:#?}");
+    assert_eq!(report.generators.len(), generators, "{report:#?}");
+    let counts = |totals: &Totals| {
+        let Totals { sent, acknowledged, delivered, connections_opened, entries_read, .. } = *totals;
+        [sent, acknowledged, delivered, connections_opened, entries_read]
+    };
+    let parts = report.generators.iter().map(|part| counts(&part.totals));
+    let sum = |sum: [u64; 5], part: [u64; 5]| std::array::from_fn(|at| sum[at] + part[at]);
+    assert_eq!(parts.reduce(sum).unwrap(), counts(&report.totals), "{report:#?}");
+    let totals = report.totals;
+    assert_eq!((totals.sent, totals.sent), (totals.acknowledged, totals.delivered), "{totals:?}");
+    assert_eq!((totals.entries_read, totals.unsent_at_end), (2 * totals.sent, 0), "{totals:?}");
+}
+
+#[test]
+fn readers_stall_on_both_generators_and_miss_nothing() {
+    let party = Party::start(2);
+    let mut scenario = scenario(&party);
+    let (stall_s, between_s) = (Duration::from_millis(100).into(), Duration::from_millis(100).into());
+    let slow = Slow { stalling_share: 0.5, stall_s, between_s, ..Slow::default() };
+    scenario.disturbance = Some(Disturbance::Slow(slow));
+    let report = run(&scenario).unwrap();
+    assert_whole(&report, 2);
+    assert_eq!(report.totals.sent, 400);
+    let Some(DisturbanceReport::Slow(slow)) = &report.disturbance else { panic!("{report:#?}") };
+    // Of 4 pairs the first and the third: one on each generator.
+    assert_eq!(slow.stalling_users, 2, "{slow:#?}");
+    assert!(slow.stalls >= 2 && slow.closes.is_empty(), "{slow:#?}");
+    let (stalling, others) = (slow.disturbed.deliver, slow.undisturbed.deliver);
+    assert_eq!(stalling.count + others.count, report.latency.deliver.count, "{report:#?}");
+    // However fast or slow all is: some message has waited for a stall to end.
+    assert!(others.count > 0 && stalling.max_us > 20_000.0, "{slow:#?}");
+}
+
+#[test]
+fn users_come_and_go_on_both_generators_and_find_everything() {
+    let party = Party::start(2);
+    let mut scenario = scenario(&party);
+    let (stay_s, away_s) = (Duration::from_millis(100).into(), Duration::from_millis(50).into());
+    scenario.disturbance = Some(Disturbance::Churn(Churn { stay_s, away_s, ..Churn::default() }));
+    let report = run(&scenario).unwrap();
+    assert_whole(&report, 2);
+    let Some(DisturbanceReport::Churn(churn)) = &report.disturbance else { panic!("{report:#?}") };
+    assert_eq!(report.totals.sent + churn.unwritten, 400, "{report:#?}");
+    // Everybody who left has come back, at the latest when the run was over.
+    let opened = report.generators.iter().map(|part| part.totals.connections_opened);
+    assert!(opened.clone().all(|opened| opened > 4), "{report:#?}");
+    assert_eq!(opened.sum::<u64>(), 8 + churn.departures, "{report:#?}");
+    let (present, absent) = (churn.present.deliver, churn.deliver_to_absent);
+    assert_eq!(present.count + absent.count, report.latency.deliver.count, "{report:#?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::chat::churn::{self, Churn, ChurnReport};
 use crate::chat::crowd::Crowd;
@@ -16,7 +16,8 @@ use crate::net::Links;
 use crate::problem::Problem;
 
 /// What befalls the users.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Disturbance {
     /// Connections break, all at one moment, and everybody comes back.
     Storm(Storm),
@@ -92,13 +93,27 @@ pub(crate) enum Turmoil {
 }
 
 /// What a thread has counted, where it is not the coordinator that asks for it.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Tally {
     Slow(Box<slow::Tally>),
     Churn(Box<churn::Tally>),
 }
 
 impl Tally {
+    /// Whether those who live this disturbance count so: what another process says of itself may be
+    /// anything.
+    pub(crate) fn fits(tally: Option<&Tally>, disturbance: Option<&Disturbance>) -> bool {
+        match (disturbance, tally) {
+            (None | Some(Disturbance::Storm(_)), None)
+            | (Some(Disturbance::Slow(_)), Some(Tally::Slow(_)))
+            | (Some(Disturbance::Churn(_)), Some(Tally::Churn(_))) => true,
+            (None | Some(Disturbance::Storm(_)), Some(_))
+            | (Some(Disturbance::Slow(_)), None | Some(Tally::Churn(_)))
+            | (Some(Disturbance::Churn(_)), None | Some(Tally::Slow(_))) => false,
+        }
+    }
+
     pub(crate) fn merge(&mut self, other: &Tally) {
         match (self, other) {
             (Tally::Slow(one), Tally::Slow(other)) => one.merge(other),

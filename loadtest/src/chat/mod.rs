@@ -176,7 +176,9 @@ impl ChatScenario {
         }
         if let Some(disturbance) = &self.disturbance {
             problems.extend(disturbance.problems(&parameters));
-            problems.extend(self.generators.as_ref().map(|_| generators_of_one_process()));
+            if matches!(disturbance, Disturbance::Storm(_)) {
+                problems.extend(self.generators.as_ref().map(|_| generators_of_one_process()));
+            }
         }
         if matches!(self.target.service, Service::Holder) {
             problems.push(Problem::new("chat", "message", "the holder knows no messages"));

@@ -25,8 +25,7 @@ pub(crate) struct Outcome {
     pub(crate) closes: Reasons,
     /// What this machine lacked.
     pub(crate) shortages: Reasons,
-    /// Other processes take no part in a run with a disturbance.
-    #[serde(skip)]
+    /// What befell the users, unless the coordinator has asked for it already.
     pub(crate) disturbance: Option<Tally>,
     /// The processes among those who brought it, which do not speak of themselves.
     #[serde(skip)]

@@ -7,6 +7,7 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 use serde::{Deserialize, Serialize};
 
 use crate::chat::crew::Crew;
+use crate::chat::disturbance::Tally;
 use crate::chat::outcome::{ChatGeneratorReport, Outcome};
 use crate::chat::report::merge;
 use crate::chat::shared::Shared;
@@ -54,7 +55,8 @@ fn lead(
     run: u64,
 ) -> ThreadResult<Outcome> {
     let parameters = ChatParameters::of(scenario);
-    member.begin(&scenario.target, shared.clock, Task::Chat { parameters, run })?;
+    let task = Task::Chat { parameters, disturbance: scenario.disturbance.clone(), run };
+    member.begin(&scenario.target, shared.clock, task)?;
     let order = || {
         // In this order: the schedule of a phase is set before the phase is entered.
         let phase = shared.phase();
@@ -73,6 +75,10 @@ fn lead(
     };
     let ((mut outcome, last), generator): ((Outcome, State), _) = member.lead(order, &mut heard)?;
     heard(last);
+    if !Tally::fits(outcome.disturbance.as_ref(), scenario.disturbance.as_ref()) {
+        let source = LinkError::Failed("it counted another disturbance".to_owned());
+        return Err(LoadtestError::Generator { address: generator.address, source });
+    }
     let (totals, lateness) = (outcome.totals, outcome.lateness.summary());
     outcome.generators.push(ChatGeneratorReport { generator, totals, lateness });
     Ok(outcome)

@@ -34,7 +34,7 @@ pub struct GeneratorArguments {
 
 /// What a scenario says whose load can't be shared.
 pub(crate) fn generators_of_one_process() -> Problem {
-    let reason = "only chat, capacity and idle can be shared; one process makes this load";
+    let reason = "fanout and storm can't be shared; one process makes this load";
     Problem::new(SECTION, "generators", reason)
 }
 

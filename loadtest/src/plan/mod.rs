@@ -150,10 +150,12 @@ impl Plan {
         };
         let mut problems = self.server().problems();
         problems.extend(match self {
-            Plan::Chat(_) | Plan::Capacity(_) | Plan::Idle(_) => generator.problems(),
-            Plan::Fanout(_) | Plan::Storm(_) | Plan::Slow(_) | Plan::Churn(_) => {
-                generator.problems_of_one_process()
-            }
+            Plan::Chat(_)
+            | Plan::Capacity(_)
+            | Plan::Slow(_)
+            | Plan::Churn(_)
+            | Plan::Idle(_) => generator.problems(),
+            Plan::Fanout(_) | Plan::Storm(_) => generator.problems_of_one_process(),
         });
         problems.extend(parameters);
         problems
@@ -236,10 +238,8 @@ impl FanoutPlan {
 impl<D: Args + Clone + Into<Disturbance>> DisturbedPlan<D> {
     /// What to run against the server.
     pub fn scenario(&self, target: Target) -> Result<ChatScenario, LoadtestError> {
-        let mut scenario = self.chat.scenario(target);
+        let mut scenario = chat_scenario(&self.chat, &self.generator, target)?;
         scenario.disturbance = Some(self.disturbance.clone().into());
-        scenario.threads = self.generator.threads(self.chat.users)?;
-        scenario.processors.clone_from(&self.generator.client_cpu);
         Ok(scenario)
     }
 

@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use crate::chat::ChatParameters;
+use crate::chat::{ChatParameters, Disturbance};
 use crate::error::LoadtestError;
 use crate::idle::IdleParameters;
 use crate::net::Trust;
@@ -32,7 +32,7 @@ pub(crate) struct Assignment {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Task {
-    Chat { parameters: ChatParameters, run: u64 },
+    Chat { parameters: ChatParameters, disturbance: Option<Disturbance>, run: u64 },
     Idle { parameters: IdleParameters, prefix: String, retries_max: u32 },
 }
 

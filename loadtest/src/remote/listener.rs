@@ -18,6 +18,7 @@ use super::handshake;
 use super::link::Link;
 use super::secret::Secret;
 use super::team::{Question, Report};
+use crate::chat::ChatScenario;
 use crate::error::LoadtestError;
 use crate::generators::threads_for;
 use crate::idle::IdleScenario;
@@ -174,8 +175,8 @@ impl Desk {
             Err(error) => return led.fail(&error.to_string()),
         };
         match task {
-            Task::Chat { parameters, run } => {
-                let scenario = parameters.scenario(target);
+            Task::Chat { parameters, disturbance, run } => {
+                let scenario = ChatScenario { disturbance, ..parameters.scenario(target) };
                 chat::remote::play(led, scenario, &self.place, clock, users, run)
             }
             Task::Idle { parameters, prefix, retries_max } => {

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::chat::churn::Churn;
 use crate::chat::message_latency::{MessageLatencies, MessageLatencyReport};
 use crate::latency::{Latencies, LatencySummary};
 
-/// What a thread counts.
-#[derive(Debug, Default)]
+/// What a thread, or another process, counts.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
     pub(crate) departures: u64,
     /// From when a user wanted to come to the end of the sync.

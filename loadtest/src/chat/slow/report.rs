@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::chat::message_latency::{MessageLatencies, MessageLatencyReport};
 use crate::chat::slow::Slow;
 
 /// Counts of those who stall, and of all the others.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Counts {
     pub stalling: u64,
@@ -27,8 +27,8 @@ impl Counts {
     }
 }
 
-/// What a thread counts.
-#[derive(Debug, Default)]
+/// What a thread, or another process, counts.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
     pub(crate) stalling_users: u64,
     pub(crate) stalls: u64,
