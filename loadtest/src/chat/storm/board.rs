@@ -1,12 +1,12 @@
 //! What the coordinator of a storm and the threads tell each other.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::chat::storm::tally::Tally;
 
 /// Where a round stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Step {
     /// Nothing has happened yet.
@@ -43,8 +43,8 @@ impl Moment {
 
 #[derive(Debug)]
 pub(crate) struct Board {
-    round: AtomicU32,
-    step: AtomicU8,
+    /// Round and step in one number, so that nobody sees one without the other.
+    stage: AtomicU64,
     begun_ns: AtomicU64,
     over_ns: AtomicU64,
     /// Threads of which everybody is back in this round.
@@ -57,10 +57,9 @@ pub(crate) struct Board {
 impl Default for Board {
     fn default() -> Board {
         Board {
-            round: AtomicU32::new(0),
-            step: AtomicU8::new(Step::Before as u8),
-            begun_ns: AtomicU64::new(u64::MAX),
-            over_ns: AtomicU64::new(u64::MAX),
+            stage: AtomicU64::new(stage(&Moment::BEFORE)),
+            begun_ns: AtomicU64::new(Moment::BEFORE.begun_ns),
+            over_ns: AtomicU64::new(Moment::BEFORE.over_ns),
             returned: AtomicUsize::new(0),
             handed: AtomicUsize::new(0),
             tally: Mutex::default(),
@@ -68,38 +67,46 @@ impl Default for Board {
     }
 }
 
+fn stage(moment: &Moment) -> u64 {
+    u64::from(moment.round) * STEPS.len() as u64 + moment.step as u64
+}
+
 impl Board {
     pub(crate) fn moment(&self) -> Moment {
-        // The step is written last, so whoever sees it sees what belongs to it.
-        let step = STEPS[usize::from(self.step.load(Ordering::Acquire))];
+        // The stage is written last, so whoever sees it sees what belongs to it.
+        let stage = self.stage.load(Ordering::Acquire);
+        let steps = STEPS.len() as u64;
         Moment {
-            round: self.round.load(Ordering::Relaxed),
-            step,
+            round: (stage / steps) as u32,
+            step: STEPS[(stage % steps) as usize],
             begun_ns: self.begun_ns.load(Ordering::Relaxed),
             over_ns: self.over_ns.load(Ordering::Relaxed),
         }
     }
 
-    fn step(&self, step: Step) {
-        self.step.store(step as u8, Ordering::Release);
+    /// Goes on to a moment of this round, or of the next one. Only the coordinator does.
+    fn go_on(&self, moment: Moment) {
+        if moment.round != self.moment().round {
+            self.returned.store(0, Ordering::Relaxed);
+            self.handed.store(0, Ordering::Relaxed);
+        }
+        // Threads may see these times before the stage that they belong to: they are right at once.
+        self.begun_ns.store(moment.begun_ns, Ordering::Relaxed);
+        self.over_ns.store(moment.over_ns, Ordering::Relaxed);
+        self.stage.store(stage(&moment), Ordering::Release);
     }
 
     pub(crate) fn rage(&self, now_ns: u64) {
-        self.returned.store(0, Ordering::Relaxed);
-        self.handed.store(0, Ordering::Relaxed);
-        self.over_ns.store(u64::MAX, Ordering::Relaxed);
-        self.begun_ns.store(now_ns, Ordering::Relaxed);
-        self.round.fetch_add(1, Ordering::Relaxed);
-        self.step(Step::Raging);
+        let round = self.moment().round + 1;
+        self.go_on(Moment { round, step: Step::Raging, begun_ns: now_ns, over_ns: u64::MAX });
     }
 
     pub(crate) fn calm(&self, now_ns: u64) {
-        self.over_ns.store(now_ns, Ordering::Relaxed);
-        self.step(Step::Calm);
+        self.go_on(Moment { step: Step::Calm, over_ns: now_ns, ..self.moment() });
     }
 
     pub(crate) fn collect(&self) {
-        self.step(Step::Collecting);
+        self.go_on(Moment { step: Step::Collecting, ..self.moment() });
     }
 
     pub(crate) fn everybody_is_back(&self) {
@@ -140,5 +147,25 @@ mod tests {
         board.calm(300);
         let calm = board.moment();
         assert!(calm.touches(299, 400) && !calm.touches(300, 400));
+    }
+
+    #[test]
+    fn nobody_sees_a_round_with_the_step_of_another_one() {
+        let (board, rounds) = (Board::default(), 20_000);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..rounds {
+                    board.rage(1);
+                    board.calm(2);
+                    board.collect();
+                }
+            });
+            let mut before = (0, Step::Before);
+            while before != (rounds, Step::Collecting) {
+                let Moment { round, step, .. } = board.moment();
+                assert!(before <= (round, step), "{before:?}, then {:?}", (round, step));
+                before = (round, step);
+            }
+        });
     }
 }
