@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use dunlin_loadtest::LoadtestError;
 use dunlin_loadtest::chat::churn::Churn;
 use dunlin_loadtest::chat::slow::Slow;
-use dunlin_loadtest::chat::storm::Storm;
+use dunlin_loadtest::chat::storm::{Storm, StormReport};
 use dunlin_loadtest::chat::{
     self, ChatReport, ChatScenario, Disturbance, DisturbanceReport, Load, Rate, Totals,
 };
@@ -217,27 +217,14 @@ fn latencies_of_the_kinds_of_a_mix_are_put_together() {
     assert_eq!(acknowledged, report.latency.acknowledge.count, "{report:#?}");
 }
 
-#[test]
-fn a_storm_is_not_shared() {
-    let mut scenario = ChatScenario::new(target("127.0.0.1:1".parse().unwrap()));
-    scenario.load = Load::Open { messages_per_second: Rate::constant(10.0) };
-    let addresses = vec!["127.0.0.1:2".to_owned()];
-    scenario.generators = Some(Generators { addresses, secret_file: "secret".into() });
-    scenario.check().unwrap();
-    scenario.disturbance = Some(Disturbance::Storm(Storm::default()));
-    let error = scenario.check().unwrap_err().to_string();
-    assert!(error.contains("generators: fanout and storm can't be shared"), "{error}");
-    scenario.generators = None;
-    scenario.check().unwrap();
-}
-
 /// What is true of every sound run: the whole is the sum of its parts, and they sent all there was.
 fn assert_whole(report: &ChatReport, generators: usize) {
     assert_ne!(report.verdict, Verdict::ProductFailure, "{report:#?}");
     assert!(report.faults.counts.is_empty(), "{report:#?}");
     assert_eq!(report.generators.len(), generators, "{report:#?}");
     let counts = |totals: &Totals| {
-        let Totals { sent, acknowledged, delivered, connections_opened, entries_read, .. } = *totals;
+        let Totals { sent, acknowledged, delivered, connections_opened, entries_read, .. } =
+            *totals;
         [sent, acknowledged, delivered, connections_opened, entries_read]
     };
     let parts = report.generators.iter().map(|part| counts(&part.totals));
@@ -252,7 +239,8 @@ fn assert_whole(report: &ChatReport, generators: usize) {
 fn readers_stall_on_both_generators_and_miss_nothing() {
     let party = Party::start(2);
     let mut scenario = scenario(&party);
-    let (stall_s, between_s) = (Duration::from_millis(100).into(), Duration::from_millis(100).into());
+    let pause = Duration::from_millis(100);
+    let (stall_s, between_s) = (pause.into(), pause.into());
     let slow = Slow { stalling_share: 0.5, stall_s, between_s, ..Slow::default() };
     scenario.disturbance = Some(Disturbance::Slow(slow));
     let report = run(&scenario).unwrap();
@@ -284,6 +272,82 @@ fn users_come_and_go_on_both_generators_and_find_everything() {
     assert_eq!(opened.sum::<u64>(), 8 + churn.departures, "{report:#?}");
     let (present, absent) = (churn.present.deliver, churn.deliver_to_absent);
     assert_eq!(present.count + absent.count, report.latency.deliver.count, "{report:#?}");
+}
+
+/// 2 rounds among 20 users.
+fn storm(party: &Party, model: &Model, established_share: f64) -> (ChatReport, StormReport) {
+    let mut scenario = scenario(party);
+    scenario.target = target(model.address);
+    scenario.users = 20;
+    let calm_s = Duration::from_millis(100).into();
+    let storm = Storm { rounds: 2, established_share, calm_s, ..Storm::default() };
+    scenario.disturbance = Some(Disturbance::Storm(storm));
+    let report = run(&scenario).unwrap();
+    let Some(DisturbanceReport::Storm(storm)) = report.disturbance.clone() else {
+        panic!("{report:#?}");
+    };
+    (report, storm)
+}
+
+#[test]
+fn a_storm_breaks_over_both_generators_and_everybody_comes_back() {
+    let party = Party::start(2);
+    let model = Model::start(Sabotage::Nothing);
+    let (report, storm) = storm(&party, &model, 0.1);
+    assert_whole(&report, 2);
+    assert_eq!((storm.established, storm.rounds.len()), (2, 2), "{storm:#?}");
+    for round in &storm.rounds {
+        assert_eq!((round.dropped, round.returned, round.arrive.count), (18, 18, 18), "{round:#?}");
+        assert!(round.back_100_s.is_some(), "{round:#?}");
+    }
+    // Those who are spared are users of the first one, on a thread of their own beside two others.
+    let opened: Vec<_> =
+        report.generators.iter().map(|part| part.totals.connections_opened).collect();
+    assert_eq!(opened, [10 + 2 * 8, 10 + 2 * 10], "{report:#?}");
+    let threads: Vec<_> = report.generators.iter().map(|part| part.generator.threads).collect();
+    assert_eq!(threads, [3, 2], "{report:#?}");
+    let established = storm
+        .rounds
+        .iter()
+        .map(|round| round.established.deliver.count + round.established_calm.deliver.count);
+    assert!(established.sum::<u64>() > 0, "{storm:#?}");
+    assert_eq!(model.resumed(), 2 * 18);
+    assert_eq!(report.totals.connections_lost, 0, "{report:#?}");
+}
+
+#[test]
+fn those_whom_a_storm_spares_are_on_one_generator_however_many_they_are() {
+    let party = Party::start(2);
+    let model = Model::start(Sabotage::Nothing);
+    let (report, storm) = storm(&party, &model, 0.7);
+    assert_whole(&report, 2);
+    assert_eq!(storm.established, 14, "{storm:#?}");
+    assert!(storm.rounds.iter().all(|round| round.returned == 6), "{storm:#?}");
+    let users: Vec<_> = report.generators.iter().map(|part| part.generator.users).collect();
+    assert_eq!(users, [14, 6], "{report:#?}");
+    let opened: Vec<_> =
+        report.generators.iter().map(|part| part.totals.connections_opened).collect();
+    assert_eq!(opened, [14, 6 + 2 * 6], "{report:#?}");
+}
+
+#[test]
+fn somebody_who_does_not_come_back_to_a_generator_is_a_failure() {
+    let party = Party::start(2);
+    let mut scenario = scenario(&party);
+    scenario.target = target(Model::start(Sabotage::ShutOut).address);
+    scenario.users = 20;
+    // One of them is let in once and never again, and is waited for in vain.
+    let wait = Duration::from_secs(1);
+    (scenario.drain_timeout, scenario.read_timeout) = (wait, wait);
+    let (return_timeout_s, calm_s) = (Duration::from_secs(3).into(), wait.into());
+    let storm = Storm { established_share: 0.0, return_timeout_s, calm_s, ..Storm::default() };
+    scenario.disturbance = Some(Disturbance::Storm(storm));
+    let report = run(&scenario).unwrap();
+    assert_eq!(report.verdict, Verdict::ProductFailure, "{report:#?}");
+    assert!(report.reasons.iter().any(|reason| reason.starts_with("storm 1: ")), "{report:#?}");
+    let Some(DisturbanceReport::Storm(storm)) = &report.disturbance else { panic!("{report:#?}") };
+    let [round] = &storm.rounds[..] else { panic!("{storm:#?}") };
+    assert!(round.returned < round.dropped && round.attempts_repeated > 0, "{round:#?}");
 }
 
 #[test]

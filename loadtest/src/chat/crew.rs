@@ -60,12 +60,8 @@ impl<'a> Crew<'a> {
 
     /// The users of each thread. Those whom a storm spares have one of their own beside the others.
     fn shares(&self) -> Vec<Range<u32>> {
-        let spared = match &self.scenario.disturbance {
-            Some(Disturbance::Storm(storm)) => storm.established(self.scenario.users),
-            Some(Disturbance::Slow(_) | Disturbance::Churn(_)) | None => 0,
-        };
         let Range { start, end } = self.users;
-        let first = spared.clamp(start, end);
+        let first = self.scenario.spared().clamp(start, end);
         let others = shares(end - first, 2, self.scenario.threads).into_iter();
         let others = others.map(|share| first + share.start..first + share.end);
         (first > start).then_some(start..first).into_iter().chain(others).collect()

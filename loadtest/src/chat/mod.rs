@@ -50,7 +50,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::LoadtestError;
-use crate::plan::generators_of_one_process;
 use crate::problem::{Problem, Problems};
 use crate::remote::Generators;
 use crate::target::{Service, Target};
@@ -176,9 +175,6 @@ impl ChatScenario {
         }
         if let Some(disturbance) = &self.disturbance {
             problems.extend(disturbance.problems(&parameters));
-            if matches!(disturbance, Disturbance::Storm(_)) {
-                problems.extend(self.generators.as_ref().map(|_| generators_of_one_process()));
-            }
         }
         if matches!(self.target.service, Service::Holder) {
             problems.push(Problem::new("chat", "message", "the holder knows no messages"));

@@ -11,7 +11,7 @@ use crate::chat::disturbance::Tally;
 use crate::chat::outcome::{ChatGeneratorReport, Outcome};
 use crate::chat::report::merge;
 use crate::chat::shared::Shared;
-use crate::chat::{ChatParameters, ChatScenario};
+use crate::chat::{ChatParameters, ChatScenario, storm};
 use crate::error::LoadtestError;
 use crate::net::Clock;
 use crate::phases::{PHASES, Phase, Progress, Schedule, Thread, ThreadResult, join};
@@ -23,6 +23,7 @@ use crate::report::Interval;
 struct Order {
     phase: Phase,
     schedule: Schedule,
+    storm: Option<storm::Moment>,
 }
 
 /// How far the threads of a generator are.
@@ -34,6 +35,7 @@ struct State {
     is_hopeless: bool,
     /// Since the last answer.
     interval: Interval,
+    storm: Option<storm::News>,
 }
 
 /// Starts a thread for each generator, which leads it.
@@ -60,14 +62,18 @@ fn lead(
     let order = || {
         // In this order: the schedule of a phase is set before the phase is entered.
         let phase = shared.phase();
-        (Order { phase, schedule: shared.schedule() }, phase == Phase::End)
+        let (schedule, storm) = (shared.schedule(), shared.storm.order());
+        (Order { phase, schedule, storm }, phase == Phase::End)
     };
-    let mut before = State::default();
+    let (mut before, mut of_storm) = (State::default(), storm::Heard::default());
     let mut heard = |mut state: State| {
         shared.seconds.add(&std::mem::take(&mut state.interval));
         shared.publish(before.progress, state.progress);
         let is_new = |phase: &&Phase| !before.finished.contains(phase);
         state.finished.iter().filter(is_new).for_each(|&phase| shared.finish(phase));
+        if let Some(news) = state.storm.take() {
+            shared.storm.hear(&news, &mut of_storm);
+        }
         if state.is_hopeless {
             shared.give_up();
         }
@@ -107,6 +113,7 @@ pub(crate) fn play(
     let mut meter = Meter::new(clock);
     let order = |order: Order| {
         shared.set_schedule(order.schedule);
+        order.storm.into_iter().for_each(|moment| shared.storm.go_on(moment));
         shared.enter(order.phase);
         meter.watch(order.schedule.measure_from_ns, order.schedule.measure_to_ns);
     };
@@ -144,5 +151,6 @@ fn state(shared: &Shared, threads: usize) -> State {
         finished: PHASES.into_iter().filter(is_finished).collect(),
         is_hopeless: shared.is_hopeless(),
         interval: shared.seconds.take(),
+        storm: shared.storm.news(threads),
     }
 }

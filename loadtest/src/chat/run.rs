@@ -30,8 +30,8 @@ pub fn run_watched(
 ) -> Result<ChatReport, LoadtestError> {
     scenario.check()?;
     let elsewhere = scenario.generators.as_ref();
-    let team = elsewhere.map(|generators| call_generators(generators, scenario.users, 2));
-    let team = team.transpose()?;
+    let call = |generators| call_generators(generators, scenario.users, 2, scenario.spared());
+    let team = elsewhere.map(call).transpose()?;
     let shared = Shared::new(Clock::start());
     let run = random_run()?;
     let crew = match team {

@@ -22,12 +22,17 @@ impl ChatScenario {
         self.users / 2
     }
 
+    /// Users whom a storm spares: the first ones.
+    pub(crate) fn spared(&self) -> u32 {
+        match &self.disturbance {
+            Some(Disturbance::Storm(storm)) => storm.established(self.users),
+            Some(Disturbance::Slow(_) | Disturbance::Churn(_)) | None => 0,
+        }
+    }
+
     /// Pairs in a range that send: those that a storm spares, and an even choice of the others.
     pub(crate) fn senders(&self, pairs: Range<u32>) -> u32 {
-        let spared = match &self.disturbance {
-            Some(Disturbance::Storm(storm)) => storm.established(self.users) / 2,
-            Some(Disturbance::Slow(_) | Disturbance::Churn(_)) | None => 0,
-        };
+        let spared = self.spared() / 2;
         let others = pairs.start.max(spared)..pairs.end.max(spared);
         let spared = pairs.end.min(spared).saturating_sub(pairs.start);
         spared + chosen(others, self.active_share)

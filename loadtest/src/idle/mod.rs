@@ -114,8 +114,8 @@ pub fn run_watched(
 ) -> Result<IdleReport, LoadtestError> {
     scenario.check()?;
     let elsewhere = scenario.generators.as_ref();
-    let team = elsewhere.map(|generators| call_generators(generators, scenario.connections, 1));
-    let team = team.transpose()?;
+    let call = |generators| call_generators(generators, scenario.connections, 1, 0);
+    let team = elsewhere.map(call).transpose()?;
     let _small_pages = process::SmallPages::ask()
         .map_err(LoadtestError::machine("asking for small pages of memory"))?;
     let clock = Clock::start();

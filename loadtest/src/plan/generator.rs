@@ -32,12 +32,6 @@ pub struct GeneratorArguments {
     pub generators_secret_file: Option<PathBuf>,
 }
 
-/// What a scenario says whose load can't be shared.
-pub(crate) fn generators_of_one_process() -> Problem {
-    let reason = "fanout and storm can't be shared; one process makes this load";
-    Problem::new(SECTION, "generators", reason)
-}
-
 impl GeneratorArguments {
     /// Everything that makes no sense.
     pub fn problems(&self) -> Vec<Problem> {
@@ -62,7 +56,9 @@ impl GeneratorArguments {
     /// The same for a scenario whose load can't be shared.
     pub(crate) fn problems_of_one_process(&self) -> Vec<Problem> {
         let mut problems = self.problems();
-        problems.extend((!self.generators.is_empty()).then(generators_of_one_process));
+        let reason = "this load can't be shared: one process makes it";
+        let shared = !self.generators.is_empty();
+        problems.extend(shared.then(|| Problem::new(SECTION, "generators", reason)));
         problems
     }
 

@@ -21,7 +21,6 @@ mod server;
 
 pub use file::{parse, read};
 pub use generator::GeneratorArguments;
-pub(crate) use generator::generators_of_one_process;
 pub use output::OutputArguments;
 pub use server::ServerArguments;
 
@@ -152,10 +151,11 @@ impl Plan {
         problems.extend(match self {
             Plan::Chat(_)
             | Plan::Capacity(_)
+            | Plan::Storm(_)
             | Plan::Slow(_)
             | Plan::Churn(_)
             | Plan::Idle(_) => generator.problems(),
-            Plan::Fanout(_) | Plan::Storm(_) => generator.problems_of_one_process(),
+            Plan::Fanout(_) => generator.problems_of_one_process(),
         });
         problems.extend(parameters);
         problems

@@ -52,15 +52,16 @@ pub(super) enum Report<S, T> {
     Failed(String),
 }
 
-/// Calls all generators and gives each its share of the connections of a run; groups of `group`
-/// stay together.
+/// Calls all generators and gives each its share of the connections of a run. Groups of `group` stay
+/// together, and so do the first `together` of all.
 pub(crate) fn call_generators(
     generators: &Generators,
     connections: u32,
     group: u32,
+    together: u32,
 ) -> Result<Vec<Member>, LoadtestError> {
     let addresses = &generators.addresses;
-    let shares = shares(connections, group, addresses.len());
+    let shares = shares_together(connections, group, together, addresses.len());
     if shares.is_empty() || shares.len() < addresses.len() {
         let reason = format!("{} can't share {connections} users", addresses.len());
         return Err(LoadtestError::Scenario { field: "generators", reason });
@@ -77,6 +78,22 @@ pub(crate) fn call_generators(
             |call: ScopedJoinHandle<'_, _>| call.join().map_err(|_| LoadtestError::Panicked)?;
         calls.into_iter().map(join).collect()
     })
+}
+
+/// Even shares; but the first is as large as it needs to be for those who stay together.
+fn shares_together(
+    connections: u32,
+    group: u32,
+    together: u32,
+    generators: usize,
+) -> Vec<Range<u32>> {
+    let even = shares(connections, group, generators);
+    if even.first().is_none_or(|first| first.end >= together) {
+        return even;
+    }
+    let others = shares(connections - together, group, generators - 1).into_iter();
+    let others = others.map(|share| together + share.start..together + share.end);
+    std::iter::once(0..together).chain(others).collect()
 }
 
 fn lost(address: &str) -> impl FnOnce(LinkError) -> LoadtestError {
@@ -204,6 +221,16 @@ impl Distance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_who_stay_together_are_on_the_first_generator() {
+        assert_eq!(shares_together(12, 2, 4, 3), [0..4, 4..8, 8..12]);
+        assert_eq!(shares_together(12, 2, 6, 3), [0..6, 6..8, 8..12]);
+        assert_eq!(shares_together(12, 2, 10, 2), [0..10, 10..12]);
+        assert_eq!(shares_together(12, 2, 10, 1).len(), 1);
+        assert_eq!(shares_together(12, 2, 10, 3).len(), 2, "one of three has nobody");
+        assert!(shares_together(0, 2, 0, 3).is_empty());
+    }
 
     #[test]
     fn the_distance_of_two_clocks_is_known_to_half_a_round_trip() {

@@ -3,10 +3,13 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::chat::storm::tally::Tally;
 
 /// Where a round stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub(crate) enum Step {
     /// Nothing has happened yet.
@@ -22,10 +25,11 @@ pub(crate) enum Step {
 const STEPS: [Step; 4] = [Step::Before, Step::Raging, Step::Calm, Step::Collecting];
 
 /// What a thread reads off the board.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Moment {
     pub(crate) round: u32,
     pub(crate) step: Step,
+    /// May be still to come: then the round has not begun.
     pub(crate) begun_ns: u64,
     /// The end of this round; never, while it rages.
     pub(crate) over_ns: u64,
@@ -84,8 +88,9 @@ impl Board {
         }
     }
 
-    /// Goes on to a moment of this round, or of the next one. Only the coordinator does.
-    fn go_on(&self, moment: Moment) {
+    /// Goes on to a moment of this round, or of the next one. Only the coordinator does, or whoever
+    /// passes on its word.
+    pub(crate) fn go_on(&self, moment: Moment) {
         if moment.round != self.moment().round {
             self.returned.store(0, Ordering::Relaxed);
             self.handed.store(0, Ordering::Relaxed);
@@ -96,9 +101,10 @@ impl Board {
         self.stage.store(stage(&moment), Ordering::Release);
     }
 
-    pub(crate) fn rage(&self, now_ns: u64) {
+    /// The next round begins at this time.
+    pub(crate) fn rage(&self, begun_ns: u64) {
         let round = self.moment().round + 1;
-        self.go_on(Moment { round, step: Step::Raging, begun_ns: now_ns, over_ns: u64::MAX });
+        self.go_on(Moment { round, step: Step::Raging, begun_ns, over_ns: u64::MAX });
     }
 
     pub(crate) fn calm(&self, now_ns: u64) {
@@ -124,6 +130,15 @@ impl Board {
 
     pub(crate) fn handed(&self) -> usize {
         self.handed.load(Ordering::Acquire)
+    }
+
+    /// What all of so many threads have handed over in this round; once in each.
+    pub(crate) fn take_whole_tally(&self, threads: usize) -> Option<Tally> {
+        let is_whole = self.handed() >= threads;
+        is_whole.then(|| {
+            self.handed.store(0, Ordering::Relaxed);
+            self.take_tally()
+        })
     }
 
     /// What all threads have handed over since the last time.

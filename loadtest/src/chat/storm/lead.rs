@@ -6,6 +6,10 @@ use crate::chat::storm::report::{Round, RoundReport, StormReport};
 use crate::chat::storm::{Board, Storm};
 use crate::phases::Coordinator;
 
+/// Time for generators in other processes to learn of a round before it begins, so that it does for
+/// all of them at one moment.
+pub(crate) const NOTICE_ELSEWHERE: Duration = Duration::from_secs(1);
+
 /// How long the threads may take to hand over what they have counted: they only need to look.
 pub(crate) const COLLECT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -45,8 +49,12 @@ impl Storm {
     ) -> Round {
         let threads = coordinator.threads.len();
         let clock = coordinator.board.clock;
+        let elsewhere = coordinator.course.generators.as_ref();
+        let notice = elsewhere.map_or(Duration::ZERO, |_| NOTICE_ELSEWHERE);
+        let begun_ns = clock.now_ns() + notice.as_nanos() as u64;
+        board.rage(begun_ns);
+        coordinator.wait_until(&format!("calm before storm {number}"), begun_ns);
         let before = coordinator.server();
-        board.rage(clock.now_ns());
         coordinator.wait(&format!("storm {number}"), self.return_timeout_s.into(), |_| {
             board.returned() >= threads
         });

@@ -7,15 +7,18 @@
 //! ```
 //!
 //! The spared pairs have a generator thread of their own: what they see of the storm is what the
-//! server lets them see, not how busy the harness is with all the others.
+//! server lets them see, not how busy the harness is with all the others. Among generators in other
+//! processes, all of them are on the first one.
 
 mod board;
 mod lead;
+mod remote;
 mod report;
 mod tally;
 mod troop;
 
-pub(crate) use board::Board;
+pub(crate) use board::{Board, Moment};
+pub(crate) use remote::{Heard, News};
 pub use report::{RoundReport, StormReport};
 pub(crate) use troop::Troop;
 
@@ -118,7 +121,7 @@ impl Storm {
     /// Longer than all rounds together can take.
     pub(crate) fn takes_at_most(&self) -> Duration {
         let round = Duration::from(self.return_timeout_s) + Duration::from(self.calm_s);
-        (round + lead::COLLECT_TIMEOUT) * self.rounds
+        (lead::NOTICE_ELSEWHERE + round + lead::COLLECT_TIMEOUT) * self.rounds
     }
 }
 

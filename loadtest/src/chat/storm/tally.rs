@@ -1,9 +1,11 @@
-//! What a thread counts of a round.
+//! What a thread, or another process, counts of a round.
+
+use serde::{Deserialize, Serialize};
 
 use crate::chat::message_latency::MessageLatencies;
 use crate::latency::Latencies;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
     pub(crate) dropped: u64,
     /// From the beginning of the round to the end of the sync.

@@ -101,9 +101,12 @@ impl Troop {
         }
     }
 
-    /// Goes on to what the board says.
-    fn follow(&mut self, board: &Board) {
+    /// Goes on to what the board says; returns the time of what is still to come.
+    fn follow(&mut self, board: &Board, now_ns: u64) -> u64 {
         let moment = board.moment();
+        if moment.step == Step::Raging && now_ns < moment.begun_ns {
+            return moment.begun_ns;
+        }
         let is_new = (moment.round, moment.step) != (self.moment.round, self.moment.step);
         self.moment = moment;
         match moment.step {
@@ -114,6 +117,7 @@ impl Troop {
             Step::Collecting if is_new => board.hand_over(&std::mem::take(&mut self.tally)),
             Step::Before | Step::Raging | Step::Calm | Step::Collecting => {}
         }
+        u64::MAX
     }
 }
 
@@ -123,7 +127,7 @@ impl Crowd<'_> {
         let Turmoil::Storm(troop) = &mut self.turmoil else {
             return u64::MAX;
         };
-        troop.follow(&self.shared.storm);
+        let next_ns = troop.follow(&self.shared.storm, now_ns);
         let (from, cut) = (troop.next_drop, troop.cut);
         let to = self.users.len().min(from + DROPS_PER_TICK);
         troop.next_drop = to;
@@ -145,6 +149,6 @@ impl Crowd<'_> {
             self.leave(slot);
             self.come_back(slot, now_ns);
         }
-        if to < self.users.len() { now_ns } else { u64::MAX }
+        if to < self.users.len() { now_ns } else { next_ns }
     }
 }
