@@ -298,3 +298,30 @@ impl Crowd<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_of_another_disturbance_does_not_fit() {
+        let disturbances = [
+            None,
+            Some(Disturbance::Storm(Storm::default())),
+            Some(Disturbance::Slow(Slow::default())),
+            Some(Disturbance::Churn(Churn::default())),
+        ];
+        let tallies = [None, Some(Tally::Slow(Box::default())), Some(Tally::Churn(Box::default()))];
+        let fitting = disturbances.iter().map(|disturbance| {
+            let fits = |tally: &Option<Tally>| Tally::fits(tally.as_ref(), disturbance.as_ref());
+            tallies.iter().map(fits).collect::<Vec<_>>()
+        });
+        let expected = [
+            [true, false, false],
+            [true, false, false],
+            [false, true, false],
+            [false, false, true],
+        ];
+        assert_eq!(fitting.collect::<Vec<_>>(), expected);
+    }
+}

@@ -152,3 +152,19 @@ impl Crowd<'_> {
         if to < self.users.len() { now_ns } else { next_ns }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_that_is_still_to_come_is_waited_for() {
+        let (board, mut troop) = (Board::default(), Troop::new(&Storm::default(), 10, 0..10));
+        assert_eq!(troop.follow(&board, 500), u64::MAX);
+        board.rage(1000);
+        assert_eq!(troop.follow(&board, 999), 1000);
+        assert_eq!((troop.moment, troop.next_drop), (Moment::BEFORE, 10));
+        assert_eq!(troop.follow(&board, 1000), u64::MAX);
+        assert_eq!((troop.moment.step, troop.next_drop), (Step::Raging, 2));
+    }
+}
