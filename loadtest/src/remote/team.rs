@@ -1,6 +1,6 @@
 //! The coordinator's side: calls the generators, compares the clocks, and leads each by a thread.
 
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, TcpStream, ToSocketAddrs};
 use std::ops::Range;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -110,11 +110,17 @@ pub(crate) struct Member {
     /// Of the link; the run has another one, which starts when all are there.
     clock: Clock,
     distance: Distance,
+    /// It runs on this machine.
+    is_here: bool,
 }
 
 impl Member {
     fn call(address: &str, secret: &Secret, users: Range<u32>) -> Result<Member, LinkError> {
-        let mut link = handshake::call(connect(address)?, secret)?;
+        let socket = connect(address)?;
+        let ends = socket.local_addr().and_then(|own| Ok((own.ip(), socket.peer_addr()?.ip())));
+        let is_here =
+            ends.map(|(own, peer)| is_of_machine(own, peer)).map_err(LinkError::Broken)?;
+        let mut link = handshake::call(socket, secret)?;
         let clock = Clock::start();
         let mut best: Option<Distance> = None;
         for _ in 0..CLOCK_QUESTIONS {
@@ -126,7 +132,7 @@ impl Member {
             }
         }
         let distance = best.ok_or_else(|| LinkError::Own("it was not asked".to_owned()))?;
-        Ok(Member { address: address.to_owned(), users, link, clock, distance })
+        Ok(Member { address: address.to_owned(), users, link, clock, distance, is_here })
     }
 
     /// Tells what to do, with times on the clock of the run.
@@ -136,6 +142,12 @@ impl Member {
         clock: Clock,
         task: Task,
     ) -> Result<(), LoadtestError> {
+        let server_ip = target.address.ip().to_canonical();
+        if !self.is_here && (server_ip.is_loopback() || server_ip.is_unspecified()) {
+            let generator = &self.address;
+            let reason = format!("{server_ip} is another machine to generator {generator}");
+            return Err(LoadtestError::Scenario { field: "address", reason });
+        }
         let server = Server::new(target)
             .map_err(LoadtestError::machine("reading the certificates to trust"))?;
         let clock_zero_ns = self.clock.zero_of(clock) + self.distance.ahead_ns;
@@ -200,6 +212,12 @@ fn connect(address: &str) -> Result<TcpStream, LinkError> {
     Err(LinkError::Unreachable(error))
 }
 
+/// Whether a connection with these addresses stays within this machine: it may have taken the way
+/// by one of the machine's names.
+fn is_of_machine(own: IpAddr, peer: IpAddr) -> bool {
+    own == peer || peer.to_canonical().is_loopback()
+}
+
 /// How far another clock is from one's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Distance {
@@ -230,6 +248,16 @@ mod tests {
         assert_eq!(shares_together(12, 2, 10, 1).len(), 1);
         assert_eq!(shares_together(12, 2, 10, 3).len(), 2, "one of three has nobody");
         assert!(shares_together(0, 2, 0, 3).is_empty());
+    }
+
+    #[test]
+    fn who_is_on_this_machine_is_known_by_any_of_its_addresses() {
+        let is_here =
+            |own: &str, peer: &str| is_of_machine(own.parse().unwrap(), peer.parse().unwrap());
+        assert!(is_here("127.0.0.1", "127.0.0.1") && is_here("127.0.0.1", "127.0.0.2"));
+        assert!(is_here("::1", "::1") && is_here("::ffff:127.0.0.1", "::ffff:127.0.0.9"));
+        assert!(is_here("10.0.0.7", "10.0.0.7") && !is_here("10.0.0.7", "10.0.0.8"));
+        assert!(!is_here("fd00::7", "fd00::8"));
     }
 
     #[test]
