@@ -11,7 +11,7 @@ use crate::chat::shared::Shared;
 use crate::chat::{ChatScenario, Disturbance};
 use crate::error::LoadtestError;
 use crate::generators::{Generator, shares};
-use crate::phases::Thread;
+use crate::phases::{self, Thread};
 
 pub(super) struct Crew<'a> {
     scenario: &'a ChatScenario,
@@ -43,7 +43,20 @@ impl<'a> Crew<'a> {
         Ok(Crew { scenario, shared, contents, run, users, generator })
     }
 
-    pub(super) fn start<'scope>(
+    /// The users of each thread. Those whom a storm spares have one of their own beside the others.
+    fn shares(&self) -> Vec<Range<u32>> {
+        let Range { start, end } = self.users;
+        let first = self.scenario.spared().clamp(start, end);
+        let others = shares(end - first, 2, self.scenario.threads).into_iter();
+        let others = others.map(|share| first + share.start..first + share.end);
+        (first > start).then_some(start..first).into_iter().chain(others).collect()
+    }
+}
+
+impl phases::Crew for Crew<'_> {
+    type Outcome = Outcome;
+
+    fn start<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
     ) -> Vec<Thread<'scope, Outcome>> {
@@ -56,14 +69,5 @@ impl<'a> Crew<'a> {
             })
         });
         threads.collect()
-    }
-
-    /// The users of each thread. Those whom a storm spares have one of their own beside the others.
-    fn shares(&self) -> Vec<Range<u32>> {
-        let Range { start, end } = self.users;
-        let first = self.scenario.spared().clamp(start, end);
-        let others = shares(end - first, 2, self.scenario.threads).into_iter();
-        let others = others.map(|share| first + share.start..first + share.end);
-        (first > start).then_some(start..first).into_iter().chain(others).collect()
     }
 }

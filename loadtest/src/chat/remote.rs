@@ -2,7 +2,7 @@
 //! crowd its coordinator is like one of its own process.
 
 use std::ops::Range;
-use std::thread::{self, Scope, ScopedJoinHandle};
+use std::thread::Scope;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,27 +14,20 @@ use crate::chat::shared::Shared;
 use crate::chat::{ChatParameters, ChatScenario, storm};
 use crate::error::LoadtestError;
 use crate::net::Clock;
-use crate::phases::{PHASES, Phase, Progress, Schedule, Thread, ThreadResult, join};
-use crate::remote::{Led, LinkError, Member, Meter, Place, Task};
-use crate::report::Interval;
+use crate::phases::{self, Thread, ThreadResult, check_share};
+use crate::remote::{Led, LinkError, Member, Place, Task};
 
 /// What the coordinator wants.
 #[derive(Serialize, Deserialize)]
 struct Order {
-    phase: Phase,
-    schedule: Schedule,
+    board: phases::Order,
     storm: Option<storm::Moment>,
 }
 
 /// How far the threads of a generator are.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct State {
-    progress: Progress,
-    /// Phases in which none of them has anything left to do.
-    finished: Vec<Phase>,
-    is_hopeless: bool,
-    /// Since the last answer.
-    interval: Interval,
+    board: phases::State,
     storm: Option<storm::News>,
 }
 
@@ -60,24 +53,16 @@ fn lead(
     let task = Task::Chat { parameters, disturbance: scenario.disturbance.clone(), run };
     member.begin(&scenario.target, shared.clock, task)?;
     let order = || {
-        // In this order: the schedule of a phase is set before the phase is entered.
-        let phase = shared.phase();
-        let (schedule, storm) = (shared.schedule(), shared.storm.order());
-        (Order { phase, schedule, storm }, phase == Phase::End)
+        let order = Order { board: shared.order(), storm: shared.storm.order() };
+        let is_end = order.board.is_end();
+        (order, is_end)
     };
-    let (mut before, mut of_storm) = (State::default(), storm::Heard::default());
-    let mut heard = |mut state: State| {
-        shared.seconds.add(&std::mem::take(&mut state.interval));
-        shared.publish(before.progress, state.progress);
-        let is_new = |phase: &&Phase| !before.finished.contains(phase);
-        state.finished.iter().filter(is_new).for_each(|&phase| shared.finish(phase));
-        if let Some(news) = state.storm.take() {
+    let (mut before, mut of_storm) = (phases::State::default(), storm::Heard::default());
+    let mut heard = |state: State| {
+        shared.hear(state.board, &mut before);
+        if let Some(news) = state.storm {
             shared.storm.hear(&news, &mut of_storm);
         }
-        if state.is_hopeless {
-            shared.give_up();
-        }
-        before = state;
     };
     let ((mut outcome, last), generator): ((Outcome, State), _) = member.lead(order, &mut heard)?;
     heard(last);
@@ -92,7 +77,7 @@ fn lead(
 
 /// The generator's side.
 pub(crate) fn play(
-    mut led: Led,
+    led: Led,
     mut scenario: ChatScenario,
     place: &Place,
     clock: Clock,
@@ -105,52 +90,18 @@ pub(crate) fn play(
     }
     scenario.processors.clone_from(&place.processors);
     let shared = Shared::new(clock);
-    let crew = scenario.check().and_then(|()| check(&users, scenario.users));
+    let crew = scenario.check().and_then(|()| check_share(&users, 2, scenario.users));
     let crew = match crew.and_then(|()| Crew::new(&scenario, &shared, run, users)) {
         Ok(crew) => crew,
         Err(error) => return led.fail(&error.to_string()),
     };
-    let mut meter = Meter::new(clock);
-    let order = |order: Order| {
-        shared.set_schedule(order.schedule);
-        order.storm.into_iter().for_each(|moment| shared.storm.go_on(moment));
-        shared.enter(order.phase);
-        meter.watch(order.schedule.measure_from_ns, order.schedule.measure_to_ns);
+    let own = |Order { board, storm }| {
+        storm.into_iter().for_each(|moment| shared.storm.go_on(moment));
+        board
     };
-    let (obeyed, outcomes, threads) = thread::scope(|scope| {
-        let threads = crew.start(scope);
-        let count = threads.len();
-        let is_over = || threads.iter().any(ScopedJoinHandle::is_finished);
-        let obeyed = led.obey(order, || state(&shared, count), is_over);
-        // However it came to its end: nobody goes on without a coordinator.
-        shared.enter(Phase::End);
-        let outcomes: Result<Vec<_>, _> = threads.into_iter().map(join).collect();
-        (obeyed, outcomes, count)
-    });
-    obeyed?;
-    let outcome = outcomes.map(|all| {
-        let outcome = all.into_iter().reduce(merge).unwrap_or_default();
-        (outcome, state(&shared, threads))
-    });
-    led.finish(outcome, meter.account(threads))
-}
-
-fn check(users: &Range<u32>, all: u32) -> Result<(), LoadtestError> {
-    let is_paired = users.start.is_multiple_of(2) && users.end.is_multiple_of(2);
-    if users.is_empty() || users.end > all || !is_paired {
-        let reason = format!("{users:?} is no share of {all}");
-        return Err(LoadtestError::Scenario { field: "users", reason });
-    }
-    Ok(())
-}
-
-fn state(shared: &Shared, threads: usize) -> State {
-    let is_finished = |phase: &Phase| shared.finished(*phase) >= threads;
-    State {
-        progress: shared.progress(),
-        finished: PHASES.into_iter().filter(is_finished).collect(),
-        is_hopeless: shared.is_hopeless(),
-        interval: shared.seconds.take(),
-        storm: shared.storm.news(threads),
-    }
+    let state = |threads| {
+        let (board, storm) = (shared.state(threads), shared.storm.news(threads));
+        State { board, storm }
+    };
+    phases::play(led, &shared, &crew, own, state, merge)
 }

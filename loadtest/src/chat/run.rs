@@ -9,7 +9,7 @@ use crate::chat::{ChatScenario, Disturbance, DisturbanceReport, remote};
 use crate::error::LoadtestError;
 use crate::generators::random_run;
 use crate::net::Clock;
-use crate::phases::{Audience, Coordinator, Course, Progress};
+use crate::phases::{Audience, Coordinator, Course, Crew as _, Progress};
 use crate::remote::call_generators;
 use crate::report::Second;
 

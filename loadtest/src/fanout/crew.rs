@@ -9,7 +9,7 @@ use crate::fanout::FanoutScenario;
 use crate::fanout::crowd::Crowd;
 use crate::fanout::outcome::Outcome;
 use crate::generators::{Generator, shares};
-use crate::phases::{Board, Thread};
+use crate::phases::{self, Board, Thread};
 
 pub(super) struct Crew<'a> {
     scenario: &'a FanoutScenario,
@@ -42,8 +42,12 @@ impl<'a> Crew<'a> {
         let contents = Contents::new(run, scenario.content_bytes);
         Ok(Crew { scenario, board, contents, run, shares, generator })
     }
+}
 
-    pub(super) fn start<'scope>(
+impl phases::Crew for Crew<'_> {
+    type Outcome = Outcome;
+
+    fn start<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
     ) -> Vec<Thread<'scope, Outcome>> {

@@ -1,13 +1,13 @@
 //! What a run counts, thread by thread.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::audit::FaultLog;
 use crate::latency::Latencies;
 use crate::report::Reasons;
 
-/// What one thread brings home.
-#[derive(Debug, Default)]
+/// What one thread, or another process, brings home.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) faults: FaultLog,
     pub(crate) acknowledge: Latencies,
@@ -36,7 +36,7 @@ impl Outcome {
 }
 
 /// Counts of a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
 pub struct Totals {
     pub sent: u64,

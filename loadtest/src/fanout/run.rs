@@ -10,7 +10,7 @@ use crate::fanout::crew::Crew;
 use crate::fanout::report::{FanoutReport, compose};
 use crate::generators::random_run;
 use crate::net::Clock;
-use crate::phases::{Audience, Board, Coordinator, Course, Progress};
+use crate::phases::{Audience, Board, Coordinator, Course, Crew as _, Progress};
 use crate::report::Second;
 
 /// Runs a scenario. `on_progress` is called every [`FanoutScenario::progress_interval`] or so, with

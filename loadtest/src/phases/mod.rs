@@ -15,10 +15,12 @@
 
 mod board;
 mod coordinator;
+mod remote;
 mod window;
 
 pub(crate) use board::Board;
 pub(crate) use coordinator::{Audience, Coordinator, Course, Led, Thread, ThreadResult, join};
+pub(crate) use remote::{Crew, Order, State, check_share, play};
 pub use window::Rates;
 pub(crate) use window::{Look, Window};
 
