@@ -276,6 +276,10 @@ fn print_fanout(report: &FanoutReport) {
     print_latency("acknowledge", &report.latency.acknowledge);
     print_latency("deliver", &report.latency.deliver);
     print_latency("lateness", &report.latency.lateness);
+    for part in &report.generators {
+        print_generator(&part.generator);
+        print_latency("  lateness", &part.lateness);
+    }
     if let Some(server) = &report.server {
         println!(
             "server       {:.2} us per delivery, {:.0} deliveries per second of its time, {:.2} \

@@ -19,6 +19,7 @@ use dunlin_loadtest::chat::storm::{Storm, StormReport};
 use dunlin_loadtest::chat::{
     self, ChatReport, ChatScenario, Disturbance, DisturbanceReport, Load, Rate, Totals,
 };
+use dunlin_loadtest::fanout::{self, FanoutGeneratorReport, FanoutScenario};
 use dunlin_loadtest::idle::{self, IdleScenario};
 use dunlin_loadtest::remote::{Generators, LinkError, Refusal};
 use dunlin_loadtest::report::Verdict;
@@ -359,6 +360,38 @@ fn what_a_generator_finds_fails_the_run() {
     assert_eq!(report.verdict, Verdict::ProductFailure, "{report:#?}");
     assert!(report.faults.counts.contains_key("lost"), "{report:#?}");
     assert!(report.faults.examples.iter().any(|words| words.starts_with("lost: ")), "{report:#?}");
+}
+
+#[test]
+fn fans_are_shared_and_none_is_divided() {
+    let party = Party::start(2);
+    let mut scenario = FanoutScenario::new(target(Model::start(Sabotage::Nothing).address));
+    (scenario.senders, scenario.conversations, scenario.devices) = (5, 2, 3);
+    scenario.load = Load::Open { messages_per_second: Rate::constant(800.0) };
+    scenario.warm_up = Duration::from_millis(100);
+    scenario.duration = Duration::from_millis(400);
+    scenario.drain_timeout = DEADLINE;
+    scenario.generators = Some(party.generators());
+    let report = fanout::run(&scenario, &mut |_, _| {}).unwrap();
+    assert_ne!(report.verdict, Verdict::ProductFailure, "{report:#?}");
+    assert!(report.faults.counts.is_empty(), "{report:#?}");
+    let totals = report.totals;
+    assert_eq!((totals.sent, totals.acknowledged, totals.delivered), (400, 400, 1200));
+    assert_eq!((totals.entries_read, totals.connections_opened), (800, 35));
+    // 2 and 3 fans of 7 connections each, which take their turns evenly.
+    let part = |of: fn(&FanoutGeneratorReport) -> u64| report.generators.iter().map(of);
+    assert_eq!(part(|part| part.generator.users.into()).collect::<Vec<_>>(), [14, 21]);
+    assert_eq!(part(|part| part.totals.sent).collect::<Vec<_>>(), [160, 240]);
+    let lateness: u64 = part(|part| part.lateness.count).sum();
+    assert_eq!(lateness, report.latency.lateness.count);
+    let points = &report.series.points;
+    let told = points.iter().map(|point| point.rates["delivered"] * point.interval_s);
+    assert_eq!(told.sum::<f64>().round(), 1200.0, "{points:#?}");
+
+    scenario.target = target(Model::start(Sabotage::LoseStored).address);
+    let report = fanout::run(&scenario, &mut |_, _| {}).unwrap();
+    assert_eq!(report.verdict, Verdict::ProductFailure, "{report:#?}");
+    assert!(report.faults.counts.contains_key("lost"), "{report:#?}");
 }
 
 #[test]

@@ -24,11 +24,12 @@ mod parameters;
 mod people;
 mod rare;
 mod reading;
+pub(crate) mod remote;
 mod report;
 mod run;
 mod shape;
 
-pub use outcome::Totals;
+pub use outcome::{FanoutGeneratorReport, Totals};
 pub use parameters::FanoutParameters;
 pub(crate) use parameters::SECTION;
 pub use report::{FanoutReport, FanoutScenarioReport, FanoutServerReport};
@@ -42,6 +43,7 @@ use crate::chat::{Load, MessageKind, Rate};
 use crate::error::LoadtestError;
 use crate::fanout::shape::Shape;
 use crate::problem::{Problem, Problems};
+use crate::remote::Generators;
 use crate::target::{Service, Target};
 
 /// A fan-out run.
@@ -59,6 +61,8 @@ pub struct FanoutScenario {
     pub threads: usize,
     /// Processors that they may use; all if empty.
     pub processors: Vec<usize>,
+    /// Other processes that make the load, in the place of threads of this one.
+    pub generators: Option<Generators>,
     /// What is written.
     pub message: MessageKind,
     /// Length of each content in bytes; at least [`STAMP_BYTES`](crate::audit::content::STAMP_BYTES).
@@ -91,6 +95,7 @@ impl FanoutScenario {
             devices: 8,
             threads: 1,
             processors: Vec::new(),
+            generators: None,
             message: MessageKind::Durable,
             content_bytes: 200,
             load: Load::Open { messages_per_second: Rate::constant(100.0) },

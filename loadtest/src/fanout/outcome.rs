@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::audit::FaultLog;
-use crate::latency::Latencies;
+use crate::latency::{Latencies, LatencySummary};
+use crate::remote::GeneratorReport;
 use crate::report::Reasons;
 
 /// What one thread, or another process, brings home.
@@ -19,6 +20,19 @@ pub(crate) struct Outcome {
     pub(crate) closes: Reasons,
     /// What this machine lacked.
     pub(crate) shortages: Reasons,
+    /// The processes among those who brought it, which do not speak of themselves.
+    #[serde(skip)]
+    pub(crate) generators: Vec<FanoutGeneratorReport>,
+}
+
+/// Another process that made load.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+pub struct FanoutGeneratorReport {
+    #[serde(flatten)]
+    pub generator: GeneratorReport,
+    pub totals: Totals,
+    pub lateness: LatencySummary,
 }
 
 impl Outcome {
@@ -31,6 +45,7 @@ impl Outcome {
         self.totals.add(other.totals);
         self.closes.merge(&other.closes);
         self.shortages.merge(&other.shortages);
+        self.generators.extend(other.generators);
         self
     }
 }

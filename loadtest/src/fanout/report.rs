@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::chat::{LatencyReport, Load, MessageKind};
 use crate::fanout::FanoutScenario;
-use crate::fanout::outcome::{Outcome, Totals};
+use crate::fanout::outcome::{FanoutGeneratorReport, Outcome, Totals};
 use crate::phases::{Led, Rates, Window};
 use crate::report::{
     Distribution, FaultReport, Findings, Reasons, Report, Series, ServerReport, Verdict,
@@ -44,6 +44,8 @@ pub struct FanoutReport {
     pub server: Option<FanoutServerReport>,
     /// Processor time of the harness within the window, in microseconds.
     pub harness_cpu_us: u64,
+    /// Other processes that made the load.
+    pub generators: Vec<FanoutGeneratorReport>,
     /// The whole run second by second.
     pub series: Series,
 }
@@ -116,11 +118,12 @@ pub(crate) fn compose(scenario: &FanoutScenario, led: Led<Outcome, Infallible>) 
     let lacked = |(lacked, count): (&str, u64)| format!("{count} times: {lacked}");
     reasons.extend(outcome.shortages.iter().map(lacked));
     reasons.extend(invalid);
+    let elsewhere_cpu_us = outcome.generators.iter().map(|part| part.generator.cpu_us);
     FanoutReport {
         schema: "dunlin-loadtest/fanout/1",
         verdict,
         reasons,
-        scenario: describe(scenario),
+        scenario: describe(scenario, &outcome.generators),
         window_s: window.seconds(),
         rates: window.rates(),
         totals: outcome.totals,
@@ -137,7 +140,8 @@ pub(crate) fn compose(scenario: &FanoutScenario, led: Led<Outcome, Infallible>) 
         faults: FaultReport::from(&outcome.faults),
         closes: outcome.closes,
         server: server(scenario, &window),
-        harness_cpu_us: window.harness_cpu_us(),
+        harness_cpu_us: window.harness_cpu_us() + elsewhere_cpu_us.sum::<u64>(),
+        generators: outcome.generators,
         series,
     }
 }
@@ -160,12 +164,16 @@ fn spoilt(scenario: &FanoutScenario, outcome: &Outcome) -> Option<String> {
     })
 }
 
-fn describe(scenario: &FanoutScenario) -> FanoutScenarioReport {
+fn describe(
+    scenario: &FanoutScenario,
+    generators: &[FanoutGeneratorReport],
+) -> FanoutScenarioReport {
+    let elsewhere = generators.iter().map(|part| part.generator.threads);
     FanoutScenarioReport {
         senders: scenario.senders,
         conversations: scenario.conversations,
         devices: scenario.devices,
-        threads: scenario.threads,
+        threads: if generators.is_empty() { scenario.threads } else { elsewhere.sum() },
         tls: scenario.target.tls.is_some(),
         message: scenario.message,
         content_bytes: scenario.content_bytes,

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use crate::chat::MessageKind;
 use crate::error::LoadtestError;
-use crate::fanout::FanoutScenario;
 use crate::fanout::crew::Crew;
 use crate::fanout::report::{FanoutReport, compose};
+use crate::fanout::{FanoutScenario, remote};
 use crate::generators::random_run;
 use crate::net::Clock;
 use crate::phases::{Audience, Board, Coordinator, Course, Crew as _, Progress};
+use crate::remote::call_generators;
 use crate::report::Second;
 
 /// Runs a scenario. `on_progress` is called every [`FanoutScenario::progress_interval`] or so, with
@@ -29,11 +30,20 @@ pub fn run_watched(
     on_second: &mut dyn FnMut(&Second<'_>),
 ) -> Result<FanoutReport, LoadtestError> {
     let connections = scenario.check()?;
+    let (elsewhere, fan) = (scenario.generators.as_ref(), scenario.shape().connections());
+    let call = |generators| call_generators(generators, connections, fan, 0);
+    let team = elsewhere.map(call).transpose()?;
     let board = Board::new(Clock::start());
-    let crew = Crew::new(scenario, &board, random_run()?, 0..connections)?;
+    let run = random_run()?;
+    let crew = match team {
+        Some(_) => None,
+        None => Some(Crew::new(scenario, &board, run, 0..connections)?),
+    };
     let course = course(scenario, connections);
     thread::scope(|scope| {
-        let threads = crew.start(scope);
+        let here = crew.as_ref().map(|crew| crew.start(scope)).into_iter();
+        let elsewhere = team.map(|members| remote::enlist(scope, scenario, &board, run, members));
+        let threads = here.chain(elsewhere).flatten().collect();
         let audience = Audience { on_progress, on_second };
         let coordinator = Coordinator::new(&course, &board, threads, audience);
         let led = coordinator.lead(|_, _| None)?;
@@ -46,7 +56,7 @@ fn course(scenario: &FanoutScenario, connections: u32) -> Course {
         everybody: connections,
         called: "connections",
         server: scenario.target.pid,
-        generators: None,
+        generators: scenario.generators.clone(),
         has_durable: scenario.message == MessageKind::Durable,
         gather_timeout: scenario.gather_timeout,
         warm_up: scenario.warm_up,

@@ -53,15 +53,6 @@ impl GeneratorArguments {
         problems
     }
 
-    /// The same for a scenario whose load can't be shared.
-    pub(crate) fn problems_of_one_process(&self) -> Vec<Problem> {
-        let mut problems = self.problems();
-        let reason = "this load can't be shared: one process makes it";
-        let shared = !self.generators.is_empty();
-        problems.extend(shared.then(|| Problem::new(SECTION, "generators", reason)));
-        problems
-    }
-
     /// Where the load is made, if not here.
     pub fn elsewhere(&self) -> Option<Generators> {
         let secret_file = self.generators_secret_file.clone()?;
@@ -92,8 +83,7 @@ mod tests {
         arguments.generators_secret_file = Some("secret".into());
         arguments.threads = None;
         assert_eq!(fields(arguments.problems()), [""; 0]);
-        assert_eq!(fields(arguments.problems_of_one_process()), ["generators"]);
         arguments.generators.clear();
-        assert_eq!(fields(arguments.problems_of_one_process()), ["generators_secret_file"]);
+        assert_eq!(fields(arguments.problems()), ["generators_secret_file"]);
     }
 }

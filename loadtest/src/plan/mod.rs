@@ -148,15 +148,7 @@ impl Plan {
             Plan::Idle(plan) => (&plan.generator, plan.idle.problems()),
         };
         let mut problems = self.server().problems();
-        problems.extend(match self {
-            Plan::Chat(_)
-            | Plan::Capacity(_)
-            | Plan::Storm(_)
-            | Plan::Slow(_)
-            | Plan::Churn(_)
-            | Plan::Idle(_) => generator.problems(),
-            Plan::Fanout(_) => generator.problems_of_one_process(),
-        });
+        problems.extend(generator.problems());
         problems.extend(parameters);
         problems
     }
@@ -231,6 +223,7 @@ impl FanoutPlan {
         let mut scenario = self.fanout.scenario(target);
         scenario.threads = self.generator.threads(scenario.check()?)?;
         scenario.processors.clone_from(&self.generator.client_cpu);
+        scenario.generators = self.generator.elsewhere();
         Ok(scenario)
     }
 }

@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::chat::{ChatParameters, Disturbance};
 use crate::error::LoadtestError;
+use crate::fanout::FanoutParameters;
 use crate::idle::IdleParameters;
 use crate::net::Trust;
 use crate::target::{Service, Target};
@@ -33,6 +34,7 @@ pub(crate) struct Assignment {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Task {
     Chat { parameters: ChatParameters, disturbance: Option<Disturbance>, run: u64 },
+    Fanout { parameters: FanoutParameters, run: u64 },
     Idle { parameters: IdleParameters, prefix: String, retries_max: u32 },
 }
 

@@ -23,7 +23,7 @@ use crate::error::LoadtestError;
 use crate::generators::threads_for;
 use crate::idle::IdleScenario;
 use crate::net::Clock;
-use crate::{chat, idle};
+use crate::{chat, fanout, idle};
 
 /// Connections that are looked at, at once. Those of strangers end soon.
 const CONNECTIONS_MAX: usize = 16;
@@ -178,6 +178,10 @@ impl Desk {
             Task::Chat { parameters, disturbance, run } => {
                 let scenario = ChatScenario { disturbance, ..parameters.scenario(target) };
                 chat::remote::play(led, scenario, &self.place, clock, users, run)
+            }
+            Task::Fanout { parameters, run } => {
+                let scenario = parameters.scenario(target);
+                fanout::remote::play(led, scenario, &self.place, clock, users, run)
             }
             Task::Idle { parameters, prefix, retries_max } => {
                 let scenario = IdleScenario { retries_max, ..parameters.scenario(target) };
