@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use dunlin_protocol::frame;
 use dunlin_protocol::limits::HEARTBEAT_INTERVAL_MS;
-use dunlin_protocol::wire::{Error, ErrorCode, Frame, Sync, frame::Body};
+use dunlin_protocol::wire::{Error, Frame, Sync, frame::Body};
 
 use serde::{Deserialize, Serialize};
 
+use crate::crowd::{ARRIVING_MAX, CHORES_INTERVAL, HEARTBEAT, Newcomers, retry_after_ms};
 use crate::idle::arrivals::Arrivals;
 use crate::idle::heartbeats::{Heartbeats, Pulse};
 use crate::idle::{IdleGeneratorReport, IdleScenario};
@@ -20,15 +20,6 @@ use crate::login::{hello, login};
 use crate::net::{CloseCause, Handler, Links, Next};
 use crate::report::{Handover, Interval};
 use crate::target::Service;
-
-/// Connections of one thread that may be on their way to being logged in.
-const ARRIVING_MAX: usize = 512;
-
-/// How often new connections are made and heartbeats sent.
-const CHORES_INTERVAL: Duration = Duration::from_millis(10);
-
-/// The heartbeat: an empty frame.
-const HEARTBEAT: [u8; 4] = [0; 4];
 
 // Request ids.
 const HELLO: u64 = 1;
@@ -147,18 +138,11 @@ enum Again {
 }
 
 impl Again {
-    /// The codes that mean "later" also say when.
     fn after(error: &Error) -> Again {
-        match error.code() {
-            ErrorCode::RateLimited
-            | ErrorCode::Overloaded
-            | ErrorCode::StoreUnavailable
-            | ErrorCode::Timeout
-            | ErrorCode::ShuttingDown => {
-                Again::After { wait_ns: u64::from(error.retry_after_ms) * 1_000_000 }
-            }
+        match retry_after_ms(error) {
+            Some(wait_ms) => Again::After { wait_ns: u64::from(wait_ms) * 1_000_000 },
             // A request that is wrong stays wrong.
-            _ => Again::Never,
+            None => Again::Never,
         }
     }
 }
@@ -230,7 +214,7 @@ pub(crate) struct Crowd<'a> {
     heartbeats: Heartbeats,
     farewells: hashbrown::HashMap<usize, String>,
     start_ns: Option<u64>,
-    connects: usize,
+    newcomers: Newcomers,
     next_chores_ns: u64,
     /// The account of the running second.
     second: Interval,
@@ -244,6 +228,8 @@ impl<'a> Crowd<'a> {
         prefix: &'a str,
         share: Range<u32>,
     ) -> Crowd<'a> {
+        let (all, per_second) = (scenario.connections, scenario.connects_per_second);
+        let newcomers = Newcomers::new(share.len(), all, per_second);
         let asked_ms = u64::from(HEARTBEAT_INTERVAL_MS);
         let asked_for = scenario.heartbeat_interval.map(|interval| interval.as_nanos() as u64);
         Crowd {
@@ -256,7 +242,7 @@ impl<'a> Crowd<'a> {
             heartbeats: Heartbeats::new(share.len(), asked_for.unwrap_or(asked_ms * 1_000_000 / 2)),
             farewells: hashbrown::HashMap::new(),
             start_ns: None,
-            connects: 0,
+            newcomers,
             next_chores_ns: 0,
             second: Interval::default(),
             outcome: Outcome::default(),
@@ -265,13 +251,9 @@ impl<'a> Crowd<'a> {
 
     fn connect_some(&mut self, now_ns: u64, links: &mut Links) {
         let start_ns = *self.start_ns.get_or_insert(now_ns);
-        let share = self.stages.len() as f64 / f64::from(self.scenario.connections);
-        let per_second = f64::from(self.scenario.connects_per_second) * share;
-        let allowed = 1 + ((now_ns - start_ns) as f64 * per_second / 1e9) as usize;
-        let allowed = allowed.min(self.stages.len());
-        while self.connects < allowed && self.arrivals.len() < ARRIVING_MAX {
-            let slot = self.connects;
-            self.connects += 1;
+        while self.arrivals.len() < ARRIVING_MAX
+            && let Some(slot) = self.newcomers.due(now_ns - start_ns)
+        {
             self.stages[slot] = Stage::Arriving;
             self.arrivals.begin(slot, now_ns);
             links.connect(slot);

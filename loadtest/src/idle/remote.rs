@@ -5,12 +5,12 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::LoadtestError;
 use crate::idle::crew::{Crew, ThreadResult, join};
 use crate::idle::crowd::{Count, Outcome, Shared};
 use crate::idle::report::IdleGeneratorReport;
 use crate::idle::{IdleParameters, IdleScenario};
 use crate::net::Clock;
+use crate::phases::check_share;
 use crate::process::SmallPages;
 use crate::remote::{Led, LinkError, Member, Meter, Place, Task};
 use crate::report::Interval;
@@ -92,7 +92,7 @@ pub(crate) fn play(
         Err(error) => return led.fail(&format!("asking for small pages of memory: {error}")),
     };
     let shared = Shared::default();
-    let crew = scenario.check().and_then(|()| check(&users, scenario.connections));
+    let crew = scenario.check().and_then(|()| check_share(&users, 1, scenario.connections));
     let crew = match crew.and_then(|()| Crew::new(&scenario, &shared, clock, prefix, users)) {
         Ok(crew) => crew,
         Err(error) => return led.fail(&error.to_string()),
@@ -131,12 +131,4 @@ pub(crate) fn play(
 
 fn state(shared: &Shared) -> State {
     State { count: shared.count(), interval: shared.seconds.take() }
-}
-
-fn check(users: &Range<u32>, all: u32) -> Result<(), LoadtestError> {
-    if users.is_empty() || users.end > all {
-        let reason = format!("{users:?} is no share of {all}");
-        return Err(LoadtestError::Scenario { field: "users", reason });
-    }
-    Ok(())
 }
