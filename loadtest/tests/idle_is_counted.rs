@@ -62,16 +62,20 @@ fn unreliable_front(server: SocketAddr, refusals: usize) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for client in listener.incoming().skip(refusals) {
-            let (client, server) = (client.unwrap(), TcpStream::connect(server).unwrap());
-            for (mut from, mut to) in
-                [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
-            {
-                // Either end may close at any time.
-                thread::spawn(move || io::copy(&mut from, &mut to));
-            }
+            pass_on(client.unwrap(), server);
         }
     });
     address
+}
+
+fn pass_on(client: TcpStream, server: SocketAddr) {
+    let server = TcpStream::connect(server).unwrap();
+    for (mut from, mut to) in
+        [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
+    {
+        // Either end may close at any time.
+        thread::spawn(move || io::copy(&mut from, &mut to));
+    }
 }
 
 #[test]
@@ -84,6 +88,42 @@ fn who_is_refused_once_comes_again() {
     assert_eq!((report.verdict, report.arrived), (Verdict::Ok, 8), "{report:#?}");
     assert_eq!(report.closes.retried.values().sum::<u64>(), 3, "{report:#?}");
     assert!(report.closes.failed.is_empty() && report.closes.closed.is_empty());
+}
+
+/// Accepts for another server, and says nothing to the first connections, which stay.
+fn silent_front(server: SocketAddr, silent: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let kept: Vec<_> = listener.incoming().take(silent).collect();
+        listener.incoming().for_each(|client| pass_on(client.unwrap(), server));
+        drop(kept);
+    });
+    address
+}
+
+#[test]
+fn who_is_told_nothing_comes_again() {
+    let front = silent_front(Model::start(Sabotage::Nothing).address, 3);
+    let mut scenario = IdleScenario::new(target(front), 8);
+    scenario.hold = Duration::ZERO;
+    scenario.lateness_p99_max = NEVER_LATE;
+    // Attempts that a slow machine lets take longer come again as well.
+    (scenario.arrive_timeout, scenario.retries_max) = (Duration::from_millis(500), 1000);
+    let report = run(&scenario, &mut |_, _| {}).unwrap();
+    assert_eq!((report.verdict, report.arrived), (Verdict::Ok, 8), "{report:#?}");
+    assert!(report.closes.retried["not logged in after 500ms"] >= 3, "{report:#?}");
+}
+
+#[test]
+fn a_server_that_says_nothing_is_a_failure_with_a_reason() {
+    let mut scenario = IdleScenario::new(target(silent_front("[::1]:1".parse().unwrap(), 8)), 4);
+    scenario.hold = Duration::ZERO;
+    (scenario.arrive_timeout, scenario.retries_max) = (Duration::from_millis(50), 1);
+    let report = run(&scenario, &mut |_, _| {}).unwrap();
+    assert_eq!(report.verdict, Verdict::ProductFailure);
+    let silent = [("not logged in after 50ms".to_owned(), 4)].into();
+    assert_eq!((&report.closes.retried, &report.closes.failed), (&silent, &silent));
 }
 
 #[test]

@@ -17,6 +17,8 @@ const SPREAD: u64 = 16;
 #[derive(Debug, Clone, Copy)]
 struct Arrival {
     begun_ns: u64,
+    /// When the running attempt began; `None` while it waits for the next one.
+    attempt_ns: Option<u64>,
     failures: u32,
 }
 
@@ -40,7 +42,8 @@ impl Arrivals {
     }
 
     pub(crate) fn begin(&mut self, slot: usize, now_ns: u64) {
-        self.by_slot.insert(slot, Arrival { begun_ns: now_ns, failures: 0 });
+        let arrival = Arrival { begun_ns: now_ns, attempt_ns: Some(now_ns), failures: 0 };
+        self.by_slot.insert(slot, arrival);
     }
 
     /// It is there; returns when its first attempt began.
@@ -59,6 +62,7 @@ impl Arrivals {
         }
         let back_off_ns = (BACK_OFF_NS << arrival.failures.min(16)).max(wait_ns);
         arrival.failures += 1;
+        arrival.attempt_ns = None;
         let spread_ns = back_off_ns / 2 / SPREAD * (slot as u64 % SPREAD);
         self.waiting.push(Reverse((now_ns + back_off_ns + spread_ns, slot)));
         true
@@ -76,7 +80,18 @@ impl Arrivals {
             return None;
         }
         self.waiting.pop();
+        if let Some(arrival) = self.by_slot.get_mut(&slot) {
+            arrival.attempt_ns = Some(now_ns);
+        }
         Some(slot)
+    }
+
+    /// Those whose attempt began before this time.
+    pub(crate) fn begun_before(&self, time_ns: u64) -> Vec<usize> {
+        let began_before =
+            |arrival: &Arrival| arrival.attempt_ns.is_some_and(|began_ns| began_ns < time_ns);
+        let overdue = self.by_slot.iter().filter(|(_, arrival)| began_before(arrival));
+        overdue.map(|(&slot, _)| slot).collect()
     }
 }
 
@@ -105,6 +120,20 @@ mod tests {
         assert!(arrivals.fail(3, 100, 0));
         assert_eq!(arrivals.complete(3), Some(70));
         assert_eq!(arrivals.complete(3), None);
+    }
+
+    #[test]
+    fn each_attempt_has_its_own_time() {
+        let mut arrivals = Arrivals::new(1);
+        arrivals.begin(0, 70);
+        arrivals.begin(1, 90);
+        assert_eq!((arrivals.begun_before(70), arrivals.begun_before(90)), (vec![], vec![0]));
+        assert!(arrivals.fail(0, 100, 0));
+        assert_eq!(arrivals.begun_before(u64::MAX), [1], "who waits is not on the way");
+        assert_eq!(arrivals.due(BACK_OFF_NS * 2), Some(0));
+        assert_eq!(arrivals.begun_before(BACK_OFF_NS), [1]);
+        arrivals.complete(1);
+        assert_eq!(arrivals.begun_before(u64::MAX), [0]);
     }
 
     #[test]

@@ -263,6 +263,21 @@ impl<'a> Crowd<'a> {
         }
     }
 
+    /// Ends attempts that take too long.
+    fn give_up_some(&mut self, now_ns: u64, links: &mut Links) {
+        let timeout = self.scenario.arrive_timeout;
+        let overdue = self.arrivals.begun_before(now_ns.saturating_sub(timeout.as_nanos() as u64));
+        for slot in overdue {
+            // The end of one that is not open is on its way.
+            if links.is_open(slot) {
+                links.close(slot);
+                let reason = format!("not logged in after {timeout:?}");
+                let again = Again::After { wait_ns: 0 };
+                self.ended(slot, Ending::by_server(reason, again), now_ns);
+            }
+        }
+    }
+
     /// Those who are there say so, each in its turn.
     fn heartbeat(&mut self, links: &mut Links) {
         let now_ns = links.now_ns();
@@ -404,6 +419,7 @@ impl Handler for Crowd<'_> {
         if now_ns >= self.next_chores_ns && self.shared.is_started() {
             self.next_chores_ns = now_ns + CHORES_INTERVAL.as_nanos() as u64;
             self.second.hand_over_if_past(now_ns, &self.shared.seconds);
+            self.give_up_some(now_ns, links);
             self.connect_some(now_ns, links);
             self.heartbeat(links);
         }

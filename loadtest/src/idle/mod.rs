@@ -53,6 +53,9 @@ pub struct IdleScenario {
     pub connects_per_second: u32,
     /// How long it may take until everybody is there.
     pub gather_timeout: Duration,
+    /// How long one attempt to be there may take, from connecting to the end of the sync. A peer
+    /// that says nothing would else keep its place among those on their way.
+    pub arrive_timeout: Duration,
     /// How long all are held.
     pub hold: Duration,
     /// A heartbeat of each connection this often; half of what the server asks for if `None`.
@@ -77,6 +80,7 @@ impl IdleScenario {
             generators: None,
             connects_per_second: 5000,
             gather_timeout: Duration::from_secs(600),
+            arrive_timeout: Duration::from_secs(30),
             hold: Duration::from_secs(30),
             heartbeat_interval: None,
             retries_max: 5,

@@ -37,6 +37,10 @@ pub struct IdleParameters {
     #[arg(long, alias = "gather-timeout", value_name = "SECONDS")]
     #[arg(default_value_t = IdleParameters::default().gather_timeout_s)]
     pub gather_timeout_s: Seconds,
+    /// How long one attempt to connect and log in may take.
+    #[arg(long, value_name = "SECONDS")]
+    #[arg(default_value_t = IdleParameters::default().arrive_timeout_s)]
+    pub arrive_timeout_s: Seconds,
 }
 
 impl Default for IdleParameters {
@@ -48,6 +52,7 @@ impl Default for IdleParameters {
             user_prefix: None,
             connects_per_s: 5000,
             gather_timeout_s: Seconds::new(120),
+            arrive_timeout_s: Seconds::new(30),
         }
     }
 }
@@ -62,6 +67,7 @@ impl IdleParameters {
             user_prefix: scenario.user_prefix.clone(),
             connects_per_s: scenario.connects_per_second,
             gather_timeout_s: scenario.gather_timeout.into(),
+            arrive_timeout_s: scenario.arrive_timeout.into(),
         }
     }
 
@@ -70,6 +76,7 @@ impl IdleParameters {
         let mut scenario = IdleScenario::new(target, self.connections);
         scenario.connects_per_second = self.connects_per_s;
         scenario.gather_timeout = self.gather_timeout_s.into();
+        scenario.arrive_timeout = self.arrive_timeout_s.into();
         scenario.hold = self.hold_s.into();
         scenario.heartbeat_interval = self.heartbeat_s.map(Into::into);
         scenario.user_prefix.clone_from(&self.user_prefix);
@@ -87,6 +94,7 @@ impl IdleParameters {
         wrong(self.connections == 0, "connections", "at least 1");
         wrong(self.heartbeat_s == Some(Seconds::new(0)), "heartbeat_s", "more than 0");
         wrong(self.connects_per_s == 0, "connects_per_s", "at least 1");
+        wrong(self.arrive_timeout_s == Seconds::new(0), "arrive_timeout_s", "more than 0");
         problems
     }
 }
@@ -107,6 +115,7 @@ mod tests {
             user_prefix: Some("u".to_owned()),
             connects_per_s: 3,
             gather_timeout_s: Seconds::new(4),
+            arrive_timeout_s: Seconds::new(5),
         };
         for parameters in [IdleParameters::default(), other] {
             assert_eq!(IdleParameters::of(&parameters.scenario(target.clone())), parameters);
@@ -121,9 +130,10 @@ mod tests {
             connections: 0,
             heartbeat_s: Some(Seconds::new(0)),
             connects_per_s: 0,
+            arrive_timeout_s: Seconds::new(0),
             ..IdleParameters::default()
         };
-        assert_eq!(parameters.problems().len(), 3);
+        assert_eq!(parameters.problems().len(), 4);
         assert_eq!(IdleParameters::default().problems(), []);
     }
 }
