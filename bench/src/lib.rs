@@ -3,10 +3,12 @@
 //! - [`relay`]: a raw epoll forwarder without any logic, the physical limit of a messaging server
 //! - [`holder`]: holds connections and answers heartbeats, the limit of a server that is idle
 //! - [`measure`]: Dunlin beside them, and beside its budgets; the program `dunlin-bench`
+//! - [`profile`]: what each layer costs
 //!
 //! Micro-benchmarks are in `benches/`.
 #![forbid(unsafe_code)]
 
 pub mod holder;
 pub mod measure;
+pub mod profile;
 pub mod relay;

@@ -12,6 +12,7 @@ use dunlin_bench::measure::latency::{self, LatencyOptions};
 use dunlin_bench::measure::memory::{self, MemoryOptions};
 use dunlin_bench::measure::ratio::{self, RatioOptions};
 use dunlin_bench::measure::servers;
+use dunlin_bench::profile::{self, ProfileOptions};
 use dunlin_bench::relay::program as relay;
 use dunlin_loadtest::LoadtestError;
 use dunlin_loadtest::report::Verdict;
@@ -43,6 +44,8 @@ enum Command {
     Latency(LatencyOptions),
     /// User memory of idle connections, plain and TLS.
     Memory(MemoryOptions),
+    /// What each layer of a server costs, from the stacks of a profile.
+    Profile(ProfileOptions),
     /// Be the relay.
     #[command(name = servers::RELAY, hide = true)]
     Relay(relay::Arguments),
@@ -68,6 +71,10 @@ fn main() -> ExitCode {
         Command::Memory(options) => memory::measure(&options).and_then(|report| {
             output(options.common.json, &report, memory::print)?;
             Ok(report.verdict)
+        }),
+        Command::Profile(options) => profile::read(&options).and_then(|report| {
+            output(options.json, &report, profile::print)?;
+            Ok(Verdict::Ok)
         }),
         Command::Relay(arguments) => return relay::main(&arguments),
         Command::Holder(arguments) => return holder::main(&arguments),
