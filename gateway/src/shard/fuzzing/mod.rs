@@ -294,8 +294,11 @@ fn request(script: &mut Script<'_>) -> Body {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use dunlin_core::request::{Command, Request};
     use dunlin_core::submitter::Submitted;
+    use mio::Events;
 
     use super::*;
     use crate::limits::TRANSIT_READS_PER_TICK;
@@ -385,9 +388,16 @@ mod tests {
         peer.ask(hello());
         peer.ask(login());
         assert!(peer.write(usize::MAX));
-        drop(peer);
+        let mut peer = Some(peer);
+        let mut events = Events::with_capacity(8);
         let batch = (0..TICKS_MAX).find_map(|_| {
-            stage.tick(Duration::from_millis(1));
+            let polled = stage.shard.poll.poll(&mut events, Some(Duration::from_millis(1)));
+            polled.expect("the poll works");
+            if !stage.shard.slots.is_empty() && !events.is_empty() {
+                // The shard knows that there is something to read, and of no end.
+                drop(peer.take());
+            }
+            stage.shard.tick(&events);
             intercepted.take()
         });
         let [Submitted::Command(Command { request: Request::Login(login), .. })] =
@@ -397,6 +407,21 @@ mod tests {
         };
         assert!(login.attempt.is_abandoned());
         assert!(stage.shard.slots.is_empty());
+    }
+
+    /// What the fuzzer has found, and what it found new ways with.
+    #[test]
+    fn whatever_was_found_once_ends_well() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/connections");
+        let scripts = std::fs::read_dir(&corpus).expect("the corpus is there");
+        let mut played = 0;
+        for script in scripts {
+            let path = script.expect("it can be listed").path();
+            println!("{}", path.display());
+            play(&std::fs::read(path).expect("it can be read"));
+            played += 1;
+        }
+        assert!(played >= 10, "{played} scripts: the corpus is not there");
     }
 
     #[test]
