@@ -23,7 +23,8 @@ pub struct IdleParameters {
     #[arg(long, alias = "hold", value_name = "SECONDS")]
     #[arg(default_value_t = IdleParameters::default().hold_s)]
     pub hold_s: Seconds,
-    /// A heartbeat of each connection this often [default: half of what the server asks for].
+    /// A heartbeat of each connection this often [default: half of what the server asks for]. The
+    /// server closes those that are silent for twice what it asks for (60 s unless configured).
     #[arg(long, alias = "heartbeat", value_name = "SECONDS")]
     pub heartbeat_s: Option<Seconds>,
     /// Call the users PREFIX-0 and so on, and find them again in the next run.
