@@ -72,11 +72,7 @@ pub(super) const LAYERS: &[Layer] = &[
         threads: "",
         functions: &["dunlin_core::worker::", "dunlin_core::presence", "store::embedded::queue"],
     },
-    Layer {
-        name: "outbox",
-        threads: "shard",
-        functions: &["shard::outbox::", "shard::deliver::"],
-    },
+    Layer { name: "outbox", threads: "shard", functions: &["shard::outbox::", "shard::deliver::"] },
     Layer { name: "write", threads: "shard", functions: &["shard::write::", "writev"] },
     Layer {
         name: "poll and the rest of a tick",
@@ -89,17 +85,6 @@ pub(super) const LAYERS: &[Layer] = &[
         functions: &["record::encode_record", "lane::Frame::add"],
     },
     Layer {
-        name: "store: duplicates",
-        threads: "store-commit",
-        functions: &[
-            "may_hold",
-            "places_of_key",
-            "run::Run::block",
-            "find_duplicate",
-            "hash::HashKey",
-        ],
-    },
-    Layer {
         name: "store: write and fsync",
         threads: "store-commit",
         functions: &["disk::DiskFile>::", "Lane::commit"],
@@ -107,10 +92,10 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "store: index in memory",
         threads: "store-commit",
-        functions: &["SegmentIndex", "dense_map::", "Index::"],
+        functions: &["SegmentIndex", "dense_map::"],
     },
     Layer {
-        name: "store: commit lane, the rest",
+        name: "store: duplicates and order",
         threads: "store-commit",
         functions: &["store::embedded::"],
     },
@@ -135,7 +120,7 @@ mod tests {
         assert_eq!(layer("store-commit", commit), Some("store: write and fsync"));
         assert_eq!(layer("shard-1", commit), None);
         let run = "dunlin_core::store::embedded::lane::Lane::run";
-        assert_eq!(layer("store-commit", run), Some("store: commit lane, the rest"));
+        assert_eq!(layer("store-commit", run), Some("store: duplicates and order"));
         assert_eq!(layer("store-index", "tcp_ack"), Some("store: index files"));
     }
 

@@ -100,9 +100,8 @@ fn count(input: impl BufRead) -> io::Result<Counts> {
 
 /// Of the innermost function that a layer knows.
 fn layer_of(sample: &Sample) -> Option<usize> {
-    let of_function = |function: &String| {
-        LAYERS.iter().position(|layer| layer.knows(&sample.thread, function))
-    };
+    let of_function =
+        |function: &String| LAYERS.iter().position(|layer| layer.knows(&sample.thread, function));
     sample.functions.iter().find_map(of_function)
 }
 

@@ -60,7 +60,8 @@ mod tests {
 
     #[test]
     fn samples_are_told_apart_by_empty_lines() {
-        let text = "shard-0 \n\tffffffff81b69d34 tcp_ack\n\t  22f468 a b\n\n\nstore index\n\t 1 c\n";
+        let text =
+            "shard-0 \n\tffffffff81b69d34 tcp_ack\n\t  22f468 a b\n\n\nstore index\n\t 1 c\n";
         let samples: Vec<Sample> = Stacks::new(text.as_bytes()).map(Result::unwrap).collect();
         let functions = ["tcp_ack".to_owned(), "a b".to_owned()].to_vec();
         let first = Sample { thread: "shard-0".to_owned(), in_kernel: true, functions };
