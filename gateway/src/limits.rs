@@ -22,13 +22,12 @@ pub(crate) const READS_PER_TICK: usize = 4;
 /// not after a whole tick of reading.
 pub(crate) const COMMANDS_PER_FLUSH: usize = 512;
 
-/// Connections that are read from in a tick while their users come or go. A login costs 50 us, a
-/// TLS handshake several times that, the end of a connection 10 us: a tick with so many of them is
-/// at most a few milliseconds longer, which is what everybody else waits. The ticks in between cost
-/// some 3 us each.
+/// Connections that are read from in a tick while their users come or go. A login takes 90 us of the
+/// processor in all, over TLS four times as long (docs/benchmarks.md): with so many of them a tick
+/// is at most a few milliseconds longer, which is what everybody else waits.
 pub(crate) const TRANSIT_READS_PER_TICK: usize = 16;
 
-/// Connections accepted in a tick, at 20 us each: those who are here already come first.
+/// Connections accepted in a tick: those who are here already come first.
 pub(crate) const ACCEPTS_PER_TICK: usize = 32;
 
 /// How long accepting pauses when the system has no descriptor or memory for another socket. The
