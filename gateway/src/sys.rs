@@ -9,17 +9,28 @@
 //! dropped on one side. The numbers that both sides know are those of the shards' wake-up
 //! eventfds, which are made before the tables part, owned outside, and closed in a shard's table by
 //! the kernel when its last thread ends. See [`crate::shard::mailbox`].
-#![allow(unsafe_code, reason = "unshare and close_range have no safe wrappers")]
+//!
+//! A signal handler knows numbers of the process's table, and may run on any thread that does not
+//! block its signal: in another table it would write into nothing, or into somebody's connection.
+//! So a thread with a table of its own blocks them all.
+#![allow(unsafe_code, reason = "neither unshare, close_range nor signal masks have safe wrappers")]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 
 /// Standard input, output and error stay: logs are written to them from every thread.
 const STANDARD_STREAMS: libc::c_uint = 3;
 
+/// What the thread itself does wrong. Nobody else can take these signals, and a thread that blocks
+/// them dies of them without a word.
+const FAULTS: [libc::c_int; 6] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
+
 /// Gives the calling thread a descriptor table of its own that holds the standard streams and
 /// `keep` only. Copies of everything else are closed in it, or a file or a socket that the rest
-/// of the process closes would stay open here for ever.
+/// of the process closes would stay open here for ever. From here on, signals to the process are
+/// taken by other threads.
 ///
 /// Call it first thing on a new thread, before anything is opened. An error means that the table
 /// is still shared, which is sound too: it only makes room for fewer connections.
@@ -27,6 +38,7 @@ pub(crate) fn unshare_descriptor_table(keep: &[RawFd]) -> io::Result<()> {
     let keep = keep.iter().map(|&number| libc::c_uint::try_from(number));
     let mut keep = keep.collect::<Result<Vec<_>, _>>().map_err(|_| io::ErrorKind::InvalidInput)?;
     keep.sort_unstable();
+    block_signals()?;
     // SAFETY: the call takes no pointers and changes only which table this thread uses. Numbers
     // that this thread knows stay valid, since the new table is a copy of the old one.
     if unsafe { libc::unshare(libc::CLONE_FILES) } != 0 {
@@ -41,6 +53,21 @@ pub(crate) fn unshare_descriptor_table(keep: &[RawFd]) -> io::Result<()> {
     }
     close_range(first, libc::c_uint::MAX);
     Ok(())
+}
+
+/// Blocks all signals of this thread but its faults.
+fn block_signals() -> io::Result<()> {
+    let mut signals = MaybeUninit::uninit();
+    // SAFETY: sigfillset makes a set of what it is given a valid place for, so it is one when it is
+    // changed and read; the last call only reads it, and asks for no copy of the mask before.
+    let error = unsafe {
+        libc::sigfillset(signals.as_mut_ptr());
+        for fault in FAULTS {
+            libc::sigdelset(signals.as_mut_ptr(), fault);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, signals.as_ptr(), std::ptr::null_mut())
+    };
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
 }
 
 /// Closes numbers of this thread's own table. Kernels before 5.9 do not know the call: the copies
@@ -83,5 +110,27 @@ mod tests {
         assert!(inside.len() <= 6, "{inside:?}");
         let outside = open_here();
         assert!(others.iter().all(|other| outside.contains(&other.as_raw_fd())), "{outside:?}");
+    }
+
+    /// Signals that this thread blocks: bit 0 is signal 1.
+    fn blocked_here() -> u64 {
+        let status = std::fs::read_to_string("/proc/thread-self/status").expect("a /proc");
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("a mask");
+        u64::from_str_radix(mask.trim(), 16).expect("hexadecimal")
+    }
+
+    #[test]
+    fn a_thread_with_its_own_table_leaves_signals_to_others() {
+        let before = blocked_here();
+        let inside = std::thread::spawn(|| unshare_descriptor_table(&[]).map(|()| blocked_here()));
+        let Ok(inside) = inside.join().expect("no panic") else { return };
+        let blocks = |mask: u64, signal: libc::c_int| mask >> (signal - 1) & 1 == 1;
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD, libc::SIGWINCH] {
+            assert!(blocks(inside, signal), "signal {signal} of {inside:x}");
+        }
+        for fault in FAULTS {
+            assert!(!blocks(inside, fault), "fault {fault} of {inside:x}");
+        }
+        assert_eq!(blocked_here(), before, "of other threads");
     }
 }
