@@ -110,6 +110,22 @@ fn what_was_taken_before_the_signal_is_answered() {
 }
 
 #[test]
+fn who_waits_to_be_accepted_is_told_as_well() {
+    let mut server = Process::start(CONFIG);
+    // It finds the signal and a backlog of several ticks when it goes on.
+    server.signal(Signal::STOP);
+    let mut waiting: Vec<Client> = (0..400).map(|_| Client::plain(server.tcp)).collect();
+    server.signal(Signal::TERM);
+    server.signal(Signal::CONT);
+    for client in &mut waiting {
+        let (go_away, close) = farewell(client);
+        assert!(go_away.is_some());
+        assert_eq!(close.map(|(reason, _)| reason), Some(CloseReason::ServerDraining));
+    }
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
 fn a_second_signal_makes_it_quick() {
     // One connection in two shards is told to go per second: a drain of minutes.
     let mut server = Process::start("[drain]\nconnections_per_second = 1\ntimeout_ms = 3600000\n");

@@ -16,7 +16,7 @@ use super::Shard;
 use super::close::close_frame;
 use super::connection::{Flags, Slot, Stage, TlsKey};
 use crate::admission::{Address, Refusal};
-use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TICK};
+use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TICK, LAST_ACCEPTS};
 use crate::tls::TlsStream;
 
 /// How long to wait when the accept rate or the number of handshakes is at its limit: often
@@ -93,6 +93,23 @@ impl Shard {
         // their share of a budget that it could use up alone.
         if let Some(index) = served {
             self.listeners[index..].rotate_left(1);
+        }
+    }
+
+    /// Listens no more. Who has connected already is taken in first: the kernel resets who is in
+    /// the backlog of a socket that closes, and nobody would tell them when to come back. Over TLS
+    /// nothing can be told before a handshake.
+    pub(super) fn stop_listening(&mut self) {
+        let listeners = std::mem::take(&mut self.listeners);
+        for listener in listeners.iter().filter(|listener| !listener.secure) {
+            for _ in 0..LAST_ACCEPTS {
+                match listener.socket.accept() {
+                    Ok((socket, peer)) => self.admit(socket, peer, false),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) if is_shortage(&error) => break,
+                    Err(error) => tracing::debug!(shard = self.index, %error, "accept"),
+                }
+            }
         }
     }
 

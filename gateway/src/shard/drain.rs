@@ -37,7 +37,7 @@ impl Shard {
         if self.drain.is_some() {
             return;
         }
-        self.listeners.clear();
+        self.stop_listening();
         let open = self.slots.iter().filter(|(_, slot)| slot.stage == Stage::Open);
         let waiting: Vec<_> = open.map(|(key, slot)| (key as u32, slot.generation)).collect();
         tracing::info!(shard = self.index, connections = waiting.len(), "draining");
