@@ -12,3 +12,4 @@ pub mod holder;
 pub mod measure;
 pub mod profile;
 pub mod relay;
+mod sockets;

@@ -5,22 +5,20 @@
 //! One thread with one epoll, for which this process is started: its memory and its processor time
 //! are nothing but that.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::ExitCode;
 
 use clap::Args;
 use dunlin_loadtest::process::raise_descriptor_limit;
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use serde::Serialize;
 
+use crate::sockets::{self, EVENTS_MAX};
+
 /// Many heartbeats fit.
 const READ_BYTES: usize = 512;
-
-/// Events taken from the kernel at once.
-const EVENTS_MAX: usize = 1024;
 
 /// How many clients may wait to be accepted: they come by the thousands.
 const BACKLOG: i32 = 4096;
@@ -86,10 +84,7 @@ impl Holder {
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+            sockets::wait(&self.epoll, &mut events)?;
             for event in events.drain(..) {
                 match event.data.u64() {
                     LISTENER => self.accept()?,
@@ -126,12 +121,8 @@ impl Holder {
             return;
         };
         let mut buffer = [0; READ_BYTES];
-        let answered = match stream.read(&mut buffer) {
-            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Ok(filled) => stream.write_all(&buffer[..filled]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error),
-        };
+        let filled = sockets::read(stream, &mut buffer);
+        let answered = filled.and_then(|filled| stream.write_all(&buffer[..filled.unwrap_or(0)]));
         if answered.is_err() {
             self.connections[descriptor] = None;
         }

@@ -1,24 +1,21 @@
 //! One thread with one epoll: a read and a write per event, nothing else.
 
 use std::collections::HashMap;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 
 use crate::relay::Counters;
 use crate::relay::frames::FrameCounter;
 use crate::relay::mailbox::{Mail, Mailbox};
+use crate::sockets::{self, EVENTS_MAX};
 
 /// One buffer for all connections stays in the cache; 64 KiB hold all that a hot pair can send
 /// between two reads.
 const READ_BYTES: usize = 64 * 1024;
-
-/// Events taken from the kernel at once.
-const EVENTS_MAX: usize = 1024;
 
 /// The event of the mailbox; slots count from 0, so none has this number.
 const MAILBOX: u64 = u64::MAX;
@@ -68,10 +65,7 @@ impl Forwarder {
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+            sockets::wait(&self.epoll, &mut events)?;
             for event in events.drain(..) {
                 match event.data.u64() {
                     MAILBOX => self.take_mail()?,
@@ -133,11 +127,8 @@ impl Forwarder {
         let Some(connection) = &mut self.slots[slot] else {
             return Ok(()); // Its pair ended earlier in this batch of events.
         };
-        let filled = match connection.stream.read(&mut self.buffer) {
-            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-            Ok(filled) => filled,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
+        let Some(filled) = sockets::read(&connection.stream, &mut self.buffer)? else {
+            return Ok(());
         };
         let input = &self.buffer[..filled];
         Counters::add(&self.counters.reads, 1);
@@ -148,11 +139,7 @@ impl Forwarder {
             return Ok(());
         };
         Counters::add(&self.counters.writes, 1);
-        let written = match receiver.stream.write(input) {
-            Ok(written) => written,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
-        };
+        let written = sockets::write(&receiver.stream, input)?;
         if written < filled {
             receiver.unwritten.extend_from_slice(&input[written..]);
             self.listen(partner)?;
@@ -166,11 +153,8 @@ impl Forwarder {
             return Ok(());
         };
         Counters::add(&self.counters.writes, 1);
-        match connection.stream.write(&connection.unwritten) {
-            Ok(written) => drop(connection.unwritten.drain(..written)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
+        let written = sockets::write(&connection.stream, &connection.unwritten)?;
+        connection.unwritten.drain(..written);
         if connection.unwritten.is_empty() {
             connection.unwritten = Vec::new();
             let partner = connection.partner;

@@ -5,24 +5,21 @@
 //! is done batches as much as writing at the end of the tick would.
 
 use std::collections::HashMap;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 
 use crate::relay::Counters;
 use crate::relay::frames::FrameCounter;
 use crate::relay::mailbox::{Mail, Mailbox};
+use crate::sockets::{self, EVENTS_MAX};
 
 /// The same as for pairs: see the forwarder.
 const READ_BYTES: usize = 64 * 1024;
-
-/// Events taken from the kernel at once.
-const EVENTS_MAX: usize = 1024;
 
 /// The event of the mail; groups are counted from 0 and never so many.
 const MAIL: u64 = u64::MAX;
@@ -92,10 +89,7 @@ impl Spreader {
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+            sockets::wait(&self.epoll, &mut events)?;
             for event in events.drain(..) {
                 match event.data.u64() {
                     MAIL => self.take_mail()?,
@@ -156,11 +150,8 @@ impl Spreader {
         else {
             return Ok(()); // It ended earlier in this batch of events.
         };
-        let filled = match writer.read(&mut self.buffer) {
-            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-            Ok(filled) => filled,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
+        let Some(filled) = sockets::read(writer, &mut self.buffer)? else {
+            return Ok(());
         };
         let input = &self.buffer[..filled];
         let copies = readers.len() as u64;
@@ -169,11 +160,7 @@ impl Spreader {
         Counters::add(&self.counters.bytes, filled as u64 * copies);
         Counters::add(&self.counters.writes, copies);
         for (place, reader) in (1..).zip(readers) {
-            let written = match reader.stream.write(input) {
-                Ok(written) => written,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-                Err(error) => return Err(error),
-            };
+            let written = sockets::write(&reader.stream, input)?;
             if written < filled {
                 reader.unwritten.extend_from_slice(&input[written..]);
                 *stalled += 1;
@@ -193,11 +180,8 @@ impl Spreader {
         };
         let reader = &mut group.readers[place];
         Counters::add(&self.counters.writes, 1);
-        match reader.stream.write(&reader.unwritten) {
-            Ok(written) => drop(reader.unwritten.drain(..written)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
+        let written = sockets::write(&reader.stream, &reader.unwritten)?;
+        reader.unwritten.drain(..written);
         if reader.unwritten.is_empty() {
             reader.unwritten = Vec::new();
             let interest = epoll::EventFlags::IN;
@@ -215,12 +199,7 @@ impl Spreader {
         let Some(group) = &mut self.groups[index] else {
             return Ok(());
         };
-        match group.readers[place].stream.read(&mut self.buffer) {
-            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error),
-        }
+        sockets::read(&group.readers[place].stream, &mut self.buffer).map(drop)
     }
 
     /// Closing the descriptors takes them out of the epoll.
