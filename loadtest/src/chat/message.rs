@@ -6,6 +6,9 @@ use std::str::FromStr;
 use dunlin_protocol::limits::{CONTENT_BYTES_MAX, SIGNAL_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
+use crate::audit::content::{Contents, Stamp};
+use crate::wire::{self, Conversation};
+
 /// What the users send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -25,6 +28,30 @@ impl MessageKind {
         match self {
             MessageKind::Durable => CONTENT_BYTES_MAX,
             MessageKind::Signal | MessageKind::QuietSignal => SIGNAL_BYTES_MAX,
+        }
+    }
+
+    /// Appends the frame of a message of this kind.
+    pub(crate) fn put(
+        self,
+        outbox: &mut Vec<u8>,
+        request_id: u64,
+        conversation: &Conversation,
+        stamp: Stamp,
+        contents: &Contents,
+    ) {
+        let length = contents.length(stamp);
+        let content = |outbox: &mut Vec<u8>| contents.write(stamp, outbox);
+        let put_signal = |outbox: &mut Vec<u8>, request_id| {
+            wire::put_signal(outbox, request_id, conversation, length, content);
+        };
+        match self {
+            MessageKind::Durable => {
+                let id = contents.message_id(stamp);
+                wire::put_send(outbox, request_id, conversation, &id, length, content);
+            }
+            MessageKind::Signal => put_signal(outbox, request_id),
+            MessageKind::QuietSignal => put_signal(outbox, 0),
         }
     }
 }

@@ -22,7 +22,6 @@ use crate::crowd::{self, Account, Heartbeats, Later, Newcomers, OpenLoad};
 use crate::net::{CloseCause, Handler, Links, Next};
 use crate::phases::{Phase, Schedule};
 use crate::target::Service;
-use crate::wire;
 
 pub(crate) struct Crowd<'a> {
     pub(crate) scenario: &'a ChatScenario,
@@ -223,18 +222,8 @@ impl<'a> Crowd<'a> {
             intended_ns: sending.intended_ns,
         };
         let conversation = &self.pairs[slot / 2].conversation;
-        let (request_id, length) = (u64::from(sending.request_id()), self.contents.length(stamp));
-        let write = |output: &mut Vec<u8>| self.contents.write(stamp, output);
-        match kind {
-            MessageKind::Durable => {
-                let id = self.contents.message_id(stamp);
-                wire::put_send(outbox, request_id, conversation, &id, length, write);
-            }
-            MessageKind::Signal => {
-                wire::put_signal(outbox, request_id, conversation, length, write);
-            }
-            MessageKind::QuietSignal => wire::put_signal(outbox, 0, conversation, length, write),
-        }
+        let request_id = u64::from(sending.request_id());
+        kind.put(outbox, request_id, conversation, stamp, self.contents);
     }
 
     pub(crate) fn is_measured(&self, intended_ns: u64) -> bool {

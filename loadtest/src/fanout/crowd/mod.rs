@@ -19,7 +19,6 @@ use crate::fanout::people::{Conversation, Member, Sending, Stage, Writer};
 use crate::fanout::shape::{Seat, Shape};
 use crate::net::{CloseCause, Handler, Links, Next};
 use crate::phases::{Board, Phase, Schedule};
-use crate::wire;
 
 pub(crate) struct Crowd<'a> {
     pub(crate) scenario: &'a FanoutScenario,
@@ -216,18 +215,8 @@ impl<'a> Crowd<'a> {
             intended_ns: sending.intended_ns,
         };
         let conversation = &self.conversations[sending.conversation].id;
-        let (request_id, length) = (sending.request_id(), self.contents.length(stamp));
-        let write = |output: &mut Vec<u8>| self.contents.write(stamp, output);
-        match self.scenario.message {
-            MessageKind::Durable => {
-                let id = self.contents.message_id(stamp);
-                wire::put_send(outbox, request_id, conversation, &id, length, write);
-            }
-            MessageKind::Signal => {
-                wire::put_signal(outbox, request_id, conversation, length, write);
-            }
-            MessageKind::QuietSignal => wire::put_signal(outbox, 0, conversation, length, write),
-        }
+        let kind = self.scenario.message;
+        kind.put(outbox, sending.request_id(), conversation, stamp, self.contents);
     }
 
     pub(crate) fn is_measured(&self, intended_ns: u64) -> bool {
