@@ -98,7 +98,7 @@ fn deliveries_to_many_have_every_contender() {
 }
 
 #[test]
-fn latencies_stand_beside_one_fsync() {
+fn latencies_stand_beside_one_fsync_and_the_relay() {
     let report = report("latency", &["--connections", "4", "--outstanding", "2", "--rate", "200"]);
     let repetitions = report["repetitions"].as_array().unwrap();
     assert_eq!(repetitions.len(), 2);
@@ -108,6 +108,7 @@ fn latencies_stand_beside_one_fsync() {
         for percentile in ["p50_us", "p99_us", "p999_us"] {
             assert!(is_positive(&repetition["acknowledge"][percentile]), "{repetition:#}");
             assert!(is_positive(&repetition["deliver"][percentile]), "{repetition:#}");
+            assert!(is_positive(&repetition["relay_deliver"][percentile]), "{repetition:#}");
         }
     }
     assert!(is_positive(&report["budgets"][0]["measured"]), "{report:#}");

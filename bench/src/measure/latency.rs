@@ -1,8 +1,9 @@
 //! How long a durable message takes at half of the highest rate.
 //!
 //! The highest rate is found by a closed load; then messages start at fixed times, whatever the
-//! server does, and each latency counts from the intended start. Beside it stands the time of one
-//! fsync of a preallocated file on the same disk, which no durable answer can beat.
+//! server does, and each latency counts from the intended start. Beside it stand the time of one
+//! fsync of a preallocated file on the same disk, which no durable answer can beat, and what the raw
+//! relay takes for the same messages at the same rate: tails that it has too are the machine's.
 
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
@@ -56,6 +57,9 @@ pub struct Repetition {
     pub acknowledge: LatencySummary,
     pub deliver: LatencySummary,
     pub lateness: LatencySummary,
+    /// Through the relay, at the same rate.
+    pub relay_deliver: LatencySummary,
+    pub relay_lateness: LatencySummary,
     pub messages_per_fsync: Option<f64>,
     /// Median time of one write of 4 KiB with its fsync, in microseconds.
     pub fsync_us: f64,
@@ -113,17 +117,23 @@ fn repeat(options: &LatencyOptions, verdict: &mut Verdict) -> Result<Repetition,
         }
     };
     let rate_per_s = (highest_per_s / 2.0).max(1.0);
-    let server = Server::dunlin(common)?;
-    let mut scenario = common.scenario(server.target(false), users, message);
-    scenario.load = Load::Open { messages_per_second: Rate::constant(rate_per_s) };
-    let report = run(&scenario)?;
-    *verdict = worse(*verdict, report.verdict);
+    let mut open = |server: Server, message| {
+        let mut scenario = common.scenario(server.target(false), users, message);
+        scenario.load = Load::Open { messages_per_second: Rate::constant(rate_per_s) };
+        let report = run(&scenario)?;
+        *verdict = worse(*verdict, report.verdict);
+        Ok::<_, LoadtestError>(report)
+    };
+    let relay = open(Server::relay(common)?, MessageKind::QuietSignal)?;
+    let report = open(Server::dunlin(common)?, message)?;
     Ok(Repetition {
         highest_per_s,
         rate_per_s,
         acknowledge: report.latency.acknowledge,
         deliver: report.latency.deliver,
         lateness: report.latency.lateness,
+        relay_deliver: relay.latency.deliver,
+        relay_lateness: relay.latency.lateness,
         messages_per_fsync: report.server.and_then(|server| server.messages_per_commit()),
         fsync_us,
     })
@@ -159,13 +169,14 @@ fn budget_of(options: &LatencyOptions, repetitions: &[Repetition]) -> Budget {
 /// Prints the report for people.
 pub fn print(report: &LatencyReport) {
     println!(
-        "highest/s     rate/s  ack p50 us       p99     p99.9  deliver p99   late p99   one fsync  \
-         msgs/fsync"
+        "highest/s     rate/s  ack p50 us       p99     p99.9  deliver p99   late p99  relay p99  \
+         late p99   one fsync  msgs/fsync"
     );
     for repetition in &report.repetitions {
-        let Repetition { acknowledge, deliver, lateness, .. } = repetition;
+        let Repetition { acknowledge, deliver, lateness, relay_deliver, relay_lateness, .. } =
+            repetition;
         println!(
-            "{:>9.0} {:>10.0} {:>11.0} {:>9.0} {:>9.0} {:>12.0} {:>10.0} {:>11.0} {:>11}",
+            "{:>9.0} {:>10.0} {:>11.0} {:>9.0} {:>9.0} {:>12.0} {:>10.0} {:>10.0} {:>9.0} {:>11.0} {:>11}",
             repetition.highest_per_s,
             repetition.rate_per_s,
             acknowledge.p50_us,
@@ -173,6 +184,8 @@ pub fn print(report: &LatencyReport) {
             acknowledge.p999_us,
             deliver.p99_us,
             lateness.p99_us,
+            relay_deliver.p99_us,
+            relay_lateness.p99_us,
             repetition.fsync_us,
             repetition
                 .messages_per_fsync
