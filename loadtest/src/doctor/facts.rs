@@ -4,12 +4,17 @@ use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Resource, geteuid, getrlimit};
 use serde::Serialize;
 
 use crate::doctor::GroupMemory;
+use crate::stalls::{self, Stalls};
 use crate::sys;
+
+/// How long the processors are watched. What takes a hundredth of the time shows within seconds.
+const WATCH: Duration = Duration::from_secs(3);
 
 /// Limits and sizes; `None` where the machine does not say.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -38,10 +43,11 @@ pub struct Facts {
     pub huge_pages: Option<String>,
     pub processors: usize,
     pub clock_source: Option<String>,
+    pub stalls: Option<Stalls>,
 }
 
 impl Facts {
-    /// Asks this machine and this process.
+    /// Asks this machine and this process; keeps all processors busy for some seconds.
     pub fn gather() -> Facts {
         let limit = getrlimit(Resource::Nofile);
         Facts {
@@ -51,6 +57,7 @@ impl Facts {
             is_root: geteuid().is_root(),
             page_bytes: sys::page_bytes(),
             processors: thread::available_parallelism().map_or(1, usize::from),
+            stalls: stalls::watch(WATCH),
             ..Facts::read_files(Path::new("/"))
         }
     }

@@ -1,13 +1,17 @@
-//! Processors and the clock.
+//! Processors, the clock, and what else takes their time.
 
 use super::{Facts, Finding, Plan, Severity};
+use crate::stalls::Stalls;
 
 /// Clocks that are read without a system call.
 const FAST_CLOCKS: [&str; 5] =
     ["tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter", "riscv_clocksource"];
 
+/// Part of the time that may be lost: a tenth of what p99 leaves out.
+const STALLED_SHARE_MAX: f64 = 0.001;
+
 pub(super) fn findings(plan: &Plan, facts: &Facts) -> Vec<Finding> {
-    vec![processors(plan, facts), clock(facts)]
+    vec![processors(plan, facts), stalls(facts), clock(facts)]
 }
 
 fn processors(plan: &Plan, facts: &Facts) -> Finding {
@@ -20,6 +24,26 @@ fn processors(plan: &Plan, facts: &Facts) -> Finding {
         why: "Server and harness on one processor measure each other.",
         severity,
         mend: (severity > Severity::Ok).then(|| "run the harness on another machine".to_owned()),
+    }
+}
+
+fn stalls(facts: &Facts) -> Finding {
+    const CHECK: &str = "stalls";
+    const WHY: &str = "With all processors busy, this share of the time goes to other programs, or \
+                       to what the host of a virtual machine does instead: all latencies have it \
+                       in their tails. At a hundredth, it is p99.";
+    let Some(Stalls { share, longest_ms }) = facts.stalls else {
+        return Finding::unknown(CHECK, WHY);
+    };
+    let severity = if share > STALLED_SHARE_MAX { Severity::Warning } else { Severity::Ok };
+    Finding {
+        check: CHECK,
+        found: format!("{:.2} % of the time, up to {longest_ms:.1} ms", share * 100.0),
+        needed: format!("at most {:.1} %", STALLED_SHARE_MAX * 100.0),
+        why: WHY,
+        severity,
+        mend: (severity > Severity::Ok)
+            .then(|| "end other programs, or take a machine with processors of its own".to_owned()),
     }
 }
 
@@ -47,6 +71,15 @@ fn clock(facts: &Facts) -> Finding {
 mod tests {
     use super::super::tests::{judge, million, roomy};
     use super::*;
+
+    #[test]
+    fn processors_that_are_busy_with_other_things_are_a_warning() {
+        let stalls = Stalls { share: 0.011, longest_ms: 10.9 };
+        let found = judge("stalls", million(), &Facts { stalls: Some(stalls), ..roomy() });
+        assert_eq!(found.severity, Severity::Warning);
+        assert_eq!(found.found, "1.10 % of the time, up to 10.9 ms");
+        assert_eq!(judge("stalls", million(), &roomy()).severity, Severity::Ok);
+    }
 
     #[test]
     fn slow_clocks_and_single_processors_are_warnings() {

@@ -102,6 +102,7 @@ pub fn evaluate(plan: Plan, facts: &Facts) -> Diagnosis {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stalls::Stalls;
 
     /// A machine on which a million connections find all that they need.
     pub(super) fn roomy() -> Facts {
@@ -127,6 +128,7 @@ mod tests {
             huge_pages: Some("never".to_owned()),
             processors: 8,
             clock_source: Some("tsc".to_owned()),
+            stalls: Some(Stalls { share: 0.0005, longest_ms: 0.4 }),
         }
     }
 
