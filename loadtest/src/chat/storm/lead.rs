@@ -24,7 +24,13 @@ impl Storm {
     ) -> StormReport {
         let mut report = StormReport::new(self, users, coordinator.server());
         for number in 1..=self.rounds {
-            let round = self.round(number, board, coordinator);
+            let Some(round) = self.round(number, board, coordinator) else {
+                let timeout_s = COLLECT_TIMEOUT.as_secs();
+                reasons.push(format!(
+                    "storm {number}: its counts were not handed over within {timeout_s} s"
+                ));
+                break;
+            };
             let (returned, dropped) = (round.tally.back.count(), round.tally.dropped);
             report.rounds.push(RoundReport::from(&round));
             if returned < dropped {
@@ -41,12 +47,13 @@ impl Storm {
         report
     }
 
+    /// `None` if what was counted is not complete.
     fn round<T>(
         &self,
         number: u32,
         board: &Board,
         coordinator: &mut Coordinator<'_, '_, T>,
-    ) -> Round {
+    ) -> Option<Round> {
         let threads = coordinator.threads.len();
         let clock = coordinator.board.clock;
         let elsewhere = coordinator.course.generators.as_ref();
@@ -65,8 +72,10 @@ impl Storm {
         coordinator.wait_until(&format!("calm {number}"), over_ns + calm_ns);
         let calm = coordinator.server();
         board.collect();
-        coordinator.wait("collecting", COLLECT_TIMEOUT, |_| board.handed() >= threads);
+        if !coordinator.wait("collecting", COLLECT_TIMEOUT, |_| board.handed() >= threads) {
+            return None;
+        }
         let tally = board.take_tally();
-        Round { number, tally, before, back, calm }
+        Some(Round { number, tally, before, back, calm })
     }
 }
