@@ -38,7 +38,6 @@ pub mod report;
 pub mod seconds;
 mod shortage;
 pub mod spawn;
-pub mod stalls;
 mod sys;
 pub mod target;
 mod text;

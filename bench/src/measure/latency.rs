@@ -176,7 +176,8 @@ pub fn print(report: &LatencyReport) {
         let Repetition { acknowledge, deliver, lateness, relay_deliver, relay_lateness, .. } =
             repetition;
         println!(
-            "{:>9.0} {:>10.0} {:>11.0} {:>9.0} {:>9.0} {:>12.0} {:>10.0} {:>10.0} {:>9.0} {:>11.0} {:>11}",
+            "{:>9.0} {:>10.0} {:>11.0} {:>9.0} {:>9.0} {:>12.0} {:>10.0} {:>10.0} {:>9.0} {:>11.0} \
+             {:>11}",
             repetition.highest_per_s,
             repetition.rate_per_s,
             acknowledge.p50_us,

@@ -9,8 +9,7 @@ use std::time::Duration;
 use rustix::process::{Resource, geteuid, getrlimit};
 use serde::Serialize;
 
-use crate::doctor::GroupMemory;
-use crate::stalls::{self, Stalls};
+use crate::doctor::{GroupMemory, Stalls, stalls};
 use crate::sys;
 
 /// How long the processors are watched. What takes a hundredth of the time shows within seconds.

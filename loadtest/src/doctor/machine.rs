@@ -1,7 +1,6 @@
 //! Processors, the clock, and what else takes their time.
 
-use super::{Facts, Finding, Plan, Severity};
-use crate::stalls::Stalls;
+use super::{Facts, Finding, Plan, Severity, Stalls};
 
 /// Clocks that are read without a system call.
 const FAST_CLOCKS: [&str; 5] =

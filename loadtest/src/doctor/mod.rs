@@ -15,6 +15,7 @@ mod machine;
 mod memory;
 mod network;
 mod plan;
+mod stalls;
 mod table;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ use serde::Serialize;
 pub use facts::Facts;
 pub use group::GroupMemory;
 pub use plan::Plan;
+pub use stalls::Stalls;
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -102,7 +104,6 @@ pub fn evaluate(plan: Plan, facts: &Facts) -> Diagnosis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stalls::Stalls;
 
     /// A machine on which a million connections find all that they need.
     pub(super) fn roomy() -> Facts {

@@ -26,7 +26,7 @@ pub struct Stalls {
 
 /// Watches all processors that this process may use, all at once; returns the worst of them.
 /// `None` if no thread could be put on one.
-pub fn watch(time: Duration) -> Option<Stalls> {
+pub(super) fn watch(time: Duration) -> Option<Stalls> {
     let allowed = sched_getaffinity(None).ok()?;
     let processors = (0..CpuSet::MAX_CPU).filter(|&processor| allowed.is_set(processor));
     let watches: Vec<_> = processors
