@@ -68,7 +68,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Tokens of an earlier login need no password. One that is given is tried after them.
+/// Tokens of an earlier login need no password. One that is given is tried after them: the account
+/// that somebody wants to make may have been one of a server whose data is gone.
 fn credentials(arguments: &Arguments, state: &StateFolder) -> Result<Credentials, Box<dyn Error>> {
     let tokens = state.tokens();
     let username = arguments.user.clone();
@@ -77,7 +78,7 @@ fn credentials(arguments: &Arguments, state: &StateFolder) -> Result<Credentials
             let password = std::env::var(variable);
             Some(password.map_err(|error| format!("{variable}: {error}"))?)
         }
-        None if tokens.is_empty() => Some(ask_password(arguments.register)?),
+        None if tokens.is_empty() || arguments.register => Some(ask_password(arguments.register)?),
         None => None,
     };
     let register = arguments.register.then(String::new);
