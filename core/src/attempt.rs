@@ -52,7 +52,7 @@ impl Attempt {
         self.number
     }
 
-    /// Sets its place. A [`Submitter`](crate::submitter::Submitter) does it by itself; it is for
+    /// Sets its place. A [`Submitter`](crate::engine::submitter::Submitter) does it by itself; it is for
     /// those who drive workers without one.
     #[must_use]
     pub fn numbered(self, number: u64) -> Attempt {

@@ -25,7 +25,8 @@
 //! what the bus loses is found by the numbers on the envelopes, and made good from the store
 //! (docs/decisions/0050).
 //!
-//! - [`engine`]: builds, starts and stops it all; [`submitter`]: the way in
+//! - [`engine`]: builds, starts and stops it all; [`engine::submitter`]: the way in;
+//!   [`engine::hosted`]: workers on threads of the transport instead of their own
 //! - [`statistics`]: what it counts
 //! - [`request`]: requests in types that can't be wrong
 //! - [`connection`]: what may be said on a connection, and when
@@ -34,7 +35,6 @@
 //! - [`transport`]: the trait that a transport implements, and what is delivered through it
 //! - [`store`]: the trait of durable logs, in memory and embedded
 //! - [`worker`]: the state machine between all of these
-//! - [`hosted`]: workers on threads of the transport instead of their own
 //! - [`placement`]: which worker owns what, on which node
 //! - [`bus`], [`presence`]: how nodes talk, and where users are
 //! - [`limits`]: bounds of memory and work
@@ -50,10 +50,7 @@ pub mod clock;
 pub mod config;
 pub mod connection;
 mod dense_map;
-mod driver;
 pub mod engine;
-mod gate;
-pub mod hosted;
 pub mod limits;
 pub mod placement;
 pub mod presence;
@@ -61,9 +58,5 @@ pub mod random;
 pub mod request;
 pub mod statistics;
 pub mod store;
-pub mod submitter;
 pub mod transport;
 pub mod worker;
-
-// Under a name that `core/tests/hand_overs` can give to loom's: see `gate`.
-use std::sync::atomic;

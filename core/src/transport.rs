@@ -36,7 +36,7 @@ pub struct Session {
 #[derive(Debug, Clone)]
 pub struct Outbound {
     /// For whom. If the generation is not the slot's, drop it; but the session of a `LoggedIn` has
-    /// been opened, so say that it is [gone](crate::submitter::Submitter::disconnected).
+    /// been opened, so say that it is [gone](crate::engine::submitter::Submitter::disconnected).
     pub conn: ConnId,
     /// What.
     pub delivery: Delivery,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dunlin_core::hosted::Wake;
+use dunlin_core::engine::hosted::Wake;
 use dunlin_core::transport::{Outbound, Transport};
 
 use crate::shard::mailbox::{Mail, MailSender};

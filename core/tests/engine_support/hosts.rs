@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use dunlin_core::engine::hosted::{HostedWorker, Wake};
 use dunlin_core::engine::{Engine, EngineBuilder};
-use dunlin_core::hosted::{HostedWorker, Wake};
 use parking_lot::{Condvar, Mutex};
 
 /// Where a host sleeps.

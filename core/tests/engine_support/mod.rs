@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dunlin_core::config::{EngineConfig, PasswordConfig};
+use dunlin_core::engine::submitter::Submitter;
 use dunlin_core::engine::{Engine, EngineBuilder};
 use dunlin_core::request::{Command, Request};
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::{Append, EntryMeta, Store, StoreReply, StoreRequest};
-use dunlin_core::submitter::Submitter;
 use dunlin_core::transport::{ConnId, Delivery, Outbound, Session, Transport};
 use dunlin_protocol::wire::{self, CloseReason, DeviceKind, ErrorCode, entry, frame::Body};
 use dunlin_protocol::{LogId, SessionId, UserId, frame};

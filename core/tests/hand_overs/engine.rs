@@ -1,6 +1,6 @@
 //! The end of an engine: what got through the gate is handled before the workers are told to stop.
 
-#[path = "../../src/gate.rs"]
+#[path = "../../src/engine/gate.rs"]
 mod gate;
 
 use std::sync::Arc;

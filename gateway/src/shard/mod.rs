@@ -41,8 +41,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use dunlin_core::clock::{Clock, SystemClock};
-use dunlin_core::hosted::HostedWorker;
-use dunlin_core::submitter::Submitter;
+use dunlin_core::engine::hosted::HostedWorker;
+use dunlin_core::engine::submitter::Submitter;
 use dunlin_core::transport::ConnId;
 use mio::event::Event;
 use mio::{Events, Poll, Token};

@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use dunlin_core::hosted::HostedWorker;
-use dunlin_core::submitter::Submitter;
+use dunlin_core::engine::hosted::HostedWorker;
+use dunlin_core::engine::submitter::Submitter;
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};

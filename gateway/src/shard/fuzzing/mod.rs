@@ -296,8 +296,8 @@ fn request(script: &mut Script<'_>) -> Body {
 mod tests {
     use std::path::Path;
 
+    use dunlin_core::engine::submitter::Submitted;
     use dunlin_core::request::{Command, Request};
-    use dunlin_core::submitter::Submitted;
     use mio::Events;
 
     use super::*;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dunlin_core::connection::ConnectionContext;
-use dunlin_core::submitter::{Intercepted, Submitter};
+use dunlin_core::engine::submitter::{Intercepted, Submitter};
 use dunlin_core::transport::Transport;
 use dunlin_protocol::wire::CloseReason;
 use mio::Events;

@@ -4,8 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use dunlin_core::engine::submitter::{Intercepted, Submitted};
 use dunlin_core::request::{Command, Request};
-use dunlin_core::submitter::{Intercepted, Submitted};
 use dunlin_core::transport::{ConnId, Delivery, Outbound, Session, Transport};
 use dunlin_protocol::wire::{CloseReason, Error, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId, SessionId, UserId};

@@ -7,13 +7,14 @@ use dunlin_protocol::EncodedFrame;
 use dunlin_protocol::wire::{ErrorCode, frame::Body};
 
 use crate::attempt::Attempts;
-use crate::gate::Gate;
-use crate::hosted::Mailbox;
 use crate::limits::SUBMIT_BATCH_MAX;
 use crate::placement;
 use crate::request::{Command, Request};
 use crate::transport::{ConnId, Delivery, Outbound, Session, Transport};
 use crate::worker::effect::Refusal;
+
+use super::gate::Gate;
+use super::mailbox::Mailbox;
 
 const SHUTTING_DOWN: Refusal = Refusal::new(ErrorCode::ShuttingDown, "the server is shutting down");
 

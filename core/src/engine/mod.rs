@@ -1,8 +1,16 @@
 //! The engine: workers and the threads that drive them, between a store and a transport.
 
+pub mod hosted;
+pub mod submitter;
+
+mod driver;
+mod gate;
+mod mailbox;
+
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+// Under a name that `core/tests/hand_overs` can give to loom's: see `gate`.
+use std::sync::atomic::{self, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -17,21 +25,22 @@ use crate::auth::token::TokenKeys;
 use crate::bus::{Bus, Member, NodeId};
 use crate::clock::{Clock, SystemClock};
 use crate::config::EngineConfig;
-use crate::driver::{ClusterLinks, Driver, Letter, Mailroom};
-use crate::gate::Gate;
-use crate::hosted::{HostedWorker, Mailbox, Wake, WorkerThreads};
 use crate::limits::{DRAIN_MS_MAX, WORKERS_MAX};
 use crate::placement;
 use crate::presence::Presence;
 use crate::random::{Random, SystemSource};
 use crate::statistics::WorkerStatistics;
 use crate::store::Store;
-use crate::submitter::{Submitted, Submitter};
 use crate::transport::{ConnId, Session, Transport};
 use crate::worker::cluster::ClusterNode;
 use crate::worker::effect::Effects;
 use crate::worker::input::Input;
 use crate::worker::{Shared, Worker};
+use driver::{ClusterLinks, Driver, Letter, Mailroom};
+use gate::Gate;
+use hosted::{HostedWorker, WorkerThreads};
+use mailbox::{Mailbox, Wake};
+use submitter::{Submitted, Submitter};
 
 /// Why an engine can't be started.
 #[derive(Debug, thiserror::Error)]
@@ -233,7 +242,7 @@ impl EngineBuilder {
     }
 
     /// Starts, but leaves the first workers to threads of the transport, one for each of `hosts`.
-    /// See [`hosted`](crate::hosted).
+    /// See [`hosted`].
     pub fn start_hosted(
         self,
         hosts: &[Arc<dyn Wake>],

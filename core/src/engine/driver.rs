@@ -25,21 +25,22 @@ use crate::admin::{AdminError, AdminReply, AdminRequest};
 use crate::auth::password::{PasswordDone, PasswordError, PasswordThreads};
 use crate::bus::{Bus, BusReceiver, Member};
 use crate::clock::Clock;
-use crate::gate::Gate;
-use crate::hosted::Mailbox;
 use crate::limits::{
     ENVELOPES_BYTES_MAX, PRESSED_TICK_MS, STORE_OUTSTANDING_BYTES_MAX, STORE_OUTSTANDING_MAX,
     TICK_BATCHES_MAX, TICK_MESSAGES_MAX, TICK_MS, WORKER_BACKLOG_MAX,
 };
 use crate::statistics::WorkerStatistics;
 use crate::store::{Store, StoreError, StoreReply};
-use crate::submitter::Submitted;
 use crate::transport::Transport;
 use crate::worker::Worker;
 use crate::worker::cluster::ClusterNode;
 use crate::worker::effect::{Effects, PresenceChange, Published, Ticket};
 use crate::worker::input::Input;
 use crate::worker::message::WorkerMessage;
+
+use super::gate::Gate;
+use super::mailbox::Mailbox;
+use super::submitter::Submitted;
 
 /// Where the answer to an [`AdminRequest`] goes.
 pub(crate) type AdminAnswer = Sender<Result<AdminReply, AdminError>>;
