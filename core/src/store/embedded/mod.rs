@@ -25,6 +25,7 @@
 
 mod backup;
 pub mod config;
+mod damage;
 pub mod disk;
 mod hash;
 mod identity;
@@ -55,6 +56,7 @@ use crate::random::{Random, SystemSource};
 use super::{Store, StoreDone, StoreReply, StoreRequest};
 pub use backup::{BackupReport, check_backup, restore};
 pub use config::{EmbeddedConfig, OpenError};
+pub use damage::{Damage, DamageKind};
 use disk::{Disk, Folder};
 use identity::Identity;
 use index::Index;
@@ -67,7 +69,7 @@ use segment::Segments;
 use spare::SpareSlot;
 use statistics::Counters;
 pub use statistics::EmbeddedStatistics;
-pub use verify::{Damage, DamageKind, VerifyReport};
+pub use verify::VerifyReport;
 
 /// How nice the threads are that work in the background: beside a busy thread they get a tenth of
 /// a processor, which is enough to be ready in time.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::random::Random;
 
 use super::config::{EmbeddedConfig, OpenError};
+use super::damage::{Damage, DamageKind};
 use super::disk::{Disk, DiskFile, read_all};
 use super::identity::{self, Identity};
 use super::index::memory::SegmentIndex;
@@ -17,7 +18,6 @@ use super::recovery::{Scan, scan};
 use super::segment::{
     SEGMENT_HEAD_BYTES, SegmentHead, UNFINISHED_SUFFIX, segment_name, segment_number,
 };
-use super::verify::{Damage, DamageKind};
 
 /// Made by file systems at the root of a disk.
 const LOST_AND_FOUND: &str = "lost+found";

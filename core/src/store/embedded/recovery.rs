@@ -8,12 +8,12 @@
 
 use std::io;
 
+use super::damage::{Damage, DamageKind};
 use super::disk::{Disk, read_all};
 use super::identity::Identity;
 use super::index::memory::SegmentIndex;
 use super::record::{FRAME_HEAD_BYTES, FrameHead, Mark, RecordHead, used_bytes};
 use super::segment::{SEGMENT_HEAD_BYTES, segment_name};
-use super::verify::{Damage, DamageKind};
 
 /// What was found in a segment.
 #[derive(Debug)]
