@@ -18,7 +18,7 @@
 //! ```
 //!
 //! - [`config`]: what can be set, and where it comes from
-//! - [`server`]: a running node
+//! - [`node`]: a running node, its parts and its data folder
 //! - [`cli`]: the program `dunlin`
 //! - `shard`: the event loop
 //! - `tls`: TLS over buffers that connections do not own
@@ -30,12 +30,11 @@
 
 pub mod cli;
 pub mod config;
-pub mod server;
+pub mod node;
 
 mod admin;
 mod admission;
 mod backup;
-mod data;
 mod limits;
 mod log;
 mod shard;

@@ -15,7 +15,7 @@ use super::administration::Administration;
 use super::message::{Answer, Fault, Request};
 use super::{client, socket};
 use crate::config::Checked;
-use crate::data::DataFolder;
+use crate::node::data::DataFolder;
 
 /// How long a store may be locked while nobody answers: a server that starts or goes down.
 const LOCKED_TIMEOUT: Duration = Duration::from_secs(10);

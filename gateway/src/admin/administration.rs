@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::message::{ANSWER_BYTES_MAX, Answer, Fault, Reply, Request, UserLine};
 use crate::backup;
-use crate::data::DataFolder;
+use crate::node::data::DataFolder;
 
 /// How many places of damage an answer lists; there may be one for each entry of a store.
 const DAMAGE_MAX: usize = 1000;

@@ -31,7 +31,7 @@ struct AnyFormat {
 
 impl Default for Contents {
     fn default() -> Contents {
-        let made_by = crate::server::SERVER_NAME.to_owned();
+        let made_by = crate::node::SERVER_NAME.to_owned();
         Contents { format: FORMAT, made_by, files: Vec::new() }
     }
 }

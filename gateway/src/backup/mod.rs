@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 
 use dunlin_core::store::embedded::{self, BackupReport, EmbeddedStore, OpenError};
 
-use crate::data::{DataError, DataFolder, Mode, RESTORING, make_folder, mode_of_kept, write_whole};
+use crate::node::data::{
+    DataError, DataFolder, Mode, RESTORING, make_folder, mode_of_kept, write_whole,
+};
 use contents::{Contents, Listed};
 
 /// What must be right about the store's part is in its manifest.

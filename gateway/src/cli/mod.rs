@@ -160,7 +160,7 @@ pub fn run() -> ExitCode {
         Command::Backup { folder } => backup::run(&cli.settings, &folder),
         Command::Restore { backup } => restore::run(&cli.settings, &backup),
         Command::Verify { backup } => verify::run(&cli.settings, backup.as_deref()),
-        Command::Version => printed(|out| writeln!(out, "{}", crate::server::SERVER_NAME)),
+        Command::Version => printed(|out| writeln!(out, "{}", crate::node::SERVER_NAME)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

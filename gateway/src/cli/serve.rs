@@ -9,8 +9,8 @@ use super::signals::{self, Signal};
 use super::{Failure, SettingsArgs, check, printed};
 use crate::admin::{AdminServer, Administration};
 use crate::config::{Checked, Config};
-use crate::data::DataFolder;
-use crate::server::Server;
+use crate::node::Server;
+use crate::node::data::DataFolder;
 
 pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     let checked = check(settings.read()?)?;

@@ -10,7 +10,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::data::{DataError, DataFolder, Mode};
+use crate::node::data::{DataError, DataFolder, Mode};
 
 /// What both sides call this protocol during the handshake.
 pub(crate) const ALPN: &[u8] = b"dunlin";

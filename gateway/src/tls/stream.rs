@@ -222,8 +222,8 @@ mod tests {
     use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 
     use super::*;
-    use crate::data::DataFolder;
     use crate::limits::{TLS_INPUT_BYTES, TLS_OUTPUT_BYTES};
+    use crate::node::data::DataFolder;
     use crate::tls::{Certificate, ticketer};
 
     fn server_config() -> Arc<ServerConfig> {

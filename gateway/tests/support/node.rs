@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dunlin_core::store::Store;
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_gateway::config::{Checked, Config, Issuer};
-use dunlin_gateway::server::Server;
+use dunlin_gateway::node::Server;
 use dunlin_protocol::wire::CloseReason;
 use tempfile::TempDir;
 

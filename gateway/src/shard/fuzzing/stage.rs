@@ -22,7 +22,7 @@ use super::super::outbox::OutboxLimits;
 use super::super::start::ShardStart;
 use crate::admission::Admission;
 use crate::config::{Limits, Timeouts};
-use crate::data::DataFolder;
+use crate::node::data::DataFolder;
 use crate::tls::{Certificate, ticketer};
 use crate::transport::ShardTransport;
 

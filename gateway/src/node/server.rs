@@ -16,7 +16,7 @@ use rustls::server::ProducesTickets;
 
 use crate::admission::Admission;
 use crate::config::{Checked, Config};
-use crate::data::{DataError, DataFolder};
+use crate::node::data::{DataError, DataFolder};
 use crate::shard::control::{Control, Deadlines, DrainPlan, Node, Settings};
 use crate::shard::counters::Counters;
 use crate::shard::mailbox::{MailReceiver, mailbox};

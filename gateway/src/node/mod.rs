@@ -1,0 +1,10 @@
+//! A running node and what it keeps on the disk.
+//!
+//! - `server`: the node, from its start to its end
+//! - `data`: the data folder
+
+pub(crate) mod data;
+mod server;
+
+pub(crate) use server::SERVER_NAME;
+pub use server::{Server, ServerError};
