@@ -15,6 +15,7 @@ use dunlin_bench::measure::servers;
 use dunlin_bench::profile::{self, ProfileOptions};
 use dunlin_bench::relay::program as relay;
 use dunlin_loadtest::LoadtestError;
+use dunlin_loadtest::interrupt::end_with_servers;
 use dunlin_loadtest::report::Verdict;
 use serde::Serialize;
 
@@ -59,7 +60,16 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|command| command == servers::SERVE) {
         return dunlin_gateway::cli::run();
     }
-    let measured = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    let measures = match &command {
+        Command::Ratio(_) | Command::Latency(_) | Command::Memory(_) => true,
+        Command::Profile(_) | Command::Relay(_) | Command::Holder(_) => false,
+    };
+    if measures && let Err(error) = end_with_servers() {
+        eprintln!("dunlin-bench: listening for signals: {error}");
+        return ExitCode::from(USAGE);
+    }
+    let measured = match command {
         Command::Ratio(options) => ratio::measure(&options).and_then(|report| {
             output(options.common.json, &report, ratio::print)?;
             Ok(report.verdict)

@@ -3,15 +3,17 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::rand::{SecureRandom, SystemRandom};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
@@ -30,6 +32,29 @@ const DATA_NAME: &str = "data";
 
 /// How long a server may take to go down after each signal.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The servers that this process has started and that may still run, with their folders: like child
+/// processes themselves, they belong to the whole of it.
+static RUNNING: Mutex<Vec<(u32, PathBuf)>> = Mutex::new(Vec::new());
+
+fn running() -> MutexGuard<'static, Vec<(u32, PathBuf)>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills all servers and removes their folders, for a program that ends at once; nobody can start
+/// another one after that.
+pub(crate) fn kill_all() {
+    let running = running();
+    for (pid, folder) in running.iter() {
+        if let Some(pid) = Pid::from_raw(pid.cast_signed()) {
+            // Both fail only if it has ended already, and the folder is in the way of nobody.
+            let _gone = kill_process(pid, Signal::KILL);
+            let _gone = waitpid(Some(pid), WaitOptions::empty());
+            let _left = std::fs::remove_dir_all(folder);
+        }
+    }
+    std::mem::forget(running);
+}
 
 /// A `dunlin serve` that this process has started, and stops when it is dropped.
 ///
@@ -82,11 +107,7 @@ impl SpawnedServer {
 
     /// Ends it with SIGKILL, whatever it is doing, and waits until it is gone.
     pub fn kill(&mut self) -> Result<(), LoadtestError> {
-        self.child
-            .kill()
-            .and_then(|()| self.child.wait())
-            .map(drop)
-            .map_err(LoadtestError::machine("killing the server"))
+        end(&mut self.child).map_err(LoadtestError::machine("killing the server"))
     }
 
     /// Ends it in good order.
@@ -148,8 +169,20 @@ fn spawn(
     command.arg("--data").arg(folder.join(DATA_NAME));
     command.args(settings.iter().flat_map(|setting| ["--set", setting]));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-    process::start_pinned(processors, || command.spawn())
-        .map_err(LoadtestError::machine("starting the server"))
+    // Ctrl-C on a terminal is for the harness, which has to bring home what is under way first.
+    command.process_group(0);
+    let mut running = running();
+    let child = process::start_pinned(processors, || command.spawn())
+        .map_err(LoadtestError::machine("starting the server"))?;
+    running.push((child.id(), folder.to_owned()));
+    Ok(child)
+}
+
+/// Kills it, and waits until it is gone.
+fn end(child: &mut Child) -> io::Result<()> {
+    child.kill().and_then(|()| child.wait())?;
+    running().retain(|(pid, _)| *pid != child.id());
+    Ok(())
 }
 
 /// A socket that is bound beside the server's and never listens. Both allow it by SO_REUSEPORT,
@@ -215,7 +248,7 @@ fn stop(child: &mut Child) {
         }
     }
     // Both fail only if it has ended already, and then there is nothing to do.
-    let _ended = child.kill().and_then(|()| child.wait());
+    let _ended = end(child);
 }
 
 fn ends_in_time(child: &mut Child) -> bool {

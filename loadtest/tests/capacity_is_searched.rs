@@ -61,7 +61,7 @@ fn rates_rise_as_long_as_they_are_met() {
         }
         // The machine may be busy; then it must say so.
         Limit::Harness => assert_eq!(report.verdict, Verdict::HarnessInvalid, "{report:#?}"),
-        Limit::Server | Limit::Broken => panic!("{report:#?}"),
+        Limit::Server | Limit::Broken | Limit::Interrupted => panic!("{report:#?}"),
     }
 }
 

@@ -57,6 +57,7 @@ fn worse(one: Verdict, other: Verdict) -> Verdict {
         (Verdict::ProductFailure, _) | (_, Verdict::ProductFailure) => Verdict::ProductFailure,
         (Verdict::MachineFailure, _) | (_, Verdict::MachineFailure) => Verdict::MachineFailure,
         (Verdict::HarnessInvalid, _) | (_, Verdict::HarnessInvalid) => Verdict::HarnessInvalid,
+        (Verdict::Interrupted, _) | (_, Verdict::Interrupted) => Verdict::Interrupted,
         (Verdict::Ok, Verdict::Ok) => Verdict::Ok,
     }
 }

@@ -15,6 +15,7 @@ pub use report::{CapacityReport, Step};
 pub use search::{Judgement, Limit};
 
 use std::cell::RefCell;
+use std::sync::atomic::Ordering;
 
 use crate::chat::{self, ChatParameters, ChatReport, ChatScenario, Load, Progress, Rate};
 use crate::error::LoadtestError;
@@ -79,13 +80,14 @@ pub fn run(
         };
         let on_second = &mut |second: &Second<'_>| tell(Event::Second(second));
         let report = chat::run_watched(&run, on_progress, on_second)?;
-        let step = Step::new(rate_per_s, &report, search);
+        let is_cut_short = run.stop.is_some_and(|stop| stop.load(Ordering::Acquire));
+        let step = Step::new(rate_per_s, &report, is_cut_short, search);
         tell(Event::Step(&step));
         let judgement = step.judgement;
         steps.push(step);
         // Each rate that is met is higher than those before.
         if judgement == Judgement::Met {
-            best = Some(report);
+            best = Some(report::met(report));
         }
         Ok::<_, LoadtestError>(judgement)
     })?;

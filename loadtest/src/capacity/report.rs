@@ -50,9 +50,15 @@ pub struct Step {
 
 impl Step {
     /// Judges the run at a rate.
-    pub(crate) fn new(rate_per_s: f64, report: &ChatReport, search: &CapacityParameters) -> Step {
+    pub(crate) fn new(
+        rate_per_s: f64,
+        report: &ChatReport,
+        is_cut_short: bool,
+        search: &CapacityParameters,
+    ) -> Step {
         let seen = Seen {
             verdict: report.verdict,
+            is_cut_short,
             reasons: &report.reasons,
             faults: report.faults.clone(),
             window_s: report.window_s,
@@ -91,6 +97,8 @@ fn errors(report: &ChatReport) -> u64 {
 /// What matters of a run.
 struct Seen<'a> {
     verdict: Verdict,
+    /// The window was told to end before its time.
+    is_cut_short: bool,
     reasons: &'a [String],
     faults: FaultReport,
     window_s: f64,
@@ -106,7 +114,11 @@ impl Seen<'_> {
         if self.verdict == Verdict::MachineFailure {
             return (Judgement::HarnessLate, self.reasons.to_vec());
         }
-        if !is_measured || !faults.all(|kind| FAULTS_OF_LOAD.contains(kind)) {
+        let is_broken = !faults.all(|kind| FAULTS_OF_LOAD.contains(kind));
+        if self.is_cut_short && !is_broken {
+            return (Judgement::CutShort, Vec::new());
+        }
+        if !is_measured || is_broken {
             return (Judgement::Broken, self.reasons.to_vec());
         }
         match self.verdict {
@@ -114,7 +126,10 @@ impl Seen<'_> {
             Verdict::HarnessInvalid if self.is_too_late(search) => {
                 return (Judgement::HarnessLate, self.reasons.to_vec());
             }
-            Verdict::Ok | Verdict::HarnessInvalid | Verdict::MachineFailure => {}
+            Verdict::Ok
+            | Verdict::HarnessInvalid
+            | Verdict::MachineFailure
+            | Verdict::Interrupted => {}
         }
         let missed = self.missed(search);
         let judgement = if missed.is_empty() { Judgement::Met } else { Judgement::Missed };
@@ -149,6 +164,19 @@ impl Seen<'_> {
     }
 }
 
+/// The whole report of a window that met its rate. A lateness that could not decide about a threshold
+/// is no reason to doubt it, though a run by itself would call its latencies the harness's own: one
+/// window is not good and invalid at once.
+pub(crate) fn met(mut report: ChatReport) -> ChatReport {
+    if report.verdict == Verdict::HarnessInvalid {
+        report.verdict = Verdict::Ok;
+        let reasons = report.reasons.iter();
+        report.reasons =
+            reasons.map(|reason| format!("no harm to the thresholds: {reason}")).collect();
+    }
+    report
+}
+
 /// Puts what was found into words.
 pub(crate) fn compose(
     search: &CapacityParameters,
@@ -162,12 +190,14 @@ pub(crate) fn compose(
         (Limit::Server, Some(_)) | (Limit::Asked, _) => Verdict::Ok,
         (Limit::Server, None) | (Limit::Broken, _) => Verdict::ProductFailure,
         (Limit::Harness, _) => Verdict::HarnessInvalid,
+        (Limit::Interrupted, _) => Verdict::Interrupted,
     };
     let what = match found.limit {
         Limit::Server => "limit of the server",
         Limit::Harness => "limit of the harness: the server may bear more",
         Limit::Asked => "the highest rate that was asked for is met",
         Limit::Broken => "the server broke its promise",
+        Limit::Interrupted => "higher rates were not looked at",
     };
     let at = found.lowest_unmet_per_s.map(|rate| format!(" at {rate:.0} per second"));
     let mut reasons = vec![format!("{what}{}", at.unwrap_or_default())];
@@ -205,6 +235,7 @@ mod tests {
         let reasons = ["of the run".to_owned()];
         let mut seen = Seen {
             verdict: Verdict::Ok,
+            is_cut_short: false,
             reasons: &reasons,
             faults: FaultReport::default(),
             window_s: 1.0,
@@ -263,6 +294,18 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_was_cut_short_says_nothing_unless_it_shows_a_broken_promise() {
+        let cut_short = |faults: FaultReport| {
+            judge(|seen, _| {
+                (seen.is_cut_short, seen.window_s) = (true, 0.0);
+                (seen.verdict, seen.faults) = (Verdict::ProductFailure, faults);
+            })
+        };
+        assert_eq!(cut_short(FaultReport::default()).0, Judgement::CutShort);
+        assert_eq!(cut_short(faults("lost")).0, Judgement::Broken);
+    }
+
+    #[test]
     fn the_verdict_follows_from_what_limits() {
         let verdict = |limit, highest_met_per_s| {
             let found = Found { highest_met_per_s, lowest_unmet_per_s: None, limit };
@@ -273,5 +316,6 @@ mod tests {
         assert_eq!(verdict(Limit::Server, None), Verdict::ProductFailure);
         assert_eq!(verdict(Limit::Broken, Some(1.0)), Verdict::ProductFailure);
         assert_eq!(verdict(Limit::Harness, Some(1.0)), Verdict::HarnessInvalid);
+        assert_eq!(verdict(Limit::Interrupted, Some(1.0)), Verdict::Interrupted);
     }
 }

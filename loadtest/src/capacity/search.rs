@@ -15,6 +15,8 @@ pub enum Judgement {
     HarnessLate,
     /// The server broke its promise, which no rate excuses, or could not be measured at all.
     Broken,
+    /// It was cut short, and says nothing.
+    CutShort,
 }
 
 /// What stands in the way of a higher rate.
@@ -29,6 +31,8 @@ pub enum Limit {
     Asked,
     /// The server broke its promise, and the search ended there.
     Broken,
+    /// Nothing: the search was told to end, and higher rates were not looked at.
+    Interrupted,
 }
 
 /// Where to search.
@@ -73,6 +77,7 @@ pub(crate) fn search<E>(
             Judgement::Missed => Limit::Server,
             Judgement::HarnessLate => Limit::Harness,
             Judgement::Broken => Limit::Broken,
+            Judgement::CutShort => return Ok(Found { limit: Limit::Interrupted, ..found }),
         };
         found = Found { lowest_unmet_per_s: Some(rate_per_s), limit, ..found };
         next_per_s = if limit == Limit::Broken { None } else { found.next_per_s(bounds) };
@@ -89,7 +94,7 @@ fn judge<E>(
     let mut judgement = measure(rate_per_s)?;
     for _ in 1..tries {
         match judgement {
-            Judgement::Met | Judgement::Broken => break,
+            Judgement::Met | Judgement::Broken | Judgement::CutShort => break,
             Judgement::Missed | Judgement::HarnessLate => judgement = measure(rate_per_s)?,
         }
     }
@@ -179,6 +184,21 @@ mod tests {
         });
         assert_eq!(found.unwrap().highest_met_per_s, Some(400.0));
         assert_eq!(windows, 6);
+    }
+
+    #[test]
+    fn a_window_that_was_cut_short_ends_the_search_and_says_nothing_of_its_rate() {
+        let mut windows = 0;
+        let found = search(BOUNDS, |rate_per_s| {
+            windows += 1;
+            Ok::<_, ()>(if rate_per_s < 400.0 { Judgement::Met } else { Judgement::CutShort })
+        });
+        let expected = Found {
+            highest_met_per_s: Some(200.0),
+            lowest_unmet_per_s: None,
+            limit: Limit::Interrupted,
+        };
+        assert_eq!((found, windows), (Ok(expected), 3));
     }
 
     #[test]

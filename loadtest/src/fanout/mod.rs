@@ -37,6 +37,8 @@ pub use run::{run, run_watched};
 
 pub use crate::phases::Progress;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::chat::{Load, MessageKind, Rate};
@@ -81,6 +83,9 @@ pub struct FanoutScenario {
     pub drain_timeout: Duration,
     /// How long the reading of all logs may take.
     pub read_timeout: Duration,
+    /// Ends the window before its time when it becomes true; what is under way is brought home as
+    /// usual.
+    pub stop: Option<Arc<AtomicBool>>,
     /// How often the progress is reported.
     pub progress_interval: Duration,
 }
@@ -105,6 +110,7 @@ impl FanoutScenario {
             gather_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(300),
+            stop: None,
             progress_interval: Duration::from_secs(1),
         }
     }

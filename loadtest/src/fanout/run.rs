@@ -65,6 +65,6 @@ fn course(scenario: &FanoutScenario, connections: u32) -> Course {
         drain_timeout: scenario.drain_timeout,
         read_timeout: scenario.read_timeout,
         progress_interval: scenario.progress_interval,
-        stop: None,
+        stop: scenario.stop.clone(),
     }
 }

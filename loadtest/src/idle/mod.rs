@@ -12,6 +12,8 @@ mod parameters;
 pub(crate) mod remote;
 mod report;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -67,6 +69,8 @@ pub struct IdleScenario {
     /// Users are called `prefix-0` and so on: the same prefix finds them again. A new name if
     /// `None`.
     pub user_prefix: Option<String>,
+    /// Lets all go before their time when it becomes true.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 impl IdleScenario {
@@ -86,7 +90,12 @@ impl IdleScenario {
             retries_max: 5,
             lateness_p99_max: Duration::from_secs(1),
             user_prefix: None,
+            stop: None,
         }
+    }
+
+    fn is_told_to_stop(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Acquire))
     }
 
     fn check(&self) -> Result<(), LoadtestError> {
@@ -168,6 +177,8 @@ pub fn run_watched(
 pub(crate) struct Times {
     /// When all were there, or the time was over.
     gathered_ns: u64,
+    /// It was told to stop before all were there.
+    is_cut_short: bool,
     /// When they were let go.
     ended_ns: u64,
 }
@@ -195,12 +206,13 @@ impl Coordinator<'_, '_> {
             shared.settled() >= everybody
         });
         let gathered_ns = self.clock.now_ns();
+        let is_cut_short = self.scenario.is_told_to_stop();
         self.shared.hold();
         self.watch("holding", self.scenario.hold, |_| false);
         self.sample();
         let ended_ns = self.clock.now_ns();
         self.shared.stop();
-        Times { gathered_ns, ended_ns }
+        Times { gathered_ns, is_cut_short, ended_ns }
     }
 
     fn watch(&mut self, doing: &str, timeout: Duration, is_done: impl Fn(&Shared) -> bool) {
@@ -209,7 +221,8 @@ impl Coordinator<'_, '_> {
         loop {
             let now_ns = self.clock.now_ns();
             let failed = self.threads.iter().any(ScopedJoinHandle::is_finished);
-            if is_done(self.shared) || now_ns >= end_ns || failed {
+            let is_over = now_ns >= end_ns || self.scenario.is_told_to_stop();
+            if is_done(self.shared) || is_over || failed {
                 return;
             }
             if now_ns >= next_progress_ns {

@@ -127,7 +127,8 @@ pub(crate) fn compose(
     };
     let is_here = generators.is_empty();
     let elsewhere = generators.iter().map(|part| part.generator.threads);
-    let mut reasons = reasons(scenario, arrived, &closes);
+    let expected = if times.is_cut_short { arrived } else { scenario.connections };
+    let mut reasons = reasons(expected, arrived, &closes);
     let invalid = lateness(scenario, &pulse);
     let verdict = Verdict::from(Findings {
         faults: !closes.failed.is_empty() || !closes.closed.is_empty(),
@@ -170,10 +171,10 @@ fn lateness(scenario: &IdleScenario, pulse: &Pulse) -> Option<String> {
     (late > scenario.lateness_p99_max).then(|| format!("heartbeats were late: p99 {late:.1?}"))
 }
 
-fn reasons(scenario: &IdleScenario, arrived: u32, closes: &Closes) -> Vec<String> {
+fn reasons(expected: u32, arrived: u32, closes: &Closes) -> Vec<String> {
     let mut reasons = Vec::new();
-    if arrived < scenario.connections {
-        reasons.push(format!("{arrived} of {} users could log in", scenario.connections));
+    if arrived < expected {
+        reasons.push(format!("{arrived} of {expected} users could log in"));
     }
     let describe = |(reason, count): (&String, &u64)| format!("{count} closed: {reason}");
     reasons.extend(closes.failed.iter().map(describe));

@@ -88,6 +88,11 @@ impl Board {
         }
     }
 
+    /// Whether anything was to be said at all: a run that never got beyond Gather has no logs.
+    pub(crate) fn has_run(&self) -> bool {
+        self.start_ns.load(Ordering::Relaxed) != u64::MAX
+    }
+
     pub(crate) fn give_up(&self) {
         self.hopeless.store(true, Ordering::Release);
     }

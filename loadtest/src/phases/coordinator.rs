@@ -110,11 +110,14 @@ impl<'scope, 'run, T> Coordinator<'scope, 'run, T> {
     ) -> Result<Led<T, S>, LoadtestError> {
         let mut reasons = Vec::new();
         let everybody = u64::from(self.course.everybody);
-        let gathered = self.wait("connecting", self.course.gather_timeout, |board| {
-            board.progress().active >= everybody || board.is_hopeless()
+        let course = self.course;
+        let gathered = self.wait("connecting", course.gather_timeout, |board| {
+            board.progress().active >= everybody || board.is_hopeless() || course.is_told_to_stop()
         });
         let (mut window, mut followed) = (Window::default(), None);
-        if gathered && !self.board.is_hopeless() {
+        if course.is_told_to_stop() {
+            window = self.empty_window();
+        } else if gathered && !self.board.is_hopeless() {
             (window, followed) = self.measure(|this| sequel(this, &mut reasons));
             self.settle(&mut reasons);
         } else {
@@ -140,9 +143,9 @@ impl<'scope, 'run, T> Coordinator<'scope, 'run, T> {
         let measure_to_ns = sequel_from_ns + course.sequel_at_most.as_nanos() as u64;
         self.board.set_schedule(Schedule { start_ns, measure_from_ns, measure_to_ns });
         self.board.enter(Phase::Run);
-        self.wait_until("warming up", measure_from_ns);
+        let is_told = self.wait_until("warming up", measure_from_ns);
         let before = self.look();
-        let is_told = self.wait_until("measuring", sequel_from_ns);
+        let is_told = is_told || self.wait_until("measuring", sequel_from_ns);
         let followed = if is_told { None } else { sequel(self) };
         if is_told || followed.is_some() {
             self.board.cut_short(self.board.clock.now_ns());
@@ -152,6 +155,13 @@ impl<'scope, 'run, T> Coordinator<'scope, 'run, T> {
         self.wait("measuring", course.drain_timeout, |board| board.finished(Phase::Run) >= threads);
         self.board.enter(Phase::Drain);
         (Window { before, after }, followed)
+    }
+
+    /// That of a run which was told to stop before it began.
+    fn empty_window(&self) -> Window {
+        self.board.cut_short(self.board.clock.now_ns());
+        let now = self.look();
+        Window { before: now, after: now }
     }
 
     /// Everything that can be looked at, at one moment.

@@ -22,6 +22,7 @@ use crate::chat::ChatScenario;
 use crate::error::LoadtestError;
 use crate::generators::threads_for;
 use crate::idle::IdleScenario;
+use crate::interrupt::Interrupt;
 use crate::net::Clock;
 use crate::{chat, fanout, idle};
 
@@ -91,8 +92,13 @@ impl Listener {
         self.socket.local_addr().map_err(LoadtestError::machine("listening for a coordinator"))
     }
 
-    /// Serves one coordinator after the other, for as long as the process lives.
-    pub fn serve(self, on_event: impl Fn(SocketAddr, Event) + Send + Sync + 'static) -> ! {
+    /// Serves one coordinator after the other until it is interrupted; a run that goes on then is
+    /// brought to its end.
+    pub fn serve(
+        self,
+        interrupt: &Interrupt,
+        on_event: impl Fn(SocketAddr, Event) + Send + Sync + 'static,
+    ) {
         let desk = Arc::new(Desk {
             secret: self.secret,
             place: self.place,
@@ -101,22 +107,30 @@ impl Listener {
             freed: Condvar::new(),
             on_event: Box::new(on_event),
         });
-        loop {
-            let Ok((socket, peer)) = self.socket.accept() else {
-                thread::sleep(ACCEPT_PAUSE);
-                continue;
-            };
-            if desk.connections.fetch_add(1, Ordering::AcqRel) >= CONNECTIONS_MAX {
-                desk.connections.fetch_sub(1, Ordering::AcqRel);
-                continue; // Dropped, which closes it.
-            }
-            let desk = Arc::clone(&desk);
-            thread::spawn(move || {
-                let event = desk.receive(socket, peer);
-                (desk.on_event)(peer, event);
-                desk.connections.fetch_sub(1, Ordering::AcqRel);
-            });
+        let (socket, served) = (self.socket, Arc::clone(&desk));
+        thread::spawn(move || accept(&socket, &served));
+        interrupt.wait();
+        desk.close();
+    }
+}
+
+/// For as long as the process lives.
+fn accept(socket: &TcpListener, desk: &Arc<Desk>) {
+    loop {
+        let Ok((socket, peer)) = socket.accept() else {
+            thread::sleep(ACCEPT_PAUSE);
+            continue;
+        };
+        if desk.connections.fetch_add(1, Ordering::AcqRel) >= CONNECTIONS_MAX {
+            desk.connections.fetch_sub(1, Ordering::AcqRel);
+            continue; // Dropped, which closes it.
         }
+        let desk = Arc::clone(desk);
+        thread::spawn(move || {
+            let event = desk.receive(socket, peer);
+            (desk.on_event)(peer, event);
+            desk.connections.fetch_sub(1, Ordering::AcqRel);
+        });
     }
 }
 
@@ -151,6 +165,13 @@ impl Desk {
         }
         *is_busy = true;
         Ok(Admitted(self))
+    }
+
+    /// Waits until nobody is served, and lets nobody in from then on.
+    fn close(&self) {
+        let is_busy = self.is_busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.freed.wait_while(is_busy, |is_busy| *is_busy);
+        *waited.unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     fn serve(&self, mut link: Link, peer: SocketAddr) -> Result<(), LinkError> {

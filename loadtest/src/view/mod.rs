@@ -6,6 +6,7 @@ mod screen;
 
 use std::io::{self, IsTerminal, Stderr};
 
+use crate::interrupt::{self, Interrupt};
 use crate::report::{Reasons, Second};
 use screen::Screen;
 
@@ -14,6 +15,8 @@ use screen::Screen;
 pub struct View {
     title: String,
     mode: Mode,
+    /// Until it was shown.
+    interrupt: Option<Interrupt>,
     /// Since the start of the run.
     closes: Reasons,
     errors: Reasons,
@@ -31,7 +34,7 @@ enum Mode {
 
 impl View {
     /// For a run of this scenario.
-    pub fn new(title: &str, quiet: bool) -> View {
+    pub fn new(title: &str, quiet: bool, interrupt: &Interrupt) -> View {
         let mode = match (quiet, io::stderr().is_terminal()) {
             (true, _) => Mode::Quiet,
             (false, true) => Mode::Live(Screen::new(io::stderr())),
@@ -40,6 +43,7 @@ impl View {
         View {
             title: title.to_owned(),
             mode,
+            interrupt: Some(interrupt.clone()),
             closes: Reasons::default(),
             errors: Reasons::default(),
         }
@@ -72,6 +76,9 @@ impl View {
 
     /// Shows what a second showed.
     pub fn show(&mut self, second: &Second<'_>) {
+        if self.interrupt.take_if(|interrupt| interrupt.is_told()).is_some() {
+            self.say(interrupt::WORDS);
+        }
         let Mode::Live(screen) = &mut self.mode else {
             return;
         };

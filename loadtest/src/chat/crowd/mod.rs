@@ -302,7 +302,7 @@ impl<'a> Crowd<'a> {
             }
             if slots.iter().all(|&slot| self.users[slot].has_read) {
                 pair.ledger.finish(&mut self.outcome.faults);
-            } else if !self.shared.is_short() {
+            } else if self.shared.has_run() && !self.shared.is_short() {
                 let user = self.first + slots[0] as u32;
                 let detail = "the log of its conversation could not be read".to_owned();
                 self.outcome.faults.add(Fault::Protocol { user, detail });

@@ -268,7 +268,7 @@ impl<'a> Crowd<'a> {
             self.outcome.totals.signals_missing += missing.sum::<u64>();
             if is_durable && conversation.has_read == [true; 2] {
                 conversation.ledger.finish(&mut self.outcome.faults);
-            } else if is_durable && !self.board.is_short() {
+            } else if is_durable && self.board.has_run() && !self.board.is_short() {
                 let user = self.first + self.shape.writer_of(index) as u32;
                 let detail = "the log of its conversation could not be read".to_owned();
                 self.outcome.faults.add(Fault::Protocol { user, detail });
