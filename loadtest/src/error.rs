@@ -37,6 +37,14 @@ pub enum LoadtestError {
         /// What it got.
         source: io::Error,
     },
+    /// The server under test is not to be reached, or none that could be tested.
+    #[error("{address}: {reason}")]
+    Target {
+        /// Where it was to be found.
+        address: String,
+        /// What was found there.
+        reason: String,
+    },
     /// The server under test could not be started.
     #[error("the server did not start: {0}")]
     Server(String),
@@ -65,6 +73,7 @@ impl LoadtestError {
             LoadtestError::Machine { .. }
             | LoadtestError::Scenario { .. }
             | LoadtestError::Problems(_)
+            | LoadtestError::Target { .. }
             | LoadtestError::Server(_)
             | LoadtestError::Panicked => ExitCode::from(USAGE),
         }

@@ -7,6 +7,7 @@
 //! - `phases`, `crowd`: what runs of chat and fan-out have in common
 //! - [`doctor`]: whether this machine is fit for a large run
 //! - [`plan`]: a scenario with its server and its output, from a file or a command line
+//! - [`probe`]: one look at the server before all go there
 //! - [`audit`]: what was sent, acknowledged, delivered and stored, and whether it fits together
 //! - [`net`]: the event loop of a generator thread
 //! - [`target`], [`spawn`], [`token`]: the server under test and how to log in to it
@@ -15,6 +16,7 @@
 //! - [`wire`]: the frames that make up nearly all of the traffic, by hand
 //! - [`report`], [`latency`]: what comes out
 //! - [`view`]: what is seen while it runs
+//! - [`interrupt`]: how it comes to an end before its time
 #![deny(unsafe_code)]
 
 pub mod audit;
@@ -26,11 +28,13 @@ mod error;
 pub mod fanout;
 mod generators;
 pub mod idle;
+pub mod interrupt;
 pub mod latency;
 mod login;
 pub mod net;
 mod phases;
 pub mod plan;
+pub mod probe;
 mod problem;
 pub mod process;
 pub mod remote;

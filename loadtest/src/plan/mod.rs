@@ -16,11 +16,13 @@
 mod document;
 mod file;
 mod generator;
+mod host_port;
 mod output;
 mod server;
 
 pub use file::{parse, read};
 pub use generator::GeneratorArguments;
+pub use host_port::{HostPort, NoHostPort};
 pub use output::OutputArguments;
 pub use server::ServerArguments;
 
@@ -151,6 +153,32 @@ impl Plan {
         problems.extend(generator.problems());
         problems.extend(parameters);
         problems
+    }
+
+    /// Where the load is made.
+    pub fn generator(&self) -> &GeneratorArguments {
+        match self {
+            Plan::Chat(ChatPlan { generator, .. })
+            | Plan::Capacity(CapacityPlan { generator, .. })
+            | Plan::Fanout(FanoutPlan { generator, .. })
+            | Plan::Storm(DisturbedPlan { generator, .. })
+            | Plan::Slow(DisturbedPlan { generator, .. })
+            | Plan::Churn(DisturbedPlan { generator, .. })
+            | Plan::Idle(IdlePlan { generator, .. }) => generator,
+        }
+    }
+
+    /// What comes out.
+    pub fn output(&self) -> &OutputArguments {
+        match self {
+            Plan::Chat(ChatPlan { output, .. })
+            | Plan::Capacity(CapacityPlan { output, .. })
+            | Plan::Fanout(FanoutPlan { output, .. })
+            | Plan::Storm(DisturbedPlan { output, .. })
+            | Plan::Slow(DisturbedPlan { output, .. })
+            | Plan::Churn(DisturbedPlan { output, .. })
+            | Plan::Idle(IdlePlan { output, .. }) => output,
+        }
     }
 
     /// The server under test.

@@ -1,6 +1,5 @@
 //! The server under test, as a command line or a file names it.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::LoadtestError;
 use crate::net::Trust;
+use crate::plan::HostPort;
 use crate::problem::{Problem, Problems};
 use crate::spawn::{ISSUER, SpawnedServer};
 use crate::target::{Service, Target};
@@ -24,8 +24,8 @@ pub(crate) const SECTION: &str = "server";
 #[serde(default, deny_unknown_fields)]
 pub struct ServerArguments {
     /// Where a running server listens.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub address: Option<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT")]
+    pub address: Option<HostPort>,
     /// Start this program (dunlin) with an empty data folder for the run.
     #[arg(long, value_name = "PROGRAM")]
     pub spawn: Option<PathBuf>,
@@ -110,6 +110,9 @@ impl ServerArguments {
                 .collect();
         }
         let mut problems: Vec<_> = self.secret().err().into_iter().collect();
+        if let Some(Err(reason)) = self.address.as_ref().map(HostPort::resolve) {
+            problems.push(Problem::new(SECTION, "address", reason));
+        }
         if let Some(Err(error)) = self.trust().map(|trust| trust.client_config()) {
             problems.push(Problem::new(SECTION, "tls_authority", error.to_string()));
         }
@@ -121,7 +124,7 @@ impl ServerArguments {
         &self,
         run: impl FnOnce(Target) -> Result<T, LoadtestError>,
     ) -> Result<T, LoadtestError> {
-        match (&self.spawn, self.address) {
+        match (&self.spawn, &self.address) {
             (Some(program), _) => {
                 let (processors, settings) = (&self.server_cpu, &self.server_set);
                 let server = SpawnedServer::start(program, processors, settings, Stdio::inherit())?;
@@ -129,8 +132,10 @@ impl ServerArguments {
             }
             (None, Some(address)) => {
                 let secret = self.secret().map_err(Problems::from)?;
+                let of_host =
+                    |reason| LoadtestError::Target { address: address.to_string(), reason };
                 run(Target {
-                    address,
+                    address: address.resolve().map_err(of_host)?,
                     tls: self.trust(),
                     service: Service::Dunlin(Issuer::new(&self.issuer, &secret)),
                     pid: self.server_pid,
