@@ -7,6 +7,7 @@
 //!  Latencies ── at the end ────────────────▶ Distribution ───────┴─▶ JSON ──▶ html
 //! ```
 
+mod circumstances;
 mod distribution;
 pub mod html;
 mod interval;
@@ -17,6 +18,7 @@ mod recorder;
 mod series;
 mod threshold;
 
+pub use circumstances::{Circumstances, Host};
 pub use distribution::{Bucket, Distribution, Quantile};
 pub(crate) use interval::{Handover, Interval};
 pub use kernel::KernelMemory;
@@ -24,7 +26,7 @@ pub use reasons::Reasons;
 pub use recorder::Second;
 pub(crate) use recorder::{Recorder, Standing};
 pub use series::{IntervalLatency, Point, Series, ServerPoint};
-pub use threshold::{Threshold, ThresholdError, judge};
+pub use threshold::{Threshold, ThresholdError, ThresholdOutcome, judge};
 
 use std::process::ExitCode;
 
@@ -46,6 +48,8 @@ pub enum Verdict {
     /// The harness's machine could not do it: it lacked descriptors, ports, memory or a way to the
     /// server. Exit code 4.
     MachineFailure,
+    /// It was told to end before its time; up to then everything held. Exit code 5.
+    Interrupted,
 }
 
 /// What a run showed, for its verdict.
@@ -79,6 +83,16 @@ impl From<Findings> for Verdict {
 pub trait Report: Serialize {
     /// Its verdict, and the reasons for it.
     fn judgement(&mut self) -> (&mut Verdict, &mut Vec<String>);
+
+    /// Marks it as the report of a run that ended before its time. What was found until then stays
+    /// what it is: a broken promise, or figures that are invalid.
+    fn interrupt(&mut self) {
+        let (verdict, reasons) = self.judgement();
+        if *verdict == Verdict::Ok {
+            *verdict = Verdict::Interrupted;
+        }
+        reasons.push("it was interrupted".to_owned());
+    }
 }
 
 impl Verdict {
@@ -89,6 +103,7 @@ impl Verdict {
             Verdict::ProductFailure => 1,
             Verdict::HarnessInvalid => 3,
             Verdict::MachineFailure => 4,
+            Verdict::Interrupted => 5,
         })
     }
 }

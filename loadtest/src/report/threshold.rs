@@ -96,32 +96,50 @@ impl fmt::Display for Threshold {
     }
 }
 
-/// Holds a report against thresholds. Those that are not kept are among its reasons then, and make
-/// a product failure of a run that was ok: figures that are invalid prove nothing. An error if the
-/// report lacks a figure.
-pub fn judge(report: &mut impl Report, thresholds: &[Threshold]) -> Result<(), LoadtestError> {
-    let wrong = |reason: String| LoadtestError::Scenario { field: "--threshold", reason };
-    let value = serde_json::to_value(&*report).map_err(|error| wrong(error.to_string()))?;
-    let mut unknown = None;
-    for threshold in thresholds {
-        let (verdict, reasons) = report.judgement();
-        match threshold.violation(&value) {
-            Ok(None) => {}
-            Ok(Some(violation)) => {
-                reasons.push(violation);
-                if *verdict == Verdict::Ok {
-                    *verdict = Verdict::ProductFailure;
-                }
-            }
-            Err(error) => unknown = Some(error),
+/// What came of a threshold.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ThresholdOutcome {
+    /// As it was asked for.
+    pub threshold: Threshold,
+    /// The figure, in the unit that was asked for; null if nothing was measured.
+    pub value: Option<f64>,
+    /// Whether it was kept.
+    pub kept: bool,
+}
+
+impl fmt::Display for ThresholdOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.value {
+            Some(value) => write!(f, "{}: it is {value}", self.threshold),
+            None => write!(f, "{}: nothing was measured", self.threshold),
         }
     }
-    unknown.map_or(Ok(()), |reason| Err(wrong(reason)))
+}
+
+/// Holds a report against thresholds. Those that are not kept are among its reasons then, and make
+/// a product failure of a run that was ok: figures that are invalid, or of a run that was cut short,
+/// prove nothing. An error if the report lacks a figure.
+pub fn judge(
+    report: &mut impl Report,
+    thresholds: &[Threshold],
+) -> Result<Vec<ThresholdOutcome>, LoadtestError> {
+    let wrong = |reason: String| LoadtestError::Scenario { field: "--threshold", reason };
+    let value = serde_json::to_value(&*report).map_err(|error| wrong(error.to_string()))?;
+    let outcomes = thresholds.iter().map(|threshold| threshold.outcome(&value));
+    let outcomes = outcomes.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+    for outcome in outcomes.iter().filter(|outcome| !outcome.kept) {
+        let (verdict, reasons) = report.judgement();
+        reasons.push(format!("threshold {outcome}"));
+        if *verdict == Verdict::Ok {
+            *verdict = Verdict::ProductFailure;
+        }
+    }
+    Ok(outcomes)
 }
 
 impl Threshold {
-    /// How a report breaks it, if it does; an error in words if the report has no such figure.
-    fn violation(&self, report: &Value) -> Result<Option<String>, String> {
+    /// Whether a report keeps it; an error in words if the report has no such figure.
+    fn outcome(&self, report: &Value) -> Result<ThresholdOutcome, String> {
         let (parent, field) = match self.figure.rsplit_once('.') {
             Some((parent, field)) => (find(report, parent), field),
             None => (Some(report), self.figure.as_str()),
@@ -130,17 +148,18 @@ impl Threshold {
         let Some((parent, value)) = found else {
             return Err(format!("{self}: this report has no such figure"));
         };
+        let threshold = self.clone();
         // Nothing is quick if nothing happened.
         if field != "count" && parent.get("count").and_then(Value::as_u64) == Some(0) {
-            return Ok(Some(format!("threshold {self}: nothing was measured")));
+            return Ok(ThresholdOutcome { threshold, value: None, kept: false });
         }
-        let is_kept = match self.comparison {
+        let kept = match self.comparison {
             Comparison::AtMost => value <= self.bound,
             Comparison::AtLeast => value >= self.bound,
             Comparison::Below => value < self.bound,
             Comparison::Above => value > self.bound,
         };
-        Ok((!is_kept).then(|| format!("threshold {self}: it is {value}")))
+        Ok(ThresholdOutcome { threshold, value: Some(value), kept })
     }
 }
 
