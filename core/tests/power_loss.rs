@@ -8,8 +8,6 @@
 //! others.
 
 mod simulated_disk;
-mod store_contract;
-
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{AddAssign, Range as SeedRange};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,13 +17,14 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dunlin_core::store::contract::ask::{append, cursors, heads, range};
+use dunlin_core::store::contract::sample::{all, chat, user};
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
 use dunlin_core::store::{
     Append, Appended, CursorMove, DedupeKey, EntryMeta, Store, StoreError, StoreReply, StoreRequest,
 };
 use dunlin_protocol::{ClientMessageId, LogId};
 use simulated_disk::{Dice, Faults, SeededRandom, SimulatedDisk};
-use store_contract::{all, append, chat, cursors, heads, range, user};
 
 const SEEDS: SeedRange<u64> = 0..600;
 const LOGS: u64 = 5;

@@ -1,19 +1,18 @@
 //! The worked example of docs/storage-format.md, byte by byte.
 
-mod store_contract;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use dunlin_core::random::Random;
+use dunlin_core::store::contract::ask::append;
+use dunlin_core::store::contract::sample::{chat, user};
 use dunlin_core::store::embedded::disk::Folder;
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use dunlin_core::store::{Append, Appended, CursorMove, DedupeKey, EntryMeta};
 use dunlin_protocol::wire::{self, entry};
 use dunlin_protocol::{ClientMessageId, LogId};
 use prost::Message as _;
-use store_contract::{append, chat, user};
 
 const DOCUMENT: &str = include_str!("../../docs/storage-format.md");
 

@@ -1,13 +1,14 @@
 //! The embedded store keeps the contract, and what it acknowledged outlives it.
 
-mod store_contract;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use dunlin_core::store::contract::ask::{self, append, ask, cursors, heads, range};
+use dunlin_core::store::contract::sample::{all, chat, item, seqs, user};
+use dunlin_core::store::contract::{self, Answers};
 use dunlin_core::store::embedded::{
     DamageKind, EmbeddedConfig, EmbeddedStore, OpenError, check_backup, restore,
 };
@@ -15,7 +16,6 @@ use dunlin_core::store::{
     Append, Appended, CursorMove, Head, Range, Store, StoreError, StoreReply, StoreRequest,
 };
 use dunlin_protocol::{LogId, LogKind};
-use store_contract::{all, append, ask, chat, cursors, heads, item, range, seqs, user};
 
 fn small() -> EmbeddedConfig {
     EmbeddedConfig { segment_bytes: 256 * 1024, readers: 2, ..EmbeddedConfig::default() }
@@ -25,7 +25,7 @@ fn small() -> EmbeddedConfig {
 fn it_keeps_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     let number = AtomicU64::new(0);
-    store_contract::check(&|| {
+    contract::check(Answers::Elsewhere, &|| {
         let name = number.fetch_add(1, Ordering::Relaxed).to_string();
         Arc::new(EmbeddedStore::open(&folder.path().join(name), small()).unwrap())
     });
@@ -95,7 +95,7 @@ fn fill(store: &dyn Store, entries: std::ops::RangeInclusive<u64>, logs: u64) {
 
 fn assert_filled(store: &dyn Store, entries: u64, logs: u64) {
     let names: Vec<LogId> = (0..logs).map(|other| chat(1, other + 2)).collect();
-    assert_eq!(store_contract::logs(store, LogKind::Direct, None, usize::MAX), names);
+    assert_eq!(ask::logs(store, LogKind::Direct, None, usize::MAX), names);
     let found = heads(store, names.clone());
     for (other, log) in (0..).zip(names) {
         let newest = Head { seq: entries, meta: item(log, entries, other).meta };

@@ -1,16 +1,16 @@
 //! The store in memory keeps the contract, and fails when it is told to.
 
-mod store_contract;
-
 use std::sync::Arc;
 
+use dunlin_core::store::contract::ask::{append, ask, heads};
+use dunlin_core::store::contract::sample::{chat, item};
+use dunlin_core::store::contract::{self, Answers};
 use dunlin_core::store::memory::{AppendFailure, MemoryStore};
 use dunlin_core::store::{Appended, StoreError, StoreRequest};
-use store_contract::{append, ask, chat, heads, item};
 
 #[test]
 fn it_keeps_the_contract() {
-    store_contract::check(&|| Arc::new(MemoryStore::default()));
+    contract::check(Answers::Within, &|| Arc::new(MemoryStore::default()));
 }
 
 #[test]

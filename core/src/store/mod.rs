@@ -6,7 +6,12 @@
 //! The store is the fence of the promise. An append names the sequence that it wants, which must
 //! be the one after the head, and may carry a key that must be new in its log. Whoever appends
 //! with a stale view is refused with the true head, whatever nodes, leases or clocks believed.
+//!
+//! What the trait promises is a suite that any crate can run against a store of its own: the
+//! module `contract`, behind the feature of that name. engines/README.md says how.
 
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod embedded;
 pub mod memory;
 
@@ -212,5 +217,12 @@ pub trait Store: Send + Sync + 'static {
     /// Takes a request and returns at once; `done` gets the answer. Appends of one caller are
     /// carried out in the order in which they were submitted. A read sees at least what was
     /// answered as stored before it was submitted.
+    ///
+    /// It waits for nothing: not for an answer, a connection, or room in a queue. The engine bounds
+    /// what is under way
+    /// ([`STORE_OUTSTANDING_MAX`](crate::limits::STORE_OUTSTANDING_MAX) requests of each worker).
+    /// It opens and uses no file and no socket either: the thread that calls it may have a
+    /// descriptor table of its own (a worker that a shard hosts has), in which the store's are
+    /// others. Threads of the store do that, which it starts when it is made.
     fn submit(&self, request: StoreRequest, done: StoreDone);
 }
