@@ -44,6 +44,7 @@
 
 pub mod admin;
 pub mod attempt;
+mod audience;
 pub mod auth;
 pub mod bus;
 pub mod clock;
@@ -51,10 +52,13 @@ pub mod config;
 pub mod connection;
 mod dense_map;
 pub mod engine;
+mod entry;
 pub mod limits;
+mod membership;
 pub mod placement;
 pub mod presence;
 pub mod random;
+pub mod refusal;
 pub mod request;
 pub mod statistics;
 pub mod store;

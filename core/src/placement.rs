@@ -9,6 +9,13 @@ use dunlin_protocol::{LogId, UserId};
 use crate::bus::{Member, NodeId};
 use crate::request::{Command, Request};
 
+/// One worker of one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    pub(crate) node: NodeId,
+    pub(crate) worker: u16,
+}
+
 /// The worker, of so many, that owns a log: an account or identity log belongs to the worker of
 /// its user.
 pub fn worker_of_log(log: LogId, workers: usize) -> u16 {

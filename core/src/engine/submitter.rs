@@ -9,9 +9,9 @@ use dunlin_protocol::wire::{ErrorCode, frame::Body};
 use crate::attempt::Attempts;
 use crate::limits::SUBMIT_BATCH_MAX;
 use crate::placement;
+use crate::refusal::Refusal;
 use crate::request::{Command, Request};
 use crate::transport::{ConnId, Delivery, Outbound, Session, Transport};
-use crate::worker::effect::Refusal;
 
 use super::gate::Gate;
 use super::mailbox::Mailbox;

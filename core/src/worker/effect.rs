@@ -1,14 +1,15 @@
 //! What a worker wants done: collected during a tick, then carried out in batches.
 
 use bytes::Bytes;
-use dunlin_protocol::wire::{Error, ErrorCode, frame::Body};
+use dunlin_protocol::wire::frame::Body;
 use dunlin_protocol::{EncodedFrame, LogId, UserId};
 
-use super::cluster::Origin;
 use super::message::WorkerMessage;
 use crate::admin::{AdminError, AdminReply};
 use crate::auth::password::PasswordJob;
 use crate::bus::NodeId;
+use crate::placement::Origin;
+use crate::refusal::Refusal;
 use crate::statistics::WorkerStatistics;
 use crate::store::StoreRequest;
 use crate::transport::{ConnId, Delivery, Outbound};
@@ -86,13 +87,13 @@ impl Effects {
         }
     }
 
-    pub(super) fn publish(&mut self, to: Origin, envelope: Bytes) {
+    pub(crate) fn publish(&mut self, to: Origin, envelope: Bytes) {
         self.counters.envelopes_sent += 1;
         let Origin { node, worker } = to;
         self.bus.push(Published { to: node, worker, envelope });
     }
 
-    pub(super) fn deliver(&mut self, conn: ConnId, delivery: Delivery) {
+    pub(crate) fn deliver(&mut self, conn: ConnId, delivery: Delivery) {
         let shard = usize::from(conn.shard);
         if self.outbound.len() <= shard {
             self.outbound.resize_with(shard + 1, Vec::new);
@@ -105,66 +106,32 @@ impl Effects {
     }
 
     /// Answers a request, unless no answer is wanted.
-    pub(super) fn respond(&mut self, conn: ConnId, request_id: u64, body: Body) {
+    pub(crate) fn respond(&mut self, conn: ConnId, request_id: u64, body: Body) {
         if request_id != 0 {
             self.deliver(conn, Delivery::Response(EncodedFrame::response(request_id, body)));
         }
     }
 
-    pub(super) fn refuse(&mut self, conn: ConnId, request_id: u64, refusal: Refusal) {
+    pub(crate) fn refuse(&mut self, conn: ConnId, request_id: u64, refusal: Refusal) {
         self.counters.count_error(refusal.code);
         self.respond(conn, request_id, Body::Error(refusal.into()));
     }
 
-    pub(super) fn push(&mut self, conn: ConnId, log: LogId, head: u64, frame: EncodedFrame) {
+    pub(crate) fn push(&mut self, conn: ConnId, log: LogId, head: u64, frame: EncodedFrame) {
         self.counters.pushes += 1;
         self.deliver(conn, Delivery::Push { log, head, frame });
     }
 
-    pub(super) fn signal(&mut self, conn: ConnId, frame: EncodedFrame) {
+    pub(crate) fn signal(&mut self, conn: ConnId, frame: EncodedFrame) {
         self.counters.signals += 1;
         self.deliver(conn, Delivery::Signal(frame));
     }
 
-    pub(super) fn tell_worker(&mut self, worker: u16, message: WorkerMessage) {
+    pub(crate) fn tell_worker(&mut self, worker: u16, message: WorkerMessage) {
         let worker = usize::from(worker);
         if self.workers.len() <= worker {
             self.workers.resize_with(worker + 1, Vec::new);
         }
         self.workers[worker].push(message);
-    }
-}
-
-/// Why a request is not done: what goes into its `Error`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
-    /// The code, which says what the client should do.
-    pub code: ErrorCode,
-    /// For the developer who reads it.
-    pub message: &'static str,
-    /// When to try again; 0 leaves it to the client.
-    pub retry_after_ms: u32,
-}
-
-impl Refusal {
-    /// A refusal that trying again does not help.
-    pub const fn new(code: ErrorCode, message: &'static str) -> Refusal {
-        Refusal { code, message, retry_after_ms: 0 }
-    }
-
-    /// A refusal for now.
-    pub const fn retry(code: ErrorCode, message: &'static str, retry_after_ms: u32) -> Refusal {
-        Refusal { code, message, retry_after_ms }
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Error {
-        Error {
-            code: refusal.code.into(),
-            message: refusal.message.into(),
-            retry_after_ms: refusal.retry_after_ms,
-            field: String::new(),
-        }
     }
 }

@@ -1,10 +1,10 @@
 //! What workers of one node say to each other.
 
-use dunlin_protocol::{EncodedFrame, LogId, UserId};
+use dunlin_protocol::{LogId, UserId};
 
-use super::effect::Refusal;
 use super::login::LoginMessage;
-use crate::transport::ConnId;
+pub use crate::audience::push::{Push, SignalPush};
+use crate::refusal::Refusal;
 
 /// From one worker to another of the same node. To itself a worker says it by a call.
 #[derive(Debug, Clone)]
@@ -20,32 +20,6 @@ pub enum WorkerMessage {
     Joined(Joined),
     /// A step of a login, of a log-out, or of the like.
     Login(LoginMessage),
-}
-
-/// An entry that was appended, for a user who should know.
-#[derive(Debug, Clone)]
-pub struct Push {
-    /// For whose sessions.
-    pub user: UserId,
-    /// Of which log.
-    pub log: LogId,
-    /// The sequence of the entry.
-    pub head: u64,
-    /// The push.
-    pub frame: EncodedFrame,
-    /// The connection that knows it already by its response.
-    pub except: Option<ConnId>,
-}
-
-/// Something momentary for a user.
-#[derive(Debug, Clone)]
-pub struct SignalPush {
-    /// For whose sessions.
-    pub user: UserId,
-    /// The frame.
-    pub frame: EncodedFrame,
-    /// The connection that it comes from.
-    pub except: Option<ConnId>,
 }
 
 /// A user shall have a conversation in the account log before anything is said in it.

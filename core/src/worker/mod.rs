@@ -17,21 +17,18 @@ mod batch;
 pub mod cluster;
 mod conversation;
 pub mod effect;
-mod entry;
 mod flow;
 pub mod input;
 mod login;
 pub mod message;
 mod push;
 mod reply;
-mod session;
 mod sync;
 
 use std::collections::VecDeque;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use dunlin_protocol::wire::ErrorCode;
 use dunlin_protocol::{LogId, UserId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -42,26 +39,27 @@ use batch::{Batch, Owner, Run};
 use cluster::{Cluster, ClusterNode};
 use conversation::unsure::Unsure;
 use conversation::{Conversation, Outcome, Pending};
-use effect::{Effects, Refusal, Ticket};
+use effect::{Effects, Ticket};
 use flow::{Flow, PasswordResult, StoreResult};
 use input::Input;
 use login::operation::Operations;
 use message::WorkerMessage;
-use session::{OpenSession, Sessions};
 use sync::{Sync, SyncRequest};
 
+use crate::audience::session::{OpenSession, Sessions};
 use crate::auth::issuer::Issuers;
 use crate::auth::password::PasswordJob;
 use crate::auth::throttle::Throttle;
 use crate::auth::token::TokenKeys;
 use crate::config::EngineConfig;
 use crate::dense_map::DenseMap;
-use crate::limits::{STATE_IDLE_MS, STATE_SWEEP_MAX, TABLE_ROOM_MIN, UNAVAILABLE_RETRY_MS};
+use crate::limits::{STATE_IDLE_MS, STATE_SWEEP_MAX, TABLE_ROOM_MIN};
 use crate::placement;
 use crate::random::Random;
+use crate::refusal::{INTERNAL, NOT_LOGGED_IN, Refusal, store_refusal};
 use crate::request::{Command, Request};
 use crate::statistics::WorkerStatistics;
-use crate::store::{Appended, StoreError, StoreReply, StoreRequest};
+use crate::store::{Appended, StoreReply, StoreRequest};
 use crate::transport::ConnId;
 
 /// What all workers of a node have in common.
@@ -243,8 +241,7 @@ impl Worker {
             return;
         }
         let Some(session) = session else {
-            let refusal = Refusal::new(ErrorCode::NotLoggedIn, "log in first");
-            effects.refuse(conn, request_id, refusal);
+            effects.refuse(conn, request_id, NOT_LOGGED_IN);
             return;
         };
         let client = Client { conn, user: session.user, request_id };
@@ -454,23 +451,6 @@ struct Client {
     conn: ConnId,
     user: UserId,
     request_id: u64,
-}
-
-/// The store has answered another question than was asked, or an entry is none.
-const INTERNAL: Refusal = Refusal::new(ErrorCode::Internal, "a defect of the server");
-
-/// What to tell a client when the store can't do it.
-fn store_refusal(error: &StoreError) -> Refusal {
-    match error {
-        StoreError::Unavailable { .. } => Refusal::retry(
-            ErrorCode::StoreUnavailable,
-            "the store does not work now",
-            UNAVAILABLE_RETRY_MS,
-        ),
-        StoreError::Corrupt { .. } => {
-            Refusal::new(ErrorCode::DataCorrupt, "a stored entry is damaged")
-        }
-    }
 }
 
 #[cfg(test)]

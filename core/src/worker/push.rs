@@ -4,10 +4,9 @@ use dunlin_protocol::wire::{self, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId, UserId};
 
 use super::Worker;
-use super::cluster::LogPush;
 use super::effect::Effects;
-use super::message::{Push, SignalPush, WorkerMessage};
-use super::reply::Knower;
+use super::message::WorkerMessage;
+use crate::audience::push::{Knower, LogPush, Push, SignalPush};
 
 impl Worker {
     /// Pushes what happened in a log to users, on this node and on others.

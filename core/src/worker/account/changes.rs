@@ -4,17 +4,18 @@
 use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId, UserId};
 
+use crate::audience::push::LogPush;
+use crate::entry::EncodedEntry;
 use crate::limits::{ACCOUNT_PUSH_BYTES_MAX, OVERLOADED_RETRY_MS, STATE_IDLE_MS};
+use crate::refusal::{INTERNAL, Refusal, store_refusal};
 use crate::store::{Append, Appended, StoreReply, StoreRequest};
+use crate::worker::Worker;
 use crate::worker::account::log::{AccountLog, Change, Changed, Load, Need, Reader};
 use crate::worker::account::read::MarkRead;
 use crate::worker::batch::Owner;
-use crate::worker::cluster::LogPush;
-use crate::worker::effect::{Effects, Refusal};
-use crate::worker::entry::EncodedEntry;
+use crate::worker::effect::Effects;
 use crate::worker::flow::{Flow, StoreResult};
 use crate::worker::message::{Join, Joined, WorkerMessage};
-use crate::worker::{INTERNAL, Worker, store_refusal};
 
 pub(in crate::worker) const NO_SUCH_USER: Refusal =
     Refusal::new(ErrorCode::NoSuchUser, "no user has this id");

@@ -4,13 +4,13 @@ use dunlin_protocol::wire::{self, entry, frame::Body};
 use dunlin_protocol::{LogId, UserId};
 
 use crate::auth::names;
+use crate::entry::decode_entry;
 use crate::limits::RESPONSE_BYTES_MAX;
+use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal, store_refusal};
 use crate::store::{Range, StoreReply, StoreRequest};
-use crate::worker::conversation::history::DATA_CORRUPT;
-use crate::worker::effect::{Effects, Refusal};
-use crate::worker::entry::decode_entry;
+use crate::worker::effect::Effects;
 use crate::worker::flow::{Flow, StoreResult};
-use crate::worker::{Client, INTERNAL, Worker, store_refusal};
+use crate::worker::{Client, Worker};
 
 /// A look-up that is under way.
 #[derive(Debug)]

@@ -15,13 +15,13 @@ use std::collections::VecDeque;
 use dunlin_protocol::wire::{self, entry};
 use dunlin_protocol::{ClientMessageId, LogId, UserId};
 
+use crate::entry::{EncodedEntry, decode_entry, encode_entry};
 use crate::limits::{
     ACCOUNT_CONVERSATIONS_MAX, ACCOUNT_PAGE_ENTRIES, ACCOUNT_QUEUE_MAX, RESPONSE_BYTES_MAX,
 };
 use crate::store::{Append, Appended, CursorMove, DedupeKey, EntryMeta, Page, Range};
 use crate::worker::account::Account;
 use crate::worker::account::read::MarkRead;
-use crate::worker::entry::{EncodedEntry, decode_entry, encode_entry};
 use crate::worker::message::Join;
 use crate::worker::sync::SyncRequest;
 

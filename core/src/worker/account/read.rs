@@ -4,15 +4,16 @@
 use dunlin_protocol::wire::{self, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId};
 
+use crate::audience::push::SignalPush;
+use crate::entry::others_counted;
 use crate::limits::RESPONSE_BYTES_MAX;
+use crate::membership::other_member;
+use crate::refusal::{INTERNAL, NO_SUCH_CONVERSATION, store_refusal};
 use crate::store::{Range, StoreReply, StoreRequest};
 use crate::worker::account::log::Change;
-use crate::worker::conversation::send::{NO_SUCH_CONVERSATION, other_member};
 use crate::worker::effect::Effects;
-use crate::worker::entry::others_counted;
 use crate::worker::flow::{Flow, StoreResult};
-use crate::worker::message::SignalPush;
-use crate::worker::{Client, INTERNAL, Worker, store_refusal};
+use crate::worker::{Client, Worker};
 
 /// A read cursor that shall move.
 #[derive(Debug, Clone, Copy)]

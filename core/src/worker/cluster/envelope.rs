@@ -15,6 +15,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::item::{self, Item};
 use super::reader::Reader;
 use crate::bus::NodeId;
+use crate::placement::Origin;
 
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
@@ -39,13 +40,6 @@ pub(super) enum EnvelopeError {
     /// An item of this kind is not what it should be.
     #[error("an item of kind {kind} is malformed")]
     Item { kind: u8 },
-}
-
-/// One worker of one node: the end of a stream of envelopes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(in super::super) struct Origin {
-    pub(in super::super) node: NodeId,
-    pub(in super::super) worker: u16,
 }
 
 /// What stands in front of the items.
@@ -138,13 +132,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::item::{
-        Answer, Ended, Forward, ForwardedSend, NodePush, NodeSignal, Stored, Users, put_bytes,
+        Answer, Forward, ForwardedSend, NodePush, NodeSignal, Stored, Users, put_bytes,
     };
     use super::*;
+    use crate::audience::session::{Closed, Ended};
+    use crate::refusal::Refusal;
     use crate::request::Send;
     use crate::transport::ConnId;
-    use crate::worker::effect::Refusal;
-    use crate::worker::login::operation::Closed;
 
     fn user(id: u64) -> UserId {
         UserId::new(id).unwrap()

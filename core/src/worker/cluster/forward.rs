@@ -25,17 +25,18 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::super::Worker;
-use super::envelope::Origin;
 use super::item::{Answer, Forward, ForwardedSend, Item, Stored};
 use super::{Cluster, FORWARD_TICKS};
 use crate::bus::NodeId;
 use crate::limits::{
     CONVERSATION_BATCH_MAX, CONVERSATION_QUEUE_MAX, FORWARD_BYTES_MAX, FORWARDED_MAX,
 };
-use crate::placement;
-use crate::worker::conversation::send::{NO_SUCH_CONVERSATION, QUEUE_FULL, other_member};
+use crate::membership::other_member;
+use crate::placement::{self, Origin};
+use crate::refusal::{NO_SUCH_CONVERSATION, Refusal};
+use crate::worker::conversation::send::QUEUE_FULL;
 use crate::worker::conversation::{Conversation, Pending};
-use crate::worker::effect::{Effects, Refusal};
+use crate::worker::effect::Effects;
 use crate::worker::reply::ReplyTo;
 
 /// Conversations of which sends wait for another node.

@@ -1,14 +1,13 @@
 //! The things that one worker tells a worker of another node, and how they are written.
 
 use bytes::{BufMut, BytesMut};
-use dunlin_protocol::wire::CloseReason;
 use dunlin_protocol::{EncodedFrame, LogId, UserId};
 use smallvec::SmallVec;
 
+use crate::audience::session::{Closed, Ended};
+use crate::refusal::Refusal;
 use crate::request::Send;
 use crate::transport::ConnId;
-use crate::worker::effect::Refusal;
-use crate::worker::login::operation::Closed;
 
 pub(super) const KIND_FORWARD: u8 = 1;
 pub(super) const KIND_ANSWER: u8 = 2;
@@ -84,16 +83,6 @@ pub(super) struct NodePush {
 pub(super) struct NodeSignal {
     pub(super) users: Users,
     pub(super) frame: EncodedFrame,
-}
-
-/// Sessions of a user that were ended, or replaced, on another node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) struct Ended {
-    pub(in super::super) user: UserId,
-    pub(in super::super) closed: Closed,
-    pub(in super::super) reason: CloseReason,
-    /// When, by the clock of the node that did it: what was opened later is not meant.
-    pub(in super::super) at_ms: u64,
 }
 
 /// Whether this version knows items of this kind.

@@ -28,23 +28,21 @@ mod streams;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dunlin_protocol::{EncodedFrame, LogId, UserId};
+use dunlin_protocol::{EncodedFrame, UserId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::Worker;
+use crate::audience::push::{Knower, LogPush, Push, SignalPush};
+use crate::audience::session::Ended;
 use crate::bus::{Member, NodeId};
 use crate::limits::{BEACON_MS, FORWARD_TIMEOUT_MS, NODE_GONE_MS, STREAM_IDLE_MS, TICK_MS};
-use crate::placement;
+use crate::placement::{self, Origin};
 use crate::presence::Presence;
 use crate::worker::effect::{Effects, PresenceChange};
-use crate::worker::message::{Push, SignalPush};
-use crate::worker::reply::Knower;
-pub(super) use envelope::Origin;
 use envelope::{Header, Items};
 use forward::Forwards;
-pub(super) use item::Ended;
 use item::{Item, NodePush, NodeSignal, Users};
 use recheck::Rechecks;
 use streams::{Incoming, Outgoing};
@@ -276,14 +274,6 @@ impl Peer {
             effects.publish(Origin { node, worker }, stream.beacon(from, node));
         }
     }
-}
-
-/// What is pushed of a log: an entry, or a word that it has grown.
-#[derive(Debug, Clone)]
-pub(super) struct LogPush {
-    pub(super) log: LogId,
-    pub(super) head: u64,
-    pub(super) frame: EncodedFrame,
 }
 
 impl Worker {

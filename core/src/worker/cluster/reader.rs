@@ -6,13 +6,13 @@ use dunlin_protocol::wire::{CloseReason, ErrorCode};
 use dunlin_protocol::{ClientMessageId, EncodedFrame, LogId, SessionId, UserId};
 
 use super::item::{
-    Answer, Ended, Forward, ForwardedSend, Item, KIND_ANSWER, KIND_ENDED, KIND_FORWARD, KIND_PUSH,
+    Answer, Forward, ForwardedSend, Item, KIND_ANSWER, KIND_ENDED, KIND_FORWARD, KIND_PUSH,
     KIND_SIGNAL, NodePush, NodeSignal, Stored, Users,
 };
+use crate::audience::session::{Closed, Ended};
+use crate::refusal::Refusal;
 use crate::request::Send;
 use crate::transport::ConnId;
-use crate::worker::effect::Refusal;
-use crate::worker::login::operation::Closed;
 
 /// Takes an item apart; `None` where it is malformed.
 ///

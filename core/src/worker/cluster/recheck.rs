@@ -21,11 +21,11 @@ use std::collections::VecDeque;
 use dunlin_protocol::UserId;
 
 use super::super::Worker;
-use super::Ended;
+use crate::audience::session::{Closed, Ended};
 use crate::limits::RECHECKS_MAX;
 use crate::worker::effect::Effects;
 use crate::worker::login::asker::Asker;
-use crate::worker::login::operation::{Action, Closed, Closing, Operation, Recheck};
+use crate::worker::login::operation::{Action, Closing, Operation, Recheck};
 
 /// Users whose identity is to be read again.
 #[derive(Debug, Default)]

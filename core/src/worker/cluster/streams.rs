@@ -10,10 +10,11 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::envelope::{self, HEADER_BYTES, Header, Origin};
+use super::envelope::{self, HEADER_BYTES, Header};
 use super::item::Item;
 use crate::bus::NodeId;
 use crate::limits::ENVELOPE_BYTES_MAX;
+use crate::placement::Origin;
 
 /// The stream to one worker of another node.
 #[derive(Debug)]

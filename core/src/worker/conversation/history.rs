@@ -1,18 +1,16 @@
 //! Reading a log page by page.
 
-use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
+use dunlin_protocol::wire::{self, frame::Body};
 
+use crate::entry::decode_entry;
 use crate::limits::RESPONSE_BYTES_MAX;
+use crate::membership::other_member;
+use crate::refusal::{DATA_CORRUPT, INTERNAL, NO_SUCH_CONVERSATION, store_refusal};
 use crate::request::History;
 use crate::store::{Page, Range, StoreReply, StoreRequest};
-use crate::worker::conversation::send::{NO_SUCH_CONVERSATION, other_member};
-use crate::worker::effect::{Effects, Refusal};
-use crate::worker::entry::decode_entry;
+use crate::worker::effect::Effects;
 use crate::worker::flow::{Flow, StoreResult};
-use crate::worker::{Client, INTERNAL, Worker, store_refusal};
-
-pub(in crate::worker) const DATA_CORRUPT: Refusal =
-    Refusal::new(ErrorCode::DataCorrupt, "a stored entry is damaged");
+use crate::worker::{Client, Worker};
 
 impl Worker {
     pub(in crate::worker) fn take_history(

@@ -23,13 +23,13 @@ use std::collections::VecDeque;
 
 use dunlin_protocol::{LogId, UserId};
 
+use crate::entry::{EncodedEntry, digest, encode_message};
 use crate::limits::{CONVERSATION_BATCH_MAX, CONVERSATION_QUEUE_MAX};
+use crate::placement::Origin;
+use crate::refusal::Refusal;
 use crate::request::Send;
 use crate::store::{Append, Appended, DedupeKey, EntryMeta, Head};
 use crate::transport::ConnId;
-use crate::worker::cluster::Origin;
-use crate::worker::effect::Refusal;
-use crate::worker::entry::{EncodedEntry, digest, encode_message};
 use crate::worker::reply::ReplyTo;
 
 /// A direct conversation that is in use.

@@ -1,24 +1,22 @@
 //! Sending a message: authorise, number, append, and only then acknowledge and push.
 
+use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
-use dunlin_protocol::{LogId, UserId};
 
+use crate::audience::push::LogPush;
+use crate::entry::EncodedEntry;
 use crate::limits::{OVERLOADED_RETRY_MS, RESPONSE_BYTES_MAX, STATE_IDLE_MS};
+use crate::membership::{other_member, users_of};
+use crate::refusal::{INTERNAL, NO_SUCH_CONVERSATION, Refusal, store_refusal};
 use crate::request::Send;
 use crate::store::{Append, Appended, Range, StoreReply, StoreRequest};
 use crate::worker::batch::Owner;
-use crate::worker::cluster::LogPush;
-use crate::worker::conversation::unsure::users_of;
 use crate::worker::conversation::{Conversation, Outcome, Pending, Phase};
-use crate::worker::effect::{Effects, Refusal};
-use crate::worker::entry::EncodedEntry;
+use crate::worker::effect::Effects;
 use crate::worker::flow::{Flow, StoreResult};
 use crate::worker::message::{Join, Joined, WorkerMessage};
 use crate::worker::reply::ReplyTo;
-use crate::worker::{Client, INTERNAL, Worker, store_refusal};
-
-pub(in crate::worker) const NO_SUCH_CONVERSATION: Refusal =
-    Refusal::new(ErrorCode::NoSuchConversation, "no conversation of yours has this id");
+use crate::worker::{Client, Worker};
 
 const MESSAGE_ID_CONFLICT: Refusal =
     Refusal::new(ErrorCode::MessageIdConflict, "this client_message_id was used for other content");
@@ -28,16 +26,6 @@ pub(in crate::worker) const QUEUE_FULL: Refusal = Refusal::retry(
     "too many messages wait in this conversation",
     OVERLOADED_RETRY_MS,
 );
-
-/// The other member of a direct conversation of `user` (who is that alone, in a conversation with
-/// oneself); `None` if `user` is no member, or it is no direct conversation.
-pub(in crate::worker) fn other_member(log: LogId, user: UserId) -> Option<UserId> {
-    match log.direct_members()? {
-        (lower, higher) if lower == user => Some(higher),
-        (lower, higher) if higher == user => Some(lower),
-        _ => None,
-    }
-}
 
 impl Worker {
     pub(in crate::worker) fn take_send(

@@ -2,11 +2,12 @@
 
 use dunlin_protocol::wire::{self, frame::Body};
 
+use crate::audience::push::SignalPush;
+use crate::entry::encode_signal;
+use crate::membership::other_member;
+use crate::refusal::NO_SUCH_CONVERSATION;
 use crate::request::Signal;
-use crate::worker::conversation::send::{NO_SUCH_CONVERSATION, other_member};
 use crate::worker::effect::Effects;
-use crate::worker::entry::encode_signal;
-use crate::worker::message::SignalPush;
 use crate::worker::{Client, Worker};
 
 impl Worker {

@@ -5,11 +5,11 @@
 //! these logs are read as soon as the store works, and if one has grown, its users are told that
 //! they are behind.
 
-use dunlin_protocol::{LogId, UserId};
+use dunlin_protocol::LogId;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use smallvec::SmallVec;
 
+use crate::membership::users_of;
 use crate::store::{StoreReply, StoreRequest};
 use crate::worker::Worker;
 use crate::worker::effect::Effects;
@@ -52,14 +52,5 @@ impl Worker {
                 self.push_behind(&users_of(log), log, head.seq, effects);
             }
         }
-    }
-}
-
-/// Who reads a log.
-pub(in crate::worker) fn users_of(log: LogId) -> SmallVec<[UserId; 2]> {
-    match (log.direct_members(), log.owner()) {
-        (Some((lower, higher)), _) if lower != higher => SmallVec::from([lower, higher]),
-        (Some((user, _)), _) | (None, Some(user)) => SmallVec::from_slice(&[user]),
-        (None, None) => SmallVec::new(),
     }
 }

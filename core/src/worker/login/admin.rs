@@ -8,16 +8,17 @@ use dunlin_protocol::{LogId, LogKind, UserId};
 use crate::admin::{AdminError, AdminReply, AdminRequest};
 use crate::admin::{LIST_USERS_MAX, UserRecord};
 use crate::auth::password::{PasswordDone, PasswordJob};
+use crate::refusal::{INTERNAL, Refusal, store_refusal};
 use crate::request::{InvalidRequest, Request, checked_new_password};
 use crate::store::{StoreReply, StoreRequest};
-use crate::worker::effect::{Effects, Refusal};
+use crate::worker::Worker;
+use crate::worker::effect::Effects;
 use crate::worker::flow::{Flow, PasswordResult, StoreResult};
 use crate::worker::login::asker::{Answer, Asker};
 use crate::worker::login::decide::ISSUER_ACCOUNT;
 use crate::worker::login::hash_refusal;
 use crate::worker::login::look_up::{self, Claim};
 use crate::worker::login::operation::{Action, Operation};
-use crate::worker::{INTERNAL, Worker, store_refusal};
 
 /// What a request waits for.
 #[derive(Debug)]

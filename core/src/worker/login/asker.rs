@@ -4,9 +4,10 @@ use dunlin_protocol::EncodedFrame;
 use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 
 use crate::admin::{AdminError, AdminReply};
+use crate::refusal::Refusal;
 use crate::transport::{ConnId, Delivery};
 use crate::worker::Worker;
-use crate::worker::effect::{Effects, Refusal};
+use crate::worker::effect::Effects;
 use crate::worker::login::LoginMessage;
 use crate::worker::message::WorkerMessage;
 

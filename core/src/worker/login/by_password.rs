@@ -6,9 +6,11 @@ use dunlin_protocol::wire::ErrorCode;
 use crate::attempt::Attempt;
 use crate::auth::names;
 use crate::auth::password::{PasswordDone, PasswordJob};
+use crate::refusal::{INTERNAL, Refusal};
 use crate::request::Device;
 use crate::transport::ConnId;
-use crate::worker::effect::{Effects, Refusal};
+use crate::worker::Worker;
+use crate::worker::effect::Effects;
 use crate::worker::flow::{Flow, PasswordResult, StoreResult};
 use crate::worker::login::asker::Asker;
 use crate::worker::login::decide::WRONG_CREDENTIALS;
@@ -17,7 +19,6 @@ use crate::worker::login::look_up::{self, Claim};
 use crate::worker::login::operation::{Action, Operation};
 use crate::worker::login::{LoginFlow, LoginMessage, hash_refusal};
 use crate::worker::message::WorkerMessage;
-use crate::worker::{INTERNAL, Worker};
 
 /// A login by password.
 #[derive(Clone)]

@@ -6,16 +6,16 @@
 use dunlin_protocol::wire::{self, CloseReason, ErrorCode, frame::Body};
 use dunlin_protocol::{SessionId, UserId};
 
+use crate::audience::session::{Closed, OpenSession};
 use crate::auth::identity::{Identity, Inadmissible, device_to_wire};
 use crate::auth::token::Claims;
+use crate::refusal::Refusal;
 use crate::request::Logout;
 use crate::worker::Worker;
-use crate::worker::effect::Refusal;
 use crate::worker::login::asker::Answer;
 use crate::worker::login::operation::{
-    Action, Closed, Closing, Decision, Operation, Outcome, Recheck, SESSION_ENDED, Speaker,
+    Action, Closing, Decision, Operation, Outcome, Recheck, SESSION_ENDED, Speaker,
 };
-use crate::worker::session::OpenSession;
 
 pub(in crate::worker) const WRONG_CREDENTIALS: Refusal =
     Refusal::new(ErrorCode::WrongCredentials, "name or password is wrong");

@@ -18,18 +18,19 @@ use dunlin_protocol::wire::{self, CloseReason, ErrorCode, frame::Body};
 use dunlin_protocol::{DeviceId, EncodedFrame, SessionId, UserId};
 
 use crate::attempt::Attempt;
+use crate::audience::session::{Closed, OpenSession};
 use crate::auth::identity::{Held, Identity, Recorded, Room};
 use crate::auth::token::{Claims, TokenKind};
+use crate::refusal::Refusal;
 use crate::request::Device;
 use crate::transport::{ConnId, Delivery, Session};
 use crate::worker::Worker;
-use crate::worker::effect::{Effects, Refusal};
+use crate::worker::effect::Effects;
 use crate::worker::login::asker::Asker;
 use crate::worker::login::decide::{WRONG_CREDENTIALS, refused_token};
 use crate::worker::login::operation::{
-    ACCOUNT_DISABLED, Closed, Closing, Decision, Outcome, SESSION_ENDED,
+    ACCOUNT_DISABLED, Closing, Decision, Outcome, SESSION_ENDED,
 };
-use crate::worker::session::OpenSession;
 
 /// Somebody who has shown a credential.
 #[derive(Debug, Clone)]

@@ -7,11 +7,10 @@ use prost::Message as _;
 
 use crate::auth::identity::Identity;
 use crate::auth::names;
+use crate::entry::decode_entry;
+use crate::refusal::{INTERNAL, Refusal, store_refusal};
 use crate::store::{Append, Appended, EntryMeta, Head, Page, Range, StoreReply, StoreRequest};
-use crate::worker::effect::Refusal;
-use crate::worker::entry::decode_entry;
 use crate::worker::flow::StoreResult;
-use crate::worker::{INTERNAL, store_refusal};
 
 /// Names and identities are one small entry each: this limit is never met, and a store returns
 /// one entry whatever its size.

@@ -37,9 +37,11 @@ use crate::auth::names;
 use crate::auth::password::PasswordError;
 use crate::auth::token::{Claims, TokenError, TokenKind};
 use crate::limits::OVERLOADED_RETRY_MS;
+use crate::refusal::{INTERNAL, Refusal};
 use crate::request::{Command, Login, Request};
 use crate::transport::{ConnId, Session};
-use crate::worker::effect::{Effects, Refusal};
+use crate::worker::Worker;
+use crate::worker::effect::Effects;
 use crate::worker::flow::{PasswordResult, StoreResult};
 use crate::worker::login::asker::Asker;
 use crate::worker::login::by_issuer::IssuerLogin;
@@ -48,7 +50,6 @@ use crate::worker::login::creation::{Creation, Registration};
 use crate::worker::login::enter::{ABANDONED, Enter, Proof};
 use crate::worker::login::operation::{Action, Appending, Operation, Running, Speaker};
 use crate::worker::login::password_change::PasswordChange;
-use crate::worker::{INTERNAL, Worker};
 
 /// A step of a login between workers.
 #[derive(Debug, Clone)]

@@ -19,15 +19,16 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
+use crate::audience::session::{Closed, Ended};
 use crate::auth::identity::{Identity, Inadmissible};
 use crate::auth::token::Claims;
 use crate::limits::OVERLOADED_RETRY_MS;
+use crate::refusal::Refusal;
 use crate::request::Logout;
 use crate::store::{Head, StoreRequest};
 use crate::transport::{ConnId, Delivery};
 use crate::worker::Worker;
-use crate::worker::cluster::Ended;
-use crate::worker::effect::{Effects, Refusal};
+use crate::worker::effect::Effects;
 use crate::worker::flow::{Flow, StoreResult};
 use crate::worker::login::asker::{Answer, Asker};
 use crate::worker::login::enter::{ABANDONED, Enter, Entered, OVERTAKEN};
@@ -126,27 +127,10 @@ pub(in crate::worker) struct Closing {
     pub(in crate::worker) reason: CloseReason,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::worker) enum Closed {
-    All,
-    AllBut(SessionId),
-    Sessions(Vec<SessionId>),
-}
-
 impl Operation {
     /// Whether it is a login that nobody waits for any more.
     fn is_abandoned(&self) -> bool {
         matches!(&self.action, Action::Enter(enter) if enter.attempt.is_abandoned())
-    }
-}
-
-impl Closed {
-    pub(in crate::worker) fn includes(&self, session: SessionId) -> bool {
-        match self {
-            Closed::All => true,
-            Closed::AllBut(kept) => session != *kept,
-            Closed::Sessions(sessions) => sessions.contains(&session),
-        }
     }
 }
 

@@ -7,14 +7,15 @@ use dunlin_protocol::wire::ErrorCode;
 use dunlin_protocol::{LogId, UserId};
 
 use crate::auth::password::{PasswordDone, PasswordJob};
-use crate::worker::effect::{Effects, Refusal};
+use crate::refusal::{INTERNAL, Refusal};
+use crate::worker::Worker;
+use crate::worker::effect::Effects;
 use crate::worker::flow::{Flow, PasswordResult, StoreResult};
 use crate::worker::login::asker::Asker;
 use crate::worker::login::decide::{ISSUER_ACCOUNT, WRONG_CREDENTIALS};
 use crate::worker::login::look_up;
 use crate::worker::login::operation::{Action, Operation, Speaker};
 use crate::worker::login::{LoginFlow, hash_refusal};
-use crate::worker::{INTERNAL, Worker};
 
 /// A new password instead of an old one.
 pub(in crate::worker) struct PasswordChange {

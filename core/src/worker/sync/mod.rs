@@ -14,12 +14,13 @@ use dunlin_protocol::wire::frame::Body;
 
 use super::{Client, Worker};
 use crate::limits::{ACCOUNT_CONVERSATIONS_MAX, SYNC_ACCOUNT_BYTES_MAX, SYNCS_MAX};
+use crate::membership::other_member;
+use crate::refusal::Refusal;
 use crate::request;
 use crate::store::{Range, StoreRequest};
 use crate::worker::account::Account;
 use crate::worker::account::log::Reader;
-use crate::worker::conversation::send::other_member;
-use crate::worker::effect::{Effects, Refusal};
+use crate::worker::effect::Effects;
 use crate::worker::flow::{Flow, StoreResult};
 use rounds::Step;
 pub(super) use rounds::{FirstRound, Sync};

@@ -6,18 +6,18 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use prost::Message as _;
 
-use super::super::{Client, INTERNAL, store_refusal};
+use super::super::Client;
 use super::SyncRead;
+use crate::entry::others_counted;
 use crate::limits::{
     RESPONSE_BYTES_MAX, SYNC_CONVERSATION_BYTES_MAX, SYNC_CONVERSATIONS_MAX, SYNC_READS_MAX,
 };
+use crate::membership::other_member;
+use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal, store_refusal};
 use crate::request::{self, Position};
 use crate::store::{Head, Range, StoreReply};
 use crate::worker::account::{Account, ReadState};
-use crate::worker::conversation::history::{DATA_CORRUPT, decode_entries};
-use crate::worker::conversation::send::other_member;
-use crate::worker::effect::Refusal;
-use crate::worker::entry::others_counted;
+use crate::worker::conversation::history::decode_entries;
 use crate::worker::flow::StoreResult;
 
 /// A sync that reads.

@@ -1,39 +1,39 @@
 //! The sessions of the users of a worker, and what is pushed to them.
 
-use dunlin_protocol::wire::{self, DeviceKind, frame::Body};
+use dunlin_protocol::wire::{self, CloseReason, DeviceKind, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId, SessionId, UserId};
 use smallvec::SmallVec;
 
-use super::effect::Effects;
-use super::message::{Push, SignalPush};
+use crate::audience::push::{Push, SignalPush};
 use crate::dense_map::DenseMap;
 use crate::limits::{HELD_BYTES_MAX, HELD_PUSHES_MAX};
 use crate::transport::{ConnId, Delivery};
+use crate::worker::effect::Effects;
 
 /// The open sessions of all users of a worker. An idle one is all that a user costs here.
 #[derive(Debug, Default)]
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     users: DenseMap<UserId, UserSessions>,
     open: usize,
 }
 
 /// Most users have one device at a time: no allocation for it.
-pub(super) type UserSessions = SmallVec<[OpenSession; 1]>;
+pub(crate) type UserSessions = SmallVec<[OpenSession; 1]>;
 
 /// A session on a connection of this node.
 #[derive(Debug)]
-pub(super) struct OpenSession {
-    pub(super) session: SessionId,
-    pub(super) conn: ConnId,
-    pub(super) kind: DeviceKind,
+pub(crate) struct OpenSession {
+    pub(crate) session: SessionId,
+    pub(crate) conn: ConnId,
+    pub(crate) kind: DeviceKind,
     /// Tells the devices of the user apart; see `enter::device_tag`.
-    pub(super) device: u32,
-    pub(super) opened_ms: u64,
+    pub(crate) device: u32,
+    pub(crate) opened_ms: u64,
     /// The place of its login among those of the node; see [`attempt`](crate::attempt). 0 if it
     /// came without one.
-    pub(super) login: u64,
+    pub(crate) login: u64,
     /// Its identity records it: if it does not any more, the session is over.
-    pub(super) recorded: bool,
+    pub(crate) recorded: bool,
     /// It has synced, and gets pushes.
     is_live: bool,
     /// Pushes wait here until the Synced that they follow is on its way.
@@ -54,8 +54,36 @@ struct Held {
     overflowed: bool,
 }
 
+/// Which sessions of a user end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Closed {
+    All,
+    AllBut(SessionId),
+    Sessions(Vec<SessionId>),
+}
+
+/// Sessions of a user that were ended, or replaced, on another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) user: UserId,
+    pub(crate) closed: Closed,
+    pub(crate) reason: CloseReason,
+    /// When, by the clock of the node that did it: what was opened later is not meant.
+    pub(crate) at_ms: u64,
+}
+
+impl Closed {
+    pub(crate) fn includes(&self, session: SessionId) -> bool {
+        match self {
+            Closed::All => true,
+            Closed::AllBut(kept) => session != *kept,
+            Closed::Sessions(sessions) => sessions.contains(&session),
+        }
+    }
+}
+
 impl OpenSession {
-    pub(super) fn new(
+    pub(crate) fn new(
         session: SessionId,
         conn: ConnId,
         kind: DeviceKind,
@@ -76,7 +104,7 @@ impl OpenSession {
     }
 
     /// The same, of a login.
-    pub(super) fn entered(self, login: u64, recorded: bool) -> OpenSession {
+    pub(crate) fn entered(self, login: u64, recorded: bool) -> OpenSession {
         OpenSession { login, recorded, ..self }
     }
 
@@ -125,22 +153,22 @@ fn behind_frame() -> EncodedFrame {
 
 impl Sessions {
     /// How many sessions are open.
-    pub(super) fn open_count(&self) -> usize {
+    pub(crate) fn open_count(&self) -> usize {
         self.open
     }
 
     /// The open sessions of a user.
-    pub(super) fn of(&self, user: UserId) -> &[OpenSession] {
+    pub(crate) fn of(&self, user: UserId) -> &[OpenSession] {
         self.users.get(&user).map_or(&[], |sessions| sessions)
     }
 
     /// Who has a session.
-    pub(super) fn users(&self) -> impl Iterator<Item = &UserId> {
+    pub(crate) fn users(&self) -> impl Iterator<Item = &UserId> {
         self.users.keys()
     }
 
     /// Adds a session. True if it is the first one of the user.
-    pub(super) fn open(&mut self, user: UserId, session: OpenSession) -> bool {
+    pub(crate) fn open(&mut self, user: UserId, session: OpenSession) -> bool {
         let (sessions, _) = self.users.get_or_insert_with(user, UserSessions::new);
         sessions.push(session);
         self.open += 1;
@@ -148,7 +176,7 @@ impl Sessions {
     }
 
     /// Removes the session of a connection. True if it was the last one of the user.
-    pub(super) fn close(&mut self, user: UserId, conn: ConnId) -> bool {
+    pub(crate) fn close(&mut self, user: UserId, conn: ConnId) -> bool {
         let Some(sessions) = self.users.get_mut(&user) else { return false };
         let before = sessions.len();
         sessions.retain(|session| session.conn != conn);
@@ -161,7 +189,7 @@ impl Sessions {
     }
 
     /// Pushes an entry to the sessions of its user.
-    pub(super) fn push(&mut self, push: &Push, effects: &mut Effects) {
+    pub(crate) fn push(&mut self, push: &Push, effects: &mut Effects) {
         let Some(sessions) = self.users.get_mut(&push.user) else { return };
         let others = sessions.iter_mut().filter(|session| Some(session.conn) != push.except);
         others.for_each(|session| session.push(push, effects));
@@ -169,7 +197,7 @@ impl Sessions {
 
     /// Delivers something momentary to the live sessions of its user. Nearly everybody has one:
     /// that one gets the frame itself, since to share it would take memory and count references.
-    pub(super) fn signal(&self, signal: SignalPush, effects: &mut Effects) {
+    pub(crate) fn signal(&self, signal: SignalPush, effects: &mut Effects) {
         let SignalPush { user, frame, except } = signal;
         let hears = |session: &&OpenSession| {
             session.is_live && session.held.is_none() && Some(session.conn) != except
@@ -184,19 +212,19 @@ impl Sessions {
     }
 
     /// Tells everybody that pushes may have been lost.
-    pub(super) fn all_behind(&mut self, effects: &mut Effects) {
+    pub(crate) fn all_behind(&mut self, effects: &mut Effects) {
         let sessions = self.users.values_mut().flatten();
         sessions.for_each(|session| session.behind(effects));
     }
 
     /// A Sync was taken: from now on its connection's pushes are held.
-    pub(super) fn begin_sync(&mut self, user: UserId, conn: ConnId) {
+    pub(crate) fn begin_sync(&mut self, user: UserId, conn: ConnId) {
         let Some(session) = self.find(user, conn) else { return };
         session.held.get_or_insert_default().syncs += 1;
     }
 
     /// A Sync was answered: what was held follows its answer, once no other Sync is open.
-    pub(super) fn end_sync(
+    pub(crate) fn end_sync(
         &mut self,
         user: UserId,
         conn: ConnId,

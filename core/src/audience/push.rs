@@ -1,0 +1,65 @@
+//! What is pushed to users, and whom it need not be told.
+
+use dunlin_protocol::{EncodedFrame, LogId, UserId};
+
+use crate::bus::NodeId;
+use crate::transport::ConnId;
+
+/// An entry that was appended, for a user who should know.
+#[derive(Debug, Clone)]
+pub struct Push {
+    /// For whose sessions.
+    pub user: UserId,
+    /// Of which log.
+    pub log: LogId,
+    /// The sequence of the entry.
+    pub head: u64,
+    /// The push.
+    pub frame: EncodedFrame,
+    /// The connection that knows it already by its response.
+    pub except: Option<ConnId>,
+}
+
+/// Something momentary for a user.
+#[derive(Debug, Clone)]
+pub struct SignalPush {
+    /// For whose sessions.
+    pub user: UserId,
+    /// The frame.
+    pub frame: EncodedFrame,
+    /// The connection that it comes from.
+    pub except: Option<ConnId>,
+}
+
+/// What is pushed of a log: an entry, or a word that it has grown.
+#[derive(Debug, Clone)]
+pub(crate) struct LogPush {
+    pub(crate) log: LogId,
+    pub(crate) head: u64,
+    pub(crate) frame: EncodedFrame,
+}
+
+/// A connection that knows an entry by the response to its request, and needs no push of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Knower {
+    /// Of this node.
+    Here(ConnId),
+    /// Of another node.
+    There(NodeId, ConnId),
+}
+
+impl Knower {
+    pub(crate) fn conn_here(self) -> Option<ConnId> {
+        match self {
+            Knower::Here(conn) => Some(conn),
+            Knower::There(..) => None,
+        }
+    }
+
+    pub(crate) fn conn_on(self, node: NodeId) -> Option<ConnId> {
+        match self {
+            Knower::There(of, conn) if of == node => Some(conn),
+            Knower::There(..) | Knower::Here(_) => None,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Why a request is not done: what goes into its `Error`, and the refusals that more than one
+//! machine has to tell.
+
+use dunlin_protocol::wire::{Error, ErrorCode};
+
+use crate::limits::UNAVAILABLE_RETRY_MS;
+use crate::store::StoreError;
+
+/// Why a request is not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code, which says what the client should do.
+    pub code: ErrorCode,
+    /// For the developer who reads it.
+    pub message: &'static str,
+    /// When to try again; 0 leaves it to the client.
+    pub retry_after_ms: u32,
+}
+
+impl Refusal {
+    /// A refusal that trying again does not help.
+    pub const fn new(code: ErrorCode, message: &'static str) -> Refusal {
+        Refusal { code, message, retry_after_ms: 0 }
+    }
+
+    /// A refusal for now.
+    pub const fn retry(code: ErrorCode, message: &'static str, retry_after_ms: u32) -> Refusal {
+        Refusal { code, message, retry_after_ms }
+    }
+}
+
+/// The store has answered another question than was asked, or an entry is none.
+pub(crate) const INTERNAL: Refusal = Refusal::new(ErrorCode::Internal, "a defect of the server");
+
+pub(crate) const DATA_CORRUPT: Refusal =
+    Refusal::new(ErrorCode::DataCorrupt, "a stored entry is damaged");
+
+pub(crate) const NOT_LOGGED_IN: Refusal = Refusal::new(ErrorCode::NotLoggedIn, "log in first");
+
+pub(crate) const NO_SUCH_CONVERSATION: Refusal =
+    Refusal::new(ErrorCode::NoSuchConversation, "no conversation of yours has this id");
+
+/// What to tell a client when the store can't do it.
+pub(crate) fn store_refusal(error: &StoreError) -> Refusal {
+    match error {
+        StoreError::Unavailable { .. } => Refusal::retry(
+            ErrorCode::StoreUnavailable,
+            "the store does not work now",
+            UNAVAILABLE_RETRY_MS,
+        ),
+        StoreError::Corrupt { .. } => DATA_CORRUPT,
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Error {
+        Error {
+            code: refusal.code.into(),
+            message: refusal.message.into(),
+            retry_after_ms: refusal.retry_after_ms,
+            field: String::new(),
+        }
+    }
+}
