@@ -16,7 +16,7 @@ use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::TokenKeys;
 use dunlin_core::config::EngineConfig;
 use dunlin_core::random::SystemSource;
-use dunlin_core::request::{Command, Request, Send, Signal};
+use dunlin_core::request::{Command, Message, Request, Signal};
 use dunlin_core::store::{
     Append, Appended, EntryMeta, Head, Page, StoreReply, StoreRequest, StoredEntry,
 };
@@ -75,22 +75,20 @@ impl Bench {
         let user = self.messages % PAIRS * 2 + 1;
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.messages.to_be_bytes());
-        let send = Send {
-            conversation: conversation(user),
+        let message = Message {
             client_message_id: ClientMessageId(id),
             content_type: "x-load".to_owned(),
             content: Bytes::from_static(&[b'x'; 200]),
         };
-        command(user, self.messages, Request::Send(send))
+        command(user, self.messages, message.to(conversation(user)))
     }
 
     fn signal(&mut self) -> Command {
         self.messages += 1;
         let user = self.messages % PAIRS * 2 + 1;
         let payload = Bytes::from_static(&[b'x'; 200]);
-        let (conversation, kind) = (conversation(user), "load".to_owned());
-        let signal = Signal { conversation, kind, payload };
-        command(user, self.messages, Request::Signal(signal))
+        let signal = Signal { kind: "load".to_owned(), payload };
+        command(user, self.messages, signal.to(conversation(user)))
     }
 
     /// One tick, and as many more as the answers of the store need.

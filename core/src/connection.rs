@@ -24,11 +24,11 @@ use dunlin_protocol::limits::{
     FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN, HEARTBEAT_INTERVAL_MS, NAME_BYTES_MAX,
     PROTOCOL_VERSION, REQUESTS_OUTSTANDING_MAX,
 };
-use dunlin_protocol::wire::{self, CloseReason, Error, ErrorCode, Hello, Welcome, frame::Body};
+use dunlin_protocol::wire::{CloseReason, Error, ErrorCode, Hello, Welcome, frame::Body};
 use dunlin_protocol::{EncodedFrame, frame};
 
 use crate::attempt::{Attempt, Waiting};
-use crate::request::{Command, InvalidRequest, Request};
+use crate::request::{Command, CredentialRequest, InvalidRequest, Request};
 use crate::transport::{ConnId, Session};
 
 /// What all connections of a transport have in common.
@@ -216,7 +216,7 @@ impl Connection {
         match parsed {
             Ok(mut request) => {
                 let session = self.session();
-                if let Request::Login(login) = &mut request {
+                if let Request::Credential(CredentialRequest::Login(login)) = &mut request {
                     let (waiting, attempt) = Attempt::begin();
                     login.attempt = attempt;
                     self.phase = Phase::LoggingIn(waiting);
@@ -282,14 +282,12 @@ impl Said {
             Body::Signal(signal) => Said::Request(Kind::Signal, signal.try_into()),
             Body::Send(send) => Said::Request(Kind::Other, send.try_into()),
             Body::MarkRead(mark) => Said::Request(Kind::Other, mark.try_into()),
-            Body::Refresh(wire::Refresh { refresh_token }) => {
-                Said::Request(Kind::Other, Ok(Request::Refresh { refresh_token }))
-            }
+            Body::Refresh(refresh) => Said::Request(Kind::Other, Ok(refresh.into())),
             Body::Logout(logout) => Said::Request(Kind::Other, logout.try_into()),
             Body::Sync(sync) => Said::Request(Kind::Other, sync.try_into()),
             Body::History(history) => Said::Request(Kind::Other, history.try_into()),
             Body::FindUsers(find) => Said::Request(Kind::Other, find.try_into()),
-            Body::ListSessions(_) => Said::Request(Kind::Other, Ok(Request::ListSessions)),
+            Body::ListSessions(list) => Said::Request(Kind::Other, Ok(list.into())),
             Body::ChangePassword(change) => Said::Request(Kind::Other, change.try_into()),
             Body::Sent(_)
             | Body::Push(_)

@@ -11,7 +11,7 @@ use dunlin_protocol::{EncodedFrame, LogId, UserId};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
-use crate::request::{Send, Signal};
+use crate::request::{Message, Signal};
 use crate::store::{EntryMeta, StoredEntry};
 
 /// The push of an entry, and the entry alone.
@@ -43,10 +43,15 @@ const SIGNAL_PAYLOAD: u32 = 3;
 const SIGNAL_SENDER: u32 = 4;
 
 /// Encodes a message.
-pub(crate) fn encode_message(log: LogId, seq: u64, meta: &EntryMeta, send: &Send) -> EncodedEntry {
-    let message_len = bytes_len(&send.client_message_id.0)
-        + bytes_len(send.content_type.as_bytes())
-        + bytes_len(&send.content);
+pub(crate) fn encode_message(
+    log: LogId,
+    seq: u64,
+    meta: &EntryMeta,
+    message: &Message,
+) -> EncodedEntry {
+    let message_len = bytes_len(&message.client_message_id.0)
+        + bytes_len(message.content_type.as_bytes())
+        + bytes_len(&message.content);
     let entry_len = number_len(seq)
         + number_len(meta.time_ms)
         + 9
@@ -68,15 +73,15 @@ pub(crate) fn encode_message(log: LogId, seq: u64, meta: &EntryMeta, send: &Send
     put_number(ENTRY_COUNTED, meta.counted, &mut out);
     put_number(ENTRY_SENDER_COUNTED, meta.sender_counted, &mut out);
     put_nested(ENTRY_MESSAGE, message_len, &mut out);
-    put_bytes(MESSAGE_CLIENT_MESSAGE_ID, &send.client_message_id.0, &mut out);
-    put_bytes(MESSAGE_CONTENT_TYPE, send.content_type.as_bytes(), &mut out);
-    put_bytes(MESSAGE_CONTENT, &send.content, &mut out);
+    put_bytes(MESSAGE_CLIENT_MESSAGE_ID, &message.client_message_id.0, &mut out);
+    put_bytes(MESSAGE_CONTENT_TYPE, message.content_type.as_bytes(), &mut out);
+    put_bytes(MESSAGE_CONTENT, &message.content, &mut out);
     tail(out.freeze(), entry_len)
 }
 
 /// Encodes a signal: no entry, but as busy as messages, and as simple.
-pub(crate) fn encode_signal(signal: &Signal, sender: UserId) -> EncodedFrame {
-    let signal_len = bytes_len(signal.conversation.as_bytes())
+pub(crate) fn encode_signal(conversation: LogId, signal: &Signal, sender: UserId) -> EncodedFrame {
+    let signal_len = bytes_len(conversation.as_bytes())
         + bytes_len(signal.kind.as_bytes())
         + bytes_len(&signal.payload)
         + 9;
@@ -84,7 +89,7 @@ pub(crate) fn encode_signal(signal: &Signal, sender: UserId) -> EncodedFrame {
     let mut out = BytesMut::with_capacity(FRAME_PREFIX_BYTES + frame_len);
     out.put_u32(u32::try_from(frame_len).expect("the payload of a signal is limited"));
     put_nested(FRAME_SIGNAL, signal_len, &mut out);
-    put_bytes(SIGNAL_CONVERSATION_ID, signal.conversation.as_bytes(), &mut out);
+    put_bytes(SIGNAL_CONVERSATION_ID, conversation.as_bytes(), &mut out);
     put_bytes(SIGNAL_KIND, signal.kind.as_bytes(), &mut out);
     put_bytes(SIGNAL_PAYLOAD, &signal.payload, &mut out);
     encode_key(SIGNAL_SENDER, WireType::SixtyFourBit, &mut out);
@@ -127,12 +132,12 @@ fn tail(frame: Bytes, entry_len: usize) -> EncodedEntry {
 /// What tells a retry from another message under the same id: the lengths of content type and
 /// content, and a CRC-32C of content type, a zero byte and content. Stored beside the entry; it
 /// must never change.
-pub(crate) fn digest(send: &Send) -> u64 {
-    let checksum = crc32c::crc32c(send.content_type.as_bytes());
+pub(crate) fn digest(message: &Message) -> u64 {
+    let checksum = crc32c::crc32c(message.content_type.as_bytes());
     let checksum = crc32c::crc32c_append(checksum, &[0]);
-    let checksum = crc32c::crc32c_append(checksum, &send.content);
+    let checksum = crc32c::crc32c_append(checksum, &message.content);
     // At most 64 and 65,536: they fit beside each other, in 7 and 17 bits.
-    let lengths = (send.content_type.len() as u64) << 24 | send.content.len() as u64;
+    let lengths = (message.content_type.len() as u64) << 24 | message.content.len() as u64;
     lengths << 32 | u64::from(checksum)
 }
 
@@ -180,30 +185,30 @@ mod tests {
     use super::*;
     use dunlin_protocol::{ClientMessageId, frame};
 
-    fn send(content_type: &str, content: Bytes) -> Send {
+    fn conversation() -> LogId {
         let user = |id| UserId::new(id).unwrap();
-        Send {
-            conversation: LogId::direct(user(1), user(2)),
-            client_message_id: ClientMessageId([7; 16]),
-            content_type: content_type.into(),
-            content,
-        }
+        LogId::direct(user(1), user(2))
+    }
+
+    fn message(content_type: &str, content: Bytes) -> Message {
+        let client_message_id = ClientMessageId([7; 16]);
+        Message { client_message_id, content_type: content_type.into(), content }
     }
 
     #[test]
     fn by_hand_is_what_the_generated_code_writes() {
         for (seq, content_type, length) in [(1, "", 0), (300, "text/plain", 5), (9, "a", 65_536)] {
-            let send = send(content_type, Bytes::from(vec![b'x'; length]));
+            let said = message(content_type, Bytes::from(vec![b'x'; length]));
             let meta =
                 EntryMeta { time_ms: 1 << 40, sender: 1, counted: seq, sender_counted: seq - 1 };
             let message = wire::Message {
-                client_message_id: send.client_message_id.to_wire(),
+                client_message_id: said.client_message_id.to_wire(),
                 content_type: content_type.into(),
-                content: send.content.clone(),
+                content: said.content.clone(),
             };
-            let log = send.conversation;
+            let log = conversation();
             let generated = encode_entry(log, seq, &meta, entry::Body::Message(message));
-            let by_hand = encode_message(log, seq, &meta, &send);
+            let by_hand = encode_message(log, seq, &meta, &said);
             assert_eq!(by_hand.frame, generated.frame);
             assert_eq!(by_hand.body, generated.body);
             assert!(frame::decode(by_hand.frame.body()).is_ok());
@@ -217,23 +222,23 @@ mod tests {
         let user = |id| UserId::new(id).unwrap();
         for (kind, length) in [("", 0), ("typing", 1), ("a", 300)] {
             let payload = Bytes::from(vec![b'x'; length]);
-            let conversation = LogId::direct(user(1), user(2));
+            let conversation = conversation();
             let generated = EncodedFrame::push(Body::Signal(wire::Signal {
                 conversation_id: conversation.to_wire(),
                 kind: kind.into(),
                 payload: payload.clone(),
                 sender: 2,
             }));
-            let signal = Signal { conversation, kind: kind.into(), payload };
-            assert_eq!(encode_signal(&signal, user(2)), generated);
+            let signal = Signal { kind: kind.into(), payload };
+            assert_eq!(encode_signal(conversation, &signal, user(2)), generated);
         }
     }
 
     #[test]
     fn the_digest_never_changes() {
-        assert_eq!(digest(&send("", Bytes::new())), 0x0000_0000_527d_5351);
-        let other = digest(&send("a", Bytes::from_static(b"b")));
-        assert_ne!(digest(&send("ab", Bytes::new())), other);
-        assert_ne!(digest(&send("", Bytes::from_static(b"ab"))), other);
+        assert_eq!(digest(&message("", Bytes::new())), 0x0000_0000_527d_5351);
+        let other = digest(&message("a", Bytes::from_static(b"b")));
+        assert_ne!(digest(&message("ab", Bytes::new())), other);
+        assert_ne!(digest(&message("", Bytes::from_static(b"ab"))), other);
     }
 }

@@ -32,15 +32,16 @@ pub fn worker_of_user(user: UserId, workers: usize) -> u16 {
 
 /// The worker, of so many, that takes a command of a client.
 pub fn worker_of_command(command: &Command, workers: usize) -> u16 {
-    match &command.request {
-        Request::Send(send) => worker_of_log(send.conversation, workers),
-        Request::Signal(signal) => worker_of_log(signal.conversation, workers),
-        Request::History(history) => worker_of_log(history.conversation, workers),
-        _ => match command.session {
-            Some(session) => worker_of_user(session.user, workers),
-            // Nobody knows yet whose it is: spread them.
-            None => bucket(mix(u64::from(command.conn.slot)), workers),
-        },
+    match (&command.request, command.session) {
+        (Request::Conversation(log, _), _) => worker_of_log(*log, workers),
+        (Request::Identity(_) | Request::Account(_) | Request::Sync(_), Some(session)) => {
+            worker_of_user(session.user, workers)
+        }
+        // Nobody knows yet whose it is, or nobody may ask it: spread them.
+        (Request::Credential(_), _)
+        | (Request::Identity(_) | Request::Account(_) | Request::Sync(_), None) => {
+            bucket(mix(u64::from(command.conn.slot)), workers)
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use dunlin_core::connection::{Connection, ConnectionContext, Received};
-use dunlin_core::request::Request;
+use dunlin_core::request::{CredentialRequest, IdentityRequest, Request};
 use dunlin_core::transport::{ConnId, Session};
 use dunlin_protocol::wire::{self, CloseReason, ErrorCode, Frame, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId, SessionId, UserId, frame};
@@ -251,7 +251,10 @@ fn one_login_at_a_time() {
     let mut connection = connection_in(Phase::Greeted);
     assert!(matches!(
         say(&mut connection, 2, login()),
-        Received::Submit(command) if matches!(command.request, Request::Login(_))
+        Received::Submit(command) if matches!(
+            command.request,
+            Request::Credential(CredentialRequest::Login(_))
+        )
     ));
     assert_error(say(&mut connection, 3, login()), 3, ErrorCode::AlreadyLoggedIn);
     connection.login_refused();
@@ -328,7 +331,7 @@ fn unknown_fields_beside_a_request_are_ignored() {
     let received = receive(&mut connection_in(Phase::LoggedIn), body);
     assert!(matches!(
         received,
-        Received::Submit(command) if command.request == Request::ListSessions
+        Received::Submit(command) if command.request == IdentityRequest::ListSessions.into()
     ));
 }
 
@@ -362,7 +365,7 @@ fn check(connection: &mut Connection, body: Vec<u8>) -> Result<(), TestCaseError
         Received::Submit(command) => {
             prop_assert_eq!(Some(command.request_id), request_id);
             prop_assert_eq!(command.session, session_before);
-            let entering = matches!(command.request, Request::Login(_) | Request::Register(_));
+            let entering = matches!(command.request, Request::Credential(_));
             prop_assert_eq!(entering, session_before.is_none());
         }
         Received::Close(CloseReason::MalformedFrame) => prop_assert_eq!(request_id, None),

@@ -3,7 +3,7 @@
 mod engine_support;
 
 use bytes::Bytes;
-use dunlin_core::request::Request;
+use dunlin_core::request::AccountRequest;
 use dunlin_protocol::wire::{self, ErrorCode, entry, frame::Body};
 use dunlin_protocol::{LogId, UserId};
 use engine_support::{Server, history, send, text_of};
@@ -82,7 +82,7 @@ fn nobody_reaches_a_conversation_of_others() {
         send(log, 1, "let me in"),
         history(log),
         history(LogId::account(ann)),
-        Request::MarkRead { conversation: log, seq: 1 },
+        AccountRequest::MarkRead { conversation: log, seq: 1 }.into(),
         signal.try_into().unwrap(),
         send(LogId::group([7; 14]), 1, "hello"),
     ] {

@@ -12,7 +12,7 @@ use dunlin_core::config::{EngineConfig, PasswordConfig};
 use dunlin_core::connection::{Connection, ConnectionContext, Received};
 use dunlin_core::engine::Engine;
 use dunlin_core::engine::submitter::Submitter;
-use dunlin_core::request::Request;
+use dunlin_core::request::IdentityRequest;
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::{Store, StoreDone, StoreRequest};
 use dunlin_core::transport::{ConnId, Delivery, Session};
@@ -144,7 +144,7 @@ impl Stage {
     /// That this client is the only one there is, with a session that goes on.
     fn assert_stays(&mut self, client: &mut Client, logged_in: &wire::LoggedIn) {
         client.sync(wire::Sync::default());
-        let sessions = client.ask(Request::ListSessions);
+        let sessions = client.ask(IdentityRequest::ListSessions.into());
         let Body::Sessions(wire::Sessions { sessions }) = sessions else { panic!("{sessions:?}") };
         let Session { session, .. } = client.session;
         assert_eq!(sessions.len(), 1, "{sessions:?}");

@@ -9,7 +9,9 @@ use dunlin_core::bus::{Member, NodeId};
 use dunlin_core::config::EngineConfig;
 use dunlin_core::presence::{LocalPresence, Presence};
 use dunlin_core::random::SystemSource;
-use dunlin_core::request::{Command, Device, Login, Logout, Request};
+use dunlin_core::request::{
+    Command, CredentialRequest, Device, IdentityRequest, Login, Logout, Request,
+};
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::{Store, StoreError, StoreReply};
 use dunlin_core::transport::{ConnId, Delivery, Session};
@@ -122,7 +124,7 @@ fn login(attempt: Attempt) -> Request {
     let token = TokenKeys::new(&KEY, &[]).sign(TokenKind::Resume, &claims);
     let device = Device { id: device, kind: DeviceKind::Phone, name: String::new() };
     let credential = Credential::ResumeToken(token.into());
-    Request::Login(Login { credential, device, attempt })
+    CredentialRequest::Login(Login { credential, device, attempt }).into()
 }
 
 #[test]
@@ -137,7 +139,7 @@ fn a_login_that_has_read_too_early_is_closed() {
     assert_eq!(there.answers.len(), 1);
 
     // Here, the user logs out everywhere, and the other node is told.
-    here.request(Some(session(1)), Request::Logout(Logout::All));
+    here.request(Some(session(1)), IdentityRequest::Logout(Logout::All).into());
     here.take_answers();
     let here_told = here.deliveries();
     assert!(matches!(here_told[..], [Delivery::Response(_), Delivery::Close { .. }]));
@@ -163,7 +165,7 @@ fn a_login_that_fails_leaves_no_presence() {
     let mut here = Node::new(HERE, &store, &presence);
     let mut there = Node::new(THERE, &store, &presence);
     here.input(Input::OpenSession { conn: CONN, session: session(1), kind: DeviceKind::Phone });
-    here.request(Some(session(1)), Request::Logout(Logout::All));
+    here.request(Some(session(1)), IdentityRequest::Logout(Logout::All).into());
     here.take_answers();
     there.request(None, login(Attempt::default()));
     assert_eq!(presence.nodes_of(session(1).user)[..], [THERE]);

@@ -74,7 +74,7 @@ pub enum EngineError {
 ///
 /// use dunlin_core::admin::{AdminReply, AdminRequest};
 /// use dunlin_core::engine::Engine;
-/// use dunlin_core::request::{Command, Send};
+/// use dunlin_core::request::{Command, Message};
 /// use dunlin_core::store::memory::MemoryStore;
 /// use dunlin_core::transport::{ConnId, Delivery, Outbound, Session, Transport};
 /// use dunlin_protocol::wire::{DeviceKind, frame::Body};
@@ -109,14 +109,14 @@ pub enum EngineError {
 /// engine.open_session(conn, session, DeviceKind::Desktop);
 ///
 /// // She writes a note to herself.
-/// let note = Send {
-///     conversation: LogId::direct(user, user),
+/// let note = Message {
 ///     client_message_id: ClientMessageId([7; 16]),
 ///     content_type: String::new(),
 ///     content: "Hello, engine!".into(),
 /// };
 /// let mut submitter = engine.submitter();
-/// submitter.command(Command { conn, session: Some(session), request_id: 1, request: note.into() });
+/// let request = note.to(LogId::direct(user, user));
+/// submitter.command(Command { conn, session: Some(session), request_id: 1, request });
 /// assert!(submitter.flush(), "the queue of a worker has room");
 ///
 /// // The response comes when the note is stored.

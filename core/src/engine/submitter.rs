@@ -10,7 +10,7 @@ use crate::attempt::Attempts;
 use crate::limits::SUBMIT_BATCH_MAX;
 use crate::placement;
 use crate::refusal::Refusal;
-use crate::request::{Command, Request};
+use crate::request::{Command, CredentialRequest, Request};
 use crate::transport::{ConnId, Delivery, Outbound, Session, Transport};
 
 use super::gate::Gate;
@@ -88,7 +88,7 @@ impl Submitter {
 
     /// Takes a command. Its response comes by [`Transport::deliver`], if it wants one.
     pub fn command(&mut self, mut command: Command) {
-        if let Request::Login(login) = &mut command.request {
+        if let Request::Credential(CredentialRequest::Login(login)) = &mut command.request {
             login.attempt.number = self.attempts.next();
         }
         let worker = placement::worker_of_command(&command, self.lanes.len());

@@ -57,10 +57,10 @@ use crate::limits::{STATE_IDLE_MS, STATE_SWEEP_MAX, TABLE_ROOM_MIN};
 use crate::placement;
 use crate::random::Random;
 use crate::refusal::{INTERNAL, NOT_LOGGED_IN, Refusal, store_refusal};
-use crate::request::{Command, Request};
+use crate::request::{AccountRequest, Command, ConversationRequest, Request};
 use crate::statistics::WorkerStatistics;
 use crate::store::{Appended, StoreReply, StoreRequest};
-use crate::transport::ConnId;
+use crate::transport::{ConnId, Session};
 
 /// What all workers of a node have in common.
 pub struct Shared {
@@ -234,36 +234,61 @@ impl Worker {
     fn take_command(&mut self, command: Command, effects: &mut Effects) {
         effects.counters.commands += 1;
         let Command { conn, session, request_id, request } = command;
-        let is_before_login = matches!(request, Request::Register(_) | Request::Login(_));
-        if is_before_login {
-            let command = Command { conn, session, request_id, request };
-            self.take_login_command(command, effects);
-            return;
+        match (request, session) {
+            (Request::Credential(request), _) => {
+                self.take_credential_request(conn, request_id, request, effects);
+            }
+            (Request::Identity(request), Some(session)) => {
+                self.take_identity_request(conn, session, request_id, request, effects);
+            }
+            (Request::Conversation(log, request), Some(Session { user, .. })) => {
+                let client = Client { conn, user, request_id };
+                self.take_conversation_request(client, log, request, effects);
+            }
+            (Request::Account(request), Some(Session { user, .. })) => {
+                self.take_account_request(Client { conn, user, request_id }, request, effects);
+            }
+            (Request::Sync(sync), Some(Session { user, .. })) => {
+                self.take_sync(Client { conn, user, request_id }, sync, effects);
+            }
+            (
+                Request::Identity(_)
+                | Request::Conversation(..)
+                | Request::Account(_)
+                | Request::Sync(_),
+                None,
+            ) => effects.refuse(conn, request_id, NOT_LOGGED_IN),
         }
-        let Some(session) = session else {
-            effects.refuse(conn, request_id, NOT_LOGGED_IN);
-            return;
-        };
-        let client = Client { conn, user: session.user, request_id };
+    }
+
+    fn take_conversation_request(
+        &mut self,
+        client: Client,
+        log: LogId,
+        request: ConversationRequest,
+        effects: &mut Effects,
+    ) {
         match request {
-            Request::Send(send) => self.take_send(client, send, effects),
-            Request::Signal(signal) => self.take_signal(client, &signal, effects),
-            Request::MarkRead { conversation, seq } => {
+            ConversationRequest::Send(message) => self.take_send(client, log, message, effects),
+            ConversationRequest::Signal(signal) => self.take_signal(client, log, &signal, effects),
+            ConversationRequest::History(history) => {
+                self.take_history(client, log, history, effects);
+            }
+        }
+    }
+
+    fn take_account_request(
+        &mut self,
+        client: Client,
+        request: AccountRequest,
+        effects: &mut Effects,
+    ) {
+        match request {
+            AccountRequest::MarkRead { conversation, seq } => {
                 self.take_mark_read(client, conversation, seq, effects);
             }
-            Request::History(history) => self.take_history(client, history, effects),
-            Request::Sync(sync) => self.take_sync(client, sync, effects),
-            Request::FindUsers { usernames, user_ids } => {
+            AccountRequest::FindUsers { usernames, user_ids } => {
                 self.take_find_users(client, &usernames, &user_ids, effects);
-            }
-            Request::Register(_)
-            | Request::Login(_)
-            | Request::Refresh { .. }
-            | Request::Logout(_)
-            | Request::ListSessions
-            | Request::ChangePassword { .. } => {
-                let command = Command { conn, session: Some(session), request_id, request };
-                self.take_login_command(command, effects);
             }
         }
     }

@@ -2,7 +2,9 @@
 
 use dunlin_core::admin::AdminRequest;
 use dunlin_core::attempt::Attempt;
-use dunlin_core::request::{Command, Device, Login, Logout, Register, Request};
+use dunlin_core::request::{
+    Command, CredentialRequest, Device, IdentityRequest, Login, Logout, Register, Request,
+};
 use dunlin_core::transport::Delivery;
 use dunlin_protocol::DeviceId;
 use dunlin_protocol::wire::login::Credential;
@@ -35,7 +37,7 @@ impl Nodes {
     fn register(&mut self) {
         let (username, display_name) = ("ann".to_owned(), "Ann".to_owned());
         let register = Register { username, password: PASSWORD.into(), display_name };
-        let answer = self.request(0, Request::Register(register));
+        let answer = self.request(0, CredentialRequest::Register(register).into());
         assert!(matches!(body_of(&answer), Some((_, Body::Registered(_)))), "{answer:?}");
     }
 
@@ -44,7 +46,7 @@ impl Nodes {
         let login = Login { credential, device, attempt: Attempt::default() };
         let conn = self.servers[node].next_conn();
         let mut submitter = self.servers[node].engine.submitter();
-        let request = Request::Login(login);
+        let request = CredentialRequest::Login(login).into();
         submitter.command(Command { conn, session: None, request_id: 1, request });
         assert!(submitter.flush());
         let inbox = &self.servers[node].inbox;
@@ -59,7 +61,7 @@ impl Nodes {
 
     fn login_error(&mut self, node: usize, credential: Credential, device: Device) -> ErrorCode {
         let login = Login { credential, device, attempt: Attempt::default() };
-        let answer = self.request(node, Request::Login(login));
+        let answer = self.request(node, CredentialRequest::Login(login).into());
         match body_of(&answer) {
             Some((_, Body::Error(error))) => error.code(),
             other => panic!("{other:?}"),
@@ -78,14 +80,14 @@ fn a_logout_closes_sessions_on_other_nodes() {
     let (mut here, _) = nodes.login(0, password(), device(1));
     let (there, _) = nodes.login(1, password(), device(2));
     let (mut kept, _) = nodes.login(2, password(), device(3));
-    done(&mut here, Request::Logout(Logout::Other(there.session.session)));
+    done(&mut here, IdentityRequest::Logout(Logout::Other(there.session.session)).into());
     assert_eq!(there.closed(), CloseReason::LoggedOut);
-    done(&mut here, Request::Logout(Logout::This));
+    done(&mut here, IdentityRequest::Logout(Logout::This).into());
     assert_eq!(here.closed(), CloseReason::LoggedOut);
     // The third one goes on.
     kept.sync(wire::Sync::default());
     let (mut again, _) = nodes.login(0, password(), device(1));
-    done(&mut again, Request::Logout(Logout::All));
+    done(&mut again, IdentityRequest::Logout(Logout::All).into());
     assert_eq!((again.closed(), kept.closed()), (CloseReason::LoggedOut, CloseReason::LoggedOut));
     nodes.stop();
 }
@@ -97,7 +99,7 @@ fn a_new_password_and_a_disabled_account_close_sessions_on_other_nodes() {
     let (mut here, _) = nodes.login(0, password(), device(1));
     let (there, _) = nodes.login(1, password(), device(2));
     let (old, new) = (PASSWORD.to_owned(), "another horse".to_owned());
-    done(&mut here, Request::ChangePassword { old, new });
+    done(&mut here, IdentityRequest::ChangePassword { old, new }.into());
     assert_eq!(there.closed(), CloseReason::LoggedOut);
     let disable = AdminRequest::DisableUser { username: "ann".into() };
     nodes.servers[1].engine.administer(disable).unwrap();
@@ -130,7 +132,7 @@ fn word_of_a_logout_that_gets_lost_is_made_good() {
     let (there, body) = nodes.login(1, password(), device(2));
     let Body::LoggedIn(logged_in) = body else { panic!("{body:?}") };
     nodes.bus.silence(nodes.id(1));
-    done(&mut here, Request::Logout(Logout::All));
+    done(&mut here, IdentityRequest::Logout(Logout::All).into());
     assert_eq!(here.closed(), CloseReason::LoggedOut);
     // Even now nobody comes in by what has ended.
     let resume = Credential::ResumeToken(logged_in.resume_token);

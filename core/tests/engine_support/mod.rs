@@ -10,7 +10,7 @@ use bytes::Bytes;
 use dunlin_core::config::{EngineConfig, PasswordConfig};
 use dunlin_core::engine::submitter::Submitter;
 use dunlin_core::engine::{Engine, EngineBuilder};
-use dunlin_core::request::{Command, Request};
+use dunlin_core::request::{AccountRequest, Command, Request};
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::{Append, EntryMeta, Store, StoreReply, StoreRequest};
 use dunlin_core::transport::{ConnId, Delivery, Outbound, Session, Transport};
@@ -224,7 +224,7 @@ impl Client {
     }
 
     pub(crate) fn mark_read(&mut self, conversation: LogId, seq: u64) {
-        let done = self.ask(Request::MarkRead { conversation, seq });
+        let done = self.ask(AccountRequest::MarkRead { conversation, seq }.into());
         assert_eq!(done, Body::Done(wire::Done {}));
     }
 

@@ -2,7 +2,7 @@
 //! store works again, so does everything.
 
 use dunlin_core::admin::{AdminError, AdminRequest};
-use dunlin_core::request::{Logout, Request};
+use dunlin_core::request::{IdentityRequest, Logout};
 use dunlin_protocol::wire::ErrorCode;
 
 use super::node::*;
@@ -93,10 +93,11 @@ fn requests_of_a_session() {
             let other = node.login(conn(2), password("ada"), device(2)).unwrap();
             let new = "battery staple".to_owned();
             let request = match which {
-                0 => Request::ListSessions,
-                1 => Request::Logout(Logout::Other(other.session.session)),
-                2 => Request::Refresh { refresh_token: ada.tokens().refresh_token.clone() },
-                _ => Request::ChangePassword { old: PASSWORD.into(), new },
+                0 => IdentityRequest::ListSessions.into(),
+                1 => IdentityRequest::Logout(Logout::Other(other.session.session)).into(),
+                2 => IdentityRequest::Refresh { refresh_token: ada.tokens().refresh_token.clone() }
+                    .into(),
+                _ => IdentityRequest::ChangePassword { old: PASSWORD.into(), new }.into(),
             };
             break_store(node);
             let body = node.request(conn(1), Some(ada.session), request);

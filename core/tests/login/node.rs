@@ -12,7 +12,9 @@ use dunlin_core::auth::token::TokenKeys;
 use dunlin_core::config::{EngineConfig, IssuerConfig, IssuerKey, PasswordConfig};
 use dunlin_core::placement::worker_of_user;
 use dunlin_core::random::Random;
-use dunlin_core::request::{Command, Device, Login, Logout, Register, Request};
+use dunlin_core::request::{
+    Command, CredentialRequest, Device, IdentityRequest, Login, Logout, Register, Request,
+};
 use dunlin_core::statistics::WorkerStatistics;
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::{Store, StoreError, StoreReply, StoreRequest};
@@ -297,7 +299,7 @@ impl Node {
             password: PASSWORD.into(),
             display_name: username.to_uppercase(),
         };
-        match self.request(conn(99), None, Request::Register(register)) {
+        match self.request(conn(99), None, CredentialRequest::Register(register).into()) {
             Body::Registered(registered) => Ok(UserId::new(registered.user_id).unwrap()),
             Body::Error(error) => Err(error.code()),
             other => panic!("{other:?}"),
@@ -357,11 +359,11 @@ impl Node {
     }
 
     pub(crate) fn logout(&mut self, conn: ConnId, session: Session, logout: Logout) {
-        self.done(conn, session, Request::Logout(logout));
+        self.done(conn, session, IdentityRequest::Logout(logout).into());
     }
 
     pub(crate) fn sessions(&mut self, conn: ConnId, session: Session) -> Vec<wire::SessionInfo> {
-        match self.request(conn, Some(session), Request::ListSessions) {
+        match self.request(conn, Some(session), IdentityRequest::ListSessions.into()) {
             Body::Sessions(sessions) => sessions.sessions,
             other => panic!("{other:?}"),
         }
@@ -374,7 +376,7 @@ impl Node {
         refresh_token: &str,
     ) -> Result<wire::Tokens, ErrorCode> {
         let refresh_token = refresh_token.to_owned();
-        match self.request(conn, Some(session), Request::Refresh { refresh_token }) {
+        match self.request(conn, Some(session), IdentityRequest::Refresh { refresh_token }.into()) {
             Body::Tokens(tokens) => Ok(tokens),
             Body::Error(error) => Err(error.code()),
             other => panic!("{other:?}"),
@@ -503,7 +505,7 @@ pub(crate) fn device_of(number: u8, kind: DeviceKind) -> Device {
 
 /// A login that nobody can abandon.
 pub(crate) fn entering(credential: Credential, device: Device) -> Request {
-    Request::Login(Login { credential, device, attempt: Attempt::default() })
+    CredentialRequest::Login(Login { credential, device, attempt: Attempt::default() }).into()
 }
 
 pub(crate) fn password(username: &str) -> Credential {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dunlin_core::config::{EngineConfig, PasswordConfig};
-use dunlin_core::request::{Register, Request};
+use dunlin_core::request::{CredentialRequest, IdentityRequest, Register};
 use dunlin_protocol::wire::{ErrorCode, frame::Body};
 
 use super::node::*;
@@ -39,7 +39,12 @@ fn of_two_registrations_at_once_one_wins() {
         node.shuffle = Some(seed);
         let register = |password: &str| {
             let (username, display_name) = ("ada".to_owned(), String::new());
-            Request::Register(Register { username, password: password.into(), display_name })
+            CredentialRequest::Register(Register {
+                username,
+                password: password.into(),
+                display_name,
+            })
+            .into()
         };
         let first = node.submit(conn(1), None, register("password of one"));
         let second = node.submit(conn(2), None, register("password of two"));
@@ -150,8 +155,9 @@ fn a_new_password_needs_the_old_one_and_ends_other_sessions() {
     let mut node = Node::new();
     let ada = node.registered("ada");
     let other = node.login(conn(2), password("ada"), device(2)).unwrap();
-    let change =
-        |old: &str| Request::ChangePassword { old: old.into(), new: "battery staple".into() };
+    let change = |old: &str| {
+        IdentityRequest::ChangePassword { old: old.into(), new: "battery staple".into() }.into()
+    };
     let refused = node.error(conn(1), ada.session, change("wrong horse"));
     assert_eq!(refused, ErrorCode::WrongCredentials);
     node.assert_open(conn(2));
@@ -173,8 +179,9 @@ fn a_new_password_needs_the_old_one_and_ends_other_sessions() {
 fn the_old_password_can_be_guessed_ten_times() {
     let mut node = Node::new();
     let ada = node.registered("ada");
-    let change =
-        |old: &str| Request::ChangePassword { old: old.into(), new: "battery staple".into() };
+    let change = |old: &str| {
+        IdentityRequest::ChangePassword { old: old.into(), new: "battery staple".into() }.into()
+    };
     for _ in 0..10 {
         let refused = node.error(conn(1), ada.session, change("wrong horse"));
         assert_eq!(refused, ErrorCode::WrongCredentials);
@@ -187,7 +194,8 @@ fn the_old_password_can_be_guessed_ten_times() {
 fn an_issuers_user_has_no_password_to_change() {
     let mut node = Node::new();
     let ada = node.login(conn(1), issued("ada"), device(1)).unwrap();
-    let change = Request::ChangePassword { old: String::new(), new: "battery staple".into() };
+    let change =
+        IdentityRequest::ChangePassword { old: String::new(), new: "battery staple".into() }.into();
     let refused = node.error(conn(1), ada.session, change);
     assert_eq!(refused, ErrorCode::PermissionDenied);
     let refused = node.login(conn(2), password("ada"), device(2)).refused();

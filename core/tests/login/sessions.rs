@@ -2,7 +2,7 @@
 
 use dunlin_core::admin::AdminRequest;
 use dunlin_core::config::{DevicePolicy, EngineConfig};
-use dunlin_core::request::{Logout, Request};
+use dunlin_core::request::{IdentityRequest, Logout};
 use dunlin_core::transport::{Delivery, Session};
 use dunlin_protocol::wire::{CloseReason, DeviceKind, ErrorCode};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ fn assert_worthless(node: &mut Node, ended: &LoggedIn, number: u8) {
 fn a_log_out_answers_and_then_closes() {
     let mut node = Node::new();
     let ada = node.registered("ada");
-    node.submit(conn(1), Some(ada.session), Request::Logout(Logout::This));
+    node.submit(conn(1), Some(ada.session), IdentityRequest::Logout(Logout::This).into());
     node.run();
     let deliveries = node.take(conn(1));
     assert!(
@@ -86,15 +86,15 @@ fn a_session_that_was_ended_asks_in_vain() {
     node.logout(conn(1), ada.session, Logout::Other(other.session.session));
     // Under way when its connection was closed.
     for request in [
-        Request::Logout(Logout::All),
-        Request::ListSessions,
-        Request::Refresh { refresh_token: other.tokens().refresh_token.clone() },
+        IdentityRequest::Logout(Logout::All).into(),
+        IdentityRequest::ListSessions.into(),
+        IdentityRequest::Refresh { refresh_token: other.tokens().refresh_token.clone() }.into(),
     ] {
         assert_eq!(node.error(conn(2), other.session, request), ErrorCode::SessionRevoked);
     }
     node.assert_open(conn(1));
     // Nor does a connection speak for a session of another one.
-    let stolen = node.error(conn(3), ada.session, Request::Logout(Logout::All));
+    let stolen = node.error(conn(3), ada.session, IdentityRequest::Logout(Logout::All).into());
     assert_eq!(stolen, ErrorCode::SessionRevoked);
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use dunlin_core::bus::NodeId;
-use dunlin_core::request::{Logout, Request};
+use dunlin_core::request::{AccountRequest, IdentityRequest, Logout, Request};
 use dunlin_core::transport::{ConnId, Delivery, Session};
 use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 use dunlin_protocol::{ClientMessageId, LogId, SessionId, UserId, frame};
@@ -278,7 +278,7 @@ impl Client {
             return;
         }
         let (conversation, seq) = (**log, chance.between(1, has.position));
-        let request = Request::MarkRead { conversation, seq };
+        let request = AccountRequest::MarkRead { conversation, seq }.into();
         self.ask(now, Asked::MarkRead(conversation, seq), request);
     }
 
@@ -294,7 +294,7 @@ impl Client {
 
     /// Ends another session of the user.
     pub(crate) fn log_out(&mut self, now: u64, session: SessionId) {
-        let logout = Request::Logout(Logout::Other(session));
+        let logout = IdentityRequest::Logout(Logout::Other(session)).into();
         self.ask(now, Asked::Logout(session), logout);
     }
 

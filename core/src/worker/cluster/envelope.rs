@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use crate::audience::session::{Closed, Ended};
     use crate::refusal::Refusal;
-    use crate::request::Send;
+    use crate::request::Message;
     use crate::transport::ConnId;
 
     fn user(id: u64) -> UserId {
@@ -147,16 +147,15 @@ mod tests {
     fn items() -> Vec<Item> {
         let log = LogId::direct(user(1), user(2));
         let conn = ConnId { shard: 1, slot: 2, generation: 3 };
-        let send = |content: &'static str| Send {
-            conversation: log,
+        let message = |content: &'static str| Message {
             client_message_id: ClientMessageId([7; 16]),
             content_type: "text/plain".into(),
             content: Bytes::from_static(content.as_bytes()),
         };
-        let sent = |content| ForwardedSend { sender: user(1), conn, send: send(content) };
+        let sent = |content| ForwardedSend { sender: user(1), conn, message: message(content) };
         let frame = EncodedFrame::push(Body::Done(wire::Done {}));
-        let message = "refused by the home of the conversation";
-        let refusal = Refusal::retry(ErrorCode::Overloaded, message, 500);
+        let why = "refused by the home of the conversation";
+        let refusal = Refusal::retry(ErrorCode::Overloaded, why, 500);
         let stored = Ok(Stored { seq: 5, time_ms: 6 });
         let users: Users = [user(1), user(2), user(3)].into_iter().collect();
         let session = SessionId::new(9).unwrap();

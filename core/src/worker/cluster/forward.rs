@@ -88,7 +88,7 @@ impl Forwards {
     }
 
     fn add(&mut self, pending: Pending) {
-        let log = pending.send.conversation;
+        let log = pending.log;
         self.sends += 1;
         self.bytes += bytes_of(&pending);
         let lane = self.lanes.entry(log).or_default();
@@ -124,7 +124,7 @@ impl Forwards {
         let sends = taken.iter().map(|pending| ForwardedSend {
             sender: pending.sender,
             conn: pending.conn,
-            send: pending.send.clone(),
+            message: pending.message.clone(),
         });
         self.last_batch += 1;
         let number = self.last_batch;
@@ -165,7 +165,7 @@ impl Forwards {
 
 fn bytes_of(pending: &Pending) -> usize {
     // About 64 for ids and lengths.
-    pending.send.content.len() + pending.send.content_type.len() + 64
+    pending.message.content.len() + pending.message.content_type.len() + 64
 }
 
 /// Where a send goes.
@@ -201,7 +201,7 @@ impl Cluster {
 impl Worker {
     /// Takes a send of a client of this node: it is appended by its home.
     pub(in super::super) fn route_send(&mut self, pending: Pending, effects: &mut Effects) {
-        match self.route_of(pending.send.conversation) {
+        match self.route_of(pending.log) {
             Route::Here => self.append_message(pending, effects),
             Route::Elsewhere => self.forward_send(pending, effects),
         }
@@ -222,7 +222,7 @@ impl Worker {
     }
 
     fn forward_send(&mut self, pending: Pending, effects: &mut Effects) {
-        let log = pending.send.conversation;
+        let log = pending.log;
         if other_member(log, pending.sender).is_none() {
             return self.refuse_send(&pending, NO_SUCH_CONVERSATION, effects);
         }
@@ -274,11 +274,11 @@ impl Worker {
     /// Another node takes this worker for the home of a conversation. If that is wrong, it is
     /// appended all the same: a send is passed on once.
     pub(super) fn take_forward(&mut self, from: Origin, forward: Forward, effects: &mut Effects) {
-        let Forward { batch, sends, .. } = forward;
+        let Forward { log, batch, sends } = forward;
         for (index, forwarded) in (0..).zip(sends) {
-            let ForwardedSend { sender, conn, send } = forwarded;
+            let ForwardedSend { sender, conn, message } = forwarded;
             let reply_to = ReplyTo::Node { from, batch, index };
-            self.append_message(Pending::new(reply_to, sender, conn, send), effects);
+            self.append_message(Pending::new(reply_to, sender, conn, log, message), effects);
         }
     }
 

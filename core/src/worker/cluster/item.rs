@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::audience::session::{Closed, Ended};
 use crate::refusal::Refusal;
-use crate::request::Send;
+use crate::request::Message;
 use crate::transport::ConnId;
 
 pub(super) const KIND_FORWARD: u8 = 1;
@@ -45,7 +45,7 @@ pub(super) struct ForwardedSend {
     pub(super) sender: UserId,
     /// On that node.
     pub(super) conn: ConnId,
-    pub(super) send: Send,
+    pub(super) message: Message,
 }
 
 /// The answer to one send of a batch.
@@ -123,12 +123,12 @@ impl Forward {
         out.put_slice(self.log.as_bytes());
         out.put_u64(self.batch);
         out.put_u16(u16::try_from(self.sends.len()).expect("a batch is limited"));
-        for ForwardedSend { sender, conn, send } in &self.sends {
+        for ForwardedSend { sender, conn, message } in &self.sends {
             out.put_u64(sender.get());
             put_conn(*conn, out);
-            out.put_slice(&send.client_message_id.0);
-            put_bytes(send.content_type.as_bytes(), out);
-            put_bytes(&send.content, out);
+            out.put_slice(&message.client_message_id.0);
+            put_bytes(message.content_type.as_bytes(), out);
+            put_bytes(&message.content, out);
         }
     }
 }

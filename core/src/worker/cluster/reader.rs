@@ -11,7 +11,7 @@ use super::item::{
 };
 use crate::audience::session::{Closed, Ended};
 use crate::refusal::Refusal;
-use crate::request::Send;
+use crate::request::Message;
 use crate::transport::ConnId;
 
 /// Takes an item apart; `None` where it is malformed.
@@ -40,8 +40,8 @@ impl Reader {
             let client_message_id = ClientMessageId(self.array()?);
             let content_type = String::from_utf8(self.bytes(TYPE_BYTES_MAX)?.to_vec()).ok()?;
             let content = Bytes::copy_from_slice(&self.bytes(CONTENT_BYTES_MAX)?);
-            let send = Send { conversation: log, client_message_id, content_type, content };
-            Some(ForwardedSend { sender, conn, send })
+            let message = Message { client_message_id, content_type, content };
+            Some(ForwardedSend { sender, conn, message })
         });
         let sends = sends.collect::<Option<_>>()?;
         Some(Forward { log, batch, sends })

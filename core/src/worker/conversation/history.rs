@@ -1,5 +1,6 @@
 //! Reading a log page by page.
 
+use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{self, frame::Body};
 
 use crate::entry::decode_entry;
@@ -16,10 +17,10 @@ impl Worker {
     pub(in crate::worker) fn take_history(
         &mut self,
         client: Client,
+        log: LogId,
         history: History,
         effects: &mut Effects,
     ) {
-        let log = history.conversation;
         let is_own = log.owner() == Some(client.user);
         if !is_own && other_member(log, client.user).is_none() {
             effects.refuse(client.conn, client.request_id, NO_SUCH_CONVERSATION);

@@ -27,7 +27,7 @@ use crate::entry::{EncodedEntry, digest, encode_message};
 use crate::limits::{CONVERSATION_BATCH_MAX, CONVERSATION_QUEUE_MAX};
 use crate::placement::Origin;
 use crate::refusal::Refusal;
-use crate::request::Send;
+use crate::request::Message;
 use crate::store::{Append, Appended, DedupeKey, EntryMeta, Head};
 use crate::transport::ConnId;
 use crate::worker::reply::ReplyTo;
@@ -70,7 +70,8 @@ pub(super) struct Pending {
     pub(super) sender: UserId,
     /// The connection that it came from, on the node that `reply_to` names.
     pub(super) conn: ConnId,
-    pub(super) send: Send,
+    pub(super) log: LogId,
+    pub(super) message: Message,
     /// Set when it was numbered.
     encoded: Option<(EncodedEntry, u64)>,
 }
@@ -167,14 +168,14 @@ impl Conversation {
         for pending in self.queue.iter_mut().take(count) {
             let (next, meta) = head.next(log, pending.sender, now_ms);
             head = next;
-            let entry = encode_message(log, head.seq, &meta, &pending.send);
-            let client_message_id = pending.send.client_message_id;
+            let entry = encode_message(log, head.seq, &meta, &pending.message);
+            let client_message_id = pending.message.client_message_id;
             appends.push(Append {
                 log,
                 seq: head.seq,
                 meta,
                 key: Some(DedupeKey { sender: pending.sender, client_message_id }),
-                digest: digest(&pending.send),
+                digest: digest(&pending.message),
                 cursor: None,
                 body: entry.body.clone(),
             });
@@ -204,7 +205,7 @@ impl Conversation {
                     let seq = self.head.seq;
                     settled.push((pending, Outcome::Stored { seq, time_ms, entry }));
                 }
-                Appended::Duplicate { seq, digest: first } if first == digest(&pending.send) => {
+                Appended::Duplicate { seq, digest: first } if first == digest(&pending.message) => {
                     settled.push((pending, Outcome::Retried { seq }));
                 }
                 Appended::Duplicate { .. } => settled.push((pending, Outcome::Conflict)),
@@ -252,8 +253,14 @@ impl Conversation {
 }
 
 impl Pending {
-    pub(super) fn new(reply_to: ReplyTo, sender: UserId, conn: ConnId, send: Send) -> Pending {
-        Pending { reply_to, sender, conn, send, encoded: None }
+    pub(super) fn new(
+        reply_to: ReplyTo,
+        sender: UserId,
+        conn: ConnId,
+        log: LogId,
+        message: Message,
+    ) -> Pending {
+        Pending { reply_to, sender, conn, log, message, encoded: None }
     }
 
     /// The node and the batch that it came in; `None` if it is of a client of this node.
@@ -291,13 +298,12 @@ mod tests {
         };
         let mut id = [0; 16];
         id[..2].copy_from_slice(&number.to_be_bytes());
-        let send = Send {
-            conversation: log(),
+        let message = Message {
             client_message_id: ClientMessageId(id),
             content_type: String::new(),
             content: Bytes::new(),
         };
-        Pending::new(reply_to, user(1), conn, send)
+        Pending::new(reply_to, user(1), conn, log(), message)
     }
 
     fn loaded(sends: impl IntoIterator<Item = Pending>) -> Conversation {
@@ -335,7 +341,7 @@ mod tests {
         conversation.enqueue(pending(4, 0)).unwrap();
         let head = Head { seq: 7, ..Head::default() };
         let conflict = Appended::Conflict { head };
-        let duplicate = Appended::Duplicate { seq: 6, digest: digest(&pending(2, 0).send) };
+        let duplicate = Appended::Duplicate { seq: 6, digest: digest(&pending(2, 0).message) };
         let mut settled = Vec::new();
         conversation.settle(
             log(),
@@ -345,8 +351,11 @@ mod tests {
         assert!(matches!(settled[0].1, Outcome::Stored { seq: 1, .. }));
         assert!(matches!(settled[1].1, Outcome::Retried { seq: 6 }));
         assert_eq!(conversation.head_seq(), 7);
-        let left: Vec<_> =
-            conversation.fail_all().iter().map(|left| left.send.client_message_id.0[1]).collect();
+        let left: Vec<_> = conversation
+            .fail_all()
+            .iter()
+            .map(|left| left.message.client_message_id.0[1])
+            .collect();
         assert_eq!(left, [1, 3, 4]);
     }
 }

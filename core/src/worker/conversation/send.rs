@@ -8,7 +8,7 @@ use crate::entry::EncodedEntry;
 use crate::limits::{OVERLOADED_RETRY_MS, RESPONSE_BYTES_MAX, STATE_IDLE_MS};
 use crate::membership::{other_member, users_of};
 use crate::refusal::{INTERNAL, NO_SUCH_CONVERSATION, Refusal, store_refusal};
-use crate::request::Send;
+use crate::request::Message;
 use crate::store::{Append, Appended, Range, StoreReply, StoreRequest};
 use crate::worker::batch::Owner;
 use crate::worker::conversation::{Conversation, Outcome, Pending, Phase};
@@ -31,17 +31,18 @@ impl Worker {
     pub(in crate::worker) fn take_send(
         &mut self,
         client: Client,
-        send: Send,
+        log: LogId,
+        message: Message,
         effects: &mut Effects,
     ) {
         let Client { conn, user, request_id } = client;
-        let pending = Pending::new(ReplyTo::Client { conn, request_id }, user, conn, send);
+        let pending = Pending::new(ReplyTo::Client { conn, request_id }, user, conn, log, message);
         self.route_send(pending, effects);
     }
 
     /// Takes a send of a user who was authenticated, here or on another node.
     pub(in crate::worker) fn append_message(&mut self, pending: Pending, effects: &mut Effects) {
-        let log = pending.send.conversation;
+        let log = pending.log;
         if other_member(log, pending.sender).is_none() {
             self.refuse_send(&pending, NO_SUCH_CONVERSATION, effects);
             return;
@@ -163,7 +164,7 @@ impl Worker {
             // The answer is the same as the first time: the time is in the entry. Whoever stored
             // it may have come to an end before it told anybody.
             Outcome::Retried { seq } => {
-                let log = pending.send.conversation;
+                let log = pending.log;
                 self.push_behind(&users_of(log), log, seq, effects);
                 let (entries_max, bytes_max) = (1, RESPONSE_BYTES_MAX);
                 let range =
@@ -199,7 +200,7 @@ impl Worker {
         entry: &EncodedEntry,
         effects: &mut Effects,
     ) {
-        let log = pending.send.conversation;
+        let log = pending.log;
         let push = LogPush { log, head: seq, frame: entry.frame.clone() };
         let knower = pending.reply_to.knower(pending.conn);
         self.push_to_users(&users_of(log), &push, Some(knower), effects);
@@ -218,7 +219,7 @@ impl Worker {
             }
             ReplyTo::Node { from, batch, index } => {
                 let Some(cluster) = &mut self.cluster else { return };
-                let log = pending.send.conversation;
+                let log = pending.log;
                 cluster.answer_forwarded(log, from, (batch, index), Ok((seq, time_ms)), effects);
             }
         }
@@ -234,7 +235,7 @@ impl Worker {
             ReplyTo::Client { conn, request_id } => effects.refuse(conn, request_id, refusal),
             ReplyTo::Node { from, batch, index } => {
                 let Some(cluster) = &mut self.cluster else { return };
-                let log = pending.send.conversation;
+                let log = pending.log;
                 cluster.answer_forwarded(log, from, (batch, index), Err(refusal), effects);
             }
         }

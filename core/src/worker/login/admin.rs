@@ -9,7 +9,7 @@ use crate::admin::{AdminError, AdminReply, AdminRequest};
 use crate::admin::{LIST_USERS_MAX, UserRecord};
 use crate::auth::password::{PasswordDone, PasswordJob};
 use crate::refusal::{INTERNAL, Refusal, store_refusal};
-use crate::request::{InvalidRequest, Request, checked_new_password};
+use crate::request::{InvalidRequest, Register, checked_new_password};
 use crate::store::{StoreReply, StoreRequest};
 use crate::worker::Worker;
 use crate::worker::effect::Effects;
@@ -91,11 +91,10 @@ impl Worker {
         let (username, change) = match request {
             AdminRequest::AddUser { username, password, display_name } => {
                 let register = wire::Register { username, password, display_name };
-                match Request::try_from(register) {
-                    Ok(Request::Register(register)) => {
+                match Register::try_from(register) {
+                    Ok(register) => {
                         self.begin_registration(self.admin_asker(call), register, effects);
                     }
-                    Ok(_) => self.refuse_admin(call, INTERNAL, effects),
                     Err(invalid) => refuse_invalid(call, invalid, effects),
                 }
                 return;

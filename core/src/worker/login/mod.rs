@@ -38,7 +38,7 @@ use crate::auth::password::PasswordError;
 use crate::auth::token::{Claims, TokenError, TokenKind};
 use crate::limits::OVERLOADED_RETRY_MS;
 use crate::refusal::{INTERNAL, Refusal};
-use crate::request::{Command, Login, Request};
+use crate::request::{CredentialRequest, IdentityRequest, Login};
 use crate::transport::{ConnId, Session};
 use crate::worker::Worker;
 use crate::worker::effect::Effects;
@@ -115,43 +115,43 @@ impl LoginFlow {
 }
 
 impl Worker {
-    /// A request that is about credentials or sessions.
-    pub(super) fn take_login_command(&mut self, command: Command, effects: &mut Effects) {
-        let Command { conn, session, request_id, request } = command;
-        let asker = Asker::Request { conn, request_id };
-        match (request, session) {
-            (Request::Register(register), _) if self.shared.config.registration => {
-                self.begin_registration(asker, register, effects);
-            }
-            (Request::Register(_), _) => {
-                let refusal = Refusal::new(ErrorCode::DisabledHere, "registration is switched off");
-                self.refuse_asker(asker, refusal, effects);
-            }
-            (Request::Login(login), _) => self.take_login(conn, request_id, login, effects),
-            (request, Some(session)) => {
-                self.take_session_request(asker, conn, session, request, effects);
-            }
-            (_, None) => {
-                let refusal = Refusal::new(ErrorCode::NotLoggedIn, "log in first");
-                self.refuse_asker(asker, refusal, effects);
+    /// Somebody wants to become somebody.
+    pub(super) fn take_credential_request(
+        &mut self,
+        conn: ConnId,
+        request_id: u64,
+        request: CredentialRequest,
+        effects: &mut Effects,
+    ) {
+        match request {
+            CredentialRequest::Login(login) => self.take_login(conn, request_id, login, effects),
+            CredentialRequest::Register(register) => {
+                let asker = Asker::Request { conn, request_id };
+                if self.shared.config.registration {
+                    self.begin_registration(asker, register, effects);
+                } else {
+                    self.refuse_asker(asker, REGISTRATION_OFF, effects);
+                }
             }
         }
     }
 
-    fn take_session_request(
+    /// A user asks something about credentials or sessions.
+    pub(super) fn take_identity_request(
         &mut self,
-        asker: Asker,
         conn: ConnId,
         session: Session,
-        request: Request,
+        request_id: u64,
+        request: IdentityRequest,
         effects: &mut Effects,
     ) {
+        let asker = Asker::Request { conn, request_id };
         let Session { user, session } = session;
         let speaker = Speaker { conn, session };
         let action = match request {
-            Request::Logout(which) => Action::Logout { speaker, which },
-            Request::ListSessions => Action::ListSessions { speaker },
-            Request::Refresh { refresh_token } => {
+            IdentityRequest::Logout(which) => Action::Logout { speaker, which },
+            IdentityRequest::ListSessions => Action::ListSessions { speaker },
+            IdentityRequest::Refresh { refresh_token } => {
                 match self.own_text(TokenKind::Refresh, &refresh_token) {
                     Ok(claims) if claims.user == user && claims.session == session => {
                         Action::Refresh { speaker, claims }
@@ -160,11 +160,10 @@ impl Worker {
                     Err(refusal) => return self.refuse_asker(asker, refusal, effects),
                 }
             }
-            Request::ChangePassword { old, new } => {
+            IdentityRequest::ChangePassword { old, new } => {
                 let change = PasswordChange { asker, user, speaker, old, new };
                 return self.begin_password_change(change, effects);
             }
-            _ => return self.refuse_asker(asker, INTERNAL, effects),
         };
         self.operate(Operation { user, asker, action }, effects);
     }
@@ -282,6 +281,9 @@ impl Worker {
         }
     }
 }
+
+const REGISTRATION_OFF: Refusal =
+    Refusal::new(ErrorCode::DisabledHere, "registration is switched off");
 
 const TOKEN_INVALID: Refusal =
     Refusal::new(ErrorCode::TokenInvalid, "the token is not one of ours for this device");

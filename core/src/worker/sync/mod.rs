@@ -16,7 +16,7 @@ use super::{Client, Worker};
 use crate::limits::{ACCOUNT_CONVERSATIONS_MAX, SYNC_ACCOUNT_BYTES_MAX, SYNCS_MAX};
 use crate::membership::other_member;
 use crate::refusal::Refusal;
-use crate::request;
+use crate::request::SyncFrom;
 use crate::store::{Range, StoreRequest};
 use crate::worker::account::Account;
 use crate::worker::account::log::Reader;
@@ -29,7 +29,7 @@ pub(super) use rounds::{FirstRound, Sync};
 #[derive(Debug)]
 pub(super) struct SyncRequest {
     client: Client,
-    sync: request::Sync,
+    sync: SyncFrom,
 }
 
 /// What one read of a sync is for.
@@ -43,7 +43,7 @@ pub(super) enum SyncRead {
 }
 
 impl Worker {
-    pub(super) fn take_sync(&mut self, client: Client, sync: request::Sync, effects: &mut Effects) {
+    pub(super) fn take_sync(&mut self, client: Client, sync: SyncFrom, effects: &mut Effects) {
         self.sessions.begin_sync(client.user, client.conn);
         let request = Box::new(SyncRequest { client, sync });
         if self.syncs_running == SYNCS_MAX {

@@ -14,7 +14,7 @@ use crate::limits::{
 };
 use crate::membership::other_member;
 use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal, store_refusal};
-use crate::request::{self, Position};
+use crate::request::{Position, SyncFrom};
 use crate::store::{Head, Range, StoreReply};
 use crate::worker::account::{Account, ReadState};
 use crate::worker::conversation::history::decode_entries;
@@ -128,7 +128,7 @@ impl Sync {
 }
 
 impl FirstRound {
-    pub(super) fn new(sync: &request::Sync, account: &Account, epoch: u64) -> FirstRound {
+    pub(super) fn new(sync: &SyncFrom, account: &Account, epoch: u64) -> FirstRound {
         let knows_this_epoch = sync.epoch == 0 || sync.epoch == epoch;
         let positions = if knows_this_epoch { &sync.positions[..] } else { &[] };
         let account_seq = if knows_this_epoch { sync.account_seq } else { 0 };

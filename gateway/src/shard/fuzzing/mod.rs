@@ -297,7 +297,7 @@ mod tests {
     use std::path::Path;
 
     use dunlin_core::engine::submitter::Submitted;
-    use dunlin_core::request::{Command, Request};
+    use dunlin_core::request::{Command, CredentialRequest, Request};
     use mio::Events;
 
     use super::*;
@@ -400,8 +400,12 @@ mod tests {
             stage.shard.tick(&events);
             intercepted.take()
         });
-        let [Submitted::Command(Command { request: Request::Login(login), .. })] =
-            &batch.expect("the login is handed over")[..]
+        let [
+            Submitted::Command(Command {
+                request: Request::Credential(CredentialRequest::Login(login)),
+                ..
+            }),
+        ] = &batch.expect("the login is handed over")[..]
         else {
             panic!("something else came before the login");
         };

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use dunlin_core::engine::submitter::{Intercepted, Submitted};
-use dunlin_core::request::{Command, Request};
+use dunlin_core::request::{Command, CredentialRequest, Request};
 use dunlin_core::transport::{ConnId, Delivery, Outbound, Session, Transport};
 use dunlin_protocol::wire::{CloseReason, Error, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId, SessionId, UserId};
@@ -68,7 +68,7 @@ impl StandIn {
     }
 
     fn take_command(&mut self, command: Command) {
-        let is_login = matches!(command.request, Request::Login(_));
+        let is_login = is_login(&command.request);
         assert!(!(is_login && command.session.is_some()), "a login within a session");
         if !self.known.contains(&command.conn) {
             self.known.push(command.conn);
@@ -88,8 +88,8 @@ impl StandIn {
             return;
         };
         let response = EncodedFrame::response(request_id, body(bytes));
-        let delivery = match (request, way % 3) {
-            (Request::Login(_), 0) => {
+        let delivery = match (is_login(&request), way % 3) {
+            (true, 0) => {
                 self.last_session += 1;
                 let session = SessionId::new(self.last_session).expect("they begin with 1");
                 let session = Session { user: user(self.last_session), session };
@@ -97,9 +97,9 @@ impl StandIn {
                 assert_eq!(before, None, "one login at a time, and one session on a connection");
                 Delivery::LoggedIn { session, response }
             }
-            (Request::Login(_), 1) => Delivery::LoginRefused(response),
-            (Request::Login(_), _) => Delivery::LoginPostponed(response),
-            _ => Delivery::Response(response),
+            (true, 1) => Delivery::LoginRefused(response),
+            (true, _) => Delivery::LoginPostponed(response),
+            (false, _) => Delivery::Response(response),
         };
         self.deliver(conn, delivery);
     }
@@ -132,7 +132,7 @@ impl StandIn {
     /// Panics if a login is waited for that nobody waits for, or the other way round.
     pub(super) fn check_logins(&self, is_open: impl Fn(ConnId) -> bool) {
         for Command { conn, request, .. } in &self.waiting {
-            if let Request::Login(login) = request {
+            if let Request::Credential(CredentialRequest::Login(login)) = request {
                 assert_eq!(login.attempt.is_abandoned(), !is_open(*conn), "of {conn:?}");
             }
         }
@@ -143,4 +143,8 @@ impl StandIn {
         assert!(self.waiting.is_empty(), "{:?}", self.waiting);
         assert!(self.sessions.is_empty(), "nobody told the end of {:?}", self.sessions);
     }
+}
+
+fn is_login(request: &Request) -> bool {
+    matches!(request, Request::Credential(CredentialRequest::Login(_)))
 }

@@ -1,0 +1,129 @@
+//! What is asked of a log: to store a message, to pass a signal on, to read.
+
+use bytes::Bytes;
+use dunlin_protocol::limits::{
+    CONTENT_BYTES_MAX, HISTORY_ENTRIES_DEFAULT, HISTORY_ENTRIES_MAX, SIGNAL_BYTES_MAX,
+};
+use dunlin_protocol::{ClientMessageId, LogId, wire};
+
+use super::Request;
+use super::invalid::{
+    InvalidRequest, checked_conversation, checked_log, checked_type, invalid, or_default,
+};
+
+/// A request about one log. The worker that owns the log takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConversationRequest {
+    /// Store a message.
+    Send(Message),
+    /// Tell something momentary.
+    Signal(Signal),
+    /// Read the log.
+    History(History),
+}
+
+/// A message to store; see [`wire::Send`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The same in every retry.
+    pub client_message_id: ClientMessageId,
+    /// What the content is; empty for "text/plain".
+    pub content_type: String,
+    /// The content.
+    pub content: Bytes,
+}
+
+/// See [`wire::Signal`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signal {
+    /// What it is.
+    pub kind: String,
+    /// What belongs to it.
+    pub payload: Bytes,
+}
+
+/// See [`wire::History`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// The lowest sequence, at least 1.
+    pub from: u64,
+    /// The highest.
+    pub to: u64,
+    /// At most so many entries.
+    pub limit: usize,
+    /// Newest first.
+    pub backwards: bool,
+}
+
+impl Message {
+    /// The request to store it in a conversation.
+    pub fn to(self, conversation: LogId) -> Request {
+        Request::Conversation(conversation, ConversationRequest::Send(self))
+    }
+}
+
+impl Signal {
+    /// The request to tell it to the others in a conversation.
+    pub fn to(self, conversation: LogId) -> Request {
+        Request::Conversation(conversation, ConversationRequest::Signal(self))
+    }
+}
+
+impl History {
+    /// The request to read this of a log: a conversation, or the account log of the user.
+    pub fn of(self, log: LogId) -> Request {
+        Request::Conversation(log, ConversationRequest::History(self))
+    }
+}
+
+impl TryFrom<wire::Send> for Request {
+    type Error = InvalidRequest;
+
+    fn try_from(send: wire::Send) -> Result<Request, InvalidRequest> {
+        let conversation = checked_conversation(&send.conversation_id)?;
+        let client_message_id = ClientMessageId::from_wire(&send.client_message_id)
+            .map_err(|error| invalid("client_message_id", error.to_string()))?;
+        checked_type("content_type", &send.content_type)?;
+        if send.content.len() > CONTENT_BYTES_MAX {
+            let reason = format!("{} bytes of at most {CONTENT_BYTES_MAX}", send.content.len());
+            return Err(invalid("content", reason));
+        }
+        let (content_type, content) = (send.content_type, send.content);
+        Ok(Message { client_message_id, content_type, content }.to(conversation))
+    }
+}
+
+impl TryFrom<wire::Signal> for Request {
+    type Error = InvalidRequest;
+
+    fn try_from(signal: wire::Signal) -> Result<Request, InvalidRequest> {
+        let conversation = checked_conversation(&signal.conversation_id)?;
+        checked_type("kind", &signal.kind)?;
+        if signal.payload.len() > SIGNAL_BYTES_MAX {
+            let reason = format!("{} bytes of at most {SIGNAL_BYTES_MAX}", signal.payload.len());
+            return Err(invalid("payload", reason));
+        }
+        Ok(Signal { kind: signal.kind, payload: signal.payload }.to(conversation))
+    }
+}
+
+impl TryFrom<wire::History> for Request {
+    type Error = InvalidRequest;
+
+    fn try_from(history: wire::History) -> Result<Request, InvalidRequest> {
+        let log = checked_log(&history.conversation_id)?;
+        let limit = or_default(history.limit, HISTORY_ENTRIES_DEFAULT).min(HISTORY_ENTRIES_MAX);
+        let end = |seq: u64, open: u64| if seq == 0 { open } else { seq };
+        let (from, to) = if history.backwards {
+            (end(history.to_seq, 1), end(history.from_seq, u64::MAX))
+        } else {
+            (end(history.from_seq, 1), end(history.to_seq, u64::MAX))
+        };
+        if from > to {
+            return Err(invalid("to_seq", "is on the wrong side of from_seq"));
+        }
+        let (limit, backwards) = (limit as usize, history.backwards);
+        Ok(History { from, to, limit, backwards }.of(log))
+    }
+}

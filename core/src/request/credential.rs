@@ -1,0 +1,126 @@
+//! Becoming somebody: what may be asked before login.
+
+use dunlin_protocol::DeviceId;
+use dunlin_protocol::limits::{NAME_BYTES_MAX, PASSWORD_BYTES, USERNAME_LENGTH};
+use dunlin_protocol::wire::{self, DeviceKind, login::Credential};
+
+use super::Request;
+use super::invalid::{InvalidRequest, at_most, invalid};
+use crate::attempt::Attempt;
+
+/// A request of somebody who is nobody yet. Any worker takes it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum CredentialRequest {
+    /// Make an account.
+    Register(Register),
+    /// Become somebody on this connection.
+    Login(Login),
+}
+
+impl From<CredentialRequest> for Request {
+    fn from(request: CredentialRequest) -> Request {
+        Request::Credential(request)
+    }
+}
+
+/// See [`wire::Register`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Register {
+    /// Lower case; see [`USERNAME_LENGTH`].
+    pub username: String,
+    /// In clear; hashed and forgotten.
+    pub password: String,
+    /// The user name if none was given.
+    pub display_name: String,
+}
+
+/// See [`wire::Login`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Login {
+    /// What proves who it is.
+    pub credential: Credential,
+    /// On what device.
+    pub device: Device,
+    /// Whether somebody waits for it, and which are newer.
+    pub attempt: Attempt,
+}
+
+/// A device that is complete and within limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Which.
+    pub id: DeviceId,
+    /// Of what kind.
+    pub kind: DeviceKind,
+    /// Its name for people.
+    pub name: String,
+}
+
+impl TryFrom<wire::Register> for Register {
+    type Error = InvalidRequest;
+
+    fn try_from(register: wire::Register) -> Result<Register, InvalidRequest> {
+        let username = checked_username(register.username)?;
+        let password = checked_new_password("password", register.password)?;
+        at_most("display_name", &register.display_name, NAME_BYTES_MAX)?;
+        let display_name = match register.display_name.trim() {
+            "" => username.clone(),
+            name => name.to_owned(),
+        };
+        Ok(Register { username, password, display_name })
+    }
+}
+
+impl TryFrom<wire::Register> for Request {
+    type Error = InvalidRequest;
+
+    fn try_from(register: wire::Register) -> Result<Request, InvalidRequest> {
+        Ok(CredentialRequest::Register(register.try_into()?).into())
+    }
+}
+
+impl TryFrom<wire::Login> for Request {
+    type Error = InvalidRequest;
+
+    fn try_from(login: wire::Login) -> Result<Request, InvalidRequest> {
+        let credential = login.credential.ok_or_else(|| invalid("credential", "is missing"))?;
+        let device = login.device.ok_or_else(|| invalid("device", "is missing"))?;
+        let (device, attempt) = (device.try_into()?, Attempt::default());
+        Ok(CredentialRequest::Login(Login { credential, device, attempt }).into())
+    }
+}
+
+impl TryFrom<wire::Device> for Device {
+    type Error = InvalidRequest;
+
+    fn try_from(device: wire::Device) -> Result<Device, InvalidRequest> {
+        let id = DeviceId::from_wire(&device.device_id)
+            .map_err(|error| invalid("device.device_id", error.to_string()))?;
+        at_most("device.name", &device.name, NAME_BYTES_MAX)?;
+        Ok(Device { id, kind: device.kind(), name: device.name })
+    }
+}
+
+fn checked_username(name: String) -> Result<String, InvalidRequest> {
+    let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-');
+    if !USERNAME_LENGTH.contains(&name.len()) {
+        let reason = format!("{} characters, not {USERNAME_LENGTH:?}", name.len());
+        return Err(invalid("username", reason));
+    }
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(allowed) {
+        return Err(invalid("username", "a-z, then a-z 0-9 . _ - are allowed"));
+    }
+    Ok(name)
+}
+
+/// A password that may be set.
+pub(crate) fn checked_new_password(
+    field: &'static str,
+    password: String,
+) -> Result<String, InvalidRequest> {
+    if !PASSWORD_BYTES.contains(&password.len()) {
+        return Err(invalid(field, format!("{} bytes, not {PASSWORD_BYTES:?}", password.len())));
+    }
+    Ok(password)
+}

@@ -1,0 +1,55 @@
+//! What is wrong with a request, and the checks that several requests share.
+
+use dunlin_protocol::LogId;
+use dunlin_protocol::limits::TYPE_BYTES_MAX;
+
+/// A request that can't be taken: `field` is at fault, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct InvalidRequest {
+    /// The field, as the .proto file names it.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+pub(super) fn invalid(field: &'static str, reason: impl Into<String>) -> InvalidRequest {
+    InvalidRequest { field, reason: reason.into() }
+}
+
+/// A log that the user may read: the account log or a conversation.
+pub(super) fn checked_log(bytes: &[u8]) -> Result<LogId, InvalidRequest> {
+    LogId::from_wire(bytes).map_err(|error| invalid("conversation_id", error.to_string()))
+}
+
+/// A log that one can send to: no account log.
+pub(super) fn checked_conversation(bytes: &[u8]) -> Result<LogId, InvalidRequest> {
+    let log = checked_log(bytes)?;
+    if log.owner().is_some() {
+        return Err(invalid("conversation_id", "is an account log"));
+    }
+    Ok(log)
+}
+
+pub(super) fn checked_type(field: &'static str, value: &str) -> Result<(), InvalidRequest> {
+    at_most(field, value, TYPE_BYTES_MAX)?;
+    if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(invalid(field, "visible ASCII is allowed"));
+    }
+    Ok(())
+}
+
+pub(super) fn at_most(
+    field: &'static str,
+    value: &str,
+    bytes_max: usize,
+) -> Result<(), InvalidRequest> {
+    if value.len() > bytes_max {
+        return Err(invalid(field, format!("{} bytes of at most {bytes_max}", value.len())));
+    }
+    Ok(())
+}
+
+pub(super) fn or_default(value: u32, default: u32) -> u32 {
+    if value == 0 { default } else { value }
+}

@@ -1,0 +1,54 @@
+//! Requests in types that can't be wrong: validated once, on the thread that read them.
+//!
+//! They are nested by who answers them, so that two questions are answered by the type alone: which
+//! worker takes a request ([`placement`](crate::placement)), and whether it may come before login.
+//!
+//! - `credential`: becoming somebody; `identity`: credentials and sessions of who is somebody
+//! - `conversation`: one log; `account`: what belongs to a user; `sync`: catching up
+//! - `invalid`: what is wrong with a request
+
+mod account;
+mod conversation;
+mod credential;
+mod identity;
+mod invalid;
+mod sync;
+
+use dunlin_protocol::LogId;
+
+pub use account::AccountRequest;
+pub use conversation::{ConversationRequest, History, Message, Signal};
+pub(crate) use credential::checked_new_password;
+pub use credential::{CredentialRequest, Device, Login, Register};
+pub use identity::{IdentityRequest, Logout};
+pub use invalid::InvalidRequest;
+pub use sync::{Position, SyncFrom};
+
+/// A request, and where its response goes.
+#[derive(Debug)]
+pub struct Command {
+    /// The connection that asked.
+    pub conn: crate::transport::ConnId,
+    /// Who speaks on it; `None` before login.
+    pub session: Option<crate::transport::Session>,
+    /// For the response. 0 only where no response is wanted.
+    pub request_id: u64,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// What a client can ask of the engine, by who answers it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Request {
+    /// Become somebody: the one thing that may be asked before login.
+    Credential(CredentialRequest),
+    /// About the credentials and sessions of the user who asks.
+    Identity(IdentityRequest),
+    /// About this log.
+    Conversation(LogId, ConversationRequest),
+    /// About the account of the user who asks.
+    Account(AccountRequest),
+    /// Get what this device lacks.
+    Sync(SyncFrom),
+}
