@@ -14,7 +14,7 @@ use dunlin_core::transport::{Outbound, Transport};
 use super::administration::Administration;
 use super::message::{Answer, Fault, Request};
 use super::{client, socket};
-use crate::config::Checked;
+use crate::config::{Checked, Store};
 use crate::node::data::DataFolder;
 
 /// How long a store may be locked while nobody answers: a server that starts or goes down.
@@ -91,8 +91,9 @@ impl Access {
         if let Ok(folder) = std::fs::metadata(&path) {
             ensure_own(&path, folder.uid(), rustix::process::geteuid().as_raw())?;
         }
-        let segment_bytes = checked.store.segment_bytes.min(SEGMENT_BYTES);
-        let config = EmbeddedConfig { segment_bytes, ..checked.store.clone() };
+        let Store::Embedded(config) = &checked.store;
+        let segment_bytes = config.segment_bytes.min(SEGMENT_BYTES);
+        let config = EmbeddedConfig { segment_bytes, ..config.clone() };
         let store = Arc::new(EmbeddedStore::open(&path, config)?);
         let config = EngineConfig { workers: 1, ..checked.engine.clone() };
         let engine = Engine::builder(store.clone(), Arc::new(NoTransport)).config(config).start();

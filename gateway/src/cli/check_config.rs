@@ -1,10 +1,10 @@
 //! `dunlin check-config`.
 
-use super::{Failure, SettingsArgs, check};
+use super::{Failure, SettingsArgs};
 
 /// Reads and checks the configuration as `serve` would, and says what it amounts to.
 pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
-    let checked = check(settings.read()?)?;
+    let checked = settings.checked()?;
     let listen = |address: Option<std::net::SocketAddr>| {
         address.map_or("off".to_owned(), |address| address.to_string())
     };

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Checked, Config, ConfigError, Sources};
+use crate::config::{Checked, ConfigErrors, Flag, Loaded, Sources};
 
 /// Why a command failed, in one line for the terminal.
 pub(crate) type Failure = Box<dyn std::error::Error>;
@@ -91,28 +91,41 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 
 impl SettingsArgs {
     fn sources(&self) -> Sources {
-        let named = |key: &str, value: &Option<String>| {
-            value.as_ref().map(|value| (key.to_owned(), value.clone()))
+        let flag = |name: &str, key: &str, value: &str| Flag {
+            name: name.to_owned(),
+            key: key.to_owned(),
+            value: value.to_owned(),
         };
         let data = self.data.as_ref().map(|folder| folder.to_string_lossy().into_owned());
-        let mut settings = self.set.clone();
-        settings.extend(named("data.folder", &data));
-        settings.extend(named("listen.tcp", &self.listen_tcp));
-        settings.extend(named("listen.tls", &self.listen_tls));
-        settings.extend(named("log.level", &self.log));
+        let named = [
+            ("--data", "data.folder", &data),
+            ("--listen-tcp", "listen.tcp", &self.listen_tcp),
+            ("--listen-tls", "listen.tls", &self.listen_tls),
+            ("--log", "log.level", &self.log),
+        ];
+        let mut flags: Vec<Flag> =
+            self.set.iter().map(|(key, value)| flag("--set", key, value)).collect();
+        for (name, key, value) in named {
+            flags.extend(value.as_ref().map(|value| flag(name, key, value)));
+        }
         let text = |text: OsString| text.to_string_lossy().into_owned();
         let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
-        Sources { file: self.config.clone(), environment: environment.collect(), settings }
+        Sources { file: self.config.clone(), environment: environment.collect(), flags }
     }
 
-    fn read(&self) -> Result<Config, ConfigError> {
-        self.sources().read()
+    fn load(&self) -> Loaded {
+        self.sources().load()
+    }
+
+    /// Reads all sources and checks them against this machine.
+    fn checked(&self) -> Result<Checked, ConfigErrors> {
+        check(self.load())
     }
 
     /// For a command that ends: it has a terminal and one thing to say, so only what is wrong is
     /// logged.
     fn for_command(&self) -> Result<Checked, Failure> {
-        let mut checked = check(self.read()?)?;
+        let mut checked = self.checked()?;
         if self.log.is_none() {
             checked.config.log.level = "error".into();
         }
@@ -131,12 +144,10 @@ fn printed(print: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), F
 }
 
 /// Checks a configuration against this machine.
-pub(crate) fn check(config: Config) -> Result<Checked, ConfigError> {
+fn check(loaded: Loaded) -> Result<Checked, ConfigErrors> {
     let descriptors = raise_descriptor_limit();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    crate::log::check(&config.log)
-        .map_err(|reason| ConfigError::Key { key: "log.level".into(), reason })?;
-    Checked::new(config, descriptors, cores)
+    loaded.check(descriptors, cores)
 }
 
 /// Raises the soft limit of open files to the hard one, and returns it.
@@ -165,9 +176,17 @@ pub fn run() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("dunlin: {failure}");
+            tell(&failure);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Says why a command failed: a line for each thing that is wrong.
+fn tell(failure: &Failure) {
+    match failure.downcast_ref::<ConfigErrors>() {
+        Some(errors) => errors.each().iter().for_each(|error| eprintln!("dunlin: {error}")),
+        None => eprintln!("dunlin: {failure}"),
     }
 }
 

@@ -6,17 +6,21 @@ use crossbeam_channel::select;
 use dunlin_core::store::embedded::{EmbeddedStore, OpenError};
 
 use super::signals::{self, Signal};
-use super::{Failure, SettingsArgs, check, printed};
+use super::{Failure, SettingsArgs, printed};
 use crate::admin::{AdminServer, Administration};
-use crate::config::{Checked, Config};
+use crate::config::{Checked, Config, Store};
 use crate::node::Server;
 use crate::node::data::DataFolder;
+use crate::node::secrecy;
 
 pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
-    let checked = check(settings.read()?)?;
+    let checked = settings.checked()?;
     crate::log::start(&checked.config.log)?;
     let signals = signals::listen()?;
     warn_of_plain_text(&checked);
+    for exposed in secrecy::exposed(&checked.secret_files) {
+        tracing::warn!("{exposed}");
+    }
     let data = DataFolder::open(&checked.config.data.folder)?;
     let store = open_store(&checked, &data)?;
     let running = checked.config.clone();
@@ -100,8 +104,7 @@ fn warn_of_plain_text(checked: &Checked) {
 }
 
 fn reload(server: &mut Server, settings: &SettingsArgs, running: &Config) {
-    let read = settings.read().and_then(check).map_err(Failure::from);
-    let reloaded = read.and_then(|checked| {
+    let reloaded = settings.checked().map_err(Failure::from).and_then(|checked| {
         let sections = running.waits_for_restart(&checked.config);
         let mut waits: Vec<String> = sections.iter().map(|name| format!("[{name}]")).collect();
         if checked.shards != server.shards() {
@@ -126,7 +129,9 @@ fn reload(server: &mut Server, settings: &SettingsArgs, running: &Config) {
 
 /// Opened here, on the main thread: its descriptors belong to the process, not to a shard.
 fn open_store(checked: &Checked, data: &DataFolder) -> Result<Arc<EmbeddedStore>, Failure> {
-    match EmbeddedStore::open(&data.store(), checked.store.clone()) {
+    data.ensure_secret(&data.store_identity_file())?;
+    let Store::Embedded(config) = &checked.store;
+    match EmbeddedStore::open(&data.store(), config.clone()) {
         Ok(store) => {
             tracing::info!(recovery = ?store.recovery(), "the store is open");
             Ok(Arc::new(store))

@@ -1,19 +1,21 @@
-//! Where settings come from, merged into one table and then read strictly.
+//! Where settings come from, and which of them counts.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
+use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, Issuer};
+use super::error::{ConfigError, ConfigErrors, Fault, Faults};
+use super::key::{Key, Origin, Place};
+use super::known::Known;
+use super::{Checked, Config, Issuers};
 
 /// Prefix of environment variables.
 const ENVIRONMENT_PREFIX: &str = "DUNLIN_";
 
 /// The file that is read if it exists and no other is named.
 const DEFAULT_FILE: &str = "dunlin.toml";
-
-/// Tables whose keys the operator chooses.
-const OPEN_TABLES: [&str; 2] = ["issuers", "devices.by_kind"];
 
 /// Where to read a configuration from.
 #[derive(Debug, Clone, Default)]
@@ -22,152 +24,254 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// Name and value of environment variables, all of them.
     pub environment: Vec<(String, String)>,
-    /// `section.key` and value, from the command line.
-    pub settings: Vec<(String, String)>,
+    /// From the command line; of two for a key the last one counts.
+    pub flags: Vec<Flag>,
+}
+
+/// A setting from the command line.
+#[derive(Debug, Clone)]
+pub struct Flag {
+    /// What the operator wrote, for messages: `--listen-tcp`.
+    pub name: String,
+    /// `section.key`.
+    pub key: String,
+    /// Read as the type that the key has.
+    pub value: String,
+}
+
+/// A configuration as far as it can be read, and what could not.
+#[derive(Debug)]
+pub struct Loaded {
+    config: Config,
+    /// What was set, and the sections of the file.
+    origins: BTreeMap<Key, Origin>,
+    faults: Faults,
+}
+
+/// What a source says about a key.
+struct Said {
+    origin: Origin,
+    value: Result<Value, Fault>,
 }
 
 impl Sources {
-    /// Reads and merges them.
-    pub fn read(&self) -> Result<Config, ConfigError> {
-        let defaults = defaults();
-        let mut table = self.file_table()?;
-        for (name, value) in &self.environment {
-            if let Some(key) = key_of_variable(name, &defaults) {
-                set(&mut table, &defaults, &key, value)?;
+    /// Reads and merges them, with everything that is wrong.
+    pub fn load(&self) -> Loaded {
+        let known = Known::new();
+        let mut reading = Reading::default();
+        if let Some(path) = self.file() {
+            reading.file(&path);
+        }
+        for (name, text) in &self.environment {
+            if let Some(key) = key_of_variable(name, &known) {
+                let value = known.parse(&key, text);
+                let origin = Origin::Variable(name.clone());
+                reading.said.insert(key, Said { origin, value });
             }
         }
-        for (key, value) in &self.settings {
-            set(&mut table, &defaults, key, value)?;
+        for flag in &self.flags {
+            let key = Key::dotted(&flag.key);
+            let value = known.parse(&key, &flag.value);
+            let origin = Origin::Flag(flag.name.clone());
+            reading.said.insert(key, Said { origin, value });
         }
-        check(&table, &defaults, "")?;
-        table.try_into().map_err(|error: toml::de::Error| {
-            ConfigError::key("configuration", error.message().to_owned())
-        })
+        reading.finish(&known)
     }
 
-    fn file_table(&self) -> Result<Table, ConfigError> {
-        let path = match &self.file {
-            Some(path) => path.clone(),
-            None if PathBuf::from(DEFAULT_FILE).exists() => PathBuf::from(DEFAULT_FILE),
-            None => return Ok(Table::new()),
-        };
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| ConfigError::Unreadable { path: path.clone(), error })?;
-        text.parse().map_err(|error| ConfigError::Syntax { path, error: Box::new(error) })
+    /// Reads them, and checks no more than that each setting can be what it is said to be.
+    pub fn read(&self) -> Result<Config, ConfigErrors> {
+        let loaded = self.load();
+        loaded.faults.into_result(loaded.config)
+    }
+
+    fn file(&self) -> Option<PathBuf> {
+        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists());
+        self.file.clone().or_else(default)
     }
 }
 
-/// The defaults as a table: it says which keys there are and of what type.
-pub(super) fn defaults() -> Table {
-    Table::try_from(Config::default()).expect("the configuration has string keys only")
+impl Loaded {
+    /// Checks all of it; see [`Checked::new`].
+    pub fn check(self, descriptors: u64, cores: usize) -> Result<Checked, ConfigErrors> {
+        let secret_files = self.secret_files();
+        let Loaded { config, origins, mut faults } = self;
+        let mut found = Faults::default();
+        let checked = Checked::gather(config, descriptors, cores, &mut found);
+        let checked = Checked { secret_files, ..checked };
+        found.locate(|key| origin_of(&origins, key));
+        faults.append(found);
+        faults.into_result(checked)
+    }
+
+    /// As far as it can be read.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Files that hold secrets: keys that are named in the configuration, and its own file if the
+    /// secret of an issuer is in it. They belong to the operator, and nobody else should read them.
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        let mut files = self.config.secret_files();
+        files.extend(self.own_secret_file().map(Path::to_owned));
+        files
+    }
+
+    fn own_secret_file(&self) -> Option<&Path> {
+        let secrets = self.config.issuers.iter().filter(|(_, issuer)| issuer.is_secret());
+        let mut keys = secrets.map(|(name, _)| Key::new(&[ISSUERS, name, "key"]));
+        keys.find_map(|key| match self.origins.get(&key)? {
+            Origin::File(place) => Some(place.path.as_path()),
+            Origin::Variable(_) | Origin::Flag(_) => None,
+        })
+    }
+}
+
+const ISSUERS: &str = <Issuers as super::section::Section>::NAME;
+
+/// Where a key was said, or the section or table around it.
+fn origin_of(origins: &BTreeMap<Key, Origin>, key: &Key) -> Option<Origin> {
+    let outwards = (1..=key.segments().len()).rev();
+    outwards.map(|segments| key.outer(segments)).find_map(|key| origins.get(&key).cloned())
 }
 
 /// `DUNLIN_LISTEN_TCP` means `listen.tcp`. Variables whose second word is no section are left
 /// alone: Kubernetes makes `DUNLIN_SERVICE_HOST` and the like for a service of that name.
-fn key_of_variable(name: &str, defaults: &Table) -> Option<String> {
+fn key_of_variable(name: &str, known: &Known) -> Option<Key> {
     let name = name.strip_prefix(ENVIRONMENT_PREFIX)?.to_lowercase();
     let (section, key) = name.split_once('_')?;
-    defaults.contains_key(section).then(|| format!("{section}.{key}"))
+    known.is_section(section).then(|| Key::new(&[section, key]))
 }
 
-/// Sets a key from text, read as the type that the key has.
-fn set(table: &mut Table, defaults: &Table, path: &str, text: &str) -> Result<(), ConfigError> {
-    let unknown = || ConfigError::key(path, "there is no such key");
-    let (sections, key) = path.rsplit_once('.').ok_or_else(unknown)?;
-    let mut table = table;
-    let mut known = Some(defaults);
-    for section in sections.split('.') {
-        known = known.and_then(|known| known.get(section)).and_then(Value::as_table);
-        let inner = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-        table = inner.as_table_mut().ok_or_else(unknown)?;
-    }
-    let value = match known.and_then(|known| known.get(key)) {
-        Some(default) => parse(text, default).map_err(|reason| ConfigError::key(path, reason))?,
-        None if is_open(path) => {
-            text.parse().map_or_else(|_| Value::String(text.to_owned()), Value::Integer)
-        }
-        None => return Err(unknown()),
-    };
-    table.insert(key.to_owned(), value);
-    Ok(())
+/// What the sources have said so far; what comes later takes the place of what came before.
+#[derive(Default)]
+struct Reading {
+    said: BTreeMap<Key, Said>,
+    sections: BTreeMap<Key, Origin>,
+    faults: Faults,
 }
 
-fn parse(text: &str, default: &Value) -> Result<Value, String> {
-    let mismatch = |wanted: &str| format!("{text:?} is no {wanted}");
-    match default {
-        Value::Integer(_) => {
-            let digits = text.replace('_', "");
-            digits.parse().map(Value::Integer).map_err(|_| mismatch("whole number"))
-        }
-        Value::Boolean(_) => {
-            text.parse().map(Value::Boolean).map_err(|_| mismatch("true or false"))
-        }
-        _ => Ok(Value::String(text.to_owned())),
-    }
-}
-
-/// Every key is known and has the type of its default.
-fn check(table: &Table, defaults: &Table, prefix: &str) -> Result<(), ConfigError> {
-    for (key, value) in table {
-        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-        let Some(default) = defaults.get(key) else {
-            if is_open(&path) {
-                check_open(&path, value)?;
-                continue;
+impl Reading {
+    fn file(&mut self, path: &Path) {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                return self.faults.push(ConfigError::Unreadable { path: path.to_owned(), error });
             }
-            let known: Vec<&str> = defaults.keys().map(String::as_str).collect();
-            let reason = format!("there is no such key; there are {}", known.join(", "));
-            return Err(ConfigError::key(path, reason));
         };
-        match (value, default) {
-            (Value::Table(inner), Value::Table(defaults)) => check(inner, defaults, &path)?,
-            _ if value.type_str() != default.type_str() => {
-                let reason = format!("is a {}, not a {}", value.type_str(), default.type_str());
-                return Err(ConfigError::key(path, reason));
-            }
-            _ => {}
+        let (places, errors) = DeTable::parse_recoverable(&text);
+        let values = text.parse::<Table>();
+        // A number that is too large is seen only when the value is made.
+        let of_values = values.as_ref().err().filter(|_| errors.is_empty());
+        for error in errors.iter().chain(of_values) {
+            let place = Place::of(path, &text, error.span().map_or(0, |span| span.start));
+            let reason = error.message().replace('\n', ", ");
+            self.faults.push(ConfigError::Syntax { place, reason });
         }
-        if let Value::Integer(number) = value
-            && *number < 0
-        {
-            return Err(ConfigError::key(path, "is negative"));
+        // Where the file is broken, nobody knows what the rest of it means.
+        if let Ok(values) = values {
+            let file = File { path, text: &text };
+            self.table(&file, &Key::new(&[]), places.get_ref(), &values);
         }
     }
-    Ok(())
+
+    fn table(&mut self, file: &File<'_>, outer: &Key, places: &DeTable<'_>, values: &Table) {
+        for (name, place) in places {
+            let key = outer.inside(name.get_ref());
+            let Some(value) = values.get(name.get_ref().as_ref()) else { continue };
+            let at = |byte| Origin::File(Place::of(file.path, file.text, byte));
+            match (place.get_ref(), value) {
+                (DeValue::Table(places), Value::Table(values)) if !values.is_empty() => {
+                    self.sections.insert(key.clone(), at(name.span().start));
+                    self.table(file, &key, places, values);
+                }
+                _ => {
+                    let said = Said { origin: at(name.span().start), value: Ok(value.clone()) };
+                    self.said.insert(key, said);
+                }
+            }
+        }
+    }
+
+    /// Checks what was said last of each key, and makes a configuration of what is right.
+    fn finish(mut self, known: &Known) -> Loaded {
+        let mut table = Table::new();
+        let mut origins = self.sections;
+        for (key, Said { origin, value }) in self.said {
+            origins.insert(key.clone(), origin.clone());
+            let checked = value.map_err(|fault| (key.clone(), fault));
+            let checked = checked.and_then(|value| known.check(&key, &value).map(|()| value));
+            match checked {
+                Ok(value) => put(&mut table, key.segments(), value),
+                Err((key, fault)) => self.faults.setting(key, Some(origin), fault),
+            }
+        }
+        // Each setting can be read by itself, so all of them can be.
+        let config = table.try_into().unwrap_or_else(|error: toml::de::Error| {
+            let fault = Fault::Refused(error.message().to_owned());
+            self.faults.setting(Key::new(&["configuration"]), None, fault);
+            Config::default()
+        });
+        Loaded { config, origins, faults: self.faults }
+    }
 }
 
-/// What the operator named: an issuer, or a number of sessions.
-fn check_open(path: &str, value: &Value) -> Result<(), ConfigError> {
-    let of_right_type = if path.starts_with("issuers.") {
-        value.clone().try_into::<Issuer>().map(drop)
-    } else {
-        value.clone().try_into::<usize>().map(drop)
-    };
-    of_right_type.map_err(|error| ConfigError::key(path, error.message()))
+struct File<'a> {
+    path: &'a Path,
+    text: &'a str,
 }
 
-fn is_open(path: &str) -> bool {
-    let below = |table: &&str| path.strip_prefix(*table).is_some_and(|rest| rest.starts_with('.'));
-    OPEN_TABLES.iter().any(below)
+/// Puts a value into tables inside of tables. An empty table takes nothing away.
+fn put(table: &mut Table, segments: &[String], value: Value) {
+    let Some((first, rest)) = segments.split_first() else { return };
+    if rest.is_empty() {
+        match value {
+            Value::Table(inner) if inner.is_empty() => {
+                table.entry(first).or_insert(Value::Table(inner));
+            }
+            value => drop(table.insert(first.clone(), value)),
+        }
+        return;
+    }
+    let inner = table.entry(first).or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(inner) = inner {
+        put(inner, rest, value);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::known::defaults;
     use super::*;
+
+    fn sources(
+        path: Option<PathBuf>,
+        environment: &[(&str, &str)],
+        settings: &[(&str, &str)],
+    ) -> Sources {
+        let own = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());
+        let flag = |(key, value): &(&str, &str)| Flag {
+            name: "--set".into(),
+            key: key.to_string(),
+            value: value.to_string(),
+        };
+        Sources {
+            file: path,
+            environment: environment.iter().map(own).collect(),
+            flags: settings.iter().map(flag).collect(),
+        }
+    }
 
     fn read(file: &str, environment: &[(&str, &str)], settings: &[(&str, &str)]) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dunlin.toml");
         std::fs::write(&path, file).unwrap();
-        let own = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
-        };
-        let sources =
-            Sources { file: Some(path), environment: own(environment), settings: own(settings) };
+        let sources = sources(Some(path), environment, settings);
         match sources.read() {
             Ok(config) => config.listen.tcp,
-            Err(ConfigError::Key { key, reason }) => format!("{key}: {reason}"),
-            Err(error) => format!("error: {error}"),
+            Err(errors) => match &errors.each()[0] {
+                ConfigError::Setting { key, fault, .. } => format!("{key}: {fault}"),
+                error => format!("error: {error}"),
+            },
         }
     }
 
@@ -209,9 +313,98 @@ mod tests {
     fn what_the_operator_named_is_checked_and_named_too() {
         let begins = |text: String, with: &str| assert!(text.starts_with(with), "{text}");
         let issuer = "[issuers.app]\nalgoritm = \"HS256\"\nkey = \"x\"";
-        begins(read(issuer, &[], &[]), "issuers.app: unknown field `algoritm`");
+        begins(read(issuer, &[], &[]), "issuers.app.algoritm: there is no such key; did you mean");
         begins(read("[devices.by_kind]\nphone = \"x\"", &[], &[]), "devices.by_kind.phone: inv");
         begins(read("", &[], &[("devices.by_kind.phone", "-1")]), "devices.by_kind.phone: inv");
+    }
+
+    /// What is wrong with a file and others, a line for each, with `F` for the path of the file.
+    fn wrong(file: &str, environment: &[(&str, &str)], settings: &[(&str, &str)]) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dunlin.toml");
+        std::fs::write(&path, file).unwrap();
+        let loaded = sources(Some(path.clone()), environment, settings).load();
+        let errors = loaded.check(1024, 2).expect_err("something is wrong");
+        let path = path.display().to_string();
+        errors.each().iter().map(|error| error.to_string().replace(&path, "F")).collect()
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once_with_its_place() {
+        let file = "\
+[listen]
+tpc = \"127.0.0.1:1\"
+backlog = \"many\"
+tls = \"nowhere\"
+
+[store]
+readers = 1
+
+[issuers.app]
+algorithm = \"HS257\"
+key = \"x\"
+";
+        let environment = [("DUNLIN_LIMITS_HANDSHAKES_MAX", "-1"), ("DUNLIN_LOG_LEVLE", "info")];
+        let settings = [("engine.workers", "257"), ("tls.key_file", "key.pem")];
+        let wrong = wrong(file, &environment, &settings);
+        let expected = [
+            "F:2:1: listen.tpc: there is no such key; did you mean listen.tcp?",
+            "F:3:1: listen.backlog: is a string, not a integer",
+            "F:4:1: listen.tls: \"nowhere\" is no address:port: invalid socket address",
+            "F:7:1: store.readers: 1 is not in 2 to 256",
+            "F:10:1: issuers.app.algorithm: \"HS257\" is none of HS256, EdDSA, ES256",
+            "DUNLIN_LIMITS_HANDSHAKES_MAX: limits.handshakes_max: is negative",
+            "DUNLIN_LOG_LEVLE: log.levle: there is no such key; did you mean log.level?",
+            "--set: tls.key_file: and tls.certificate_file go together",
+            "--set: engine.workers: 257 is not in 0 to 256",
+        ];
+        assert_eq!(wrong, expected);
+    }
+
+    #[test]
+    fn what_is_missing_is_looked_for_where_it_should_be() {
+        let wrong = wrong("[issuers.\"https://a.example\"]\nalgorithm = \"HS256\"\n", &[], &[]);
+        let expected = "F:1:10: issuers.https://a.example: needs one of key and key_file";
+        assert_eq!(wrong, [expected]);
+    }
+
+    #[test]
+    fn what_is_wrong_and_overruled_is_not_wrong() {
+        let overruled = read("[listen]\ntcp = 5", &[("DUNLIN_LISTEN_TCP", "x")], &[]);
+        assert_eq!(overruled, "x");
+        assert_eq!(read("", &[("DUNLIN_LISTEN_SHARDS", "x")], &[("listen.shards", "1")]), {
+            "127.0.0.1:7410"
+        });
+    }
+
+    #[test]
+    fn a_broken_file_hides_nothing_of_the_other_sources() {
+        let wrong = wrong("[listen]\ntcp = \n[limits\n", &[], &[("store.color", "red")]);
+        assert!(wrong.len() >= 3, "{wrong:?}");
+        assert!(wrong[0].starts_with("F:2:") && wrong[1].starts_with("F:3:"), "{wrong:?}");
+        assert!(wrong[wrong.len() - 1].starts_with("--set: store.color: there is no such key"));
+        let missing = sources(Some("none.toml".into()), &[], &[]).read().unwrap_err();
+        assert!(missing.to_string().starts_with("none.toml: "), "{missing}");
+    }
+
+    #[test]
+    fn files_with_secrets_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dunlin.toml");
+        let secret_files = |text: &str, settings: &[(&str, &str)]| {
+            std::fs::write(&path, text).unwrap();
+            sources(Some(path.clone()), &[], settings).load().secret_files()
+        };
+        let issuer = |algorithm: &str, key: &str| {
+            format!("[issuers.app]\nalgorithm = \"{algorithm}\"\n{key} = \"x\"\n")
+        };
+        let none: [&Path; 0] = [];
+        assert_eq!(secret_files(&issuer("HS256", "key"), &[]), [path.as_path()]);
+        assert_eq!(secret_files(&issuer("HS256", "key"), &[("issuers.app.key", "y")]), none);
+        assert_eq!(secret_files(&issuer("HS256", "key_file"), &[]), [Path::new("x")]);
+        assert_eq!(secret_files(&issuer("ES256", "key"), &[]), none);
+        assert_eq!(secret_files(&issuer("ES256", "key_file"), &[]), none);
+        assert_eq!(secret_files("[tls]\nkey_file = \"y\"", &[]), [Path::new("y")]);
     }
 
     const EXAMPLE: &str = include_str!("../../dunlin.example.toml");

@@ -7,7 +7,6 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, unbounded};
 use dunlin_core::config::EngineConfig;
-use dunlin_core::connection::ConnectionContext;
 use dunlin_core::engine::hosted::Wake;
 use dunlin_core::engine::{Engine, EngineError};
 use dunlin_core::store::Store;
@@ -17,10 +16,9 @@ use rustls::server::ProducesTickets;
 use crate::admission::Admission;
 use crate::config::{Checked, Config};
 use crate::node::data::{DataError, DataFolder};
-use crate::shard::control::{Control, Deadlines, DrainPlan, Node, Settings};
+use crate::shard::control::{Control, Deadlines, Node, Settings};
 use crate::shard::counters::Counters;
 use crate::shard::mailbox::{MailReceiver, mailbox};
-use crate::shard::outbox::OutboxLimits;
 use crate::shard::{ShardStart, ensure_free, spawn};
 use crate::tls::{Certificate, TlsError, ticketer};
 use crate::transport::{ShardTransport, ShardWaker};
@@ -242,14 +240,8 @@ impl Server {
     /// Begins to go down in good order.
     pub fn drain(&mut self) {
         self.going_down = true;
-        let drain = &self.config.drain;
-        let shards = self.threads.len() as u64;
-        self.transport.broadcast(&Control::Drain(DrainPlan {
-            connections_per_second: drain.connections_per_second.div_ceil(shards.max(1)),
-            timeout_ms: drain.timeout_ms,
-            reconnect_delay_ms: drain.reconnect_delay_ms,
-            address: drain.address.clone(),
-        }));
+        let plan = self.config.drain.plan(self.threads.len());
+        self.transport.broadcast(&Control::Drain(plan));
     }
 
     /// Goes down at once: everyone gets one word, nobody is waited for.
@@ -327,10 +319,7 @@ fn ensure_ports_are_free(
 }
 
 fn certificate(config: &Config, data: &DataFolder) -> Result<Certificate, TlsError> {
-    if config.tls.certificate_file.as_os_str().is_empty() {
-        return Certificate::own(data);
-    }
-    Ok(Certificate::of_files(&config.tls.certificate_file, &config.tls.key_file))
+    config.tls.certificate().map_or_else(|| Certificate::own(data), Ok)
 }
 
 type LoadedTls = (Option<TlsParts>, Option<Arc<rustls::ServerConfig>>);
@@ -370,12 +359,7 @@ fn mailboxes(
 }
 
 fn node(config: &Config, shards: usize) -> Node {
-    let context = ConnectionContext {
-        server: SERVER_NAME.into(),
-        heartbeat_interval_ms: config.protocol.heartbeat_interval_ms,
-        frame_bytes_max: config.protocol.frame_bytes_max,
-        requests_outstanding_max: config.protocol.requests_outstanding_max,
-    };
+    let context = config.protocol.context(SERVER_NAME);
     Node { context, admission: Admission::default(), counters: Counters::default(), shards }
 }
 
@@ -385,7 +369,7 @@ fn settings(
     tls: Option<Arc<rustls::ServerConfig>>,
 ) -> Settings {
     let limits = config.limits.clone();
-    let outbox = OutboxLimits { soft: limits.outbox_bytes_soft, hard: limits.outbox_bytes_max };
+    let outbox = limits.outbox();
     let deadlines = Deadlines::new(&config.timeouts, config.protocol.heartbeat_interval_ms);
     Settings { limits, connections_max, outbox, deadlines, tls }
 }

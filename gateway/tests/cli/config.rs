@@ -28,12 +28,33 @@ fn a_bad_value_and_an_unknown_key_are_named_wherever_they_are() {
     let output = command.env("DUNLIN_STORE_READERS", "0").stdin(Stdio::null()).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
-    assert_eq!(error, "dunlin: store.readers: 0 is not in 2 to 256\n");
+    assert_eq!(error, "dunlin: DUNLIN_STORE_READERS: store.readers: 0 is not in 2 to 256\n");
 
     place.run(&["check-config", "--listen-tls", "nowhere"]).refused("listen.tls: \"nowhere\"");
     place.run(&["check-config", "--set", "store.color=red"]).refused("store.color: there is no");
     place.run(&["check-config", "--log", "loud=x=y"]).refused("log.level: ");
     place.run(&["check-config", "--config", "none.toml"]).refused("none.toml: ");
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once_with_its_place() {
+    let place = Place::new();
+    let file = "[limits]\nhandshake_max = 1\n[store]\nreaders = 1\n";
+    std::fs::write(place.path("dunlin.toml"), file).unwrap();
+    let mut command = place.command(&["check-config", "--listen-tls", "nowhere"]);
+    let output = command.env("DUNLIN_LOG_FORMAT", "xml").stdin(Stdio::null()).output().unwrap();
+    assert!(!output.status.success());
+    let error = String::from_utf8(output.stderr).unwrap();
+    let begins = [
+        "dunlin: dunlin.toml:2:1: limits.handshake_max: there is no such key; did you mean limits.",
+        "dunlin: dunlin.toml:4:1: store.readers: 1 is not in 2 to 256",
+        "dunlin: DUNLIN_LOG_FORMAT: log.format: ",
+        "dunlin: --listen-tls: listen.tls: \"nowhere\" is no address:port",
+    ];
+    assert_eq!(error.lines().count(), begins.len(), "{error}");
+    for (line, begin) in error.lines().zip(begins) {
+        assert!(line.starts_with(begin), "{begin}: {error}");
+    }
 }
 
 #[test]

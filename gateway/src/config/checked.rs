@@ -1,0 +1,189 @@
+//! A configuration that was checked: addresses parsed, keys read, limits in order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use dunlin_core::config::EngineConfig;
+
+use super::error::{ConfigErrors, Faults};
+use super::section::Section;
+use super::{Config, Limits, Store};
+use crate::limits::{DESCRIPTORS_RESERVED, SHARDS_MAX};
+
+/// A configuration in types that can't be wrong.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// As it was written.
+    pub config: Config,
+    /// Where to listen for plain TCP.
+    pub tcp: Option<SocketAddr>,
+    /// Where to listen for TLS.
+    pub tls: Option<SocketAddr>,
+    /// I/O threads.
+    pub shards: usize,
+    /// Connections of the node.
+    pub connections_max: usize,
+    /// For the engine.
+    pub engine: EngineConfig,
+    /// Which store, and its settings.
+    pub store: Store,
+    /// Files with secrets that belong to the operator; see [`Loaded::secret_files`](super::Loaded::secret_files).
+    pub(crate) secret_files: Vec<PathBuf>,
+}
+
+impl Checked {
+    /// Checks everything that can be checked without starting. `descriptors` is the limit of open
+    /// files of a process, `cores` what there is to run on.
+    pub fn new(config: Config, descriptors: u64, cores: usize) -> Result<Checked, ConfigErrors> {
+        let mut faults = Faults::default();
+        let checked = Checked::gather(config, descriptors, cores, &mut faults);
+        faults.into_result(checked)
+    }
+
+    /// Every section by its name, so that the compiler asks about a new one.
+    pub(super) fn gather(
+        config: Config,
+        descriptors: u64,
+        cores: usize,
+        faults: &mut Faults,
+    ) -> Checked {
+        let Config {
+            data,
+            listen,
+            tls,
+            protocol,
+            limits,
+            timeouts,
+            drain,
+            engine,
+            store,
+            passwords,
+            tokens,
+            devices,
+            issuers,
+            log,
+        } = &config;
+        faults.check(data);
+        let addresses = faults.check(listen);
+        faults.check(tls);
+        faults.check(protocol);
+        faults.check(limits);
+        faults.check(timeouts);
+        faults.check(drain);
+        faults.check(log);
+        let (shards, connections_max) = capacity(&config, descriptors, cores, faults);
+        let engine = EngineConfig {
+            passwords: faults.check(passwords),
+            tokens: faults.check(tokens),
+            devices: faults.check(devices),
+            issuers: faults.check(issuers),
+            ..faults.check(engine)
+        };
+        let store = faults.check(store);
+        let (tcp, tls) = (addresses.tcp, addresses.tls);
+        let secret_files = config.secret_files();
+        Checked { config, tcp, tls, shards, connections_max, engine, store, secret_files }
+    }
+}
+
+/// How many shards and connections: as asked, or as many as there are cores and descriptors for.
+fn capacity(
+    config: &Config,
+    descriptors: u64,
+    cores: usize,
+    faults: &mut Faults,
+) -> (usize, usize) {
+    // A shard that runs a worker knows the wake-up descriptors of all shards; there is one per core.
+    let reserved = DESCRIPTORS_RESERVED + cores as u64;
+    let per_shard = descriptors.saturating_sub(reserved).max(1);
+    let per_shard = usize::try_from(per_shard).unwrap_or(usize::MAX);
+    let wanted = config.limits.connections_max;
+    let needed = wanted.div_ceil(per_shard);
+    let shards = match config.listen.shards {
+        0 => needed.max(cores).min(SHARDS_MAX),
+        shards => shards,
+    };
+    let room = shards.saturating_mul(per_shard);
+    if wanted > room {
+        let reason = format!(
+            "{shards} shards with {descriptors} descriptors each have room for {room}: \
+             raise listen.shards or the limit of open files"
+        );
+        faults.section(Limits::NAME).refuse(&["connections_max"], reason);
+    }
+    (shards, if wanted == 0 { room } else { wanted })
+}
+
+#[cfg(test)]
+mod tests {
+    use dunlin_core::store::embedded::EmbeddedConfig;
+
+    use super::*;
+
+    fn check(change: impl FnOnce(&mut Config)) -> Result<Checked, String> {
+        let mut config = Config::default();
+        change(&mut config);
+        Checked::new(config, 1024, 2).map_err(|error| error.to_string())
+    }
+
+    fn refused(key: &str, change: impl FnOnce(&mut Config)) {
+        let error = check(change).expect_err(key);
+        assert!(error.starts_with(&format!("{key}: ")), "{error}");
+    }
+
+    #[test]
+    fn the_defaults_are_good_and_are_those_of_engine_and_store() {
+        let checked = check(|_| {}).unwrap();
+        assert_eq!(checked.tcp, "127.0.0.1:7410".parse().ok());
+        assert_eq!(format!("{:?}", checked.engine), format!("{:?}", EngineConfig::default()));
+        let Store::Embedded(store) = checked.store;
+        assert_eq!(format!("{store:?}"), format!("{:?}", EmbeddedConfig::default()));
+    }
+
+    #[test]
+    fn errors_name_the_key() {
+        refused("listen.tcp", |config| config.listen.tcp = "nonsense".into());
+        refused("listen.tcp", |config| {
+            (config.listen.tcp, config.listen.tls) = (String::new(), String::new());
+        });
+        refused("tls.key_file", |config| config.tls.certificate_file = "x.pem".into());
+        refused("protocol.heartbeat_interval_ms", |config| {
+            config.protocol.heartbeat_interval_ms = 1;
+        });
+        refused("limits.outbox_bytes_max", |config| config.limits.outbox_bytes_max = 10_000);
+        refused("store.readers", |config| config.store.readers = 1);
+        refused("store.batch_bytes_max", |config| {
+            (config.store.segment_bytes, config.store.batch_bytes_max) = (8 << 20, 9 << 20);
+        });
+        refused("devices.by_kind.toaster", |config| {
+            config.devices.by_kind.insert("toaster".into(), 1);
+        });
+    }
+
+    #[test]
+    fn shards_follow_from_cores_and_descriptors() {
+        let automatic = check(|_| {}).unwrap();
+        assert_eq!((automatic.shards, automatic.connections_max), (2, 2 * (1024 - 32 - 2)));
+        let many = check(|config| config.limits.connections_max = 10_000).unwrap();
+        assert_eq!((many.shards, many.connections_max), (11, 10_000));
+        refused("limits.connections_max", |config| {
+            config.limits.connections_max = 10_000;
+            config.listen.shards = 4;
+        });
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let error = check(|config| {
+            config.store.readers = 1;
+            config.listen.tcp = "nonsense".into();
+            config.listen.tls = "nonsense".into();
+            config.issuers.insert("app".into(), super::super::Issuer::default());
+            config.tokens.access_lifetime_s = 0;
+        });
+        let error = error.expect_err("five settings are wrong");
+        for key in ["store.readers", "listen.tcp", "listen.tls", "issuers.app", "tokens.access_"] {
+            assert!(error.contains(key), "{key}: {error}");
+        }
+    }
+}

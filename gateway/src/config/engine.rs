@@ -1,0 +1,38 @@
+//! `[engine]`: the messaging engine.
+
+use dunlin_core::config::EngineConfig;
+
+use super::error::SectionFaults;
+use super::section::{Section, section};
+
+section! {
+    /// The messaging engine.
+    Engine {
+        /// Worker threads; 0 for one per core.
+        workers: usize = 0,
+        /// Workers run on threads of their own, even where each could run within a shard's.
+        worker_threads: bool = false,
+        /// Batches that may wait for a worker until the shards stop reading.
+        worker_queue_batches: usize = 1024,
+        /// Whether anyone may register an account.
+        registration: bool = true,
+    }
+}
+
+impl Section for Engine {
+    const NAME: &'static str = "engine";
+    /// The settings of the engine that have sections of their own are at their defaults in it.
+    type Checked = EngineConfig;
+
+    fn check(&self, faults: &mut SectionFaults<'_>) -> EngineConfig {
+        faults.count_within("workers", self.workers, 0..=256);
+        faults.count_within("worker_queue_batches", self.worker_queue_batches, 1..=1 << 20);
+        let defaults = EngineConfig::default();
+        EngineConfig {
+            workers: if self.workers == 0 { defaults.workers } else { self.workers },
+            worker_queue_batches: self.worker_queue_batches,
+            registration: self.registration,
+            ..defaults
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `[listen]`: where clients connect.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use super::error::SectionFaults;
+use super::section::{Section, section};
+use crate::limits::SHARDS_MAX;
+
+section! {
+    /// Where clients connect.
+    Listen {
+        /// Address and port for plain TCP; empty for none.
+        tcp: String = "127.0.0.1:7410".into(),
+        /// Address and port for TLS; empty for none.
+        tls: String = "127.0.0.1:7411".into(),
+        /// I/O threads; 0 for one per core, or more if `limits.connections_max` needs them.
+        shards: usize = 0,
+        /// Connections that may wait in the kernel to be accepted, per shard and port.
+        backlog: i32 = 4096,
+    }
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Addresses {
+    pub(super) tcp: Option<SocketAddr>,
+    pub(super) tls: Option<SocketAddr>,
+}
+
+impl Section for Listen {
+    const NAME: &'static str = "listen";
+    type Checked = Addresses;
+
+    fn check(&self, faults: &mut SectionFaults<'_>) -> Addresses {
+        if self.tcp.is_empty() && self.tls.is_empty() {
+            faults.refuse(&["tcp"], "is empty, and so is listen.tls");
+        }
+        faults.count_within("shards", self.shards, 0..=SHARDS_MAX as u64);
+        faults.within("backlog", self.backlog.max(0).cast_unsigned(), 1..=65_535);
+        Addresses { tcp: address("tcp", &self.tcp, faults), tls: address("tls", &self.tls, faults) }
+    }
+}
+
+fn address(key: &str, text: &str, faults: &mut SectionFaults<'_>) -> Option<SocketAddr> {
+    if text.is_empty() {
+        return None;
+    }
+    match text.to_socket_addrs().map(|mut addresses| addresses.next()) {
+        Ok(Some(address)) => return Some(address),
+        Ok(None) => faults.refuse(&[key], format!("{text:?} has no address")),
+        Err(error) => faults.refuse(&[key], format!("{text:?} is no address:port: {error}")),
+    }
+    None
+}

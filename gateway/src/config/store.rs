@@ -1,0 +1,67 @@
+//! `[store]`: where messages are durable.
+
+use std::time::Duration;
+
+use dunlin_core::limits::RESPONSE_BYTES_MAX;
+use dunlin_core::store::embedded::EmbeddedConfig;
+use dunlin_core::store::embedded::config::SEGMENT_BYTES_MAX;
+
+use super::error::SectionFaults;
+use super::section::{Section, section};
+
+/// The smallest segment: the largest entry is the snapshot of an account, which fits into a
+/// response, and a segment that holds few of them would be mostly waste.
+const SEGMENT_BYTES_MIN: u64 = 4 * 1024 * 1024;
+const _: () = assert!(RESPONSE_BYTES_MAX as u64 * 2 < SEGMENT_BYTES_MIN);
+
+section! {
+    /// Where messages are durable, as it is written: the keys of the embedded store.
+    StoreSection {
+        /// A segment file, allocated in advance.
+        segment_bytes: u32 = 64 * 1024 * 1024,
+        /// A batch is committed when it has so many bytes, even if more waits.
+        batch_bytes_max: u32 = 4 * 1024 * 1024,
+        /// Threads that read.
+        readers: usize = 2,
+        /// Index files that are merged into one.
+        merge_runs: usize = 4,
+        /// Memory for the filters of the index.
+        filter_bytes_max: usize = 256 * 1024 * 1024,
+        /// From a failed write to the next attempt.
+        retry_interval_ms: u64 = 250,
+    }
+}
+
+/// Which store there is. An engine that keeps messages elsewhere is another one of these, and
+/// `node::assembly` makes a store of each.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Store {
+    /// In the data folder.
+    Embedded(EmbeddedConfig),
+}
+
+impl Section for StoreSection {
+    const NAME: &'static str = "store";
+    type Checked = Store;
+
+    fn check(&self, faults: &mut SectionFaults<'_>) -> Store {
+        let segments = SEGMENT_BYTES_MIN..=u64::from(SEGMENT_BYTES_MAX);
+        faults.within("segment_bytes", self.segment_bytes, segments);
+        let batches = 64 * 1024..=u64::from(self.segment_bytes);
+        faults.within("batch_bytes_max", self.batch_bytes_max, batches);
+        // A backup keeps one of them busy; somebody must read for the clients meanwhile.
+        faults.count_within("readers", self.readers, 2..=256);
+        faults.count_within("merge_runs", self.merge_runs, 2..=64);
+        faults.count_within("filter_bytes_max", self.filter_bytes_max, 0..=1 << 40);
+        faults.within("retry_interval_ms", self.retry_interval_ms, 1..=60_000);
+        Store::Embedded(EmbeddedConfig {
+            segment_bytes: self.segment_bytes,
+            batch_bytes_max: self.batch_bytes_max,
+            readers: self.readers,
+            merge_runs: self.merge_runs,
+            filter_bytes_max: self.filter_bytes_max,
+            retry_interval: Duration::from_millis(self.retry_interval_ms),
+        })
+    }
+}
