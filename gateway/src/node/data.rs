@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 use dunlin_core::random::{Random, SystemSource};
 
+use super::secrecy;
+
 /// Bytes of the signing key.
 pub(crate) const SIGNING_KEY_BYTES: usize = 32;
 
@@ -98,6 +100,11 @@ impl DataFolder {
         self.path.join("store")
     }
 
+    /// Who the store is, with the secret that its checksums begin with.
+    pub(crate) fn store_identity_file(&self) -> PathBuf {
+        self.path.join("store/STORE")
+    }
+
     pub(crate) fn admin_socket(&self) -> PathBuf {
         self.path.join("admin.sock")
     }
@@ -154,6 +161,11 @@ impl DataFolder {
         names().map_err(|error| DataError::Io { path: self.path.clone(), error })
     }
 
+    /// Refuses a secret of the folder that others may read.
+    pub(crate) fn ensure_secret(&self, path: &Path) -> Result<(), DataError> {
+        secrecy::ensure_own(path)
+    }
+
     /// Writes a file of the folder; see [`write_whole`].
     pub(crate) fn write(&self, path: &Path, content: &[u8], mode: Mode) -> Result<(), DataError> {
         write_whole(path, content, mode)
@@ -162,11 +174,8 @@ impl DataFolder {
 
 /// Whoever reads a signing key can be anyone, so one that others may read is refused.
 fn read_key(path: &Path) -> Result<[u8; SIGNING_KEY_BYTES], DataError> {
+    secrecy::ensure_own(path)?;
     let io_error = |error| DataError::Io { path: path.to_owned(), error };
-    let mode = fs::metadata(path).map_err(io_error)?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(DataError::Exposed { path: path.to_owned(), mode });
-    }
     let key = fs::read(path).map_err(io_error)?;
     let bytes = key.len();
     key.try_into().map_err(|_| DataError::SigningKey { path: path.to_owned(), bytes })

@@ -2,8 +2,10 @@
 //!
 //! - `server`: the node, from its start to its end
 //! - `data`: the data folder
+//! - `secrecy`: who else may read a secret
 
 pub(crate) mod data;
+pub(crate) mod secrecy;
 mod server;
 
 pub(crate) use server::SERVER_NAME;

@@ -49,6 +49,7 @@ impl Certificate {
     /// The one in the data folder; made now if there is none.
     pub(crate) fn own(data: &DataFolder) -> Result<Certificate, TlsError> {
         let (certificate_file, key_file) = (data.certificate_file(), data.key_file());
+        data.ensure_secret(&key_file)?;
         if !certificate_file.exists() || !key_file.exists() {
             let key = KeyPair::generate()?;
             let mut params = CertificateParams::new(OWN_NAMES.map(String::from))?;
