@@ -21,7 +21,9 @@
 //! - [`node`]: a running node, its parts and its data folder
 //! - [`cli`]: the program `dunlin`
 //! - `shard`: the event loop
-//! - `tls`: TLS over buffers that connections do not own
+//! - `stream`: from what a socket carries to frames and back, without a socket
+//! - `tls`: the certificate and its keys
+//! - `slots`: tables that are as large as what is in them
 //! - `admin`: accounts, backups and checks from the command line, through a socket in the data folder
 //! - `backup`: copies of the whole data folder
 //! - `admission`: limits of the node and of each address
@@ -38,6 +40,8 @@ mod backup;
 mod limits;
 mod log;
 mod shard;
+mod slots;
+mod stream;
 mod sys;
 mod tls;
 mod transport;

@@ -20,6 +20,7 @@ use crate::shard::control::{Control, Deadlines, Node, Settings};
 use crate::shard::counters::Counters;
 use crate::shard::mailbox::{MailReceiver, mailbox};
 use crate::shard::{ShardStart, ensure_free, spawn};
+use crate::stream::outbox::OutboxLimits;
 use crate::tls::{Certificate, TlsError, ticketer};
 use crate::transport::{ShardTransport, ShardWaker};
 

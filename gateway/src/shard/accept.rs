@@ -17,7 +17,7 @@ use super::close::close_frame;
 use super::connection::{Flags, Slot, Stage, TlsKey};
 use crate::admission::{Address, Refusal};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TICK, LAST_ACCEPTS};
-use crate::tls::TlsStream;
+use crate::stream::tls::TlsStream;
 
 /// How long to wait when the accept rate or the number of handshakes is at its limit: often
 /// enough that the limit, and not the waiting, decides the rate.

@@ -8,11 +8,11 @@ use dunlin_protocol::wire::CloseReason;
 use mio::net::TcpStream;
 
 use super::control::Settings;
-use super::outbox::Outbox;
 use super::timer_wheel::Tick;
 use crate::admission::Address;
 use crate::limits::LINGER_MS;
 use crate::shard::timer_wheel::ticks_in;
+use crate::stream::outbox::Outbox;
 
 /// See the module. What is not always needed is in a box that is absent while the connection is
 /// idle; deadlines are computed from ticks when the wheel asks.

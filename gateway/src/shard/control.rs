@@ -7,8 +7,8 @@ use dunlin_core::connection::ConnectionContext;
 use crate::admission::Admission;
 use crate::config::{Limits, Timeouts};
 use crate::shard::counters::Counters;
-use crate::shard::outbox::OutboxLimits;
 use crate::shard::timer_wheel::{Tick, ticks_in};
+use crate::stream::outbox::OutboxLimits;
 
 /// For a shard.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use dunlin_protocol::EncodedFrame;
 use dunlin_protocol::wire::CloseReason;
 
 use super::Shard;
-use super::outbox::{Outbox, SlowConsumer};
+use crate::stream::outbox::{Outbox, SlowConsumer};
 
 impl Shard {
     pub(super) fn deliver(&mut self, outbound: Outbound) {

@@ -26,10 +26,7 @@ mod drain;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 pub(crate) mod mailbox;
-pub(crate) mod outbox;
 mod read;
-mod read_buffer;
-mod slots;
 mod start;
 mod timer_wheel;
 mod write;
@@ -48,15 +45,15 @@ use mio::event::Event;
 use mio::{Events, Poll, Token};
 
 use crate::limits::{BLOCKED_RETRY_MS, TICK_MS};
-use crate::tls::TlsStream;
+use crate::slots::Slots;
+use crate::stream::outbox::OutboxLimits;
+use crate::stream::read_buffer::ReadBuffer;
+use crate::stream::tls::TlsStream;
 use accept::Listener;
 use connection::{Slot, Stage};
 use control::{Control, Node, Settings};
 use drain::Drain;
 use mailbox::{Mail, MailReceiver};
-use outbox::OutboxLimits;
-use read_buffer::ReadBuffer;
-use slots::Slots;
 use timer_wheel::{Entry, Tick, TimerWheel, tick_of};
 use write::WriteBuffers;
 

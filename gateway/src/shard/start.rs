@@ -18,11 +18,11 @@ use super::accept::{Budget, Listener};
 use super::close::CloseLog;
 use super::control::{Node, Settings};
 use super::mailbox::MailReceiver;
-use super::read_buffer::ReadBuffer;
-use super::slots::Slots;
 use super::timer_wheel::TimerWheel;
 use super::write::WriteBuffers;
 use super::{MAILBOX, Shard};
+use crate::slots::Slots;
+use crate::stream::read_buffer::ReadBuffer;
 
 /// What a shard needs to begin.
 pub(crate) struct ShardStart {

@@ -10,7 +10,7 @@ use super::connection::{Slot, Stage};
 use crate::limits::{
     SLICES_PER_WRITE, TLS_INPUT_BYTES, TLS_OUTPUT_BYTES, TLS_RECORD_BYTES, WRITE_BYTES_PER_TICK,
 };
-use crate::tls::TlsStream;
+use crate::stream::tls::TlsStream;
 
 /// Scratch buffers for TLS that all connections of a shard share.
 #[derive(Debug)]

@@ -1,10 +1,6 @@
-//! TLS 1.3 and 1.2 by rustls with ring.
-//!
-//! - [`stream`]: one connection, over buffers that are not its own
-//! - [`certificate`]: what the server shows, from files or made on first start
+//! TLS 1.3 and 1.2 by rustls with ring: what the server shows, from files or made on first start.
+//! The connections themselves are streams ([`crate::stream::tls`]).
 
 mod certificate;
-mod stream;
 
 pub(crate) use certificate::{Certificate, TlsError, ticketer};
-pub(crate) use stream::TlsStream;

@@ -18,11 +18,11 @@ use super::super::Shard;
 use super::super::control::{Control, Deadlines, DrainPlan, Node, Settings};
 use super::super::counters::Counters;
 use super::super::mailbox::mailbox;
-use super::super::outbox::OutboxLimits;
 use super::super::start::ShardStart;
 use crate::admission::Admission;
 use crate::config::{Limits, Timeouts};
 use crate::node::data::DataFolder;
+use crate::stream::outbox::OutboxLimits;
 use crate::tls::{Certificate, ticketer};
 use crate::transport::ShardTransport;
 

@@ -1,4 +1,4 @@
-//! One TLS connection over rustls' unbuffered interface.
+//! One TLS connection (1.3 or 1.2) over rustls' unbuffered interface.
 //!
 //! rustls keeps the keys and the state; the bytes live in scratch buffers of the shard, except
 //! for a record that has not arrived whole, and for output that the socket did not take. So an
