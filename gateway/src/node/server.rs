@@ -20,6 +20,7 @@ use crate::shard::control::{Control, Deadlines, Node, Settings};
 use crate::shard::counters::Counters;
 use crate::shard::mailbox::{MailReceiver, mailbox};
 use crate::shard::{ShardStart, ensure_free, spawn};
+use crate::stream::entrance::{Entrance, ListenOn};
 use crate::stream::outbox::OutboxLimits;
 use crate::tls::{Certificate, TlsError, ticketer};
 use crate::transport::{ShardTransport, ShardWaker};
@@ -80,8 +81,7 @@ pub struct Server {
     /// Until it is stopped.
     engine: Option<Engine>,
     tls: Option<TlsParts>,
-    tcp_address: Option<SocketAddr>,
-    tls_address: Option<SocketAddr>,
+    listen_on: Vec<ListenOn>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     ended: Receiver<u16>,
     going_down: bool,
@@ -98,9 +98,13 @@ impl Server {
     pub fn start(checked: Checked, store: Arc<dyn Store>) -> Result<Server, ServerError> {
         let Checked { config, tcp, tls, shards, connections_max, engine: engine_config, .. } =
             checked;
-        ensure_ports_are_free(tcp, tls)?;
+        let ways_in = [(Entrance::Tcp, tcp), (Entrance::Tls, tls)].into_iter();
+        let listen_on: Vec<ListenOn> =
+            ways_in.filter_map(|(entrance, address)| Some((entrance, address?))).collect();
+        ensure_ports_are_free(&listen_on)?;
         let data = DataFolder::open(&config.data.folder)?;
-        let (tls_parts, tls_config) = load_tls(&config, tls.is_some(), &data)?;
+        let is_secure = listen_on.iter().any(|(entrance, _)| entrance.is_secure());
+        let (tls_parts, tls_config) = load_tls(&config, is_secure, &data)?;
         let (mailboxes, receivers) = mailboxes(shards)?;
         let transport = Arc::new(ShardTransport::new(mailboxes));
         let hosts = hosts(&config, &engine_config, &transport, shards);
@@ -121,8 +125,7 @@ impl Server {
             transport,
             engine: None,
             tls: tls_parts,
-            tcp_address: tcp,
-            tls_address: tls,
+            listen_on,
             threads: Vec::with_capacity(shards),
             ended,
             going_down: false,
@@ -137,7 +140,7 @@ impl Server {
                 submitter: engine.submitter(),
                 worker: hosted.next(),
                 wake_fds: Arc::clone(&wake_fds),
-                listen: server.listen_on(),
+                listen_on: server.listen_on.clone(),
                 backlog: server.config.listen.backlog,
                 ended: ended_sender.clone(),
             };
@@ -151,32 +154,27 @@ impl Server {
         Ok(server)
     }
 
-    /// Where the next shard listens: the first one may find ports for port 0, which the others
-    /// then share.
-    fn listen_on(&self) -> Vec<(SocketAddr, bool)> {
-        let plain = self.tcp_address.map(|address| (address, false));
-        let secure = self.tls_address.map(|address| (address, true));
-        plain.into_iter().chain(secure).collect()
-    }
-
+    /// The first shard may find ports for port 0, which the others then share.
     fn start_shard(&mut self, start: ShardStart) -> io::Result<()> {
         let started = spawn(start)?;
         self.threads.push(started.thread);
-        let mut addresses = started.addresses.into_iter();
-        for address in [&mut self.tcp_address, &mut self.tls_address].into_iter().flatten() {
-            *address = addresses.next().unwrap_or(*address);
-        }
+        self.listen_on = started.listens_on;
         Ok(())
+    }
+
+    fn address_of(&self, entrance: Entrance) -> Option<SocketAddr> {
+        let found = self.listen_on.iter().find(|(way_in, _)| *way_in == entrance);
+        found.map(|(_, address)| *address)
     }
 
     /// Where it listens for plain TCP.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
-        self.tcp_address
+        self.address_of(Entrance::Tcp)
     }
 
     /// Where it listens for TLS.
     pub fn tls_address(&self) -> Option<SocketAddr> {
-        self.tls_address
+        self.address_of(Entrance::Tls)
     }
 
     /// How many I/O threads there are.
@@ -306,15 +304,11 @@ impl std::fmt::Debug for Server {
     }
 }
 
-fn ensure_ports_are_free(
-    tcp: Option<SocketAddr>,
-    tls: Option<SocketAddr>,
-) -> Result<(), ServerError> {
-    for (key, address) in [("listen.tcp", tcp), ("listen.tls", tls)] {
-        if let Some(address) = address {
-            let free = ensure_free(address);
-            free.map_err(|error| ServerError::Listen { key, address, error })?;
-        }
+fn ensure_ports_are_free(listen_on: &[ListenOn]) -> Result<(), ServerError> {
+    for &(entrance, address) in listen_on {
+        let key = entrance.setting();
+        let free = ensure_free(address);
+        free.map_err(|error| ServerError::Listen { key, address, error })?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use super::close::close_frame;
 use super::connection::{Flags, Slot, Stage, TlsKey};
 use crate::admission::{Address, Refusal};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TICK, LAST_ACCEPTS};
+use crate::stream::entrance::{Entrance, ListenOn};
 use crate::stream::tls::TlsStream;
 
 /// How long to wait when the accept rate or the number of handshakes is at its limit: often
@@ -31,7 +32,7 @@ const REFUSED_DELAY_MS: u32 = 5000;
 pub(super) struct Listener {
     pub(super) socket: TcpListener,
     pub(super) token: Token,
-    pub(super) secure: bool,
+    pub(super) entrance: Entrance,
     /// There may be connections in the backlog.
     pub(super) ready: bool,
     /// Nothing is accepted before.
@@ -39,6 +40,11 @@ pub(super) struct Listener {
 }
 
 impl Listener {
+    /// With the port that was found for port 0.
+    pub(super) fn listens_on(&self) -> io::Result<ListenOn> {
+        Ok((self.entrance, self.socket.local_addr()?))
+    }
+
     /// When to accept without waiting for an event.
     pub(super) fn next_accept_ms(&self) -> Option<u64> {
         self.ready.then_some(self.paused_until_ms)
@@ -97,14 +103,14 @@ impl Shard {
     }
 
     /// Listens no more. Who has connected already is taken in first: the kernel resets who is in
-    /// the backlog of a socket that closes, and nobody would tell them when to come back. Over TLS
-    /// nothing can be told before a handshake.
+    /// the backlog of a socket that closes, and nobody would tell them when to come back. Nothing
+    /// can be told before a handshake.
     pub(super) fn stop_listening(&mut self) {
         let listeners = std::mem::take(&mut self.listeners);
-        for listener in listeners.iter().filter(|listener| !listener.secure) {
+        for listener in listeners.iter().filter(|listener| !listener.entrance.is_secure()) {
             for _ in 0..LAST_ACCEPTS {
                 match listener.socket.accept() {
-                    Ok((socket, peer)) => self.admit(socket, peer, false),
+                    Ok((socket, peer)) => self.admit(socket, peer, listener.entrance),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) if is_shortage(&error) => break,
                     Err(error) => tracing::debug!(shard = self.index, %error, "accept"),
@@ -115,16 +121,16 @@ impl Shard {
 
     fn accept_from(&mut self, index: usize) {
         for _ in 0..ACCEPTS_PER_TICK {
-            let secure = self.listeners[index].secure;
+            let entrance = self.listeners[index].entrance;
             let handshakes_max = self.settings.limits.handshakes_max;
-            if secure && !self.node.admission.handshake_may_begin(handshakes_max) {
+            if entrance.is_secure() && !self.node.admission.handshake_may_begin(handshakes_max) {
                 return self.pause(index, RATE_PAUSE_MS);
             }
             if !self.accept_budget.take() {
                 return self.pause(index, RATE_PAUSE_MS);
             }
             match self.listeners[index].socket.accept() {
-                Ok((socket, peer)) => self.admit(socket, peer, secure),
+                Ok((socket, peer)) => self.admit(socket, peer, entrance),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.accept_budget.give_back();
                     self.listeners[index].ready = false;
@@ -145,7 +151,7 @@ impl Shard {
         self.listeners[index].paused_until_ms = self.now_ms + pause_ms;
     }
 
-    fn admit(&mut self, socket: TcpStream, peer: SocketAddr, secure: bool) {
+    fn admit(&mut self, socket: TcpStream, peer: SocketAddr, entrance: Entrance) {
         let address = Address::from(peer.ip());
         let settings = &self.settings;
         let max = settings.connections_max;
@@ -153,26 +159,32 @@ impl Shard {
         if let Err(refusal) = admission.enter(address, max, &settings.limits, self.now_ms) {
             self.node.counters.refused.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(peer = %address, ?refusal, "refused");
-            return refuse(socket, refusal, secure, self.read_buffer.room());
+            return refuse(socket, refusal, entrance, self.read_buffer.room());
         }
         self.node.counters.accepted.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = self.open(socket, address, secure) {
+        if let Err(error) = self.open(socket, address, entrance) {
             tracing::warn!(shard = self.index, %error, "a new connection can't be set up");
             self.node.admission.leave(address);
         }
     }
 
-    fn open(&mut self, mut socket: TcpStream, address: Address, secure: bool) -> io::Result<()> {
+    fn open(
+        &mut self,
+        mut socket: TcpStream,
+        address: Address,
+        entrance: Entrance,
+    ) -> io::Result<()> {
         socket.set_nodelay(true)?;
-        let tls = match &self.settings.tls {
-            Some(config) if secure => Some(TlsStream::new(config.clone())?),
-            _ => None,
+        let tls = match (entrance, &self.settings.tls) {
+            (Entrance::Tcp, _) => None,
+            (Entrance::Tls, Some(config)) => Some(TlsStream::new(config.clone())?),
+            (Entrance::Tls, None) => return Err(io::Error::other("there is no certificate")),
         };
         let key = self.slots.next_key();
         self.poll.registry().register(&mut socket, Token(key), Interest::READABLE)?;
         self.next_generation = self.next_generation.wrapping_add(1);
         let now = super::tick_of(self.now_ms);
-        if secure {
+        if entrance.is_secure() {
             self.node.admission.handshake_begins();
         }
         let tls = tls.map(|tls| TlsKey::new(self.tls.insert(tls)));
@@ -191,7 +203,7 @@ impl Shard {
             armed: 0,
             outstanding: 0,
             failed_logins: 0,
-            flags: Flags { handshaking: secure, ..Flags::default() },
+            flags: Flags { handshaking: entrance.is_secure(), ..Flags::default() },
         });
         self.arm(key);
         Ok(())
@@ -204,10 +216,10 @@ fn is_shortage(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| shortages.contains(&code))
 }
 
-/// Turns a connection away. It was never a slot: one write, as far as it goes, and the end. Over
-/// TLS a handshake would be needed to say anything.
-fn refuse(mut socket: TcpStream, refusal: Refusal, secure: bool, scratch: &mut [u8]) {
-    if secure {
+/// Turns a connection away. It was never a slot: one write, as far as it goes, and the end. Who
+/// has yet to shake hands can't be told anything.
+fn refuse(mut socket: TcpStream, refusal: Refusal, entrance: Entrance, scratch: &mut [u8]) {
+    if entrance.is_secure() {
         return;
     }
     let frame = match refusal {

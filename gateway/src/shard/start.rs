@@ -22,6 +22,7 @@ use super::timer_wheel::TimerWheel;
 use super::write::WriteBuffers;
 use super::{MAILBOX, Shard};
 use crate::slots::Slots;
+use crate::stream::entrance::ListenOn;
 use crate::stream::read_buffer::ReadBuffer;
 
 /// What a shard needs to begin.
@@ -35,8 +36,7 @@ pub(crate) struct ShardStart {
     pub(crate) worker: Option<HostedWorker>,
     /// The eventfds of all shards, if there is a worker: it wakes them.
     pub(crate) wake_fds: Arc<[RawFd]>,
-    /// Where to listen; whether for TLS.
-    pub(crate) listen: Vec<(SocketAddr, bool)>,
+    pub(crate) listen_on: Vec<ListenOn>,
     pub(crate) backlog: i32,
     /// Told when the thread ends, however it ends.
     pub(crate) ended: Sender<u16>,
@@ -45,7 +45,8 @@ pub(crate) struct ShardStart {
 /// A shard's thread, and where it listens.
 pub(crate) struct Started {
     pub(crate) thread: JoinHandle<io::Result<()>>,
-    pub(crate) addresses: Vec<SocketAddr>,
+    /// With the ports that were found for port 0.
+    pub(crate) listens_on: Vec<ListenOn>,
 }
 
 /// Starts the thread and waits until it listens.
@@ -53,8 +54,8 @@ pub(crate) fn spawn(start: ShardStart) -> io::Result<Started> {
     let (ready, started) = bounded(1);
     let name = format!("shard-{}", start.index);
     let thread = std::thread::Builder::new().name(name).spawn(move || run(start, &ready))?;
-    match addresses(&started) {
-        Ok(addresses) => Ok(Started { thread, addresses }),
+    match listens_on(&started) {
+        Ok(listens_on) => Ok(Started { thread, listens_on }),
         Err(error) => {
             // The thread has nothing else to say: it ended with the error that it sent.
             let _ended = thread.join();
@@ -63,7 +64,10 @@ pub(crate) fn spawn(start: ShardStart) -> io::Result<Started> {
     }
 }
 
-fn addresses(started: &Receiver<io::Result<Vec<SocketAddr>>>) -> io::Result<Vec<SocketAddr>> {
+/// Where a shard listens, or why it does not.
+type Listening = io::Result<Vec<ListenOn>>;
+
+fn listens_on(started: &Receiver<Listening>) -> Listening {
     started.recv().unwrap_or_else(|_| Err(io::Error::other("the shard's thread panicked")))
 }
 
@@ -77,7 +81,7 @@ impl Drop for Ending {
     }
 }
 
-fn run(start: ShardStart, ready: &Sender<io::Result<Vec<SocketAddr>>>) -> io::Result<()> {
+fn run(start: ShardStart, ready: &Sender<Listening>) -> io::Result<()> {
     let _ending = Ending(start.ended.clone(), start.index);
     let own = [start.mailbox.wake_fd()];
     let keep = if start.worker.is_some() { &start.wake_fds[..] } else { &own[..] };
@@ -92,7 +96,7 @@ fn run(start: ShardStart, ready: &Sender<io::Result<Vec<SocketAddr>>>) -> io::Re
             return Ok(());
         }
     };
-    let listening = shard.listeners.iter().map(|listener| listener.socket.local_addr()).collect();
+    let listening = shard.listeners.iter().map(Listener::listens_on).collect();
     let told = ready.send(listening);
     debug_assert!(told.is_ok(), "the starter waits");
     shard.run().inspect_err(|error| tracing::error!(%error, "a shard failed"))
@@ -105,11 +109,11 @@ impl Shard {
         let wake_fd = start.mailbox.wake_fd();
         poll.registry().register(&mut SourceFd(&wake_fd), MAILBOX, Interest::READABLE)?;
         let mut listeners = Vec::new();
-        for (index, (address, secure)) in start.listen.into_iter().enumerate() {
+        for (index, (entrance, address)) in start.listen_on.into_iter().enumerate() {
             let mut socket = listen(address, start.backlog)?;
             let token = Token(MAILBOX.0 - 1 - index);
             poll.registry().register(&mut socket, token, Interest::READABLE)?;
-            let listener = Listener { socket, token, secure, ready: true, paused_until_ms: 0 };
+            let listener = Listener { socket, token, entrance, ready: true, paused_until_ms: 0 };
             listeners.push(listener);
         }
         let outbox_limits = start.settings.outbox;

@@ -22,6 +22,7 @@ use super::super::start::ShardStart;
 use crate::admission::Admission;
 use crate::config::{Limits, Timeouts};
 use crate::node::data::DataFolder;
+use crate::stream::entrance::Entrance;
 use crate::stream::outbox::OutboxLimits;
 use crate::tls::{Certificate, ticketer};
 use crate::transport::ShardTransport;
@@ -109,7 +110,7 @@ impl Stage {
             submitter,
             worker: None,
             wake_fds: Arc::new([]),
-            listen: vec![(address, false), (address, true)],
+            listen_on: vec![(Entrance::Tcp, address), (Entrance::Tls, address)],
             backlog: 64,
             ended: crossbeam_channel::unbounded().0,
         });

@@ -1,0 +1,34 @@
+//! The ways in: what is spoken on a listening socket, below the frames.
+
+use std::net::SocketAddr;
+
+/// A kind of listener, and so of the connections that come in by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// Frames on a bare socket.
+    Tcp,
+    /// Frames over TLS.
+    Tls,
+}
+
+/// Where to listen, and for what.
+pub(crate) type ListenOn = (Entrance, SocketAddr);
+
+impl Entrance {
+    /// The setting that says where it is.
+    pub(crate) fn setting(self) -> &'static str {
+        match self {
+            Entrance::Tcp => "listen.tcp",
+            Entrance::Tls => "listen.tls",
+        }
+    }
+
+    /// Whether whoever comes in shakes hands by TLS first. That takes a certificate, and a thousand
+    /// times the processor of a frame, which is limited; and nothing can be said before its end.
+    pub(crate) fn is_secure(self) -> bool {
+        match self {
+            Entrance::Tcp => false,
+            Entrance::Tls => true,
+        }
+    }
+}
