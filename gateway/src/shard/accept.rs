@@ -14,11 +14,10 @@ use mio::{Interest, Token};
 
 use super::Shard;
 use super::close::close_frame;
-use super::connection::{Flags, Slot, Stage, TlsKey};
+use super::connection::{Flags, Slot, Stage};
 use crate::admission::{Address, Refusal};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TICK, LAST_ACCEPTS};
 use crate::stream::entrance::{Entrance, ListenOn};
-use crate::stream::tls::TlsStream;
 
 /// How long to wait when the accept rate or the number of handshakes is at its limit: often
 /// enough that the limit, and not the waiting, decides the rate.
@@ -159,7 +158,7 @@ impl Shard {
         if let Err(refusal) = admission.enter(address, max, &settings.limits, self.now_ms) {
             self.node.counters.refused.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(peer = %address, ?refusal, "refused");
-            return refuse(socket, refusal, entrance, self.read_buffer.room());
+            return refuse(socket, refusal, entrance, self.buffers.waste());
         }
         self.node.counters.accepted.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = self.open(socket, address, entrance) {
@@ -175,19 +174,14 @@ impl Shard {
         entrance: Entrance,
     ) -> io::Result<()> {
         socket.set_nodelay(true)?;
-        let tls = match (entrance, &self.settings.tls) {
-            (Entrance::Tcp, _) => None,
-            (Entrance::Tls, Some(config)) => Some(TlsStream::new(config.clone())?),
-            (Entrance::Tls, None) => return Err(io::Error::other("there is no certificate")),
-        };
         let key = self.slots.next_key();
         self.poll.registry().register(&mut socket, Token(key), Interest::READABLE)?;
+        let stream = self.streams.open(entrance, self.settings.tls.as_ref())?;
         self.next_generation = self.next_generation.wrapping_add(1);
         let now = super::tick_of(self.now_ms);
         if entrance.is_secure() {
             self.node.admission.handshake_begins();
         }
-        let tls = tls.map(|tls| TlsKey::new(self.tls.insert(tls)));
         self.slots.insert(Slot {
             socket,
             generation: self.next_generation,
@@ -196,7 +190,7 @@ impl Shard {
             address,
             input: None,
             outbox: None,
-            tls,
+            stream: Some(stream),
             opened: now,
             active: now,
             progress: now,

@@ -57,12 +57,12 @@ impl Shard {
         true
     }
 
-    /// Ends a connection whose TLS failed: the alert that says so, as for any other reason, but no
-    /// frame, since none can be encrypted any more.
-    pub(super) fn close_after_tls_error(&mut self, key: usize) {
+    /// Ends a connection whose stream is broken: with what the stream itself says of it, but no
+    /// frame, since none can be said any more.
+    pub(super) fn close_broken(&mut self, key: usize, reason: CloseReason) {
         self.handshake_ended(key);
         self.drop_outbox(key);
-        if self.begin_closing(key, CloseReason::TlsError) {
+        if self.begin_closing(key, reason) {
             self.mark_dirty(key);
         }
     }
@@ -74,9 +74,9 @@ impl Shard {
         }
     }
 
-    fn drop_tls(&mut self, key: usize) {
-        if let Some(tls) = self.slots[key].tls.take() {
-            drop(self.tls.remove(tls.index()));
+    fn drop_stream(&mut self, key: usize) {
+        if let Some(stream) = self.slots[key].stream.take() {
+            self.streams.remove(stream);
         }
     }
 
@@ -95,7 +95,7 @@ impl Shard {
         slot.stage = Stage::Lingering(reason);
         slot.progress = now;
         // All was said. In a storm of closes this is most of what a connection holds.
-        self.drop_tls(key);
+        self.drop_stream(key);
         self.arm(key);
         self.queue_read(key);
     }
@@ -132,7 +132,7 @@ impl Shard {
         let conn = self.conn_id(key);
         self.handshake_ended(key);
         self.drop_outbox(key);
-        self.drop_tls(key);
+        self.drop_stream(key);
         let slot = self.slots.remove(key);
         self.node.admission.leave(slot.address);
         self.node.counters.close(reason);

@@ -1,7 +1,5 @@
 //! A slot: everything that a shard knows of one connection.
 
-use std::num::NonZeroU32;
-
 use bytes::BytesMut;
 use dunlin_core::connection::Connection;
 use dunlin_protocol::wire::CloseReason;
@@ -12,6 +10,7 @@ use super::timer_wheel::Tick;
 use crate::admission::Address;
 use crate::limits::LINGER_MS;
 use crate::shard::timer_wheel::ticks_in;
+use crate::stream::StreamKey;
 use crate::stream::outbox::Outbox;
 
 /// See the module. What is not always needed is in a box that is absent while the connection is
@@ -27,7 +26,8 @@ pub(crate) struct Slot {
     /// Bytes of a frame that has not arrived whole, or of frames that may not be taken yet.
     pub(crate) input: Option<Box<BytesMut>>,
     pub(crate) outbox: Option<Box<Outbox>>,
-    pub(crate) tls: Option<TlsKey>,
+    /// `None` once everything was said.
+    pub(crate) stream: Option<StreamKey>,
     /// When it was accepted, and after the Hello, when that came.
     pub(crate) opened: Tick,
     /// When the last frame was complete. A frame that trickles in is no sign of life.
@@ -40,22 +40,6 @@ pub(crate) struct Slot {
     pub(crate) outstanding: u16,
     pub(crate) failed_logins: u8,
     pub(crate) flags: Flags,
-}
-
-/// Where the TLS of a connection is among those of the shard. Counted from 1, so that a connection
-/// without any takes no more room.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TlsKey(NonZeroU32);
-
-impl TlsKey {
-    pub(crate) fn new(index: usize) -> TlsKey {
-        let number = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
-        TlsKey(number.expect("there are fewer than 2^32 connections"))
-    }
-
-    pub(crate) fn index(self) -> usize {
-        self.0.get() as usize - 1
-    }
 }
 
 /// Small facts about a connection.

@@ -101,7 +101,7 @@ impl Shard {
         for key in &keys {
             self.close(*key, CloseReason::ServerDraining, 0);
         }
-        // Twice: over TLS the word that nothing more follows comes after the Close frame.
+        // Twice: a stream's own last word comes after the Close frame.
         self.flush_dirty();
         self.flush_dirty();
         for key in keys {

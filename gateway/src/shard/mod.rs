@@ -46,16 +46,15 @@ use mio::{Events, Poll, Token};
 
 use crate::limits::{BLOCKED_RETRY_MS, TICK_MS};
 use crate::slots::Slots;
+use crate::stream::Streams;
+use crate::stream::buffers::Buffers;
 use crate::stream::outbox::OutboxLimits;
-use crate::stream::read_buffer::ReadBuffer;
-use crate::stream::tls::TlsStream;
 use accept::Listener;
 use connection::{Slot, Stage};
 use control::{Control, Node, Settings};
 use drain::Drain;
 use mailbox::{Mail, MailReceiver};
 use timer_wheel::{Entry, Tick, TimerWheel, tick_of};
-use write::WriteBuffers;
 
 pub(crate) use start::{ShardStart, ensure_free, spawn};
 
@@ -64,9 +63,6 @@ const MAILBOX: Token = Token(usize::MAX);
 
 /// 78 slots of 104 bytes fill a size class of the allocator.
 const SLOTS_PER_CHUNK: usize = 78;
-
-/// 36 TLS connections of 1,136 bytes fill a size class of the allocator; one alone would take 1,280.
-const TLS_PER_CHUNK: usize = 36;
 
 /// See the module.
 pub(crate) struct Shard {
@@ -81,12 +77,11 @@ pub(crate) struct Shard {
     /// Runs in this loop instead of on a thread of its own.
     worker: Option<HostedWorker>,
     slots: Slots<Slot, SLOTS_PER_CHUNK>,
-    tls: Slots<TlsStream, TLS_PER_CHUNK>,
+    streams: Streams,
     next_generation: u32,
     wheel: TimerWheel,
     due: Vec<Entry>,
-    read_buffer: ReadBuffer,
-    write_buffers: WriteBuffers,
+    buffers: Buffers,
     /// Connections to read from: of users who are logged in, and of all others, of which a tick
     /// serves a few.
     read_queue: VecDeque<u32>,
@@ -272,12 +267,6 @@ impl Shard {
     fn conn_id(&self, key: usize) -> ConnId {
         let slot = u32::try_from(key).expect("there are fewer than 2^32 slots");
         ConnId { shard: self.index, slot, generation: self.slots[key].generation }
-    }
-
-    /// The TLS of a connection; `None` if it is plain, or has said its last word.
-    fn tls_of(&mut self, key: usize) -> Option<&mut TlsStream> {
-        let tls = self.slots[key].tls?;
-        Some(&mut self.tls[tls.index()])
     }
 
     /// The slot of a connection that is still in use by it.

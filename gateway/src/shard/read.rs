@@ -10,6 +10,7 @@ use dunlin_protocol::wire::CloseReason;
 use super::Shard;
 use super::connection::Stage;
 use crate::limits::{COMMANDS_PER_FLUSH, READS_PER_TICK, TRANSIT_READS_PER_TICK};
+use crate::stream::Input;
 
 /// What to do with a connection after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,35 +73,16 @@ impl Shard {
         if !slot.flags.readable {
             return Next::Wait;
         }
-        if slot.tls.is_some() { self.read_tls(key) } else { self.read_plain(key) }
+        self.read_stream(key)
     }
 
-    fn read_plain(&mut self, key: usize) -> Next {
+    fn read_stream(&mut self, key: usize) -> Next {
         let slot = &mut self.slots[key];
-        let room = self.read_buffer.room();
-        match slot.socket.read(room) {
-            Ok(0) => self.end(key, CloseReason::PeerClosed),
-            Ok(count) => {
-                // A short read has emptied the socket, so the next bytes cause an event; unless
-                // the end is already there, for which no event would come.
-                slot.flags.readable = count == room.len() || slot.flags.hung_up;
-                let input = self.read_buffer.take(count);
-                let next = self.take_frames(key, input);
-                self.look_behind_a_login(key);
-                return next;
-            }
-            Err(error) => return self.read_failed(key, error.kind()),
-        }
-        Next::Wait
-    }
-
-    fn read_tls(&mut self, key: usize) -> Next {
-        let slot = &mut self.slots[key];
-        let Some(tls) = slot.tls else { return Next::Wait };
-        let tls = &mut self.tls[tls.index()];
-        let buffer = &mut self.write_buffers.tls_input;
-        let held = tls.load(buffer);
-        let count = match slot.socket.read(&mut buffer[held..]) {
+        let Some(stream) = slot.stream else { return Next::Wait };
+        let mut stream = self.streams.of(stream);
+        let room = stream.room(&mut self.buffers);
+        let offered = room.len();
+        let count = match slot.socket.read(room) {
             Ok(0) => {
                 self.end(key, CloseReason::PeerClosed);
                 return Next::Wait;
@@ -108,10 +90,11 @@ impl Shard {
             Ok(count) => count,
             Err(error) => return self.read_failed(key, error.kind()),
         };
-        slot.flags.readable = held + count == buffer.len() || slot.flags.hung_up;
-        let mut plain = BytesMut::new();
-        let received = tls.receive(&mut buffer[..held + count], &mut plain);
-        let (is_handshaking, has_output) = (tls.is_handshaking(), tls.has_output());
+        // A short read has emptied the socket, so the next bytes cause an event; unless the end is
+        // already there, for which no event would come.
+        slot.flags.readable = count == offered || slot.flags.hung_up;
+        let received = stream.receive(count, &mut self.buffers);
+        let (is_handshaking, has_output) = (stream.is_handshaking(), stream.has_output());
         if !is_handshaking {
             self.handshake_ended(key);
         }
@@ -119,21 +102,23 @@ impl Shard {
             self.mark_dirty(key);
         }
         match received {
+            Ok(input) => self.take_input(key, input),
             Err(error) => {
-                tracing::debug!(conn = ?self.conn_id(key), %error, "TLS failed");
-                self.close_after_tls_error(key);
+                tracing::debug!(conn = ?self.conn_id(key), %error, "a broken stream");
+                self.close_broken(key, error.close_reason());
                 Next::Wait
             }
-            Ok(ended) => {
-                let next = self.take_frames(key, plain);
-                self.look_behind_a_login(key);
-                if ended && self.slots.get(key).is_some_and(|slot| slot.stage == Stage::Open) {
-                    self.end(key, CloseReason::PeerClosed);
-                    return Next::Wait;
-                }
-                next
-            }
         }
+    }
+
+    fn take_input(&mut self, key: usize, input: Input) -> Next {
+        let next = self.take_frames(key, input.bytes);
+        self.look_behind_a_login(key);
+        if input.ended && self.slots.get(key).is_some_and(|slot| slot.stage == Stage::Open) {
+            self.end(key, CloseReason::PeerClosed);
+            return Next::Wait;
+        }
+        next
     }
 
     /// The end may be there already, without having caused an event. Who has gone must not take the
@@ -159,7 +144,7 @@ impl Shard {
     /// Reads what a peer says after the end, only to see when it closes its side.
     fn read_nothing(&mut self, key: usize) -> Next {
         let slot = &mut self.slots[key];
-        match slot.socket.read(self.read_buffer.room()) {
+        match slot.socket.read(self.buffers.waste()) {
             Ok(0) => self.peer_shut_its_side(key),
             Ok(_) => return Next::GoOn,
             Err(error) => match error.kind() {

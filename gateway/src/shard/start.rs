@@ -19,11 +19,11 @@ use super::close::CloseLog;
 use super::control::{Node, Settings};
 use super::mailbox::MailReceiver;
 use super::timer_wheel::TimerWheel;
-use super::write::WriteBuffers;
 use super::{MAILBOX, Shard};
 use crate::slots::Slots;
+use crate::stream::Streams;
+use crate::stream::buffers::Buffers;
 use crate::stream::entrance::ListenOn;
-use crate::stream::read_buffer::ReadBuffer;
 
 /// What a shard needs to begin.
 pub(crate) struct ShardStart {
@@ -128,12 +128,11 @@ impl Shard {
             submitter: start.submitter,
             worker: start.worker,
             slots: Slots::new(),
-            tls: Slots::new(),
+            streams: Streams::new(),
             next_generation: 0,
             wheel: TimerWheel::new(),
             due: Vec::new(),
-            read_buffer: ReadBuffer::new(),
-            write_buffers: WriteBuffers::new(),
+            buffers: Buffers::new(),
             read_queue: std::collections::VecDeque::new(),
             transit_queue: std::collections::VecDeque::new(),
             dirty: Vec::new(),

@@ -7,28 +7,10 @@ use mio::{Interest, Token};
 
 use super::Shard;
 use super::connection::{Slot, Stage};
-use crate::limits::{
-    SLICES_PER_WRITE, TLS_INPUT_BYTES, TLS_OUTPUT_BYTES, TLS_RECORD_BYTES, WRITE_BYTES_PER_TICK,
-};
-use crate::stream::tls::TlsStream;
-
-/// Scratch buffers for TLS that all connections of a shard share.
-#[derive(Debug)]
-pub(super) struct WriteBuffers {
-    pub(super) tls_input: Box<[u8]>,
-    plain: Vec<u8>,
-    tls_output: Box<[u8]>,
-}
-
-impl WriteBuffers {
-    pub(super) fn new() -> WriteBuffers {
-        WriteBuffers {
-            tls_input: vec![0; TLS_INPUT_BYTES].into(),
-            plain: Vec::with_capacity(TLS_RECORD_BYTES),
-            tls_output: vec![0; TLS_OUTPUT_BYTES].into(),
-        }
-    }
-}
+use crate::limits::{SLICES_PER_WRITE, WRITE_BYTES_PER_TICK};
+use crate::stream::buffers::Buffers;
+use crate::stream::outbox::Outbox;
+use crate::stream::{LastWord, Stream};
 
 /// How a write ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,24 +71,14 @@ impl Shard {
     fn write_out(&mut self, key: usize) -> io::Result<Flushed> {
         let now = self.now();
         let slot = &mut self.slots[key];
-        let mut written = 0;
-        while written < WRITE_BYTES_PER_TICK {
-            let step = match slot.tls {
-                None => write_plain(slot),
-                Some(tls) => write_tls(slot, &mut self.tls[tls.index()], &mut self.write_buffers),
-            };
-            match step {
-                Ok(0) => return Ok(Flushed::All),
-                Ok(count) => {
-                    slot.progress = now;
-                    written += count;
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        let Some(stream) = slot.stream else { return Ok(Flushed::All) };
+        let stream = self.streams.of(stream);
+        let outbox = slot.outbox.as_deref_mut();
+        let (written, flushed) = write_out(&mut slot.socket, stream, outbox, &mut self.buffers)?;
+        if written > 0 {
+            slot.progress = now;
         }
-        Ok(Flushed::Budget)
+        Ok(flushed)
     }
 
     /// Nothing is left to write: give the memory back, go on reading if that had to wait.
@@ -144,13 +116,13 @@ impl Shard {
         }
     }
 
-    /// Everything is written: over TLS, one more word says that it was not cut off.
+    /// Everything is written but what the stream has to say of its end.
     fn say_goodbye(&mut self, key: usize, reason: CloseReason) {
-        if self.tls_of(key).is_some_and(TlsStream::close) {
-            self.mark_dirty(key);
-            return;
+        let stream = self.slots[key].stream;
+        match stream.map_or(LastWord::Said, |stream| self.streams.of(stream).close()) {
+            LastWord::Queued => self.mark_dirty(key),
+            LastWord::Said => self.linger(key, reason),
         }
-        self.linger(key, reason);
     }
 
     fn want_writable(&mut self, key: usize, wanted: bool) {
@@ -172,50 +144,46 @@ impl Slot {
     }
 }
 
-/// Writes as many frames as one call takes. 0 if there are none.
-fn write_plain(slot: &mut Slot) -> io::Result<usize> {
-    let Some(outbox) = &mut slot.outbox else { return Ok(0) };
-    if outbox.is_empty() {
-        return Ok(0);
+/// Writes until nothing is left, the socket takes no more, or the budget of a tick is spent. With
+/// how many bytes were written.
+fn write_out(
+    socket: &mut impl Write,
+    mut stream: Stream<'_>,
+    mut outbox: Option<&mut Outbox>,
+    buffers: &mut Buffers,
+) -> io::Result<(usize, Flushed)> {
+    let mut written = 0;
+    while written < WRITE_BYTES_PER_TICK {
+        match write_once(socket, &mut stream, outbox.as_deref_mut(), buffers) {
+            Ok(0) => return Ok((written, Flushed::All)),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Ok((written, Flushed::Blocked));
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
-    let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
-    let count = outbox.slices(&mut slices);
-    let written = slot.socket.write_vectored(&slices[..count])?;
-    if written == 0 {
-        return Err(ErrorKind::WriteZero.into());
-    }
-    outbox.written(written);
-    Ok(written)
+    Ok((written, Flushed::Budget))
 }
 
-/// Writes what TLS has ready, or encrypts and writes one record. 0 if there is nothing. What the
-/// socket does not take of a record stays with the connection: less than 17 KiB.
-fn write_tls(
-    slot: &mut Slot,
-    tls: &mut TlsStream,
-    buffers: &mut WriteBuffers,
+/// Writes what the stream has for one call. 0 if there is nothing.
+fn write_once(
+    socket: &mut impl Write,
+    stream: &mut Stream<'_>,
+    mut outbox: Option<&mut Outbox>,
+    buffers: &mut Buffers,
 ) -> io::Result<usize> {
-    if tls.has_output() {
-        let written = slot.socket.write(tls.output())?;
-        tls.written(written);
-        return Ok(written);
-    }
-    let Some(outbox) = &mut slot.outbox else { return Ok(0) };
-    if outbox.is_empty() || tls.is_handshaking() {
-        return Ok(0);
-    }
-    buffers.plain.clear();
-    outbox.take_into(&mut buffers.plain, TLS_RECORD_BYTES);
-    let record = tls.encrypt(&buffers.plain, &mut buffers.tls_output)?;
-    let record = &buffers.tls_output[..record];
-    match slot.socket.write(record) {
-        Ok(written) => {
-            tls.keep_output(&record[written..]);
-            Ok(written.max(1))
-        }
-        Err(error) => {
-            tls.keep_output(record);
-            Err(error)
-        }
+    let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+    let count = stream.output(outbox.as_deref_mut(), buffers, &mut slices)?;
+    let written = match &slices[..count] {
+        [] => return Ok(0),
+        [slice] => socket.write(slice),
+        slices => socket.write_vectored(slices),
+    };
+    stream.written(*written.as_ref().unwrap_or(&0), outbox, buffers);
+    match written? {
+        0 => Err(ErrorKind::WriteZero.into()),
+        count => Ok(count),
     }
 }

@@ -5,13 +5,18 @@
 //! idle connection holds no buffer: 3.2 KB, where rustls' own buffers would make it 7.4 KB, and
 //! 19.7 KB for ever after one large record.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError};
 use rustls::{ServerConfig, unbuffered::UnbufferedStatus};
+
+use super::buffers::Buffers;
+use super::outbox::Outbox;
+use super::{Input, LastWord};
+use crate::limits::{TLS_INPUT_BYTES, TLS_RECORD_BYTES};
 
 /// See the module.
 pub(crate) struct TlsStream {
@@ -35,26 +40,71 @@ impl std::fmt::Debug for TlsStream {
 }
 
 impl TlsStream {
-    pub(crate) fn new(config: Arc<ServerConfig>) -> io::Result<TlsStream> {
+    pub(super) fn new(config: Arc<ServerConfig>) -> io::Result<TlsStream> {
         let session = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
         let (input, output) = (Box::default(), Vec::new());
         Ok(TlsStream { session, input, output, output_written: 0, closed: false })
     }
 
-    pub(crate) fn is_handshaking(&self) -> bool {
+    pub(super) fn is_handshaking(&self) -> bool {
         self.session.is_handshaking()
     }
 
-    /// Puts the beginning of a record to the front of `buffer`; read the rest behind it.
-    pub(crate) fn load(&self, buffer: &mut [u8]) -> usize {
-        buffer[..self.input.len()].copy_from_slice(&self.input);
-        self.input.len()
+    /// Behind the beginning of a record that came before.
+    pub(super) fn room<'b>(&self, buffers: &'b mut Buffers) -> &'b mut [u8] {
+        let (held, room) = buffers.records.split_at_mut(self.input.len());
+        held.copy_from_slice(&self.input);
+        room
     }
 
-    /// Takes records, [`load`](Self::load)ed part included, and appends what they say to `plain`.
+    pub(super) fn receive(
+        &mut self,
+        count: usize,
+        buffers: &mut Buffers,
+    ) -> Result<Input, rustls::Error> {
+        let mut bytes = BytesMut::new();
+        let records = &mut buffers.records[..self.input.len() + count];
+        let ended = self.take_records(records, &mut bytes)?;
+        Ok(Input { bytes, ended })
+    }
+
+    /// What TLS has ready, or one record of what is in the outbox.
+    pub(super) fn output<'b>(
+        &'b mut self,
+        outbox: Option<&'b mut Outbox>,
+        buffers: &'b mut Buffers,
+        slices: &mut [IoSlice<'b>],
+    ) -> io::Result<usize> {
+        let Some(slice) = slices.first_mut() else { return Ok(0) };
+        if self.has_output() {
+            *slice = IoSlice::new(&self.output[self.output_written as usize..]);
+            return Ok(1);
+        }
+        let Some(outbox) = outbox else { return Ok(0) };
+        if outbox.is_empty() || self.is_handshaking() {
+            return Ok(0);
+        }
+        let Buffers { plain, sealed, .. } = buffers;
+        plain.clear();
+        outbox.take_into(plain, TLS_RECORD_BYTES);
+        sealed.length = self.encrypt(plain, &mut sealed.room)?;
+        *slice = IoSlice::new(&sealed.room[..sealed.length]);
+        Ok(1)
+    }
+
+    /// What the socket does not take of a record stays with the connection: less than 17 KiB.
+    pub(super) fn written(&mut self, count: usize, buffers: &mut Buffers) {
+        if self.has_output() {
+            return self.output_written(count);
+        }
+        let length = std::mem::take(&mut buffers.sealed.length);
+        self.output.extend_from_slice(&buffers.sealed.room[count..length]);
+    }
+
+    /// Takes records, those that came before included, and appends what they say to `plain`.
     /// True if the peer says that nothing more follows. After an error there may be an alert in
     /// the output.
-    pub(crate) fn receive(
+    fn take_records(
         &mut self,
         records: &mut [u8],
         plain: &mut BytesMut,
@@ -80,7 +130,7 @@ impl TlsStream {
             }
         }
         let rest = &records[start..];
-        if rest.len() == records.len() && rest.len() >= crate::limits::TLS_INPUT_BYTES {
+        if rest.len() == records.len() && rest.len() >= TLS_INPUT_BYTES {
             return Err(rustls::Error::General("a record that never ends".into()));
         }
         self.input = rest.into();
@@ -134,7 +184,7 @@ impl TlsStream {
     }
 
     /// Encrypts plain bytes into `records`; returns the length.
-    pub(crate) fn encrypt(&mut self, plain: &[u8], records: &mut [u8]) -> io::Result<usize> {
+    fn encrypt(&mut self, plain: &[u8], records: &mut [u8]) -> io::Result<usize> {
         if self.closed {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
@@ -148,43 +198,35 @@ impl TlsStream {
         }
     }
 
-    /// Says that nothing more follows. True if that is new, and in the output.
-    pub(crate) fn close(&mut self) -> bool {
+    /// One more word says that the stream was not cut off.
+    pub(super) fn close(&mut self) -> LastWord {
         if std::mem::replace(&mut self.closed, true) {
-            return false;
+            return LastWord::Said;
         }
         let status = self.session.process_tls_records(&mut self.input);
-        let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else { return false };
+        let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else {
+            return LastWord::Said;
+        };
         let queued = append(&mut self.output, |room| match traffic.queue_close_notify(room) {
             Err(EncryptError::InsufficientSize(size)) => Err(Some(size)),
             Err(EncryptError::EncryptExhausted) => Err(None),
             Ok(count) => Ok(count),
         });
-        queued.is_ok()
+        if queued.is_ok() { LastWord::Queued } else { LastWord::Said }
     }
 
-    pub(crate) fn has_output(&self) -> bool {
+    /// Whether something must be written before anything is encrypted.
+    pub(super) fn has_output(&self) -> bool {
         !self.output.is_empty()
     }
 
-    /// What must be written before anything else.
-    pub(crate) fn output(&self) -> &[u8] {
-        &self.output[self.output_written as usize..]
-    }
-
-    pub(crate) fn written(&mut self, count: usize) {
+    fn output_written(&mut self, count: usize) {
         let written = self.output_written as usize + count;
         if written == self.output.len() {
             (self.output, self.output_written) = (Vec::new(), 0);
         } else {
             self.output_written = u32::try_from(written).expect("output is a few records long");
         }
-    }
-
-    /// Keeps what the socket did not take. There is no other output at that time.
-    pub(crate) fn keep_output(&mut self, rest: &[u8]) {
-        debug_assert!(self.output.is_empty(), "output is written before anything is encrypted");
-        self.output.extend_from_slice(rest);
     }
 }
 
@@ -216,102 +258,44 @@ mod tests {
     use std::io::Write;
 
     use proptest::prelude::*;
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::crypto::ring::default_provider;
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 
+    use super::super::peer::{server_config, tls_client};
     use super::*;
-    use crate::limits::{TLS_INPUT_BYTES, TLS_OUTPUT_BYTES};
-    use crate::node::data::DataFolder;
-    use crate::tls::{Certificate, ticketer};
+    use crate::limits::TLS_OUTPUT_BYTES;
 
-    fn server_config() -> Arc<ServerConfig> {
-        let folder = tempfile::tempdir().unwrap();
-        let data = DataFolder::open(folder.path()).unwrap();
-        Certificate::own(&data).unwrap().load(ticketer().unwrap()).unwrap().0
-    }
-
-    /// Whoever the server is, these tests are about bytes.
-    #[derive(Debug)]
-    struct Anyone;
-
-    impl ServerCertVerifier for Anyone {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, rustls::Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            default_provider().signature_verification_algorithms.supported_schemes()
-        }
-    }
-
-    /// A client whose handshake messages span many records, if they are this short.
-    fn client(tls12: bool, fragment_bytes: Option<usize>) -> ClientConnection {
-        let version = if tls12 { &rustls::version::TLS12 } else { &rustls::version::TLS13 };
-        let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_protocol_versions(&[version])
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone))
-            .with_no_client_auth();
-        config.max_fragment_size = fragment_bytes;
-        ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap()
+    fn stream() -> TlsStream {
+        TlsStream::new(Arc::clone(server_config())).unwrap()
     }
 
     /// Reads bytes as the shard does; they fit into its buffer.
     fn read(
         stream: &mut TlsStream,
         bytes: &[u8],
+        buffers: &mut Buffers,
         plain: &mut BytesMut,
-    ) -> Result<bool, rustls::Error> {
-        let mut buffer = vec![0; TLS_INPUT_BYTES];
-        let held = stream.load(&mut buffer);
-        buffer[held..held + bytes.len()].copy_from_slice(bytes);
-        stream.receive(&mut buffer[..held + bytes.len()], plain)
+    ) -> Result<(), rustls::Error> {
+        stream.room(buffers)[..bytes.len()].copy_from_slice(bytes);
+        let input = stream.receive(bytes.len(), buffers)?;
+        plain.extend_from_slice(&input.bytes);
+        Ok(())
     }
 
     fn take_output(stream: &mut TlsStream) -> Vec<u8> {
-        let output = stream.output().to_vec();
-        stream.written(output.len());
+        let output = stream.output[stream.output_written as usize..].to_vec();
+        stream.output_written(output.len());
         output
     }
 
     /// A handshake message that claims 16 MiB: rustls has looked at nine bytes when it refuses it.
     #[test]
     fn an_error_in_mid_message_is_no_panic() {
-        let mut stream = TlsStream::new(server_config()).unwrap();
+        let mut stream = stream();
         let mut records = [0x16, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff];
         let mut plain = BytesMut::new();
-        assert!(stream.receive(&mut records, &mut plain).is_err());
+        assert!(stream.take_records(&mut records, &mut plain).is_err());
         // Nor later, when the connection is closed like any other.
         assert!(stream.encrypt(b"x", &mut [0; 100]).is_err());
-        assert!(!stream.close());
+        assert_eq!(stream.close(), LastWord::Said);
     }
 
     /// What happens to a byte of the client on its way: which one, and which bit is turned.
@@ -325,8 +309,8 @@ mod tests {
         cuts: &[usize],
         fault: Fault,
     ) -> Result<BytesMut, rustls::Error> {
-        let mut client = client(tls12, fragment_bytes);
-        let mut stream = TlsStream::new(server_config()).unwrap();
+        let mut client = tls_client(tls12, fragment_bytes);
+        let (mut stream, mut buffers) = (stream(), Buffers::new());
         let (mut plain, mut sent) = (BytesMut::new(), 0);
         let mut cuts = cuts.iter().cycle();
         for round in 0..8 {
@@ -345,16 +329,16 @@ mod tests {
             while !left.is_empty() {
                 let (piece, rest) = left.split_at((*cuts.next().unwrap()).clamp(1, left.len()));
                 left = rest;
-                let received = read(&mut stream, piece, &mut plain);
-                if received.is_ok() && !stream.is_handshaking() && stream.output().is_empty() {
+                let received = read(&mut stream, piece, &mut buffers, &mut plain);
+                if received.is_ok() && !stream.is_handshaking() && !stream.has_output() {
                     // In mid-record too; the records that are held stay what they are.
                     let mut output = vec![0; TLS_OUTPUT_BYTES];
                     let length = stream.encrypt(b"an answer", &mut output).unwrap();
-                    stream.keep_output(&output[..length]);
+                    stream.output.extend_from_slice(&output[..length]);
                 }
                 if let Err(error) = received {
                     assert!(stream.encrypt(b"x", &mut [0; 100]).is_err());
-                    assert!(!stream.close());
+                    assert_eq!(stream.close(), LastWord::Said);
                     return Err(error);
                 }
                 let output = take_output(&mut stream);

@@ -1,0 +1,42 @@
+//! The buffers that all streams of a shard share: what a stream is in the middle of is its own, and
+//! is copied there.
+
+use super::read_buffer::ReadBuffer;
+use crate::limits::{TLS_INPUT_BYTES, TLS_OUTPUT_BYTES, TLS_RECORD_BYTES};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    /// What is read and needs no decoding.
+    pub(super) input: ReadBuffer,
+    /// What is read and is decrypted in its place.
+    pub(super) records: Box<[u8]>,
+    /// Bytes of frames, to be encrypted.
+    pub(super) plain: Vec<u8>,
+    /// The record that was made of them, to be written.
+    pub(super) sealed: Sealed,
+}
+
+/// One record.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) room: Box<[u8]>,
+    /// 0 if there is none.
+    pub(super) length: usize,
+}
+
+impl Buffers {
+    pub(crate) fn new() -> Buffers {
+        Buffers {
+            input: ReadBuffer::new(),
+            records: vec![0; TLS_INPUT_BYTES].into(),
+            plain: Vec::with_capacity(TLS_RECORD_BYTES),
+            sealed: Sealed { room: vec![0; TLS_OUTPUT_BYTES].into(), length: 0 },
+        }
+    }
+
+    /// Room for bytes that are read to be thrown away.
+    pub(crate) fn waste(&mut self) -> &mut [u8] {
+        self.input.room()
+    }
+}
