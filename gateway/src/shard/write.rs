@@ -187,3 +187,125 @@ fn write_once(
         count => Ok(count),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use dunlin_protocol::EncodedFrame;
+    use dunlin_protocol::wire::{Signal, frame::Body};
+
+    use super::*;
+    use crate::stream::outbox::OutboxLimits;
+    use crate::stream::peer::{Peer, Seen, Side, Speech};
+
+    const AT_ONCE: usize = 64 * 1024;
+
+    /// A socket that does what it is told, call by call, and in the end what it was told last.
+    struct Socket {
+        calls: VecDeque<Result<usize, ErrorKind>>,
+        taken: Vec<u8>,
+    }
+
+    impl Write for Socket {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let call = if self.calls.len() > 1 {
+                self.calls.pop_front().unwrap()
+            } else {
+                *self.calls.front().unwrap()
+            };
+            let count = call?.min(bytes.len());
+            self.taken.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A connection with so many frames of 16 KiB to write.
+    struct Writing {
+        side: Side,
+        peer: Peer,
+        outbox: Outbox,
+        wire: Vec<u8>,
+    }
+
+    impl Writing {
+        fn new(speech: Speech, frames: usize) -> Writing {
+            let (side, peer) = Side::opened(speech);
+            let (mut outbox, mut wire) = (Outbox::default(), Vec::new());
+            for number in 0..frames {
+                let payload = vec![number as u8; 16 * 1024].into();
+                let frame =
+                    EncodedFrame::push(Body::Signal(Signal { payload, ..Signal::default() }));
+                wire.extend_from_slice(frame.wire());
+                let limits = OutboxLimits { soft: usize::MAX, hard: usize::MAX };
+                outbox.keep(frame, limits).unwrap();
+            }
+            Writing { side, peer, outbox, wire }
+        }
+
+        fn tick(&mut self, socket: &mut Socket) -> io::Result<(usize, Flushed)> {
+            let Side { streams, key, buffers } = &mut self.side;
+            write_out(socket, streams.of(*key), Some(&mut self.outbox), buffers)
+        }
+
+        fn assert_heard(mut self, socket: &Socket) {
+            let mut plain = Vec::new();
+            assert_eq!(self.peer.hear(&socket.taken, &mut plain), Seen::Open);
+            assert!(plain == self.wire, "something else was written");
+        }
+    }
+
+    fn socket(calls: impl IntoIterator<Item = Result<usize, ErrorKind>>) -> Socket {
+        Socket { calls: calls.into_iter().collect(), taken: Vec::new() }
+    }
+
+    #[test]
+    fn one_connection_gets_a_budget_and_then_the_others_have_their_turn() {
+        for speech in Speech::ALL {
+            let mut writing = Writing::new(speech, 200);
+            let mut socket = socket([Ok(AT_ONCE)]);
+            let mut ticks = 0;
+            loop {
+                let (written, flushed) = writing.tick(&mut socket).unwrap();
+                assert!(written < WRITE_BYTES_PER_TICK + AT_ONCE, "{speech:?}: {written}");
+                ticks += 1;
+                if flushed == Flushed::All {
+                    break;
+                }
+                assert_eq!(flushed, Flushed::Budget);
+                assert!(written >= WRITE_BYTES_PER_TICK);
+            }
+            assert_eq!(ticks, 4, "{speech:?}");
+            writing.assert_heard(&socket);
+        }
+    }
+
+    #[test]
+    fn a_full_socket_is_waited_for_and_an_interrupted_call_is_made_again() {
+        use ErrorKind::{Interrupted, WouldBlock};
+        for speech in Speech::ALL {
+            let mut writing = Writing::new(speech, 3);
+            let calls = [Err(Interrupted), Ok(1000), Err(Interrupted), Ok(7), Err(WouldBlock)];
+            let mut socket = socket(calls);
+            assert_eq!(writing.tick(&mut socket).unwrap(), (1007, Flushed::Blocked));
+            assert_eq!(writing.tick(&mut socket).unwrap(), (0, Flushed::Blocked));
+            socket.calls = [Ok(AT_ONCE)].into();
+            assert_eq!(writing.tick(&mut socket).unwrap().1, Flushed::All);
+            writing.assert_heard(&socket);
+        }
+    }
+
+    #[test]
+    fn a_socket_that_is_gone_is_an_error() {
+        for speech in Speech::ALL {
+            for call in [Err(ErrorKind::ConnectionReset), Ok(0)] {
+                let mut writing = Writing::new(speech, 3);
+                assert!(writing.tick(&mut socket([Ok(100), call])).is_err());
+            }
+        }
+    }
+}

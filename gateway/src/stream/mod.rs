@@ -26,7 +26,7 @@ pub(crate) mod buffers;
 pub(crate) mod entrance;
 pub(crate) mod outbox;
 #[cfg(test)]
-mod peer;
+pub(crate) mod peer;
 mod plain;
 mod read_buffer;
 mod table;

@@ -20,16 +20,16 @@ use crate::tls::{Certificate, ticketer};
 
 /// What is spoken on a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speech {
+pub(crate) enum Speech {
     Plain,
     Tls13,
     Tls12,
 }
 
 impl Speech {
-    pub(super) const ALL: [Speech; 3] = [Speech::Plain, Speech::Tls13, Speech::Tls12];
+    pub(crate) const ALL: [Speech; 3] = [Speech::Plain, Speech::Tls13, Speech::Tls12];
 
-    pub(super) fn entrance(self) -> Entrance {
+    pub(crate) fn entrance(self) -> Entrance {
         match self {
             Speech::Plain => Entrance::Tcp,
             Speech::Tls13 | Speech::Tls12 => Entrance::Tls,
@@ -39,14 +39,14 @@ impl Speech {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) enum Peer {
+pub(crate) enum Peer {
     Plain,
     Tls(Box<ClientConnection>),
 }
 
 /// How a stream looks to its peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     /// More may follow.
     Open,
     /// It was said that nothing follows.
@@ -54,7 +54,7 @@ pub(super) enum Seen {
 }
 
 impl Peer {
-    pub(super) fn new(speech: Speech) -> Peer {
+    pub(crate) fn new(speech: Speech) -> Peer {
         match speech {
             Speech::Plain => Peer::Plain,
             Speech::Tls13 => Peer::Tls(Box::new(tls_client(false, None))),
@@ -63,7 +63,7 @@ impl Peer {
     }
 
     /// Says something; what is to be written for it.
-    pub(super) fn say(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn say(&mut self, bytes: &[u8]) -> Vec<u8> {
         match self {
             Peer::Plain => bytes.to_vec(),
             Peer::Tls(tls) => {
@@ -80,7 +80,7 @@ impl Peer {
     }
 
     /// Says that nothing follows, as far as it is said by bytes.
-    pub(super) fn say_the_end(&mut self) -> Vec<u8> {
+    pub(crate) fn say_the_end(&mut self) -> Vec<u8> {
         match self {
             Peer::Plain => Vec::new(),
             Peer::Tls(tls) => {
@@ -93,7 +93,7 @@ impl Peer {
     }
 
     /// Takes what was written to it; what it understands is appended to `plain`.
-    pub(super) fn hear(&mut self, raw: &[u8], plain: &mut Vec<u8>) -> Seen {
+    pub(crate) fn hear(&mut self, raw: &[u8], plain: &mut Vec<u8>) -> Seen {
         match self {
             Peer::Plain => {
                 plain.extend_from_slice(raw);
@@ -104,7 +104,7 @@ impl Peer {
     }
 
     /// What it has to write by itself.
-    pub(super) fn answer(&mut self) -> Vec<u8> {
+    pub(crate) fn answer(&mut self) -> Vec<u8> {
         let mut raw = Vec::new();
         match self {
             Peer::Plain => {}
@@ -136,21 +136,21 @@ fn hear_tls(tls: &mut ClientConnection, mut raw: &[u8], plain: &mut Vec<u8>) -> 
 }
 
 /// The streams of a shard with one connection, and the buffers that it reads into and writes from.
-pub(super) struct Side {
-    pub(super) streams: Streams,
-    pub(super) key: StreamKey,
-    pub(super) buffers: Buffers,
+pub(crate) struct Side {
+    pub(crate) streams: Streams,
+    pub(crate) key: StreamKey,
+    pub(crate) buffers: Buffers,
 }
 
 impl Side {
-    pub(super) fn new(speech: Speech) -> Side {
+    pub(crate) fn new(speech: Speech) -> Side {
         let mut streams = Streams::new();
         let key = streams.open(speech.entrance(), Some(server_config())).unwrap();
         Side { streams, key, buffers: Buffers::new() }
     }
 
     /// One with whom hands were shaken.
-    pub(super) fn opened(speech: Speech) -> (Side, Peer) {
+    pub(crate) fn opened(speech: Speech) -> (Side, Peer) {
         let (mut side, mut peer) = (Side::new(speech), Peer::new(speech));
         loop {
             let raw = peer.answer();
@@ -162,12 +162,12 @@ impl Side {
         }
     }
 
-    pub(super) fn stream(&mut self) -> Stream<'_> {
+    pub(crate) fn stream(&mut self) -> Stream<'_> {
         self.streams.of(self.key)
     }
 
     /// Reads as a shard does: as much at once as there is room for.
-    pub(super) fn hear(&mut self, mut raw: &[u8]) -> Result<Input, StreamError> {
+    pub(crate) fn hear(&mut self, mut raw: &[u8]) -> Result<Input, StreamError> {
         let mut all = Input { bytes: BytesMut::new(), ended: false };
         while !raw.is_empty() {
             let Side { streams, key, buffers } = self;
@@ -184,7 +184,7 @@ impl Side {
     }
 
     /// Writes until nothing is left, to a socket that takes everything.
-    pub(super) fn write(&mut self, outbox: &mut Option<Outbox>) -> Vec<u8> {
+    pub(crate) fn write(&mut self, outbox: &mut Option<Outbox>) -> Vec<u8> {
         let mut raw = Vec::new();
         while let written @ 1.. = self.write_some(outbox, usize::MAX, &mut raw) {
             debug_assert!(written > 0);
@@ -194,7 +194,7 @@ impl Side {
 
     /// One call of a socket that takes so many bytes. How many it could have taken; 0 if there was
     /// nothing to write.
-    pub(super) fn write_some(
+    pub(crate) fn write_some(
         &mut self,
         outbox: &mut Option<Outbox>,
         bytes_max: usize,
@@ -219,7 +219,7 @@ impl Side {
 }
 
 /// One for all tests: to make keys takes longer than most of them.
-pub(super) fn server_config() -> &'static Arc<ServerConfig> {
+pub(crate) fn server_config() -> &'static Arc<ServerConfig> {
     static CONFIG: OnceLock<Arc<ServerConfig>> = OnceLock::new();
     CONFIG.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -229,7 +229,7 @@ pub(super) fn server_config() -> &'static Arc<ServerConfig> {
 }
 
 /// A client whose handshake messages span many records, if they are this short.
-pub(super) fn tls_client(tls12: bool, fragment_bytes: Option<usize>) -> ClientConnection {
+pub(crate) fn tls_client(tls12: bool, fragment_bytes: Option<usize>) -> ClientConnection {
     let version = if tls12 { &rustls::version::TLS12 } else { &rustls::version::TLS13 };
     let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[version])
