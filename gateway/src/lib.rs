@@ -21,6 +21,7 @@
 //! - [`node`]: a running node, its parts and its data folder
 //! - [`cli`]: the program `dunlin`
 //! - `shard`: the event loop
+//! - `fuzzing`: a shard under fire, for tests and for `gateway/fuzz`
 //! - `stream`: from what a socket carries to frames and back, without a socket
 //! - `tls`: the certificate and its keys
 //! - `slots`: tables that are as large as what is in them
@@ -37,6 +38,8 @@ pub mod node;
 mod admin;
 mod admission;
 mod backup;
+#[cfg(any(test, fuzzing))]
+mod fuzzing;
 mod limits;
 mod log;
 mod shard;
@@ -49,5 +52,5 @@ mod transport;
 /// Plays a script against a shard: for `gateway/fuzz`, which compiles with `--cfg fuzzing`.
 #[cfg(fuzzing)]
 pub fn fuzz_connections(script: &[u8]) {
-    shard::fuzzing::play(script);
+    fuzzing::play(script);
 }

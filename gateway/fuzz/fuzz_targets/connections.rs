@@ -1,5 +1,5 @@
 #![no_main]
-//! `cargo +nightly fuzz run --fuzz-dir gateway/fuzz connections`: see `shard/fuzzing`.
+//! `cargo +nightly fuzz run --fuzz-dir gateway/fuzz connections`: see `gateway/src/fuzzing`.
 
 libfuzzer_sys::fuzz_target!(
     init: {

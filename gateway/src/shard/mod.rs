@@ -24,7 +24,7 @@ mod deadline;
 mod deliver;
 mod drain;
 #[cfg(any(test, fuzzing))]
-pub(crate) mod fuzzing;
+mod inspection;
 pub(crate) mod mailbox;
 mod read;
 mod start;

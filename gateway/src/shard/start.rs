@@ -104,7 +104,7 @@ fn run(start: ShardStart, ready: &Sender<Listening>) -> io::Result<()> {
 
 impl Shard {
     /// Opens what the shard needs, on its own thread and so in its own descriptor table.
-    pub(super) fn new(start: ShardStart) -> io::Result<Shard> {
+    pub(crate) fn new(start: ShardStart) -> io::Result<Shard> {
         let poll = Poll::new()?;
         let wake_fd = start.mailbox.wake_fd();
         poll.registry().register(&mut SourceFd(&wake_fd), MAILBOX, Interest::READABLE)?;

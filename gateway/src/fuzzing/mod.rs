@@ -29,6 +29,7 @@ use dunlin_protocol::wire::{
 };
 use dunlin_protocol::{LogId, UserId};
 
+use crate::stream::entrance::Entrance;
 use peer::Peer;
 use script::Script;
 use stage::{Stage, WRITE_TIMEOUT_MS};
@@ -64,10 +65,10 @@ struct Play {
 impl Play {
     /// One step of the script. Common ones have several numbers.
     fn step(&mut self, step: u8, script: &mut Script<'_>) {
-        self.engine.is_over = self.stage.shard.ended;
+        self.engine.is_over = self.stage.shard.has_ended();
         match step % 40 {
-            0 | 1 => self.connect(false),
-            2 => self.connect(true),
+            0 | 1 => self.connect(Entrance::Tcp),
+            2 => self.connect(Entrance::Tls),
             3..6 => self.of_peer(script, |peer, _| peer.ask(hello())),
             6..9 => self.of_peer(script, |peer, _| peer.ask(login())),
             9..15 => self.of_peer(script, |peer, script| peer.ask(request(script))),
@@ -107,12 +108,12 @@ impl Play {
             },
         }
         self.engine.take();
-        self.engine.check_logins(|conn| self.stage.shard.open_slot(conn).is_some());
+        self.engine.check_logins(|conn| self.stage.shard.is_in_use(conn));
     }
 
-    fn connect(&mut self, is_secure: bool) {
+    fn connect(&mut self, entrance: Entrance) {
         if self.peers.len() < PEERS_MAX {
-            let (address, tls) = self.stage.address(is_secure);
+            let (address, tls) = self.stage.address(entrance);
             self.peers.extend(Peer::connect(address, tls));
         }
     }
@@ -161,7 +162,7 @@ impl Play {
             moved |= peer.read(1000);
         }
         self.engine.stalled = false;
-        self.engine.is_over = self.stage.shard.ended;
+        self.engine.is_over = self.stage.shard.has_ended();
         self.engine.take();
         self.engine.answer_all();
         self.stage.run() | moved
@@ -178,7 +179,7 @@ impl Play {
             // Accepting and flushing may have to wait for a moment of the shard's clock, and bytes
             // may be on their way for one of the kernel's.
             let is_soon = |timeout: &Duration| *timeout <= Duration::from_millis(10);
-            if let Some(timeout) = self.stage.shard.timeout().filter(is_soon) {
+            if let Some(timeout) = self.stage.shard.would_sleep().filter(is_soon) {
                 self.stage.pass(timeout.as_millis() as u64);
             } else {
                 assert!(Instant::now() < deadline, "{peer:?} is not answered");
@@ -201,18 +202,18 @@ impl Play {
             if self.everyone_goes_on() {
                 continue;
             }
-            match self.stage.shard.timeout() {
+            match self.stage.shard.would_sleep() {
                 None => break,
-                Some(_) if self.stage.shard.ended => break,
+                Some(_) if self.stage.shard.has_ended() => break,
                 // Bytes may be on their way, which the kernel takes a moment for.
                 Some(_) if self.someone_is_blocked() && self.wait_a_moment() => {}
                 Some(timeout) => self.stage.pass(timeout.as_millis() as u64),
             }
             self.leave_what_has_ended();
         }
-        self.stage.shard.flush_commands();
+        self.stage.shard.hand_over();
         self.engine.take();
-        if self.stage.shard.ended {
+        if self.stage.shard.has_ended() {
             // What it has handed over with its last breath is answered to nobody.
             self.engine.is_over = true;
             self.engine.answer_all();
@@ -226,7 +227,7 @@ impl Play {
     }
 
     fn someone_is_blocked(&self) -> bool {
-        self.stage.shard.slots.iter().any(|(_, slot)| slot.flags.write_blocked)
+        self.stage.shard.someone_is_blocked()
     }
 
     fn wait_a_moment(&mut self) -> bool {
@@ -329,13 +330,13 @@ mod tests {
 
     /// A user who is logged in.
     fn established(play: &mut Play) -> Peer {
-        play.connect(false);
+        play.connect(Entrance::Tcp);
         let mut peer = play.peers.pop().expect("the shard listens");
         peer.ask(hello());
         peer.ask(login());
         peer.write(usize::MAX);
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !play.stage.shard.slots.iter().any(|(_, slot)| slot.protocol.session().is_some()) {
+        while !play.stage.shard.someone_is_logged_in() {
             assert!(Instant::now() < deadline, "nobody is logged in");
             play.stage.tick(Duration::from_millis(1));
             play.engine.take();
@@ -352,11 +353,11 @@ mod tests {
         let mut play = Play { stage, engine, peers: Vec::new(), slept_ms: 0 };
         play.stage.make_room(CROWD + 1);
         let mut user = established(&mut play);
-        let (address, tls) = play.stage.address(false);
+        let (address, tls) = play.stage.address(Entrance::Tcp);
         let crowd: Vec<Peer> =
             (0..CROWD).map(|_| Peer::connect(address, tls).expect("the shard listens")).collect();
         let deadline = Instant::now() + Duration::from_secs(60);
-        while play.stage.shard.slots.len() < CROWD + 1 {
+        while play.stage.shard.connections() < CROWD + 1 {
             assert!(Instant::now() < deadline, "not all were accepted");
             play.stage.pass(10);
             play.stage.tick(Duration::from_millis(1));
@@ -365,11 +366,11 @@ mod tests {
         user.ask(signal());
         user.write(usize::MAX);
         let mut answered_before_the_last = false;
-        while play.stage.shard.slots.len() > 1 {
+        while play.stage.shard.connections() > 1 {
             assert!(Instant::now() < deadline, "not all were closed");
-            let before = play.stage.shard.slots.len();
+            let before = play.stage.shard.connections();
             play.stage.tick(Duration::from_millis(1));
-            let ended = before - play.stage.shard.slots.len();
+            let ended = before - play.stage.shard.connections();
             assert!(ended <= TRANSIT_READS_PER_TICK, "{ended} ended in one tick");
             play.engine.take();
             play.engine.answer_all();
@@ -383,7 +384,7 @@ mod tests {
     #[test]
     fn a_login_is_abandoned_before_a_worker_gets_it_if_its_connection_has_ended() {
         let (mut stage, intercepted) = Stage::new();
-        let (address, tls) = stage.address(false);
+        let (address, tls) = stage.address(Entrance::Tcp);
         let mut peer = Peer::connect(address, tls).expect("it listens");
         peer.ask(hello());
         peer.ask(login());
@@ -391,13 +392,13 @@ mod tests {
         let mut peer = Some(peer);
         let mut events = Events::with_capacity(8);
         let batch = (0..TICKS_MAX).find_map(|_| {
-            let polled = stage.shard.poll.poll(&mut events, Some(Duration::from_millis(1)));
-            polled.expect("the poll works");
-            if !stage.shard.slots.is_empty() && !events.is_empty() {
+            let waited = stage.shard.wait(&mut events, Duration::from_millis(1));
+            waited.expect("the poll works");
+            if stage.shard.connections() > 0 && !events.is_empty() {
                 // The shard knows that there is something to read, and of no end.
                 drop(peer.take());
             }
-            stage.shard.tick(&events);
+            stage.shard.turn(&events);
             intercepted.take()
         });
         let [
@@ -410,7 +411,7 @@ mod tests {
             panic!("something else came before the login");
         };
         assert!(login.attempt.is_abandoned());
-        assert!(stage.shard.slots.is_empty());
+        assert_eq!(stage.shard.connections(), 0);
     }
 
     /// What the fuzzer has found, and what it found new ways with.

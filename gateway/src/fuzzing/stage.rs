@@ -12,17 +12,15 @@ use mio::Events;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use socket2::SockRef;
 
-use super::super::Shard;
-use super::super::control::{Control, Deadlines, DrainPlan, Node, Settings};
-use super::super::counters::Counters;
-use super::super::mailbox::mailbox;
-use super::super::start::ShardStart;
 use crate::admission::Admission;
 use crate::config::{Limits, Timeouts};
 use crate::node::data::DataFolder;
-use crate::stream::entrance::Entrance;
+use crate::shard::control::{Control, Deadlines, DrainPlan, Node, Settings};
+use crate::shard::counters::Counters;
+use crate::shard::mailbox::mailbox;
+use crate::shard::{Shard, ShardStart};
+use crate::stream::entrance::{Entrance, ListenOn};
 use crate::stream::outbox::OutboxLimits;
 use crate::tls::{Certificate, ticketer};
 use crate::transport::ShardTransport;
@@ -80,8 +78,7 @@ pub(super) struct Stage {
     pub(super) node: Arc<Node>,
     pub(super) transport: Arc<ShardTransport>,
     events: Events,
-    plain: SocketAddr,
-    secure: SocketAddr,
+    listens_on: Vec<ListenOn>,
     /// It was told to end, and so need not tell everyone.
     pub(super) is_going_down: bool,
 }
@@ -115,39 +112,38 @@ impl Stage {
             ended: crossbeam_channel::unbounded().0,
         });
         let shard = shard.expect("there are descriptors and ports");
-        let address = |index: usize| {
-            let socket = &shard.listeners[index].socket;
-            // Connections inherit it.
-            SockRef::from(socket).set_send_buffer_size(SEND_BUFFER_BYTES).expect("it is open");
-            socket.local_addr().expect("it listens")
-        };
-        let (plain, secure) = (address(0), address(1));
+        shard.set_send_buffers(SEND_BUFFER_BYTES).expect("the listeners are open");
+        let listens_on = shard.listens_on().expect("it listens");
         let events = Events::with_capacity(64);
         let is_going_down = false;
-        let stage = Stage { shard, node, transport, events, plain, secure, is_going_down };
+        let stage = Stage { shard, node, transport, events, listens_on, is_going_down };
         (stage, intercepted)
     }
 
     /// Where to connect, and how.
-    pub(super) fn address(&self, is_secure: bool) -> (SocketAddr, Option<&Arc<ClientConfig>>) {
-        if is_secure { (self.secure, Some(&tls_configs().client)) } else { (self.plain, None) }
+    pub(super) fn address(&self, entrance: Entrance) -> (SocketAddr, Option<&Arc<ClientConfig>>) {
+        let found = self.listens_on.iter().find(|(way_in, _)| *way_in == entrance);
+        let (_, address) = found.expect("it listens everywhere");
+        let tls = match entrance {
+            Entrance::Tcp => None,
+            Entrance::Tls => Some(&tls_configs().client),
+        };
+        (*address, tls)
     }
 
     /// Time passes, without anything being done.
     pub(super) fn pass(&mut self, milliseconds: u64) {
-        self.shard.started -= Duration::from_millis(milliseconds);
+        self.shard.pass(milliseconds);
     }
 
     /// One tick, if the shard would wake up for anything now. False if it would sleep.
     pub(super) fn tick(&mut self, wait: Duration) -> bool {
-        let timeout = self.shard.timeout();
-        let polled = self.shard.poll.poll(&mut self.events, Some(wait));
-        polled.expect("the poll works");
-        let wakes = timeout == Some(Duration::ZERO)
-            || !self.events.is_empty()
-            || self.shard.mailbox.waiting() > 0;
-        if wakes && !self.shard.ended {
-            self.shard.tick(&self.events);
+        let timeout = self.shard.would_sleep();
+        self.shard.wait(&mut self.events, wait).expect("the poll works");
+        let wakes =
+            timeout == Some(Duration::ZERO) || !self.events.is_empty() || self.shard.has_mail();
+        if wakes && !self.shard.has_ended() {
+            self.shard.turn(&self.events);
             return true;
         }
         false
@@ -195,17 +191,11 @@ impl Stage {
 
     /// Panics unless everything is as it was before the first connection.
     pub(super) fn assert_idle(&self) {
-        let Shard { slots, submitter, outbox_difference, .. } = &self.shard;
-        let Shard { read_queue, transit_queue, .. } = &self.shard;
+        self.shard.assert_idle();
         let Node { admission, counters, .. } = &*self.node;
-        assert!(slots.is_empty(), "{} slots are in use", slots.len());
         assert_eq!(admission.connections(), 0, "connections that are counted");
         assert_eq!(admission.handshakes(), 0, "handshakes that are counted");
-        assert_eq!(*outbox_difference, 0);
         assert_eq!(counters.outbox_bytes(), 0, "bytes in outboxes");
-        assert_eq!(submitter.waiting(), 0, "commands that were not handed over");
-        let is_read = read_queue.is_empty() && transit_queue.is_empty();
-        assert!(self.shard.ended || is_read, "{read_queue:?}, {transit_queue:?} wait to be read");
         let accepted = counters.accepted.load(std::sync::atomic::Ordering::Relaxed);
         assert_eq!(self.closed(), accepted, "every end has one reason");
         assert_eq!(counters.closed(CloseReason::Unspecified), 0);
