@@ -1,9 +1,7 @@
 //! The load harness of Dunlin and its auditor.
 //!
-//! - [`chat`]: users in pairs who write to each other
-//! - [`fanout`]: one who writes to many
-//! - [`capacity`]: the highest rate of such a chat that meets given thresholds
-//! - [`idle`]: users who log in and then say nothing
+//! - [`scenarios`]: what the users of a run do; [`chat`], [`fanout`] and [`idle`] are its commands
+//! - [`capacity`]: the highest rate of a chat that meets given thresholds
 //! - `phases`, `crowd`: what runs of chat and fan-out have in common
 //! - [`doctor`]: whether this machine is fit for a large run
 //! - [`plan`]: a scenario with its server and its output, from a file or a command line
@@ -21,13 +19,10 @@
 
 pub mod audit;
 pub mod capacity;
-pub mod chat;
 mod crowd;
 pub mod doctor;
 mod error;
-pub mod fanout;
 mod generators;
-pub mod idle;
 pub mod interrupt;
 pub mod latency;
 mod login;
@@ -39,6 +34,7 @@ mod problem;
 pub mod process;
 pub mod remote;
 pub mod report;
+pub mod scenarios;
 pub mod seconds;
 mod shortage;
 pub mod spawn;
@@ -53,3 +49,4 @@ pub mod wire;
 pub use error::LoadtestError;
 pub use generators::threads_for;
 pub use problem::{Problem, Problems};
+pub use scenarios::{fanout, idle, pairs as chat};

@@ -11,19 +11,30 @@
 //! next. `answers` says what a server's words mean for any crowd.
 
 mod account;
+mod action;
 mod answers;
 mod heartbeats;
 mod later;
+mod load;
+mod message;
+mod message_latency;
 mod newcomers;
 mod open_load;
+mod rate;
 mod turns;
 
 pub(crate) use account::Account;
+pub use action::{Action, RequestKind};
 pub(crate) use answers::{Logged, refusal, retry_after_ms};
 pub(crate) use heartbeats::{HEARTBEAT, Heartbeats};
 pub(crate) use later::Later;
+pub use load::Load;
+pub use message::MessageKind;
+pub use message_latency::MessageLatencyReport;
+pub(crate) use message_latency::{LatenciesByKind, MessageLatencies};
 pub(crate) use newcomers::Newcomers;
 pub(crate) use open_load::{Next, OpenLoad};
+pub use rate::Rate;
 pub(crate) use turns::{Senders, Turns};
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::chat::Load;
+use crate::crowd::Load;
 use crate::crowd::{Senders, Turns};
 use crate::phases::Schedule;
 
@@ -63,7 +63,7 @@ impl OpenLoad {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::Rate;
+    use crate::crowd::Rate;
 
     const SCHEDULE: Schedule =
         Schedule { start_ns: 1_000, measure_from_ns: 1_000, measure_to_ns: 2_000_001_000 };

@@ -6,7 +6,7 @@
 //! of pairs, it is first the turn of one side of all of them, then of the other, so that the two of
 //! a pair write in turn. The intended moments of all are thus the same however they are divided.
 
-use crate::chat::Rate;
+use crate::crowd::Rate;
 
 /// The senders of a thread, among all.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::chat::churn::Churn;
-use crate::chat::message_latency::{MessageLatencies, MessageLatencyReport};
+use crate::crowd::{MessageLatencies, MessageLatencyReport};
 use crate::latency::{Latencies, LatencySummary};
 
 /// What a thread, or another process, counts.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::chat::churn::dice::Dice;
 use crate::chat::churn::{Churn, Tally};
-use crate::chat::credential::ResumeTokens;
+use crate::scenarios::ResumeTokens;
 use crate::chat::crowd::Crowd;
 use crate::chat::disturbance::Turmoil;
 use crate::chat::user::Stage;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::MessageKind;
+use crate::crowd::MessageKind;
 use crate::latency::{Latencies, LatencySummary};
 
 /// From the intended start.

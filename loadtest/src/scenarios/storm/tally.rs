@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::message_latency::MessageLatencies;
+use crate::crowd::MessageLatencies;
 use crate::latency::Latencies;
 
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::chat::message_latency::MessageLatencyReport;
+use crate::crowd::MessageLatencyReport;
 use crate::chat::storm::Storm;
 use crate::chat::storm::tally::Tally;
 use crate::latency::LatencySummary;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::message_latency::{MessageLatencies, MessageLatencyReport};
+use crate::crowd::{MessageLatencies, MessageLatencyReport};
 use crate::chat::slow::Slow;
 
 /// Counts of those who stall, and of all the others.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::FaultLog;
 use crate::chat::disturbance::Tally;
-use crate::chat::message_latency::LatenciesByKind;
+use crate::crowd::LatenciesByKind;
 use crate::chat::request::RequestLatencies;
 use crate::latency::{Latencies, LatencySummary};
 use crate::remote::GeneratorReport;

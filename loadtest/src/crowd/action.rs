@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::MessageKind;
+use crate::crowd::MessageKind;
 use crate::weighted::Weighted;
 
 /// A part of a mix.

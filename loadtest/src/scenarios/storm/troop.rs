@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use hashbrown::HashMap;
 
-use crate::chat::credential::ResumeTokens;
+use crate::scenarios::ResumeTokens;
 use crate::chat::crowd::Crowd;
 use crate::chat::disturbance::Turmoil;
 use crate::chat::storm::board::{Board, Moment, Step};

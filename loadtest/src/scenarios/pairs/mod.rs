@@ -6,70 +6,41 @@
 //! from there, however late it was sent) or *closed* (each user keeps a number of messages
 //! outstanding; this finds the highest throughput, its latencies mean little).
 
-mod action;
-pub mod churn;
-mod credential;
 mod crew;
 mod crowd;
 mod disturbance;
 mod inbound;
-mod message;
-mod message_latency;
 mod outcome;
 mod parameters;
 mod rare;
-mod rate;
 pub(crate) mod remote;
 mod report;
 mod request;
 mod run;
 mod senders;
 mod shared;
-pub mod slow;
-pub mod storm;
 mod user;
 
-pub use action::{Action, RequestKind};
-pub use credential::Credential;
 pub use disturbance::{Disturbance, DisturbanceReport};
-pub use message::MessageKind;
-pub use message_latency::MessageLatencyReport;
 pub use outcome::{ChatGeneratorReport, Totals};
 pub use parameters::ChatParameters;
 pub(crate) use parameters::SECTION;
-pub use rate::Rate;
 pub use report::{ChatReport, LatencyReport, ScenarioReport};
 pub use run::{run, run_watched};
 
+pub use crate::crowd::{Action, Load, MessageKind, MessageLatencyReport, Rate, RequestKind};
 pub use crate::phases::{Progress, Rates};
+pub use crate::scenarios::{Credential, churn, slow, storm};
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-
-use serde::Serialize;
 
 use crate::error::LoadtestError;
 use crate::problem::{Problem, Problems};
 use crate::remote::Generators;
 use crate::target::{Service, Target};
 use crate::weighted::Weighted;
-
-/// How fast they send.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Load {
-    /// So many messages and requests per second from all users together, evenly.
-    Open {
-        /// Messages per second; during the warm-up, the first rate.
-        messages_per_second: Rate,
-    },
-    /// Each user keeps so many messages unanswered.
-    Closed {
-        /// Messages of one user.
-        outstanding: u32,
-    },
-}
 
 /// A chat run.
 #[derive(Debug, Clone)]

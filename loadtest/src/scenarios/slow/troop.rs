@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::chat::ChatScenario;
 use crate::chat::crowd::Crowd;
 use crate::chat::disturbance::Turmoil;
-use crate::chat::message_latency::MessageLatencies;
+use crate::crowd::MessageLatencies;
 use crate::chat::senders::chosen;
 use crate::chat::slow::{Slow, Tally};
 use crate::chat::user::Stage;

@@ -1,0 +1,17 @@
+//! What the users of a run do.
+//!
+//! - [`pairs`]: users in pairs who write to each other; commands and reports call it chat
+//! - [`fanout`]: one who writes to many
+//! - [`idle`]: users who log in and then say nothing
+//! - [`storm`], [`slow`], [`churn`]: what may befall pairs meanwhile
+
+pub mod churn;
+mod credential;
+pub mod fanout;
+pub mod idle;
+pub mod pairs;
+pub mod slow;
+pub mod storm;
+
+pub use credential::Credential;
+pub(crate) use credential::ResumeTokens;
