@@ -1,13 +1,11 @@
 //! The auditor: fails a run on any lost, duplicated, reordered, phantom or altered message.
 //!
 //! Every message carries who sent it, which one it is and a checksum ([`content`]). A [`Ledger`]
-//! per conversation keeps the books of both users, or a [`FanoutLedger`] those of one who writes and
-//! many devices that read; [`SignalBook`] those of signals, which may be dropped. What they find
-//! goes to a [`FaultLog`]. No book keeps messages, so an audit of any length fits in memory: what is
+//! per conversation keeps the books of all who write and read in it; a [`SignalBook`] those of signals,
+//! which may be dropped. What they find goes to a [`FaultLog`]. No book keeps messages, so an audit of any length fits in memory: what is
 //! left of an entry is its part in a running hash.
 
 pub mod content;
-mod fanout;
 mod fault;
 mod ledger;
 mod order;
@@ -17,7 +15,6 @@ mod signals;
 mod view;
 mod window;
 
-pub use fanout::{FanoutLedger, Side};
 pub use fault::{Fault, FaultLog};
 pub use ledger::{Ledger, Told, Way};
 pub use page::NewestPage;

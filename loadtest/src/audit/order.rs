@@ -1,9 +1,9 @@
-//! The messages of one sender, as one reader of the log meets them.
+//! The messages of all writers of a log, as one reader meets them.
 
 /// Ranges of missing counters that are kept; a log with more holes is beyond description.
 const HOLES_MAX: usize = 1024;
 
-/// What the next counter of a sender means.
+/// What the next counter of a writer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Met {
     /// Above all before it.
@@ -14,38 +14,54 @@ pub(crate) enum Met {
     Again,
 }
 
-/// The highest counter so far and the holes below it. In a sound log there is hardly ever a hole,
-/// so this needs no memory that grows with the run.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SenderOrder {
-    highest: u32,
-    /// Inclusive ranges, ascending.
-    holes: Vec<(u32, u32)>,
+/// Counters of one writer that were skipped, both ends included.
+#[derive(Debug, Clone, Copy)]
+struct Hole {
+    writer: usize,
+    from: u32,
+    to: u32,
 }
 
-impl SenderOrder {
-    pub(crate) fn note(&mut self, counter: u32) -> Met {
-        if counter > self.highest {
-            if counter > self.highest + 1 && self.holes.len() < HOLES_MAX {
-                self.holes.push((self.highest + 1, counter - 1));
+/// The highest counter of each writer so far, and the holes below it. In a sound log there is hardly
+/// ever a hole, so this needs 4 bytes for each writer and no memory that grows with the run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Orders {
+    /// By writer, as far as any was met.
+    highest: Vec<u32>,
+    /// Of one writer ascending.
+    holes: Vec<Hole>,
+}
+
+impl Orders {
+    pub(crate) fn note(&mut self, writer: usize, counter: u32) -> Met {
+        if self.highest.len() <= writer {
+            self.highest.resize(writer + 1, 0);
+        }
+        let highest = self.highest[writer];
+        if counter > highest {
+            if counter > highest + 1 && self.holes.len() < HOLES_MAX {
+                self.holes.push(Hole { writer, from: highest + 1, to: counter - 1 });
             }
-            self.highest = counter;
+            self.highest[writer] = counter;
             return Met::InOrder;
         }
-        let Some(at) = self.holes.iter().position(|&(from, to)| (from..=to).contains(&counter))
-        else {
+        let is_in = |hole: &Hole| hole.writer == writer && (hole.from..=hole.to).contains(&counter);
+        let Some(at) = self.holes.iter().position(is_in) else {
             return Met::Again;
         };
-        let (from, to) = self.holes[at];
-        let rest = [(from, counter - 1), (counter + 1, to)];
-        self.holes.splice(at..=at, rest.into_iter().filter(|(from, to)| from <= to));
+        let Hole { from, to, .. } = self.holes[at];
+        let rest = [(from, counter - 1), (counter + 1, to)].into_iter();
+        let rest = rest.filter(|(from, to)| from <= to);
+        self.holes.splice(at..=at, rest.map(|(from, to)| Hole { writer, from, to }));
         Met::AfterLater
     }
 
-    /// The counters up to `sent` that were not met.
-    pub(crate) fn missing(&self, sent: u32) -> impl Iterator<Item = u32> {
-        let behind = (self.highest < sent).then_some((self.highest + 1, sent));
-        self.holes.iter().copied().chain(behind).flat_map(|(from, to)| from..=to)
+    /// The counters of a writer up to `sent` that were not met.
+    pub(crate) fn missing(&self, writer: usize, sent: u32) -> impl Iterator<Item = u32> {
+        let highest = self.highest.get(writer).copied().unwrap_or(0);
+        let behind = (highest < sent).then_some(highest + 1..=sent);
+        let holes = self.holes.iter().filter(move |hole| hole.writer == writer);
+        holes.map(|hole| hole.from..=hole.to).chain(behind).flatten()
     }
 }
 
@@ -55,16 +71,28 @@ mod tests {
 
     #[test]
     fn holes_open_and_close() {
-        let mut order = SenderOrder::default();
-        assert_eq!(order.note(1), Met::InOrder);
-        assert_eq!(order.note(5), Met::InOrder);
-        assert_eq!(order.missing(6).collect::<Vec<_>>(), [2, 3, 4, 6]);
-        assert_eq!(order.note(3), Met::AfterLater);
-        assert_eq!(order.note(3), Met::Again);
-        assert_eq!(order.missing(5).collect::<Vec<_>>(), [2, 4]);
-        assert_eq!(order.note(2), Met::AfterLater);
-        assert_eq!(order.note(4), Met::AfterLater);
-        assert_eq!(order.missing(5).count(), 0);
-        assert_eq!(order.note(5), Met::Again);
+        let mut orders = Orders::default();
+        assert_eq!(orders.note(0, 1), Met::InOrder);
+        assert_eq!(orders.note(0, 5), Met::InOrder);
+        assert_eq!(orders.missing(0, 6).collect::<Vec<_>>(), [2, 3, 4, 6]);
+        assert_eq!(orders.note(0, 3), Met::AfterLater);
+        assert_eq!(orders.note(0, 3), Met::Again);
+        assert_eq!(orders.missing(0, 5).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(orders.note(0, 2), Met::AfterLater);
+        assert_eq!(orders.note(0, 4), Met::AfterLater);
+        assert_eq!(orders.missing(0, 5).count(), 0);
+        assert_eq!(orders.note(0, 5), Met::Again);
+    }
+
+    #[test]
+    fn each_writer_has_an_order_of_its_own() {
+        let mut orders = Orders::default();
+        assert_eq!(orders.note(2, 3), Met::InOrder);
+        assert_eq!(orders.note(0, 2), Met::InOrder);
+        assert_eq!(orders.note(2, 1), Met::AfterLater);
+        assert_eq!(orders.missing(2, 4).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(orders.missing(0, 2).collect::<Vec<_>>(), [1]);
+        assert_eq!(orders.missing(1, 1).collect::<Vec<_>>(), [1]);
+        assert_eq!((orders.note(0, 2), orders.note(0, 1)), (Met::Again, Met::AfterLater));
     }
 }

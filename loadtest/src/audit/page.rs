@@ -2,11 +2,10 @@
 //!
 //! What the reader had not been told yet goes to its books with the page, and is compared with the
 //! log in the end. Of what it knew only a hash is left, so the page is held against itself: it
-//! must be dense up to the head, and each sender's messages in order.
+//! must be dense up to the head, and each writer's messages in order.
 
 use crate::audit::fault::{Fault, FaultLog};
-use crate::audit::ledger::{Ledger, note};
-use crate::audit::order::SenderOrder;
+use crate::audit::ledger::Ledger;
 use crate::audit::view::Item;
 
 /// A page that was asked for backwards from the end.
@@ -23,10 +22,10 @@ pub struct NewestPage {
 }
 
 impl Ledger {
-    /// A side got a page that it asked for when `known` was known.
-    pub fn page(&self, side: usize, known: u64, page: &NewestPage, faults: &mut FaultLog) {
-        self.head_seen(side, known, page.head, faults);
-        let user = self.user(side);
+    /// A reader got a page that it asked for when `known` was known.
+    pub fn page(&self, reader: usize, known: u64, page: &NewestPage, faults: &mut FaultLog) {
+        self.head_seen(reader, known, page.head, faults);
+        let user = self.user(reader);
         if page.entries.len() > page.limit {
             let detail = format!("{} entries instead of {}", page.entries.len(), page.limit);
             faults.add(Fault::Protocol { user, detail });
@@ -42,10 +41,7 @@ impl Ledger {
         if expected > 0 && (page.entries.is_empty() || !page.more) {
             faults.add(Fault::NotDense { user, expected, found: 0 });
         }
-        let (postponed, mut senders) = (self.postponed_ranges(), <[SenderOrder; 2]>::default());
-        for &(_, item) in page.entries.iter().rev() {
-            note(user, item, &mut senders, &postponed, "in a page", faults);
-        }
+        self.check_order(reader, page.entries.iter().rev().map(|&(_, item)| item), faults);
     }
 }
 
@@ -53,8 +49,8 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn message(side: usize, counter: u32) -> Item {
-        Item::Message { side, counter }
+    fn message(writer: usize, counter: u32) -> Item {
+        Item::Message { writer, counter }
     }
 
     /// Of a log of 5; two messages of each side and a void.
@@ -65,7 +61,7 @@ mod tests {
     }
 
     fn found(known: u64, change: impl FnOnce(&mut NewestPage)) -> Vec<&'static str> {
-        let (ledger, mut faults, mut page) = (Ledger::new([0, 1]), FaultLog::default(), page());
+        let (ledger, mut faults, mut page) = (Ledger::new([0, 1], 2), FaultLog::default(), page());
         change(&mut page);
         ledger.page(0, known, &page, &mut faults);
         faults.counts().keys().copied().collect()
@@ -108,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_was_postponed_may_be_behind_later_ones_in_a_page() {
-        let (mut ledger, mut faults) = (Ledger::new([0, 1]), FaultLog::default());
+        let (mut ledger, mut faults) = (Ledger::new([0, 1], 2), FaultLog::default());
         ledger.postponed(0, 1);
         let mut page = page();
         page.entries[0].1 = message(0, 1);

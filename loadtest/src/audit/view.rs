@@ -16,11 +16,11 @@ const EARLY_MAX: usize = 1024;
 /// where it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Item {
-    /// The message `counter` of side 0 or 1 of the conversation.
+    /// A message of one of the conversation's writers.
     Message {
-        /// Who sent it.
-        side: usize,
-        /// Which of the sender's messages it is, from 1.
+        /// Which of them.
+        writer: usize,
+        /// Which of the writer's messages it is, from 1.
         counter: u32,
     },
     /// A sequence that carries nothing.
@@ -32,9 +32,11 @@ pub enum Item {
 impl Item {
     fn word(self) -> u64 {
         match self {
-            Item::Message { side, counter } => 1 << 40 | (side as u64) << 32 | u64::from(counter),
-            Item::Void => 2 << 40,
-            Item::Unknown => 3 << 40,
+            Item::Message { writer, counter } => {
+                1 << 62 | (writer as u64) << 32 | u64::from(counter)
+            }
+            Item::Void => 2 << 62,
+            Item::Unknown => 3 << 62,
         }
     }
 }
@@ -160,7 +162,7 @@ mod tests {
     use super::*;
 
     fn message(counter: u32) -> Item {
-        Item::Message { side: 0, counter }
+        Item::Message { writer: 0, counter }
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crate::chat::churn::dice::Dice;
 use crate::chat::churn::{Churn, Tally};
-use crate::scenarios::ResumeTokens;
 use crate::chat::crowd::Crowd;
 use crate::chat::disturbance::Turmoil;
 use crate::chat::user::Stage;
 use crate::net::Links;
+use crate::scenarios::ResumeTokens;
 
 /// Users who leave in one tick: more would keep the thread from all else for too long.
 const DEPARTURES_PER_TICK: usize = 256;

@@ -17,7 +17,7 @@ impl Crowd<'_> {
             Inbound::Sent { request_id, seq } => {
                 if let Some(sending) = self.complete(slot, request_id, links) {
                     let of = &mut self.conversations[sending.conversation];
-                    of.ledger.acknowledged(sending.counter, seq, &mut self.outcome.faults);
+                    of.ledger.acknowledged(0, sending.counter, seq, &mut self.outcome.faults);
                 }
             }
             Inbound::Done { request_id } => {
@@ -79,7 +79,7 @@ impl Crowd<'_> {
         let slot = self.shape.first_reader_of(conversation) + device;
         let (item, stamp) = self.judge(slot, conversation, entry);
         let ledger = &mut self.conversations[conversation].ledger;
-        let told = ledger.told(device, entry.seq, item, way, &mut self.outcome.faults);
+        let told = ledger.told(device + 1, entry.seq, item, way, &mut self.outcome.faults);
         if let (Told::Delivered, Item::Message { counter, .. }) = (told, item) {
             let intended_ns = stamp.map(|stamp| stamp.intended_ns);
             self.delivered(conversation, counter..=counter, intended_ns, links);
@@ -128,7 +128,7 @@ impl Crowd<'_> {
                     let detail = "another message's client_message_id".to_owned();
                     self.fault(Fault::Altered { user, seq, detail });
                 }
-                (Item::Message { side: 0, counter: stamp.counter }, Some(stamp))
+                (Item::Message { writer: 0, counter: stamp.counter }, Some(stamp))
             }
             Ok(stamp) => {
                 let detail = format!("a message of conversation {}", stamp.sender);
@@ -157,7 +157,7 @@ impl Crowd<'_> {
         let sender = self.first_conversation + conversation as u32;
         let stamp = Stamp { sender, counter, intended_ns: 0 };
         if entry.message_id == self.contents.message_id(stamp) {
-            Item::Message { side: 0, counter }
+            Item::Message { writer: 0, counter }
         } else {
             Item::Unknown
         }

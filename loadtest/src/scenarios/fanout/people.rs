@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::audit::{FanoutLedger, SignalBook};
+use crate::audit::{Ledger, SignalBook};
 use crate::fanout::flights::Flights;
 use crate::wire;
 
@@ -46,12 +46,21 @@ impl Member {
     }
 }
 
+/// Who reads the stored log in the end, by their places among the readers of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The user who wrote it.
+    Writer,
+    /// The first device of the user whom it was written to: the log is the same for all of them.
+    Reader,
+}
+
 /// A conversation of one writer and the devices of one other user.
 #[derive(Debug)]
 pub(crate) struct Conversation {
     /// All zeros until both users are known. The relay needs none.
     pub(crate) id: wire::Conversation,
-    pub(crate) ledger: FanoutLedger,
+    pub(crate) ledger: Ledger,
     /// The signals of the writer, as each device gets them.
     pub(crate) signals: Vec<SignalBook>,
     /// The highest counter of a signal that each device got.
@@ -66,7 +75,7 @@ impl Conversation {
     pub(crate) fn new(writer: u32, readers: Range<u32>) -> Conversation {
         Conversation {
             id: [0; 16],
-            ledger: FanoutLedger::new(writer, readers.clone()),
+            ledger: Ledger::new(std::iter::once(writer).chain(readers.clone()), 1),
             signals: vec![SignalBook::default(); readers.len()],
             heard: vec![0; readers.len()],
             flights: Flights::new(readers.len() as u32),

@@ -9,7 +9,7 @@ use dunlin_protocol::wire::{
     login::Credential,
 };
 
-use crate::audit::{Fault, Side, Way};
+use crate::audit::{Fault, Way};
 use crate::chat::MessageKind;
 use crate::crowd::{refusal, retry_after_ms};
 use crate::fanout::crowd::Crowd;
@@ -17,6 +17,7 @@ use crate::fanout::people::Stage;
 use crate::fanout::shape::Seat;
 use crate::login::hello;
 use crate::net::Links;
+use crate::scenarios::fanout::people::Side;
 use crate::target::Service;
 
 // Request ids of messages are below 2^60: see `Sending::request_id`.
@@ -148,7 +149,7 @@ impl Crowd<'_> {
             sync.epoch = self.epoch;
             sync.positions.push(LogPosition {
                 conversation_id: Bytes::copy_from_slice(&of.id),
-                seq: of.ledger.lacks(device).0 - 1,
+                seq: of.ledger.lacks(device + 1).0 - 1,
                 peer_read_seq: 0,
             });
         }
@@ -189,7 +190,7 @@ impl Crowd<'_> {
         };
         match (sending, self.scenario.message) {
             (Some(sending), MessageKind::Durable) => {
-                self.conversations[sending.conversation].ledger.postponed(sending.counter);
+                self.conversations[sending.conversation].ledger.postponed(0, sending.counter);
             }
             // A signal is of the moment; it is not repeated.
             (Some(_), MessageKind::Signal | MessageKind::QuietSignal) => {

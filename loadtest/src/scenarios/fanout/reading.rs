@@ -4,12 +4,13 @@ use bytes::Bytes;
 use dunlin_protocol::limits::HISTORY_ENTRIES_MAX;
 use dunlin_protocol::wire::{Behind, Entry, History, HistoryPage, frame::Body};
 
-use crate::audit::{Fault, Side, Way};
+use crate::audit::{Fault, Way};
 use crate::crowd::Logged;
 use crate::fanout::crowd::Crowd;
 use crate::fanout::rare::{READ, REPAIR};
 use crate::fanout::shape::Seat;
 use crate::net::Links;
+use crate::scenarios::fanout::people::Side;
 
 impl Crowd<'_> {
     pub(crate) fn on_behind(&mut self, slot: usize, behind: &Behind, links: &mut Links) {
@@ -29,7 +30,7 @@ impl Crowd<'_> {
         device: usize,
         links: &mut Links,
     ) {
-        let (next, has_gap) = self.conversations[conversation].ledger.lacks(device);
+        let (next, has_gap) = self.conversations[conversation].ledger.lacks(device + 1);
         if has_gap || next <= self.members[slot].head {
             self.repair(slot, conversation, device, links);
         }
@@ -45,8 +46,8 @@ impl Crowd<'_> {
     ) {
         if self.members[slot].repairing.is_none() {
             let ledger = &self.conversations[conversation].ledger;
-            self.members[slot].repairing = Some(ledger.known(device));
-            let (from_seq, _) = ledger.lacks(device);
+            self.members[slot].repairing = Some(ledger.known(device + 1));
+            let (from_seq, _) = ledger.lacks(device + 1);
             self.ask_history(slot, REPAIR, conversation, from_seq, links);
         }
     }
@@ -57,13 +58,13 @@ impl Crowd<'_> {
             let user = self.user_index(slot);
             return self.fault(Fault::UnexpectedResponse { user, request_id: REPAIR });
         };
-        let (before, _) = self.conversations[conversation].ledger.lacks(device);
+        let (before, _) = self.conversations[conversation].ledger.lacks(device + 1);
         for entry in &page.entries {
             self.on_whole_entry(conversation, device, entry, Way::Repair, links);
         }
         let ledger = &self.conversations[conversation].ledger;
-        ledger.head_seen(device, known, page.head, &mut self.outcome.faults);
-        let (after, _) = ledger.lacks(device);
+        ledger.head_seen(device + 1, known, page.head, &mut self.outcome.faults);
+        let (after, _) = ledger.lacks(device + 1);
         self.members[slot].head = self.members[slot].head.max(page.head);
         if after > before {
             self.repair_if_behind(slot, conversation, device, links);
@@ -101,7 +102,7 @@ impl Crowd<'_> {
             Logged::Message(message) => self.on_entry(conversation, device, &message, way, links),
             Logged::Other(item) => {
                 let ledger = &mut self.conversations[conversation].ledger;
-                ledger.told(device, entry.seq, item, way, &mut self.outcome.faults);
+                ledger.told(device + 1, entry.seq, item, way, &mut self.outcome.faults);
             }
         }
     }
@@ -114,7 +115,11 @@ impl Crowd<'_> {
             Side::Writer => self.shape.writer_of(conversation),
             Side::Reader => self.shape.first_reader_of(conversation),
         };
-        let from_seq = self.conversations[conversation].ledger.reads_next(side);
+        let ledger = &mut self.conversations[conversation].ledger;
+        let from_seq = match ledger.reads_next(side as usize) {
+            0 => ledger.begin_reading(side as usize),
+            next => next,
+        };
         self.ask_history(slot, READ, conversation, from_seq, links);
     }
 
@@ -146,10 +151,10 @@ impl Crowd<'_> {
                 Logged::Other(item) => item,
             };
             let ledger = &mut self.conversations[conversation].ledger;
-            ledger.read(side, entry.seq, item, &mut self.outcome.faults);
+            ledger.read(side as usize, entry.seq, item, &mut self.outcome.faults);
         }
         self.outcome.totals.entries_read += page.entries.len() as u64;
-        let next = self.conversations[conversation].ledger.reads_next(side);
+        let next = self.conversations[conversation].ledger.reads_next(side as usize);
         if next <= page.head && !page.entries.is_empty() {
             return self.read_on(conversation, side, links);
         }

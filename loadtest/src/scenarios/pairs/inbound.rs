@@ -134,7 +134,7 @@ impl Crowd<'_> {
                     self.fault(Fault::Altered { user, seq, detail });
                 }
                 let side = (stamp.sender - self.first) as usize % 2;
-                (Item::Message { side, counter: stamp.counter }, Some(stamp))
+                (Item::Message { writer: side, counter: stamp.counter }, Some(stamp))
             }
             Ok(stamp) => {
                 let detail = format!("user {} does not write here", stamp.sender);
@@ -166,7 +166,7 @@ impl Crowd<'_> {
             entry.message_id.last_chunk::<4>().map_or(0, |last| u32::from_be_bytes(*last));
         let stamp = Stamp { sender, counter, intended_ns: 0 };
         if entry.message_id == self.contents.message_id(stamp) {
-            Item::Message { side, counter }
+            Item::Message { writer: side, counter }
         } else {
             Item::Unknown
         }

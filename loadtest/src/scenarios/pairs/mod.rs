@@ -7,8 +7,8 @@
 //! outstanding; this finds the highest throughput, its latencies mean little).
 
 mod crew;
-mod crowd;
-mod disturbance;
+pub(crate) mod crowd;
+pub(crate) mod disturbance;
 mod inbound;
 mod outcome;
 mod parameters;
@@ -17,9 +17,9 @@ pub(crate) mod remote;
 mod report;
 mod request;
 mod run;
-mod senders;
+pub(crate) mod senders;
 mod shared;
-mod user;
+pub(crate) mod user;
 
 pub use disturbance::{Disturbance, DisturbanceReport};
 pub use outcome::{ChatGeneratorReport, Totals};

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::FaultLog;
 use crate::chat::disturbance::Tally;
-use crate::crowd::LatenciesByKind;
 use crate::chat::request::RequestLatencies;
+use crate::crowd::LatenciesByKind;
 use crate::latency::{Latencies, LatencySummary};
 use crate::remote::GeneratorReport;
 use crate::report::Reasons;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::chat::ChatScenario;
 use crate::chat::crowd::Crowd;
 use crate::chat::disturbance::Turmoil;
-use crate::crowd::MessageLatencies;
 use crate::chat::senders::chosen;
 use crate::chat::slow::{Slow, Tally};
 use crate::chat::user::Stage;
+use crate::crowd::MessageLatencies;
 use crate::net::Links;
 use crate::seconds::Seconds;
 

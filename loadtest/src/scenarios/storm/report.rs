@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::crowd::MessageLatencyReport;
 use crate::chat::storm::Storm;
 use crate::chat::storm::tally::Tally;
+use crate::crowd::MessageLatencyReport;
 use crate::latency::LatencySummary;
 use crate::process::{self, Usage};
 

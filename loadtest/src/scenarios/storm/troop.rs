@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use hashbrown::HashMap;
 
-use crate::scenarios::ResumeTokens;
 use crate::chat::crowd::Crowd;
 use crate::chat::disturbance::Turmoil;
 use crate::chat::storm::board::{Board, Moment, Step};
@@ -12,6 +11,7 @@ use crate::chat::storm::tally::Tally;
 use crate::chat::storm::{Cut, Storm};
 use crate::chat::user::Stage;
 use crate::net::Links;
+use crate::scenarios::ResumeTokens;
 
 /// Connections that are dropped in one tick: more would keep the thread from all else for too long.
 const DROPS_PER_TICK: usize = 256;

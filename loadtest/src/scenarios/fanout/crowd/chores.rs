@@ -26,7 +26,7 @@ impl Crowd<'_> {
         device: usize,
         now_ns: u64,
     ) {
-        let (_, has_gap) = self.conversations[conversation].ledger.lacks(device);
+        let (_, has_gap) = self.conversations[conversation].ledger.lacks(device + 1);
         if has_gap && !self.members[slot].gap_noted {
             self.members[slot].gap_noted = true;
             self.gaps.put(now_ns + GAP_PATIENCE.as_nanos() as u64, slot);
@@ -51,7 +51,7 @@ impl Crowd<'_> {
     fn gap(&self, slot: usize) -> Option<(usize, usize)> {
         match self.shape.seat(slot) {
             Seat::Reader { conversation, device } => {
-                let (_, has_gap) = self.conversations[conversation].ledger.lacks(device);
+                let (_, has_gap) = self.conversations[conversation].ledger.lacks(device + 1);
                 has_gap.then_some((conversation, device))
             }
             Seat::Writer { .. } => None,

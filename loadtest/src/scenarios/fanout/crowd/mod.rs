@@ -9,8 +9,8 @@ use dunlin_protocol::limits::REQUESTS_OUTSTANDING_MAX;
 use dunlin_protocol::wire::{Frame, frame::Body};
 use dunlin_protocol::{LogId, UserId, frame};
 
+use crate::audit::Fault;
 use crate::audit::content::{Contents, Stamp};
-use crate::audit::{Fault, Side};
 use crate::chat::{Load, MessageKind};
 use crate::crowd::{self, Account, Heartbeats, Later, Newcomers, OpenLoad, Senders};
 use crate::fanout::FanoutScenario;
@@ -19,6 +19,7 @@ use crate::fanout::people::{Conversation, Member, Sending, Stage, Writer};
 use crate::fanout::shape::{Seat, Shape};
 use crate::net::{CloseCause, Handler, Links, Next};
 use crate::phases::{Board, Phase, Schedule};
+use crate::scenarios::fanout::people::Side;
 
 pub(crate) struct Crowd<'a> {
     pub(crate) scenario: &'a FanoutScenario,
@@ -158,7 +159,7 @@ impl<'a> Crowd<'a> {
         let conversation = self.shape.conversations_of(fan).start + turn;
         let of = &mut self.conversations[conversation];
         let counter = match self.scenario.message {
-            MessageKind::Durable => of.ledger.sent(),
+            MessageKind::Durable => of.ledger.sent(0),
             MessageKind::Signal | MessageKind::QuietSignal => of.signal_sent(),
         };
         of.flights.start();

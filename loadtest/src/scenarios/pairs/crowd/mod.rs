@@ -66,7 +66,7 @@ impl<'a> Crowd<'a> {
         let pair = |index: u32| Pair {
             // The relay needs no conversation; with Dunlin it follows from the user ids.
             conversation: [0; 16],
-            ledger: Ledger::new([users.start + 2 * index, users.start + 2 * index + 1]),
+            ledger: Ledger::new([0, 1].map(|side| users.start + 2 * index + side), 2),
             signals: [SignalBook::default(); 2],
             marks: [ReadMark::default(); 2],
         };
