@@ -2,28 +2,25 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dunlin_core::config::EngineConfig;
 use dunlin_core::engine::Engine;
-use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
 use dunlin_core::transport::{Outbound, Transport};
 
 use super::administration::Administration;
 use super::message::{Answer, Fault, Request};
 use super::{client, socket};
-use crate::config::{Checked, Store};
+use crate::config::Checked;
+use crate::node::assembly::{self, Stored};
 use crate::node::data::DataFolder;
 
 /// How long a store may be locked while nobody answers: a server that starts or goes down.
 const LOCKED_TIMEOUT: Duration = Duration::from_secs(10);
 
 const LOCKED_RETRY: Duration = Duration::from_millis(50);
-
-/// A command opens a segment for a few small entries; this is enough, and soon made.
-const SEGMENT_BYTES: u32 = 4 * 1024 * 1024;
 
 /// A way to the data.
 pub(crate) enum Access {
@@ -72,37 +69,29 @@ impl Access {
             if found.is_some() {
                 return Ok(Access::Online { socket, found });
             }
-            match Access::offline(checked, &data) {
-                Err(OpenError::Locked { .. }) if Instant::now() < until => {
+            ensure_own(&data.store())?;
+            match assembly::open_store(&checked.store.for_command(), &data) {
+                Err(error) if error.is_locked() && Instant::now() < until => {
                     std::thread::sleep(LOCKED_RETRY);
                 }
-                Err(error @ OpenError::Locked { .. }) => {
+                Err(error) if error.is_locked() => {
                     let hint = "which does not answer on admin.sock; is it starting or ending?";
                     return Err(Fault::new(format_args!("{error}, {hint}")));
                 }
                 Err(error) => return Err(Fault::new(error)),
-                Ok(access) => return Ok(access),
+                Ok(stored) => return Access::offline(checked, stored, data),
             }
         }
     }
 
-    fn offline(checked: &Checked, data: &DataFolder) -> Result<Access, OpenError> {
-        let path = data.store();
-        if let Ok(folder) = std::fs::metadata(&path) {
-            ensure_own(&path, folder.uid(), rustix::process::geteuid().as_raw())?;
-        }
-        let Store::Embedded(config) = &checked.store;
-        let segment_bytes = config.segment_bytes.min(SEGMENT_BYTES);
-        let config = EmbeddedConfig { segment_bytes, ..config.clone() };
-        let store = Arc::new(EmbeddedStore::open(&path, config)?);
+    fn offline(checked: &Checked, stored: Stored, data: DataFolder) -> Result<Access, Fault> {
         let config = EngineConfig { workers: 1, ..checked.engine.clone() };
-        let engine = Engine::builder(store.clone(), Arc::new(NoTransport)).config(config).start();
-        let engine = engine.map_err(|error| OpenError::Io {
-            doing: "can't start the engine on",
-            path,
-            error: std::io::Error::other(error),
+        let builder = Engine::builder(stored.store, Arc::new(NoTransport)).config(config);
+        let engine = builder.start().map_err(|error| {
+            let path = data.path().display();
+            Fault::new(format_args!("can't start the engine on {path}: {error}"))
         })?;
-        let administration = Administration::new(engine.administrator(), store, data.clone());
+        let administration = Administration::new(engine.administrator(), stored.keeper, data);
         Ok(Access::Offline { engine, administration: Box::new(administration) })
     }
 
@@ -132,13 +121,22 @@ impl Access {
 }
 
 /// Files that a command makes must be files that the server can open: root's would not be.
-fn ensure_own(path: &std::path::Path, owner: u32, own: u32) -> Result<(), OpenError> {
+fn ensure_own(path: &Path) -> Result<(), Fault> {
+    match std::fs::metadata(path) {
+        Ok(folder) => ensure_same(path, folder.uid(), rustix::process::geteuid().as_raw()),
+        // There is nothing yet, or whoever opens it says why that is impossible.
+        Err(_) => Ok(()),
+    }
+}
+
+fn ensure_same(path: &Path, owner: u32, own: u32) -> Result<(), Fault> {
     if owner == own {
         return Ok(());
     }
-    let reason = format!("it belongs to user {owner}; run it as that user");
-    let error = std::io::Error::new(std::io::ErrorKind::PermissionDenied, reason);
-    Err(OpenError::Io { doing: "can't work on", path: path.to_owned(), error })
+    Err(Fault::new(format_args!(
+        "can't work on {}: it belongs to user {owner}; run it as that user",
+        path.display()
+    )))
 }
 
 #[cfg(test)]
@@ -147,9 +145,9 @@ mod tests {
 
     #[test]
     fn only_the_owner_of_a_store_works_on_it() {
-        let path = std::path::Path::new("data/store");
-        assert!(ensure_own(path, 7, 7).is_ok());
-        let error = ensure_own(path, 7, 0).unwrap_err().to_string();
+        let path = Path::new("data/store");
+        assert!(ensure_same(path, 7, 7).is_ok());
+        let error = ensure_same(path, 7, 0).unwrap_err().to_string();
         assert_eq!(error, "can't work on data/store: it belongs to user 7; run it as that user");
     }
 }

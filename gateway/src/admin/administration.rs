@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use dunlin_core::admin::{AdminError, AdminReply, AdminRequest};
 use dunlin_core::engine::Administrator;
-use dunlin_core::store::embedded::EmbeddedStore;
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::ErrorCode;
 use parking_lot::Mutex;
@@ -13,6 +12,7 @@ use parking_lot::Mutex;
 use super::message::{ANSWER_BYTES_MAX, Answer, Fault, Reply, Request, UserLine};
 use crate::backup;
 use crate::node::data::DataFolder;
+use crate::node::keeper::Keeper;
 
 /// How many places of damage an answer lists; there may be one for each entry of a store.
 const DAMAGE_MAX: usize = 1000;
@@ -23,7 +23,8 @@ const _: () = assert!(DAMAGE_MAX * 512 < ANSWER_BYTES_MAX as usize);
 #[derive(Debug)]
 pub(crate) struct Administration {
     accounts: Administrator,
-    store: Arc<EmbeddedStore>,
+    /// None if the store is kept elsewhere.
+    keeper: Option<Arc<dyn Keeper>>,
     data: DataFolder,
     /// Reading the whole store keeps one of its readers busy; a second time at once would leave
     /// the clients none.
@@ -33,10 +34,10 @@ pub(crate) struct Administration {
 impl Administration {
     pub(crate) fn new(
         accounts: Administrator,
-        store: Arc<EmbeddedStore>,
+        keeper: Option<Arc<dyn Keeper>>,
         data: DataFolder,
     ) -> Administration {
-        Administration { accounts, store, data, reading_all: Mutex::new(()) }
+        Administration { accounts, keeper, data, reading_all: Mutex::new(()) }
     }
 
     pub(crate) fn carry_out(&self, request: Request) -> Answer {
@@ -62,15 +63,21 @@ impl Administration {
         }
     }
 
+    fn keeper(&self) -> Result<&dyn Keeper, Fault> {
+        let elsewhere =
+            "the store of this server is kept elsewhere, and has tools of its own for it";
+        self.keeper.as_deref().ok_or_else(|| Fault::new(elsewhere))
+    }
+
     fn backup(&self, folder: &Path) -> Answer {
         let _alone = self.reading_all.try_lock().ok_or_else(busy)?;
-        let report = backup::backup(&self.data, &self.store, folder).map_err(Fault::new)?;
+        let report = backup::backup(&self.data, self.keeper()?, folder).map_err(Fault::new)?;
         Ok(Reply::BackedUp { segments: report.segments, bytes: report.bytes })
     }
 
     fn verify(&self) -> Answer {
         let _alone = self.reading_all.try_lock().ok_or_else(busy)?;
-        let report = self.store.verify().map_err(Fault::new)?;
+        let report = self.keeper()?.verify().map_err(Fault::new)?;
         let mut damage: Vec<String> =
             report.damage.iter().take(DAMAGE_MAX).map(ToString::to_string).collect();
         if report.damage.len() > DAMAGE_MAX {

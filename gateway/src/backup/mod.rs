@@ -18,11 +18,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use dunlin_core::store::embedded::{self, BackupReport, EmbeddedStore, OpenError};
+use dunlin_core::store::embedded::{self, BackupReport, OpenError};
 
 use crate::node::data::{
     DataError, DataFolder, Mode, RESTORING, make_folder, mode_of_kept, write_whole,
 };
+use crate::node::keeper::Keeper;
 use contents::{Contents, Listed};
 
 /// What must be right about the store's part is in its manifest.
@@ -69,7 +70,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> BackupError {
 /// acknowledged when the call began is in it.
 pub(crate) fn backup(
     data: &DataFolder,
-    store: &EmbeddedStore,
+    store: &dyn Keeper,
     target: &Path,
 ) -> Result<BackupReport, BackupError> {
     ensure_outside(data, target)?;

@@ -1,5 +1,7 @@
 //! `dunlin check-config`.
 
+use crate::stream::entrance::Entrance;
+
 use super::{Failure, SettingsArgs};
 
 /// Reads and checks the configuration as `serve` would, and says what it amounts to.
@@ -8,8 +10,8 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     let listen = |address: Option<std::net::SocketAddr>| {
         address.map_or("off".to_owned(), |address| address.to_string())
     };
-    println!("tcp             {}", listen(checked.tcp));
-    println!("tls             {}", listen(checked.tls));
+    println!("tcp             {}", listen(checked.address_of(Entrance::Tcp)));
+    println!("tls             {}", listen(checked.address_of(Entrance::Tls)));
     println!("data            {}", checked.config.data.folder.display());
     println!("shards          {}", checked.shards);
     println!("connections_max {}", checked.connections_max);

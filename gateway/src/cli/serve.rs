@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use crossbeam_channel::select;
-use dunlin_core::store::embedded::{EmbeddedStore, OpenError};
 
 use super::signals::{self, Signal};
 use super::{Failure, SettingsArgs, printed};
 use crate::admin::{AdminServer, Administration};
-use crate::config::{Checked, Config, Store};
-use crate::node::Server;
+use crate::config::{Checked, Config};
+use crate::node::assembly::{self, Stored};
 use crate::node::data::DataFolder;
-use crate::node::secrecy;
+use crate::node::keeper::Keeper;
+use crate::node::{Parts, Server, secrecy};
+use crate::stream::entrance::Entrance;
 
 pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     let checked = settings.checked()?;
@@ -22,10 +23,11 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
         tracing::warn!("{exposed}");
     }
     let data = DataFolder::open(&checked.config.data.folder)?;
-    let store = open_store(&checked, &data)?;
+    let Stored { store, keeper } = open_store(&checked, &data)?;
     let running = checked.config.clone();
-    let mut server = Server::start(checked, store.clone())?;
-    let admin = start_admin(&server, &store, &data)?;
+    let parts = Parts::new(store.clone(), data.signing_keys()?);
+    let mut server = Server::of_parts(checked, parts)?;
+    let admin = start_admin(&server, keeper, &data)?;
     announce(&server)?;
     loop {
         select! {
@@ -95,7 +97,7 @@ fn announce(server: &Server) -> Result<(), Failure> {
 }
 
 fn warn_of_plain_text(checked: &Checked) {
-    if let Some(address) = checked.tcp
+    if let Some(address) = checked.address_of(Entrance::Tcp)
         && !address.ip().is_loopback()
     {
         tracing::warn!(%address, "listen.tcp is open beyond this machine, and plain TCP can be \
@@ -128,28 +130,22 @@ fn reload(server: &mut Server, settings: &SettingsArgs, running: &Config) {
 }
 
 /// Opened here, on the main thread: its descriptors belong to the process, not to a shard.
-fn open_store(checked: &Checked, data: &DataFolder) -> Result<Arc<EmbeddedStore>, Failure> {
-    data.ensure_secret(&data.store_identity_file())?;
-    let Store::Embedded(config) = &checked.store;
-    match EmbeddedStore::open(&data.store(), config.clone()) {
-        Ok(store) => {
-            tracing::info!(recovery = ?store.recovery(), "the store is open");
-            Ok(Arc::new(store))
+fn open_store(checked: &Checked, data: &DataFolder) -> Result<Stored, Failure> {
+    assembly::open_store(&checked.store, data).map_err(|error| {
+        if error.is_locked() {
+            return format!("{error}: another server runs on this data folder").into();
         }
-        Err(error @ OpenError::Locked { .. }) => {
-            Err(format!("{error}: another server runs on this data folder").into())
-        }
-        Err(error) => Err(error.into()),
-    }
+        error.into()
+    })
 }
 
 fn start_admin(
     server: &Server,
-    store: &Arc<EmbeddedStore>,
+    keeper: Option<Arc<dyn Keeper>>,
     data: &DataFolder,
 ) -> Result<AdminServer, Failure> {
     let accounts = server.engine().administrator();
-    let administration = Administration::new(accounts, Arc::clone(store), data.clone());
+    let administration = Administration::new(accounts, keeper, data.clone());
     let path = data.admin_socket();
     let started = AdminServer::start(path.clone(), administration);
     started.map_err(|error| format!("{}: {error}", path.display()).into())

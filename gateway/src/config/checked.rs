@@ -9,16 +9,15 @@ use super::error::{ConfigErrors, Faults};
 use super::section::Section;
 use super::{Config, Limits, Store};
 use crate::limits::{DESCRIPTORS_RESERVED, SHARDS_MAX};
+use crate::stream::entrance::{Entrance, ListenOn};
 
 /// A configuration in types that can't be wrong.
 #[derive(Debug, Clone)]
 pub struct Checked {
     /// As it was written.
     pub config: Config,
-    /// Where to listen for plain TCP.
-    pub tcp: Option<SocketAddr>,
-    /// Where to listen for TLS.
-    pub tls: Option<SocketAddr>,
+    /// Where to listen, and for what.
+    pub(crate) listen_on: Vec<ListenOn>,
     /// I/O threads.
     pub shards: usize,
     /// Connections of the node.
@@ -38,6 +37,12 @@ impl Checked {
         let mut faults = Faults::default();
         let checked = Checked::gather(config, descriptors, cores, &mut faults);
         faults.into_result(checked)
+    }
+
+    /// Where to listen for this.
+    pub(crate) fn address_of(&self, entrance: Entrance) -> Option<SocketAddr> {
+        let found = self.listen_on.iter().find(|(way_in, _)| *way_in == entrance);
+        found.map(|(_, address)| *address)
     }
 
     /// Every section by its name, so that the compiler asks about a new one.
@@ -64,7 +69,7 @@ impl Checked {
             log,
         } = &config;
         faults.check(data);
-        let addresses = faults.check(listen);
+        let listen_on = faults.check(listen);
         faults.check(tls);
         faults.check(protocol);
         faults.check(limits);
@@ -80,9 +85,8 @@ impl Checked {
             ..faults.check(engine)
         };
         let store = faults.check(store);
-        let (tcp, tls) = (addresses.tcp, addresses.tls);
         let secret_files = config.secret_files();
-        Checked { config, tcp, tls, shards, connections_max, engine, store, secret_files }
+        Checked { config, listen_on, shards, connections_max, engine, store, secret_files }
     }
 }
 
@@ -134,7 +138,7 @@ mod tests {
     #[test]
     fn the_defaults_are_good_and_are_those_of_engine_and_store() {
         let checked = check(|_| {}).unwrap();
-        assert_eq!(checked.tcp, "127.0.0.1:7410".parse().ok());
+        assert_eq!(checked.address_of(Entrance::Tcp), "127.0.0.1:7410".parse().ok());
         assert_eq!(format!("{:?}", checked.engine), format!("{:?}", EngineConfig::default()));
         let Store::Embedded(store) = checked.store;
         assert_eq!(format!("{store:?}"), format!("{:?}", EmbeddedConfig::default()));

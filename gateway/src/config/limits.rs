@@ -3,7 +3,7 @@
 use super::error::SectionFaults;
 use super::section::{Section, section};
 use crate::limits::NODE_PRESSURE_DIVISOR;
-use crate::shard::outbox::OutboxLimits;
+use crate::stream::outbox::OutboxLimits;
 
 section! {
     /// How much is too much.

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use super::error::SectionFaults;
 use super::section::{Section, section};
 use crate::limits::SHARDS_MAX;
+use crate::stream::entrance::{Entrance, ListenOn};
 
 section! {
     /// Where clients connect.
@@ -20,24 +21,23 @@ section! {
     }
 }
 
-/// Where to listen.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Addresses {
-    pub(super) tcp: Option<SocketAddr>,
-    pub(super) tls: Option<SocketAddr>,
-}
-
 impl Section for Listen {
     const NAME: &'static str = "listen";
-    type Checked = Addresses;
+    type Checked = Vec<ListenOn>;
 
-    fn check(&self, faults: &mut SectionFaults<'_>) -> Addresses {
+    fn check(&self, faults: &mut SectionFaults<'_>) -> Vec<ListenOn> {
         if self.tcp.is_empty() && self.tls.is_empty() {
             faults.refuse(&["tcp"], "is empty, and so is listen.tls");
         }
         faults.count_within("shards", self.shards, 0..=SHARDS_MAX as u64);
         faults.within("backlog", self.backlog.max(0).cast_unsigned(), 1..=65_535);
-        Addresses { tcp: address("tcp", &self.tcp, faults), tls: address("tls", &self.tls, faults) }
+        let mut listen_on = Vec::new();
+        for (entrance, key, text) in
+            [(Entrance::Tcp, "tcp", &self.tcp), (Entrance::Tls, "tls", &self.tls)]
+        {
+            listen_on.extend(address(key, text, faults).map(|address| (entrance, address)));
+        }
+        listen_on
     }
 }
 

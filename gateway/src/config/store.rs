@@ -14,6 +14,9 @@ use super::section::{Section, section};
 const SEGMENT_BYTES_MIN: u64 = 4 * 1024 * 1024;
 const _: () = assert!(RESPONSE_BYTES_MAX as u64 * 2 < SEGMENT_BYTES_MIN);
 
+/// A segment that a command makes.
+const COMMAND_SEGMENT_BYTES: u32 = 4 * 1024 * 1024;
+
 section! {
     /// Where messages are durable, as it is written: the keys of the embedded store.
     StoreSection {
@@ -63,5 +66,18 @@ impl Section for StoreSection {
             filter_bytes_max: self.filter_bytes_max,
             retry_interval: Duration::from_millis(self.retry_interval_ms),
         })
+    }
+}
+
+impl Store {
+    /// The same for a command, which writes a few small entries: a segment for them should be soon
+    /// made.
+    pub(crate) fn for_command(&self) -> Store {
+        match self {
+            Store::Embedded(config) => Store::Embedded(EmbeddedConfig {
+                segment_bytes: config.segment_bytes.min(COMMAND_SEGMENT_BYTES),
+                ..config.clone()
+            }),
+        }
     }
 }

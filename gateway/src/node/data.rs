@@ -75,6 +75,21 @@ fn is_retired_key(name: &str) -> bool {
     })
 }
 
+/// The secrets that sign tokens. All nodes of a service have the same.
+#[derive(Clone)]
+pub struct SigningKeys {
+    /// Signs, and is believed.
+    pub current: [u8; SIGNING_KEY_BYTES],
+    /// Signed in the past, and are believed still.
+    pub retired: Vec<[u8; SIGNING_KEY_BYTES]>,
+}
+
+impl std::fmt::Debug for SigningKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKeys").field("retired", &self.retired.len()).finish_non_exhaustive()
+    }
+}
+
 /// The data folder, which exists.
 #[derive(Debug, Clone)]
 pub(crate) struct DataFolder {
@@ -121,20 +136,30 @@ impl DataFolder {
         self.path.join(SIGNING_KEY)
     }
 
+    /// The keys that sign tokens, and that did; one is made now if there is none.
+    pub(crate) fn signing_keys(&self) -> Result<SigningKeys, DataError> {
+        let current = self.signing_key()?;
+        Ok(SigningKeys { current, retired: self.retired_keys()? })
+    }
+
     /// The key that signs tokens; made now if there is none.
-    pub(crate) fn signing_key(&self) -> Result<[u8; SIGNING_KEY_BYTES], DataError> {
+    fn signing_key(&self) -> Result<[u8; SIGNING_KEY_BYTES], DataError> {
         let path = self.signing_key_file();
         if !path.exists() {
             let mut key = [0; SIGNING_KEY_BYTES];
             SystemSource::new().fill(&mut key);
             write_whole(&path, &key, Mode::Secret)?;
+            if self.store_identity_file().exists() {
+                tracing::warn!(path = %path.display(), "there was no signing key beside the store, \
+                    and a new one was made: everybody has to log in again");
+            }
         }
         read_key(&path)
     }
 
     /// Keys that signed in the past: `signing.key` is changed by giving it the name
     /// `signing.key.1`, and users stay logged in.
-    pub(crate) fn retired_keys(&self) -> Result<Vec<[u8; SIGNING_KEY_BYTES]>, DataError> {
+    fn retired_keys(&self) -> Result<Vec<[u8; SIGNING_KEY_BYTES]>, DataError> {
         let names = self.names_at_the_top()?;
         let retired = names.iter().filter(|name| is_retired_key(name));
         retired.map(|name| read_key(&self.path.join(name))).collect()

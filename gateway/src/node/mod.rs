@@ -1,12 +1,18 @@
 //! A running node and what it keeps on the disk.
 //!
+//! - `assembly`: from a configuration to the parts of a node
 //! - `server`: the node, from its start to its end
 //! - `data`: the data folder
+//! - `keeper`: what can be done with a store that is kept here
 //! - `secrecy`: who else may read a secret
 
+pub(crate) mod assembly;
 pub(crate) mod data;
+pub(crate) mod keeper;
 pub(crate) mod secrecy;
 mod server;
 
+pub use assembly::Parts;
+pub use data::SigningKeys;
 pub(crate) use server::SERVER_NAME;
 pub use server::{Server, ServerError};

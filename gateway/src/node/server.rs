@@ -1,4 +1,4 @@
-//! A running node: store, engine, shards, wired together; and how it goes down.
+//! A running node: its shards and its engine, from start to end.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,24 +6,21 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, unbounded};
-use dunlin_core::config::EngineConfig;
-use dunlin_core::engine::hosted::Wake;
 use dunlin_core::engine::{Engine, EngineError};
 use dunlin_core::store::Store;
 use dunlin_protocol::wire::CloseReason;
 use rustls::server::ProducesTickets;
 
+use super::assembly::{Assembly, Parts, Seat};
+use super::data::{DataError, DataFolder};
 use crate::admission::Admission;
 use crate::config::{Checked, Config};
-use crate::node::data::{DataError, DataFolder};
 use crate::shard::control::{Control, Deadlines, Node, Settings};
 use crate::shard::counters::Counters;
-use crate::shard::mailbox::{MailReceiver, mailbox};
 use crate::shard::{ShardStart, ensure_free, spawn};
 use crate::stream::entrance::{Entrance, ListenOn};
-use crate::stream::outbox::OutboxLimits;
 use crate::tls::{Certificate, TlsError, ticketer};
-use crate::transport::{ShardTransport, ShardWaker};
+use crate::transport::ShardTransport;
 
 /// Name and version of the server, for Welcome.
 pub(crate) const SERVER_NAME: &str = concat!("dunlin/", env!("CARGO_PKG_VERSION"));
@@ -94,63 +91,54 @@ struct TlsParts {
 }
 
 impl Server {
-    /// Starts a node over a store. The store must have been opened on a thread that is no shard.
+    /// Starts a node by itself, over a store, with the signing keys of its data folder. The store
+    /// must have been opened on a thread that is no shard.
     pub fn start(checked: Checked, store: Arc<dyn Store>) -> Result<Server, ServerError> {
-        let Checked { config, tcp, tls, shards, connections_max, engine: engine_config, .. } =
-            checked;
-        let ways_in = [(Entrance::Tcp, tcp), (Entrance::Tls, tls)].into_iter();
-        let listen_on: Vec<ListenOn> =
-            ways_in.filter_map(|(entrance, address)| Some((entrance, address?))).collect();
-        ensure_ports_are_free(&listen_on)?;
-        let data = DataFolder::open(&config.data.folder)?;
-        let is_secure = listen_on.iter().any(|(entrance, _)| entrance.is_secure());
-        let (tls_parts, tls_config) = load_tls(&config, is_secure, &data)?;
-        let (mailboxes, receivers) = mailboxes(shards)?;
-        let transport = Arc::new(ShardTransport::new(mailboxes));
-        let hosts = hosts(&config, &engine_config, &transport, shards);
-        let (engine, hosted) = Engine::builder(store, transport.clone())
-            .config(engine_config)
-            .signing_key(data.signing_key()?)
-            .retired_keys(data.retired_keys()?)
-            .start_hosted(&hosts)?;
-        let wake_fds = receivers.iter().map(MailReceiver::wake_fd).collect::<Arc<[_]>>();
-        let mut hosted = hosted.into_iter();
-        let node = Arc::new(node(&config, shards));
+        let keys = DataFolder::open(&checked.config.data.folder)?.signing_keys()?;
+        Server::of_parts(checked, Parts::new(store, keys))
+    }
+
+    /// Starts a node of these parts.
+    pub fn of_parts(checked: Checked, parts: Parts) -> Result<Server, ServerError> {
+        ensure_ports_are_free(&checked.listen_on)?;
+        let data = DataFolder::open(&checked.config.data.folder)?;
+        let is_secure = checked.listen_on.iter().any(|(entrance, _)| entrance.is_secure());
+        let (tls, tls_config) = load_tls(&checked.config, is_secure, &data)?;
+        let assembly = Assembly::new(&checked, parts)?;
+        let Checked { config, listen_on, shards, connections_max, .. } = checked;
         let settings = Arc::new(settings(&config, connections_max, tls_config));
         let (ended_sender, ended) = unbounded();
         let mut server = Server {
             connections_max,
             data,
-            node,
-            transport,
-            engine: None,
-            tls: tls_parts,
+            node: Arc::new(node(&config, shards)),
+            transport: assembly.transport,
+            engine: Some(assembly.engine),
+            tls,
             listen_on,
             threads: Vec::with_capacity(shards),
             ended,
             going_down: false,
             config,
         };
-        for (index, mailbox) in (0..).zip(receivers) {
+        for (index, Seat { mailbox, worker }) in (0..).zip(assembly.seats) {
             let start = ShardStart {
                 index,
                 node: Arc::clone(&server.node),
                 settings: Arc::clone(&settings),
                 mailbox,
-                submitter: engine.submitter(),
-                worker: hosted.next(),
-                wake_fds: Arc::clone(&wake_fds),
+                submitter: server.engine().submitter(),
+                worker,
+                wake_fds: Arc::clone(&assembly.wake_fds),
                 listen_on: server.listen_on.clone(),
                 backlog: server.config.listen.backlog,
                 ended: ended_sender.clone(),
             };
             if let Err(error) = server.start_shard(start) {
                 server.end_shards();
-                engine.stop();
                 return Err(error.into());
             }
         }
-        server.engine = Some(engine);
         Ok(server)
     }
 
@@ -292,7 +280,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if !self.threads.is_empty() {
+        if self.engine.is_some() {
             self.end_shards();
         }
     }
@@ -326,31 +314,6 @@ fn load_tls(config: &Config, wanted: bool, data: &DataFolder) -> Result<LoadedTl
     let (certificate, tickets) = (certificate(config, data)?, ticketer()?);
     let (tls_config, fingerprint) = certificate.load(Arc::clone(&tickets))?;
     Ok((Some(TlsParts { certificate, tickets, fingerprint }), Some(tls_config)))
-}
-
-/// The shards that run a worker each: all, if there is one for each; none otherwise, since with more
-/// shards than cores a worker would have to share its thread with connections that it serves no
-/// better than the others.
-fn hosts(
-    config: &Config,
-    engine: &EngineConfig,
-    transport: &Arc<ShardTransport>,
-    shards: usize,
-) -> Vec<Arc<dyn Wake>> {
-    if config.engine.worker_threads || engine.workers != shards {
-        return Vec::new();
-    }
-    let waker = |shard| Arc::new(ShardWaker::new(Arc::clone(transport), shard)) as Arc<dyn Wake>;
-    (0..shards).map(waker).collect()
-}
-
-/// Both ends of every shard's mailbox: the eventfds must exist before the shards part with the
-/// process's descriptor table.
-fn mailboxes(
-    shards: usize,
-) -> io::Result<(Vec<crate::shard::mailbox::MailSender>, Vec<MailReceiver>)> {
-    let pairs = (0..shards).map(|_| mailbox()).collect::<io::Result<Vec<_>>>()?;
-    Ok(pairs.into_iter().unzip())
 }
 
 fn node(config: &Config, shards: usize) -> Node {
