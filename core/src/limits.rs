@@ -25,6 +25,11 @@ pub const SUBMIT_BATCH_MAX: usize = 256;
 /// leave their commands waiting, so that no queue within the engine grows without bound.
 pub const WORKER_BACKLOG_MAX: usize = 64 * 1024;
 
+/// Calls at the door of an engine that may wait for their answer. They wait for what takes longest, a
+/// password that is hashed or a Sync, so this is some seconds of work; a program that has more to ask
+/// at a time hears `OVERLOADED`, and clients go on.
+pub const DOOR_CALLS_MAX: usize = 4096;
+
 /// Store requests of one worker that may be under way before it leaves commands waiting: the
 /// store's queue is bounded by it.
 pub const STORE_OUTSTANDING_MAX: usize = 16 * 1024;

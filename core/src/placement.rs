@@ -6,6 +6,8 @@
 
 use dunlin_protocol::{LogId, UserId};
 
+use crate::admin::AdminRequest;
+use crate::auth::names;
 use crate::bus::{Member, NodeId};
 use crate::request::{Command, Request};
 
@@ -42,6 +44,31 @@ pub fn worker_of_command(command: &Command, workers: usize) -> u16 {
         | (Request::Identity(_) | Request::Account(_) | Request::Sync(_), None) => {
             bucket(mix(u64::from(command.conn.slot)), workers)
         }
+    }
+}
+
+/// The worker, of so many, that takes a request of a program at the door, as this user.
+pub fn worker_of_call(user: UserId, request: &Request, workers: usize) -> u16 {
+    match request {
+        Request::Conversation(log, _) => worker_of_log(*log, workers),
+        Request::Credential(_) | Request::Identity(_) | Request::Account(_) | Request::Sync(_) => {
+            worker_of_user(user, workers)
+        }
+    }
+}
+
+/// The worker, of so many, that takes a request of the operator. Who a name belongs to is not known
+/// yet, so the worker of the name takes it; a list goes on where the log is after which it goes on.
+pub fn worker_of_admin(request: &AdminRequest, workers: usize) -> u16 {
+    match request {
+        AdminRequest::AddUser { username, .. }
+        | AdminRequest::DisableUser { username }
+        | AdminRequest::EnableUser { username }
+        | AdminRequest::ResetPassword { username, .. } => {
+            worker_of_log(names::log_of(username), workers)
+        }
+        AdminRequest::ListUsers { after: Some(log), .. } => worker_of_log(*log, workers),
+        AdminRequest::ListUsers { after: None, .. } => 0,
     }
 }
 

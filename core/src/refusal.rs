@@ -37,6 +37,9 @@ pub(crate) const DATA_CORRUPT: Refusal =
 
 pub(crate) const NOT_LOGGED_IN: Refusal = Refusal::new(ErrorCode::NotLoggedIn, "log in first");
 
+pub(crate) const NEEDS_CONNECTION: Refusal =
+    Refusal::new(ErrorCode::NotLoggedIn, "only who logs in on a connection may ask this");
+
 pub(crate) const NO_SUCH_CONVERSATION: Refusal =
     Refusal::new(ErrorCode::NoSuchConversation, "no conversation of yours has this id");
 

@@ -9,12 +9,30 @@ use dunlin_protocol::{EncodedFrame, LogId, SessionId, UserId};
 /// connection that is gone meets another generation and is dropped.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
-    /// The I/O thread.
+    /// The I/O thread. The highest number is the engine's own: see `ConnId::of_call`.
     pub shard: u16,
     /// The slot in its slab.
     pub slot: u32,
     /// Counts the uses of the slot.
     pub generation: u32,
+}
+
+/// Where calls at the door are in the place of connections. A transport has far fewer threads.
+const DOOR_SHARD: u16 = u16::MAX;
+
+impl ConnId {
+    /// What stands for a call at the [door](crate::engine::door) where a connection would: so the
+    /// way of an answer is the same for both, and only its end is not.
+    pub(crate) fn of_call(call: u64) -> ConnId {
+        let (slot, generation) = (call as u32, (call >> 32) as u32);
+        ConnId { shard: DOOR_SHARD, slot, generation }
+    }
+
+    /// Which call it stands for, if it does.
+    pub(crate) fn call(self) -> Option<u64> {
+        let ConnId { shard, slot, generation } = self;
+        (shard == DOOR_SHARD).then_some(u64::from(generation) << 32 | u64::from(slot))
+    }
 }
 
 impl fmt::Debug for ConnId {
@@ -121,4 +139,17 @@ pub trait Transport: Send + Sync + 'static {
     /// threads, once per shard and tick. It must not block: pressure is answered per connection,
     /// by collapsing pushes and closing slow consumers.
     fn deliver(&self, shard: u16, batch: Vec<Outbound>);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_told_from_a_connection() {
+        for call in [1, u64::from(u32::MAX) + 7, u64::MAX] {
+            assert_eq!(ConnId::of_call(call).call(), Some(call));
+        }
+        assert_eq!(ConnId { shard: 3, slot: 1, generation: 0 }.call(), None);
+    }
 }

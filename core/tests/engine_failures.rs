@@ -61,10 +61,10 @@ fn a_stop_answers_what_was_taken_and_refuses_the_rest() {
 }
 
 #[test]
-fn an_administrator_may_outlive_the_engine() {
+fn a_door_may_outlive_the_engine() {
     let server = Server::start(2);
-    let administrator = server.engine.administrator();
-    let list = || administrator.administer(AdminRequest::ListUsers { after: None, limit: 1 });
+    let door = server.engine.door();
+    let list = || door.administer_and_wait(AdminRequest::ListUsers { after: None, limit: 1 });
     assert_eq!(list(), Ok(AdminReply::Users { users: Vec::new(), next: None }));
     server.engine.stop();
     assert_eq!(list(), Err(AdminError::Stopped));

@@ -18,10 +18,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Select, Sender};
+use crossbeam_channel::{Receiver, Select};
 use parking_lot::Mutex;
 
-use crate::admin::{AdminError, AdminReply, AdminRequest};
+use crate::admin::AdminRequest;
 use crate::auth::password::{PasswordDone, PasswordError, PasswordThreads};
 use crate::bus::{Bus, BusReceiver, Member};
 use crate::clock::Clock;
@@ -38,12 +38,10 @@ use crate::worker::effect::{Effects, PresenceChange, Published, Ticket};
 use crate::worker::input::Input;
 use crate::worker::message::WorkerMessage;
 
+use super::calls::Calls;
 use super::gate::Gate;
 use super::mailbox::Mailbox;
 use super::submitter::Submitted;
-
-/// Where the answer to an [`AdminRequest`] goes.
-pub(crate) type AdminAnswer = Sender<Result<AdminReply, AdminError>>;
 
 /// What comes from within.
 pub(crate) enum Letter {
@@ -52,7 +50,8 @@ pub(crate) enum Letter {
     Workers(Vec<WorkerMessage>),
     Input(Input),
     Envelope(Bytes),
-    Admin(AdminRequest, AdminAnswer),
+    /// Which call at the door it is, and what it asks.
+    Admin(u64, AdminRequest),
     Stop,
 }
 
@@ -71,8 +70,7 @@ pub(crate) struct Driver {
     pub(crate) passwords: Arc<PasswordThreads>,
     pub(crate) statistics: Arc<Mutex<WorkerStatistics>>,
     pub(crate) effects: Effects,
-    pub(crate) admin: Vec<(u64, AdminAnswer)>,
-    pub(crate) admin_calls: u64,
+    pub(crate) calls: Arc<Calls>,
     pub(crate) next_timer: Instant,
     pub(crate) cluster: Option<ClusterLinks>,
     /// Bytes of envelopes in the mail.
@@ -216,12 +214,7 @@ impl Driver {
                 self.envelopes_waiting.fetch_sub(envelope.len(), Ordering::Relaxed);
                 Input::Envelope(envelope)
             }
-            Letter::Admin(request, answer) => {
-                self.gate.add(1);
-                self.admin_calls += 1;
-                self.admin.push((self.admin_calls, answer));
-                Input::Admin { call: self.admin_calls, request }
-            }
+            Letter::Admin(call, request) => Input::Admin { call, request },
             Letter::Workers(messages) => {
                 for message in messages {
                     self.worker.handle(now_ms, Input::Worker(message), &mut self.effects);
@@ -237,6 +230,7 @@ impl Driver {
         let input = match submitted {
             Submitted::Command(command) => Input::Command(command),
             Submitted::Disconnected { conn, session } => Input::Disconnected { conn, session },
+            Submitted::Call { call, user, request } => Input::Call { call, user, request },
         };
         self.worker.handle(now_ms, input, &mut self.effects);
     }
@@ -282,7 +276,7 @@ impl Driver {
         }
         let transport = &self.transport;
         self.effects.take_outbound(|shard, batch| transport.deliver(shard, batch));
-        self.answer_admin();
+        self.answer_calls();
     }
 
     /// What waits for another node is under way as well.
@@ -306,14 +300,13 @@ impl Driver {
         }
     }
 
-    fn answer_admin(&mut self) {
+    /// Whoever called at the door, at whichever worker.
+    fn answer_calls(&mut self) {
         for (call, answer) in self.effects.admin.drain(..) {
-            if let Some(index) = self.admin.iter().position(|(of, _)| *of == call) {
-                let (_, asker) = self.admin.swap_remove(index);
-                // Whoever asked may have given up.
-                drop(asker.try_send(answer));
-                self.gate.leave(1);
-            }
+            self.calls.answer_operator(call, answer);
+        }
+        for (call, delivery) in self.effects.calls.drain(..) {
+            self.calls.deliver(call, &delivery);
         }
     }
 

@@ -1,8 +1,10 @@
 //! The engine: workers and the threads that drive them, between a store and a transport.
 
+pub mod door;
 pub mod hosted;
 pub mod submitter;
 
+mod calls;
 mod driver;
 mod gate;
 mod mailbox;
@@ -36,6 +38,8 @@ use crate::worker::cluster::ClusterNode;
 use crate::worker::effect::Effects;
 use crate::worker::input::Input;
 use crate::worker::{Shared, Worker};
+use calls::Calls;
+use door::Door;
 use driver::{ClusterLinks, Driver, Letter, Mailroom};
 use gate::Gate;
 use hosted::{HostedWorker, WorkerThreads};
@@ -67,7 +71,8 @@ pub enum EngineError {
 ///
 /// A server that knows its users by its own means needs a [`Transport`], an account for each user,
 /// and a session for each connection. (With [`Connection`](crate::connection::Connection) clients
-/// log in by themselves, and speak the whole protocol: `examples/websocket` shows that.)
+/// log in by themselves, and speak the whole protocol: `examples/websocket` shows that.) Where there
+/// is no connection at all, there is the [`Door`].
 ///
 /// ```
 /// use std::sync::{Arc, mpsc};
@@ -133,6 +138,7 @@ pub enum EngineError {
 #[derive(Debug)]
 pub struct Engine {
     gate: Arc<Gate>,
+    calls: Arc<Calls>,
     attempts: Arc<Attempts>,
     transport: TransportHandle,
     commands: Vec<Mailbox<Vec<Submitted>>>,
@@ -270,6 +276,7 @@ impl EngineBuilder {
             .unzip();
         let mut engine = Engine {
             gate: Arc::new(Gate::default()),
+            calls: Arc::default(),
             attempts: Arc::default(),
             transport: TransportHandle(Arc::clone(&self.transport)),
             commands,
@@ -356,8 +363,7 @@ impl Engine {
             passwords: Arc::clone(passwords),
             statistics,
             effects: Effects::new(),
-            admin: Vec::new(),
-            admin_calls: 0,
+            calls: Arc::clone(&self.calls),
             next_timer: Instant::now(),
             cluster: builder.cluster.clone(),
             envelopes_waiting: Arc::clone(&self.envelopes_waiting[index]),
@@ -385,15 +391,15 @@ impl Engine {
         }
     }
 
-    /// Carries out a request of the program around the engine; waits for the answer, so it is not
-    /// for the threads of a transport.
-    pub fn administer(&self, request: AdminRequest) -> Result<AdminReply, AdminError> {
-        self.administrator().administer(request)
+    /// The way in for the program around the engine, which has no connection.
+    pub fn door(&self) -> Door {
+        let (gate, calls) = (Arc::clone(&self.gate), Arc::clone(&self.calls));
+        Door::new(gate, calls, &self.commands, &self.mailboxes)
     }
 
-    /// The same for another thread, which may keep it longer than the engine runs.
-    pub fn administrator(&self) -> Administrator {
-        Administrator { gate: Arc::clone(&self.gate), worker: self.mailboxes[0].clone() }
+    /// Carries out a request of the operator: [`Door::administer_and_wait`].
+    pub fn administer(&self, request: AdminRequest) -> Result<AdminReply, AdminError> {
+        self.door().administer_and_wait(request)
     }
 
     /// The name of this node on the bus, if it is one of several.
@@ -449,38 +455,10 @@ impl Engine {
                 tracing::error!("a worker thread had panicked");
             }
         }
+        self.calls.stop();
         // Until now a login that was under way may have announced its user.
         if let Some(ClusterLinks { place, .. }) = &self.cluster {
             place.presence.node_left(place.node);
         }
-    }
-}
-
-/// A way in for requests about accounts, from any thread. When the engine stops, it answers
-/// [`AdminError::Stopped`].
-#[derive(Clone)]
-pub struct Administrator {
-    gate: Arc<Gate>,
-    worker: Mailbox<Letter>,
-}
-
-impl std::fmt::Debug for Administrator {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Administrator")
-    }
-}
-
-impl Administrator {
-    /// Carries out a request, and waits for the answer.
-    pub fn administer(&self, request: AdminRequest) -> Result<AdminReply, AdminError> {
-        if !self.gate.enter() {
-            return Err(AdminError::Stopped);
-        }
-        let (answer, answered) = crossbeam_channel::bounded(1);
-        if self.worker.send(Letter::Admin(request, answer)).is_err() {
-            self.gate.leave(1);
-            return Err(AdminError::Stopped);
-        }
-        answered.recv().unwrap_or(Err(AdminError::Stopped))
     }
 }

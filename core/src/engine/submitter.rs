@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, TrySendError};
-use dunlin_protocol::EncodedFrame;
 use dunlin_protocol::wire::{ErrorCode, frame::Body};
+use dunlin_protocol::{EncodedFrame, UserId};
 
 use crate::attempt::Attempts;
 use crate::limits::SUBMIT_BATCH_MAX;
@@ -29,6 +29,15 @@ pub enum Submitted {
         conn: ConnId,
         /// Whose.
         session: Session,
+    },
+    /// A request at the [door](super::door). No submitter makes one.
+    Call {
+        /// Names the call.
+        call: u64,
+        /// As whom.
+        user: UserId,
+        /// What is asked.
+        request: Request,
     },
 }
 

@@ -54,6 +54,8 @@ pub struct Effects {
     pub presence: Vec<PresenceChange>,
     /// For the bus.
     pub bus: Vec<Published>,
+    /// Responses to [`Input::Call`](super::input::Input::Call).
+    pub calls: Vec<(u64, Delivery)>,
     /// Answers to [`Input::Admin`](super::input::Input::Admin), by their call.
     pub admin: Vec<(u64, Result<AdminReply, AdminError>)>,
     /// For other workers of this node, by their index.
@@ -94,6 +96,10 @@ impl Effects {
     }
 
     pub(crate) fn deliver(&mut self, conn: ConnId, delivery: Delivery) {
+        if let Some(call) = conn.call() {
+            self.calls.push((call, delivery));
+            return;
+        }
         let shard = usize::from(conn.shard);
         if self.outbound.len() <= shard {
             self.outbound.resize_with(shard + 1, Vec::new);

@@ -1,6 +1,7 @@
 //! What a worker is told.
 
 use bytes::Bytes;
+use dunlin_protocol::UserId;
 use dunlin_protocol::wire::DeviceKind;
 
 use super::effect::Ticket;
@@ -8,7 +9,7 @@ use super::message::WorkerMessage;
 use crate::admin::AdminRequest;
 use crate::auth::password::{PasswordDone, PasswordError};
 use crate::bus::Member;
-use crate::request::Command;
+use crate::request::{Command, Request};
 use crate::store::{StoreError, StoreReply};
 use crate::transport::{ConnId, Session};
 
@@ -39,7 +40,18 @@ pub enum Input {
         /// What came of it.
         result: Result<PasswordDone, PasswordError>,
     },
-    /// The program around the engine asks something; the answer is an effect.
+    /// A program asks at the door as a user; the response is among [`Effects::calls`].
+    ///
+    /// [`Effects::calls`]: super::effect::Effects::calls
+    Call {
+        /// Names the call.
+        call: u64,
+        /// As whom.
+        user: UserId,
+        /// What is asked.
+        request: Request,
+    },
+    /// The operator asks something; the answer is an effect of this or of another worker.
     Admin {
         /// Returned with the answer.
         call: u64,

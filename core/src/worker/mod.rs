@@ -42,6 +42,7 @@ use conversation::{Conversation, Outcome, Pending};
 use effect::{Effects, Ticket};
 use flow::{Flow, PasswordResult, StoreResult};
 use input::Input;
+use login::listing::Listings;
 use login::operation::Operations;
 use message::WorkerMessage;
 use sync::{Sync, SyncRequest};
@@ -56,7 +57,7 @@ use crate::dense_map::DenseMap;
 use crate::limits::{STATE_IDLE_MS, STATE_SWEEP_MAX, TABLE_ROOM_MIN};
 use crate::placement;
 use crate::random::Random;
-use crate::refusal::{INTERNAL, NOT_LOGGED_IN, Refusal, store_refusal};
+use crate::refusal::{INTERNAL, NEEDS_CONNECTION, NOT_LOGGED_IN, Refusal, store_refusal};
 use crate::request::{AccountRequest, Command, ConversationRequest, Request};
 use crate::statistics::WorkerStatistics;
 use crate::store::{Appended, StoreReply, StoreRequest};
@@ -108,6 +109,7 @@ pub struct Worker {
     /// Pieces of work that wait for several answers at a time, by their number.
     syncs: HashMap<u64, Box<Sync>, RandomState>,
     finds: HashMap<u64, Find, RandomState>,
+    listings: Listings,
     last_work: u64,
     /// Syncs that were begun and not answered yet, and those that were not begun.
     syncs_running: usize,
@@ -140,6 +142,7 @@ impl Worker {
             settled: Vec::new(),
             syncs: HashMap::default(),
             finds: HashMap::default(),
+            listings: Listings::default(),
             last_work: 0,
             syncs_running: 0,
             syncs_waiting: VecDeque::new(),
@@ -160,6 +163,7 @@ impl Worker {
             }
             Input::Store { ticket, result } => self.store_answered(ticket, result, effects),
             Input::Password { ticket, result } => self.password_answered(ticket, result, effects),
+            Input::Call { call, user, request } => self.take_call(call, user, request, effects),
             Input::Admin { call, request } => self.take_admin(call, request, effects),
             Input::OpenSession { conn, session, kind } => {
                 self.announce(session.user, effects);
@@ -258,6 +262,22 @@ impl Worker {
                 | Request::Sync(_),
                 None,
             ) => effects.refuse(conn, request_id, NOT_LOGGED_IN),
+        }
+    }
+
+    /// A program at the door, which has no session and gets a response to whatever it asks.
+    fn take_call(&mut self, call: u64, user: UserId, request: Request, effects: &mut Effects) {
+        effects.counters.commands += 1;
+        let client = Client { conn: ConnId::of_call(call), user, request_id: 1 };
+        match request {
+            Request::Conversation(log, request) => {
+                self.take_conversation_request(client, log, request, effects);
+            }
+            Request::Account(request) => self.take_account_request(client, request, effects),
+            Request::Sync(sync) => self.take_sync(client, sync, effects),
+            Request::Credential(_) | Request::Identity(_) => {
+                effects.refuse(client.conn, client.request_id, NEEDS_CONNECTION);
+            }
         }
     }
 

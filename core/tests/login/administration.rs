@@ -77,6 +77,17 @@ fn all_accounts_are_listed_page_by_page() {
 }
 
 #[test]
+fn a_page_takes_three_rounds_to_the_store_however_long_it_is() {
+    let mut node = Node::new();
+    for number in 0..40 {
+        node.register(&format!("user{number}")).unwrap();
+    }
+    for limit in [1, 10, 100] {
+        assert_eq!(node.rounds_of(AdminRequest::ListUsers { after: None, limit }), 3);
+    }
+}
+
+#[test]
 fn a_disabled_account_is_out_until_it_is_enabled() {
     let mut node = Node::new();
     let ada = node.registered("ada");

@@ -182,6 +182,22 @@ impl Node {
         assert!(self.workers.iter().all(|worker| worker.outstanding() == 0), "a flow was left");
     }
 
+    /// Does the same with a request of the operator, and counts the rounds to the store: how often
+    /// all that was asked at a time is answered at a time.
+    pub(crate) fn rounds_of(&mut self, request: AdminRequest) -> usize {
+        self.inputs.push_back((0, Input::Admin { call: 5, request }));
+        self.step();
+        let mut rounds = 0;
+        while !self.inputs.is_empty() {
+            rounds += 1;
+            for _ in 0..self.inputs.len() {
+                self.step();
+            }
+        }
+        assert_eq!(std::mem::take(&mut self.admin).len(), 1, "it is answered once");
+        rounds
+    }
+
     /// Takes one step. False if nothing is left to do.
     pub(crate) fn step(&mut self) -> bool {
         let Some((worker, input)) = self.next_input() else { return false };

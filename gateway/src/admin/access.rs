@@ -91,7 +91,7 @@ impl Access {
             let path = data.path().display();
             Fault::new(format_args!("can't start the engine on {path}: {error}"))
         })?;
-        let administration = Administration::new(engine.administrator(), stored.keeper, data);
+        let administration = Administration::new(engine.door(), stored.keeper, data);
         Ok(Access::Offline { engine, administration: Box::new(administration) })
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dunlin_core::admin::{AdminError, AdminReply, AdminRequest};
-use dunlin_core::engine::Administrator;
+use dunlin_core::engine::door::Door;
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::ErrorCode;
 use parking_lot::Mutex;
@@ -22,7 +22,7 @@ const _: () = assert!(DAMAGE_MAX * 512 < ANSWER_BYTES_MAX as usize);
 /// Carries out requests, on the thread that brings them.
 #[derive(Debug)]
 pub(crate) struct Administration {
-    accounts: Administrator,
+    accounts: Door,
     /// None if the store is kept elsewhere.
     keeper: Option<Arc<dyn Keeper>>,
     data: DataFolder,
@@ -33,7 +33,7 @@ pub(crate) struct Administration {
 
 impl Administration {
     pub(crate) fn new(
-        accounts: Administrator,
+        accounts: Door,
         keeper: Option<Arc<dyn Keeper>>,
         data: DataFolder,
     ) -> Administration {
@@ -57,7 +57,7 @@ impl Administration {
             Request::Backup { folder } => return self.backup(&folder),
             Request::Verify => return self.verify(),
         };
-        match self.accounts.administer(request) {
+        match self.accounts.administer_and_wait(request) {
             Ok(reply) => accounts_reply(reply),
             Err(error) => Err(explain(&error)),
         }

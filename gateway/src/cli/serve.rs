@@ -144,7 +144,7 @@ fn start_admin(
     keeper: Option<Arc<dyn Keeper>>,
     data: &DataFolder,
 ) -> Result<AdminServer, Failure> {
-    let accounts = server.engine().administrator();
+    let accounts = server.engine().door();
     let administration = Administration::new(accounts, keeper, data.clone());
     let path = data.admin_socket();
     let started = AdminServer::start(path.clone(), administration);

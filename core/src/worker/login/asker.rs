@@ -8,8 +8,6 @@ use crate::refusal::Refusal;
 use crate::transport::{ConnId, Delivery};
 use crate::worker::Worker;
 use crate::worker::effect::Effects;
-use crate::worker::login::LoginMessage;
-use crate::worker::message::WorkerMessage;
 
 /// Who waits. Each is answered once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +30,8 @@ pub(in crate::worker) enum Asker {
     Nobody,
     /// The program around the engine.
     Admin {
-        /// Returned with the answer.
+        /// Returned with the answer, by whichever worker has it.
         call: u64,
-        /// The worker that was asked, and answers.
-        worker: u16,
     },
 }
 
@@ -59,12 +55,12 @@ impl Worker {
     ) {
         match (asker, answer) {
             (Asker::Nobody, _) => {}
-            (Asker::Admin { call, worker }, answer) => {
+            (Asker::Admin { call }, answer) => {
                 let reply = match answer {
                     Answer::Admin(reply) => reply,
                     Answer::Done | Answer::Body(_) => AdminReply::Done,
                 };
-                self.answer_admin(call, worker, Ok(reply), effects);
+                effects.admin.push((call, Ok(reply)));
             }
             (
                 Asker::Request { conn, request_id } | Asker::Login { conn, request_id },
@@ -95,27 +91,10 @@ impl Worker {
                 };
                 effects.deliver(conn, delivery);
             }
-            Asker::Admin { call, worker } => {
+            Asker::Admin { call } => {
                 let Refusal { code, message, .. } = refusal;
-                let error = AdminError::Refused { code, message };
-                self.answer_admin(call, worker, Err(error), effects);
+                effects.admin.push((call, Err(AdminError::Refused { code, message })));
             }
-        }
-    }
-
-    /// The worker that was asked answers, whoever did the work.
-    pub(in crate::worker) fn answer_admin(
-        &mut self,
-        call: u64,
-        worker: u16,
-        result: Result<AdminReply, AdminError>,
-        effects: &mut Effects,
-    ) {
-        if worker == self.index {
-            effects.admin.push((call, result));
-        } else {
-            let message = LoginMessage::AdminDone { call, result };
-            effects.tell_worker(worker, WorkerMessage::Login(message));
         }
     }
 }

@@ -15,7 +15,7 @@
 //!
 //! - `by_password`, `by_issuer`, `creation`: the ways in
 //! - `operation`, `decide`, `enter`: what is done to the identity of a user, one thing at a time
-//! - `admin`, `password_change`: other askers; `asker`, `look_up`: how all of them ask and are told
+//! - `admin`, `listing`, `password_change`: other askers; `asker`, `look_up`: how all of them ask and are told
 
 pub(super) mod admin;
 pub(super) mod asker;
@@ -24,6 +24,7 @@ pub(super) mod by_password;
 pub(super) mod creation;
 pub(super) mod decide;
 pub(super) mod enter;
+pub(super) mod listing;
 pub(super) mod look_up;
 pub(super) mod operation;
 pub(super) mod password_change;
@@ -31,7 +32,6 @@ pub(super) mod password_change;
 use dunlin_protocol::UserId;
 use dunlin_protocol::wire::{ErrorCode, login::Credential};
 
-use crate::admin::{AdminError, AdminReply};
 use crate::auth::issuer::IssuerError;
 use crate::auth::names;
 use crate::auth::password::PasswordError;
@@ -58,13 +58,6 @@ pub enum LoginMessage {
     Password(Box<PasswordLogin>),
     /// Something to do to a user, for the worker of the user.
     Operation(Box<Operation>),
-    /// What the program around the engine asked is done; for the worker that was asked.
-    AdminDone {
-        /// Its number there.
-        call: u64,
-        /// What came of it.
-        result: Result<AdminReply, AdminError>,
-    },
 }
 
 /// What a login, or the like, waits for.
@@ -227,7 +220,6 @@ impl Worker {
         match message {
             LoginMessage::Password(login) => self.begin_password_login(login, effects),
             LoginMessage::Operation(operation) => self.take_operation(*operation, effects),
-            LoginMessage::AdminDone { call, result } => effects.admin.push((call, result)),
         }
     }
 
