@@ -82,11 +82,16 @@ fn statistics_tell_what_happened() {
     // They are published a few times a second.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     loop {
-        let counts = &server.engine.statistics()[0];
+        let counts = &server.engine.statistics().workers[0];
         if counts.sessions == 1 && counts.commands == 4 {
             assert_eq!((counts.appends, counts.conversations, counts.accounts), (3, 1, 2));
             assert_eq!(counts.errors_of(ErrorCode::NoSuchConversation), 1);
             assert!(counts.pushes >= 1 && counts.append_batches >= 2);
+            assert_eq!(counts.batch_entries.count(), counts.append_batches);
+            assert_eq!(counts.batch_entries.sum(), counts.appends);
+            // Appends, and what was read before them.
+            assert!(counts.store_round_us.count() > counts.append_batches);
+            assert!(counts.tick_us.count() >= 1);
             break;
         }
         assert!(std::time::Instant::now() < deadline, "{counts:?}");

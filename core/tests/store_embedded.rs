@@ -77,7 +77,9 @@ fn a_key_that_an_earlier_part_of_the_same_request_has_used_is_a_duplicate() {
     assert_eq!(answers[200..], [duplicate(3), duplicate(200)]);
     // What counts on a duplicate is refused within its request, but not after it.
     assert_eq!(append(&store, vec![item(log, 201, 0)]), [Appended::Stored]);
-    assert!(store.statistics().batches > 1);
+    let counted = store.statistics();
+    assert!(counted.batches > 1);
+    assert_eq!(counted.fsync_us.count(), counted.fsyncs);
 }
 
 /// Stores `entries` entries of 1,000 bytes in each of the logs, round-robin.

@@ -171,7 +171,7 @@ fn slots_sessions_and_outboxes_are_free_again() {
         node.wait_quiet();
         eventually("no session is left", || {
             let statistics = node.server.engine().statistics();
-            statistics.iter().all(|of_worker| of_worker.sessions == 0)
+            statistics.workers.iter().all(|of_worker| of_worker.sessions == 0)
         });
         let reasons = (0..100).filter_map(|reason| CloseReason::try_from(reason).ok());
         let closed: u64 = reasons.map(|reason| node.server.closed(reason)).sum();

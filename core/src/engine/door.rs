@@ -10,12 +10,14 @@ use std::sync::Arc;
 use crossbeam_channel::TrySendError;
 use dunlin_protocol::UserId;
 use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
+use parking_lot::Mutex;
 
 use crate::admin::{AdminError, AdminReply, AdminRequest};
 use crate::limits::OVERLOADED_RETRY_MS;
 use crate::placement;
 use crate::refusal::Refusal;
 use crate::request::Request;
+use crate::statistics::{EngineStatistics, WorkerStatistics};
 
 use super::calls::{Calls, Waiting};
 use super::driver::Letter;
@@ -106,6 +108,7 @@ pub struct Door {
     calls: Arc<Calls>,
     commands: Arc<[Mailbox<Vec<Submitted>>]>,
     mailboxes: Arc<[Mailbox<Letter>]>,
+    statistics: Arc<[Arc<Mutex<WorkerStatistics>>]>,
 }
 
 impl std::fmt::Debug for Door {
@@ -120,8 +123,10 @@ impl Door {
         calls: Arc<Calls>,
         commands: &[Mailbox<Vec<Submitted>>],
         mailboxes: &[Mailbox<Letter>],
+        statistics: &[Arc<Mutex<WorkerStatistics>>],
     ) -> Door {
-        Door { gate, calls, commands: commands.into(), mailboxes: mailboxes.into() }
+        let (commands, mailboxes) = (commands.into(), mailboxes.into());
+        Door { gate, calls, commands, mailboxes, statistics: statistics.into() }
     }
 
     /// Asks as a user, who must have an account; whether it may be asked in this user's name is for
@@ -192,5 +197,11 @@ impl Door {
         // As above.
         self.administer(request, move |answer| drop(sender.try_send(answer)));
         answer.recv().unwrap_or(Err(AdminError::Stopped))
+    }
+
+    /// What the engine has counted, as of a moment ago; after its end, what it had counted then.
+    pub fn statistics(&self) -> EngineStatistics {
+        let workers = self.statistics.iter().map(|worker| worker.lock().clone()).collect();
+        EngineStatistics { workers, calls_waiting: self.calls.waiting() as u64 }
     }
 }

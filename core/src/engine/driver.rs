@@ -45,7 +45,8 @@ use super::submitter::Submitted;
 
 /// What comes from within.
 pub(crate) enum Letter {
-    Store(Ticket, Result<StoreReply, StoreError>),
+    /// The answer to a request, and when that was submitted.
+    Store(Ticket, Result<StoreReply, StoreError>, Instant),
     Password(Ticket, Result<PasswordDone, PasswordError>),
     Workers(Vec<WorkerMessage>),
     Input(Input),
@@ -72,6 +73,8 @@ pub(crate) struct Driver {
     pub(crate) effects: Effects,
     pub(crate) calls: Arc<Calls>,
     pub(crate) next_timer: Instant,
+    /// When this tick began.
+    pub(crate) began: Instant,
     pub(crate) cluster: Option<ClusterLinks>,
     /// Bytes of envelopes in the mail.
     pub(crate) envelopes_waiting: Arc<AtomicUsize>,
@@ -174,6 +177,7 @@ impl Driver {
 
     fn tick(&mut self) -> (Next, usize) {
         let now_ms = self.clock.now_ms();
+        self.began = Instant::now();
         let mut handled = 0;
         let mut next = Next::Continue;
         for _ in 0..TICK_MESSAGES_MAX {
@@ -195,6 +199,9 @@ impl Driver {
         self.run_timers(now_ms);
         self.carry_out();
         self.gate.leave(handled);
+        if handled > 0 {
+            self.effects.counters.tick_us.record(microseconds(self.began.elapsed()));
+        }
         (next, handled)
     }
 
@@ -207,7 +214,11 @@ impl Driver {
 
     fn open(&mut self, now_ms: u64, letter: Letter) {
         let input = match letter {
-            Letter::Store(ticket, result) => Input::Store { ticket, result },
+            Letter::Store(ticket, result, asked) => {
+                let round = self.began.saturating_duration_since(asked);
+                self.effects.counters.store_round_us.record(microseconds(round));
+                Input::Store { ticket, result }
+            }
             Letter::Password(ticket, result) => Input::Password { ticket, result },
             Letter::Input(input) => input,
             Letter::Envelope(envelope) => {
@@ -236,9 +247,8 @@ impl Driver {
     }
 
     fn run_timers(&mut self, now_ms: u64) {
-        let now = Instant::now();
-        if now >= self.next_timer {
-            self.next_timer = now + Duration::from_millis(TICK_MS);
+        if self.began >= self.next_timer {
+            self.next_timer = self.began + Duration::from_millis(TICK_MS);
             self.worker.handle(now_ms, Input::Tick, &mut self.effects);
             self.publish_statistics();
         }
@@ -249,13 +259,8 @@ impl Driver {
         self.worker.end_tick(&mut self.effects);
         self.count_forwarded();
         self.announce_users();
+        self.ask_store();
         let mailbox = &self.mailboxes[self.index];
-        for (ticket, request) in self.effects.store.drain(..) {
-            self.gate.add(1);
-            let mailbox = mailbox.clone();
-            let answer = move |result| post(&mailbox, Letter::Store(ticket, result));
-            self.store.submit(request, Box::new(answer));
-        }
         for (ticket, job) in self.effects.passwords.drain(..) {
             self.gate.add(1);
             let sender = mailbox.clone();
@@ -277,6 +282,20 @@ impl Driver {
         let transport = &self.transport;
         self.effects.take_outbound(|shard, batch| transport.deliver(shard, batch));
         self.answer_calls();
+    }
+
+    /// The same moment for all: a tick asks for its appends together.
+    fn ask_store(&mut self) {
+        if self.effects.store.is_empty() {
+            return;
+        }
+        let asked = Instant::now();
+        for (ticket, request) in self.effects.store.drain(..) {
+            self.gate.add(1);
+            let mailbox = self.mailboxes[self.index].clone();
+            let answer = move |result| post(&mailbox, Letter::Store(ticket, result, asked));
+            self.store.submit(request, Box::new(answer));
+        }
     }
 
     /// What waits for another node is under way as well.
@@ -332,6 +351,11 @@ impl Driver {
         // Which queue is ready, if any, is seen by the next tick.
         let _ready = queues.ready_timeout(timeout);
     }
+}
+
+/// Longer than half a million years is for ever.
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A mailbox is closed only when its thread has ended: nobody waits for the answer any more.

@@ -31,7 +31,7 @@ use crate::limits::{DRAIN_MS_MAX, WORKERS_MAX};
 use crate::placement;
 use crate::presence::Presence;
 use crate::random::{Random, SystemSource};
-use crate::statistics::WorkerStatistics;
+use crate::statistics::{EngineStatistics, WorkerStatistics};
 use crate::store::Store;
 use crate::transport::{ConnId, Session, Transport};
 use crate::worker::cluster::ClusterNode;
@@ -365,6 +365,7 @@ impl Engine {
             effects: Effects::new(),
             calls: Arc::clone(&self.calls),
             next_timer: Instant::now(),
+            began: Instant::now(),
             cluster: builder.cluster.clone(),
             envelopes_waiting: Arc::clone(&self.envelopes_waiting[index]),
             forwarded: 0,
@@ -394,7 +395,7 @@ impl Engine {
     /// The way in for the program around the engine, which has no connection.
     pub fn door(&self) -> Door {
         let (gate, calls) = (Arc::clone(&self.gate), Arc::clone(&self.calls));
-        Door::new(gate, calls, &self.commands, &self.mailboxes)
+        Door::new(gate, calls, &self.commands, &self.mailboxes, &self.statistics)
     }
 
     /// Carries out a request of the operator: [`Door::administer_and_wait`].
@@ -430,9 +431,9 @@ impl Engine {
         }
     }
 
-    /// What each worker has counted, as of a moment ago.
-    pub fn statistics(&self) -> Vec<WorkerStatistics> {
-        self.statistics.iter().map(|of_worker| of_worker.lock().clone()).collect()
+    /// What the engine has counted, as of a moment ago.
+    pub fn statistics(&self) -> EngineStatistics {
+        self.door().statistics()
     }
 
     /// Stops: nothing more is taken, what was taken is answered, then the threads end. Submitters

@@ -204,8 +204,7 @@ impl Worker {
         if !batch.runs.is_empty() {
             let bytes: usize = batch.appends.iter().map(|append| append.body.len()).sum();
             self.append_bytes += bytes;
-            effects.counters.append_batches += 1;
-            effects.counters.appends += batch.appends.len() as u64;
+            effects.counters.count_batch(batch.appends.len());
             let flow = Flow::Batch { runs: batch.runs, bytes };
             self.ask_store(StoreRequest::Append(batch.appends), flow, effects);
         }

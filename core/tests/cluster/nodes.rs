@@ -104,7 +104,7 @@ impl Nodes {
     pub(crate) fn forwarded(&self) -> u64 {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
         loop {
-            let workers = self.servers.iter().flat_map(|server| server.engine.statistics());
+            let workers = self.servers.iter().flat_map(|server| server.engine.statistics().workers);
             let forwarded = workers.map(|worker| worker.forwarded).sum();
             if forwarded > 0 || std::time::Instant::now() >= deadline {
                 return forwarded;

@@ -33,7 +33,7 @@ impl Hosts {
         let beds: Vec<Arc<Bed>> = (0..hosts).map(|_| Arc::default()).collect();
         let wakes: Vec<Arc<dyn Wake>> = beds.iter().map(|bed| Arc::clone(bed) as _).collect();
         let (engine, hosted) = builder.start_hosted(&wakes).unwrap();
-        assert_eq!(hosted.len(), hosts.min(engine.statistics().len()));
+        assert_eq!(hosted.len(), hosts.min(engine.statistics().workers.len()));
         let hosts = beds.into_iter().zip(hosted);
         (engine, Hosts(hosts.map(|(bed, worker)| (Arc::clone(&bed), host(bed, worker))).collect()))
     }

@@ -298,8 +298,9 @@ impl Lane {
             segment.file.write_at(&head.encode(&self.shared.identity), 0)?;
         }
         segment.file.write_at(&self.frame.buffer, segment.end)?;
+        let began = Instant::now();
         segment.file.sync()?;
-        self.shared.counters.fsyncs.add(1);
+        self.shared.counters.synced(began.elapsed());
         if std::mem::take(&mut segment.fresh) {
             self.shared.disk.sync_names()?;
         }

@@ -111,6 +111,7 @@ pub(super) fn read_entry(
             Ok(StoredEntry { seq, meta: head.meta, body })
         }
         _ => {
+            shared.counters.damaged_reads.add(1);
             tracing::error!(%log, seq, segment = place.segment, offset = place.offset, "damaged");
             Err(corrupt)
         }

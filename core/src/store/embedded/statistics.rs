@@ -1,9 +1,14 @@
 //! What the store counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::statistics::Histogram;
 
 /// What an embedded store has done since it was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EmbeddedStatistics {
     /// Batches that became durable.
@@ -16,12 +21,16 @@ pub struct EmbeddedStatistics {
     pub failures: u64,
     /// Calls of fsync by the commit lane.
     pub fsyncs: u64,
+    /// How long each of them took, in microseconds.
+    pub fsync_us: Histogram,
     /// Bytes of batches that became durable.
     pub bytes: u64,
     /// Bytes of index files that were written.
     pub index_bytes: u64,
     /// Requests of appends that wait for the commit lane now.
     pub queued: u64,
+    /// Reads that met a damaged entry.
+    pub damaged_reads: u64,
 }
 
 #[derive(Debug, Default)]
@@ -31,11 +40,20 @@ pub(super) struct Counters {
     pub refused: Counter,
     pub failures: Counter,
     pub fsyncs: Counter,
+    /// Only the commit lane adds to it, once for each fsync: that is nobody to wait for.
+    pub fsync_us: Mutex<Histogram>,
     pub bytes: Counter,
     pub index_bytes: Counter,
+    pub damaged_reads: Counter,
 }
 
 impl Counters {
+    /// The commit lane has waited so long for an fsync.
+    pub(super) fn synced(&self, took: Duration) {
+        self.fsyncs.add(1);
+        self.fsync_us.lock().record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
     pub(super) fn snapshot(&self, queued: usize) -> EmbeddedStatistics {
         EmbeddedStatistics {
             batches: self.batches.get(),
@@ -43,9 +61,11 @@ impl Counters {
             refused: self.refused.get(),
             failures: self.failures.get(),
             fsyncs: self.fsyncs.get(),
+            fsync_us: self.fsync_us.lock().clone(),
             bytes: self.bytes.get(),
             index_bytes: self.index_bytes.get(),
             queued: queued as u64,
+            damaged_reads: self.damaged_reads.get(),
         }
     }
 }

@@ -1,0 +1,142 @@
+//! What the engine counts.
+//!
+//! Each worker counts for itself, in plain numbers, and publishes them a few times a second: no other
+//! thread waits for that, and nothing is shared while messages are handled. Whoever asks
+//! ([`Engine::statistics`](crate::engine::Engine::statistics), or at the
+//! [door](crate::engine::door::Door::statistics)) gets numbers that are a moment old.
+
+mod errors;
+mod histogram;
+
+use dunlin_protocol::wire::ErrorCode;
+
+pub use errors::ErrorCounts;
+pub use histogram::Histogram;
+
+/// Counts of one worker since it started, and its state at the end of its last tick.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorkerStatistics {
+    /// Requests of clients that were taken.
+    pub commands: u64,
+    /// Entries that were given to the store.
+    pub appends: u64,
+    /// Requests that carried them.
+    pub append_batches: u64,
+    /// Entries that were given to sessions.
+    pub pushes: u64,
+    /// Signals and receipts that were given to sessions.
+    pub signals: u64,
+    /// Sends that were forwarded to other nodes.
+    pub forwarded: u64,
+    /// Batches of them that were not answered in time.
+    pub forwards_late: u64,
+    /// Envelopes for other nodes, beacons included.
+    pub envelopes_sent: u64,
+    /// Envelopes of other nodes that were taken.
+    pub envelopes_received: u64,
+    /// How often something before an envelope was missing.
+    pub gaps: u64,
+    /// Requests that were refused, by their code.
+    pub errors: ErrorCounts,
+    /// How long ticks took that had something to do, in microseconds.
+    pub tick_us: Histogram,
+    /// How long the store took for each request, in microseconds: from its submission to the tick
+    /// that takes the answer.
+    pub store_round_us: Histogram,
+    /// Entries of each request that appended.
+    pub batch_entries: Histogram,
+    /// Sessions that are open.
+    pub sessions: u64,
+    /// Conversations in memory.
+    pub conversations: u64,
+    /// Accounts in memory.
+    pub accounts: u64,
+    /// Requests to the store that are not answered yet.
+    pub store_outstanding: u64,
+    /// Batches of commands that wait.
+    pub commands_queued: u64,
+    /// Answers and messages of other workers that wait.
+    pub messages_queued: u64,
+}
+
+impl WorkerStatistics {
+    /// Requests that were refused with this code.
+    pub fn errors_of(&self, code: ErrorCode) -> u64 {
+        self.errors.of(code)
+    }
+
+    /// Adds what another worker has counted and holds.
+    pub fn add(&mut self, other: &WorkerStatistics) {
+        let WorkerStatistics {
+            commands,
+            appends,
+            append_batches,
+            pushes,
+            signals,
+            forwarded,
+            forwards_late,
+            envelopes_sent,
+            envelopes_received,
+            gaps,
+            errors,
+            tick_us,
+            store_round_us,
+            batch_entries,
+            sessions,
+            conversations,
+            accounts,
+            store_outstanding,
+            commands_queued,
+            messages_queued,
+        } = other;
+        self.commands += commands;
+        self.appends += appends;
+        self.append_batches += append_batches;
+        self.pushes += pushes;
+        self.signals += signals;
+        self.forwarded += forwarded;
+        self.forwards_late += forwards_late;
+        self.envelopes_sent += envelopes_sent;
+        self.envelopes_received += envelopes_received;
+        self.gaps += gaps;
+        self.errors.add(errors);
+        self.tick_us.add(tick_us);
+        self.store_round_us.add(store_round_us);
+        self.batch_entries.add(batch_entries);
+        self.sessions += sessions;
+        self.conversations += conversations;
+        self.accounts += accounts;
+        self.store_outstanding += store_outstanding;
+        self.commands_queued += commands_queued;
+        self.messages_queued += messages_queued;
+    }
+
+    pub(crate) fn count_error(&mut self, code: ErrorCode) {
+        self.errors.count(code);
+    }
+
+    pub(crate) fn count_batch(&mut self, entries: usize) {
+        self.append_batches += 1;
+        self.appends += entries as u64;
+        self.batch_entries.record(entries as u64);
+    }
+}
+
+/// What an engine has counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineStatistics {
+    /// Of each worker.
+    pub workers: Vec<WorkerStatistics>,
+    /// Calls at the door that wait for their answer now.
+    pub calls_waiting: u64,
+}
+
+impl EngineStatistics {
+    /// All workers together.
+    pub fn total(&self) -> WorkerStatistics {
+        let mut total = WorkerStatistics::default();
+        self.workers.iter().for_each(|worker| total.add(worker));
+        total
+    }
+}
