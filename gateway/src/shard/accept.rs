@@ -82,11 +82,11 @@ impl Budget {
 impl Shard {
     pub(super) fn accept_ready(&mut self) {
         let rate = self.settings.limits.accepts_per_second.div_ceil(self.node.shards as u64);
-        self.accept_budget.fill(self.now_ms, rate);
+        self.accept_budget.fill(self.clock.now_ms(), rate);
         let mut served = None;
         for index in 0..self.listeners.len() {
             let listener = &self.listeners[index];
-            if listener.ready && listener.paused_until_ms <= self.now_ms {
+            if listener.ready && listener.paused_until_ms <= self.clock.now_ms() {
                 let before = self.accept_budget.tokens;
                 self.accept_from(index);
                 if self.accept_budget.tokens != before {
@@ -147,7 +147,7 @@ impl Shard {
     }
 
     fn pause(&mut self, index: usize, pause_ms: u64) {
-        self.listeners[index].paused_until_ms = self.now_ms + pause_ms;
+        self.listeners[index].paused_until_ms = self.clock.now_ms() + pause_ms;
     }
 
     fn admit(&mut self, socket: TcpStream, peer: SocketAddr, entrance: Entrance) {
@@ -155,7 +155,7 @@ impl Shard {
         let settings = &self.settings;
         let max = settings.connections_max;
         let admission = &self.node.admission;
-        if let Err(refusal) = admission.enter(address, max, &settings.limits, self.now_ms) {
+        if let Err(refusal) = admission.enter(address, max, &settings.limits, self.clock.now_ms()) {
             self.node.counters.refused.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(peer = %address, ?refusal, "refused");
             return refuse(socket, refusal, entrance, self.buffers.waste());
@@ -178,7 +178,7 @@ impl Shard {
         self.poll.registry().register(&mut socket, Token(key), Interest::READABLE)?;
         let stream = self.streams.open(entrance, self.settings.tls.as_ref())?;
         self.next_generation = self.next_generation.wrapping_add(1);
-        let now = super::tick_of(self.now_ms);
+        let now = self.clock.now();
         if entrance.is_secure() {
             self.node.admission.handshake_begins();
         }

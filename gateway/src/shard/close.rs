@@ -35,7 +35,7 @@ impl Shard {
 
     /// False if it has been ended already, or was ended right now because the peer can't read.
     fn begin_closing(&mut self, key: usize, reason: CloseReason) -> bool {
-        let now = self.now();
+        let now = self.clock.now();
         let conn = self.conn_id(key);
         let slot = &mut self.slots[key];
         if slot.stage != Stage::Open {
@@ -87,7 +87,7 @@ impl Shard {
 
     /// All is written: shut our side and wait for the peer to see it.
     pub(super) fn linger(&mut self, key: usize, reason: CloseReason) {
-        let now = self.now();
+        let now = self.clock.now();
         let slot = &mut self.slots[key];
         if slot.socket.shutdown(Shutdown::Write).is_err() {
             return self.remove(key, reason);
@@ -136,7 +136,7 @@ impl Shard {
         let slot = self.slots.remove(key);
         self.node.admission.leave(slot.address);
         self.node.counters.close(reason);
-        self.close_log.write(reason, &slot, conn, self.now_ms);
+        self.close_log.write(reason, &slot, conn, self.clock.now_ms());
     }
 }
 

@@ -10,7 +10,7 @@ impl Shard {
     /// Arms the wheel for a connection's deadline, unless it will look at the slot before that
     /// anyway.
     pub(super) fn arm(&mut self, key: usize) {
-        let next_look = self.now().saturating_add(self.settings.deadlines.hurried_handshake);
+        let next_look = self.clock.now().saturating_add(self.settings.deadlines.hurried_handshake);
         let slot = &mut self.slots[key];
         let (mut tick, _) = slot.deadline(&self.settings);
         if slot.flags.handshaking {
@@ -25,7 +25,7 @@ impl Shard {
 
     /// Closes what has waited too long.
     pub(super) fn expire(&mut self) {
-        let now = self.now();
+        let now = self.clock.now();
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(now, &mut due);
         for entry in due.drain(..) {

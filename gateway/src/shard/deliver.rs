@@ -64,7 +64,7 @@ impl Shard {
         slot.protocol.login_refused();
         slot.failed_logins = slot.failed_logins.saturating_add(1);
         let limits = &self.settings.limits;
-        let blocked = self.node.admission.login_failed(slot.address, limits, self.now_ms);
+        let blocked = self.node.admission.login_failed(slot.address, limits, self.clock.now_ms());
         let too_many = slot.failed_logins >= limits.failed_logins_per_connection_max;
         self.respond(key, frame);
         if let Some(delay_ms) = blocked.or(too_many.then_some(0))

@@ -42,13 +42,14 @@ impl Shard {
         let waiting: Vec<_> = open.map(|(key, slot)| (key as u32, slot.generation)).collect();
         tracing::info!(shard = self.index, connections = waiting.len(), "draining");
         let total = waiting.len() as u64;
-        let began_ms = self.now_ms;
+        let began_ms = self.clock.now_ms();
         self.drain = Some(Drain { plan, began_ms, waiting, total, leaving: Vec::new() });
     }
 
     pub(super) fn go_on_draining(&mut self) {
         let Some(mut drain) = self.drain.take() else { return };
-        let told = drain.waiting.split_off(drain.may_wait(self.now_ms).min(drain.waiting.len()));
+        let told =
+            drain.waiting.split_off(drain.may_wait(self.clock.now_ms()).min(drain.waiting.len()));
         for (key, generation) in told {
             if self.is_open(key, generation) {
                 self.tell_to_go(key as usize, &drain.plan);
@@ -66,7 +67,7 @@ impl Shard {
             }
             !answered
         });
-        let overdue = self.now_ms.saturating_sub(drain.began_ms) > drain.plan.timeout_ms;
+        let overdue = self.clock.now_ms().saturating_sub(drain.began_ms) > drain.plan.timeout_ms;
         if overdue && !self.slots.is_empty() {
             tracing::warn!(shard = self.index, left = self.slots.len(), "the drain took too long");
             self.stop();

@@ -25,7 +25,7 @@ impl Shard {
 
     /// Time passes, without anything being done.
     pub(crate) fn pass(&mut self, milliseconds: u64) {
-        self.started -= Duration::from_millis(milliseconds);
+        self.clock.pass(milliseconds);
     }
 
     /// How long it would sleep if nothing happened; `None` for ever.

@@ -27,6 +27,7 @@ mod drain;
 mod inspection;
 pub(crate) mod mailbox;
 mod read;
+mod shard_clock;
 mod start;
 mod timer_wheel;
 mod write;
@@ -37,7 +38,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use dunlin_core::clock::{Clock, SystemClock};
 use dunlin_core::engine::hosted::HostedWorker;
 use dunlin_core::engine::submitter::Submitter;
 use dunlin_core::transport::ConnId;
@@ -54,7 +54,8 @@ use connection::{Slot, Stage};
 use control::{Control, Node, Settings};
 use drain::Drain;
 use mailbox::{Mail, MailReceiver};
-use timer_wheel::{Entry, Tick, TimerWheel, tick_of};
+use shard_clock::ShardClock;
+use timer_wheel::{Entry, TimerWheel};
 
 pub(crate) use start::{ShardStart, ensure_free, spawn};
 
@@ -101,11 +102,7 @@ pub(crate) struct Shard {
     close_log: close::CloseLog,
     drain: Option<Drain>,
     ended: bool,
-    started: Instant,
-    /// Milliseconds since the start, of this tick.
-    now_ms: u64,
-    /// Unix time of this tick.
-    unix_ms: u64,
+    clock: ShardClock,
 }
 
 impl Shard {
@@ -158,7 +155,7 @@ impl Shard {
         if work {
             return Some(Duration::ZERO);
         }
-        let now_ms = self.elapsed_ms();
+        let now_ms = self.clock.elapsed_ms();
         let timers = self.wheel.next().map(|tick| u64::from(tick) * TICK_MS);
         let blocked = self.blocked.then_some(now_ms + BLOCKED_RETRY_MS);
         let accepting = self.listeners.iter().filter_map(Listener::next_accept_ms).min();
@@ -179,13 +176,8 @@ impl Shard {
         }
     }
 
-    fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
     fn begin_tick(&mut self) {
-        self.now_ms = self.elapsed_ms();
-        self.unix_ms = SystemClock.now_ms();
+        self.clock.begin_tick();
         if self.blocked {
             self.flush_commands();
         }
@@ -194,10 +186,6 @@ impl Shard {
         let OutboxLimits { soft, hard } = self.settings.outbox;
         let divisor = if pressure { crate::limits::NODE_PRESSURE_DIVISOR } else { 1 };
         self.outbox_limits = OutboxLimits { soft: soft / divisor, hard: hard / divisor };
-    }
-
-    fn now(&self) -> Tick {
-        tick_of(self.now_ms)
     }
 
     /// Takes all mail. What arrives meanwhile is for the next tick.

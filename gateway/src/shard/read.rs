@@ -203,11 +203,11 @@ impl Shard {
 
     fn receive(&mut self, key: usize, body: Bytes) {
         let conn = self.conn_id(key);
-        let now = self.now();
+        let now = self.clock.now();
         let slot = &mut self.slots[key];
         slot.active = now;
         self.frames_in += 1;
-        match slot.protocol.receive(&self.node.context, conn, self.unix_ms, body) {
+        match slot.protocol.receive(&self.node.context, conn, self.clock.unix_ms(), body) {
             Received::Nothing => {}
             Received::Respond(frame) => {
                 if slot.protocol.greeted() && !std::mem::replace(&mut slot.flags.greeted, true) {

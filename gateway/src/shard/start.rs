@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use dunlin_core::engine::hosted::HostedWorker;
@@ -18,6 +17,7 @@ use super::accept::{Budget, Listener};
 use super::close::CloseLog;
 use super::control::{Node, Settings};
 use super::mailbox::MailReceiver;
+use super::shard_clock::ShardClock;
 use super::timer_wheel::TimerWheel;
 use super::{MAILBOX, Shard};
 use crate::slots::Slots;
@@ -144,9 +144,7 @@ impl Shard {
             close_log: CloseLog::default(),
             drain: None,
             ended: false,
-            started: Instant::now(),
-            now_ms: 0,
-            unix_ms: 0,
+            clock: ShardClock::new(),
         })
     }
 }

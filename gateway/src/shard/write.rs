@@ -69,7 +69,7 @@ impl Shard {
     }
 
     fn write_out(&mut self, key: usize) -> io::Result<Flushed> {
-        let now = self.now();
+        let now = self.clock.now();
         let slot = &mut self.slots[key];
         let Some(stream) = slot.stream else { return Ok(Flushed::All) };
         let stream = self.streams.of(stream);
@@ -96,7 +96,7 @@ impl Shard {
     }
 
     fn write_blocked(&mut self, key: usize) {
-        let now = self.now();
+        let now = self.clock.now();
         let slot = &mut self.slots[key];
         slot.flags.write_blocked = true;
         slot.progress = now;
