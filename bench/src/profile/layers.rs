@@ -23,7 +23,12 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "read",
         threads: "shard",
-        functions: &["libc_recv", "shard::read::", "shard::read_buffer"],
+        functions: &[
+            "libc_recv",
+            "shard::read::",
+            "stream::read_buffer",
+            "stream::Stream>::receive",
+        ],
     },
     Layer { name: "frame", threads: "shard", functions: &["protocol::frame::take", "take_frames"] },
     Layer {
@@ -73,8 +78,16 @@ pub(super) const LAYERS: &[Layer] = &[
         threads: "",
         functions: &["dunlin_core::worker::", "dunlin_core::presence", "store::embedded::queue"],
     },
-    Layer { name: "outbox", threads: "shard", functions: &["shard::outbox::", "shard::deliver::"] },
-    Layer { name: "write", threads: "shard", functions: &["shard::write::", "writev"] },
+    Layer {
+        name: "outbox",
+        threads: "shard",
+        functions: &["stream::outbox::", "shard::deliver::"],
+    },
+    Layer {
+        name: "write",
+        threads: "shard",
+        functions: &["shard::write::", "stream::", "writev", "libc_send"],
+    },
     Layer {
         name: "poll and the rest of a tick",
         threads: "shard",
