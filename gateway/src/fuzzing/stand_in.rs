@@ -62,6 +62,7 @@ impl StandIn {
                         let told = self.sessions.remove(&conn);
                         assert_eq!(told, Some(session), "the end of a session is told once");
                     }
+                    Submitted::Call { .. } => panic!("a shard calls for nobody"),
                 }
             }
         }
