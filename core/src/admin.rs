@@ -3,6 +3,7 @@
 use dunlin_protocol::wire::ErrorCode;
 use dunlin_protocol::{LogId, UserId};
 
+use crate::refusal::Refusal;
 use crate::request::InvalidRequest;
 
 /// The most users of one page of [`AdminRequest::ListUsers`].
@@ -115,4 +116,11 @@ pub enum AdminError {
     /// The engine is stopping, or has stopped.
     #[error("the engine is stopping")]
     Stopped,
+}
+
+impl From<Refusal> for AdminError {
+    fn from(refusal: Refusal) -> AdminError {
+        let Refusal { code, message, .. } = refusal;
+        AdminError::Refused { code, message }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! A bus is a transport, not a store: it may lose, double, delay and reorder envelopes. What was
 //! lost is found by the numbers on the envelopes, and made good from the log. What is in an envelope
-//! is the business of [`worker::cluster`](crate::worker::cluster).
+//! is the business of [`cluster`](crate::cluster).
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use crate::request::{Message, Signal};
-use crate::store::{EntryMeta, StoredEntry};
+use crate::store::{EntryMeta, Page, StoredEntry};
 
 /// The push of an entry, and the entry alone.
 #[derive(Debug, Clone)]
@@ -121,6 +121,11 @@ pub(crate) fn encode_entry(
 /// somebody else has written them.
 pub(crate) fn decode_entry(stored: &StoredEntry) -> Option<wire::Entry> {
     wire::Entry::decode(stored.body.clone()).ok().filter(|entry| entry.seq == stored.seq)
+}
+
+/// The entries of a page; `None` if one is no entry.
+pub(crate) fn decode_entries(page: &Page) -> Option<Vec<wire::Entry>> {
+    page.entries.iter().map(decode_entry).collect()
 }
 
 fn tail(frame: Bytes, entry_len: usize) -> EncodedEntry {

@@ -42,14 +42,17 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod account;
 pub mod admin;
 pub mod attempt;
 mod audience;
 pub mod auth;
 pub mod bus;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod connection;
+mod conversation;
 mod dense_map;
 pub mod engine;
 mod entry;
@@ -62,5 +65,6 @@ pub mod refusal;
 pub mod request;
 pub mod statistics;
 pub mod store;
+mod sync;
 pub mod transport;
 pub mod worker;

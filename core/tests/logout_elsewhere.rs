@@ -6,6 +6,7 @@ use dunlin_core::attempt::Attempt;
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::{Claims, TokenKeys, TokenKind};
 use dunlin_core::bus::{Member, NodeId};
+use dunlin_core::cluster::ClusterNode;
 use dunlin_core::config::EngineConfig;
 use dunlin_core::presence::{LocalPresence, Presence};
 use dunlin_core::random::SystemSource;
@@ -15,7 +16,6 @@ use dunlin_core::request::{
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::{Store, StoreError, StoreReply};
 use dunlin_core::transport::{ConnId, Delivery, Session};
-use dunlin_core::worker::cluster::ClusterNode;
 use dunlin_core::worker::effect::{Effects, PresenceChange, Ticket};
 use dunlin_core::worker::input::Input;
 use dunlin_core::worker::{Shared, Worker};

@@ -17,8 +17,8 @@ impl Layer {
 }
 
 /// In the order in which a message passes them. The first one that knows a function has it, so what
-/// is special comes before what is general: `worker::entry` is encoding, all else in `worker` is
-/// the worker.
+/// is special comes before what is general: `core::entry` is encoding, the machines and their
+/// router are the worker.
 pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "read",
@@ -47,7 +47,7 @@ pub(super) const LAYERS: &[Layer] = &[
         name: "encode",
         threads: "",
         functions: &[
-            "worker::entry::",
+            "dunlin_core::entry::",
             "frame::EncodedFrame::",
             "encode_raw",
             "encoded_len",
@@ -76,7 +76,18 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "worker",
         threads: "",
-        functions: &["dunlin_core::worker::", "dunlin_core::presence", "store::embedded::queue"],
+        functions: &[
+            "dunlin_core::worker::",
+            "dunlin_core::account::",
+            "dunlin_core::audience::",
+            "dunlin_core::cluster::",
+            "dunlin_core::conversation::",
+            "dunlin_core::identity::",
+            "dunlin_core::membership::",
+            "dunlin_core::presence",
+            "dunlin_core::sync::",
+            "store::embedded::queue",
+        ],
     },
     Layer {
         name: "outbox",
@@ -127,9 +138,11 @@ mod tests {
 
     #[test]
     fn what_is_special_comes_before_what_is_general() {
-        let encode = "dunlin_core::worker::entry::encode_message";
+        let encode = "dunlin_core::entry::encode_message";
         assert_eq!(layer("shard-1", encode), Some("encode"));
         assert_eq!(layer("worker-0", "dunlin_core::worker::Worker::handle"), Some("worker"));
+        let number = "dunlin_core::conversation::numbering::Conversation::number";
+        assert_eq!(layer("shard-1", number), Some("worker"));
         let commit = "dunlin_core::store::embedded::lane::Lane::commit_and_answer";
         assert_eq!(layer("store-commit", commit), Some("store: write and fsync"));
         assert_eq!(layer("shard-1", commit), None);

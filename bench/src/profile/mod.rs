@@ -136,7 +136,7 @@ shard-0
 
 shard-0
 \t          1d35b5 __memmove_avx512_unaligned_erms
-\t          1d35b6 dunlin_core::worker::entry::encode_message
+\t          1d35b6 dunlin_core::entry::encode_message
 \t          1d35b7 dunlin_core::worker::Worker::handle
 \t          22bcd4 dunlin_gateway::shard::Shard::tick
 

@@ -25,6 +25,7 @@ use crate::admin::AdminRequest;
 use crate::auth::password::{PasswordDone, PasswordError, PasswordThreads};
 use crate::bus::{Bus, BusReceiver, Member};
 use crate::clock::Clock;
+use crate::cluster::ClusterNode;
 use crate::limits::{
     ENVELOPES_BYTES_MAX, PRESSED_TICK_MS, STORE_OUTSTANDING_BYTES_MAX, STORE_OUTSTANDING_MAX,
     TICK_BATCHES_MAX, TICK_MESSAGES_MAX, TICK_MS, WORKER_BACKLOG_MAX,
@@ -33,7 +34,6 @@ use crate::statistics::WorkerStatistics;
 use crate::store::{Store, StoreError, StoreReply};
 use crate::transport::Transport;
 use crate::worker::Worker;
-use crate::worker::cluster::ClusterNode;
 use crate::worker::effect::{Effects, PresenceChange, Published, Ticket};
 use crate::worker::input::Input;
 use crate::worker::message::WorkerMessage;

@@ -14,7 +14,7 @@ mod identity;
 mod invalid;
 mod sync;
 
-use dunlin_protocol::LogId;
+use dunlin_protocol::{LogId, UserId};
 
 pub use account::AccountRequest;
 pub use conversation::{ConversationRequest, History, Message, Signal};
@@ -24,17 +24,27 @@ pub use identity::{IdentityRequest, Logout};
 pub use invalid::InvalidRequest;
 pub use sync::{Position, SyncFrom};
 
+use crate::transport::{ConnId, Session};
+
 /// A request, and where its response goes.
 #[derive(Debug)]
 pub struct Command {
     /// The connection that asked.
-    pub conn: crate::transport::ConnId,
+    pub conn: ConnId,
     /// Who speaks on it; `None` before login.
-    pub session: Option<crate::transport::Session>,
+    pub session: Option<Session>,
     /// For the response. 0 only where no response is wanted.
     pub request_id: u64,
     /// What is asked.
     pub request: Request,
+}
+
+/// Who asks on this node, and what the response needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client {
+    pub(crate) conn: ConnId,
+    pub(crate) user: UserId,
+    pub(crate) request_id: u64,
 }
 
 /// What a client can ask of the engine, by who answers it.

@@ -1,66 +1,219 @@
-//! What a worker is in the middle of: for each request to the store, how to go on with the answer.
+//! What a worker is in the middle of: for each question that is under way, who goes on with the
+//! answer.
 //!
-//! A flow of several steps is a state machine: each step ends by a request under a new ticket, and
-//! what must be remembered until the answer goes into the [`Flow`] that is kept under it. So:
+//! A flow of several steps is a state machine: each step ends by a question under a new ticket, and
+//! what must be remembered until the answer goes into the flow that is kept under it. Flows are
+//! sorted by the kind of question, so that whoever asks for a page gets a page, or the reason why
+//! there is none:
 //!
 //! ```text
-//! self.ask_store(StoreRequest::..., Flow::Login(LoginFlow::ReadingName { .. }), effects);
+//! turn.ask_page(range, PageFlow::History(client));          the machine asks, and returns
 //! ...
-//! fn login_answered(&mut self, flow: LoginFlow, result: StoreResult, effects) {
-//!     match flow {
-//!         LoginFlow::ReadingName { .. } => ... the next step, or the response
+//! PageFlow::History(client) => history::read(client, answer, turn)      the router carries on
 //! ```
 //!
-//! A ticket is used once. The store answers each request once; an unknown ticket is ignored, since
-//! a restarted worker may hear answers that were meant for the one before it.
+//! A ticket is used once. Each question is answered once; an unknown ticket is ignored, since a
+//! restarted worker may hear answers that were meant for the one before it.
 
 use dunlin_protocol::{LogId, UserId};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
-use super::Client;
-use super::account::find::FindRead;
-use super::account::read::MarkRead;
-use super::batch::Run;
-use super::conversation::Pending;
-use super::login::LoginFlow;
-use super::login::admin::AdminFlow;
-use super::sync::SyncRead;
+use super::agenda::Run;
+use super::effect::Ticket;
+use super::login::admin::{AdminPassword, Named};
+use super::login::listing::ListRead;
+use super::login::{LoginAppend, LoginPage, LoginPassword};
+use crate::account::find::{FindId, FindRead};
+use crate::account::read::MarkRead;
 use crate::auth::password::{PasswordDone, PasswordError};
-use crate::store::{StoreError, StoreReply};
+use crate::conversation::pending::ReplyTo;
+use crate::refusal::{INTERNAL, Refusal, store_refusal};
+use crate::request::Client;
+use crate::store::{Appended, Head, Page, StoreError, StoreReply};
+use crate::sync::{SyncId, SyncPage};
 
-/// What the store answers.
+/// The answer to a question of one kind, or what to tell whoever waits for it.
+pub(crate) type Answer<T> = Result<T, Refusal>;
+
+/// What the store answers, whatever it was asked.
 pub(super) type StoreResult = Result<StoreReply, StoreError>;
 
 /// What the password threads answer.
-pub(super) type PasswordResult = Result<PasswordDone, PasswordError>;
+pub(crate) type PasswordResult = Result<PasswordDone, PasswordError>;
 
-/// How to go on.
+/// Who goes on with an answer of the store.
 #[derive(Debug)]
-pub(super) enum Flow {
-    /// The appends of a tick are done.
+pub(super) enum StoreFlow {
+    Appended(AppendFlow),
+    Page(PageFlow),
+    Heads(HeadsFlow),
+    Cursors(CursorsFlow),
+    Logs(LogsFlow),
+}
+
+/// Who waits for appends.
+#[derive(Debug)]
+pub(crate) enum AppendFlow {
+    /// The logs that were numbered at the end of a tick.
     Batch {
-        /// Who waits for them.
+        /// Which.
         runs: Vec<Run>,
-        /// How large they are.
+        /// How large the appends are.
         bytes: usize,
     },
-    /// The heads of conversations were read.
-    LoadHeads(Vec<LogId>),
-    /// A page of an account log was read.
-    LoadAccount(UserId),
-    /// The first entry of a message that was sent again was read.
-    Retried(Box<Pending>),
-    /// A page of history was read.
+    /// A login or the like.
+    Login(LoginAppend),
+}
+
+/// Who waits for a page of a log.
+#[derive(Debug)]
+pub(crate) enum PageFlow {
+    /// An account, for a page of its log.
+    Account(UserId),
+    /// A message that was sent again, for the entry that it was the first time.
+    Retried(LogId, ReplyTo),
+    /// A client, for a page of history.
     History(Client),
-    /// The entry that a read cursor shall move to was read.
+    /// A read cursor, for the entry that it shall move to.
     MarkRead(MarkRead),
-    /// The heads of logs were read, of which the last batch failed.
+    /// A look-up of users.
+    Find(FindId, FindRead),
+    /// A sync.
+    Sync(SyncId, SyncPage),
+    /// A login or the like.
+    Login(LoginPage),
+    /// Something to do to the user of a name.
+    Named(Box<Named>),
+    /// A page of all accounts.
+    List { call: u64, read: ListRead },
+}
+
+/// Who waits for the heads of logs.
+#[derive(Debug)]
+pub(crate) enum HeadsFlow {
+    /// These conversations.
+    Load(Vec<LogId>),
+    /// The users of these logs, of which the last batch failed, with what they were told of each.
     Unsure(Vec<(LogId, u64)>),
-    /// Something that this look-up of users needs was read.
-    Find(u64, FindRead),
-    /// Something that this sync needs was read.
-    Sync(u64, SyncRead),
-    /// A login or the like has an answer of the store or of the password threads.
-    Login(LoginFlow),
-    /// A request of the program around the engine has one.
-    Admin(AdminFlow),
+    /// A sync.
+    Sync(SyncId),
+}
+
+/// Who waits for read cursors.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum CursorsFlow {
+    /// A sync.
+    Sync(SyncId),
+}
+
+/// Who waits for a list of logs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LogsFlow {
+    /// A page of all accounts, of so many.
+    List { call: u64, limit: usize },
+}
+
+/// Who waits for the password threads.
+#[derive(Debug)]
+pub(crate) enum PasswordFlow {
+    /// A login or the like.
+    Login(LoginPassword),
+    /// A request of the program around the engine.
+    Admin(AdminPassword),
+}
+
+/// The flows that wait, by the tickets of their questions.
+#[derive(Debug, Default)]
+pub(super) struct Tickets {
+    store: HashMap<Ticket, StoreFlow, RandomState>,
+    passwords: HashMap<Ticket, PasswordFlow, RandomState>,
+    next: u64,
+}
+
+impl Tickets {
+    /// Questions that are not answered yet.
+    pub(super) fn len(&self) -> usize {
+        self.store.len() + self.passwords.len()
+    }
+
+    pub(super) fn keep(&mut self, flow: StoreFlow) -> Ticket {
+        let ticket = self.next();
+        self.store.insert(ticket, flow);
+        ticket
+    }
+
+    pub(super) fn keep_password(&mut self, flow: PasswordFlow) -> Ticket {
+        let ticket = self.next();
+        self.passwords.insert(ticket, flow);
+        ticket
+    }
+
+    pub(super) fn take(&mut self, ticket: Ticket) -> Option<StoreFlow> {
+        self.store.remove(&ticket)
+    }
+
+    pub(super) fn take_password(&mut self, ticket: Ticket) -> Option<PasswordFlow> {
+        self.passwords.remove(&ticket)
+    }
+
+    fn next(&mut self) -> Ticket {
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        ticket
+    }
+}
+
+/// What a store answers to one kind of question.
+pub(super) trait Kind: Sized {
+    /// `None` if it is the answer to another kind.
+    fn of(reply: StoreReply) -> Option<Self>;
+}
+
+/// The one place where it is seen whether a store has answered what it was asked.
+pub(super) fn answer<T: Kind>(result: StoreResult) -> Answer<T> {
+    match result {
+        Ok(reply) => T::of(reply).ok_or(INTERNAL),
+        Err(error) => Err(store_refusal(&error)),
+    }
+}
+
+/// Implements [`Kind`] for what an arm of [`StoreReply`] holds.
+macro_rules! kind {
+    ($held:ty, $arm:ident) => {
+        impl Kind for $held {
+            fn of(reply: StoreReply) -> Option<$held> {
+                if let StoreReply::$arm(held) = reply { Some(held) } else { None }
+            }
+        }
+    };
+}
+
+kind!(Vec<Appended>, Appended);
+kind!(Page, Page);
+kind!(Vec<Head>, Heads);
+kind!(Vec<u64>, Cursors);
+kind!(Vec<LogId>, Logs);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_asked_is_a_defect_and_no_answer() {
+        assert_eq!(answer(Ok(StoreReply::Cursors(vec![7]))), Ok(vec![7_u64]));
+        let refused: Answer<Page> = answer(Ok(StoreReply::Cursors(vec![7])));
+        assert_eq!(refused, Err(INTERNAL));
+    }
+
+    #[test]
+    fn a_ticket_is_good_once_and_for_one_kind_of_answer() {
+        let mut tickets = Tickets::default();
+        let user = UserId::new(1).unwrap();
+        let ticket = tickets.keep(StoreFlow::Page(PageFlow::Account(user)));
+        assert!(tickets.take_password(ticket).is_none());
+        assert!(tickets.take(ticket).is_some());
+        assert!(tickets.take(ticket).is_none());
+        assert_eq!(tickets.len(), 0);
+    }
 }

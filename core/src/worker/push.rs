@@ -3,32 +3,32 @@
 use dunlin_protocol::wire::{self, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId, UserId};
 
-use super::Worker;
-use super::effect::Effects;
 use super::message::WorkerMessage;
+use super::router::Router;
+use super::turn::Turn;
 use crate::audience::push::{Knower, LogPush, Push, SignalPush};
 
-impl Worker {
+impl Router {
     /// Pushes what happened in a log to users, on this node and on others.
     pub(super) fn push_to_users(
         &mut self,
         users: &[UserId],
         push: &LogPush,
         except: Option<Knower>,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         if let Some(cluster) = &mut self.cluster {
-            cluster.push(users, push, except, effects);
+            cluster.push(users, push, except, turn);
         }
         let except = except.and_then(Knower::conn_here);
         for &user in users {
             let LogPush { log, head, ref frame } = *push;
             let push = Push { user, log, head, frame: frame.clone(), except };
-            let worker = self.worker_of_user(user);
-            if worker == self.index {
-                self.sessions.push(&push, effects);
+            let worker = turn.worker_of_user(user);
+            if worker == turn.index {
+                self.sessions.push(&push, turn.effects);
             } else {
-                effects.tell_worker(worker, WorkerMessage::Push(push));
+                turn.effects.tell_worker(worker, WorkerMessage::Push(push));
             }
         }
     }
@@ -39,23 +39,23 @@ impl Worker {
         users: &[UserId],
         log: LogId,
         head: u64,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         let behind = wire::Behind { conversation_id: log.to_wire(), head };
         let frame = EncodedFrame::push(Body::Behind(behind));
-        self.push_to_users(users, &LogPush { log, head, frame }, None, effects);
+        self.push_to_users(users, &LogPush { log, head, frame }, None, turn);
     }
 
     /// Delivers a signal or a receipt to a user, on this node and on others.
-    pub(super) fn signal_to_user(&mut self, signal: SignalPush, effects: &mut Effects) {
+    pub(super) fn signal_to_user(&mut self, signal: SignalPush, turn: &mut Turn<'_>) {
         if let Some(cluster) = &mut self.cluster {
-            cluster.signal(signal.user, &signal.frame, effects);
+            cluster.signal(signal.user, &signal.frame, turn);
         }
-        let worker = self.worker_of_user(signal.user);
-        if worker == self.index {
-            self.sessions.signal(signal, effects);
+        let worker = turn.worker_of_user(signal.user);
+        if worker == turn.index {
+            self.sessions.signal(signal, turn.effects);
         } else {
-            effects.tell_worker(worker, WorkerMessage::Signal(signal));
+            turn.effects.tell_worker(worker, WorkerMessage::Signal(signal));
         }
     }
 }

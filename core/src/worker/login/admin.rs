@@ -9,30 +9,26 @@ use crate::admin::{AdminError, AdminRequest};
 use crate::auth::password::{PasswordDone, PasswordJob};
 use crate::refusal::{INTERNAL, Refusal};
 use crate::request::{InvalidRequest, Register, checked_new_password};
-use crate::worker::Worker;
-use crate::worker::effect::Effects;
-use crate::worker::flow::{Flow, PasswordResult, StoreResult};
+use crate::store::Page;
+use crate::worker::flow::{self, PageFlow, PasswordFlow, PasswordResult};
 use crate::worker::login::asker::Asker;
 use crate::worker::login::decide::ISSUER_ACCOUNT;
 use crate::worker::login::hash_refusal;
-use crate::worker::login::listing::ListRead;
 use crate::worker::login::look_up::{self, Claim};
 use crate::worker::login::operation::{Action, Operation};
+use crate::worker::router::Router;
+use crate::worker::turn::Turn;
 
-/// What a request waits for.
-#[derive(Debug)]
-pub(in crate::worker) enum AdminFlow {
-    /// Whose name it is.
-    Name(Box<Named>),
-    /// The hash of a new password.
-    Hash { call: u64, user: UserId },
-    /// Something for a page of a list.
-    List { call: u64, read: ListRead },
+/// A request that waits for the hash of a new password of a user.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AdminPassword {
+    call: u64,
+    user: UserId,
 }
 
 /// Something to do to the user of a name.
 #[derive(Debug)]
-pub(in crate::worker) struct Named {
+pub(crate) struct Named {
     call: u64,
     username: String,
     change: Change,
@@ -54,42 +50,33 @@ impl std::fmt::Debug for Change {
     }
 }
 
-impl AdminFlow {
-    fn call(&self) -> u64 {
-        match self {
-            AdminFlow::Name(named) => named.call,
-            AdminFlow::Hash { call, .. } | AdminFlow::List { call, .. } => *call,
-        }
-    }
-}
-
 const NO_SUCH_USER: Refusal = Refusal::new(ErrorCode::NoSuchUser, "no user has this name");
 
-impl Worker {
+impl Router {
     pub(in crate::worker) fn take_admin(
         &mut self,
         call: u64,
         request: AdminRequest,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         let (username, change) = match request {
             AdminRequest::AddUser { username, password, display_name } => {
                 let register = wire::Register { username, password, display_name };
                 match Register::try_from(register) {
                     Ok(register) => {
-                        self.begin_registration(Asker::Admin { call }, register, effects);
+                        self.begin_registration(Asker::Admin { call }, register, turn);
                     }
-                    Err(invalid) => refuse_invalid(call, invalid, effects),
+                    Err(invalid) => refuse_invalid(call, invalid, turn),
                 }
                 return;
             }
             AdminRequest::ListUsers { after, limit } => {
-                return self.begin_listing(call, after, limit, effects);
+                return self.listings.begin(call, after, limit, turn);
             }
             AdminRequest::ResetPassword { username, password } => {
                 match checked_new_password("password", password) {
                     Ok(password) => (username, Change::Password(password)),
-                    Err(invalid) => return refuse_invalid(call, invalid, effects),
+                    Err(invalid) => return refuse_invalid(call, invalid, turn),
                 }
             }
             AdminRequest::DisableUser { username } => (username, Change::Disable),
@@ -97,75 +84,61 @@ impl Worker {
         };
         let request = look_up::read_name(&username);
         let named = Box::new(Named { call, username, change });
-        self.ask_store(request, Flow::Admin(AdminFlow::Name(named)), effects);
-    }
-
-    pub(in crate::worker) fn admin_store_answered(
-        &mut self,
-        flow: AdminFlow,
-        result: StoreResult,
-        effects: &mut Effects,
-    ) {
-        match flow {
-            AdminFlow::Name(named) => self.admin_name_read(*named, result, effects),
-            AdminFlow::List { call, read } => self.list_read(call, read, result, effects),
-            // A ticket of the password threads: a defect of the driver.
-            AdminFlow::Hash { .. } => self.refuse_admin(flow.call(), INTERNAL, effects),
-        }
+        turn.ask_page(request, PageFlow::Named(named));
     }
 
     pub(in crate::worker) fn admin_password_answered(
         &mut self,
-        flow: AdminFlow,
+        flow: AdminPassword,
         result: PasswordResult,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
-        let call = flow.call();
-        match (flow, result) {
-            (AdminFlow::Hash { user, .. }, Ok(PasswordDone::Hashed(hash))) => {
+        let AdminPassword { call, user } = flow;
+        match result {
+            Ok(PasswordDone::Hashed(hash)) => {
                 let (asker, action) = (Asker::Admin { call }, Action::ResetPassword { hash });
-                self.operate(Operation { user, asker, action }, effects);
+                self.operate(Operation { user, asker, action }, turn);
             }
-            (_, Err(error)) => self.refuse_admin(call, hash_refusal(error), effects),
-            (_, Ok(_)) => self.refuse_admin(call, INTERNAL, effects),
+            Err(error) => self.refuse_admin(call, hash_refusal(error), turn),
+            Ok(PasswordDone::Right { .. } | PasswordDone::Wrong) => {
+                self.refuse_admin(call, INTERNAL, turn);
+            }
         }
     }
 
-    fn admin_name_read(&mut self, named: Named, result: StoreResult, effects: &mut Effects) {
+    pub(in crate::worker) fn admin_name_read(
+        &mut self,
+        named: Named,
+        answer: flow::Answer<Page>,
+        turn: &mut Turn<'_>,
+    ) {
         let Named { call, username, change } = named;
-        let (user, issuer) = match look_up::claim(&username, result) {
+        let (user, issuer) = match look_up::claim(&username, answer) {
             Ok(Claim::Of { user, issuer }) => (user, issuer),
             Ok(Claim::Free | Claim::Blocked) => {
-                return self.refuse_admin(call, NO_SUCH_USER, effects);
+                return self.refuse_admin(call, NO_SUCH_USER, turn);
             }
-            Err(refusal) => return self.refuse_admin(call, refusal, effects),
+            Err(refusal) => return self.refuse_admin(call, refusal, turn),
         };
         let action = match change {
             Change::Disable => Action::Disable,
             Change::Enable => Action::Enable,
             Change::Password(_) if !issuer.is_empty() => {
-                return self.refuse_admin(call, ISSUER_ACCOUNT, effects);
+                return self.refuse_admin(call, ISSUER_ACCOUNT, turn);
             }
             Change::Password(password) => {
-                let flow = Flow::Admin(AdminFlow::Hash { call, user });
-                return self.ask_passwords(PasswordJob::Hash { password }, flow, effects);
+                let flow = PasswordFlow::Admin(AdminPassword { call, user });
+                return turn.ask_passwords(PasswordJob::Hash { password }, flow);
             }
         };
-        self.operate(Operation { user, asker: Asker::Admin { call }, action }, effects);
+        self.operate(Operation { user, asker: Asker::Admin { call }, action }, turn);
+    }
+
+    fn refuse_admin(&mut self, call: u64, refusal: Refusal, turn: &mut Turn<'_>) {
+        self.refuse_asker(Asker::Admin { call }, refusal, turn);
     }
 }
 
-impl Worker {
-    pub(in crate::worker) fn refuse_admin(
-        &mut self,
-        call: u64,
-        refusal: Refusal,
-        effects: &mut Effects,
-    ) {
-        self.refuse_asker(Asker::Admin { call }, refusal, effects);
-    }
-}
-
-fn refuse_invalid(call: u64, invalid: InvalidRequest, effects: &mut Effects) {
-    effects.admin.push((call, Err(AdminError::Invalid(invalid))));
+fn refuse_invalid(call: u64, invalid: InvalidRequest, turn: &mut Turn<'_>) {
+    turn.effects.admin.push((call, Err(AdminError::Invalid(invalid))));
 }

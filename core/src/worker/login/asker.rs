@@ -3,11 +3,11 @@
 use dunlin_protocol::EncodedFrame;
 use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 
-use crate::admin::{AdminError, AdminReply};
+use crate::admin::AdminReply;
 use crate::refusal::Refusal;
 use crate::transport::{ConnId, Delivery};
-use crate::worker::Worker;
-use crate::worker::effect::Effects;
+use crate::worker::router::Router;
+use crate::worker::turn::Turn;
 
 /// Who waits. Each is answered once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,13 +46,8 @@ pub(in crate::worker) enum Answer {
     Admin(AdminReply),
 }
 
-impl Worker {
-    pub(in crate::worker) fn answer(
-        &mut self,
-        asker: Asker,
-        answer: Answer,
-        effects: &mut Effects,
-    ) {
+impl Router {
+    pub(in crate::worker) fn answer(&mut self, asker: Asker, answer: Answer, turn: &mut Turn<'_>) {
         match (asker, answer) {
             (Asker::Nobody, _) => {}
             (Asker::Admin { call }, answer) => {
@@ -60,16 +55,16 @@ impl Worker {
                     Answer::Admin(reply) => reply,
                     Answer::Done | Answer::Body(_) => AdminReply::Done,
                 };
-                effects.admin.push((call, Ok(reply)));
+                turn.effects.admin.push((call, Ok(reply)));
             }
             (
                 Asker::Request { conn, request_id } | Asker::Login { conn, request_id },
                 Answer::Body(body),
-            ) => effects.respond(conn, request_id, *body),
+            ) => turn.effects.respond(conn, request_id, *body),
             (
                 Asker::Request { conn, request_id } | Asker::Login { conn, request_id },
                 Answer::Done | Answer::Admin(_),
-            ) => effects.respond(conn, request_id, Body::Done(wire::Done {})),
+            ) => turn.effects.respond(conn, request_id, Body::Done(wire::Done {})),
         }
     }
 
@@ -77,11 +72,11 @@ impl Worker {
         &mut self,
         asker: Asker,
         refusal: Refusal,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         match asker {
             Asker::Nobody => {}
-            Asker::Request { conn, request_id } => effects.refuse(conn, request_id, refusal),
+            Asker::Request { conn, request_id } => turn.effects.refuse(conn, request_id, refusal),
             Asker::Login { conn, request_id } => {
                 let response = EncodedFrame::response(request_id, Body::Error(refusal.into()));
                 let delivery = if is_a_guess(refusal.code) {
@@ -89,12 +84,9 @@ impl Worker {
                 } else {
                     Delivery::LoginPostponed(response)
                 };
-                effects.deliver(conn, delivery);
+                turn.effects.deliver(conn, delivery);
             }
-            Asker::Admin { call } => {
-                let Refusal { code, message, .. } = refusal;
-                effects.admin.push((call, Err(AdminError::Refused { code, message })));
-            }
+            Asker::Admin { call } => turn.effects.admin.push((call, Err(refusal.into()))),
         }
     }
 }

@@ -6,20 +6,21 @@ use dunlin_protocol::UserId;
 use crate::attempt::Attempt;
 use crate::auth::issuer::Issued;
 use crate::request::Device;
+use crate::store::Page;
 use crate::transport::ConnId;
-use crate::worker::Worker;
-use crate::worker::effect::Effects;
-use crate::worker::flow::{Flow, StoreResult};
-use crate::worker::login::LoginFlow;
+use crate::worker::flow::{self, PageFlow};
+use crate::worker::login::LoginPage;
 use crate::worker::login::asker::Asker;
 use crate::worker::login::creation::{NAME_TAKEN, Origin};
 use crate::worker::login::enter::{Enter, Proof};
 use crate::worker::login::look_up::{self, Claim};
 use crate::worker::login::operation::{Action, Operation};
+use crate::worker::router::Router;
+use crate::worker::turn::Turn;
 
 /// A login by an issuer's token, which was verified.
 #[derive(Debug)]
-pub(in crate::worker) struct IssuerLogin {
+pub(crate) struct IssuerLogin {
     pub(in crate::worker) conn: ConnId,
     pub(in crate::worker) request_id: u64,
     pub(in crate::worker) attempt: Attempt,
@@ -33,37 +34,37 @@ impl IssuerLogin {
     }
 }
 
-impl Worker {
+impl Router {
     pub(in crate::worker) fn read_issued_name(
         &mut self,
         login: Box<IssuerLogin>,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         let request = look_up::read_name(&login.issued.username);
-        self.ask_store(request, Flow::Login(LoginFlow::IssuerName(login)), effects);
+        turn.ask_page(request, PageFlow::Login(LoginPage::IssuerName(login)));
     }
 
     pub(in crate::worker) fn issued_name_read(
         &mut self,
         login: IssuerLogin,
-        result: StoreResult,
-        effects: &mut Effects,
+        answer: flow::Answer<Page>,
+        turn: &mut Turn<'_>,
     ) {
-        match look_up::claim(&login.issued.username, result) {
+        match look_up::claim(&login.issued.username, answer) {
             Ok(Claim::Of { user, issuer }) if *issuer == *login.issued.issuer => {
-                self.issued_user_found(login, user, effects);
+                self.issued_user_found(login, user, turn);
             }
             // The name of a registered user, or of another issuer's: never merged.
             Ok(Claim::Of { .. } | Claim::Blocked) => {
-                self.refuse_asker(login.asker(), NAME_TAKEN, effects);
+                self.refuse_asker(login.asker(), NAME_TAKEN, turn);
             }
             Ok(Claim::Free) => {
                 let Issued { issuer, username, display_name, .. } = login.issued.clone();
                 let display_name = display_name.unwrap_or_else(|| username.clone());
                 let origin = Origin::Issuer { issuer, login: Box::new(login) };
-                self.create_account(username, display_name, origin, effects);
+                self.create_account(username, display_name, origin, turn);
             }
-            Err(refusal) => self.refuse_asker(login.asker(), refusal, effects),
+            Err(refusal) => self.refuse_asker(login.asker(), refusal, turn),
         }
     }
 
@@ -71,13 +72,13 @@ impl Worker {
         &mut self,
         login: IssuerLogin,
         user: UserId,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         let asker = login.asker();
         let IssuerLogin { conn, request_id, attempt, device, issued } = login;
         let proof = Proof::Issued { issued_ms: issued.issued_ms };
         let username = issued.username;
         let enter = Enter { conn, request_id, attempt, username, device, proof };
-        self.operate(Operation { user, asker, action: Action::Enter(enter) }, effects);
+        self.operate(Operation { user, asker, action: Action::Enter(enter) }, turn);
     }
 }

@@ -8,17 +8,18 @@ use crate::auth::names;
 use crate::auth::password::{PasswordDone, PasswordJob};
 use crate::refusal::{INTERNAL, Refusal};
 use crate::request::Device;
+use crate::store::Page;
 use crate::transport::ConnId;
-use crate::worker::Worker;
-use crate::worker::effect::Effects;
-use crate::worker::flow::{Flow, PasswordResult, StoreResult};
+use crate::worker::flow::{self, PageFlow, PasswordFlow, PasswordResult};
 use crate::worker::login::asker::Asker;
 use crate::worker::login::decide::WRONG_CREDENTIALS;
 use crate::worker::login::enter::{ABANDONED, Enter, Proof};
 use crate::worker::login::look_up::{self, Claim};
 use crate::worker::login::operation::{Action, Operation};
-use crate::worker::login::{LoginFlow, LoginMessage, hash_refusal};
+use crate::worker::login::{LoginMessage, LoginPage, LoginPassword, hash_refusal};
 use crate::worker::message::WorkerMessage;
+use crate::worker::router::Router;
+use crate::worker::turn::Turn;
 
 /// A login by password.
 #[derive(Clone)]
@@ -33,7 +34,7 @@ pub struct PasswordLogin {
 
 /// The hash that a password is checked against, and whose it is.
 #[derive(Debug)]
-pub(in crate::worker) struct Checked {
+pub(crate) struct Checked {
     user: UserId,
     hash: String,
 }
@@ -50,47 +51,47 @@ impl PasswordLogin {
     }
 }
 
-impl Worker {
+impl Router {
     pub(in crate::worker) fn route_password_login(
         &mut self,
         login: Box<PasswordLogin>,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         // Its worker counts the failures of a name.
-        let worker = self.worker_of_log(names::log_of(&login.username));
+        let worker = turn.worker_of_log(names::log_of(&login.username));
         let message = WorkerMessage::Login(LoginMessage::Password(login));
-        self.tell_worker(worker, message, effects);
+        self.tell_worker(worker, message, turn);
     }
 
     pub(in crate::worker) fn begin_password_login(
         &mut self,
         login: Box<PasswordLogin>,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         let name = names::log_of(&login.username);
-        if let Err(retry_after_ms) = self.throttle.check(name, self.now_ms) {
+        if let Err(retry_after_ms) = self.throttle.check(name, turn.now_ms) {
             let message = "too many wrong passwords for this name";
             let refusal = Refusal::retry(ErrorCode::RateLimited, message, retry_after_ms);
-            return self.refuse_asker(login.asker(), refusal, effects);
+            return self.refuse_asker(login.asker(), refusal, turn);
         }
-        self.throttle.failed(name, self.now_ms);
+        self.throttle.failed(name, turn.now_ms);
         let request = look_up::read_name(&login.username);
-        self.ask_store(request, Flow::Login(LoginFlow::PasswordName(login)), effects);
+        turn.ask_page(request, PageFlow::Login(LoginPage::PasswordName(login)));
     }
 
     pub(in crate::worker) fn password_name_read(
         &mut self,
         login: Box<PasswordLogin>,
-        result: StoreResult,
-        effects: &mut Effects,
+        answer: flow::Answer<Page>,
+        turn: &mut Turn<'_>,
     ) {
-        match look_up::claim(&login.username, result) {
+        match look_up::claim(&login.username, answer) {
             Ok(Claim::Of { user, .. }) => {
-                let flow = LoginFlow::PasswordIdentity(login, user);
-                self.ask_store(look_up::read_identity(user), Flow::Login(flow), effects);
+                let flow = LoginPage::PasswordIdentity(login, user);
+                turn.ask_page(look_up::read_identity(user), PageFlow::Login(flow));
             }
-            Ok(Claim::Free | Claim::Blocked) => self.verify_password(login, None, effects),
-            Err(refusal) => self.password_not_tried(&login, refusal, effects),
+            Ok(Claim::Free | Claim::Blocked) => self.verify_password(login, None, turn),
+            Err(refusal) => self.password_not_tried(&login, refusal, turn),
         }
     }
 
@@ -98,16 +99,16 @@ impl Worker {
         &mut self,
         login: Box<PasswordLogin>,
         user: UserId,
-        result: StoreResult,
-        effects: &mut Effects,
+        answer: flow::Answer<Page>,
+        turn: &mut Turn<'_>,
     ) {
-        match look_up::identity(result) {
+        match look_up::identity(answer) {
             Ok((identity, _)) => {
                 let hash = identity.password_hash;
                 let checked = (!hash.is_empty()).then_some(Checked { user, hash });
-                self.verify_password(login, checked, effects);
+                self.verify_password(login, checked, turn);
             }
-            Err(refusal) => self.password_not_tried(&login, refusal, effects),
+            Err(refusal) => self.password_not_tried(&login, refusal, turn),
         }
     }
 
@@ -116,17 +117,17 @@ impl Worker {
         &mut self,
         mut login: Box<PasswordLogin>,
         checked: Option<Checked>,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         if login.attempt.is_abandoned() {
             // When everybody gives up and tries again, hashes are what there is too little of.
-            return self.password_not_tried(&login, ABANDONED, effects);
+            return self.password_not_tried(&login, ABANDONED, turn);
         }
         let password = std::mem::take(&mut login.password);
         let stored = checked.as_ref().map(|checked| checked.hash.clone());
         let job = PasswordJob::Verify { password, stored };
-        let flow = LoginFlow::PasswordVerify(login, checked);
-        self.ask_passwords(job, Flow::Login(flow), effects);
+        let flow = LoginPassword::Verify(login, checked);
+        turn.ask_passwords(job, PasswordFlow::Login(flow));
     }
 
     pub(in crate::worker) fn password_verified(
@@ -134,7 +135,7 @@ impl Worker {
         login: PasswordLogin,
         checked: Option<Checked>,
         result: PasswordResult,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         match (result, checked) {
             (Ok(PasswordDone::Right { rehashed }), Some(Checked { user, hash })) => {
@@ -143,25 +144,20 @@ impl Worker {
                 let PasswordLogin { conn, request_id, attempt, device, username, .. } = login;
                 let proof = Proof::Password { checked_hash: hash, rehashed };
                 let enter = Enter { conn, request_id, attempt, username, device, proof };
-                self.operate(Operation { user, asker, action: Action::Enter(enter) }, effects);
+                self.operate(Operation { user, asker, action: Action::Enter(enter) }, turn);
             }
             (Ok(PasswordDone::Wrong), _) => {
-                self.refuse_asker(login.asker(), WRONG_CREDENTIALS, effects);
+                self.refuse_asker(login.asker(), WRONG_CREDENTIALS, turn);
             }
             (Ok(PasswordDone::Right { .. } | PasswordDone::Hashed(_)), _) => {
-                self.password_not_tried(&login, INTERNAL, effects);
+                self.password_not_tried(&login, INTERNAL, turn);
             }
-            (Err(error), _) => self.password_not_tried(&login, hash_refusal(error), effects),
+            (Err(error), _) => self.password_not_tried(&login, hash_refusal(error), turn),
         }
     }
 
-    fn password_not_tried(
-        &mut self,
-        login: &PasswordLogin,
-        refusal: Refusal,
-        effects: &mut Effects,
-    ) {
+    fn password_not_tried(&mut self, login: &PasswordLogin, refusal: Refusal, turn: &mut Turn<'_>) {
         self.throttle.undecided(names::log_of(&login.username));
-        self.refuse_asker(login.asker(), refusal, effects);
+        self.refuse_asker(login.asker(), refusal, turn);
     }
 }

@@ -20,14 +20,14 @@ use crate::auth::names;
 use crate::auth::password::{PasswordDone, PasswordJob};
 use crate::refusal::{INTERNAL, Refusal};
 use crate::request::Register;
-use crate::store::{Head, StoreRequest};
-use crate::worker::Worker;
-use crate::worker::effect::Effects;
-use crate::worker::flow::{Flow, PasswordResult, StoreResult};
+use crate::store::{Appended, Head, Page};
+use crate::worker::flow::{self, AppendFlow, PageFlow, PasswordFlow, PasswordResult};
 use crate::worker::login::asker::{Answer, Asker};
 use crate::worker::login::by_issuer::IssuerLogin;
 use crate::worker::login::look_up::{self, Claim};
-use crate::worker::login::{LoginFlow, hash_refusal};
+use crate::worker::login::{LoginAppend, LoginPage, LoginPassword, hash_refusal};
+use crate::worker::router::Router;
+use crate::worker::turn::Turn;
 
 /// How often a random user id may turn out to be taken. Once would be a wonder.
 const ATTEMPTS_MAX: u8 = 4;
@@ -37,14 +37,14 @@ pub(in crate::worker) const NAME_TAKEN: Refusal =
 
 /// An account with a password that is to be made.
 #[derive(Debug)]
-pub(in crate::worker) struct Registration {
+pub(crate) struct Registration {
     pub(in crate::worker) asker: Asker,
     register: Register,
 }
 
 /// An account that is being made.
 #[derive(Debug)]
-pub(in crate::worker) struct Creation {
+pub(crate) struct Creation {
     pub(in crate::worker) username: String,
     pub(in crate::worker) display_name: String,
     pub(in crate::worker) origin: Origin,
@@ -70,36 +70,36 @@ impl Creation {
     }
 }
 
-impl Worker {
+impl Router {
     /// Makes an account with a password.
     pub(in crate::worker) fn begin_registration(
         &mut self,
         asker: Asker,
         register: Register,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         // A name that is taken is not worth a hash.
         let request = look_up::read_name(&register.username);
         let registration = Box::new(Registration { asker, register });
-        self.ask_store(request, Flow::Login(LoginFlow::RegisterName(registration)), effects);
+        turn.ask_page(request, PageFlow::Login(LoginPage::RegisterName(registration)));
     }
 
     pub(in crate::worker) fn register_name_read(
         &mut self,
         registration: Box<Registration>,
-        result: StoreResult,
-        effects: &mut Effects,
+        answer: flow::Answer<Page>,
+        turn: &mut Turn<'_>,
     ) {
-        match look_up::claim(&registration.register.username, result) {
+        match look_up::claim(&registration.register.username, answer) {
             Ok(Claim::Free) => {
                 let job = PasswordJob::Hash { password: registration.register.password.clone() };
-                let flow = Flow::Login(LoginFlow::RegisterHash(registration));
-                self.ask_passwords(job, flow, effects);
+                let flow = LoginPassword::Register(registration);
+                turn.ask_passwords(job, PasswordFlow::Login(flow));
             }
             Ok(Claim::Of { .. } | Claim::Blocked) => {
-                self.refuse_asker(registration.asker, NAME_TAKEN, effects);
+                self.refuse_asker(registration.asker, NAME_TAKEN, turn);
             }
-            Err(refusal) => self.refuse_asker(registration.asker, refusal, effects),
+            Err(refusal) => self.refuse_asker(registration.asker, refusal, turn),
         }
     }
 
@@ -107,19 +107,19 @@ impl Worker {
         &mut self,
         registration: Registration,
         result: PasswordResult,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         let Registration { asker, register } = registration;
         match result {
             Ok(PasswordDone::Hashed(hash)) => {
                 let Register { username, display_name, .. } = register;
                 let origin = Origin::Password { asker, hash };
-                self.create_account(username, display_name, origin, effects);
+                self.create_account(username, display_name, origin, turn);
             }
             Ok(PasswordDone::Right { .. } | PasswordDone::Wrong) => {
-                self.refuse_asker(asker, INTERNAL, effects);
+                self.refuse_asker(asker, INTERNAL, turn);
             }
-            Err(error) => self.refuse_asker(asker, hash_refusal(error), effects),
+            Err(error) => self.refuse_asker(asker, hash_refusal(error), turn),
         }
     }
 
@@ -128,19 +128,15 @@ impl Worker {
         username: String,
         display_name: String,
         origin: Origin,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
-        let user = self.random_user();
+        let user = random_user(turn);
         let creation = Creation { username, display_name, origin, user, attempts: 0 };
-        self.append_account(creation, effects);
+        self.append_account(creation, turn);
     }
 
-    fn random_user(&self) -> UserId {
-        UserId::from_random(self.shared.random.next_u64())
-    }
-
-    fn append_account(&mut self, creation: Creation, effects: &mut Effects) {
-        let (user, time_ms) = (creation.user, self.now_ms);
+    fn append_account(&mut self, creation: Creation, turn: &mut Turn<'_>) {
+        let (user, time_ms) = (creation.user, turn.now_ms);
         let created = entry::Body::AccountCreated(wire::AccountCreated {
             username: creation.username.clone(),
             display_name: creation.display_name.clone(),
@@ -150,29 +146,29 @@ impl Worker {
             let identity = Identity::with_password(hash.clone());
             appends.push(look_up::append_identity(user, &identity, Head::default(), time_ms));
         }
-        let flow = Flow::Login(LoginFlow::CreateAccount(Box::new(creation)));
-        self.ask_store(StoreRequest::Append(appends), flow, effects);
+        let flow = LoginAppend::Account(Box::new(creation));
+        turn.append(appends, AppendFlow::Login(flow));
     }
 
     pub(in crate::worker) fn account_created(
         &mut self,
         mut creation: Box<Creation>,
-        result: StoreResult,
-        effects: &mut Effects,
+        answer: flow::Answer<Vec<Appended>>,
+        turn: &mut Turn<'_>,
     ) {
-        match look_up::all_stored(result) {
-            Ok(true) => self.claim_name(creation, effects),
+        match look_up::all_stored(answer) {
+            Ok(true) => self.claim_name(creation, turn),
             Ok(false) if creation.attempts < ATTEMPTS_MAX => {
                 creation.attempts += 1;
-                creation.user = self.random_user();
-                self.append_account(*creation, effects);
+                creation.user = random_user(turn);
+                self.append_account(*creation, turn);
             }
-            Ok(false) => self.refuse_asker(creation.asker(), INTERNAL, effects),
-            Err(refusal) => self.refuse_asker(creation.asker(), refusal, effects),
+            Ok(false) => self.refuse_asker(creation.asker(), INTERNAL, turn),
+            Err(refusal) => self.refuse_asker(creation.asker(), refusal, turn),
         }
     }
 
-    fn claim_name(&mut self, creation: Box<Creation>, effects: &mut Effects) {
+    fn claim_name(&mut self, creation: Box<Creation>, turn: &mut Turn<'_>) {
         let user = creation.user;
         let issuer = match &creation.origin {
             Origin::Password { .. } => String::new(),
@@ -182,20 +178,19 @@ impl Worker {
         let log = names::log_of(&username);
         let claimed = wire::NameClaimed { user_id: user.get(), username, issuer };
         let body = entry::Body::NameClaimed(claimed);
-        let append = look_up::append(log, 1, self.now_ms, user, body);
-        let flow = Flow::Login(LoginFlow::ClaimName(creation));
-        self.ask_store(StoreRequest::Append(vec![append]), flow, effects);
+        let append = look_up::append(log, 1, turn.now_ms, user, body);
+        turn.append(vec![append], AppendFlow::Login(LoginAppend::Name(creation)));
     }
 
     pub(in crate::worker) fn name_claimed(
         &mut self,
         creation: Creation,
-        result: StoreResult,
-        effects: &mut Effects,
+        answer: flow::Answer<Vec<Appended>>,
+        turn: &mut Turn<'_>,
     ) {
-        let stored = match look_up::all_stored(result) {
+        let stored = match look_up::all_stored(answer) {
             Ok(stored) => stored,
-            Err(refusal) => return self.refuse_asker(creation.asker(), refusal, effects),
+            Err(refusal) => return self.refuse_asker(creation.asker(), refusal, turn),
         };
         let Creation { user, origin, .. } = creation;
         match (origin, stored) {
@@ -207,14 +202,18 @@ impl Worker {
                         Answer::Body(Box::new(Body::Registered(registered)))
                     }
                 };
-                self.answer(asker, answer, effects);
+                self.answer(asker, answer, turn);
             }
             (Origin::Password { asker, .. }, false) => {
-                self.refuse_asker(asker, NAME_TAKEN, effects);
+                self.refuse_asker(asker, NAME_TAKEN, turn);
             }
-            (Origin::Issuer { login, .. }, true) => self.issued_user_found(*login, user, effects),
+            (Origin::Issuer { login, .. }, true) => self.issued_user_found(*login, user, turn),
             // Another login of the same user was faster: it has made the account.
-            (Origin::Issuer { login, .. }, false) => self.read_issued_name(login, effects),
+            (Origin::Issuer { login, .. }, false) => self.read_issued_name(login, turn),
         }
     }
+}
+
+fn random_user(turn: &Turn<'_>) -> UserId {
+    UserId::from_random(turn.shared.random.next_u64())
 }

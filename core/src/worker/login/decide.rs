@@ -11,11 +11,13 @@ use crate::auth::identity::{Identity, Inadmissible, device_to_wire};
 use crate::auth::token::Claims;
 use crate::refusal::Refusal;
 use crate::request::Logout;
-use crate::worker::Worker;
 use crate::worker::login::asker::Answer;
+use crate::worker::login::enter::{refresh_expires_ms, renewed, resume_expires_ms, sign_tokens};
 use crate::worker::login::operation::{
     Action, Closing, Decision, Operation, Outcome, Recheck, SESSION_ENDED, Speaker,
 };
+use crate::worker::router::Router;
+use crate::worker::turn::Turn;
 
 pub(in crate::worker) const WRONG_CREDENTIALS: Refusal =
     Refusal::new(ErrorCode::WrongCredentials, "name or password is wrong");
@@ -23,17 +25,18 @@ pub(in crate::worker) const WRONG_CREDENTIALS: Refusal =
 pub(in crate::worker) const ISSUER_ACCOUNT: Refusal =
     Refusal::new(ErrorCode::PermissionDenied, "the account has no password: an issuer vouches");
 
-impl Worker {
+impl Router {
     pub(in crate::worker) fn decide(
         &self,
         operation: &Operation,
         identity: &mut Identity,
+        turn: &Turn<'_>,
     ) -> Decision {
         let user = operation.user;
         let speaker = match &operation.action {
-            Action::Enter(enter) => return self.decide_enter(user, enter, identity),
-            Action::ResetPassword { hash } => return self.decide_reset(hash, identity),
-            Action::Disable => return self.decide_disable(identity),
+            Action::Enter(enter) => return self.decide_enter(user, enter, identity, turn),
+            Action::ResetPassword { hash } => return decide_reset(hash, identity, turn.now_ms),
+            Action::Disable => return decide_disable(identity, turn.now_ms),
             Action::Enable => return decide_enable(identity),
             Action::Recheck(recheck) => return self.decide_recheck(user, recheck, identity),
             Action::Refresh { speaker, .. }
@@ -45,8 +48,8 @@ impl Worker {
             return Decision::refuse(SESSION_ENDED);
         }
         match &operation.action {
-            Action::Refresh { claims, .. } => self.decide_refresh(claims, identity),
-            Action::Logout { which, .. } => self.decide_logout(speaker, *which, identity),
+            Action::Refresh { claims, .. } => decide_refresh(claims, identity, turn),
+            Action::Logout { which, .. } => decide_logout(speaker, *which, identity, turn),
             Action::SetPassword { checked_hash, new_hash, .. } => {
                 decide_password(speaker, checked_hash, new_hash, identity)
             }
@@ -55,70 +58,14 @@ impl Worker {
             | Action::ResetPassword { .. }
             | Action::Disable
             | Action::Enable
-            | Action::Recheck(_) => self.list_sessions(operation, identity),
+            | Action::Recheck(_) => self.list_sessions(operation, identity, turn.now_ms),
         }
     }
 
-    fn decide_refresh(&self, claims: &Claims, identity: &mut Identity) -> Decision {
-        let expires_ms = self.refresh_expires_ms(identity);
-        match identity.refresh(claims, self.now_ms, expires_ms) {
-            Ok(generation) => {
-                let renewed = self.renewed(claims, generation, identity);
-                let answer = Answer::Body(Box::new(Body::Tokens(self.sign_tokens(&renewed))));
-                let outcome = Ok(Outcome::Answer(answer));
-                Decision { changed: true, closing: None, outcome }
-            }
-            Err(why) => refused_token(claims.session, why),
-        }
-    }
-
-    fn decide_logout(&self, speaker: Speaker, which: Logout, identity: &mut Identity) -> Decision {
-        let session = match which {
-            Logout::This => speaker.session,
-            Logout::Other(session) => session,
-            Logout::All => {
-                identity.close_all(self.now_ms);
-                let done = Outcome::Answer(Answer::Done);
-                return Decision::store(done, Closed::All, CloseReason::LoggedOut);
-            }
-        };
-        let done = Outcome::Answer(Answer::Done);
-        if identity.close(session) {
-            let closed = Closed::Sessions(vec![session]);
-            return Decision::store(done, closed, CloseReason::LoggedOut);
-        }
-        if !identity.password_hash.is_empty() {
-            // All sessions of this user are recorded: it is gone already.
-            return Decision::tell(Answer::Done);
-        }
-        let closed = self.end_issued(&[session], identity);
-        Decision::store(done, closed, CloseReason::LoggedOut)
-    }
-
-    /// Ends sessions of issuer logins. Returns which connections end by it: all of them, if there
-    /// were so many that they could only be ended together.
-    pub(in crate::worker) fn end_issued(
-        &self,
-        sessions: &[SessionId],
-        identity: &mut Identity,
-    ) -> Closed {
-        let valid_from_ms = identity.tokens_valid_from_ms;
-        // No resume token that is signed by now lives longer.
-        let until_ms = self.resume_expires_ms(identity);
-        for session in sessions {
-            identity.end(*session, until_ms, self.now_ms);
-        }
-        if identity.tokens_valid_from_ms == valid_from_ms {
-            Closed::Sessions(sessions.to_vec())
-        } else {
-            Closed::All
-        }
-    }
-
-    fn list_sessions(&self, operation: &Operation, identity: &Identity) -> Decision {
+    fn list_sessions(&self, operation: &Operation, identity: &Identity, now_ms: u64) -> Decision {
         let open = self.sessions.of(operation.user);
         let recorded = identity.sessions().iter();
-        let recorded = recorded.filter(|session| session.expires_ms > self.now_ms);
+        let recorded = recorded.filter(|session| session.expires_ms > now_ms);
         let mut sessions: Vec<_> = recorded
             .map(|session| wire::SessionInfo {
                 session_id: session.session.get(),
@@ -157,26 +104,6 @@ impl Worker {
         let outcome = Ok(Outcome::Answer(Answer::Done));
         Decision { changed: false, closing, outcome }
     }
-
-    fn decide_reset(&self, hash: &str, identity: &mut Identity) -> Decision {
-        if identity.password_hash.is_empty() {
-            return Decision::refuse(ISSUER_ACCOUNT);
-        }
-        identity.password_hash = hash.to_owned();
-        identity.close_all(self.now_ms);
-        let done = Outcome::Answer(Answer::Done);
-        Decision::store(done, Closed::All, CloseReason::LoggedOut)
-    }
-
-    fn decide_disable(&self, identity: &mut Identity) -> Decision {
-        if identity.disabled {
-            return Decision::tell(Answer::Done);
-        }
-        identity.disabled = true;
-        identity.close_all(self.now_ms);
-        let done = Outcome::Answer(Answer::Done);
-        Decision::store(done, Closed::All, CloseReason::AccountDisabled)
-    }
 }
 
 fn decide_enable(identity: &mut Identity) -> Decision {
@@ -212,4 +139,85 @@ pub(in crate::worker) fn refused_token(session: SessionId, why: Inadmissible) ->
     let closing =
         Some(Closing { of: Closed::Sessions(vec![session]), reason: CloseReason::LoggedOut });
     Decision { changed: true, closing, outcome: Err(why.into()) }
+}
+
+fn decide_refresh(claims: &Claims, identity: &mut Identity, turn: &Turn<'_>) -> Decision {
+    let expires_ms = refresh_expires_ms(identity, turn);
+    match identity.refresh(claims, turn.now_ms, expires_ms) {
+        Ok(generation) => {
+            let renewed = renewed(claims, generation, identity, turn.now_ms);
+            let answer = Answer::Body(Box::new(Body::Tokens(sign_tokens(&renewed, turn))));
+            let outcome = Ok(Outcome::Answer(answer));
+            Decision { changed: true, closing: None, outcome }
+        }
+        Err(why) => refused_token(claims.session, why),
+    }
+}
+
+fn decide_logout(
+    speaker: Speaker,
+    which: Logout,
+    identity: &mut Identity,
+    turn: &Turn<'_>,
+) -> Decision {
+    let session = match which {
+        Logout::This => speaker.session,
+        Logout::Other(session) => session,
+        Logout::All => {
+            identity.close_all(turn.now_ms);
+            let done = Outcome::Answer(Answer::Done);
+            return Decision::store(done, Closed::All, CloseReason::LoggedOut);
+        }
+    };
+    let done = Outcome::Answer(Answer::Done);
+    if identity.close(session) {
+        let closed = Closed::Sessions(vec![session]);
+        return Decision::store(done, closed, CloseReason::LoggedOut);
+    }
+    if !identity.password_hash.is_empty() {
+        // All sessions of this user are recorded: it is gone already.
+        return Decision::tell(Answer::Done);
+    }
+    let closed = end_issued(&[session], identity, turn);
+    Decision::store(done, closed, CloseReason::LoggedOut)
+}
+
+/// Ends sessions of issuer logins. Returns which connections end by it: all of them, if there
+/// were so many that they could only be ended together.
+pub(in crate::worker) fn end_issued(
+    sessions: &[SessionId],
+    identity: &mut Identity,
+    turn: &Turn<'_>,
+) -> Closed {
+    let valid_from_ms = identity.tokens_valid_from_ms;
+    // No resume token that is signed by now lives longer.
+    let until_ms = resume_expires_ms(identity, turn);
+    for session in sessions {
+        identity.end(*session, until_ms, turn.now_ms);
+    }
+    if identity.tokens_valid_from_ms == valid_from_ms {
+        Closed::Sessions(sessions.to_vec())
+    } else {
+        Closed::All
+    }
+}
+
+fn decide_reset(hash: &str, identity: &mut Identity, now_ms: u64) -> Decision {
+    if identity.password_hash.is_empty() {
+        return Decision::refuse(ISSUER_ACCOUNT);
+    }
+    identity.password_hash = hash.to_owned();
+    identity.close_all(now_ms);
+    let done = Outcome::Answer(Answer::Done);
+    Decision::store(done, Closed::All, CloseReason::LoggedOut)
+}
+
+fn decide_disable(identity: &mut Identity, now_ms: u64) -> Decision {
+    if identity.disabled {
+        return Decision::tell(Answer::Done);
+    }
+    identity.disabled = true;
+    identity.close_all(now_ms);
+    let done = Outcome::Answer(Answer::Done);
+    Decision::store(done, Closed::All, CloseReason::AccountDisabled)
 }

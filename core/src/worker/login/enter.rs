@@ -24,17 +24,17 @@ use crate::auth::token::{Claims, TokenKind};
 use crate::refusal::Refusal;
 use crate::request::Device;
 use crate::transport::{ConnId, Delivery, Session};
-use crate::worker::Worker;
-use crate::worker::effect::Effects;
 use crate::worker::login::asker::Asker;
-use crate::worker::login::decide::{WRONG_CREDENTIALS, refused_token};
+use crate::worker::login::decide::{WRONG_CREDENTIALS, end_issued, refused_token};
 use crate::worker::login::operation::{
     ACCOUNT_DISABLED, Closing, Decision, Outcome, SESSION_ENDED,
 };
+use crate::worker::router::Router;
+use crate::worker::turn::Turn;
 
 /// Somebody who has shown a credential.
 #[derive(Debug, Clone)]
-pub(in crate::worker) struct Enter {
+pub(crate) struct Enter {
     pub(in crate::worker) conn: ConnId,
     pub(in crate::worker) request_id: u64,
     pub(in crate::worker) attempt: Attempt,
@@ -58,7 +58,7 @@ pub(in crate::worker) enum Proof {
 
 /// Somebody who is in.
 #[derive(Debug)]
-pub(in crate::worker) struct Entered {
+pub(crate) struct Entered {
     conn: ConnId,
     attempt: Attempt,
     session: Session,
@@ -81,12 +81,13 @@ pub(in crate::worker) fn device_tag(device: DeviceId) -> u32 {
     crc32c::crc32c(&device.0)
 }
 
-impl Worker {
+impl Router {
     pub(in crate::worker) fn decide_enter(
         &self,
         user: UserId,
         enter: &Enter,
         identity: &mut Identity,
+        turn: &Turn<'_>,
     ) -> Decision {
         if enter.attempt.is_abandoned() {
             return Decision::refuse(ABANDONED);
@@ -106,21 +107,21 @@ impl Worker {
                 if let Some(rehashed) = rehashed {
                     identity.password_hash.clone_from(rehashed);
                 }
-                self.enter_recorded(user, enter, identity)
+                enter_recorded(user, enter, identity, turn)
             }
-            Proof::Token(claims) => match identity.admits(claims, self.now_ms) {
-                Ok(()) if claims.recorded => self.continue_session(enter, claims, identity),
-                Ok(()) => self.enter_issued(enter, claims.clone(), identity),
+            Proof::Token(claims) => match identity.admits(claims, turn.now_ms) {
+                Ok(()) if claims.recorded => continue_session(enter, claims, identity, turn),
+                Ok(()) => self.enter_issued(enter, claims.clone(), identity, turn),
                 Err(why) => refused_token(claims.session, why),
             },
             Proof::Refresh(claims) => {
-                let expires_ms = self.refresh_expires_ms(identity);
-                match identity.refresh(claims, self.now_ms, expires_ms) {
+                let expires_ms = refresh_expires_ms(identity, turn);
+                match identity.refresh(claims, turn.now_ms, expires_ms) {
                     Ok(generation) => {
-                        let renewed = self.renewed(claims, generation, identity);
-                        let tokens = Some(self.sign_tokens(&renewed));
+                        let renewed = renewed(claims, generation, identity, turn.now_ms);
+                        let tokens = Some(sign_tokens(&renewed, turn));
                         let closed = vec![claims.session];
-                        self.let_in(enter, &renewed, tokens, Closed::Sessions(closed), true)
+                        let_in(enter, &renewed, tokens, Closed::Sessions(closed), true, turn)
                     }
                     Err(why) => refused_token(claims.session, why),
                 }
@@ -131,52 +132,35 @@ impl Worker {
                 if made_ms.is_some_and(|made_ms| made_ms < identity.tokens_valid_from_ms) {
                     return Decision::refuse(SESSION_ENDED);
                 }
-                let claims = self.new_claims(user, enter, identity, false);
-                self.enter_issued(enter, claims, identity)
+                let claims = new_claims(user, enter, identity, turn, false);
+                self.enter_issued(enter, claims, identity, turn)
             }
         }
     }
 
-    /// A new session by password.
-    fn enter_recorded(&self, user: UserId, enter: &Enter, identity: &mut Identity) -> Decision {
-        let claims = self.new_claims(user, enter, identity, true);
-        let recorded = Recorded {
-            session: claims.session,
-            device: enter.device.clone(),
-            opened_ms: claims.issued_ms,
-            generation: 0,
-            expires_ms: self.refresh_expires_ms(identity),
-        };
-        let replaced = identity.open(recorded, &self.shared.config.devices);
-        let tokens = Some(self.sign_tokens(&claims));
-        self.let_in(enter, &claims, tokens, Closed::Sessions(replaced), true)
-    }
-
-    /// A recorded session on another connection.
-    fn continue_session(&self, enter: &Enter, claims: &Claims, identity: &Identity) -> Decision {
-        let issued_ms = identity.issue_time_ms(self.now_ms);
-        let expires_ms = self.resume_expires_ms(identity);
-        let renewed = Claims { issued_ms, expires_ms, ..claims.clone() };
-        self.let_in(enter, &renewed, None, Closed::Sessions(vec![claims.session]), false)
-    }
-
     /// A session of an issuer login, new or on another connection. Its resume token expires when
     /// the first one does: without its issuer's word nobody stays for ever.
-    fn enter_issued(&self, enter: &Enter, claims: Claims, identity: &mut Identity) -> Decision {
+    fn enter_issued(
+        &self,
+        enter: &Enter,
+        claims: Claims,
+        identity: &mut Identity,
+        turn: &Turn<'_>,
+    ) -> Decision {
         let open = self.sessions.of(claims.user).iter();
         let held: Vec<_> = open
             .filter(|open| open.session != claims.session)
             .map(|open| Held { session: open.session, device: open.device, kind: open.kind })
             .collect();
         let device = device_tag(enter.device.id);
-        let policy = &self.shared.config.devices;
+        let policy = &turn.shared.config.devices;
         let room = Room::make(&held, &device, enter.device.kind, policy);
         if room.surplus.is_empty() {
             let mut closed = room.same_device;
             closed.push(claims.session);
-            return self.let_in(enter, &claims, None, Closed::Sessions(closed), false);
+            return let_in(enter, &claims, None, Closed::Sessions(closed), false, turn);
         }
-        let closed = match self.end_issued(&room.surplus, identity) {
+        let closed = match end_issued(&room.surplus, identity, turn) {
             Closed::Sessions(mut sessions) => {
                 sessions.extend(room.same_device);
                 sessions.push(claims.session);
@@ -186,45 +170,7 @@ impl Worker {
         };
         // If everything signed so far was ended, this one is signed after it.
         let claims = Claims { issued_ms: identity.issue_time_ms(claims.issued_ms), ..claims };
-        self.let_in(enter, &claims, None, closed, true)
-    }
-
-    /// `claims` as of the resume token.
-    fn let_in(
-        &self,
-        enter: &Enter,
-        claims: &Claims,
-        tokens: Option<wire::Tokens>,
-        closed: Closed,
-        changed: bool,
-    ) -> Decision {
-        let expires_ms = if claims.recorded {
-            claims.issued_ms + milliseconds(self.shared.config.tokens.resume)
-        } else {
-            claims.expires_ms
-        };
-        let resume = Claims { expires_ms, ..claims.clone() };
-        let keys = &self.shared.tokens;
-        let logged_in = wire::LoggedIn {
-            user_id: claims.user.get(),
-            session_id: claims.session.get(),
-            username: enter.username.clone(),
-            tokens,
-            resume_token: keys.sign(TokenKind::Resume, &resume).into(),
-            resume_expires_in_s: seconds_until(expires_ms, self.now_ms),
-        };
-        let entered = Box::new(Entered {
-            conn: enter.conn,
-            attempt: enter.attempt.clone(),
-            session: Session { user: claims.user, session: claims.session },
-            device: enter.device.clone(),
-            // By another clock it may have been admitted as of later than now.
-            opened_ms: self.now_ms.max(claims.issued_ms),
-            recorded: claims.recorded,
-            response: EncodedFrame::response(enter.request_id, Body::LoggedIn(logged_in)),
-        });
-        let closing = Some(Closing { of: closed, reason: CloseReason::Replaced });
-        Decision { changed, closing, outcome: Ok(Outcome::Entered(entered)) }
+        let_in(enter, &claims, None, closed, true, turn)
     }
 
     /// Whether a newer login of the device has opened its session before this one. Only those who
@@ -240,70 +186,17 @@ impl Worker {
         &mut self,
         asker: Asker,
         entered: Entered,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         let Entered { conn, attempt, session, device, opened_ms, recorded, response } = entered;
         if attempt.is_abandoned() {
             // While it was made durable.
-            return self.refuse_asker(asker, ABANDONED, effects);
+            return self.refuse_asker(asker, ABANDONED, turn);
         }
         let (kind, tag) = (device.kind, device_tag(device.id));
         let open = OpenSession::new(session.session, conn, kind, tag, opened_ms);
         self.sessions.open(session.user, open.entered(attempt.number(), recorded));
-        effects.deliver(conn, Delivery::LoggedIn { session, response });
-    }
-
-    fn new_claims(
-        &self,
-        user: UserId,
-        enter: &Enter,
-        identity: &Identity,
-        recorded: bool,
-    ) -> Claims {
-        Claims {
-            user,
-            username: enter.username.clone(),
-            session: SessionId::from_random(self.shared.random.next_u64()),
-            device: enter.device.id,
-            device_kind: enter.device.kind,
-            recorded,
-            generation: 0,
-            issued_ms: identity.issue_time_ms(self.now_ms),
-            expires_ms: self.resume_expires_ms(identity),
-        }
-    }
-
-    /// The claims of a session whose refresh token was used up.
-    pub(in crate::worker) fn renewed(
-        &self,
-        claims: &Claims,
-        generation: u32,
-        identity: &Identity,
-    ) -> Claims {
-        let issued_ms = identity.issue_time_ms(self.now_ms);
-        Claims { generation, issued_ms, ..claims.clone() }
-    }
-
-    /// New access and refresh tokens for a recorded session.
-    pub(in crate::worker) fn sign_tokens(&self, claims: &Claims) -> wire::Tokens {
-        let config = &self.shared.config.tokens;
-        let sign = |kind, lifetime| {
-            let expires_ms = claims.issued_ms + milliseconds(lifetime);
-            let claims = Claims { expires_ms, ..claims.clone() };
-            let token = self.shared.tokens.sign_text(kind, &claims);
-            (token, seconds_until(expires_ms, self.now_ms))
-        };
-        let (access_token, access_expires_in_s) = sign(TokenKind::Access, config.access);
-        let (refresh_token, refresh_expires_in_s) = sign(TokenKind::Refresh, config.refresh);
-        wire::Tokens { access_token, access_expires_in_s, refresh_token, refresh_expires_in_s }
-    }
-
-    pub(in crate::worker) fn refresh_expires_ms(&self, identity: &Identity) -> u64 {
-        identity.issue_time_ms(self.now_ms) + milliseconds(self.shared.config.tokens.refresh)
-    }
-
-    pub(in crate::worker) fn resume_expires_ms(&self, identity: &Identity) -> u64 {
-        identity.issue_time_ms(self.now_ms) + milliseconds(self.shared.config.tokens.resume)
+        turn.effects.deliver(conn, Delivery::LoggedIn { session, response });
     }
 }
 
@@ -315,4 +208,128 @@ fn milliseconds(lifetime: Duration) -> u64 {
 
 fn seconds_until(expires_ms: u64, now_ms: u64) -> u32 {
     u32::try_from(expires_ms.saturating_sub(now_ms) / 1000).unwrap_or(u32::MAX)
+}
+
+/// A new session by password.
+fn enter_recorded(
+    user: UserId,
+    enter: &Enter,
+    identity: &mut Identity,
+    turn: &Turn<'_>,
+) -> Decision {
+    let claims = new_claims(user, enter, identity, turn, true);
+    let recorded = Recorded {
+        session: claims.session,
+        device: enter.device.clone(),
+        opened_ms: claims.issued_ms,
+        generation: 0,
+        expires_ms: refresh_expires_ms(identity, turn),
+    };
+    let replaced = identity.open(recorded, &turn.shared.config.devices);
+    let tokens = Some(sign_tokens(&claims, turn));
+    let_in(enter, &claims, tokens, Closed::Sessions(replaced), true, turn)
+}
+
+/// A recorded session on another connection.
+fn continue_session(
+    enter: &Enter,
+    claims: &Claims,
+    identity: &Identity,
+    turn: &Turn<'_>,
+) -> Decision {
+    let issued_ms = identity.issue_time_ms(turn.now_ms);
+    let expires_ms = resume_expires_ms(identity, turn);
+    let renewed = Claims { issued_ms, expires_ms, ..claims.clone() };
+    let_in(enter, &renewed, None, Closed::Sessions(vec![claims.session]), false, turn)
+}
+
+/// `claims` as of the resume token.
+fn let_in(
+    enter: &Enter,
+    claims: &Claims,
+    tokens: Option<wire::Tokens>,
+    closed: Closed,
+    changed: bool,
+    turn: &Turn<'_>,
+) -> Decision {
+    let expires_ms = if claims.recorded {
+        claims.issued_ms + milliseconds(turn.shared.config.tokens.resume)
+    } else {
+        claims.expires_ms
+    };
+    let resume = Claims { expires_ms, ..claims.clone() };
+    let keys = &turn.shared.tokens;
+    let logged_in = wire::LoggedIn {
+        user_id: claims.user.get(),
+        session_id: claims.session.get(),
+        username: enter.username.clone(),
+        tokens,
+        resume_token: keys.sign(TokenKind::Resume, &resume).into(),
+        resume_expires_in_s: seconds_until(expires_ms, turn.now_ms),
+    };
+    let entered = Box::new(Entered {
+        conn: enter.conn,
+        attempt: enter.attempt.clone(),
+        session: Session { user: claims.user, session: claims.session },
+        device: enter.device.clone(),
+        // By another clock it may have been admitted as of later than now.
+        opened_ms: turn.now_ms.max(claims.issued_ms),
+        recorded: claims.recorded,
+        response: EncodedFrame::response(enter.request_id, Body::LoggedIn(logged_in)),
+    });
+    let closing = Some(Closing { of: closed, reason: CloseReason::Replaced });
+    Decision { changed, closing, outcome: Ok(Outcome::Entered(entered)) }
+}
+
+fn new_claims(
+    user: UserId,
+    enter: &Enter,
+    identity: &Identity,
+    turn: &Turn<'_>,
+    recorded: bool,
+) -> Claims {
+    Claims {
+        user,
+        username: enter.username.clone(),
+        session: SessionId::from_random(turn.shared.random.next_u64()),
+        device: enter.device.id,
+        device_kind: enter.device.kind,
+        recorded,
+        generation: 0,
+        issued_ms: identity.issue_time_ms(turn.now_ms),
+        expires_ms: resume_expires_ms(identity, turn),
+    }
+}
+
+/// The claims of a session whose refresh token was used up.
+pub(in crate::worker) fn renewed(
+    claims: &Claims,
+    generation: u32,
+    identity: &Identity,
+    now_ms: u64,
+) -> Claims {
+    let issued_ms = identity.issue_time_ms(now_ms);
+    Claims { generation, issued_ms, ..claims.clone() }
+}
+
+/// New access and refresh tokens for a recorded session.
+pub(in crate::worker) fn sign_tokens(claims: &Claims, turn: &Turn<'_>) -> wire::Tokens {
+    let config = &turn.shared.config.tokens;
+    let sign = |kind, lifetime| {
+        let expires_ms = claims.issued_ms + milliseconds(lifetime);
+        let claims = Claims { expires_ms, ..claims.clone() };
+        let token = turn.shared.tokens.sign_text(kind, &claims);
+        (token, seconds_until(expires_ms, turn.now_ms))
+    };
+    let (access_token, access_expires_in_s) = sign(TokenKind::Access, config.access);
+    let (refresh_token, refresh_expires_in_s) = sign(TokenKind::Refresh, config.refresh);
+    wire::Tokens { access_token, access_expires_in_s, refresh_token, refresh_expires_in_s }
+}
+
+pub(in crate::worker) fn refresh_expires_ms(identity: &Identity, turn: &Turn<'_>) -> u64 {
+    identity.issue_time_ms(turn.now_ms) + milliseconds(turn.shared.config.tokens.refresh)
+}
+
+pub(in crate::worker) fn resume_expires_ms(identity: &Identity, turn: &Turn<'_>) -> u64 {
+    identity.issue_time_ms(turn.now_ms) + milliseconds(turn.shared.config.tokens.resume)
 }

@@ -10,20 +10,15 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::admin::{AdminReply, LIST_USERS_MAX, UserRecord};
-use crate::refusal::{INTERNAL, Refusal, store_refusal};
-use crate::store::{StoreReply, StoreRequest};
-use crate::worker::Worker;
-use crate::worker::effect::Effects;
-use crate::worker::flow::{Flow, StoreResult};
-use crate::worker::login::admin::AdminFlow;
-use crate::worker::login::asker::{Answer, Asker};
+use crate::refusal::{INTERNAL, Refusal};
+use crate::store::Page;
+use crate::worker::flow::{Answer, LogsFlow, PageFlow};
 use crate::worker::login::look_up;
+use crate::worker::turn::Turn;
 
-/// What one read of a page is for.
+/// What one page of a log is for.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::worker) enum ListRead {
-    /// The logs of at most so many names.
-    Logs { limit: usize },
+pub(crate) enum ListRead {
     /// The name of one place of the page.
     Name { place: usize },
     /// Its identity.
@@ -44,119 +39,99 @@ struct Listing {
     next: Option<LogId>,
 }
 
-impl Worker {
-    pub(in crate::worker) fn begin_listing(
+impl Listings {
+    pub(in crate::worker) fn begin(
         &mut self,
         call: u64,
         after: Option<LogId>,
         limit: usize,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
-        let (kind, limit) = (LogKind::Name, limit.clamp(1, LIST_USERS_MAX));
-        let read = ListRead::Logs { limit };
-        self.read_for_list(call, read, StoreRequest::Logs { kind, after, limit }, effects);
+        let limit = limit.clamp(1, LIST_USERS_MAX);
+        let flow = LogsFlow::List { call, limit };
+        turn.ask_logs(LogKind::Name, after, limit, flow);
     }
 
-    pub(in crate::worker) fn list_read(
+    /// The logs of at most so many names were listed.
+    pub(in crate::worker) fn logs_listed(
+        &mut self,
+        call: u64,
+        limit: usize,
+        answer: Answer<Vec<LogId>>,
+        turn: &mut Turn<'_>,
+    ) {
+        let logs = match answer {
+            Ok(logs) => logs,
+            Err(refusal) => return turn.effects.admin.push((call, Err(refusal.into()))),
+        };
+        let next = logs.last().copied().filter(|_| logs.len() >= limit);
+        let places = logs.iter().map(|_| None).collect();
+        self.0.insert(call, Listing { places, outstanding: logs.len(), next });
+        for (place, log) in logs.into_iter().enumerate() {
+            let flow = PageFlow::List { call, read: ListRead::Name { place } };
+            turn.ask_page(look_up::read_name_log(log), flow);
+        }
+        self.finish(call, turn);
+    }
+
+    pub(in crate::worker) fn page_read(
         &mut self,
         call: u64,
         read: ListRead,
-        result: StoreResult,
-        effects: &mut Effects,
+        answer: Answer<Page>,
+        turn: &mut Turn<'_>,
     ) {
+        // The answers that come after one that could not be had find no page.
+        let Some(listing) = self.0.get_mut(&call) else { return };
+        listing.outstanding -= 1;
         let taken = match read {
-            ListRead::Logs { limit } => self.names_listed(call, limit, result, effects),
-            ListRead::Name { place } => self.listed_name_read(call, place, result, effects),
-            ListRead::Identity { place } => self.listed_identity_read(call, place, result),
+            ListRead::Name { place } => listing.name_read(call, place, answer, turn),
+            ListRead::Identity { place } => listing.identity_read(place, answer),
         };
         match taken {
-            Ok(()) => self.finish_listing(call, effects),
-            // The answers that are still to come find no page.
+            Ok(()) => self.finish(call, turn),
             Err(refusal) => {
-                if self.listings.0.remove(&call).is_some() {
-                    self.refuse_admin(call, refusal, effects);
-                }
+                self.0.remove(&call);
+                turn.effects.admin.push((call, Err(refusal.into())));
             }
         }
     }
 
-    fn read_for_list(
-        &mut self,
-        call: u64,
-        read: ListRead,
-        request: StoreRequest,
-        effects: &mut Effects,
-    ) {
-        self.ask_store(request, Flow::Admin(AdminFlow::List { call, read }), effects);
-    }
-
-    fn names_listed(
-        &mut self,
-        call: u64,
-        limit: usize,
-        result: StoreResult,
-        effects: &mut Effects,
-    ) -> Result<(), Refusal> {
-        let empty = Listing { places: Vec::new(), outstanding: 0, next: None };
-        self.listings.0.insert(call, empty);
-        let logs = match result {
-            Ok(StoreReply::Logs(logs)) => logs,
-            Ok(_) => return Err(INTERNAL),
-            Err(error) => return Err(store_refusal(&error)),
-        };
-        let next = logs.last().copied().filter(|_| logs.len() >= limit);
-        let places = logs.iter().map(|_| None).collect();
-        self.listings.0.insert(call, Listing { places, outstanding: logs.len(), next });
-        for (place, log) in logs.into_iter().enumerate() {
-            let request = look_up::read_name_log(log);
-            self.read_for_list(call, ListRead::Name { place }, request, effects);
+    fn finish(&mut self, call: u64, turn: &mut Turn<'_>) {
+        if self.0.get(&call).is_some_and(|listing| listing.outstanding == 0)
+            && let Some(Listing { places, next, .. }) = self.0.remove(&call)
+        {
+            let users = places.into_iter().flatten().collect();
+            turn.effects.admin.push((call, Ok(AdminReply::Users { users, next })));
         }
-        Ok(())
     }
+}
 
-    fn listed_name_read(
+impl Listing {
+    fn name_read(
         &mut self,
         call: u64,
         place: usize,
-        result: StoreResult,
-        effects: &mut Effects,
+        answer: Answer<Page>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), Refusal> {
-        let Some(listing) = self.listings.0.get_mut(&call) else { return Ok(()) };
-        listing.outstanding -= 1;
-        let Some(claimed) = look_up::name_claimed(result)? else { return Ok(()) };
+        let Some(claimed) = look_up::name_claimed(answer)? else { return Ok(()) };
         let user = UserId::new(claimed.user_id).map_err(|_| INTERNAL)?;
         let wire::NameClaimed { username, issuer, .. } = claimed;
         let record = UserRecord { user, username, issuer, disabled: false, sessions: 0 };
-        listing.places[place] = Some(record);
-        listing.outstanding += 1;
-        let request = look_up::read_identity(user);
-        self.read_for_list(call, ListRead::Identity { place }, request, effects);
+        self.places[place] = Some(record);
+        self.outstanding += 1;
+        let flow = PageFlow::List { call, read: ListRead::Identity { place } };
+        turn.ask_page(look_up::read_identity(user), flow);
         Ok(())
     }
 
-    fn listed_identity_read(
-        &mut self,
-        call: u64,
-        place: usize,
-        result: StoreResult,
-    ) -> Result<(), Refusal> {
-        let Some(listing) = self.listings.0.get_mut(&call) else { return Ok(()) };
-        listing.outstanding -= 1;
-        let (identity, _) = look_up::identity(result)?;
-        if let Some(record) = &mut listing.places[place] {
+    fn identity_read(&mut self, place: usize, answer: Answer<Page>) -> Result<(), Refusal> {
+        let (identity, _) = look_up::identity(answer)?;
+        if let Some(record) = &mut self.places[place] {
             record.disabled = identity.disabled;
             record.sessions = identity.sessions().len();
         }
         Ok(())
-    }
-
-    fn finish_listing(&mut self, call: u64, effects: &mut Effects) {
-        if self.listings.0.get(&call).is_some_and(|listing| listing.outstanding == 0)
-            && let Some(Listing { places, next, .. }) = self.listings.0.remove(&call)
-        {
-            let users = places.into_iter().flatten().collect();
-            let reply = AdminReply::Users { users, next };
-            self.answer(Asker::Admin { call }, Answer::Admin(reply), effects);
-        }
     }
 }

@@ -8,9 +8,9 @@ use prost::Message as _;
 use crate::auth::identity::Identity;
 use crate::auth::names;
 use crate::entry::decode_entry;
-use crate::refusal::{INTERNAL, Refusal, store_refusal};
-use crate::store::{Append, Appended, EntryMeta, Head, Page, Range, StoreReply, StoreRequest};
-use crate::worker::flow::StoreResult;
+use crate::refusal::{INTERNAL, Refusal};
+use crate::store::{Append, Appended, EntryMeta, Head, Page, Range};
+use crate::worker::flow::Answer;
 
 /// Names and identities are one small entry each: this limit is never met, and a store returns
 /// one entry whatever its size.
@@ -33,19 +33,19 @@ pub(in crate::worker) enum Claim {
 }
 
 /// Asks who has a name; see [`claim`].
-pub(in crate::worker) fn read_name(username: &str) -> StoreRequest {
+pub(in crate::worker) fn read_name(username: &str) -> Range {
     read_name_log(names::log_of(username))
 }
 
 /// The same, by the log of the name.
-pub(in crate::worker) fn read_name_log(log: LogId) -> StoreRequest {
+pub(in crate::worker) fn read_name_log(log: LogId) -> Range {
     let (entries_max, bytes_max) = (1, BYTES_MAX);
-    StoreRequest::Range(Range { log, from: 1, to: 1, entries_max, bytes_max, backwards: false })
+    Range { log, from: 1, to: 1, entries_max, bytes_max, backwards: false }
 }
 
 /// Reads the answer to [`read_name`].
-pub(in crate::worker) fn claim(username: &str, result: StoreResult) -> Result<Claim, Refusal> {
-    let Some(claimed) = name_claimed(result)? else { return Ok(Claim::Free) };
+pub(in crate::worker) fn claim(username: &str, answer: Answer<Page>) -> Result<Claim, Refusal> {
+    let Some(claimed) = name_claimed(answer)? else { return Ok(Claim::Free) };
     if claimed.username != username {
         return Ok(Claim::Blocked);
     }
@@ -55,9 +55,9 @@ pub(in crate::worker) fn claim(username: &str, result: StoreResult) -> Result<Cl
 
 /// The first entry of the log of a name; `None` if there is none.
 pub(in crate::worker) fn name_claimed(
-    result: StoreResult,
+    answer: Answer<Page>,
 ) -> Result<Option<wire::NameClaimed>, Refusal> {
-    let page = page(result)?;
+    let page = answer?;
     let Some(stored) = page.entries.first() else { return Ok(None) };
     match decode_entry(stored).and_then(|entry| entry.body) {
         Some(entry::Body::NameClaimed(claimed)) => Ok(Some(claimed)),
@@ -66,15 +66,15 @@ pub(in crate::worker) fn name_claimed(
 }
 
 /// Asks for the newest entry of an identity log; see [`identity`].
-pub(in crate::worker) fn read_identity(user: UserId) -> StoreRequest {
+pub(in crate::worker) fn read_identity(user: UserId) -> Range {
     let (entries_max, bytes_max) = (1, BYTES_MAX);
     let (log, from, to) = (LogId::identity(user), 1, u64::MAX);
-    StoreRequest::Range(Range { log, from, to, entries_max, bytes_max, backwards: true })
+    Range { log, from, to, entries_max, bytes_max, backwards: true }
 }
 
 /// Reads the answer to [`read_identity`]: what is known of the user, and where it stands.
-pub(in crate::worker) fn identity(result: StoreResult) -> Result<(Identity, Head), Refusal> {
-    let page = page(result)?;
+pub(in crate::worker) fn identity(answer: Answer<Page>) -> Result<(Identity, Head), Refusal> {
+    let page = answer?;
     let Some(stored) = page.entries.first() else {
         return Ok((Identity::default(), Head::default()));
     };
@@ -115,20 +115,6 @@ pub(in crate::worker) fn append(
 }
 
 /// Whether all appends of a request were stored; if not, at least one met another's entry.
-pub(in crate::worker) fn all_stored(result: StoreResult) -> Result<bool, Refusal> {
-    match result {
-        Ok(StoreReply::Appended(results)) => {
-            Ok(results.iter().all(|appended| *appended == Appended::Stored))
-        }
-        Ok(_) => Err(INTERNAL),
-        Err(error) => Err(store_refusal(&error)),
-    }
-}
-
-fn page(result: StoreResult) -> Result<Page, Refusal> {
-    match result {
-        Ok(StoreReply::Page(page)) => Ok(page),
-        Ok(_) => Err(INTERNAL),
-        Err(error) => Err(store_refusal(&error)),
-    }
+pub(in crate::worker) fn all_stored(answer: Answer<Vec<Appended>>) -> Result<bool, Refusal> {
+    Ok(answer?.iter().all(|appended| *appended == Appended::Stored))
 }

@@ -15,7 +15,8 @@
 //!
 //! - `by_password`, `by_issuer`, `creation`: the ways in
 //! - `operation`, `decide`, `enter`: what is done to the identity of a user, one thing at a time
-//! - `admin`, `listing`, `password_change`: other askers; `asker`, `look_up`: how all of them ask and are told
+//! - `admin`, `listing`, `password_change`: other askers; `asker`, `look_up`: how all of them ask
+//!   and are told
 
 pub(super) mod admin;
 pub(super) mod asker;
@@ -39,10 +40,9 @@ use crate::auth::token::{Claims, TokenError, TokenKind};
 use crate::limits::OVERLOADED_RETRY_MS;
 use crate::refusal::{INTERNAL, Refusal};
 use crate::request::{CredentialRequest, IdentityRequest, Login};
+use crate::store::{Appended, Page};
 use crate::transport::{ConnId, Session};
-use crate::worker::Worker;
-use crate::worker::effect::Effects;
-use crate::worker::flow::{PasswordResult, StoreResult};
+use crate::worker::flow::{Answer, PasswordResult};
 use crate::worker::login::asker::Asker;
 use crate::worker::login::by_issuer::IssuerLogin;
 use crate::worker::login::by_password::{Checked, PasswordLogin};
@@ -50,6 +50,8 @@ use crate::worker::login::creation::{Creation, Registration};
 use crate::worker::login::enter::{ABANDONED, Enter, Proof};
 use crate::worker::login::operation::{Action, Appending, Operation, Running, Speaker};
 use crate::worker::login::password_change::PasswordChange;
+use crate::worker::router::Router;
+use crate::worker::turn::Turn;
 
 /// A step of a login between workers.
 #[derive(Debug, Clone)]
@@ -60,70 +62,62 @@ pub enum LoginMessage {
     Operation(Box<Operation>),
 }
 
-/// What a login, or the like, waits for.
+/// What a login, or the like, waits for of a page.
 #[derive(Debug)]
-pub(super) enum LoginFlow {
+pub(crate) enum LoginPage {
     /// Whether the name is free.
     RegisterName(Box<Registration>),
-    /// The hash of the new password.
-    RegisterHash(Box<Registration>),
-    /// The account to be durable.
-    CreateAccount(Box<Creation>),
-    /// The name to be claimed.
-    ClaimName(Box<Creation>),
     /// Whose name it is.
     PasswordName(Box<PasswordLogin>),
     /// The user's hash.
     PasswordIdentity(Box<PasswordLogin>, UserId),
-    /// Whether the password fits it.
-    PasswordVerify(Box<PasswordLogin>, Option<Checked>),
     /// Whose name it is.
     IssuerName(Box<IssuerLogin>),
     /// The hash of the old password.
     ChangeIdentity(Box<PasswordChange>),
-    /// Whether it fits, and the hash of the new one.
-    ChangeHash(Box<PasswordChange>, String),
     /// The newest identity of the user.
     Operation(Box<Running>),
-    /// Its successor to be durable.
-    OperationAppend(Box<Appending>),
 }
 
-impl LoginFlow {
-    fn asker(&self) -> Asker {
-        match self {
-            LoginFlow::RegisterName(registration) | LoginFlow::RegisterHash(registration) => {
-                registration.asker
-            }
-            LoginFlow::CreateAccount(creation) | LoginFlow::ClaimName(creation) => creation.asker(),
-            LoginFlow::PasswordName(login)
-            | LoginFlow::PasswordIdentity(login, _)
-            | LoginFlow::PasswordVerify(login, _) => login.asker(),
-            LoginFlow::IssuerName(login) => login.asker(),
-            LoginFlow::ChangeIdentity(change) | LoginFlow::ChangeHash(change, _) => change.asker,
-            LoginFlow::Operation(running) => running.asker(),
-            LoginFlow::OperationAppend(appending) => appending.asker(),
-        }
-    }
+/// What a login, or the like, waits for to be durable.
+#[derive(Debug)]
+pub(crate) enum LoginAppend {
+    /// A new account.
+    Account(Box<Creation>),
+    /// The claim of its name.
+    Name(Box<Creation>),
+    /// A changed identity.
+    Operation(Box<Appending>),
 }
 
-impl Worker {
+/// What a login, or the like, waits for of the password threads.
+#[derive(Debug)]
+pub(crate) enum LoginPassword {
+    /// The hash of the new password.
+    Register(Box<Registration>),
+    /// Whether the password fits.
+    Verify(Box<PasswordLogin>, Option<Checked>),
+    /// Whether the old password fits, and the hash of the new one.
+    Change(Box<PasswordChange>, String),
+}
+
+impl Router {
     /// Somebody wants to become somebody.
     pub(super) fn take_credential_request(
         &mut self,
         conn: ConnId,
         request_id: u64,
         request: CredentialRequest,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         match request {
-            CredentialRequest::Login(login) => self.take_login(conn, request_id, login, effects),
+            CredentialRequest::Login(login) => self.take_login(conn, request_id, login, turn),
             CredentialRequest::Register(register) => {
                 let asker = Asker::Request { conn, request_id };
-                if self.shared.config.registration {
-                    self.begin_registration(asker, register, effects);
+                if turn.shared.config.registration {
+                    self.begin_registration(asker, register, turn);
                 } else {
-                    self.refuse_asker(asker, REGISTRATION_OFF, effects);
+                    self.refuse_asker(asker, REGISTRATION_OFF, turn);
                 }
             }
         }
@@ -136,7 +130,7 @@ impl Worker {
         session: Session,
         request_id: u64,
         request: IdentityRequest,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         let asker = Asker::Request { conn, request_id };
         let Session { user, session } = session;
@@ -145,53 +139,53 @@ impl Worker {
             IdentityRequest::Logout(which) => Action::Logout { speaker, which },
             IdentityRequest::ListSessions => Action::ListSessions { speaker },
             IdentityRequest::Refresh { refresh_token } => {
-                match self.own_text(TokenKind::Refresh, &refresh_token) {
+                match own_text(TokenKind::Refresh, &refresh_token, turn) {
                     Ok(claims) if claims.user == user && claims.session == session => {
                         Action::Refresh { speaker, claims }
                     }
-                    Ok(_) => return self.refuse_asker(asker, TOKEN_INVALID, effects),
-                    Err(refusal) => return self.refuse_asker(asker, refusal, effects),
+                    Ok(_) => return self.refuse_asker(asker, TOKEN_INVALID, turn),
+                    Err(refusal) => return self.refuse_asker(asker, refusal, turn),
                 }
             }
             IdentityRequest::ChangePassword { old, new } => {
                 let change = PasswordChange { asker, user, speaker, old, new };
-                return self.begin_password_change(change, effects);
+                return self.begin_password_change(change, turn);
             }
         };
-        self.operate(Operation { user, asker, action }, effects);
+        self.operate(Operation { user, asker, action }, turn);
     }
 
-    fn take_login(&mut self, conn: ConnId, request_id: u64, login: Login, effects: &mut Effects) {
+    fn take_login(&mut self, conn: ConnId, request_id: u64, login: Login, turn: &mut Turn<'_>) {
         let asker = Asker::Login { conn, request_id };
         let Login { credential, device, attempt } = login;
         if attempt.is_abandoned() {
-            return self.refuse_asker(asker, ABANDONED, effects);
+            return self.refuse_asker(asker, ABANDONED, turn);
         }
         let (kind, verified) = match credential {
             Credential::Password(typed) => {
                 let username = names::normalised(&typed.username);
                 let password = typed.password;
                 let login = PasswordLogin { conn, request_id, attempt, device, username, password };
-                return self.route_password_login(Box::new(login), effects);
+                return self.route_password_login(Box::new(login), turn);
             }
             Credential::IssuerToken(token) => {
-                return match self.shared.issuers.verify(&token, self.now_ms) {
+                return match turn.shared.issuers.verify(&token, turn.now_ms) {
                     Ok(issued) => {
                         let login = IssuerLogin { conn, request_id, attempt, device, issued };
-                        self.read_issued_name(Box::new(login), effects);
+                        self.read_issued_name(Box::new(login), turn);
                     }
-                    Err(error) => self.refuse_asker(asker, issuer_refusal(&error), effects),
+                    Err(error) => self.refuse_asker(asker, issuer_refusal(&error), turn),
                 };
             }
             Credential::AccessToken(text) => {
-                (TokenKind::Access, self.own_text(TokenKind::Access, &text))
+                (TokenKind::Access, own_text(TokenKind::Access, &text, turn))
             }
             Credential::RefreshToken(text) => {
-                (TokenKind::Refresh, self.own_text(TokenKind::Refresh, &text))
+                (TokenKind::Refresh, own_text(TokenKind::Refresh, &text, turn))
             }
             Credential::ResumeToken(token) => {
-                let keys = &self.shared.tokens;
-                let verified = keys.verify(TokenKind::Resume, self.now_ms, &token);
+                let keys = &turn.shared.tokens;
+                let verified = keys.verify(TokenKind::Resume, turn.now_ms, &token);
                 (TokenKind::Resume, verified.map_err(token_refusal))
             }
         };
@@ -203,73 +197,64 @@ impl Worker {
                     TokenKind::Access | TokenKind::Resume => Proof::Token(claims),
                 };
                 let enter = Enter { conn, request_id, attempt, username, device, proof };
-                self.operate(Operation { user, asker, action: Action::Enter(enter) }, effects);
+                self.operate(Operation { user, asker, action: Action::Enter(enter) }, turn);
             }
             // A token belongs to the device that it was given to.
-            Ok(_) => self.refuse_asker(asker, TOKEN_INVALID, effects),
-            Err(refusal) => self.refuse_asker(asker, refusal, effects),
+            Ok(_) => self.refuse_asker(asker, TOKEN_INVALID, turn),
+            Err(refusal) => self.refuse_asker(asker, refusal, turn),
         }
     }
 
-    fn own_text(&self, kind: TokenKind, text: &str) -> Result<Claims, Refusal> {
-        let keys = &self.shared.tokens;
-        keys.verify_text(kind, self.now_ms, text).map_err(token_refusal)
-    }
-
-    pub(super) fn take_login_message(&mut self, message: LoginMessage, effects: &mut Effects) {
+    pub(super) fn take_login_message(&mut self, message: LoginMessage, turn: &mut Turn<'_>) {
         match message {
-            LoginMessage::Password(login) => self.begin_password_login(login, effects),
-            LoginMessage::Operation(operation) => self.take_operation(*operation, effects),
+            LoginMessage::Password(login) => self.begin_password_login(login, turn),
+            LoginMessage::Operation(operation) => self.take_operation(*operation, turn),
         }
     }
 
-    pub(super) fn login_store_answered(
+    pub(super) fn login_page_read(
         &mut self,
-        flow: LoginFlow,
-        result: StoreResult,
-        effects: &mut Effects,
+        flow: LoginPage,
+        answer: Answer<Page>,
+        turn: &mut Turn<'_>,
     ) {
         match flow {
-            LoginFlow::RegisterName(flow) => self.register_name_read(flow, result, effects),
-            LoginFlow::CreateAccount(flow) => self.account_created(flow, result, effects),
-            LoginFlow::ClaimName(flow) => self.name_claimed(*flow, result, effects),
-            LoginFlow::PasswordName(flow) => self.password_name_read(flow, result, effects),
-            LoginFlow::PasswordIdentity(flow, user) => {
-                self.password_identity_read(flow, user, result, effects);
+            LoginPage::RegisterName(flow) => self.register_name_read(flow, answer, turn),
+            LoginPage::PasswordName(flow) => self.password_name_read(flow, answer, turn),
+            LoginPage::PasswordIdentity(flow, user) => {
+                self.password_identity_read(flow, user, answer, turn);
             }
-            LoginFlow::IssuerName(flow) => self.issued_name_read(*flow, result, effects),
-            LoginFlow::ChangeIdentity(flow) => self.change_identity_read(flow, result, effects),
-            LoginFlow::Operation(flow) => self.operation_identity_read(flow, result, effects),
-            LoginFlow::OperationAppend(flow) => self.operation_appended(flow, result, effects),
-            // The store answers with a ticket of the password threads: a defect of the driver.
-            LoginFlow::RegisterHash(_)
-            | LoginFlow::PasswordVerify(..)
-            | LoginFlow::ChangeHash(..) => self.refuse_asker(flow.asker(), INTERNAL, effects),
+            LoginPage::IssuerName(flow) => self.issued_name_read(*flow, answer, turn),
+            LoginPage::ChangeIdentity(flow) => self.change_identity_read(flow, answer, turn),
+            LoginPage::Operation(flow) => self.operation_identity_read(flow, answer, turn),
+        }
+    }
+
+    pub(super) fn login_appended(
+        &mut self,
+        flow: LoginAppend,
+        answer: Answer<Vec<Appended>>,
+        turn: &mut Turn<'_>,
+    ) {
+        match flow {
+            LoginAppend::Account(flow) => self.account_created(flow, answer, turn),
+            LoginAppend::Name(flow) => self.name_claimed(*flow, answer, turn),
+            LoginAppend::Operation(flow) => self.operation_appended(flow, answer, turn),
         }
     }
 
     pub(super) fn login_password_answered(
         &mut self,
-        flow: LoginFlow,
+        flow: LoginPassword,
         result: PasswordResult,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         match flow {
-            LoginFlow::RegisterHash(flow) => self.register_hashed(*flow, result, effects),
-            LoginFlow::PasswordVerify(flow, checked) => {
-                self.password_verified(*flow, checked, result, effects);
+            LoginPassword::Register(flow) => self.register_hashed(*flow, result, turn),
+            LoginPassword::Verify(flow, checked) => {
+                self.password_verified(*flow, checked, result, turn);
             }
-            LoginFlow::ChangeHash(flow, hash) => self.change_hashed(&flow, hash, result, effects),
-            // As above.
-            LoginFlow::RegisterName(_)
-            | LoginFlow::CreateAccount(_)
-            | LoginFlow::ClaimName(_)
-            | LoginFlow::PasswordName(_)
-            | LoginFlow::PasswordIdentity(..)
-            | LoginFlow::IssuerName(_)
-            | LoginFlow::ChangeIdentity(_)
-            | LoginFlow::Operation(_)
-            | LoginFlow::OperationAppend(_) => self.refuse_asker(flow.asker(), INTERNAL, effects),
+            LoginPassword::Change(flow, hash) => self.change_hashed(&flow, hash, result, turn),
         }
     }
 }
@@ -281,6 +266,10 @@ const TOKEN_INVALID: Refusal =
     Refusal::new(ErrorCode::TokenInvalid, "the token is not one of ours for this device");
 
 const TOKEN_EXPIRED: Refusal = Refusal::new(ErrorCode::TokenExpired, "the token has expired");
+
+fn own_text(kind: TokenKind, text: &str, turn: &Turn<'_>) -> Result<Claims, Refusal> {
+    turn.shared.tokens.verify_text(kind, turn.now_ms, text).map_err(token_refusal)
+}
 
 fn token_refusal(error: TokenError) -> Refusal {
     match error {

@@ -25,16 +25,16 @@ use crate::auth::token::Claims;
 use crate::limits::OVERLOADED_RETRY_MS;
 use crate::refusal::Refusal;
 use crate::request::Logout;
-use crate::store::{Head, StoreRequest};
+use crate::store::{Appended, Head, Page};
 use crate::transport::{ConnId, Delivery};
-use crate::worker::Worker;
-use crate::worker::effect::Effects;
-use crate::worker::flow::{Flow, StoreResult};
+use crate::worker::flow::{self, AppendFlow, PageFlow};
 use crate::worker::login::asker::{Answer, Asker};
 use crate::worker::login::enter::{ABANDONED, Enter, Entered, OVERTAKEN};
 use crate::worker::login::look_up;
-use crate::worker::login::{LoginFlow, LoginMessage};
+use crate::worker::login::{LoginAppend, LoginMessage, LoginPage};
 use crate::worker::message::WorkerMessage;
+use crate::worker::router::Router;
+use crate::worker::turn::Turn;
 
 /// Operations of one user that may wait. An honest user has a few devices; more are answered
 /// `OVERLOADED`.
@@ -87,7 +87,7 @@ pub(in crate::worker) enum Action {
 
 /// Why the sessions of a user are looked at again.
 #[derive(Debug, Clone)]
-pub(in crate::worker) struct Recheck {
+pub(crate) struct Recheck {
     /// What another node has told of it.
     pub(in crate::worker) ended: Option<Box<Ended>>,
     /// It is one of those of which only so many are done at a time.
@@ -96,14 +96,14 @@ pub(in crate::worker) struct Recheck {
 
 /// The connection and the session that ask.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::worker) struct Speaker {
+pub(crate) struct Speaker {
     pub(in crate::worker) conn: ConnId,
     pub(in crate::worker) session: SessionId,
 }
 
 /// What an operation comes to, once it is durable.
 #[derive(Debug)]
-pub(in crate::worker) struct Decision {
+pub(crate) struct Decision {
     /// Whether the identity was changed and must be appended.
     pub(in crate::worker) changed: bool,
     /// Connections that end by it.
@@ -122,7 +122,7 @@ pub(in crate::worker) enum Outcome {
 
 /// Which connections of the user to close, and what to tell them.
 #[derive(Debug)]
-pub(in crate::worker) struct Closing {
+pub(crate) struct Closing {
     pub(in crate::worker) of: Closed,
     pub(in crate::worker) reason: CloseReason,
 }
@@ -181,63 +181,47 @@ pub(in crate::worker) const SESSION_ENDED: Refusal =
 
 /// What waits for an append.
 #[derive(Debug)]
-pub(in crate::worker) struct Appending {
+pub(crate) struct Appending {
     running: Running,
     decision: Decision,
 }
 
 /// The operation of a user that is being done.
 #[derive(Debug)]
-pub(in crate::worker) struct Running {
+pub(crate) struct Running {
     operation: Operation,
     attempts: u8,
 }
 
-impl Running {
-    pub(in crate::worker) fn asker(&self) -> Asker {
-        self.operation.asker
-    }
-}
-
-impl Appending {
-    pub(in crate::worker) fn asker(&self) -> Asker {
-        self.running.asker()
-    }
-}
-
-impl Worker {
+impl Router {
     /// Has something done to a user, by the worker of that user.
-    pub(in crate::worker) fn operate(&mut self, operation: Operation, effects: &mut Effects) {
-        let worker = self.worker_of_user(operation.user);
-        if worker == self.index {
-            self.take_operation(operation, effects);
+    pub(in crate::worker) fn operate(&mut self, operation: Operation, turn: &mut Turn<'_>) {
+        let worker = turn.worker_of_user(operation.user);
+        if worker == turn.index {
+            self.take_operation(operation, turn);
         } else {
             let message = LoginMessage::Operation(Box::new(operation));
-            effects.tell_worker(worker, WorkerMessage::Login(message));
+            turn.effects.tell_worker(worker, WorkerMessage::Login(message));
         }
     }
 
     /// Begins an operation of a user of this worker, or lets it wait for the one before it.
-    pub(in crate::worker) fn take_operation(
-        &mut self,
-        operation: Operation,
-        effects: &mut Effects,
-    ) {
-        self.clear_abandoned(operation.user, effects);
+    pub(in crate::worker) fn take_operation(&mut self, operation: Operation, turn: &mut Turn<'_>) {
+        self.clear_abandoned(operation.user, turn);
         match self.operations.entry(operation.user) {
             Entry::Vacant(none_before) => {
                 none_before.insert(VecDeque::new());
-                self.begin_operation(Running { operation, attempts: 0 }, effects);
+                self.begin_operation(Running { operation, attempts: 0 }, turn);
             }
             Entry::Occupied(waiting) if waiting.get().len() >= WAITING_MAX => {
-                self.refuse_operation(&operation, TOO_BUSY, effects);
+                self.refuse_operation(&operation, TOO_BUSY, turn);
             }
             Entry::Occupied(mut waiting) => waiting.get_mut().push_back(operation),
         }
     }
 
     /// Logins of connections that are gone must not be in the way of those that came after them.
-    fn clear_abandoned(&mut self, user: UserId, effects: &mut Effects) {
+    fn clear_abandoned(&mut self, user: UserId, turn: &mut Turn<'_>) {
         let Some(waiting) = self.operations.get_mut(&user) else { return };
         if waiting.len() < WAITING_MAX {
             return;
@@ -246,29 +230,29 @@ impl Worker {
             std::mem::take(waiting).into_iter().partition(Operation::is_abandoned);
         *waiting = wanted;
         for operation in &abandoned {
-            self.refuse_operation(operation, ABANDONED, effects);
+            self.refuse_operation(operation, ABANDONED, turn);
         }
     }
 
-    fn begin_operation(&mut self, running: Running, effects: &mut Effects) {
+    fn begin_operation(&mut self, running: Running, turn: &mut Turn<'_>) {
         let Operation { user, action, .. } = &running.operation;
         let (user, enters) = (*user, matches!(action, Action::Enter(_)));
         if enters {
-            self.announce(user, effects);
+            self.announce(user, turn);
         }
         let request = look_up::read_identity(user);
-        self.ask_store(request, Flow::Login(LoginFlow::Operation(Box::new(running))), effects);
+        turn.ask_page(request, PageFlow::Login(LoginPage::Operation(Box::new(running))));
     }
 
     pub(in crate::worker) fn operation_identity_read(
         &mut self,
         running: Box<Running>,
-        result: StoreResult,
-        effects: &mut Effects,
+        answer: flow::Answer<Page>,
+        turn: &mut Turn<'_>,
     ) {
-        match look_up::identity(result) {
-            Ok((identity, head)) => self.decide_operation(*running, identity, head, effects),
-            Err(refusal) => self.end_operation(&running.operation, Err(refusal), effects),
+        match look_up::identity(answer) {
+            Ok((identity, head)) => self.decide_operation(*running, identity, head, turn),
+            Err(refusal) => self.end_operation(&running.operation, Err(refusal), turn),
         }
     }
 
@@ -277,35 +261,34 @@ impl Worker {
         running: Running,
         mut identity: Identity,
         head: Head,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         let user = running.operation.user;
-        let decision = self.decide(&running.operation, &mut identity);
+        let decision = self.decide(&running.operation, &mut identity, turn);
         if !decision.changed {
-            self.end_operation(&running.operation, Ok(decision), effects);
+            self.end_operation(&running.operation, Ok(decision), turn);
             return;
         }
-        let append = look_up::append_identity(user, &identity, head, self.now_ms);
+        let append = look_up::append_identity(user, &identity, head, turn.now_ms);
         let appending = Box::new(Appending { running, decision });
-        let flow = Flow::Login(LoginFlow::OperationAppend(appending));
-        self.ask_store(StoreRequest::Append(vec![append]), flow, effects);
+        turn.append(vec![append], AppendFlow::Login(LoginAppend::Operation(appending)));
     }
 
     pub(in crate::worker) fn operation_appended(
         &mut self,
         appending: Box<Appending>,
-        result: StoreResult,
-        effects: &mut Effects,
+        answer: flow::Answer<Vec<Appended>>,
+        turn: &mut Turn<'_>,
     ) {
         let Appending { mut running, decision } = *appending;
-        match look_up::all_stored(result) {
-            Ok(true) => self.end_operation(&running.operation, Ok(decision), effects),
+        match look_up::all_stored(answer) {
+            Ok(true) => self.end_operation(&running.operation, Ok(decision), turn),
             Ok(false) if running.attempts < ATTEMPTS_MAX => {
                 running.attempts += 1;
-                self.begin_operation(running, effects);
+                self.begin_operation(running, turn);
             }
-            Ok(false) => self.end_operation(&running.operation, Err(TOO_BUSY), effects),
-            Err(refusal) => self.end_operation(&running.operation, Err(refusal), effects),
+            Ok(false) => self.end_operation(&running.operation, Err(TOO_BUSY), turn),
+            Err(refusal) => self.end_operation(&running.operation, Err(refusal), turn),
         }
     }
 
@@ -314,73 +297,87 @@ impl Worker {
         &mut self,
         operation: &Operation,
         decided: Result<Decision, Refusal>,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         match decided {
-            Ok(decision) => self.carry_out(operation, decision, effects),
-            Err(refusal) => self.refuse_operation(operation, refusal, effects),
+            Ok(decision) => self.carry_out(operation, decision, turn),
+            Err(refusal) => self.refuse_operation(operation, refusal, turn),
         }
         let Entry::Occupied(mut waiting) = self.operations.entry(operation.user) else { return };
         match waiting.get_mut().pop_front() {
-            Some(operation) => self.begin_operation(Running { operation, attempts: 0 }, effects),
+            Some(operation) => self.begin_operation(Running { operation, attempts: 0 }, turn),
             None => {
                 waiting.remove();
-                self.announce_absence(operation.user, effects);
+                self.announce_absence(operation.user, turn);
             }
         }
     }
 
-    fn refuse_operation(&mut self, operation: &Operation, refusal: Refusal, effects: &mut Effects) {
+    fn refuse_operation(&mut self, operation: &Operation, refusal: Refusal, turn: &mut Turn<'_>) {
         match &operation.action {
-            Action::Recheck(recheck) => self.recheck_ended(operation.user, recheck, false, effects),
-            _ => self.refuse_asker(operation.asker, refusal, effects),
+            Action::Recheck(recheck) => self.recheck_ended(operation.user, recheck, false, turn),
+            Action::Enter(_)
+            | Action::Refresh { .. }
+            | Action::Logout { .. }
+            | Action::ListSessions { .. }
+            | Action::SetPassword { .. }
+            | Action::ResetPassword { .. }
+            | Action::Disable
+            | Action::Enable => self.refuse_asker(operation.asker, refusal, turn),
         }
     }
 
-    fn carry_out(&mut self, operation: &Operation, decision: Decision, effects: &mut Effects) {
+    fn carry_out(&mut self, operation: &Operation, decision: Decision, turn: &mut Turn<'_>) {
         let Operation { user, asker, ref action } = *operation;
         let Decision { closing, outcome, .. } = decision;
         match action {
             // What another node has told is told to nobody.
-            Action::Recheck(recheck) => self.recheck_ended(user, recheck, true, effects),
-            _ => self.end_elsewhere(user, closing.as_ref(), effects),
+            Action::Recheck(recheck) => self.recheck_ended(user, recheck, true, turn),
+            Action::Enter(_)
+            | Action::Refresh { .. }
+            | Action::Logout { .. }
+            | Action::ListSessions { .. }
+            | Action::SetPassword { .. }
+            | Action::ResetPassword { .. }
+            | Action::Disable
+            | Action::Enable => self.end_elsewhere(user, closing.as_ref(), turn),
         }
         match outcome {
             Ok(Outcome::Entered(entered)) => {
                 // First the old connections of the session go, then the new one comes.
-                self.close_connections(user, closing, effects);
-                self.entered(asker, *entered, effects);
+                self.close_connections(user, closing, turn);
+                self.entered(asker, *entered, turn);
             }
-            Ok(Outcome::Overtaken) => self.close_overtaken(asker, effects),
+            Ok(Outcome::Overtaken) => self.close_overtaken(asker, turn),
             // First the answer, which may go to one of them.
             Ok(Outcome::Answer(answer)) => {
-                self.answer(asker, answer, effects);
-                self.close_connections(user, closing, effects);
+                self.answer(asker, answer, turn);
+                self.close_connections(user, closing, turn);
             }
             Err(refusal) => {
-                self.refuse_asker(asker, refusal, effects);
-                self.close_connections(user, closing, effects);
+                self.refuse_asker(asker, refusal, turn);
+                self.close_connections(user, closing, turn);
             }
         }
     }
 
     /// As the newer login would have done it, had it come later.
-    fn close_overtaken(&mut self, asker: Asker, effects: &mut Effects) {
-        self.refuse_asker(asker, OVERTAKEN, effects);
+    fn close_overtaken(&mut self, asker: Asker, turn: &mut Turn<'_>) {
+        self.refuse_asker(asker, OVERTAKEN, turn);
         if let Asker::Login { conn, .. } = asker {
             let reason = CloseReason::Replaced;
-            effects.deliver(conn, Delivery::Close { reason, reconnect_delay_ms: 0 });
+            turn.effects.deliver(conn, Delivery::Close { reason, reconnect_delay_ms: 0 });
         }
     }
 
-    fn close_connections(&mut self, user: UserId, closing: Option<Closing>, effects: &mut Effects) {
+    fn close_connections(&mut self, user: UserId, closing: Option<Closing>, turn: &mut Turn<'_>) {
         let Some(Closing { of, reason }) = closing else { return };
         let open = self.sessions.of(user).iter();
         let closed: Vec<_> =
             open.filter(|open| of.includes(open.session)).map(|open| open.conn).collect();
         for conn in closed {
-            self.close_session(user, conn, effects);
-            effects.deliver(conn, Delivery::Close { reason, reconnect_delay_ms: 0 });
+            self.close_session(user, conn, turn);
+            turn.effects.deliver(conn, Delivery::Close { reason, reconnect_delay_ms: 0 });
         }
     }
 

@@ -8,17 +8,18 @@ use dunlin_protocol::{LogId, UserId};
 
 use crate::auth::password::{PasswordDone, PasswordJob};
 use crate::refusal::{INTERNAL, Refusal};
-use crate::worker::Worker;
-use crate::worker::effect::Effects;
-use crate::worker::flow::{Flow, PasswordResult, StoreResult};
+use crate::store::Page;
+use crate::worker::flow::{Answer, PageFlow, PasswordFlow, PasswordResult};
 use crate::worker::login::asker::Asker;
 use crate::worker::login::decide::{ISSUER_ACCOUNT, WRONG_CREDENTIALS};
 use crate::worker::login::look_up;
 use crate::worker::login::operation::{Action, Operation, Speaker};
-use crate::worker::login::{LoginFlow, hash_refusal};
+use crate::worker::login::{LoginPage, LoginPassword, hash_refusal};
+use crate::worker::router::Router;
+use crate::worker::turn::Turn;
 
 /// A new password instead of an old one.
-pub(in crate::worker) struct PasswordChange {
+pub(crate) struct PasswordChange {
     pub(in crate::worker) asker: Asker,
     pub(in crate::worker) user: UserId,
     pub(in crate::worker) speaker: Speaker,
@@ -32,40 +33,40 @@ impl std::fmt::Debug for PasswordChange {
     }
 }
 
-impl Worker {
+impl Router {
     pub(in crate::worker) fn begin_password_change(
         &mut self,
         change: PasswordChange,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         let name = LogId::identity(change.user);
-        if let Err(retry_after_ms) = self.throttle.check(name, self.now_ms) {
+        if let Err(retry_after_ms) = self.throttle.check(name, turn.now_ms) {
             let message = "too many wrong passwords for this user";
             let refusal = Refusal::retry(ErrorCode::RateLimited, message, retry_after_ms);
-            return self.refuse_asker(change.asker, refusal, effects);
+            return self.refuse_asker(change.asker, refusal, turn);
         }
-        self.throttle.failed(name, self.now_ms);
+        self.throttle.failed(name, turn.now_ms);
         let request = look_up::read_identity(change.user);
-        let flow = LoginFlow::ChangeIdentity(Box::new(change));
-        self.ask_store(request, Flow::Login(flow), effects);
+        let flow = LoginPage::ChangeIdentity(Box::new(change));
+        turn.ask_page(request, PageFlow::Login(flow));
     }
 
     pub(in crate::worker) fn change_identity_read(
         &mut self,
         change: Box<PasswordChange>,
-        result: StoreResult,
-        effects: &mut Effects,
+        answer: Answer<Page>,
+        turn: &mut Turn<'_>,
     ) {
-        let hash = match look_up::identity(result) {
+        let hash = match look_up::identity(answer) {
             Ok((identity, _)) => identity.password_hash,
-            Err(refusal) => return self.change_not_tried(&change, refusal, effects),
+            Err(refusal) => return self.change_not_tried(&change, refusal, turn),
         };
         if hash.is_empty() {
-            return self.change_not_tried(&change, ISSUER_ACCOUNT, effects);
+            return self.change_not_tried(&change, ISSUER_ACCOUNT, turn);
         }
         let (old, new, stored) = (change.old.clone(), change.new.clone(), hash.clone());
-        let flow = Flow::Login(LoginFlow::ChangeHash(change, hash));
-        self.ask_passwords(PasswordJob::Change { old, stored, new }, flow, effects);
+        let flow = LoginPassword::Change(change, hash);
+        turn.ask_passwords(PasswordJob::Change { old, stored, new }, PasswordFlow::Login(flow));
     }
 
     pub(in crate::worker) fn change_hashed(
@@ -73,28 +74,23 @@ impl Worker {
         change: &PasswordChange,
         checked_hash: String,
         result: PasswordResult,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         match result {
             Ok(PasswordDone::Hashed(new_hash)) => {
                 let PasswordChange { asker, user, speaker, .. } = *change;
                 self.throttle.succeeded(LogId::identity(user));
                 let action = Action::SetPassword { speaker, checked_hash, new_hash };
-                self.operate(Operation { user, asker, action }, effects);
+                self.operate(Operation { user, asker, action }, turn);
             }
-            Ok(PasswordDone::Wrong) => self.refuse_asker(change.asker, WRONG_CREDENTIALS, effects),
-            Ok(PasswordDone::Right { .. }) => self.change_not_tried(change, INTERNAL, effects),
-            Err(error) => self.change_not_tried(change, hash_refusal(error), effects),
+            Ok(PasswordDone::Wrong) => self.refuse_asker(change.asker, WRONG_CREDENTIALS, turn),
+            Ok(PasswordDone::Right { .. }) => self.change_not_tried(change, INTERNAL, turn),
+            Err(error) => self.change_not_tried(change, hash_refusal(error), turn),
         }
     }
 
-    fn change_not_tried(
-        &mut self,
-        change: &PasswordChange,
-        refusal: Refusal,
-        effects: &mut Effects,
-    ) {
+    fn change_not_tried(&mut self, change: &PasswordChange, refusal: Refusal, turn: &mut Turn<'_>) {
         self.throttle.undecided(LogId::identity(change.user));
-        self.refuse_asker(change.asker, refusal, effects);
+        self.refuse_asker(change.asker, refusal, turn);
     }
 }

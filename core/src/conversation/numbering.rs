@@ -10,27 +10,16 @@
 //! At most one batch of a conversation is at the store. What arrives meanwhile is the next batch:
 //! group commit loses nothing by it, and when somebody else has appended in between, nothing that
 //! was numbered with the old head can be stored behind it.
-//!
-//! - `send`, `signal`, `history`: what clients do in it
-//! - `unsure`: what the store left open
-
-pub(super) mod history;
-pub(super) mod send;
-pub(super) mod signal;
-pub(super) mod unsure;
 
 use std::collections::VecDeque;
 
 use dunlin_protocol::{LogId, UserId};
 
+use super::pending::Pending;
 use crate::entry::{EncodedEntry, digest, encode_message};
 use crate::limits::{CONVERSATION_BATCH_MAX, CONVERSATION_QUEUE_MAX};
-use crate::placement::Origin;
 use crate::refusal::Refusal;
-use crate::request::Message;
 use crate::store::{Append, Appended, DedupeKey, EntryMeta, Head};
-use crate::transport::ConnId;
-use crate::worker::reply::ReplyTo;
 
 /// A direct conversation that is in use.
 #[derive(Debug)]
@@ -63,22 +52,9 @@ pub(super) enum Phase {
     Appending(usize),
 }
 
-/// A send that is not answered yet.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) reply_to: ReplyTo,
-    pub(super) sender: UserId,
-    /// The connection that it came from, on the node that `reply_to` names.
-    pub(super) conn: ConnId,
-    pub(super) log: LogId,
-    pub(super) message: Message,
-    /// Set when it was numbered.
-    encoded: Option<(EncodedEntry, u64)>,
-}
-
 /// What became of a send.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// It is durable.
     Stored { seq: u64, time_ms: u64, entry: EncodedEntry },
     /// It was before, under this sequence.
@@ -252,26 +228,6 @@ impl Conversation {
     }
 }
 
-impl Pending {
-    pub(super) fn new(
-        reply_to: ReplyTo,
-        sender: UserId,
-        conn: ConnId,
-        log: LogId,
-        message: Message,
-    ) -> Pending {
-        Pending { reply_to, sender, conn, log, message, encoded: None }
-    }
-
-    /// The node and the batch that it came in; `None` if it is of a client of this node.
-    fn forwarded_in(&self) -> Option<(Origin, u64)> {
-        match self.reply_to {
-            ReplyTo::Client { .. } => None,
-            ReplyTo::Node { from, batch, .. } => Some((from, batch)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -279,6 +235,10 @@ mod tests {
 
     use super::*;
     use crate::bus::NodeId;
+    use crate::conversation::pending::ReplyTo;
+    use crate::placement::Origin;
+    use crate::request::Message;
+    use crate::transport::ConnId;
 
     fn user(id: u64) -> UserId {
         UserId::new(id).unwrap()

@@ -5,6 +5,7 @@ use dunlin_protocol::{EncodedFrame, LogId, UserId};
 use smallvec::SmallVec;
 
 use crate::audience::session::{Closed, Ended};
+use crate::conversation::pending::Stored;
 use crate::refusal::Refusal;
 use crate::request::Message;
 use crate::transport::ConnId;
@@ -17,7 +18,7 @@ pub(super) const KIND_ENDED: u8 = 5;
 
 /// A thing that one worker tells a worker of another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Item {
+pub(crate) enum Item {
     /// Append these, and answer.
     Forward(Forward),
     /// What became of one of those.
@@ -32,57 +33,50 @@ pub(super) enum Item {
 
 /// Sends to one conversation, in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Forward {
-    pub(super) log: LogId,
+pub(crate) struct Forward {
+    pub(crate) log: LogId,
     /// Names these sends, at the worker that forwards them.
-    pub(super) batch: u64,
-    pub(super) sends: Vec<ForwardedSend>,
+    pub(crate) batch: u64,
+    pub(crate) sends: Vec<ForwardedSend>,
 }
 
 /// A send of a user who was authenticated on the node that forwards it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ForwardedSend {
-    pub(super) sender: UserId,
+pub(crate) struct ForwardedSend {
+    pub(crate) sender: UserId,
     /// On that node.
-    pub(super) conn: ConnId,
-    pub(super) message: Message,
+    pub(crate) conn: ConnId,
+    pub(crate) message: Message,
 }
 
 /// The answer to one send of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) log: LogId,
-    pub(super) batch: u64,
-    pub(super) index: u16,
-    pub(super) outcome: Result<Stored, Refusal>,
-}
-
-/// Where and when a send was stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stored {
-    pub(super) seq: u64,
-    pub(super) time_ms: u64,
+pub(crate) struct Answer {
+    pub(crate) log: LogId,
+    pub(crate) batch: u64,
+    pub(crate) index: u16,
+    pub(crate) outcome: Result<Stored, Refusal>,
 }
 
 /// Users of one worker of one node.
-pub(super) type Users = SmallVec<[UserId; 2]>;
+pub(crate) type Users = SmallVec<[UserId; 2]>;
 
 /// An entry, or a word that there is one, for users of one worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NodePush {
-    pub(super) users: Users,
-    pub(super) log: LogId,
-    pub(super) head: u64,
+pub(crate) struct NodePush {
+    pub(crate) users: Users,
+    pub(crate) log: LogId,
+    pub(crate) head: u64,
     /// The connection, on the node that it is for, that knows it by its response.
-    pub(super) except: Option<ConnId>,
-    pub(super) frame: EncodedFrame,
+    pub(crate) except: Option<ConnId>,
+    pub(crate) frame: EncodedFrame,
 }
 
 /// Something momentary for users of one worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NodeSignal {
-    pub(super) users: Users,
-    pub(super) frame: EncodedFrame,
+pub(crate) struct NodeSignal {
+    pub(crate) users: Users,
+    pub(crate) frame: EncodedFrame,
 }
 
 /// Whether this version knows items of this kind.

@@ -24,20 +24,18 @@ use dunlin_protocol::LogId;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::super::Worker;
-use super::item::{Answer, Forward, ForwardedSend, Item, Stored};
+use super::item::{Answer, Forward, ForwardedSend, Item};
 use super::{Cluster, FORWARD_TICKS};
 use crate::bus::NodeId;
+use crate::conversation::pending::{Pending, Stored};
+use crate::conversation::{QUEUE_FULL, Refused};
 use crate::limits::{
     CONVERSATION_BATCH_MAX, CONVERSATION_QUEUE_MAX, FORWARD_BYTES_MAX, FORWARDED_MAX,
 };
 use crate::membership::other_member;
 use crate::placement::{self, Origin};
 use crate::refusal::{NO_SUCH_CONVERSATION, Refusal};
-use crate::worker::conversation::send::QUEUE_FULL;
-use crate::worker::conversation::{Conversation, Pending};
-use crate::worker::effect::Effects;
-use crate::worker::reply::ReplyTo;
+use crate::worker::turn::Turn;
 
 /// Conversations of which sends wait for another node.
 #[derive(Debug, Default)]
@@ -161,6 +159,17 @@ impl Forwards {
         }
         late
     }
+
+    /// The conversations of which a batch is on the way to a node that is not there.
+    pub(super) fn lost(&self, is_there: impl Fn(NodeId) -> bool) -> Vec<LogId> {
+        let is_lost = |lane: &Lane| lane.batch.as_ref().is_some_and(|batch| !is_there(batch.home));
+        let lanes = self.lanes.iter();
+        let mut lost: Vec<_> =
+            lanes.filter(|(_, lane)| is_lost(lane)).map(|(log, _)| *log).collect();
+        // A seed of the simulation must lead to the same run, whatever the order of the table.
+        lost.sort_unstable();
+        lost
+    }
 }
 
 fn bytes_of(pending: &Pending) -> usize {
@@ -168,14 +177,40 @@ fn bytes_of(pending: &Pending) -> usize {
     pending.message.content.len() + pending.message.content_type.len() + 64
 }
 
-/// Where a send goes.
-enum Route {
+/// Where a send of a client of this node goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
     Here,
-    /// Behind others that wait for a home, or to a home elsewhere.
+    /// Behind others that wait for a home elsewhere.
+    Behind,
+    /// To a home elsewhere, unless something waits here.
     Elsewhere,
 }
 
+/// What becomes of a send that is to be forwarded.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Forwarded {
+    /// It will be.
+    Taken,
+    Refused(Refused),
+    /// Too much waits already: it is appended here, behind the [rest](Cluster::take_rest) of its
+    /// conversation.
+    TooMany(Pending),
+}
+
 impl Cluster {
+    pub(crate) fn route_of(&self, log: LogId) -> Route {
+        if self.forwards.lanes.contains_key(&log) {
+            return Route::Behind;
+        }
+        // With one member nothing was looked up so far but an empty table.
+        if self.peers.is_empty() || self.home_elsewhere(log).is_none() {
+            return Route::Here;
+        }
+        Route::Elsewhere
+    }
+
     /// The home of a conversation, if that is another node that can be expected to answer.
     fn home_elsewhere(&self, log: LogId) -> Option<Origin> {
         let home = placement::home_of_log(log, &self.members)?;
@@ -184,142 +219,82 @@ impl Cluster {
         Some(Origin { node: home.node, worker })
     }
 
+    /// Takes a send whose conversation has its home elsewhere.
+    pub(crate) fn forward(&mut self, pending: Pending) -> Forwarded {
+        let Pending { log, reply_to, sender, .. } = pending;
+        let refused = |refusal| Forwarded::Refused(Refused { log, reply_to, refusal });
+        if other_member(log, sender).is_none() {
+            return refused(NO_SUCH_CONVERSATION);
+        }
+        let forwards = &mut self.forwards;
+        if forwards.lanes.get(&log).is_some_and(|lane| lane.len() >= CONVERSATION_QUEUE_MAX) {
+            return refused(QUEUE_FULL);
+        }
+        if forwards.sends >= FORWARDED_MAX {
+            return Forwarded::TooMany(pending);
+        }
+        forwards.add(pending);
+        Forwarded::Taken
+    }
+
+    /// Everything of a conversation that waits for another node and shall not any more.
+    pub(crate) fn take_rest(&mut self, log: LogId) -> Vec<Pending> {
+        self.forwards.remove(log)
+    }
+
+    /// Sends what has become ready during the tick. Gives back the conversations whose home is this
+    /// node by now.
+    pub(crate) fn send_forwards(&mut self, turn: &mut Turn<'_>) -> Vec<LogId> {
+        let mut here = Vec::new();
+        for log in std::mem::take(&mut self.forwards.ready) {
+            let lane = self.forwards.lanes.get(&log);
+            if !lane.is_some_and(|lane| lane.batch.is_none() && !lane.waiting.is_empty()) {
+                continue;
+            }
+            match self.home_elsewhere(log) {
+                Some(home) => self.send_batch(log, home, turn),
+                None => here.push(log),
+            }
+        }
+        here
+    }
+
+    fn send_batch(&mut self, log: LogId, home: Origin, turn: &mut Turn<'_>) {
+        let late_at = self.ticks + FORWARD_TICKS;
+        if let Some(forward) = self.forwards.begin_batch(log, home.node, late_at) {
+            turn.effects.counters.forwarded += forward.sends.len() as u64;
+            self.tell(home, &Item::Forward(forward), turn);
+        }
+    }
+
     /// Answers a send that another node has forwarded.
-    pub(in super::super) fn answer_forwarded(
+    pub(crate) fn answer_forwarded(
         &mut self,
         log: LogId,
         to: Origin,
         (batch, index): (u64, u16),
-        outcome: Result<(u64, u64), Refusal>,
-        effects: &mut Effects,
+        outcome: Result<Stored, Refusal>,
+        turn: &mut Turn<'_>,
     ) {
-        let outcome = outcome.map(|(seq, time_ms)| Stored { seq, time_ms });
-        self.tell(to, &Item::Answer(Answer { log, batch, index, outcome }), effects);
-    }
-}
-
-impl Worker {
-    /// Takes a send of a client of this node: it is appended by its home.
-    pub(in super::super) fn route_send(&mut self, pending: Pending, effects: &mut Effects) {
-        match self.route_of(pending.log) {
-            Route::Here => self.append_message(pending, effects),
-            Route::Elsewhere => self.forward_send(pending, effects),
-        }
+        self.tell(to, &Item::Answer(Answer { log, batch, index, outcome }), turn);
     }
 
-    fn route_of(&self, log: LogId) -> Route {
-        let Some(cluster) = &self.cluster else { return Route::Here };
-        if cluster.forwards.lanes.contains_key(&log) {
-            return Route::Elsewhere;
-        }
-        // With one member nothing was looked up so far but an empty table.
-        if cluster.peers.is_empty() || cluster.home_elsewhere(log).is_none() {
-            return Route::Here;
-        }
-        // What waits here must not be overtaken.
-        let waits_here = self.conversations.get(&log).is_some_and(Conversation::has_waiting);
-        if waits_here { Route::Here } else { Route::Elsewhere }
+    /// The home has answered a send: gives it back. An answer that comes too late finds nothing.
+    pub(crate) fn answered(&mut self, answer: &Answer) -> Option<Pending> {
+        self.forwards.answered(answer)
     }
 
-    fn forward_send(&mut self, pending: Pending, effects: &mut Effects) {
-        let log = pending.log;
-        if other_member(log, pending.sender).is_none() {
-            return self.refuse_send(&pending, NO_SUCH_CONVERSATION, effects);
-        }
-        let Some(cluster) = &mut self.cluster else { return };
-        let forwards = &mut cluster.forwards;
-        if forwards.lanes.get(&log).is_some_and(|lane| lane.len() >= CONVERSATION_QUEUE_MAX) {
-            return self.refuse_send(&pending, QUEUE_FULL, effects);
-        }
-        if forwards.sends >= FORWARDED_MAX {
-            self.append_rest_here(log, effects);
-            return self.append_message(pending, effects);
-        }
-        forwards.add(pending);
-    }
-
-    /// Everything of a conversation that waits for another node is appended here instead.
-    fn append_rest_here(&mut self, log: LogId, effects: &mut Effects) {
-        let Some(cluster) = &mut self.cluster else { return };
-        for pending in cluster.forwards.remove(log) {
-            self.append_message(pending, effects);
-        }
-    }
-
-    /// Sends what has become ready during the tick.
-    pub(in super::super) fn send_forwards(&mut self, effects: &mut Effects) {
-        let Some(cluster) = &mut self.cluster else { return };
-        for log in std::mem::take(&mut cluster.forwards.ready) {
-            self.send_forward(log, effects);
-        }
-    }
-
-    fn send_forward(&mut self, log: LogId, effects: &mut Effects) {
-        let Some(cluster) = &mut self.cluster else { return };
-        let lane = cluster.forwards.lanes.get(&log);
-        if !lane.is_some_and(|lane| lane.batch.is_none() && !lane.waiting.is_empty()) {
-            return;
-        }
-        // The home may be another one by now, or this node.
-        let Some(home) = cluster.home_elsewhere(log) else {
-            return self.append_rest_here(log, effects);
-        };
-        let late_at = cluster.ticks + FORWARD_TICKS;
-        if let Some(forward) = cluster.forwards.begin_batch(log, home.node, late_at) {
-            effects.counters.forwarded += forward.sends.len() as u64;
-            cluster.tell(home, &Item::Forward(forward), effects);
-        }
-    }
-
-    /// Another node takes this worker for the home of a conversation. If that is wrong, it is
-    /// appended all the same: a send is passed on once.
-    pub(super) fn take_forward(&mut self, from: Origin, forward: Forward, effects: &mut Effects) {
-        let Forward { log, batch, sends } = forward;
-        for (index, forwarded) in (0..).zip(sends) {
-            let ForwardedSend { sender, conn, message } = forwarded;
-            let reply_to = ReplyTo::Node { from, batch, index };
-            self.append_message(Pending::new(reply_to, sender, conn, log, message), effects);
-        }
-    }
-
-    /// The home has answered a send. An answer that comes too late finds nothing.
-    pub(super) fn take_answer(&mut self, answer: &Answer, effects: &mut Effects) {
-        let Some(cluster) = &mut self.cluster else { return };
-        let Some(pending) = cluster.forwards.answered(answer) else { return };
-        match answer.outcome {
-            Ok(Stored { seq, time_ms }) => self.answer_send(&pending, seq, time_ms, effects),
-            Err(refusal) => self.refuse_send(&pending, refusal, effects),
-        }
-    }
-
-    /// What was not answered in time is appended here. Until the node is heard again, nothing more
-    /// is forwarded to it.
-    pub(super) fn give_up_on_late_answers(&mut self, effects: &mut Effects) {
-        let Some(cluster) = &mut self.cluster else { return };
-        let late = cluster.forwards.take_late(cluster.ticks);
+    /// The conversations of which a batch was not answered in time. Until the node is heard again,
+    /// nothing more is forwarded to it.
+    pub(crate) fn take_late(&mut self, turn: &mut Turn<'_>) -> Vec<LogId> {
+        let late = self.forwards.take_late(self.ticks);
         for (_, home) in &late {
-            if let Some(peer) = cluster.peers.get_mut(home) {
+            if let Some(peer) = self.peers.get_mut(home) {
                 peer.is_silent = true;
             }
         }
-        effects.counters.forwards_late += late.len() as u64;
-        for (log, _) in late {
-            self.append_rest_here(log, effects);
-        }
-    }
-
-    /// The same for homes that are gone: there is nothing to wait for.
-    pub(super) fn give_up_on_lost_homes(&mut self, effects: &mut Effects) {
-        let Some(cluster) = &mut self.cluster else { return };
-        let peers = &cluster.peers;
-        let is_lost =
-            |lane: &Lane| lane.batch.as_ref().is_some_and(|batch| !peers.contains_key(&batch.home));
-        let lanes = cluster.forwards.lanes.iter();
-        let mut lost: Vec<_> =
-            lanes.filter(|(_, lane)| is_lost(lane)).map(|(log, _)| *log).collect();
-        // A seed of the simulation must lead to the same run, whatever the order of the table.
-        lost.sort_unstable();
-        lost.into_iter().for_each(|log| self.append_rest_here(log, effects));
+        turn.effects.counters.forwards_late += late.len() as u64;
+        late.into_iter().map(|(log, _)| log).collect()
     }
 }
 

@@ -2,19 +2,32 @@
 
 use dunlin_protocol::wire::{self, entry, frame::Body};
 use dunlin_protocol::{LogId, UserId};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use crate::auth::names;
 use crate::entry::decode_entry;
 use crate::limits::RESPONSE_BYTES_MAX;
-use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal, store_refusal};
-use crate::store::{Range, StoreReply, StoreRequest};
-use crate::worker::effect::Effects;
-use crate::worker::flow::{Flow, StoreResult};
-use crate::worker::{Client, Worker};
+use crate::refusal::{DATA_CORRUPT, Refusal};
+use crate::request::Client;
+use crate::store::{Page, Range};
+use crate::worker::flow::{Answer, PageFlow};
+use crate::worker::turn::Turn;
+
+/// The look-ups that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Finds {
+    under_way: HashMap<FindId, Find, RandomState>,
+    last: u64,
+}
+
+/// Names a look-up of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct FindId(u64);
 
 /// A look-up that is under way.
 #[derive(Debug)]
-pub(in crate::worker) struct Find {
+struct Find {
     client: Client,
     /// Reads that are not answered yet.
     outstanding: usize,
@@ -23,87 +36,86 @@ pub(in crate::worker) struct Find {
 
 /// What one read of a look-up is for.
 #[derive(Debug, Clone)]
-pub(in crate::worker) enum FindRead {
+pub(crate) enum FindRead {
     /// Who has this name.
     Name(String),
     /// The first entry of an account log.
     Account(UserId),
 }
 
-impl Worker {
-    pub(in crate::worker) fn take_find_users(
+impl Finds {
+    pub(crate) fn take(
         &mut self,
         client: Client,
         usernames: &[String],
         user_ids: &[UserId],
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
-        let find = self.next_work();
+        self.last += 1;
+        let id = FindId(self.last);
         let names = spellings(usernames);
         let outstanding = names.len() + user_ids.len();
-        self.finds.insert(find, Find { client, outstanding, found: Vec::new() });
+        self.under_way.insert(id, Find { client, outstanding, found: Vec::new() });
         for name in names {
-            let log = names::log_of(&name);
-            self.read_first(log, Flow::Find(find, FindRead::Name(name)), effects);
+            ask_first(names::log_of(&name), id, FindRead::Name(name), turn);
         }
         for &user in user_ids {
-            let flow = Flow::Find(find, FindRead::Account(user));
-            self.read_first(LogId::account(user), flow, effects);
+            ask_first(LogId::account(user), id, FindRead::Account(user), turn);
         }
-        self.finish_find(find, effects);
+        self.finish(id, turn);
     }
 
-    fn read_first(&mut self, log: LogId, flow: Flow, effects: &mut Effects) {
-        let bytes_max = RESPONSE_BYTES_MAX;
-        let range = Range { log, from: 1, to: 1, entries_max: 1, bytes_max, backwards: false };
-        self.ask_store(StoreRequest::Range(range), flow, effects);
-    }
-
-    pub(in crate::worker) fn find_read(
+    pub(crate) fn page_read(
         &mut self,
-        find: u64,
+        id: FindId,
         read: FindRead,
-        result: StoreResult,
-        effects: &mut Effects,
+        answer: Answer<Page>,
+        turn: &mut Turn<'_>,
     ) {
-        let Some(under_way) = self.finds.get_mut(&find) else { return };
-        let body = match first_body(result) {
+        let Some(find) = self.under_way.get_mut(&id) else { return };
+        let body = match first_body(answer) {
             Ok(body) => body,
             Err(refusal) => {
-                let Client { conn, request_id, .. } = under_way.client;
-                self.finds.remove(&find);
-                effects.refuse(conn, request_id, refusal);
+                let Client { conn, request_id, .. } = find.client;
+                self.under_way.remove(&id);
+                turn.effects.refuse(conn, request_id, refusal);
                 return;
             }
         };
-        under_way.outstanding -= 1;
+        find.outstanding -= 1;
         match (read, body) {
             (FindRead::Name(name), Some(entry::Body::NameClaimed(claim))) => {
                 if claim.username == name
                     && let Ok(user) = UserId::new(claim.user_id)
                 {
-                    under_way.outstanding += 1;
-                    let flow = Flow::Find(find, FindRead::Account(user));
-                    self.read_first(LogId::account(user), flow, effects);
+                    find.outstanding += 1;
+                    ask_first(LogId::account(user), id, FindRead::Account(user), turn);
                 }
             }
             (FindRead::Account(user), Some(entry::Body::AccountCreated(created))) => {
-                under_way.add(user, created);
+                find.add(user, created);
             }
             // Nobody has the name or the id.
-            _ => {}
+            (FindRead::Name(_) | FindRead::Account(_), _) => {}
         }
-        self.finish_find(find, effects);
+        self.finish(id, turn);
     }
 
-    fn finish_find(&mut self, find: u64, effects: &mut Effects) {
-        if self.finds.get(&find).is_some_and(|under_way| under_way.outstanding == 0)
-            && let Some(Find { client, found, .. }) = self.finds.remove(&find)
+    fn finish(&mut self, id: FindId, turn: &mut Turn<'_>) {
+        if self.under_way.get(&id).is_some_and(|find| find.outstanding == 0)
+            && let Some(Find { client, found, .. }) = self.under_way.remove(&id)
         {
             let users = Body::Users(wire::Users { users: found });
-            effects.respond(client.conn, client.request_id, users);
+            turn.effects.respond(client.conn, client.request_id, users);
         }
     }
+}
+
+/// Reads the first entry of a log for a look-up.
+fn ask_first(log: LogId, id: FindId, read: FindRead, turn: &mut Turn<'_>) {
+    let bytes_max = RESPONSE_BYTES_MAX;
+    let range = Range { log, from: 1, to: 1, entries_max: 1, bytes_max, backwards: false };
+    turn.ask_page(range, PageFlow::Find(id, read));
 }
 
 impl Find {
@@ -129,12 +141,8 @@ fn spellings(usernames: &[String]) -> Vec<String> {
     names
 }
 
-fn first_body(result: StoreResult) -> Result<Option<entry::Body>, Refusal> {
-    let page = match result {
-        Ok(StoreReply::Page(page)) => page,
-        Ok(_) => return Err(INTERNAL),
-        Err(error) => return Err(store_refusal(&error)),
-    };
+fn first_body(answer: Answer<Page>) -> Result<Option<entry::Body>, Refusal> {
+    let page = answer?;
     let Some(first) = page.entries.first() else { return Ok(None) };
     decode_entry(first).map(|entry| entry.body).ok_or(DATA_CORRUPT)
 }

@@ -7,9 +7,10 @@ use dunlin_protocol::{ClientMessageId, EncodedFrame, LogId, SessionId, UserId};
 
 use super::item::{
     Answer, Forward, ForwardedSend, Item, KIND_ANSWER, KIND_ENDED, KIND_FORWARD, KIND_PUSH,
-    KIND_SIGNAL, NodePush, NodeSignal, Stored, Users,
+    KIND_SIGNAL, NodePush, NodeSignal, Users,
 };
 use crate::audience::session::{Closed, Ended};
+use crate::conversation::pending::Stored;
 use crate::refusal::Refusal;
 use crate::request::Message;
 use crate::transport::ConnId;

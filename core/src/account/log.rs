@@ -15,20 +15,20 @@ use std::collections::VecDeque;
 use dunlin_protocol::wire::{self, entry};
 use dunlin_protocol::{ClientMessageId, LogId, UserId};
 
+use super::fold::Account;
+use super::read::MarkRead;
 use crate::entry::{EncodedEntry, decode_entry, encode_entry};
 use crate::limits::{
     ACCOUNT_CONVERSATIONS_MAX, ACCOUNT_PAGE_ENTRIES, ACCOUNT_QUEUE_MAX, RESPONSE_BYTES_MAX,
 };
 use crate::store::{Append, Appended, CursorMove, DedupeKey, EntryMeta, Page, Range};
-use crate::worker::account::Account;
-use crate::worker::account::read::MarkRead;
+use crate::sync::SyncId;
 use crate::worker::message::Join;
-use crate::worker::sync::SyncRequest;
 
 /// An account log that is in use.
 #[derive(Debug)]
-pub(in crate::worker) struct AccountLog {
-    pub(in crate::worker) phase: Phase,
+pub(super) struct AccountLog {
+    pub(super) phase: Phase,
     account: Option<Account>,
     /// In the order of arrival.
     waiting: VecDeque<Change>,
@@ -39,13 +39,13 @@ pub(in crate::worker) struct AccountLog {
     /// The batch at the store.
     at_store: Vec<Numbered>,
     /// It waits to be numbered at the end of the tick.
-    pub(in crate::worker) is_ready: bool,
-    pub(in crate::worker) used_ms: u64,
+    pub(super) is_ready: bool,
+    pub(super) used_ms: u64,
 }
 
 /// What an account log is doing.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::worker) enum Phase {
+pub(super) enum Phase {
     /// It must be read before anything else.
     Unknown,
     /// It is being read, newest first; these entries were read already.
@@ -58,7 +58,7 @@ pub(in crate::worker) enum Phase {
 
 /// A change of an account.
 #[derive(Debug)]
-pub(in crate::worker) enum Change {
+pub(crate) enum Change {
     /// A conversation is joined.
     Join(Join),
     /// A read cursor moves.
@@ -68,15 +68,15 @@ pub(in crate::worker) enum Change {
 }
 
 /// Who reads the account.
-#[derive(Debug)]
-pub(in crate::worker) enum Reader {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reader {
     /// A sync.
-    Sync(Box<SyncRequest>),
+    Sync(SyncId),
 }
 
 /// What an account log needs next.
 #[derive(Debug)]
-pub(in crate::worker) enum Need {
+pub(super) enum Need {
     /// Nothing, or an answer that is under way.
     Nothing,
     /// This must be read.
@@ -89,7 +89,7 @@ pub(in crate::worker) enum Need {
 
 /// What became of a change.
 #[derive(Debug)]
-pub(in crate::worker) enum Changed {
+pub(super) enum Changed {
     /// It is durable, in this entry.
     Stored { seq: u64, entry: EncodedEntry },
     /// It was so before.
@@ -109,7 +109,7 @@ struct Numbered {
 
 /// How a load goes on.
 #[derive(Debug)]
-pub(in crate::worker) enum Load {
+pub(super) enum Load {
     /// Read this as well.
     Read(Range),
     /// The account is loaded.
@@ -119,7 +119,7 @@ pub(in crate::worker) enum Load {
 }
 
 impl AccountLog {
-    pub(in crate::worker) fn new() -> AccountLog {
+    pub(super) fn new() -> AccountLog {
         AccountLog {
             phase: Phase::Unknown,
             account: None,
@@ -133,12 +133,12 @@ impl AccountLog {
     }
 
     /// The account as it is durable; `None` if there is no such user, or while it is not known.
-    pub(in crate::worker) fn durable(&self) -> Option<&Account> {
+    pub(super) fn durable(&self) -> Option<&Account> {
         if self.phase == Phase::Idle { self.account.as_ref() } else { None }
     }
 
     /// Takes a change; gives it back if too many wait already.
-    pub(in crate::worker) fn enqueue(&mut self, change: Change) -> Result<(), Change> {
+    pub(super) fn enqueue(&mut self, change: Change) -> Result<(), Change> {
         if self.waiting.len() >= ACCOUNT_QUEUE_MAX {
             return Err(change);
         }
@@ -147,20 +147,20 @@ impl AccountLog {
     }
 
     /// Takes a reader. If other nodes may append to the log, it must be read up to its end anew.
-    pub(in crate::worker) fn add_reader(&mut self, reader: Reader, others_append: bool) {
+    pub(super) fn add_reader(&mut self, reader: Reader, others_append: bool) {
         self.readers.push(reader);
         self.is_stale |= others_append;
     }
 
     /// Whether it may be forgotten.
-    pub(in crate::worker) fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty()
             && self.readers.is_empty()
             && matches!(self.phase, Phase::Idle | Phase::Unknown)
     }
 
     /// Takes the next step, if there is something to do. To be asked until it needs nothing.
-    pub(in crate::worker) fn next_step(&mut self, user: UserId) -> Need {
+    pub(super) fn next_step(&mut self, user: UserId) -> Need {
         let readers_wait = !self.readers.is_empty();
         match self.phase {
             Phase::Unknown if readers_wait || !self.waiting.is_empty() => self.load(user),
@@ -203,7 +203,7 @@ impl AccountLog {
     }
 
     /// A page was read: goes on until it meets a snapshot or what is folded in already.
-    pub(in crate::worker) fn loaded(&mut self, user: UserId, page: &Page) -> Load {
+    pub(super) fn loaded(&mut self, user: UserId, page: &Page) -> Load {
         let Phase::Loading(newer) = &mut self.phase else { return Load::Done };
         for stored in &page.entries {
             let Some(entry) = decode_entry(stored) else { return Load::Damaged };
@@ -235,7 +235,7 @@ impl AccountLog {
 
     /// Numbers what waits and adds it to `appends`; what needs no entry is handed to `done` at
     /// once. Returns how many were numbered.
-    pub(in crate::worker) fn number(
+    pub(super) fn number(
         &mut self,
         user: UserId,
         now_ms: u64,
@@ -273,11 +273,7 @@ impl AccountLog {
 
     /// The store has answered for the batch. What was refused for a stale head waits again, in its
     /// order, for the account to be read anew.
-    pub(in crate::worker) fn settle(
-        &mut self,
-        results: &[Appended],
-        mut done: impl FnMut(Change, Changed),
-    ) {
+    pub(super) fn settle(&mut self, results: &[Appended], mut done: impl FnMut(Change, Changed)) {
         debug_assert_eq!(self.at_store.len(), results.len());
         self.phase = Phase::Idle;
         let mut refused = VecDeque::new();
@@ -305,12 +301,12 @@ impl AccountLog {
     }
 
     /// What the last batch was to follow, if its fate is not known.
-    pub(in crate::worker) fn unsure_after(&self) -> Option<u64> {
+    pub(super) fn unsure_after(&self) -> Option<u64> {
         self.at_store.first().map(|numbered| numbered.seq - 1)
     }
 
     /// The log can't be read or appended to: gives back everybody who waits, and forgets the fold.
-    pub(in crate::worker) fn fail(&mut self) -> (Vec<Change>, Vec<Reader>) {
+    pub(super) fn fail(&mut self) -> (Vec<Change>, Vec<Reader>) {
         self.phase = Phase::Unknown;
         self.account = None;
         let at_store = self.at_store.drain(..).map(|numbered| numbered.change);

@@ -27,7 +27,7 @@ const FLAG_WHOLE: u8 = 2;
 
 /// What is the matter with an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum EnvelopeError {
+pub(crate) enum EnvelopeError {
     /// It ends within the header.
     #[error("an envelope of {bytes} bytes")]
     Short { bytes: usize },
@@ -99,7 +99,7 @@ pub(super) fn open(mut envelope: Bytes) -> Result<(Header, Items), EnvelopeError
 
 /// The items of an envelope that this version knows.
 #[derive(Debug)]
-pub(super) struct Items(Bytes);
+pub(crate) struct Items(Bytes);
 
 impl Iterator for Items {
     type Item = Result<Item, EnvelopeError>;
@@ -132,10 +132,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::item::{
-        Answer, Forward, ForwardedSend, NodePush, NodeSignal, Stored, Users, put_bytes,
+        Answer, Forward, ForwardedSend, NodePush, NodeSignal, Users, put_bytes,
     };
     use super::*;
     use crate::audience::session::{Closed, Ended};
+    use crate::conversation::pending::Stored;
     use crate::refusal::Refusal;
     use crate::request::Message;
     use crate::transport::ConnId;

@@ -6,36 +6,45 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use prost::Message as _;
 
-use super::super::Client;
-use super::SyncRead;
-use crate::entry::others_counted;
+use super::SyncPage;
+use crate::account::{Account, ReadState};
+use crate::entry::{decode_entries, others_counted};
 use crate::limits::{
-    RESPONSE_BYTES_MAX, SYNC_CONVERSATION_BYTES_MAX, SYNC_CONVERSATIONS_MAX, SYNC_READS_MAX,
+    ACCOUNT_CONVERSATIONS_MAX, RESPONSE_BYTES_MAX, SYNC_ACCOUNT_BYTES_MAX,
+    SYNC_CONVERSATION_BYTES_MAX, SYNC_CONVERSATIONS_MAX, SYNC_READS_MAX,
 };
 use crate::membership::other_member;
-use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal, store_refusal};
-use crate::request::{Position, SyncFrom};
-use crate::store::{Head, Range, StoreReply};
-use crate::worker::account::{Account, ReadState};
-use crate::worker::conversation::history::decode_entries;
-use crate::worker::flow::StoreResult;
+use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal};
+use crate::request::{Client, Position, SyncFrom};
+use crate::store::{Head, Page, Range};
 
-/// A sync that reads.
+/// A sync that was taken.
 #[derive(Debug)]
-pub(in super::super) struct Sync {
+pub(super) struct Sync {
     pub(super) client: Client,
     round: Round,
 }
 
 #[derive(Debug)]
 enum Round {
+    /// The account is not known yet.
+    Account(SyncFrom),
     First(FirstRound),
     Second(SecondRound),
 }
 
+/// What the first round reads.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) account_entries: Range,
+    /// The conversations, in one order with the cursors.
+    pub(super) logs: Vec<LogId>,
+    pub(super) cursors: Vec<(LogId, UserId)>,
+}
+
 /// Heads, cursors and account entries are being read.
 #[derive(Debug)]
-pub(in super::super) struct FirstRound {
+struct FirstRound {
     entries_max: usize,
     /// What the client has; empty if its epoch is another one.
     positions: HashMap<LogId, Position, RandomState>,
@@ -86,28 +95,62 @@ pub(super) enum Step {
 }
 
 impl Sync {
-    pub(super) fn new(client: Client, first: FirstRound) -> Sync {
-        Sync { client, round: Round::First(first) }
+    pub(super) fn new(client: Client, from: SyncFrom) -> Sync {
+        Sync { client, round: Round::Account(from) }
     }
 
-    /// One of the reads was answered.
-    pub(super) fn answered(
-        &mut self,
-        read: SyncRead,
-        result: StoreResult,
-    ) -> Result<Step, Refusal> {
-        let reply = result.map_err(|error| store_refusal(&error))?;
+    /// The account is known: what to read, all at once. `None` if that was asked before.
+    pub(super) fn begin(&mut self, account: &Account, epoch: u64) -> Option<Asked> {
+        let first = match &self.round {
+            Round::Account(from) => FirstRound::new(from, account, epoch),
+            Round::First(_) | Round::Second(_) => return None,
+        };
+        let asked = first.asked(self.client.user);
+        self.round = Round::First(first);
+        Some(asked)
+    }
+
+    pub(super) fn page_read(&mut self, page: SyncPage, read: &Page) -> Result<Step, Refusal> {
+        let entries = decode_entries(read).ok_or(DATA_CORRUPT)?;
+        match (&mut self.round, page) {
+            (Round::First(first), SyncPage::Account) => first.account_entries = Some(entries),
+            (Round::Second(second), SyncPage::Entries(index)) => second.take(index, entries),
+            (Round::Account(_), SyncPage::Account | SyncPage::Entries(_))
+            | (Round::First(_), SyncPage::Entries(_))
+            | (Round::Second(_), SyncPage::Account) => return Err(INTERNAL),
+        }
+        Ok(self.next_step())
+    }
+
+    pub(super) fn heads_read(&mut self, heads: Vec<Head>) -> Result<Step, Refusal> {
+        let first = self.first_round(heads.len())?;
+        first.heads = Some(heads);
+        Ok(self.next_step())
+    }
+
+    pub(super) fn cursors_read(&mut self, cursors: Vec<u64>) -> Result<Step, Refusal> {
+        let first = self.first_round(cursors.len())?;
+        first.cursors = Some(cursors);
+        Ok(self.next_step())
+    }
+
+    /// The first round, if there is an answer for each of its conversations.
+    fn first_round(&mut self, answers: usize) -> Result<&mut FirstRound, Refusal> {
         match &mut self.round {
-            Round::First(first) => {
-                first.take(read, reply)?;
-                let Some(second) = first.complete(self.client.user) else { return Ok(Step::Wait) };
-                self.round = Round::Second(second);
-            }
-            Round::Second(second) => second.take(read, reply)?,
+            Round::First(first) if first.conversations.len() == answers => Ok(first),
+            Round::Account(_) | Round::First(_) | Round::Second(_) => Err(INTERNAL),
+        }
+    }
+
+    fn next_step(&mut self) -> Step {
+        if let Round::First(first) = &mut self.round
+            && let Some(second) = first.complete(self.client.user)
+        {
+            self.round = Round::Second(second);
         }
         match &mut self.round {
-            Round::First(_) => Ok(Step::Wait),
-            Round::Second(second) => Ok(second.next_step()),
+            Round::Account(_) | Round::First(_) => Step::Wait,
+            Round::Second(second) => second.next_step(),
         }
     }
 
@@ -128,7 +171,7 @@ impl Sync {
 }
 
 impl FirstRound {
-    pub(super) fn new(sync: &SyncFrom, account: &Account, epoch: u64) -> FirstRound {
+    fn new(sync: &SyncFrom, account: &Account, epoch: u64) -> FirstRound {
         let knows_this_epoch = sync.epoch == 0 || sync.epoch == epoch;
         let positions = if knows_this_epoch { &sync.positions[..] } else { &[] };
         let account_seq = if knows_this_epoch { sync.account_seq } else { 0 };
@@ -144,31 +187,18 @@ impl FirstRound {
         }
     }
 
-    /// From where to where the client needs the account log.
-    pub(super) fn account_entries_wanted(&self) -> (u64, u64) {
-        (self.account_from, self.account_head)
-    }
-
-    /// The conversations whose heads and cursors it wants, in this order.
-    pub(super) fn logs(&self) -> Vec<LogId> {
-        self.conversations.iter().map(|(log, _)| *log).collect()
-    }
-
-    fn take(&mut self, read: SyncRead, reply: StoreReply) -> Result<(), Refusal> {
-        let expected = self.conversations.len();
-        match (read, reply) {
-            (SyncRead::Account, StoreReply::Page(page)) => {
-                self.account_entries = Some(decode_entries(&page).ok_or(DATA_CORRUPT)?);
-            }
-            (SyncRead::Heads, StoreReply::Heads(heads)) if heads.len() == expected => {
-                self.heads = Some(heads);
-            }
-            (SyncRead::Cursors, StoreReply::Cursors(cursors)) if cursors.len() == expected => {
-                self.cursors = Some(cursors);
-            }
-            _ => return Err(INTERNAL),
-        }
-        Ok(())
+    fn asked(&self, user: UserId) -> Asked {
+        let logs: Vec<_> = self.conversations.iter().map(|(log, _)| *log).collect();
+        let peers = logs.iter().map(|&log| (log, other_member(log, user).unwrap_or(user)));
+        let account_entries = Range {
+            log: LogId::account(user),
+            from: self.account_from,
+            to: self.account_head,
+            entries_max: ACCOUNT_CONVERSATIONS_MAX * 2,
+            bytes_max: SYNC_ACCOUNT_BYTES_MAX,
+            backwards: false,
+        };
+        Asked { account_entries, cursors: peers.collect(), logs }
     }
 
     /// Once all is here: which conversations are not as the client has them?
@@ -234,15 +264,10 @@ impl FirstRound {
 const FIELD_BYTES: usize = 5;
 
 impl SecondRound {
-    fn take(&mut self, read: SyncRead, reply: StoreReply) -> Result<(), Refusal> {
-        let (SyncRead::Entries(index), StoreReply::Page(page)) = (read, reply) else {
-            return Err(INTERNAL);
-        };
-        let mut entries = decode_entries(&page).ok_or(DATA_CORRUPT)?;
+    fn take(&mut self, index: usize, mut entries: Vec<wire::Entry>) {
         entries.reverse();
         self.changed[index].state.entries = entries;
         self.outstanding -= 1;
-        Ok(())
     }
 
     fn next_step(&mut self) -> Step {

@@ -1,12 +1,4 @@
 //! What the entries of an account log add up to.
-//!
-//! - `log`: an account log in use; `changes`: what is appended to it
-//! - `read`: moving a read cursor; `find`: looking users up
-
-pub(super) mod changes;
-pub(super) mod find;
-pub(super) mod log;
-pub(super) mod read;
 
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{self, entry};

@@ -1,4 +1,4 @@
-//! The worker as one of a cluster: other nodes, and what is told to them.
+//! Other nodes: what is told to them, and what they tell.
 //!
 //! ```text
 //!   members ──► peers: one stream to each worker of each other node
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! - `item`, `reader`, `envelope`: what is said, as bytes; `streams`: how losses are found out
-//! - `forward`: sends whose conversation has its home on another node
+//! - [`forward`]: sends whose conversation has its home on another node
 //! - `recheck`: sessions that were ended on another node
 //!
 //! Nothing here is needed for the promise to hold: that is the fence of the store. It makes the
@@ -19,8 +19,8 @@
 //! nobody waits an hour because somebody has corrected the time.
 
 mod envelope;
-mod forward;
-mod item;
+pub(crate) mod forward;
+pub(crate) mod item;
 mod reader;
 mod recheck;
 mod streams;
@@ -28,20 +28,20 @@ mod streams;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dunlin_protocol::{EncodedFrame, UserId};
+use dunlin_protocol::{EncodedFrame, LogId, UserId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::Worker;
-use crate::audience::push::{Knower, LogPush, Push, SignalPush};
+use crate::audience::push::{Knower, LogPush};
 use crate::audience::session::Ended;
 use crate::bus::{Member, NodeId};
 use crate::limits::{BEACON_MS, FORWARD_TIMEOUT_MS, NODE_GONE_MS, STREAM_IDLE_MS, TICK_MS};
 use crate::placement::{self, Origin};
 use crate::presence::Presence;
-use crate::worker::effect::{Effects, PresenceChange};
-use envelope::{Header, Items};
+use crate::worker::effect::Effects;
+use crate::worker::turn::Turn;
+use envelope::{EnvelopeError, Header, Items};
 use forward::Forwards;
 use item::{Item, NodePush, NodeSignal, Users};
 use recheck::Rechecks;
@@ -64,7 +64,7 @@ impl std::fmt::Debug for ClusterNode {
 
 /// What a worker knows of the other nodes.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     me: Origin,
     place: ClusterNode,
     /// All that are believed to live, this node included.
@@ -109,7 +109,7 @@ const STREAM_IDLE_TICKS: u64 = ticks(STREAM_IDLE_MS);
 const BEACON_TICKS: u64 = BEACON_MS.div_ceil(TICK_MS);
 
 impl Cluster {
-    pub(super) fn new(place: ClusterNode, worker: u16, workers: usize) -> Cluster {
+    pub(crate) fn new(place: ClusterNode, worker: u16, workers: usize) -> Cluster {
         let workers = u16::try_from(workers).expect("there are at most 256 workers");
         let me = Origin { node: place.node, worker };
         Cluster {
@@ -131,11 +131,11 @@ impl Cluster {
     }
 
     /// Sends that wait for another node, and their bytes.
-    pub(super) fn forwarded(&self) -> (usize, usize) {
+    pub(crate) fn forwarded(&self) -> (usize, usize) {
         self.forwards.held()
     }
 
-    fn add_peer(&mut self, member: Member, effects: &mut Effects) {
+    fn add_peer(&mut self, member: Member, turn: &mut Turn<'_>) {
         let whole = !self.has_told;
         let streams = (0..member.workers).map(|_| {
             self.streams_begun += 1;
@@ -143,28 +143,29 @@ impl Cluster {
         });
         let peer = Peer { streams: streams.collect(), is_silent: false };
         // The stream is announced at once: if it begins in the middle, that is a gap already.
-        peer.beacons(self.me, member.node, effects);
+        peer.beacons(self.me, member.node, turn.effects);
         self.peers.insert(member.node, peer);
     }
 
     /// Tells a worker of another node, if that is a member.
-    fn tell(&mut self, to: Origin, item: &Item, effects: &mut Effects) {
+    fn tell(&mut self, to: Origin, item: &Item, turn: &mut Turn<'_>) {
         let Some(peer) = self.peers.get_mut(&to.node) else { return };
         let Some(stream) = peer.streams.get_mut(usize::from(to.worker)) else { return };
         if !stream.is_waiting() {
             self.waiting.push(to);
         }
         if let Some(full) = stream.add(item, self.me, to.node) {
-            effects.publish(to, full);
+            turn.effects.publish(to, full);
         }
     }
 
-    fn flush(&mut self, effects: &mut Effects) {
+    /// Ends a tick: what was collected for other nodes is sent.
+    pub(crate) fn flush(&mut self, turn: &mut Turn<'_>) {
         for to in self.waiting.drain(..) {
             let stream = self.peers.get_mut(&to.node).map(|peer| &mut peer.streams);
             let stream = stream.and_then(|streams| streams.get_mut(usize::from(to.worker)));
             if let Some(envelope) = stream.and_then(|stream| stream.take(self.me, to.node)) {
-                effects.publish(to, envelope);
+                turn.effects.publish(to, envelope);
             }
         }
     }
@@ -187,12 +188,12 @@ impl Cluster {
     }
 
     /// Pushes to the sessions of users on other nodes: once for each worker that has some of them.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         users: &[UserId],
         push: &LogPush,
         except: Option<Knower>,
-        effects: &mut Effects,
+        turn: &mut Turn<'_>,
     ) {
         self.has_told = true;
         if self.peers.is_empty() {
@@ -203,34 +204,34 @@ impl Cluster {
             let except = except.and_then(|knower| knower.conn_on(to.node));
             let (log, head, frame) = (*log, *head, frame.clone());
             let push = NodePush { users, log, head, except, frame };
-            self.tell(to, &Item::Push(push), effects);
+            self.tell(to, &Item::Push(push), turn);
         }
     }
 
     /// The same for something momentary.
-    pub(super) fn signal(&mut self, user: UserId, frame: &EncodedFrame, effects: &mut Effects) {
+    pub(crate) fn signal(&mut self, user: UserId, frame: &EncodedFrame, turn: &mut Turn<'_>) {
         if self.peers.is_empty() {
             return;
         }
         for (to, users) in self.elsewhere(&[user]) {
             let signal = NodeSignal { users, frame: frame.clone() };
-            self.tell(to, &Item::Signal(signal), effects);
+            self.tell(to, &Item::Signal(signal), turn);
         }
     }
 
     /// Tells the other nodes where the user is connected that sessions have ended.
-    pub(super) fn ended(&mut self, ended: &Ended, effects: &mut Effects) {
+    pub(crate) fn ended(&mut self, ended: &Ended, turn: &mut Turn<'_>) {
         self.has_told = true;
         if self.peers.is_empty() {
             return;
         }
         for (to, _) in self.elsewhere(&[ended.user]) {
-            self.tell(to, &Item::Ended(ended.clone()), effects);
+            self.tell(to, &Item::Ended(ended.clone()), turn);
         }
     }
 
     /// Takes the number of an envelope. False if it is an old one.
-    fn take_number(&mut self, header: &Header, effects: &mut Effects) -> bool {
+    fn take_number(&mut self, header: &Header, turn: &mut Turn<'_>) -> bool {
         if let Some(peer) = self.peers.get_mut(&header.from.node) {
             peer.is_silent = false;
         }
@@ -242,8 +243,8 @@ impl Cluster {
                 arrival
             }
         };
-        effects.counters.envelopes_received += u64::from(arrival.is_new);
-        effects.counters.gaps += u64::from(arrival.is_gap);
+        turn.effects.counters.envelopes_received += u64::from(arrival.is_new);
+        turn.effects.counters.gaps += u64::from(arrival.is_gap);
         self.is_behind |= arrival.is_gap;
         arrival.is_new
     }
@@ -266,131 +267,75 @@ impl Cluster {
         let again = self.behind_again.take_if(|due| *due <= self.ticks).is_some();
         std::mem::take(&mut self.is_behind) || again
     }
+
+    /// The nodes that are believed to live have changed. Gives back the conversations whose sends
+    /// were on the way to one that is gone: there is nothing to wait for.
+    pub(crate) fn members_changed(
+        &mut self,
+        members: &[Member],
+        turn: &mut Turn<'_>,
+    ) -> Vec<LogId> {
+        let me = self.me.node;
+        let others: Vec<_> = members.iter().filter(|member| member.node != me).copied().collect();
+        let is_other = |node: NodeId| others.iter().any(|member| member.node == node);
+        let before = self.peers.len();
+        self.peers.retain(|node, _| is_other(*node));
+        if self.peers.len() < before {
+            // It may have stored what it told nobody, or what it told got lost on the way.
+            self.is_behind = true;
+            self.behind_again = Some(self.ticks + NODE_GONE_TICKS);
+            self.incoming.retain(|from, _| is_other(from.node));
+        }
+        for member in &others {
+            if !self.peers.contains_key(&member.node) {
+                self.add_peer(*member, turn);
+            }
+        }
+        self.members.retain(|member| member.node == me);
+        self.members.extend(others);
+        let Cluster { peers, forwards, .. } = self;
+        forwards.lost(|home| peers.contains_key(&home))
+    }
+
+    /// Opens an envelope that came from the bus: who speaks, and what is new in it.
+    pub(crate) fn open(&mut self, envelope: Bytes, turn: &mut Turn<'_>) -> Option<(Origin, Items)> {
+        let (header, items) = match envelope::open(envelope) {
+            Ok((header, items)) if header.to == self.me.node => (header, items),
+            // Of another process than this, or damaged: it counts as lost, and is missed by number.
+            Ok(_) => return None,
+            Err(error) => {
+                tracing::debug!(%error, "an envelope is dropped");
+                return None;
+            }
+        };
+        self.take_number(&header, turn).then_some((header.from, items))
+    }
+
+    /// An item of an envelope can't be read: it is lost.
+    pub(crate) fn item_lost(&mut self, from: Origin, error: &EnvelopeError) {
+        tracing::warn!(%error, node = from.node.0, "an item is dropped");
+        self.is_behind = true;
+    }
+
+    /// Time has passed. True if pushes may have been lost: everybody is to be told now.
+    pub(crate) fn tick(&mut self, turn: &mut Turn<'_>) -> bool {
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(BEACON_TICKS) {
+            let me = self.me;
+            self.peers.iter().for_each(|(node, peer)| peer.beacons(me, *node, turn.effects));
+            let oldest = self.ticks.saturating_sub(STREAM_IDLE_TICKS);
+            // Should one of them speak again, that is a gap, and no harm.
+            self.incoming.retain(|_, incoming| incoming.heard >= oldest);
+            self.look_for_unheard();
+        }
+        self.take_behind()
+    }
 }
 
 impl Peer {
     fn beacons(&self, from: Origin, node: NodeId, effects: &mut Effects) {
         for (worker, stream) in (0..).zip(&self.streams) {
             effects.publish(Origin { node, worker }, stream.beacon(from, node));
-        }
-    }
-}
-
-impl Worker {
-    /// The nodes that are believed to live have changed.
-    pub(super) fn take_members(&mut self, members: &[Member], effects: &mut Effects) {
-        let Some(cluster) = &mut self.cluster else { return };
-        let me = cluster.me.node;
-        let others: Vec<_> = members.iter().filter(|member| member.node != me).copied().collect();
-        let is_other = |node: NodeId| others.iter().any(|member| member.node == node);
-        let before = cluster.peers.len();
-        cluster.peers.retain(|node, _| is_other(*node));
-        if cluster.peers.len() < before {
-            // It may have stored what it told nobody, or what it told got lost on the way.
-            cluster.is_behind = true;
-            cluster.behind_again = Some(cluster.ticks + NODE_GONE_TICKS);
-            cluster.incoming.retain(|from, _| is_other(from.node));
-        }
-        for member in &others {
-            if !cluster.peers.contains_key(&member.node) {
-                cluster.add_peer(*member, effects);
-            }
-        }
-        cluster.members.retain(|member| member.node == me);
-        cluster.members.extend(others);
-        self.give_up_on_lost_homes(effects);
-    }
-
-    /// An envelope came from the bus.
-    pub(super) fn take_envelope(&mut self, envelope: Bytes, effects: &mut Effects) {
-        let Some(cluster) = &mut self.cluster else { return };
-        let (header, items) = match envelope::open(envelope) {
-            Ok((header, items)) if header.to == cluster.me.node => (header, items),
-            // Of another process than this, or damaged: it counts as lost, and is missed by number.
-            Ok(_) => return,
-            Err(error) => {
-                tracing::debug!(%error, "an envelope is dropped");
-                return;
-            }
-        };
-        if cluster.take_number(&header, effects) {
-            self.take_items(header.from, items, effects);
-        }
-    }
-
-    fn take_items(&mut self, from: Origin, items: Items, effects: &mut Effects) {
-        for item in items {
-            match item {
-                Ok(Item::Forward(forward)) => self.take_forward(from, forward, effects),
-                Ok(Item::Answer(answer)) => self.take_answer(&answer, effects),
-                Ok(Item::Push(push)) => self.take_node_push(&push, effects),
-                Ok(Item::Signal(signal)) => {
-                    for user in signal.users {
-                        let (frame, except) = (signal.frame.clone(), None);
-                        self.sessions.signal(SignalPush { user, frame, except }, effects);
-                    }
-                }
-                Ok(Item::Ended(ended)) => self.take_ended(ended, effects),
-                Err(error) => {
-                    tracing::warn!(%error, node = from.node.0, "an item is dropped");
-                    if let Some(cluster) = &mut self.cluster {
-                        cluster.is_behind = true;
-                    }
-                }
-            }
-        }
-    }
-
-    fn take_node_push(&mut self, push: &NodePush, effects: &mut Effects) {
-        let NodePush { log, head, except, .. } = *push;
-        for &user in &push.users {
-            let frame = push.frame.clone();
-            self.sessions.push(&Push { user, log, head, frame, except }, effects);
-        }
-    }
-
-    /// Time has passed.
-    pub(super) fn tick_cluster(&mut self, effects: &mut Effects) {
-        let Some(cluster) = &mut self.cluster else { return };
-        cluster.ticks += 1;
-        if cluster.ticks.is_multiple_of(BEACON_TICKS) {
-            let me = cluster.me;
-            cluster.peers.iter().for_each(|(node, peer)| peer.beacons(me, *node, effects));
-            let oldest = cluster.ticks.saturating_sub(STREAM_IDLE_TICKS);
-            // Should one of them speak again, that is a gap, and no harm.
-            cluster.incoming.retain(|_, incoming| incoming.heard >= oldest);
-            cluster.look_for_unheard();
-        }
-        let is_behind = cluster.take_behind();
-        if is_behind {
-            self.sessions.all_behind(effects);
-            self.recheck_everybody();
-        }
-        self.give_up_on_late_answers(effects);
-        self.tick_rechecks(effects);
-    }
-
-    /// Ends a tick: what was collected for other nodes is sent.
-    pub(super) fn flush_envelopes(&mut self, effects: &mut Effects) {
-        if let Some(cluster) = &mut self.cluster {
-            cluster.flush(effects);
-        }
-    }
-
-    /// Tells other nodes that the user is connected here, before anything is read for the user: so
-    /// what they store, or end, after it was read is told here.
-    pub(super) fn announce(&mut self, user: UserId, effects: &mut Effects) {
-        if self.cluster.is_some() && self.sessions.of(user).is_empty() {
-            effects.presence.push(PresenceChange::Arrived(user));
-        }
-    }
-
-    /// Tells other nodes that the user is not connected here, unless one of the sessions is open or
-    /// about to be.
-    pub(super) fn announce_absence(&mut self, user: UserId, effects: &mut Effects) {
-        let is_here = !self.sessions.of(user).is_empty() || self.operations.contains_key(&user);
-        if self.cluster.is_some() && !is_here {
-            effects.presence.push(PresenceChange::Left(user));
         }
     }
 }

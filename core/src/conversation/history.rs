@@ -1,0 +1,45 @@
+//! Reading a log page by page.
+
+use dunlin_protocol::LogId;
+use dunlin_protocol::wire::{self, frame::Body};
+
+use crate::entry::decode_entries;
+use crate::limits::RESPONSE_BYTES_MAX;
+use crate::membership::other_member;
+use crate::refusal::{DATA_CORRUPT, NO_SUCH_CONVERSATION, Refusal};
+use crate::request::{Client, History};
+use crate::store::{Page, Range};
+use crate::worker::flow::{Answer, PageFlow};
+use crate::worker::turn::Turn;
+
+/// Asks for a page.
+pub(crate) fn ask(client: Client, log: LogId, history: History, turn: &mut Turn<'_>) {
+    let is_own = log.owner() == Some(client.user);
+    if !is_own && other_member(log, client.user).is_none() {
+        turn.effects.refuse(client.conn, client.request_id, NO_SUCH_CONVERSATION);
+        return;
+    }
+    let range = Range {
+        log,
+        from: history.from,
+        to: history.to,
+        entries_max: history.limit,
+        bytes_max: RESPONSE_BYTES_MAX,
+        backwards: history.backwards,
+    };
+    turn.ask_page(range, PageFlow::History(client));
+}
+
+/// The page was read.
+pub(crate) fn page_read(client: Client, answer: Answer<Page>, turn: &mut Turn<'_>) {
+    let Client { conn, request_id, .. } = client;
+    match answer.and_then(|page| page_for_client(&page, turn.shared.epoch)) {
+        Ok(page) => turn.effects.respond(conn, request_id, Body::HistoryPage(page)),
+        Err(refusal) => turn.effects.refuse(conn, request_id, refusal),
+    }
+}
+
+fn page_for_client(page: &Page, epoch: u64) -> Result<wire::HistoryPage, Refusal> {
+    let entries = decode_entries(page).ok_or(DATA_CORRUPT)?;
+    Ok(wire::HistoryPage { entries, head: page.head.seq, epoch, more: page.more })
+}

@@ -1,0 +1,266 @@
+//! The conversations that a worker owns: authorise, number, append, and only then acknowledge.
+//!
+//! - `pending`: a send and where its answer goes; `numbering`: the end of a log as it is known
+//! - [`signal`], [`history`]: what else clients do in a conversation; it needs no state
+//!
+//! Acknowledgements, pushes and joins are others' work: what is to be done is the answer to the
+//! caller.
+
+pub(crate) mod history;
+mod numbering;
+pub(crate) mod pending;
+pub(crate) mod signal;
+
+use std::hash::Hash;
+
+use dunlin_protocol::wire::ErrorCode;
+use dunlin_protocol::{LogId, UserId};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use crate::limits::{OVERLOADED_RETRY_MS, RESPONSE_BYTES_MAX, STATE_IDLE_MS, TABLE_ROOM_MIN};
+use crate::membership::{other_member, users_of};
+use crate::refusal::{INTERNAL, NO_SUCH_CONVERSATION, Refusal};
+use crate::store::{Append, Appended, Head, Page, Range};
+use crate::worker::agenda::Owner;
+use crate::worker::flow::{Answer, HeadsFlow, PageFlow};
+use crate::worker::message::{Join, Joined};
+use crate::worker::turn::Turn;
+pub(crate) use numbering::Outcome;
+use numbering::{Conversation, Phase};
+use pending::{Pending, ReplyTo, Stored};
+
+pub(crate) const MESSAGE_ID_CONFLICT: Refusal =
+    Refusal::new(ErrorCode::MessageIdConflict, "this client_message_id was used for other content");
+
+pub(crate) const QUEUE_FULL: Refusal = Refusal::retry(
+    ErrorCode::Overloaded,
+    "too many messages wait in this conversation",
+    OVERLOADED_RETRY_MS,
+);
+
+/// The conversations that are in use.
+#[derive(Debug, Default)]
+pub(crate) struct Conversations {
+    in_use: HashMap<LogId, Conversation, RandomState>,
+    /// Those whose heads are to be read.
+    unknown_heads: Vec<LogId>,
+}
+
+/// A send that is not done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused {
+    pub(crate) log: LogId,
+    pub(crate) reply_to: ReplyTo,
+    pub(crate) refusal: Refusal,
+}
+
+/// What a batch leaves behind that the store did not take.
+#[derive(Debug)]
+pub(crate) struct BatchFailed {
+    pub(crate) refused: Vec<Refused>,
+    /// What it was to follow: nobody knows what became of it.
+    pub(crate) unsure_after: u64,
+}
+
+impl Conversations {
+    /// Conversations in memory.
+    pub(crate) fn len(&self) -> usize {
+        self.in_use.len()
+    }
+
+    /// Whether something waits in a conversation that must not be overtaken.
+    pub(crate) fn is_waiting(&self, log: LogId) -> bool {
+        self.in_use.get(&log).is_some_and(Conversation::has_waiting)
+    }
+
+    /// Takes a send of a user who was authenticated, here or on another node.
+    pub(crate) fn send(&mut self, pending: Pending, turn: &mut Turn<'_>) -> Result<(), Refused> {
+        let log = pending.log;
+        if other_member(log, pending.sender).is_none() {
+            return Err(refused(&pending, NO_SUCH_CONVERSATION));
+        }
+        let conversation = self.in_use.entry(log).or_insert_with(|| {
+            turn.agenda.sweep_later(Owner::Conversation(log), turn.now_ms);
+            Conversation::new()
+        });
+        conversation.used_ms = turn.now_ms;
+        let was_waiting = conversation.has_waiting();
+        conversation.enqueue(pending).map_err(|pending| refused(&pending, QUEUE_FULL))?;
+        match conversation.phase {
+            Phase::Unknown => {
+                conversation.phase = Phase::Loading;
+                self.unknown_heads.push(log);
+            }
+            Phase::Idle if !was_waiting => turn.agenda.number(Owner::Conversation(log)),
+            Phase::Idle | Phase::Loading | Phase::Joining { .. } | Phase::Appending(_) => {}
+        }
+        Ok(())
+    }
+
+    /// At the end of a tick: reads the heads of those that have something to number.
+    pub(crate) fn load_heads(&mut self, turn: &mut Turn<'_>) {
+        if !self.unknown_heads.is_empty() {
+            let logs = std::mem::take(&mut self.unknown_heads);
+            turn.ask_heads(logs.clone(), HeadsFlow::Load(logs));
+        }
+    }
+
+    /// The head of a conversation was read: its messages can be numbered, or these have to join
+    /// first and to [confirm](Conversations::joined) it.
+    pub(crate) fn head_loaded(
+        &mut self,
+        log: LogId,
+        head: &Head,
+        turn: &mut Turn<'_>,
+    ) -> impl Iterator<Item = Join> + use<> {
+        let is_empty = self.in_use.get_mut(&log).is_some_and(|conversation| {
+            let is_empty = conversation.loaded(log, head);
+            if !is_empty {
+                turn.agenda.number(Owner::Conversation(log));
+            }
+            is_empty
+        });
+        let joining = if is_empty { self.join(log) } else { SmallVec::new() };
+        joining.into_iter().map(move |user| Join { user, conversation: log })
+    }
+
+    /// The members of a conversation join. Gives back who.
+    fn join(&mut self, log: LogId) -> SmallVec<[UserId; 2]> {
+        let members = users_of(log);
+        if let Some(conversation) = self.in_use.get_mut(&log) {
+            let missing = u8::try_from(members.len()).expect("a log is of two users at most");
+            conversation.phase = Phase::Joining { missing, refused: None };
+        }
+        members
+    }
+
+    /// A member has joined, or can't. Gives back the sends that are refused by it.
+    pub(crate) fn joined(&mut self, joined: &Joined, turn: &mut Turn<'_>) -> Vec<Refused> {
+        let log = joined.conversation;
+        let Some(conversation) = self.in_use.get_mut(&log) else { return Vec::new() };
+        let Phase::Joining { missing, refused } = &mut conversation.phase else {
+            return Vec::new();
+        };
+        *missing -= 1;
+        if let Err(refusal) = joined.result {
+            *refused = Some(refusal);
+        }
+        match (*missing, *refused) {
+            (0, None) => {
+                conversation.phase = Phase::Idle;
+                turn.agenda.number(Owner::Conversation(log));
+                Vec::new()
+            }
+            (0, Some(refusal)) => self.fail(log, refusal),
+            (_, None | Some(_)) => Vec::new(),
+        }
+    }
+
+    /// Numbers what waits in a conversation at the end of a tick. Returns how many.
+    pub(crate) fn number(&mut self, log: LogId, now_ms: u64, appends: &mut Vec<Append>) -> usize {
+        match self.in_use.get_mut(&log) {
+            Some(conversation) => conversation.number(log, now_ms, appends),
+            None => 0,
+        }
+    }
+
+    /// The store has answered for what was numbered: adds what became of it to `settled`.
+    pub(crate) fn appended(
+        &mut self,
+        log: LogId,
+        results: &[Appended],
+        settled: &mut Vec<(Pending, Outcome)>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(conversation) = self.in_use.get_mut(&log) else { return };
+        conversation.settle(log, results, settled);
+        if conversation.has_waiting() {
+            turn.agenda.number(Owner::Conversation(log));
+        }
+    }
+
+    /// The store did not take the batch of a conversation. What waits behind it goes on, once the
+    /// head was read again.
+    pub(crate) fn batch_failed(&mut self, log: LogId, refusal: Refusal) -> Option<BatchFailed> {
+        let conversation = self.in_use.get_mut(&log)?;
+        let (failed, unsure_after) = (conversation.fail_batch(), conversation.head_seq());
+        if conversation.has_waiting() {
+            conversation.phase = Phase::Loading;
+            self.unknown_heads.push(log);
+        }
+        let refused = failed.iter().map(|pending| refused(pending, refusal)).collect();
+        Some(BatchFailed { refused, unsure_after })
+    }
+
+    /// Nothing can be appended to a conversation now, or ever. Gives back all of its sends.
+    pub(crate) fn fail(&mut self, log: LogId, refusal: Refusal) -> Vec<Refused> {
+        let failed = self.in_use.get_mut(&log).map(Conversation::fail_all);
+        failed.iter().flatten().map(|pending| refused(pending, refusal)).collect()
+    }
+
+    /// Forgets a conversation that was not used for a while. False if it has to stay.
+    pub(crate) fn forget_if_idle(&mut self, log: LogId, now_ms: u64) -> bool {
+        let unused_since_ms = now_ms.saturating_sub(STATE_IDLE_MS);
+        let idle = |kept: &Conversation| kept.is_idle() && kept.used_ms <= unused_since_ms;
+        let forget = self.in_use.get(&log).is_none_or(idle);
+        if forget {
+            self.in_use.remove(&log);
+        }
+        forget
+    }
+
+    /// Gives back the room of what was forgotten.
+    pub(crate) fn give_room_back(&mut self) {
+        give_room_back(&mut self.in_use);
+    }
+}
+
+fn refused(pending: &Pending, refusal: Refusal) -> Refused {
+    Refused { log: pending.log, reply_to: pending.reply_to, refusal }
+}
+
+/// Asks when a message was stored that is sent again: the answer is the same as the first time,
+/// and the time is in the entry.
+pub(crate) fn ask_first_time(log: LogId, reply_to: ReplyTo, seq: u64, turn: &mut Turn<'_>) {
+    let (entries_max, bytes_max) = (1, RESPONSE_BYTES_MAX);
+    let range = Range { log, from: seq, to: seq, entries_max, bytes_max, backwards: false };
+    turn.ask_page(range, PageFlow::Retried(log, reply_to));
+}
+
+/// Reads the answer to [`ask_first_time`].
+pub(crate) fn first_time(answer: Answer<Page>) -> Result<Stored, Refusal> {
+    let page = answer?;
+    let first = page.entries.first().ok_or(INTERNAL)?;
+    Ok(Stored { seq: first.seq, time_ms: first.meta.time_ms })
+}
+
+/// Shrinks a table that is nearly empty: the room of a busy hour would else stay for ever.
+fn give_room_back<K: Eq + Hash, V>(table: &mut HashMap<K, V, RandomState>) {
+    if table.capacity() > TABLE_ROOM_MIN && table.len() < table.capacity() / 8 {
+        table.shrink_to((table.len() * 2).max(TABLE_ROOM_MIN));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_gives_the_room_of_a_crowd_back_and_keeps_what_it_holds() {
+        let mut table: HashMap<u64, u64, RandomState> = (0..100_000).map(|n| (n, n)).collect();
+        let full = table.capacity();
+        give_room_back(&mut table);
+        assert_eq!(table.capacity(), full);
+        table.retain(|&number, _| number % 100 == 0);
+        give_room_back(&mut table);
+        assert!(table.capacity() < full / 16, "{} of {full}", table.capacity());
+        assert!((0..100_000).step_by(100).all(|number| table.get(&number) == Some(&number)));
+        table.clear();
+        give_room_back(&mut table);
+        let least = table.capacity();
+        give_room_back(&mut table);
+        assert_eq!(table.capacity(), least);
+    }
+}

@@ -1,0 +1,69 @@
+//! What a worker has to come back to: at the end of the tick, and after a while.
+
+use std::collections::VecDeque;
+
+use dunlin_protocol::{LogId, UserId};
+
+use crate::limits::{STATE_IDLE_MS, TABLE_ROOM_MIN};
+use crate::store::Append;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Agenda {
+    /// What has something to number at the end of the tick, each once.
+    ready: Vec<Owner>,
+    /// Each conversation and account in memory once, with the time at which to look whether it is
+    /// idle; the earliest first.
+    sweep: VecDeque<(u64, Owner)>,
+}
+
+/// Whose log it is about: who numbers, and waits for what becomes of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Owner {
+    Conversation(LogId),
+    Account(UserId),
+}
+
+/// What a tick appends: one request to the store for all conversations and accounts.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) appends: Vec<Append>,
+    pub(crate) runs: Vec<Run>,
+}
+
+/// Appends of one log, which stand together in the batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    pub(crate) owner: Owner,
+    pub(crate) count: usize,
+}
+
+impl Agenda {
+    /// It has something to number at the end of the tick.
+    pub(crate) fn number(&mut self, owner: Owner) {
+        self.ready.push(owner);
+    }
+
+    /// It was put into memory: whether it is idle is to be looked at in a while.
+    pub(crate) fn sweep_later(&mut self, owner: Owner, now_ms: u64) {
+        self.sweep.push_back((now_ms + STATE_IDLE_MS, owner));
+    }
+
+    /// What is to be numbered now.
+    pub(super) fn take_ready(&mut self) -> Vec<Owner> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// The next one whose time to be looked at has come.
+    pub(super) fn take_due(&mut self, now_ms: u64) -> Option<Owner> {
+        let due = self.sweep.pop_front_if(|(due_ms, _)| *due_ms <= now_ms);
+        due.map(|(_, owner)| owner)
+    }
+
+    /// Gives room back as what it lists does, with which it is forgotten.
+    pub(super) fn give_room_back(&mut self) {
+        if self.sweep.capacity() > TABLE_ROOM_MIN && self.sweep.len() < self.sweep.capacity() / 8 {
+            self.sweep.shrink_to((self.sweep.len() * 2).max(TABLE_ROOM_MIN));
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Which machine an input, a request or an answer is for, and what follows from what it says.
+//!
+//! It holds what concerns all machines: who is connected. What follows from the answers of one
+//! machine for the others is in a file of that machine's name beside this one.
+
+use dunlin_protocol::wire::DeviceKind;
+use dunlin_protocol::{LogId, UserId};
+
+use super::Shared;
+use super::agenda::{Batch, Owner, Run};
+use super::effect::Ticket;
+use super::flow::{
+    self, Answer, AppendFlow, CursorsFlow, HeadsFlow, LogsFlow, PageFlow, PasswordFlow,
+    PasswordResult, StoreFlow, StoreResult,
+};
+use super::input::Input;
+use super::login::listing::Listings;
+use super::login::operation::Operations;
+use super::message::WorkerMessage;
+use super::turn::Turn;
+use super::unsure::Unsure;
+use crate::account::find::Finds;
+use crate::account::{Accounts, Told, read};
+use crate::audience::session::{OpenSession, Sessions};
+use crate::auth::throttle::Throttle;
+use crate::cluster::Cluster;
+use crate::conversation::pending::Pending;
+use crate::conversation::{Conversations, Outcome, first_time, history};
+use crate::limits::STATE_SWEEP_MAX;
+use crate::refusal::{NEEDS_CONNECTION, NOT_LOGGED_IN, Refusal};
+use crate::request::{AccountRequest, Client, Command, ConversationRequest, Request};
+use crate::statistics::WorkerStatistics;
+use crate::store::{Appended, Head, Page};
+use crate::sync::Syncs;
+use crate::transport::{ConnId, Session};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Router {
+    pub(super) sessions: Sessions,
+    pub(super) conversations: Conversations,
+    pub(super) accounts: Accounts,
+    pub(super) finds: Finds,
+    pub(super) operations: Operations,
+    pub(super) throttle: Throttle,
+    pub(super) listings: Listings,
+    pub(super) syncs: Syncs,
+    pub(super) cluster: Option<Cluster>,
+    pub(super) unsure: Unsure,
+    /// Bytes of the appends that are at the store.
+    append_bytes: usize,
+    /// Scratch space, kept for its capacity.
+    pub(super) settled: Vec<(Pending, Outcome)>,
+    pub(super) told: Vec<Told>,
+}
+
+impl Router {
+    pub(super) fn new(index: u16, shared: &Shared) -> Router {
+        let workers = shared.config.workers;
+        let place = shared.cluster.clone();
+        Router {
+            sessions: Sessions::default(),
+            conversations: Conversations::default(),
+            accounts: Accounts::default(),
+            finds: Finds::default(),
+            operations: Operations::default(),
+            throttle: Throttle::default(),
+            listings: Listings::default(),
+            syncs: Syncs::default(),
+            cluster: place.map(|place| Cluster::new(place, index, workers)),
+            unsure: Unsure::default(),
+            append_bytes: 0,
+            settled: Vec::new(),
+            told: Vec::new(),
+        }
+    }
+
+    pub(super) fn take(&mut self, input: Input, turn: &mut Turn<'_>) {
+        match input {
+            Input::Command(command) => self.take_command(command, turn),
+            Input::Disconnected { conn, session } => self.close_session(session.user, conn, turn),
+            Input::Store { ticket, result } => self.store_answered(ticket, result, turn),
+            Input::Password { ticket, result } => self.password_answered(ticket, result, turn),
+            Input::Call { call, user, request } => self.take_call(call, user, request, turn),
+            Input::Admin { call, request } => self.take_admin(call, request, turn),
+            Input::OpenSession { conn, session, kind } => {
+                self.open_session(conn, session, kind, turn);
+            }
+            Input::Worker(message) => self.take_message(message, turn),
+            Input::Members(members) => self.take_members(&members, turn),
+            Input::Envelope(envelope) => self.take_envelope(envelope, turn),
+            Input::Tick => {
+                self.sweep(turn);
+                self.unsure.ask(turn);
+                self.tick_cluster(turn);
+            }
+        }
+    }
+
+    pub(super) fn end_tick(&mut self, turn: &mut Turn<'_>) {
+        self.send_forwards(turn);
+        self.conversations.load_heads(turn);
+        self.append_batch(turn);
+        self.flush_envelopes(turn);
+    }
+
+    pub(super) fn outstanding_bytes(&self) -> usize {
+        self.append_bytes + self.cluster.as_ref().map_or(0, |cluster| cluster.forwarded().1)
+    }
+
+    pub(super) fn forwarded(&self) -> usize {
+        self.cluster.as_ref().map_or(0, |cluster| cluster.forwarded().0)
+    }
+
+    pub(super) fn count(&self, statistics: &mut WorkerStatistics) {
+        statistics.sessions = self.sessions.open_count() as u64;
+        statistics.conversations = self.conversations.len() as u64;
+        statistics.accounts = self.accounts.len() as u64;
+    }
+}
+
+/// Requests and messages.
+impl Router {
+    fn take_command(&mut self, command: Command, turn: &mut Turn<'_>) {
+        turn.effects.counters.commands += 1;
+        let Command { conn, session, request_id, request } = command;
+        match (request, session) {
+            (Request::Credential(request), _) => {
+                self.take_credential_request(conn, request_id, request, turn);
+            }
+            (Request::Identity(request), Some(session)) => {
+                self.take_identity_request(conn, session, request_id, request, turn);
+            }
+            (Request::Conversation(log, request), Some(Session { user, .. })) => {
+                let client = Client { conn, user, request_id };
+                self.take_conversation_request(client, log, request, turn);
+            }
+            (Request::Account(request), Some(Session { user, .. })) => {
+                self.take_account_request(Client { conn, user, request_id }, request, turn);
+            }
+            (Request::Sync(from), Some(Session { user, .. })) => {
+                self.take_sync(Client { conn, user, request_id }, from, turn);
+            }
+            (
+                Request::Identity(_)
+                | Request::Conversation(..)
+                | Request::Account(_)
+                | Request::Sync(_),
+                None,
+            ) => turn.effects.refuse(conn, request_id, NOT_LOGGED_IN),
+        }
+    }
+
+    /// A program at the door, which has no session and gets a response to whatever it asks.
+    fn take_call(&mut self, call: u64, user: UserId, request: Request, turn: &mut Turn<'_>) {
+        turn.effects.counters.commands += 1;
+        let client = Client { conn: ConnId::of_call(call), user, request_id: 1 };
+        match request {
+            Request::Conversation(log, request) => {
+                self.take_conversation_request(client, log, request, turn);
+            }
+            Request::Account(request) => self.take_account_request(client, request, turn),
+            Request::Sync(from) => self.take_sync(client, from, turn),
+            Request::Credential(_) | Request::Identity(_) => {
+                turn.effects.refuse(client.conn, client.request_id, NEEDS_CONNECTION);
+            }
+        }
+    }
+
+    fn take_conversation_request(
+        &mut self,
+        client: Client,
+        log: LogId,
+        request: ConversationRequest,
+        turn: &mut Turn<'_>,
+    ) {
+        match request {
+            ConversationRequest::Send(message) => self.take_send(client, log, message, turn),
+            ConversationRequest::Signal(signal) => self.take_signal(client, log, &signal, turn),
+            ConversationRequest::History(history) => history::ask(client, log, history, turn),
+        }
+    }
+
+    fn take_account_request(
+        &mut self,
+        client: Client,
+        request: AccountRequest,
+        turn: &mut Turn<'_>,
+    ) {
+        match request {
+            AccountRequest::MarkRead { conversation, seq } => {
+                read::ask(client, conversation, seq, turn);
+            }
+            AccountRequest::FindUsers { usernames, user_ids } => {
+                self.finds.take(client, &usernames, &user_ids, turn);
+            }
+        }
+    }
+
+    pub(super) fn take_message(&mut self, message: WorkerMessage, turn: &mut Turn<'_>) {
+        match message {
+            WorkerMessage::Push(push) => self.sessions.push(&push, turn.effects),
+            WorkerMessage::Signal(signal) => self.sessions.signal(signal, turn.effects),
+            WorkerMessage::Join(join) => self.take_join(join, turn),
+            WorkerMessage::Joined(joined) => self.take_joined(&joined, turn),
+            WorkerMessage::Login(message) => self.take_login_message(message, turn),
+        }
+    }
+
+    /// Tells a worker of this node, which may be this one.
+    pub(super) fn tell_worker(&mut self, worker: u16, message: WorkerMessage, turn: &mut Turn<'_>) {
+        if worker == turn.index {
+            self.take_message(message, turn);
+        } else {
+            turn.effects.tell_worker(worker, message);
+        }
+    }
+}
+
+/// Answers of the store and of the password threads.
+impl Router {
+    fn store_answered(&mut self, ticket: Ticket, result: StoreResult, turn: &mut Turn<'_>) {
+        match turn.tickets.take(ticket) {
+            Some(StoreFlow::Appended(flow)) => self.appended(flow, flow::answer(result), turn),
+            Some(StoreFlow::Page(flow)) => self.page_read(flow, flow::answer(result), turn),
+            Some(StoreFlow::Heads(flow)) => self.heads_read(flow, flow::answer(result), turn),
+            Some(StoreFlow::Cursors(flow)) => self.cursors_read(flow, flow::answer(result), turn),
+            Some(StoreFlow::Logs(flow)) => self.logs_listed(flow, flow::answer(result), turn),
+            // Of the worker before a restart.
+            None => {}
+        }
+    }
+
+    fn password_answered(&mut self, ticket: Ticket, result: PasswordResult, turn: &mut Turn<'_>) {
+        match turn.tickets.take_password(ticket) {
+            Some(PasswordFlow::Login(flow)) => self.login_password_answered(flow, result, turn),
+            Some(PasswordFlow::Admin(flow)) => self.admin_password_answered(flow, result, turn),
+            None => {}
+        }
+    }
+
+    fn appended(&mut self, flow: AppendFlow, answer: Answer<Vec<Appended>>, turn: &mut Turn<'_>) {
+        match flow {
+            AppendFlow::Batch { runs, bytes } => {
+                self.append_bytes -= bytes;
+                self.batch_answered(&runs, answer, turn);
+            }
+            AppendFlow::Login(flow) => self.login_appended(flow, answer, turn),
+        }
+    }
+
+    fn page_read(&mut self, flow: PageFlow, answer: Answer<Page>, turn: &mut Turn<'_>) {
+        match flow {
+            PageFlow::Account(user) => self.account_page_read(user, answer, turn),
+            PageFlow::Retried(log, reply_to) => {
+                self.answer_send(log, reply_to, first_time(answer), turn);
+            }
+            PageFlow::History(client) => history::page_read(client, answer, turn),
+            PageFlow::MarkRead(mark) => self.read_entry_known(mark, answer, turn),
+            PageFlow::Find(find, read) => self.finds.page_read(find, read, answer, turn),
+            PageFlow::Sync(sync, page) => {
+                let progress = self.syncs.page_read(sync, page, answer, turn);
+                self.sync_goes_on(progress, turn);
+            }
+            PageFlow::Login(flow) => self.login_page_read(flow, answer, turn),
+            PageFlow::Named(named) => self.admin_name_read(*named, answer, turn),
+            PageFlow::List { call, read } => self.listings.page_read(call, read, answer, turn),
+        }
+    }
+
+    fn heads_read(&mut self, flow: HeadsFlow, answer: Answer<Vec<Head>>, turn: &mut Turn<'_>) {
+        match flow {
+            HeadsFlow::Load(logs) => self.heads_loaded(&logs, answer, turn),
+            HeadsFlow::Unsure(asked) => self.unsure_heads_read(asked, answer, turn),
+            HeadsFlow::Sync(sync) => {
+                let progress = self.syncs.heads_read(sync, answer, turn);
+                self.sync_goes_on(progress, turn);
+            }
+        }
+    }
+
+    fn cursors_read(&mut self, flow: CursorsFlow, answer: Answer<Vec<u64>>, turn: &mut Turn<'_>) {
+        let CursorsFlow::Sync(sync) = flow;
+        let progress = self.syncs.cursors_read(sync, answer, turn);
+        self.sync_goes_on(progress, turn);
+    }
+
+    fn logs_listed(&mut self, flow: LogsFlow, answer: Answer<Vec<LogId>>, turn: &mut Turn<'_>) {
+        let LogsFlow::List { call, limit } = flow;
+        self.listings.logs_listed(call, limit, answer, turn);
+    }
+}
+
+/// The appends of a tick.
+impl Router {
+    fn append_batch(&mut self, turn: &mut Turn<'_>) {
+        let mut batch = Batch::default();
+        for owner in turn.agenda.take_ready() {
+            let count = match owner {
+                Owner::Conversation(log) => {
+                    self.conversations.number(log, turn.now_ms, &mut batch.appends)
+                }
+                Owner::Account(user) => self.number_account(user, &mut batch.appends, turn),
+            };
+            if count > 0 {
+                batch.runs.push(Run { owner, count });
+            }
+        }
+        if batch.runs.is_empty() {
+            return;
+        }
+        let Batch { appends, runs } = batch;
+        let bytes: usize = appends.iter().map(|append| append.body.len()).sum();
+        self.append_bytes += bytes;
+        turn.effects.counters.count_batch(appends.len());
+        turn.append(appends, AppendFlow::Batch { runs, bytes });
+    }
+
+    fn batch_answered(&mut self, runs: &[Run], answer: Answer<Vec<Appended>>, turn: &mut Turn<'_>) {
+        let results = match answer {
+            Ok(results) => results,
+            Err(refusal) => return self.batch_failed(runs, refusal, turn),
+        };
+        let mut rest = &results[..];
+        for run in runs {
+            let (of_run, behind) = rest.split_at(run.count.min(rest.len()));
+            rest = behind;
+            match run.owner {
+                Owner::Conversation(log) => self.conversation_appended(log, of_run, turn),
+                Owner::Account(user) => self.account_appended(user, of_run, turn),
+            }
+        }
+    }
+
+    fn batch_failed(&mut self, runs: &[Run], refusal: Refusal, turn: &mut Turn<'_>) {
+        for run in runs {
+            match run.owner {
+                Owner::Conversation(log) => self.conversation_failed(log, refusal, turn),
+                Owner::Account(user) => self.account_failed(user, refusal, turn),
+            }
+        }
+    }
+}
+
+/// Who is connected.
+impl Router {
+    fn open_session(
+        &mut self,
+        conn: ConnId,
+        session: Session,
+        kind: DeviceKind,
+        turn: &mut Turn<'_>,
+    ) {
+        self.announce(session.user, turn);
+        // Each session counts as a device of its own.
+        let device = session.session.get() as u32;
+        let open = OpenSession::new(session.session, conn, kind, device, turn.now_ms);
+        self.sessions.open(session.user, open);
+    }
+
+    /// Forgets the session of a connection.
+    pub(super) fn close_session(&mut self, user: UserId, conn: ConnId, turn: &mut Turn<'_>) {
+        if self.sessions.close(user, conn) {
+            self.announce_absence(user, turn);
+        }
+    }
+}
+
+/// What is in memory, and for how long.
+impl Router {
+    /// Looks after what was put into memory a while ago, and forgets what is idle.
+    fn sweep(&mut self, turn: &mut Turn<'_>) {
+        for _ in 0..STATE_SWEEP_MAX {
+            let Some(owner) = turn.agenda.take_due(turn.now_ms) else { break };
+            if !self.forget_if_idle(owner, turn.now_ms) {
+                turn.agenda.sweep_later(owner, turn.now_ms);
+            }
+        }
+        self.conversations.give_room_back();
+        turn.agenda.give_room_back();
+    }
+
+    fn forget_if_idle(&mut self, owner: Owner, now_ms: u64) -> bool {
+        match owner {
+            Owner::Conversation(log) => self.conversations.forget_if_idle(log, now_ms),
+            Owner::Account(user) => self.accounts.forget_if_idle(user, now_ms),
+        }
+    }
+}

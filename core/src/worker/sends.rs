@@ -1,0 +1,209 @@
+//! The way of a send: to its home, and what follows when it is stored or refused.
+
+use dunlin_protocol::LogId;
+use dunlin_protocol::wire::{self, frame::Body};
+
+use super::flow::Answer;
+use super::message::{Joined, WorkerMessage};
+use super::router::Router;
+use super::turn::Turn;
+use crate::audience::push::LogPush;
+use crate::cluster::forward::{Forwarded, Route};
+use crate::conversation::pending::{Pending, ReplyTo, Stored};
+use crate::conversation::{MESSAGE_ID_CONFLICT, Outcome, Refused, ask_first_time, signal};
+use crate::membership::users_of;
+use crate::refusal::{INTERNAL, Refusal};
+use crate::request::{Client, Message, Signal};
+use crate::store::{Appended, Head};
+
+impl Router {
+    /// Takes a send of a client of this node: it is appended by its home.
+    pub(super) fn take_send(
+        &mut self,
+        client: Client,
+        log: LogId,
+        message: Message,
+        turn: &mut Turn<'_>,
+    ) {
+        let Client { conn, user, request_id } = client;
+        let pending = Pending::new(ReplyTo::Client { conn, request_id }, user, conn, log, message);
+        match self.route_of(log) {
+            Route::Here => self.append_here(pending, turn),
+            Route::Behind | Route::Elsewhere => self.forward(pending, turn),
+        }
+    }
+
+    fn route_of(&self, log: LogId) -> Route {
+        let Some(cluster) = &self.cluster else { return Route::Here };
+        match cluster.route_of(log) {
+            // What waits here must not be overtaken.
+            Route::Elsewhere if self.conversations.is_waiting(log) => Route::Here,
+            route => route,
+        }
+    }
+
+    fn forward(&mut self, pending: Pending, turn: &mut Turn<'_>) {
+        let Some(cluster) = &mut self.cluster else { return };
+        match cluster.forward(pending) {
+            Forwarded::Taken => {}
+            Forwarded::Refused(refused) => self.refuse_send(refused, turn),
+            Forwarded::TooMany(pending) => {
+                self.append_rest_here(pending.log, turn);
+                self.append_here(pending, turn);
+            }
+        }
+    }
+
+    /// Everything of a conversation that waits for another node is appended here instead.
+    pub(super) fn append_rest_here(&mut self, log: LogId, turn: &mut Turn<'_>) {
+        let Some(cluster) = &mut self.cluster else { return };
+        for pending in cluster.take_rest(log) {
+            self.append_here(pending, turn);
+        }
+    }
+
+    /// Appends a send on this node, wherever its home is.
+    pub(super) fn append_here(&mut self, pending: Pending, turn: &mut Turn<'_>) {
+        if let Err(refused) = self.conversations.send(pending, turn) {
+            self.refuse_send(refused, turn);
+        }
+    }
+
+    pub(super) fn heads_loaded(
+        &mut self,
+        logs: &[LogId],
+        answer: Answer<Vec<Head>>,
+        turn: &mut Turn<'_>,
+    ) {
+        match answer {
+            Ok(heads) if heads.len() == logs.len() => {
+                for (&log, head) in logs.iter().zip(&heads) {
+                    self.head_loaded(log, head, turn);
+                }
+            }
+            Ok(_) => self.heads_failed(logs, INTERNAL, turn),
+            Err(refusal) => self.heads_failed(logs, refusal, turn),
+        }
+    }
+
+    fn head_loaded(&mut self, log: LogId, head: &Head, turn: &mut Turn<'_>) {
+        for join in self.conversations.head_loaded(log, head, turn) {
+            let worker = turn.worker_of_user(join.user);
+            self.tell_worker(worker, WorkerMessage::Join(join), turn);
+        }
+    }
+
+    fn heads_failed(&mut self, logs: &[LogId], refusal: Refusal, turn: &mut Turn<'_>) {
+        for &log in logs {
+            let refused = self.conversations.fail(log, refusal);
+            self.refuse_sends(refused, turn);
+        }
+    }
+
+    pub(super) fn take_joined(&mut self, joined: &Joined, turn: &mut Turn<'_>) {
+        let refused = self.conversations.joined(joined, turn);
+        self.refuse_sends(refused, turn);
+    }
+
+    pub(super) fn conversation_appended(
+        &mut self,
+        log: LogId,
+        results: &[Appended],
+        turn: &mut Turn<'_>,
+    ) {
+        let mut settled = std::mem::take(&mut self.settled);
+        self.conversations.appended(log, results, &mut settled, turn);
+        for (pending, outcome) in settled.drain(..) {
+            self.send_settled(&pending, outcome, turn);
+        }
+        self.settled = settled;
+    }
+
+    fn send_settled(&mut self, pending: &Pending, outcome: Outcome, turn: &mut Turn<'_>) {
+        let Pending { log, reply_to, .. } = *pending;
+        match outcome {
+            Outcome::Stored { seq, time_ms, entry } => {
+                self.answer_send(log, reply_to, Ok(Stored { seq, time_ms }), turn);
+                let push = LogPush { log, head: seq, frame: entry.frame };
+                self.push_to_users(&users_of(log), &push, Some(pending.knower()), turn);
+            }
+            // Whoever stored it may have come to an end before it told anybody.
+            Outcome::Retried { seq } => {
+                self.push_behind(&users_of(log), log, seq, turn);
+                ask_first_time(log, reply_to, seq, turn);
+            }
+            Outcome::Conflict => self.answer_send(log, reply_to, Err(MESSAGE_ID_CONFLICT), turn),
+        }
+    }
+
+    pub(super) fn conversation_failed(
+        &mut self,
+        log: LogId,
+        refusal: Refusal,
+        turn: &mut Turn<'_>,
+    ) {
+        if let Some(failed) = self.conversations.batch_failed(log, refusal) {
+            self.unsure.after(log, failed.unsure_after);
+            self.refuse_sends(failed.refused, turn);
+        }
+    }
+
+    pub(super) fn answer_send(
+        &mut self,
+        log: LogId,
+        reply_to: ReplyTo,
+        outcome: Result<Stored, Refusal>,
+        turn: &mut Turn<'_>,
+    ) {
+        match (reply_to, outcome) {
+            (ReplyTo::Client { conn, request_id }, Ok(Stored { seq, time_ms })) => {
+                turn.effects.respond(conn, request_id, Body::Sent(wire::Sent { seq, time_ms }));
+            }
+            (ReplyTo::Client { conn, request_id }, Err(refusal)) => {
+                turn.effects.refuse(conn, request_id, refusal);
+            }
+            (ReplyTo::Node { from, batch, index }, outcome) => {
+                let Some(cluster) = &mut self.cluster else { return };
+                cluster.answer_forwarded(log, from, (batch, index), outcome, turn);
+            }
+        }
+    }
+
+    fn refuse_sends(&mut self, refused: Vec<Refused>, turn: &mut Turn<'_>) {
+        refused.into_iter().for_each(|refused| self.refuse_send(refused, turn));
+    }
+
+    fn refuse_send(&mut self, refused: Refused, turn: &mut Turn<'_>) {
+        let Refused { log, reply_to, refusal } = refused;
+        self.answer_send(log, reply_to, Err(refusal), turn);
+    }
+
+    /// The heads of logs were read, of which a batch had failed.
+    pub(super) fn unsure_heads_read(
+        &mut self,
+        asked: Vec<(LogId, u64)>,
+        answer: Answer<Vec<Head>>,
+        turn: &mut Turn<'_>,
+    ) {
+        for (log, head) in self.unsure.heads_read(asked, answer) {
+            self.push_behind(&users_of(log), log, head, turn);
+        }
+    }
+
+    pub(super) fn take_signal(
+        &mut self,
+        client: Client,
+        log: LogId,
+        signal: &Signal,
+        turn: &mut Turn<'_>,
+    ) {
+        let Client { conn, request_id, .. } = client;
+        match signal::push_of(client, log, signal) {
+            Ok(push) => {
+                self.signal_to_user(push, turn);
+                turn.effects.respond(conn, request_id, Body::Done(wire::Done {}));
+            }
+            Err(refusal) => turn.effects.refuse(conn, request_id, refusal),
+        }
+    }
+}

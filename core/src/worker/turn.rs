@@ -1,0 +1,91 @@
+//! What a machine works with while the worker takes one input: a view of the worker that can do
+//! nothing but ask, tell and remember.
+//!
+//! A machine gets `&mut Turn` with each call and keeps nothing of it. It asks the store and the
+//! password threads under a flow, which says where the answer goes; it adds to the effects; and it
+//! notes on the agenda what the worker has to come back to. What concerns another machine it
+//! returns to its caller, the [`Router`](super::router::Router).
+
+use dunlin_protocol::{LogId, LogKind, UserId};
+
+use super::Shared;
+use super::agenda::Agenda;
+use super::effect::Effects;
+use super::flow::{
+    AppendFlow, CursorsFlow, HeadsFlow, LogsFlow, PageFlow, PasswordFlow, StoreFlow, Tickets,
+};
+use crate::auth::password::PasswordJob;
+use crate::placement;
+use crate::store::{Append, Range, StoreRequest};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    /// Of the worker, on its node.
+    pub(crate) index: u16,
+    pub(crate) now_ms: u64,
+    pub(crate) shared: &'a Shared,
+    pub(crate) agenda: &'a mut Agenda,
+    pub(crate) effects: &'a mut Effects,
+    pub(super) tickets: &'a mut Tickets,
+}
+
+impl Turn<'_> {
+    /// Appends these; the verdicts continue the flow.
+    pub(crate) fn append(&mut self, appends: Vec<Append>, flow: AppendFlow) {
+        self.ask_store(StoreRequest::Append(appends), StoreFlow::Appended(flow));
+    }
+
+    /// Reads entries of a log.
+    pub(crate) fn ask_page(&mut self, range: Range, flow: PageFlow) {
+        self.ask_store(StoreRequest::Range(range), StoreFlow::Page(flow));
+    }
+
+    /// Reads the heads of these logs.
+    pub(crate) fn ask_heads(&mut self, logs: Vec<LogId>, flow: HeadsFlow) {
+        self.ask_store(StoreRequest::Heads(logs), StoreFlow::Heads(flow));
+    }
+
+    /// Reads these cursors.
+    pub(crate) fn ask_cursors(&mut self, cursors: Vec<(LogId, UserId)>, flow: CursorsFlow) {
+        self.ask_store(StoreRequest::Cursors(cursors), StoreFlow::Cursors(flow));
+    }
+
+    /// Lists logs of a kind.
+    pub(crate) fn ask_logs(
+        &mut self,
+        kind: LogKind,
+        after: Option<LogId>,
+        limit: usize,
+        flow: LogsFlow,
+    ) {
+        self.ask_store(StoreRequest::Logs { kind, after, limit }, StoreFlow::Logs(flow));
+    }
+
+    /// Gives the password threads something to do.
+    pub(crate) fn ask_passwords(&mut self, job: PasswordJob, flow: PasswordFlow) {
+        let ticket = self.tickets.keep_password(flow);
+        self.effects.passwords.push((ticket, job));
+    }
+
+    fn ask_store(&mut self, request: StoreRequest, flow: StoreFlow) {
+        let ticket = self.tickets.keep(flow);
+        self.effects.store.push((ticket, request));
+    }
+
+    /// Whether other nodes may append to the logs that this worker owns. As long as it sees no
+    /// others, it can't know that there are none: they may only not hear each other.
+    pub(crate) fn others_append(&self) -> bool {
+        self.shared.cluster.is_some()
+    }
+
+    /// The worker of this node that owns a user.
+    pub(crate) fn worker_of_user(&self, user: UserId) -> u16 {
+        placement::worker_of_user(user, self.shared.config.workers)
+    }
+
+    /// The worker of this node that owns a log.
+    pub(crate) fn worker_of_log(&self, log: LogId) -> u16 {
+        placement::worker_of_log(log, self.shared.config.workers)
+    }
+}
