@@ -19,25 +19,89 @@
 //! at each of them of what has passed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
+
+use dunlin_protocol::wire::login::Credential;
+
+/// Characters of a name that was tried: nobody has a longer one that is worth reading.
+const NAME_CHARACTERS_MAX: usize = 128;
 
 /// Waits for the answer to a login: kept by its connection. Whoever drops it abandons the login.
 #[derive(Debug)]
-pub struct Waiting(#[allow(dead_code, reason = "it is there to be dropped")] Arc<()>);
+pub struct Waiting(Arc<Tried>);
+
+impl Waiting {
+    /// Who tries to get in, and by what.
+    pub fn tried(&self) -> &Tried {
+        &self.0
+    }
+}
+
+/// Who tries to get in, and by what: for those who are told that a login failed. No secrets.
+#[derive(Debug, Default)]
+pub struct Tried {
+    credential: &'static str,
+    name: OnceLock<Box<str>>,
+}
+
+impl Tried {
+    fn by(credential: &Credential) -> Tried {
+        let tried = Tried { credential: kind_of(credential), name: OnceLock::new() };
+        if let Credential::Password(password) = credential {
+            tried.set_name(&password.username);
+        }
+        tried
+    }
+
+    fn set_name(&self, name: &str) {
+        // The first one is what was tried.
+        self.name.get_or_init(|| name.chars().take(NAME_CHARACTERS_MAX).collect());
+    }
+
+    /// What kind of credential it is; empty if nobody knows.
+    pub fn credential(&self) -> &'static str {
+        self.credential
+    }
+
+    /// The name that was typed, or that a token with a good signature has in it. Whoever tries a password
+    /// chooses it: it may be anything.
+    pub fn name(&self) -> Option<&str> {
+        self.name.get().map(|name| &**name)
+    }
+}
+
+fn kind_of(credential: &Credential) -> &'static str {
+    match credential {
+        Credential::Password(_) => "password",
+        Credential::AccessToken(_) => "access_token",
+        Credential::RefreshToken(_) => "refresh_token",
+        Credential::ResumeToken(_) => "resume_token",
+        Credential::IssuerToken(_) => "issuer_token",
+    }
+}
 
 /// A try to log in, as it goes through the workers. The default is the oldest of all, and nobody
 /// can abandon it.
 #[derive(Debug, Clone, Default)]
 pub struct Attempt {
     /// Of whom it would be known if they had gone.
-    waiting: Option<Weak<()>>,
+    waiting: Option<Weak<Tried>>,
     pub(crate) number: u64,
 }
 
 impl Attempt {
     /// A try, and what stands for somebody who waits for it.
     pub fn begin() -> (Waiting, Attempt) {
-        let waiting = Arc::new(());
+        Attempt::begun(Tried::default())
+    }
+
+    /// The same, which knows by what somebody tries to get in.
+    pub fn begin_by(credential: &Credential) -> (Waiting, Attempt) {
+        Attempt::begun(Tried::by(credential))
+    }
+
+    fn begun(tried: Tried) -> (Waiting, Attempt) {
+        let waiting = Arc::new(tried);
         let attempt = Attempt { waiting: Some(Arc::downgrade(&waiting)), number: 0 };
         (Waiting(waiting), attempt)
     }
@@ -45,6 +109,13 @@ impl Attempt {
     /// Whether nobody waits for it any more. It stays so.
     pub fn is_abandoned(&self) -> bool {
         self.waiting.as_ref().is_some_and(|waiting| waiting.strong_count() == 0)
+    }
+
+    /// Says whom a token with a good signature names, to who waits.
+    pub fn names(&self, name: &str) {
+        if let Some(waiting) = self.waiting.as_ref().and_then(Weak::upgrade) {
+            waiting.set_name(name);
+        }
     }
 
     /// Its place among all logins of the node: a newer one has a higher number.
@@ -86,6 +157,8 @@ impl Attempts {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_protocol::wire::PasswordCredential;
+
     use super::*;
 
     #[test]
@@ -96,6 +169,21 @@ mod tests {
         drop(waiting);
         assert!(attempt.is_abandoned() && on_its_way.is_abandoned());
         assert!(!Attempt::default().is_abandoned(), "nobody could have gone");
+    }
+
+    #[test]
+    fn who_waits_knows_who_tried_what() {
+        let name = "n".repeat(1000);
+        let typed = PasswordCredential { username: name.clone(), password: "secret".into() };
+        let (waiting, attempt) = Attempt::begin_by(&Credential::Password(typed));
+        attempt.names("somebody else");
+        assert_eq!(waiting.tried().credential(), "password");
+        assert_eq!(waiting.tried().name(), Some(&name[..NAME_CHARACTERS_MAX]));
+        assert!(!format!("{waiting:?}").contains("secret"));
+        let (waiting, attempt) = Attempt::begin_by(&Credential::AccessToken("token".into()));
+        assert_eq!((waiting.tried().credential(), waiting.tried().name()), ("access_token", None));
+        attempt.names("ada");
+        assert_eq!(waiting.tried().name(), Some("ada"));
     }
 
     #[test]

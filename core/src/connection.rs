@@ -27,7 +27,7 @@ use dunlin_protocol::limits::{
 use dunlin_protocol::wire::{CloseReason, Error, ErrorCode, Hello, Welcome, frame::Body};
 use dunlin_protocol::{EncodedFrame, frame};
 
-use crate::attempt::{Attempt, Waiting};
+use crate::attempt::{Attempt, Tried, Waiting};
 use crate::request::{Command, CredentialRequest, InvalidRequest, Request};
 use crate::transport::{ConnId, Session};
 
@@ -71,7 +71,7 @@ enum Phase {
     /// Hello was said.
     Greeted,
     /// A Login is under way.
-    LoggingIn(#[allow(dead_code, reason = "it is there to be dropped")] Waiting),
+    LoggingIn(Waiting),
     /// It speaks for a session.
     LoggedIn(Session),
 }
@@ -126,6 +126,14 @@ impl Connection {
     /// Whether a Login is under way.
     pub fn is_logging_in(&self) -> bool {
         matches!(self.phase, Phase::LoggingIn(_))
+    }
+
+    /// Who tries to get in by the Login that is under way, and by what.
+    pub fn login_tried(&self) -> Option<&Tried> {
+        match &self.phase {
+            Phase::LoggingIn(waiting) => Some(waiting.tried()),
+            Phase::Silent | Phase::Greeted | Phase::LoggedIn(_) => None,
+        }
     }
 
     /// The engine delivered `LoggedIn`.
@@ -217,7 +225,7 @@ impl Connection {
             Ok(mut request) => {
                 let session = self.session();
                 if let Request::Credential(CredentialRequest::Login(login)) = &mut request {
-                    let (waiting, attempt) = Attempt::begin();
+                    let (waiting, attempt) = Attempt::begin_by(&login.credential);
                     login.attempt = attempt;
                     self.phase = Phase::LoggingIn(waiting);
                 }

@@ -35,9 +35,16 @@ impl ConnId {
     }
 }
 
+/// For logs: shard, slot and generation.
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.shard, self.slot, self.generation)
+    }
+}
+
 impl fmt::Debug for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ConnId({}.{}.{})", self.shard, self.slot, self.generation)
+        write!(f, "ConnId({self})")
     }
 }
 

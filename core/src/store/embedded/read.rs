@@ -112,7 +112,7 @@ pub(super) fn read_entry(
         }
         _ => {
             shared.counters.damaged_reads.add(1);
-            tracing::error!(%log, seq, segment = place.segment, offset = place.offset, "damaged");
+            tracing::error!(%log, seq, segment = place.segment, offset = place.offset, "an entry is damaged");
             Err(corrupt)
         }
     }
@@ -126,7 +126,7 @@ pub(super) fn read_head(shared: &Shared, place: Location) -> Result<RecordHead, 
     let read = read.map_err(|error| unreadable(&error))?;
     let mark = shared.identity.mark(place.segment);
     RecordHead::decode(mark, &bytes[..read]).ok_or_else(|| {
-        tracing::error!(segment = place.segment, offset = place.offset, "damaged record");
+        tracing::error!(segment = place.segment, offset = place.offset, "a record is damaged");
         StoreError::Unavailable { reason: "the entry that may have this key is damaged".into() }
     })
 }
