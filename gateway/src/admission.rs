@@ -73,6 +73,17 @@ pub(crate) enum Refusal {
     LoginsFailed { retry_after_ms: u32 },
 }
 
+impl Refusal {
+    /// For the log: the setting that it comes from.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Refusal::NodeFull => "limits.connections_max",
+            Refusal::AddressFull => "limits.connections_per_address_max",
+            Refusal::LoginsFailed { .. } => "limits.failed_logins_per_address_max",
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {

@@ -51,10 +51,6 @@ pub(crate) const BLOCKED_RETRY_MS: u64 = 1;
 /// Closing earlier would reset the connection, and with it what is still on the way.
 pub(crate) const LINGER_MS: u64 = 1000;
 
-/// Closes for the fault of a client that a shard logs in a second; the rest are counted. Whoever
-/// can connect can cause them, twenty thousand a second, and must not fill the disk with it.
-pub(crate) const CLOSES_LOGGED_PER_SECOND: u32 = 10;
-
 /// Logs that a collapsed outbox tells of one by one; with more, it says "any log" once. 64 of
 /// them are 2 KiB, and a client with so many busy conversations had better sync.
 pub(crate) const BEHIND_LOGS_MAX: usize = 64;

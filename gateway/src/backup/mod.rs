@@ -115,7 +115,7 @@ pub(crate) fn restore(backup: &Path, target: &Path) -> Result<BackupReport, Back
         if !store.exists()
             && let Err(error) = fs::remove_file(&restoring)
         {
-            tracing::warn!(%error, "can't remove {RESTORING}");
+            tracing::warn!(%error, file = RESTORING, "can't remove the mark of an unfinished restore");
         }
         of_backup(error)
     })?;

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Checked, ConfigErrors, Flag, Loaded, Sources};
+use crate::log;
 
 /// Why a command failed, in one line for the terminal.
 pub(crate) type Failure = Box<dyn std::error::Error>;
@@ -129,7 +130,7 @@ impl SettingsArgs {
         if self.log.is_none() {
             checked.config.log.level = "error".into();
         }
-        crate::log::start(&checked.config.log)?;
+        log::start(&checked.config.log)?;
         Ok(checked)
     }
 }
@@ -173,20 +174,24 @@ pub fn run() -> ExitCode {
         Command::Verify { backup } => verify::run(&cli.settings, backup.as_deref()),
         Command::Version => printed(|out| writeln!(out, "{}", crate::node::SERVER_NAME)),
     };
-    match done {
+    let code = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             tell(&failure);
             ExitCode::FAILURE
         }
-    }
+    };
+    log::finish();
+    code
 }
 
 /// Says why a command failed: a line for each thing that is wrong.
 fn tell(failure: &Failure) {
     match failure.downcast_ref::<ConfigErrors>() {
-        Some(errors) => errors.each().iter().for_each(|error| eprintln!("dunlin: {error}")),
-        None => eprintln!("dunlin: {failure}"),
+        Some(errors) => {
+            errors.each().iter().for_each(|error| log::last_words(&format!("dunlin: {error}")));
+        }
+        None => log::last_words(&format!("dunlin: {failure}")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `dunlin serve`: start, wait for signals, go down.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crossbeam_channel::select;
@@ -17,10 +18,11 @@ use crate::stream::entrance::Entrance;
 pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     let checked = settings.checked()?;
     crate::log::start(&checked.config.log)?;
+    crate::log::open(&checked.config);
     let signals = signals::listen()?;
     warn_of_plain_text(&checked);
     for exposed in secrecy::exposed(&checked.secret_files) {
-        tracing::warn!("{exposed}");
+        tracing::warn!(problem = %exposed, "anybody can read a secret");
     }
     let data = DataFolder::open(&checked.config.data.folder)?;
     let Stored { store, keeper } = open_store(&checked, &data)?;
@@ -28,7 +30,7 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     let parts = Parts::new(store.clone(), data.signing_keys()?);
     let mut server = Server::of_parts(checked, parts)?;
     let admin = start_admin(&server, keeper, &data)?;
-    announce(&server)?;
+    announce(&server);
     loop {
         select! {
             recv(signals) -> signal => match signal {
@@ -76,24 +78,36 @@ fn wait_for_the_rest(server: &mut Server, signals: &crossbeam_channel::Receiver<
     }
 }
 
-/// Tells where it listens: one line that programs can read, and a few for people. Nobody needs to
-/// read on.
-fn announce(server: &Server) -> Result<(), Failure> {
-    let mut line = String::from("listening");
-    for (name, address) in [("tcp", server.tcp_address()), ("tls", server.tls_address())] {
+/// Tells where it listens, in the log and on standard output.
+fn announce(server: &Server) {
+    let [tcp, tls] = [server.tcp_address(), server.tls_address()];
+    let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+    let (shards, data) = (server.shards(), server.data_folder().display());
+    tracing::info!(tcp = text(tcp), tls = text(tls), shards, %data, "listening");
+    let mut lines = String::from("listening");
+    for (name, address) in [("tcp", tcp), ("tls", tls)] {
         if let Some(address) = address {
-            line.push_str(&format!(" {name}={address}"));
+            lines.push_str(&format!(" {name}={address}"));
         }
     }
-    tracing::info!(shards = server.shards(), "{line}");
-    printed(|out| {
-        writeln!(out, "{line}")?;
-        writeln!(out, "data {}", server.data_folder().display())?;
-        if let Some(fingerprint) = server.certificate_fingerprint() {
-            writeln!(out, "certificate sha256 {fingerprint}")?;
+    lines.push_str(&format!("\ndata {data}\n"));
+    if let Some(fingerprint) = server.certificate_fingerprint() {
+        lines.push_str(&format!("certificate sha256 {fingerprint}\n"));
+    }
+    print_aside(lines);
+}
+
+/// Prints one line that programs can read, and a few for people, on a thread of its own: nobody needs
+/// to read them, and the thread that waits for signals must not wait for a reader.
+fn print_aside(lines: String) {
+    let print = move || {
+        if let Err(error) = printed(|out| out.write_all(lines.as_bytes())) {
+            tracing::warn!(%error, "what it listens on can't be printed");
         }
-        Ok(())
-    })
+    };
+    if let Err(error) = std::thread::Builder::new().name("announce".into()).spawn(print) {
+        tracing::warn!(%error, "no thread to print what it listens on");
+    }
 }
 
 fn warn_of_plain_text(checked: &Checked) {
@@ -113,18 +127,20 @@ fn reload(server: &mut Server, settings: &SettingsArgs, running: &Config) {
             // It has no room for more connections, and none to give away.
             waits.push("limits.connections_max".into());
         }
+        let log = checked.config.log.clone();
         server.reload(checked)?;
+        // It was read when it was checked, so all of it is new now.
+        crate::log::reload(&log)?;
         Ok(waits)
     });
     match reloaded {
         Ok(waits) if waits.is_empty() => {
-            tracing::info!("limits, timeouts and certificates are reloaded");
+            tracing::info!("log, limits, timeouts and certificates are reloaded");
         }
-        Ok(waits) => tracing::warn!(
-            "limits, timeouts and certificates are reloaded; what has changed in {} waits for a \
-             restart",
-            waits.join(", ")
-        ),
+        Ok(waits) => {
+            let waits = format!("what has changed in {} waits for a restart", waits.join(", "));
+            tracing::warn!(waits, "log, limits, timeouts and certificates are reloaded");
+        }
         Err(error) => tracing::error!(%error, "not reloaded; everything is as before"),
     }
 }

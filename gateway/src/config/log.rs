@@ -6,9 +6,9 @@ use super::error::SectionFaults;
 use super::section::{Section, section};
 
 section! {
-    /// What is logged, to standard error.
+    /// What is logged, to standard error. Reloaded on SIGHUP.
     Log {
-        /// error, warn, info, debug, trace, or directives such as "info,dunlin_gateway=debug".
+        /// off, error, warn, info, debug, trace, or by module as in "info,dunlin_gateway=debug".
         level: String = "info".into(),
         /// auto (human on a terminal, else json), human or json.
         format: LogFormat = LogFormat::Auto,

@@ -91,7 +91,7 @@ section! {
 }
 
 /// Sections that are read again on SIGHUP; of `tls`, the files that it names.
-const RELOADED: [&str; 4] = ["drain", "limits", "timeouts", "tls"];
+const RELOADED: [&str; 5] = ["drain", "limits", "log", "timeouts", "tls"];
 
 impl Config {
     /// The sections in which `changed` differs from this one, a running server's, and which wait

@@ -20,7 +20,7 @@ use dunlin_core::engine::hosted::{HostedWorker, Wake};
 use dunlin_core::engine::{Engine, EngineBuilder};
 use dunlin_core::presence::Presence;
 use dunlin_core::store::Store;
-use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
+use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError, RecoveryReport};
 use dunlin_core::transport::Transport;
 
 use super::data::{DataError, DataFolder, SigningKeys};
@@ -72,8 +72,21 @@ fn open_embedded(config: &EmbeddedConfig, data: &DataFolder) -> Result<Stored, O
     // Who knows its secret can make entries that look like those of this store.
     data.ensure_secret(&data.store_identity_file())?;
     let store = Arc::new(EmbeddedStore::open(&data.store(), config.clone())?);
-    tracing::info!(recovery = ?store.recovery(), "the store is open");
+    tell_of_recovery(store.recovery());
     Ok(Stored { store: store.clone(), keeper: Some(store) })
+}
+
+fn tell_of_recovery(report: &RecoveryReport) {
+    tracing::info!(
+        segments_scanned = report.segments_scanned,
+        indexes_rebuilt = report.indexes_rebuilt,
+        batches = report.batches,
+        entries = report.entries,
+        unfinished_bytes = report.unfinished_bytes,
+        damaged_places = report.damage.len(),
+        history_lost = report.history_lost,
+        "the store is open"
+    );
 }
 
 /// What the engine of a node is made of.

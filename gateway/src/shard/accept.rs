@@ -112,7 +112,7 @@ impl Shard {
                     Ok((socket, peer)) => self.admit(socket, peer, listener.entrance),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) if is_shortage(&error) => break,
-                    Err(error) => tracing::debug!(shard = self.index, %error, "accept"),
+                    Err(error) => tracing::debug!(shard = self.index, %error, "an accept failed"),
                 }
             }
         }
@@ -141,7 +141,7 @@ impl Shard {
                     return self.pause(index, ACCEPT_PAUSE_MS);
                 }
                 // The peer is gone already, or a signal came: go on with the next one.
-                Err(error) => tracing::debug!(shard = self.index, %error, "accept"),
+                Err(error) => tracing::debug!(shard = self.index, %error, "an accept failed"),
             }
         }
     }
@@ -157,7 +157,8 @@ impl Shard {
         let admission = &self.node.admission;
         if let Err(refusal) = admission.enter(address, max, &settings.limits, self.clock.now_ms()) {
             self.node.counters.refused.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(peer = %address, ?refusal, "refused");
+            let reason = refusal.name();
+            tracing::info!(peer = %address, reason, "a connection is turned away");
             return refuse(socket, refusal, entrance, self.buffers.waste());
         }
         self.node.counters.accepted.fetch_add(1, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use dunlin_protocol::wire::{Close, CloseReason, frame::Body};
 
 use super::Shard;
 use super::connection::{Slot, Stage};
-use crate::limits::CLOSES_LOGGED_PER_SECOND;
+use crate::log::names::reason_name;
 
 impl Shard {
     /// Ends a connection in good order: what is queued, a Close frame, the end.
@@ -136,71 +136,50 @@ impl Shard {
         let slot = self.slots.remove(key);
         self.node.admission.leave(slot.address);
         self.node.counters.close(reason);
-        self.close_log.write(reason, &slot, conn, self.clock.now_ms());
+        log_close(reason, &slot, conn);
     }
 }
 
-/// How many closes were logged in this second, and how many were not.
-#[derive(Debug, Default)]
-pub(super) struct CloseLog {
-    second: u64,
-    logged: u32,
-    left_out: u64,
+/// What an operator should see is logged as info, everyday ends as debug. Whoever can connect can cause
+/// twenty thousand closes a second; the log holds each reason to its limit.
+fn log_close(reason: CloseReason, slot: &Slot, conn: ConnId) {
+    let user = slot.protocol.session().map(|session| session.user.get());
+    let (peer, is_notable) = (&slot.address, is_notable(reason));
+    let reason = reason_name(reason);
+    if is_notable {
+        tracing::info!(%conn, %peer, user, reason, "closed");
+    } else {
+        tracing::debug!(%conn, %peer, user, reason, "closed");
+    }
 }
 
-impl CloseLog {
-    /// Whether one more may be logged; if so, with how many that were left out before it.
-    fn take(&mut self, now_ms: u64) -> Option<u64> {
-        let second = now_ms / 1000;
-        if second != self.second {
-            (self.second, self.logged) = (second, 0);
-        }
-        if self.logged >= CLOSES_LOGGED_PER_SECOND {
-            self.left_out += 1;
-            return None;
-        }
-        self.logged += 1;
-        Some(std::mem::take(&mut self.left_out))
-    }
-
-    /// What an operator should see is logged as info, everyday ends as debug.
-    fn write(&mut self, reason: CloseReason, slot: &Slot, conn: ConnId, now_ms: u64) {
-        let user = slot.protocol.session().map(|session| session.user.get());
-        let reason_name = reason.as_str_name();
-        let is_notable = matches!(
-            reason,
-            CloseReason::SlowConsumer
-                | CloseReason::FrameTooLarge
-                | CloseReason::MalformedFrame
-                | CloseReason::ProtocolViolation
-                | CloseReason::LoginFailed
-                | CloseReason::RateLimited
-                | CloseReason::ServerError
-        );
-        if is_notable && let Some(left_out) = self.take(now_ms) {
-            let peer = &slot.address;
-            tracing::info!(?conn, %peer, user, reason = reason_name, left_out, "closed");
-        } else {
-            tracing::debug!(?conn, peer = %slot.address, user, reason = reason_name, "closed");
-        }
+fn is_notable(reason: CloseReason) -> bool {
+    match reason {
+        CloseReason::SlowConsumer
+        | CloseReason::FrameTooLarge
+        | CloseReason::MalformedFrame
+        | CloseReason::ProtocolViolation
+        | CloseReason::LoginFailed
+        | CloseReason::RateLimited
+        | CloseReason::ServerError => true,
+        CloseReason::Unspecified
+        | CloseReason::PeerClosed
+        | CloseReason::PeerReset
+        | CloseReason::IdleTimeout
+        | CloseReason::HandshakeTimeout
+        | CloseReason::LoginTimeout
+        | CloseReason::WriteTimeout
+        | CloseReason::TlsError
+        | CloseReason::UnsupportedVersion
+        | CloseReason::Replaced
+        | CloseReason::LoggedOut
+        | CloseReason::AccountDisabled
+        | CloseReason::Overloaded
+        | CloseReason::ServerDraining => false,
     }
 }
 
 pub(super) fn close_frame(reason: CloseReason, reconnect_delay_ms: u32) -> EncodedFrame {
     let close = Close { reason: reason.into(), detail: String::new(), reconnect_delay_ms };
     EncodedFrame::push(Body::Close(close))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_of_closes_is_logged_in_part_and_counted() {
-        let mut log = CloseLog::default();
-        let logged = (0..5000).filter(|_| log.take(7999).is_some()).count();
-        assert_eq!(logged, CLOSES_LOGGED_PER_SECOND as usize);
-        assert_eq!(log.take(8000), Some(5000 - u64::from(CLOSES_LOGGED_PER_SECOND)));
-        assert_eq!(log.take(8001), Some(0));
-    }
 }

@@ -2,7 +2,6 @@
 
 use dunlin_core::transport::{ConnId, Delivery, Outbound, Session};
 use dunlin_protocol::EncodedFrame;
-use dunlin_protocol::wire::CloseReason;
 
 use super::Shard;
 use crate::stream::outbox::{Outbox, SlowConsumer};
@@ -22,10 +21,7 @@ impl Shard {
             Delivery::Response(frame) => self.respond(key, frame),
             Delivery::LoggedIn { session, response } => self.logged_in(key, session, response),
             Delivery::LoginRefused(frame) => self.login_refused(key, frame),
-            Delivery::LoginPostponed(frame) => {
-                self.slots[key].protocol.login_refused();
-                self.respond(key, frame);
-            }
+            Delivery::LoginPostponed(frame) => self.login_postponed(key, frame),
             Delivery::Notice(frame) => self.keep(key, frame),
             Delivery::Push { log, head, frame } => {
                 let limits = self.outbox_limits;
@@ -38,40 +34,15 @@ impl Shard {
             Delivery::Close { reason, reconnect_delay_ms } => {
                 self.close(key, reason, reconnect_delay_ms);
             }
-            other => tracing::error!(?conn, ?other, "a delivery that this transport doesn't know"),
+            _newer => tracing::error!(%conn, "a delivery is of an unknown kind"),
         }
     }
 
-    fn respond(&mut self, key: usize, frame: EncodedFrame) {
+    pub(super) fn respond(&mut self, key: usize, frame: EncodedFrame) {
         let slot = &mut self.slots[key];
         debug_assert!(slot.outstanding > 0, "a response without a request");
         slot.outstanding = slot.outstanding.saturating_sub(1);
         self.keep(key, frame);
-    }
-
-    fn logged_in(&mut self, key: usize, session: Session, response: EncodedFrame) {
-        let slot = &mut self.slots[key];
-        slot.protocol.logged_in(session);
-        slot.failed_logins = 0;
-        // It may be idle before the wheel would look at it for its login.
-        self.arm(key);
-        tracing::debug!(conn = ?self.conn_id(key), user = %session.user, "logged in");
-        self.respond(key, response);
-    }
-
-    fn login_refused(&mut self, key: usize, frame: EncodedFrame) {
-        let slot = &mut self.slots[key];
-        slot.protocol.login_refused();
-        slot.failed_logins = slot.failed_logins.saturating_add(1);
-        let limits = &self.settings.limits;
-        let blocked = self.node.admission.login_failed(slot.address, limits, self.clock.now_ms());
-        let too_many = slot.failed_logins >= limits.failed_logins_per_connection_max;
-        self.respond(key, frame);
-        if let Some(delay_ms) = blocked.or(too_many.then_some(0))
-            && self.slots.contains(key)
-        {
-            self.close(key, CloseReason::LoginFailed, delay_ms);
-        }
     }
 
     /// Queues a frame that must arrive, or closes the connection.

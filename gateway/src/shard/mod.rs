@@ -25,6 +25,7 @@ mod deliver;
 mod drain;
 #[cfg(any(test, fuzzing))]
 mod inspection;
+mod login;
 pub(crate) mod mailbox;
 mod read;
 mod shard_clock;
@@ -99,7 +100,6 @@ pub(crate) struct Shard {
     outbox_difference: isize,
     /// In force in this tick.
     outbox_limits: OutboxLimits,
-    close_log: close::CloseLog,
     drain: Option<Drain>,
     ended: bool,
     clock: ShardClock,

@@ -104,7 +104,7 @@ impl Shard {
         match received {
             Ok(input) => self.take_input(key, input),
             Err(error) => {
-                tracing::debug!(conn = ?self.conn_id(key), %error, "a broken stream");
+                tracing::debug!(conn = %self.conn_id(key), %error, "a broken stream");
                 self.close_broken(key, error.close_reason());
                 Next::Wait
             }
@@ -183,7 +183,7 @@ impl Shard {
                 }
                 Ok(None) => break Next::GoOn,
                 Err(error) => {
-                    tracing::debug!(conn = ?self.conn_id(key), %error, "bad frame");
+                    tracing::debug!(conn = %self.conn_id(key), %error, "bad frame");
                     self.close(key, CloseReason::FrameTooLarge, 0);
                     return Next::Wait;
                 }

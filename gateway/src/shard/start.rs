@@ -14,7 +14,6 @@ use mio::{Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::accept::{Budget, Listener};
-use super::close::CloseLog;
 use super::control::{Node, Settings};
 use super::mailbox::MailReceiver;
 use super::shard_clock::ShardClock;
@@ -141,7 +140,6 @@ impl Shard {
             frames_in: 0,
             outbox_difference: 0,
             outbox_limits,
-            close_log: CloseLog::default(),
             drain: None,
             ended: false,
             clock: ShardClock::new(),

@@ -58,6 +58,52 @@ fn all_that_is_wrong_is_told_at_once_with_its_place() {
 }
 
 #[test]
+fn an_unknown_level_or_module_is_refused_wherever_it_is() {
+    let place = Place::new();
+    for (level, because) in [
+        ("loud", "log.level: \"loud\" is none of off, error, warn, info, debug, trace"),
+        ("dunlin_gatway=debug", "log.level: \"dunlin_gatway\" is no module that logs something"),
+    ] {
+        for command in ["check-config", "serve"] {
+            place.run(&[command, "--log", level]).refused(because);
+            place.run(&[command, "--set", &format!("log.level={level}")]).refused(because);
+            let file = place.path("dunlin.toml");
+            std::fs::write(&file, format!("[log]\nlevel = {level:?}\n")).unwrap();
+            place.run(&[command]).refused(because);
+            std::fs::remove_file(&file).unwrap();
+            let mut by_variable = place.command(&[command]);
+            let output = by_variable.env("DUNLIN_LOG_LEVEL", level).output().unwrap();
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success() && error.contains(because), "{error}");
+        }
+    }
+    place.run(&["check-config", "--log", "warn,dunlin_core::store=debug"]).done();
+}
+
+#[test]
+fn commands_end_quietly_when_nobody_reads_on() {
+    let place = Place::new();
+    place.add("ada", "a good password").done();
+    for arguments in
+        [&["check-config"][..], &["version"], &["--help"], &["user", "list"], &["verify"]]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = place.command(arguments);
+        let output = command.stdin(Stdio::null()).stdout(writer).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && error.is_empty(), "{arguments:?}: {error}");
+    }
+    // Nor does a command that fails mind that nobody hears why.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = place.command(&["check-config", "--log", "loud"]);
+    let status =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
 fn a_reload_says_what_waits_for_a_restart_and_what_is_wrong() {
     let place = Place::new();
     let server = place.serve();

@@ -26,23 +26,19 @@ pub struct Process {
 impl Process {
     /// Starts the program with this configuration file; waits until it listens.
     pub fn start(config: &str) -> Process {
+        Process::start_logging_to(config, Stdio::piped())
+    }
+
+    /// The same with a standard error that the test chooses. Of one that is piped the lines are kept.
+    pub fn start_logging_to(config: &str, stderr: impl Into<Stdio>) -> Process {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("dunlin.toml");
-        std::fs::write(&file, Process::with_issuer(config)).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dunlin"))
-            .args(["--listen-tcp", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--config"])
-            .arg(&file)
-            .arg("--data")
-            .arg(folder.path().join("data"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Process::command(&folder, config);
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
-        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let stderr = child.stderr.take().map(BufReader::new);
+        let mut readers: Vec<_> =
+            stderr.map(|stderr| read_into(&log, stderr)).into_iter().collect();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut readers = vec![read_into(&log, stderr)];
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
         readers.push(read_into(&Arc::default(), stdout));
@@ -52,6 +48,46 @@ impl Process {
         };
         let (tcp, tls) = (address("tcp="), address("tls="));
         Process { child, tcp, tls, folder, log, readers }
+    }
+
+    /// Starts it with a standard output that nobody reads: where it listens is in the log as well.
+    pub fn start_printing_to(config: &str, stdout: impl Into<Stdio>) -> Process {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Process::command(&folder, config);
+        let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let readers = vec![read_into(&log, BufReader::new(child.stderr.take().unwrap()))];
+        let line = || {
+            let lines = log.lock();
+            lines.iter().find(|line| line.contains("\"listening\"")).cloned()
+        };
+        eventually("it listens", || line().is_some());
+        let line: serde_json::Value = serde_json::from_str(&line().unwrap()).unwrap();
+        let address = |name: &str| line[name].as_str().unwrap().parse().unwrap();
+        let (tcp, tls) = (address("tcp"), address("tls"));
+        Process { child, tcp, tls, folder, log, readers }
+    }
+
+    fn command(folder: &TempDir, config: &str) -> Command {
+        let file = folder.path().join("dunlin.toml");
+        std::fs::write(&file, Process::with_issuer(config)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+        command
+            .args(["--listen-tcp", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--config"])
+            .arg(&file)
+            .arg("--data")
+            .arg(folder.path().join("data"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command on its data folder; what it printed, if it went well.
+    pub fn ask(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+        command.args(arguments).arg("--data").arg(self.folder.path().join("data"));
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     fn with_issuer(config: &str) -> String {
@@ -84,6 +120,13 @@ impl Process {
     pub fn logged(&self, words: &[&str]) -> usize {
         let has = |line: &&String| words.iter().all(|word| line.contains(word));
         self.log.lock().iter().filter(has).count()
+    }
+
+    /// All lines so far, of a log in JSON.
+    pub fn log(&self) -> Vec<serde_json::Value> {
+        let parsed =
+            |line: &String| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        self.log.lock().iter().map(parsed).collect()
     }
 
     /// Waits until the program ends by itself.

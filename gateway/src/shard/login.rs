@@ -1,0 +1,98 @@
+//! How logins end, for the connection, for its address, and for who reads the log.
+
+use dunlin_core::attempt::Tried;
+use dunlin_core::transport::Session;
+use dunlin_protocol::wire::{CloseReason, Error, ErrorCode, frame::Body};
+use dunlin_protocol::{EncodedFrame, frame};
+
+use super::Shard;
+use crate::log::names::code_name;
+
+impl Shard {
+    pub(super) fn logged_in(&mut self, key: usize, session: Session, response: EncodedFrame) {
+        let slot = &mut self.slots[key];
+        slot.protocol.logged_in(session);
+        slot.failed_logins = 0;
+        let peer = slot.address;
+        // It may be idle before the wheel would look at it for its login.
+        self.arm(key);
+        tracing::debug!(conn = %self.conn_id(key), %peer, user = session.user.get(), "logged in");
+        self.respond(key, response);
+    }
+
+    /// The credential was wrong, which counts against connection and address.
+    pub(super) fn login_refused(&mut self, key: usize, response: EncodedFrame) {
+        self.log_failed_login(key, &response);
+        let slot = &mut self.slots[key];
+        slot.protocol.login_refused();
+        slot.failed_logins = slot.failed_logins.saturating_add(1);
+        let limits = &self.settings.limits;
+        let peer = slot.address;
+        let blocked = self.node.admission.login_failed(peer, limits, self.clock.now_ms());
+        if let Some(retry_after_ms) = blocked {
+            tracing::warn!(%peer, retry_after_ms, "an address is blocked for failed logins");
+        }
+        let too_many = slot.failed_logins >= limits.failed_logins_per_connection_max;
+        self.respond(key, response);
+        if let Some(delay_ms) = blocked.or(too_many.then_some(0))
+            && self.slots.contains(key)
+        {
+            self.close(key, CloseReason::LoginFailed, delay_ms);
+        }
+    }
+
+    /// It could not be decided, or the credential was good once.
+    pub(super) fn login_postponed(&mut self, key: usize, response: EncodedFrame) {
+        self.log_failed_login(key, &response);
+        self.slots[key].protocol.login_refused();
+        self.respond(key, response);
+    }
+
+    /// A line for audits, and for programs that shut out addresses. It says what the client is told, and
+    /// so is read back from there.
+    fn log_failed_login(&self, key: usize, response: &EncodedFrame) {
+        let Ok(Some(Body::Error(error))) = frame::decode(response.body()).map(|frame| frame.body)
+        else {
+            return;
+        };
+        let (conn, slot) = (self.conn_id(key), &self.slots[key]);
+        let (peer, tried) = (slot.address, slot.protocol.login_tried());
+        let name = tried.and_then(Tried::name);
+        let credential = tried.map(Tried::credential);
+        let (code, message) = (code_name(error.code()), &error.message[..]);
+        if is_everyday(&error) {
+            tracing::debug!(%conn, %peer, name, credential, code, why = message, "login failed");
+        } else {
+            tracing::info!(%conn, %peer, name, credential, code, why = message, "login failed");
+        }
+    }
+}
+
+/// Whether it happens to good clients every day: a token gets old, a server has much to do.
+fn is_everyday(error: &Error) -> bool {
+    match error.code() {
+        ErrorCode::TokenExpired
+        | ErrorCode::Overloaded
+        | ErrorCode::StoreUnavailable
+        | ErrorCode::Timeout
+        | ErrorCode::ShuttingDown => true,
+        ErrorCode::Unspecified
+        | ErrorCode::InvalidArgument
+        | ErrorCode::UnknownCommand
+        | ErrorCode::NotLoggedIn
+        | ErrorCode::AlreadyLoggedIn
+        | ErrorCode::NoSuchConversation
+        | ErrorCode::NoSuchUser
+        | ErrorCode::MessageIdConflict
+        | ErrorCode::NameTaken
+        | ErrorCode::PermissionDenied
+        | ErrorCode::DisabledHere
+        | ErrorCode::WrongCredentials
+        | ErrorCode::TokenInvalid
+        | ErrorCode::SessionRevoked
+        | ErrorCode::AccountDisabled
+        | ErrorCode::RateLimited
+        | ErrorCode::Internal
+        | ErrorCode::DataCorrupt => false,
+    }
+}
