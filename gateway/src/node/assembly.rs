@@ -111,6 +111,10 @@ impl Parts {
 
     /// Makes it one of several nodes that have the same store and the same signing keys. Its name
     /// on the bus is `node`, or a random number, which is what it should be.
+    ///
+    /// A worker that a shard runs sends from the shard's thread, which has a descriptor table of
+    /// its own. So the bus must bring envelopes on threads of its own; a
+    /// [`LocalBus`](dunlin_core::bus::LocalBus), which has none, needs `engine.worker_threads`.
     #[must_use]
     pub fn beside(
         mut self,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dunlin_core::store::Store;
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_gateway::config::{Checked, Config, Issuer};
-use dunlin_gateway::node::Server;
+use dunlin_gateway::node::{Parts, Server};
 use dunlin_protocol::wire::CloseReason;
 use tempfile::TempDir;
 
@@ -55,6 +55,15 @@ impl Node {
         change(&mut config);
         let checked = Checked::new(config, 20_000, 2).unwrap();
         Node { server: Server::start(checked, store).unwrap(), folder }
+    }
+
+    /// A node of parts that may be shared with another one.
+    pub fn of_parts(parts: Parts, change: impl FnOnce(&mut Config)) -> Node {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(&folder);
+        change(&mut config);
+        let checked = Checked::new(config, 20_000, 2).unwrap();
+        Node { server: Server::of_parts(checked, parts).unwrap(), folder }
     }
 
     /// Reloads the configuration that [`Node::with`] starts with, changed in another way.
