@@ -11,21 +11,21 @@ pub(crate) fn hello() -> Hello {
     Hello { protocol_version: PROTOCOL_VERSION, client }
 }
 
-/// A login of a user who exists from now on, always from the same device.
-pub(crate) fn login(issuer: &Issuer, prefix: &str, user: u32) -> Login {
-    let token = issuer.token(&format!("{prefix}-{user}"));
-    Login { credential: Some(Credential::IssuerToken(token)), device: Some(device(user)) }
+/// A login of a user who exists from now on, from the device with this number.
+pub(crate) fn login(issuer: &Issuer, user: &str, device: u32) -> Login {
+    let token = issuer.token(user);
+    Login { credential: Some(Credential::IssuerToken(token)), device: Some(of_number(device)) }
 }
 
 /// A return to the session of the last login.
-pub(crate) fn resume(token: &[u8], user: u32) -> Login {
+pub(crate) fn resume(token: &[u8], device: u32) -> Login {
     let token = Bytes::copy_from_slice(token);
-    Login { credential: Some(Credential::ResumeToken(token)), device: Some(device(user)) }
+    Login { credential: Some(Credential::ResumeToken(token)), device: Some(of_number(device)) }
 }
 
-fn device(user: u32) -> Device {
+fn of_number(device: u32) -> Device {
     let mut device_id = [0; 16];
-    device_id[8..].copy_from_slice(&(u64::from(user) + 1).to_be_bytes());
+    device_id[8..].copy_from_slice(&(u64::from(device) + 1).to_be_bytes());
     Device {
         device_id: device_id.to_vec().into(),
         kind: DeviceKind::Bot.into(),

@@ -59,6 +59,11 @@ impl SignalBook {
         }
     }
 
+    /// The highest one that arrived; 0 before any has.
+    pub fn highest(&self) -> u32 {
+        u32::try_from(self.window.highest()).unwrap_or(u32::MAX)
+    }
+
     /// How many did not arrive.
     pub fn missing(&self) -> u32 {
         self.sent.saturating_sub(self.received)

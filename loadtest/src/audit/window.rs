@@ -19,6 +19,10 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    pub(crate) fn highest(&self) -> u64 {
+        self.highest
+    }
+
     pub(crate) fn note(&mut self, number: u64) -> Place {
         if number > self.highest {
             let step = number - self.highest;

@@ -22,6 +22,16 @@ pub(crate) struct Senders {
     pub(crate) sides: u32,
 }
 
+impl Senders {
+    /// All of this thread.
+    pub(crate) fn all_own(&self) -> impl Iterator<Item = usize> {
+        let sides = self.sides as usize;
+        self.own
+            .iter()
+            .flat_map(move |&own| (0..sides).map(move |side| own as usize * sides + side))
+    }
+}
+
 /// The messages of one thread, one after the other.
 #[derive(Debug)]
 pub(crate) struct Turns {

@@ -24,7 +24,7 @@ use crate::generators::threads_for;
 use crate::idle::IdleScenario;
 use crate::interrupt::Interrupt;
 use crate::net::Clock;
-use crate::{chat, fanout, idle};
+use crate::{crowd, fanout, idle};
 
 /// Connections that are looked at, at once. Those of strangers end soon.
 const CONNECTIONS_MAX: usize = 16;
@@ -198,7 +198,7 @@ impl Desk {
         match task {
             Task::Chat { parameters, disturbance, run } => {
                 let scenario = ChatScenario { disturbance, ..parameters.scenario(target) };
-                chat::remote::play(led, scenario, &self.place, clock, users, run)
+                crowd::play(led, scenario, &self.place, clock, &users, run)
             }
             Task::Fanout { parameters, run } => {
                 let scenario = parameters.scenario(target);

@@ -10,8 +10,10 @@ mod credential;
 pub mod fanout;
 pub mod idle;
 pub mod pairs;
+mod share;
 pub mod slow;
 pub mod storm;
 
 pub use credential::Credential;
 pub(crate) use credential::ResumeTokens;
+pub(crate) use share::chosen;

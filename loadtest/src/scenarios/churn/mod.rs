@@ -16,8 +16,8 @@ pub(crate) use troop::Troop;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::chat::Credential;
 use crate::problem::Problem;
+use crate::scenarios::Credential;
 use crate::seconds::Seconds;
 
 /// The section of a file.

@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::churn::Churn;
 use crate::crowd::{MessageLatencies, MessageLatencyReport};
 use crate::latency::{Latencies, LatencySummary};
+use crate::scenarios::churn::Churn;
 
 /// What a thread, or another process, counts.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -5,13 +5,10 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::chat::churn::dice::Dice;
-use crate::chat::churn::{Churn, Tally};
-use crate::chat::crowd::Crowd;
-use crate::chat::disturbance::Turmoil;
-use crate::chat::user::Stage;
-use crate::net::Links;
+use crate::crowd::{Departure, Scene};
 use crate::scenarios::ResumeTokens;
+use crate::scenarios::churn::dice::Dice;
+use crate::scenarios::churn::{Churn, Tally};
 
 /// Users who leave in one tick: more would keep the thread from all else for too long.
 const DEPARTURES_PER_TICK: usize = 256;
@@ -120,46 +117,35 @@ impl Troop {
             self.departures.push(Reverse((start_ns + stay_ns, slot)));
         }
     }
-}
 
-impl Crowd<'_> {
     /// Lets those go whose time is over; returns when the next one's is.
-    pub(crate) fn depart(&mut self, now_ns: u64, links: &mut Links) -> u64 {
-        let start_ns = self.schedule.start_ns;
-        let Turmoil::Churn(troop) = &mut self.turmoil else {
-            return u64::MAX;
-        };
-        if !troop.has_begun {
-            troop.begin(start_ns);
+    pub(crate) fn let_some_go(
+        &mut self,
+        scene: &Scene<'_>,
+        departures: &mut Vec<Departure>,
+    ) -> u64 {
+        if !self.has_begun {
+            self.begin(scene.schedule.start_ns);
         }
-        let mut leaving = Vec::new();
-        while leaving.len() < DEPARTURES_PER_TICK
-            && let Some(&Reverse((at_ns, slot))) = troop.departures.peek()
-            && at_ns <= now_ns
+        while departures.len() < DEPARTURES_PER_TICK
+            && let Some(&Reverse((at_ns, slot))) = self.departures.peek()
+            && at_ns <= scene.now_ns
         {
-            troop.departures.pop();
-            if self.users[slot].stage != Stage::Active {
-                let again_ns = now_ns + LOOK_AGAIN.as_nanos() as u64;
-                troop.departures.push(Reverse((again_ns, slot)));
-                continue;
+            self.departures.pop();
+            if scene.members[slot].is_active() {
+                let back_ns = self.let_go(slot, at_ns);
+                departures.push(Departure { slot, is_reset: false, back_ns });
+            } else {
+                let again_ns = scene.now_ns + LOOK_AGAIN.as_nanos() as u64;
+                self.departures.push(Reverse((again_ns, slot)));
             }
-            leaving.push((slot, troop.let_go(slot, at_ns)));
         }
-        let next_ns = troop.departures.peek().map_or(u64::MAX, |Reverse((at_ns, _))| *at_ns);
-        for (slot, back_ns) in leaving {
-            links.close(slot);
-            self.leave(slot);
-            self.come_back(slot, back_ns);
-        }
-        next_ns
+        self.departures.peek().map_or(u64::MAX, |Reverse((at_ns, _))| *at_ns)
     }
 
-    /// The run is over: everybody comes back, to take in what is missing.
+    /// The run is over: everybody comes back now, to take in what is missing.
     pub(crate) fn recall(&mut self, now_ns: u64) {
-        if let Turmoil::Churn(troop) = &mut self.turmoil {
-            troop.recalled_ns = now_ns;
-            self.come_back_now(now_ns);
-        }
+        self.recalled_ns = now_ns;
     }
 }
 

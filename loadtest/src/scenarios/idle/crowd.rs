@@ -309,7 +309,8 @@ impl<'a> Crowd<'a> {
                     self.heartbeats.set_interval(asked_ms * 1_000_000 / 2);
                 }
                 if let Service::Dunlin(issuer) = &self.scenario.target.service {
-                    let login = login(issuer, self.prefix, self.first + slot as u32);
+                    let number = self.first + slot as u32;
+                    let login = login(issuer, &format!("{}-{number}", self.prefix), number);
                     self.put(slot, LOGIN, Body::Login(login), links);
                 }
             }

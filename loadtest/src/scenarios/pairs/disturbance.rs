@@ -1,19 +1,18 @@
-//! What may befall the users of a chat run, and where the crowd meets it.
-//!
-//! A disturbance adds to a chat run and takes nothing away: messages are sent, sent again, repaired
-//! and audited as ever. The crowd calls the functions of this file at the few places that matter.
+//! What may befall the users of a chat run: one of three, each in a folder of its own.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::churn::{self, Churn, ChurnReport};
-use crate::chat::crowd::Crowd;
-use crate::chat::slow::{self, Slow, SlowReport};
-use crate::chat::storm::{self, Storm, StormReport};
-use crate::chat::{ChatParameters, ChatScenario, SECTION};
+use crate::crowd::{self, ARRIVING_MAX, Departure, Scene, Turmoil};
 use crate::net::Links;
+use crate::phases::Schedule;
 use crate::problem::Problem;
+use crate::scenarios::churn::{self, Churn, ChurnReport};
+use crate::scenarios::pairs::{ChatParameters, ChatScenario, SECTION};
+use crate::scenarios::slow::{self, Slow, SlowReport};
+use crate::scenarios::storm::{self, Storm, StormReport};
 
 /// What befalls the users.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,7 +84,7 @@ impl Disturbance {
 
 /// The disturbance as a thread lives it.
 #[derive(Debug)]
-pub(crate) enum Turmoil {
+pub(crate) enum Disturber {
     Nothing,
     Storm(Box<storm::Troop>),
     Slow(Box<slow::Troop>),
@@ -114,16 +113,6 @@ impl Tally {
         }
     }
 
-    pub(crate) fn merge(&mut self, other: &Tally) {
-        match (self, other) {
-            (Tally::Slow(one), Tally::Slow(other)) => one.merge(other),
-            (Tally::Churn(one), Tally::Churn(other)) => one.merge(other),
-            (Tally::Slow(_), Tally::Churn(_)) | (Tally::Churn(_), Tally::Slow(_)) => {
-                unreachable!("all threads of a run live the same disturbance")
-            }
-        }
-    }
-
     pub(crate) fn report(
         self,
         disturbance: &Disturbance,
@@ -142,159 +131,179 @@ impl Tally {
     }
 }
 
-impl Turmoil {
-    /// For the users of one thread.
-    pub(crate) fn new(scenario: &ChatScenario, users: std::ops::Range<u32>) -> Turmoil {
-        match &scenario.disturbance {
-            None => Turmoil::Nothing,
-            Some(Disturbance::Storm(storm)) => {
-                Turmoil::Storm(Box::new(storm::Troop::new(storm, scenario.users, users)))
+impl crowd::Tally for Tally {
+    fn merge(&mut self, other: &Tally) {
+        match (self, other) {
+            (Tally::Slow(one), Tally::Slow(other)) => one.merge(other),
+            (Tally::Churn(one), Tally::Churn(other)) => one.merge(other),
+            (Tally::Slow(_), Tally::Churn(_)) | (Tally::Churn(_), Tally::Slow(_)) => {
+                unreachable!("all threads of a run live the same disturbance")
             }
-            Some(Disturbance::Slow(slow)) => {
-                Turmoil::Slow(Box::new(slow::Troop::new(slow, scenario, users)))
-            }
-            Some(Disturbance::Churn(churn)) => {
-                Turmoil::Churn(Box::new(churn::Troop::new(churn, &users)))
-            }
-        }
-    }
-
-    pub(crate) fn into_tally(self) -> Option<Tally> {
-        match self {
-            Turmoil::Nothing | Turmoil::Storm(_) => None,
-            Turmoil::Slow(troop) => Some(Tally::Slow(Box::new(troop.into_tally()))),
-            Turmoil::Churn(troop) => Some(Tally::Churn(Box::new(troop.into_tally()))),
         }
     }
 }
 
-impl Crowd<'_> {
-    /// In each tick of the run; returns when the next one is wanted.
-    pub(crate) fn disturb(&mut self, now_ns: u64, links: &mut Links) -> u64 {
-        match self.turmoil {
-            Turmoil::Nothing => u64::MAX,
-            Turmoil::Storm(_) => self.storm(now_ns, links),
-            Turmoil::Slow(_) => self.stall(now_ns, links),
-            Turmoil::Churn(_) => self.depart(now_ns, links),
+impl Disturber {
+    /// For the users of one thread.
+    pub(crate) fn new(scenario: &ChatScenario, users: &Range<u32>) -> Disturber {
+        match &scenario.disturbance {
+            None => Disturber::Nothing,
+            Some(Disturbance::Storm(storm)) => {
+                Disturber::Storm(Box::new(storm::Troop::new(storm, scenario.users, users)))
+            }
+            Some(Disturbance::Slow(slow)) => {
+                let senders = |pairs| scenario.senders(pairs);
+                let troop = slow::Troop::new(slow, senders, scenario.pairs(), users);
+                Disturber::Slow(Box::new(troop))
+            }
+            Some(Disturbance::Churn(churn)) => {
+                Disturber::Churn(Box::new(churn::Troop::new(churn, users)))
+            }
+        }
+    }
+}
+
+impl Turmoil for Disturber {
+    type Tally = Tally;
+    type Aside = storm::Board;
+
+    fn act(
+        &mut self,
+        scene: &Scene<'_>,
+        board: &storm::Board,
+        links: &mut Links,
+        departures: &mut Vec<Departure>,
+    ) -> u64 {
+        match self {
+            Disturber::Nothing => u64::MAX,
+            Disturber::Storm(troop) => troop.drop_some(scene, board, departures),
+            Disturber::Slow(troop) => troop.stall_some(scene, links),
+            Disturber::Churn(troop) => troop.let_some_go(scene, departures),
         }
     }
 
-    /// The run is over: everybody is to be there, and to take in what is missing.
-    pub(crate) fn end_disturbance(&mut self, links: &mut Links) {
-        match self.turmoil {
-            Turmoil::Nothing | Turmoil::Storm(_) => {}
-            Turmoil::Slow(_) => self.end_stalls(links),
-            Turmoil::Churn(_) => self.recall(links.now_ns()),
-        }
-    }
-
-    /// A connection is being made.
-    pub(crate) fn note_attempt(&mut self, slot: usize, links: &Links) {
-        match &mut self.turmoil {
-            Turmoil::Nothing | Turmoil::Slow(_) | Turmoil::Churn(_) => {}
-            Turmoil::Storm(troop) => troop.attempted(slot, links.now_ns()),
-        }
-    }
-
-    /// A user is logged in and synced.
-    pub(crate) fn note_arrival(&mut self, slot: usize, links: &Links) {
-        let measured = self.schedule.measure_from_ns..self.schedule.measure_to_ns;
-        match &mut self.turmoil {
-            Turmoil::Nothing => {}
-            Turmoil::Storm(troop) => troop.arrived(slot, links),
-            Turmoil::Slow(troop) => troop.arrived(slot, links),
-            Turmoil::Churn(troop) => {
-                troop.arrived(slot, links.now_ns(), |at_ns| measured.contains(&at_ns));
+    fn end(&mut self, now_ns: u64, links: &mut Links) -> bool {
+        match self {
+            Disturber::Nothing | Disturber::Storm(_) => false,
+            Disturber::Slow(troop) => {
+                troop.end_stalls(links);
+                false
+            }
+            Disturber::Churn(troop) => {
+                troop.recall(now_ns);
+                true
             }
         }
     }
 
-    /// A message of this user was answered after its intended start.
-    pub(crate) fn note_acknowledged(&mut self, slot: usize, intended_ns: u64, now_ns: u64) {
-        match &mut self.turmoil {
-            Turmoil::Nothing => {}
-            Turmoil::Storm(troop) => troop.acknowledged(slot, intended_ns, now_ns),
-            Turmoil::Slow(troop) => troop.acknowledged(slot, now_ns.saturating_sub(intended_ns)),
-            Turmoil::Churn(troop) => troop.acknowledged(slot, intended_ns, now_ns),
+    fn attempted(&mut self, slot: usize, now_ns: u64) {
+        match self {
+            Disturber::Nothing | Disturber::Slow(_) | Disturber::Churn(_) => {}
+            Disturber::Storm(troop) => troop.attempted(slot, now_ns),
         }
     }
 
-    /// A message reached this user.
-    pub(crate) fn note_delivered(&mut self, slot: usize, intended_ns: u64, now_ns: u64) {
-        match &mut self.turmoil {
-            Turmoil::Nothing => {}
-            Turmoil::Storm(troop) => troop.delivered(slot, intended_ns, now_ns),
-            Turmoil::Slow(troop) => troop.delivered(slot, now_ns.saturating_sub(intended_ns)),
-            Turmoil::Churn(troop) => troop.delivered(slot, intended_ns, now_ns),
-        }
-    }
-
-    /// The server left pushes out, and said so.
-    pub(crate) fn note_behind(&mut self, slot: usize) {
-        match &mut self.turmoil {
-            Turmoil::Nothing | Turmoil::Storm(_) | Turmoil::Churn(_) => {}
-            Turmoil::Slow(troop) => troop.fell_behind(slot),
-        }
-    }
-
-    /// A user asks for what is missing.
-    pub(crate) fn note_repair(&mut self, slot: usize) {
-        match &mut self.turmoil {
-            Turmoil::Nothing | Turmoil::Storm(_) | Turmoil::Churn(_) => {}
-            Turmoil::Slow(troop) => troop.repairs(slot),
-        }
-    }
-
-    /// The connection of a user ended, and not by the harness.
-    pub(crate) fn note_close(&mut self, slot: usize, reason: &str) {
-        match &mut self.turmoil {
-            Turmoil::Nothing | Turmoil::Storm(_) | Turmoil::Churn(_) => {}
-            Turmoil::Slow(troop) => troop.closed(slot, reason),
-        }
-    }
-
-    /// Whether the server may close this user's connection, or not let it in at once.
-    pub(crate) fn may_be_closed(&self, slot: usize) -> bool {
-        self.scenario.reconnect
-            || match &self.turmoil {
-                Turmoil::Nothing => false,
-                Turmoil::Storm(troop) => troop.is_missing(slot),
-                Turmoil::Slow(troop) => troop.is_stalling(slot),
-                Turmoil::Churn(troop) => troop.is_away(slot),
+    fn arrived(&mut self, slot: usize, schedule: &Schedule, links: &Links) {
+        match self {
+            Disturber::Nothing => {}
+            Disturber::Storm(troop) => troop.arrived(slot, links),
+            Disturber::Slow(troop) => troop.arrived(slot, links),
+            Disturber::Churn(troop) => {
+                troop.arrived(slot, links.now_ns(), |at_ns| schedule.measures(at_ns));
             }
-    }
-
-    /// Whether a user who is to write now does: nobody writes while away.
-    pub(crate) fn writes(&mut self, slot: usize) -> bool {
-        match &mut self.turmoil {
-            Turmoil::Nothing | Turmoil::Storm(_) | Turmoil::Slow(_) => true,
-            Turmoil::Churn(troop) => troop.writes(slot),
         }
     }
 
-    /// What a user who comes back logs in with, if not with a new token of the issuer.
-    pub(crate) fn resume_token(&self, slot: usize) -> Option<&[u8]> {
-        match &self.turmoil {
-            Turmoil::Nothing | Turmoil::Slow(_) => None,
-            Turmoil::Storm(troop) => troop.resume_tokens.get(slot),
-            Turmoil::Churn(troop) => troop.resume_tokens.get(slot),
+    fn acknowledged(&mut self, slot: usize, intended_ns: u64, now_ns: u64) {
+        match self {
+            Disturber::Nothing => {}
+            Disturber::Storm(troop) => troop.acknowledged(slot, intended_ns, now_ns),
+            Disturber::Slow(troop) => troop.acknowledged(slot, now_ns.saturating_sub(intended_ns)),
+            Disturber::Churn(troop) => troop.acknowledged(slot, intended_ns, now_ns),
         }
     }
 
-    /// For the next login of this user.
-    pub(crate) fn keep_resume_token(&mut self, slot: usize, token: &[u8]) {
-        match &mut self.turmoil {
-            Turmoil::Nothing | Turmoil::Slow(_) => {}
-            Turmoil::Storm(troop) => troop.resume_tokens.keep(slot, token),
-            Turmoil::Churn(troop) => troop.resume_tokens.keep(slot, token),
+    fn delivered(&mut self, slot: usize, intended_ns: u64, now_ns: u64) {
+        match self {
+            Disturber::Nothing => {}
+            Disturber::Storm(troop) => troop.delivered(slot, intended_ns, now_ns),
+            Disturber::Slow(troop) => troop.delivered(slot, now_ns.saturating_sub(intended_ns)),
+            Disturber::Churn(troop) => troop.delivered(slot, intended_ns, now_ns),
         }
     }
 
-    /// Whether a user waits as long as the server says before coming back.
-    pub(crate) fn heeds_delay(&self) -> bool {
-        match &self.turmoil {
-            Turmoil::Nothing | Turmoil::Slow(_) | Turmoil::Churn(_) => true,
-            Turmoil::Storm(troop) => troop.heeds_delay(),
+    fn fell_behind(&mut self, slot: usize) {
+        match self {
+            Disturber::Nothing | Disturber::Storm(_) | Disturber::Churn(_) => {}
+            Disturber::Slow(troop) => troop.fell_behind(slot),
+        }
+    }
+
+    fn repairs(&mut self, slot: usize) {
+        match self {
+            Disturber::Nothing | Disturber::Storm(_) | Disturber::Churn(_) => {}
+            Disturber::Slow(troop) => troop.repairs(slot),
+        }
+    }
+
+    fn closed(&mut self, slot: usize, reason: &str) {
+        match self {
+            Disturber::Nothing | Disturber::Storm(_) | Disturber::Churn(_) => {}
+            Disturber::Slow(troop) => troop.closed(slot, reason),
+        }
+    }
+
+    fn may_be_closed(&self, slot: usize) -> bool {
+        match self {
+            Disturber::Nothing => false,
+            Disturber::Storm(troop) => troop.is_missing(slot),
+            Disturber::Slow(troop) => troop.is_stalling(slot),
+            Disturber::Churn(troop) => troop.is_away(slot),
+        }
+    }
+
+    fn writes(&mut self, slot: usize) -> bool {
+        match self {
+            Disturber::Nothing | Disturber::Storm(_) | Disturber::Slow(_) => true,
+            Disturber::Churn(troop) => troop.writes(slot),
+        }
+    }
+
+    fn resume_token(&self, slot: usize) -> Option<&[u8]> {
+        match self {
+            Disturber::Nothing | Disturber::Slow(_) => None,
+            Disturber::Storm(troop) => troop.resume_tokens.get(slot),
+            Disturber::Churn(troop) => troop.resume_tokens.get(slot),
+        }
+    }
+
+    fn keep_resume_token(&mut self, slot: usize, token: &[u8]) {
+        match self {
+            Disturber::Nothing | Disturber::Slow(_) => {}
+            Disturber::Storm(troop) => troop.resume_tokens.keep(slot, token),
+            Disturber::Churn(troop) => troop.resume_tokens.keep(slot, token),
+        }
+    }
+
+    fn heeds_delay(&self) -> bool {
+        match self {
+            Disturber::Nothing | Disturber::Slow(_) | Disturber::Churn(_) => true,
+            Disturber::Storm(troop) => troop.heeds_delay(),
+        }
+    }
+
+    fn arriving_max(&self) -> usize {
+        match self {
+            Disturber::Nothing | Disturber::Slow(_) | Disturber::Churn(_) => ARRIVING_MAX,
+            Disturber::Storm(troop) => troop.arriving_max(),
+        }
+    }
+
+    fn into_tally(self) -> Option<Tally> {
+        match self {
+            Disturber::Nothing | Disturber::Storm(_) => None,
+            Disturber::Slow(troop) => Some(Tally::Slow(Box::new(troop.into_tally()))),
+            Disturber::Churn(troop) => Some(Tally::Churn(Box::new(troop.into_tally()))),
         }
     }
 }

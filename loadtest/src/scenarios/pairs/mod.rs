@@ -6,29 +6,21 @@
 //! from there, however late it was sent) or *closed* (each user keeps a number of messages
 //! outstanding; this finds the highest throughput, its latencies mean little).
 
-mod crew;
-pub(crate) mod crowd;
-pub(crate) mod disturbance;
-mod inbound;
-mod outcome;
+mod disturbance;
+mod guest;
 mod parameters;
-mod rare;
-pub(crate) mod remote;
 mod report;
-mod request;
-mod run;
-pub(crate) mod senders;
-mod shared;
-pub(crate) mod user;
+mod senders;
 
 pub use disturbance::{Disturbance, DisturbanceReport};
-pub use outcome::{ChatGeneratorReport, Totals};
 pub use parameters::ChatParameters;
 pub(crate) use parameters::SECTION;
-pub use report::{ChatReport, LatencyReport, ScenarioReport};
-pub use run::{run, run_watched};
+pub use report::{ChatReport, ScenarioReport};
 
-pub use crate::crowd::{Action, Load, MessageKind, MessageLatencyReport, Rate, RequestKind};
+pub use crate::crowd::{
+    Action, CrowdGeneratorReport as ChatGeneratorReport, LatencyReport, Load, MessageKind,
+    MessageLatencyReport, Rate, RequestKind, Totals,
+};
 pub use crate::phases::{Progress, Rates};
 pub use crate::scenarios::{Credential, churn, slow, storm};
 
@@ -36,9 +28,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::crowd;
 use crate::error::LoadtestError;
 use crate::problem::{Problem, Problems};
 use crate::remote::Generators;
+use crate::report::Second;
 use crate::target::{Service, Target};
 use crate::weighted::Weighted;
 
@@ -115,16 +109,6 @@ impl ChatScenario {
         }
     }
 
-    /// Some messages are stored: each must be acknowledged, told and found in the log.
-    pub(crate) fn has_durable(&self) -> bool {
-        self.message.values().any(|&action| action == MessageKind::Durable.into())
-    }
-
-    /// More than one kind of messages and requests, which are told apart in the report.
-    pub(crate) fn is_mix(&self) -> bool {
-        self.message.only().is_none()
-    }
-
     fn asks_for_history(&self) -> bool {
         self.message.values().any(|&action| action == Action::Request(RequestKind::History))
     }
@@ -156,4 +140,23 @@ impl ChatScenario {
         }
         Ok(Problems::check(problems)?)
     }
+}
+
+/// Runs a scenario. `on_progress` is called every [`ChatScenario::progress_interval`] or so, with
+/// what the run is doing.
+pub fn run(
+    scenario: &ChatScenario,
+    on_progress: &mut dyn FnMut(&str, Progress),
+) -> Result<ChatReport, LoadtestError> {
+    run_watched(scenario, on_progress, &mut |_| {})
+}
+
+/// The same; `on_second` is called once a second, with all that the second showed.
+pub fn run_watched(
+    scenario: &ChatScenario,
+    on_progress: &mut dyn FnMut(&str, Progress),
+    on_second: &mut dyn FnMut(&Second<'_>),
+) -> Result<ChatReport, LoadtestError> {
+    let led = crowd::run(scenario, on_progress, on_second)?;
+    Ok(report::compose(scenario, led))
 }

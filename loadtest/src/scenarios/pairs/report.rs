@@ -4,23 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::audit::FaultLog;
-use crate::chat::outcome::{ChatGeneratorReport, Outcome, Totals};
-use crate::chat::{
-    Action, ChatScenario, DisturbanceReport, Load, MessageKind, MessageLatencyReport, RequestKind,
+use crate::crowd::{
+    Action, CrowdGeneratorReport, LatencyReport, Load, MessageKind, MessageLatencyReport, Outcome,
+    RequestKind, Scenario, Summary, Totals,
 };
-use crate::latency::{Latencies, LatencySummary};
+use crate::latency::LatencySummary;
 use crate::phases::{Led, Rates};
-use crate::report::{
-    Distribution, FaultReport, Findings, Reasons, Report, Series, ServerReport, Verdict,
-};
+use crate::report::{Distribution, FaultReport, Reasons, Report, Series, ServerReport, Verdict};
+use crate::scenarios::pairs::disturbance::Tally;
+use crate::scenarios::pairs::{ChatScenario, DisturbanceReport};
 use crate::weighted::Weighted;
-
-/// Lateness up to here never spoils a figure: it is the noise of timers and schedulers.
-const LATENESS_HARMLESS_NS: u64 = 100_000;
-
-/// Above this share of the latency, lateness is what was measured.
-const LATENESS_SHARE_MAX: f64 = 0.25;
 
 /// The result of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -55,7 +48,7 @@ pub struct ChatReport {
     /// Processor time of the harness within the window, in microseconds.
     pub harness_cpu_us: u64,
     /// Other processes that made the load.
-    pub generators: Vec<ChatGeneratorReport>,
+    pub generators: Vec<CrowdGeneratorReport>,
     /// The whole run second by second.
     pub series: Series,
 }
@@ -85,98 +78,45 @@ pub struct ScenarioReport {
     pub reconnect: bool,
 }
 
-/// Each from the intended start, but lateness: from the intended to the real one.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct LatencyReport {
-    pub acknowledge: LatencySummary,
-    pub deliver: LatencySummary,
-    pub lateness: LatencySummary,
-}
-
 /// Puts the outcomes of all threads together.
-pub(crate) fn compose(scenario: &ChatScenario, led: Led<Outcome, DisturbanceReport>) -> ChatReport {
-    let Led { outcomes, window, sequel, mut reasons, series } = led;
-    let mut all = outcomes.into_iter().reduce(merge).unwrap_or_default();
-    let counted = all.disturbance.take().zip(scenario.disturbance.as_ref());
+pub(crate) fn compose(
+    scenario: &ChatScenario,
+    led: Led<Outcome<Tally>, DisturbanceReport>,
+) -> ChatReport {
+    let is_quiet = scenario.is_quiet();
+    let mut all = Summary::new(&scenario.terms(), is_quiet, led);
+    let window = all.window;
+    let counted = all.outcome.tally.take().zip(scenario.disturbance.as_ref());
     let counted =
         counted.and_then(|(tally, disturbance)| tally.report(disturbance, window.seconds()));
-    let disturbance = sequel.or(counted);
     let messages =
-        window.count(
-            |progress| {
-                if scenario.is_quiet() { progress.delivered } else { progress.acknowledged }
-            },
-        );
-    let invalid = spoilt(scenario, &all);
-    let verdict = Verdict::from(Findings {
-        faults: !all.faults.is_empty(),
-        shortages: all.shortages.total() > 0,
-        unfinished: !reasons.is_empty(),
-        late: invalid.is_some(),
-    });
-    reasons.extend(all.faults.counts().iter().map(|(kind, count)| format!("{kind}: {count}")));
-    reasons.extend(all.shortages.iter().map(|(lacked, count)| format!("{count} times: {lacked}")));
-    reasons.extend(invalid);
-    let elsewhere_cpu_us = all.generators.iter().map(|part| part.generator.cpu_us);
+        window.count(|progress| if is_quiet { progress.delivered } else { progress.acknowledged });
     ChatReport {
         schema: "dunlin-loadtest/chat/1",
-        verdict,
-        reasons,
-        scenario: describe(scenario, &all.generators),
+        verdict: all.verdict,
+        reasons: all.reasons,
+        scenario: describe(scenario, all.threads),
         window_s: window.seconds(),
         rates: window.rates(),
-        totals: all.totals,
-        latency: LatencyReport {
-            acknowledge: all.acknowledge.summary(),
-            deliver: all.deliver.summary(),
-            lateness: all.lateness.summary(),
-        },
-        latency_by_kind: all.by_kind.report(),
-        request_latency: all.requests.report(),
-        disturbance,
-        distributions: distributions(&all),
-        faults: FaultReport::from(&all.faults),
-        closes: all.closes,
+        totals: all.outcome.totals,
+        latency: all.latency,
+        latency_by_kind: all.outcome.by_kind.report(),
+        request_latency: all.outcome.requests.report(),
+        disturbance: all.sequel.or(counted),
+        distributions: all.distributions,
+        faults: FaultReport::from(&all.outcome.faults),
+        closes: all.outcome.closes,
         server: window.server(scenario.target.pid, messages),
-        harness_cpu_us: window.harness_cpu_us() + elsewhere_cpu_us.sum::<u64>(),
-        generators: all.generators,
-        series,
+        harness_cpu_us: all.harness_cpu_us,
+        generators: all.outcome.generators,
+        series: all.series,
     }
 }
 
-fn distributions(all: &Outcome) -> BTreeMap<String, Distribution> {
-    let together =
-        [("acknowledge", &all.acknowledge), ("deliver", &all.deliver), ("lateness", &all.lateness)];
-    let together = together.map(|(name, latencies)| (name.to_owned(), latencies));
-    Distribution::of_measured(
-        together.into_iter().chain(all.by_kind.named()).chain(all.requests.named()),
-    )
-}
-
-/// Why the figures mean nothing, if they do: messages left so late that the latency is mostly the
-/// harness's own. A closed load has no intended start, so nothing can be late.
-fn spoilt(scenario: &ChatScenario, outcome: &Outcome) -> Option<String> {
-    if matches!(scenario.load, Load::Closed { .. }) {
-        return None;
-    }
-    let late_ns = outcome.lateness.quantile_ns(0.99);
-    let of: &Latencies = if scenario.is_quiet() { &outcome.deliver } else { &outcome.acknowledge };
-    let limit_ns = of.quantile_ns(0.99) as f64 * LATENESS_SHARE_MAX;
-    (late_ns > LATENESS_HARMLESS_NS && late_ns as f64 > limit_ns).then(|| {
-        format!(
-            "the harness was late: p99 of lateness {} us, of latency {} us",
-            late_ns / 1000,
-            of.quantile_ns(0.99) / 1000
-        )
-    })
-}
-
-fn describe(scenario: &ChatScenario, generators: &[ChatGeneratorReport]) -> ScenarioReport {
-    let elsewhere = generators.iter().map(|part| part.generator.threads);
+fn describe(scenario: &ChatScenario, threads: usize) -> ScenarioReport {
     ScenarioReport {
         users: scenario.users,
-        threads: if generators.is_empty() { scenario.threads } else { elsewhere.sum() },
+        threads,
         tls: scenario.target.tls.is_some(),
         message: scenario.message.clone(),
         content_bytes: scenario.content_bytes.clone(),
@@ -189,30 +129,11 @@ fn describe(scenario: &ChatScenario, generators: &[ChatGeneratorReport]) -> Scen
     }
 }
 
-pub(crate) fn merge(mut one: Outcome, other: Outcome) -> Outcome {
-    one.acknowledge.merge(&other.acknowledge);
-    one.deliver.merge(&other.deliver);
-    one.by_kind.merge(&other.by_kind);
-    one.requests.merge(&other.requests);
-    one.lateness.merge(&other.lateness);
-    one.totals.add(other.totals);
-    one.closes.merge(&other.closes);
-    one.shortages.merge(&other.shortages);
-    match (&mut one.disturbance, other.disturbance) {
-        (Some(one), Some(other)) => one.merge(&other),
-        (one, other) => *one = one.take().or(other),
-    }
-    let faults: FaultLog = other.faults;
-    one.faults.merge(faults);
-    one.generators.extend(other.generators);
-    one
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::audit::Fault;
-    use crate::chat::Rate;
+    use crate::crowd::Rate;
     use crate::phases::Window;
     use crate::target::{Service, Target};
     use crate::token::Issuer;
@@ -229,7 +150,7 @@ mod tests {
         scenario
     }
 
-    fn outcome(late_us: u64, latency_us: u64) -> Outcome {
+    fn outcome(late_us: u64, latency_us: u64) -> Outcome<Tally> {
         let mut outcome = Outcome::default();
         for _ in 0..100 {
             outcome.lateness.record(late_us * 1000);
@@ -238,7 +159,7 @@ mod tests {
         outcome
     }
 
-    fn led(outcomes: Vec<Outcome>) -> Led<Outcome, DisturbanceReport> {
+    fn led(outcomes: Vec<Outcome<Tally>>) -> Led<Outcome<Tally>, DisturbanceReport> {
         let (window, series) = (Window::default(), Series::default());
         Led { outcomes, window, sequel: None, reasons: Vec::new(), series }
     }

@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::chat::{ChatScenario, Disturbance};
 use crate::crowd::Senders;
+use crate::scenarios::chosen;
+use crate::scenarios::pairs::{ChatScenario, Disturbance};
 
 impl ChatScenario {
     /// Those of a thread with these pairs, among all.
@@ -47,19 +48,11 @@ impl ChatScenario {
     }
 }
 
-/// How many numbers of a range an even choice takes, of which this share is taken in all. Rounded up:
-/// the first one is always chosen.
-pub(crate) fn chosen(numbers: Range<u32>, share: f64) -> u32 {
-    // It is even since this rises by one at every so many numbers, wherever one looks.
-    let below = |number: u32| (f64::from(number) * share).ceil() as u32;
-    below(numbers.end) - below(numbers.start)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::storm::Storm;
-    use crate::chat::{Load, Rate};
+    use crate::crowd::{Load, Rate};
+    use crate::scenarios::storm::Storm;
     use crate::target::{Service, Target};
     use crate::token::Issuer;
 

@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::slow::Slow;
 use crate::crowd::{MessageLatencies, MessageLatencyReport};
+use crate::scenarios::slow::Slow;
 
 /// Counts of those who stall, and of all the others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,14 +5,10 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::chat::ChatScenario;
-use crate::chat::crowd::Crowd;
-use crate::chat::disturbance::Turmoil;
-use crate::chat::senders::chosen;
-use crate::chat::slow::{Slow, Tally};
-use crate::chat::user::Stage;
-use crate::crowd::MessageLatencies;
+use crate::crowd::{MessageLatencies, Scene};
 use crate::net::Links;
+use crate::scenarios::chosen;
+use crate::scenarios::slow::{Slow, Tally};
 use crate::seconds::Seconds;
 
 /// What a user does next.
@@ -36,18 +32,25 @@ pub(crate) struct Troop {
 }
 
 impl Troop {
-    pub(crate) fn new(slow: &Slow, scenario: &ChatScenario, users: Range<u32>) -> Troop {
+    /// For the users of one thread. `senders` says how many of some pairs send, and `pairs` how many
+    /// pairs there are in all.
+    pub(crate) fn new(
+        slow: &Slow,
+        senders: impl Fn(Range<u32>) -> u32,
+        pairs: u32,
+        users: &Range<u32>,
+    ) -> Troop {
         // All of the run are numbered, so that it makes no difference who has this one.
-        let before = |pair| chosen(0..scenario.senders(0..pair), slow.stalling_share);
+        let before = |pair| chosen(0..senders(0..pair), slow.stalling_share);
         let stalls = |pair: u32| before(pair + 1) > before(pair);
-        let pairs = users.start / 2..users.end / 2;
-        let (first, stalls) = (before(pairs.start), pairs.map(stalls).collect::<Vec<_>>());
+        let own = users.start / 2..users.end / 2;
+        let (first, stalls) = (before(own.start), own.map(stalls).collect::<Vec<_>>());
         let stalling_users = stalls.iter().filter(|&&stalls| stalls).count() as u64;
         Troop {
             slow: slow.clone(),
             stalls,
             first,
-            all: before(scenario.pairs()),
+            all: before(pairs),
             turns: BinaryHeap::new(),
             tally: Tally { stalling_users, ..Tally::default() },
         }
@@ -107,36 +110,27 @@ impl Troop {
             self.turns.push(Reverse((at_ns, 2 * pair + 1, Turn::Stall)));
         }
     }
-}
 
-fn nanoseconds(time: Seconds) -> u64 {
-    Duration::from(time).as_nanos() as u64
-}
-
-impl Crowd<'_> {
     /// Lets users stall and read on when it is time; returns when it is next.
-    pub(crate) fn stall(&mut self, now_ns: u64, links: &mut Links) -> u64 {
-        let Turmoil::Slow(troop) = &mut self.turmoil else {
-            return u64::MAX;
-        };
-        if troop.tally.stalling_users == 0 {
+    pub(crate) fn stall_some(&mut self, scene: &Scene<'_>, links: &mut Links) -> u64 {
+        if self.tally.stalling_users == 0 {
             return u64::MAX;
         }
-        if troop.turns.is_empty() {
-            troop.begin(self.schedule.start_ns);
+        if self.turns.is_empty() {
+            self.begin(scene.schedule.start_ns);
         }
-        let stall_ns = nanoseconds(troop.slow.stall_s);
-        let between_ns = nanoseconds(troop.slow.between_s);
-        while let Some(&Reverse((at_ns, slot, turn))) = troop.turns.peek() {
-            if at_ns > now_ns {
+        let stall_ns = nanoseconds(self.slow.stall_s);
+        let between_ns = nanoseconds(self.slow.between_s);
+        while let Some(&Reverse((at_ns, slot, turn))) = self.turns.peek() {
+            if at_ns > scene.now_ns {
                 return at_ns;
             }
-            troop.turns.pop();
+            self.turns.pop();
             let next = match turn {
                 Turn::Stall => {
                     // Whoever is about to come back can't stall, and reads this time.
-                    if self.users[slot].stage == Stage::Active {
-                        troop.tally.stalls += 1;
+                    if scene.members[slot].is_active() {
+                        self.tally.stalls += 1;
                         links.pause(slot);
                     }
                     (at_ns + stall_ns, slot, Turn::ReadOn)
@@ -146,23 +140,26 @@ impl Crowd<'_> {
                     (at_ns + between_ns, slot, Turn::Stall)
                 }
             };
-            troop.turns.push(Reverse(next));
+            self.turns.push(Reverse(next));
         }
         u64::MAX
     }
 
     /// The run is over: everybody reads on.
     pub(crate) fn end_stalls(&mut self, links: &mut Links) {
-        if let Turmoil::Slow(troop) = &mut self.turmoil {
-            troop.turns.drain().for_each(|Reverse((_, slot, _))| links.unpause(slot));
-        }
+        self.turns.drain().for_each(|Reverse((_, slot, _))| links.unpause(slot));
     }
+}
+
+fn nanoseconds(time: Seconds) -> u64 {
+    Duration::from(time).as_nanos() as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::generators::shares;
+    use crate::scenarios::pairs::ChatScenario;
     use crate::target::{Service, Target};
 
     /// Who stalls first when.
@@ -170,7 +167,10 @@ mod tests {
         let mut all = Vec::new();
         for users in shares(scenario.users, 2, threads) {
             let first = users.start;
-            let mut troop = Troop::new(&Slow::default(), scenario, users);
+            let mut troop = {
+                let senders = |pairs| scenario.senders(pairs);
+                Troop::new(&Slow::default(), senders, scenario.pairs(), &users)
+            };
             troop.begin(1000);
             let turns = troop.turns.drain();
             all.extend(turns.map(|Reverse((at_ns, slot, _))| (first + slot as u32, at_ns)));

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::chat::storm::report::{Round, RoundReport, StormReport};
-use crate::chat::storm::{Board, Storm};
 use crate::phases::Coordinator;
+use crate::scenarios::storm::report::{Round, RoundReport, StormReport};
+use crate::scenarios::storm::{Board, Storm};
 
 /// Time for generators in other processes to learn of a round before it begins, so that it does for
 /// all of them at one moment.

@@ -17,8 +17,7 @@ mod report;
 mod tally;
 mod troop;
 
-pub(crate) use board::{Board, Moment};
-pub(crate) use remote::{Heard, News};
+pub(crate) use board::Board;
 pub use report::{RoundReport, StormReport};
 pub(crate) use troop::Troop;
 
@@ -27,8 +26,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::chat::Credential;
 use crate::problem::Problem;
+use crate::scenarios::Credential;
 use crate::seconds::Seconds;
 
 /// How a connection is dropped.

@@ -4,8 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::storm::board::{Board, Moment};
-use crate::chat::storm::tally::Tally;
+use crate::crowd::Aside;
+use crate::scenarios::storm::board::{Board, Moment};
+use crate::scenarios::storm::tally::Tally;
 
 /// What all threads of a generator say of a round.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,21 +25,27 @@ pub(crate) struct Heard {
     back_in: u32,
 }
 
-impl Board {
-    /// What generators are to go by; nothing before the first round.
-    pub(crate) fn order(&self) -> Option<Moment> {
+impl Aside for Board {
+    type Order = Moment;
+    type News = News;
+    type Heard = Heard;
+
+    /// Nothing before the first round.
+    fn order(&self) -> Option<Moment> {
         Some(self.moment()).filter(|moment| moment.round > 0)
     }
 
-    /// What this generator with so many threads says.
-    pub(crate) fn news(&self, threads: usize) -> Option<News> {
+    fn obey(&self, moment: Moment) {
+        self.go_on(moment);
+    }
+
+    fn news(&self, threads: usize) -> Option<News> {
         let Moment { round, .. } = self.order()?;
         let is_back = self.returned() >= threads;
         Some(News { round, is_back, tally: self.take_whole_tally(threads) })
     }
 
-    /// Takes in what a generator says.
-    pub(crate) fn hear(&self, news: &News, heard: &mut Heard) {
+    fn hear(&self, news: &News, heard: &mut Heard) {
         // An answer may have crossed with the next round, of which it says nothing.
         if news.round != self.moment().round {
             return;
@@ -61,7 +68,7 @@ mod tests {
     fn exchange(here: &Board, there: &Board, heard: &mut Heard) {
         let order = serde_json::to_string(&here.order()).unwrap();
         let order: Option<Moment> = serde_json::from_str(&order).unwrap();
-        order.into_iter().for_each(|moment| there.go_on(moment));
+        order.into_iter().for_each(|moment| there.obey(moment));
         let news = serde_json::to_string(&there.news(2)).unwrap();
         let news: Option<News> = serde_json::from_str(&news).unwrap();
         news.into_iter().for_each(|news| here.hear(&news, heard));

@@ -4,11 +4,11 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::chat::storm::Storm;
-use crate::chat::storm::tally::Tally;
 use crate::crowd::MessageLatencyReport;
 use crate::latency::LatencySummary;
 use crate::process::{self, Usage};
+use crate::scenarios::storm::Storm;
+use crate::scenarios::storm::tally::Tally;
 
 /// A storm with all its rounds.
 #[derive(Debug, Clone, Serialize)]

@@ -4,14 +4,12 @@ use std::ops::Range;
 
 use hashbrown::HashMap;
 
-use crate::chat::crowd::Crowd;
-use crate::chat::disturbance::Turmoil;
-use crate::chat::storm::board::{Board, Moment, Step};
-use crate::chat::storm::tally::Tally;
-use crate::chat::storm::{Cut, Storm};
-use crate::chat::user::Stage;
+use crate::crowd::{Departure, Scene};
 use crate::net::Links;
 use crate::scenarios::ResumeTokens;
+use crate::scenarios::storm::board::{Board, Moment, Step};
+use crate::scenarios::storm::tally::Tally;
+use crate::scenarios::storm::{Cut, Storm};
 
 /// Connections that are dropped in one tick: more would keep the thread from all else for too long.
 const DROPS_PER_TICK: usize = 256;
@@ -34,7 +32,7 @@ pub(crate) struct Troop {
 }
 
 impl Troop {
-    pub(crate) fn new(storm: &Storm, all: u32, users: Range<u32>) -> Troop {
+    pub(crate) fn new(storm: &Storm, all: u32, users: &Range<u32>) -> Troop {
         let established = storm.established(all);
         let dropped = users.end.saturating_sub(users.start.max(established));
         let share = f64::from(dropped) / f64::from(all - established);
@@ -119,37 +117,32 @@ impl Troop {
         }
         u64::MAX
     }
-}
 
-impl Crowd<'_> {
-    /// Drops some of those who are to be dropped, and says when all are back.
-    pub(crate) fn storm(&mut self, now_ns: u64, links: &mut Links) -> u64 {
-        let Turmoil::Storm(troop) = &mut self.turmoil else {
-            return u64::MAX;
-        };
-        let next_ns = troop.follow(&self.shared.storm, now_ns);
-        let (from, cut) = (troop.next_drop, troop.cut);
-        let to = self.users.len().min(from + DROPS_PER_TICK);
-        troop.next_drop = to;
+    /// Drops some of those who are to be dropped, and says when all are back. Returns when more is to
+    /// be done.
+    pub(crate) fn drop_some(
+        &mut self,
+        scene: &Scene<'_>,
+        board: &Board,
+        departures: &mut Vec<Departure>,
+    ) -> u64 {
+        let next_ns = self.follow(board, scene.now_ns);
+        let everybody = scene.members.len();
+        let some = self.next_drop..everybody.min(self.next_drop + DROPS_PER_TICK);
+        self.next_drop = some.end;
         // Whoever is not active has lost the connection anyway, and is on the way back.
-        let active = (from..to).filter(|&slot| self.users[slot].stage == Stage::Active);
-        let active: Vec<usize> = active.collect();
-        troop.tally.dropped += active.len() as u64;
-        troop.missing.extend(active.iter().map(|&slot| (slot, None)));
-        let is_over = troop.moment.step != Step::Raging;
-        if to == self.users.len() && troop.missing.is_empty() && !troop.told && !is_over {
-            troop.told = true;
-            self.shared.storm.everybody_is_back();
+        for slot in some.filter(|&slot| scene.members[slot].is_active()) {
+            self.tally.dropped += 1;
+            self.missing.insert(slot, None);
+            let is_reset = self.cut == Cut::Reset;
+            departures.push(Departure { slot, is_reset, back_ns: scene.now_ns });
         }
-        for slot in active {
-            match cut {
-                Cut::Reset => links.reset(slot),
-                Cut::Close => links.close(slot),
-            }
-            self.leave(slot);
-            self.come_back(slot, now_ns);
+        let rages = self.moment.step == Step::Raging;
+        if self.next_drop == everybody && self.missing.is_empty() && !self.told && rages {
+            self.told = true;
+            board.everybody_is_back();
         }
-        if to < self.users.len() { now_ns } else { next_ns }
+        if self.next_drop < everybody { scene.now_ns } else { next_ns }
     }
 }
 
@@ -159,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_round_that_is_still_to_come_is_waited_for() {
-        let (board, mut troop) = (Board::default(), Troop::new(&Storm::default(), 10, 0..10));
+        let (board, mut troop) = (Board::default(), Troop::new(&Storm::default(), 10, &(0..10)));
         assert_eq!(troop.follow(&board, 500), u64::MAX);
         board.rage(1000);
         assert_eq!(troop.follow(&board, 999), 1000);
