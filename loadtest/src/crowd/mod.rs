@@ -73,7 +73,7 @@ pub use message::MessageKind;
 pub use message_latency::MessageLatencyReport;
 pub(crate) use message_latency::{LatenciesByKind, MessageLatencies};
 pub(crate) use newcomers::Newcomers;
-pub(crate) use open_load::{Next, OpenLoad};
+pub(crate) use open_load::OpenLoad;
 pub(crate) use outcome::Outcome;
 pub use outcome::{CrowdGeneratorReport, Totals};
 pub use rate::Rate;
@@ -82,7 +82,7 @@ pub(crate) use run::run;
 pub(crate) use scenario::{Identity, Place, Scenario, Seat, Seating, Terms};
 pub use summary::LatencyReport;
 pub(crate) use summary::Summary;
-pub(crate) use turmoil::{Departure, Scene, Tally, Turmoil};
+pub(crate) use turmoil::{Calm, Departure, Scene, Tally, Turmoil};
 pub(crate) use turns::{Senders, Turns};
 
 use std::time::Duration;

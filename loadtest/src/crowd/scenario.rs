@@ -181,6 +181,11 @@ pub(crate) trait Seating: fmt::Debug + Copy + Send + Sync {
 
     /// Who reads there.
     fn connection(&self, place: Place) -> usize;
+
+    /// The group of a connection.
+    fn group(&self, connection: usize) -> usize {
+        connection / self.group_connections() as usize
+    }
 }
 
 /// Where a connection sits: the conversations that it follows, and its number among the readers of each.

@@ -114,3 +114,16 @@ pub(crate) trait Turmoil {
     /// What was counted.
     fn into_tally(self) -> Option<Self::Tally>;
 }
+
+/// Nothing happens.
+#[derive(Debug)]
+pub(crate) struct Calm;
+
+impl Turmoil for Calm {
+    type Tally = ();
+    type Aside = ();
+
+    fn into_tally(self) -> Option<()> {
+        None
+    }
+}

@@ -24,7 +24,7 @@ use crate::generators::threads_for;
 use crate::idle::IdleScenario;
 use crate::interrupt::Interrupt;
 use crate::net::Clock;
-use crate::{crowd, fanout, idle};
+use crate::{crowd, idle};
 
 /// Connections that are looked at, at once. Those of strangers end soon.
 const CONNECTIONS_MAX: usize = 16;
@@ -202,7 +202,7 @@ impl Desk {
             }
             Task::Fanout { parameters, run } => {
                 let scenario = parameters.scenario(target);
-                fanout::remote::play(led, scenario, &self.place, clock, users, run)
+                crowd::play(led, scenario, &self.place, clock, &users, run)
             }
             Task::Idle { parameters, prefix, retries_max } => {
                 let scenario = IdleScenario { retries_max, ..parameters.scenario(target) };

@@ -9,43 +9,34 @@
 //! ```
 //!
 //! With one conversation and many devices this is the delivery of one message to many; with many
-//! conversations and one device each, one who writes to everybody. `phases` says how a run goes. Nobody
-//! connects anew: a connection that ends is a fault.
+//! conversations and one device each, one who writes to everybody. `phases` says how a run goes. A
+//! connection that ends is a fault, and comes back, so that all is audited even then; one that ends
+//! before everybody is there ends the run.
 //!
 //! An open load has intended starts, and all latencies count from them. A closed load keeps a number
 //! of messages of each writer on the way: one has arrived when all devices have it.
 
-mod crew;
-mod crowd;
-mod flights;
-mod inbound;
-mod outcome;
+mod guest;
 mod parameters;
-mod people;
-mod rare;
-mod reading;
-pub(crate) mod remote;
 mod report;
-mod run;
 mod shape;
 
-pub use outcome::{FanoutGeneratorReport, Totals};
 pub use parameters::FanoutParameters;
 pub(crate) use parameters::SECTION;
 pub use report::{FanoutReport, FanoutScenarioReport, FanoutServerReport};
-pub use run::{run, run_watched};
 
+pub use crate::crowd::{CrowdGeneratorReport as FanoutGeneratorReport, Totals};
 pub use crate::phases::Progress;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::chat::{Load, MessageKind, Rate};
+use crate::crowd::{self, Load, MessageKind, Rate};
 use crate::error::LoadtestError;
-use crate::fanout::shape::Shape;
 use crate::problem::{Problem, Problems};
 use crate::remote::Generators;
+use crate::report::Second;
 use crate::target::{Service, Target};
 
 /// A fan-out run.
@@ -136,10 +127,6 @@ impl FanoutScenario {
         Problems::check(problems)?;
         Ok(parameters.connections().unwrap_or_default())
     }
-
-    fn shape(&self) -> Shape {
-        Shape { conversations: self.conversations, devices: self.devices }
-    }
 }
 
 /// The settings without which a server refuses so many devices of a user, for a server that is
@@ -150,4 +137,23 @@ pub fn server_settings(devices: u32) -> [String; 2] {
         format!("devices.sessions_per_kind={}", devices.max(4)),
         format!("devices.sessions_max={}", devices.max(16)),
     ]
+}
+
+/// Runs a scenario. `on_progress` is called every [`FanoutScenario::progress_interval`] or so, with
+/// what the run is doing.
+pub fn run(
+    scenario: &FanoutScenario,
+    on_progress: &mut dyn FnMut(&str, Progress),
+) -> Result<FanoutReport, LoadtestError> {
+    run_watched(scenario, on_progress, &mut |_| {})
+}
+
+/// The same; `on_second` is called once a second, with all that the second showed.
+pub fn run_watched(
+    scenario: &FanoutScenario,
+    on_progress: &mut dyn FnMut(&str, Progress),
+    on_second: &mut dyn FnMut(&Second<'_>),
+) -> Result<FanoutReport, LoadtestError> {
+    let led = crowd::run(scenario, on_progress, on_second)?;
+    Ok(report::compose(scenario, led))
 }

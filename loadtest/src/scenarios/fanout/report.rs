@@ -5,19 +5,12 @@ use std::convert::Infallible;
 
 use serde::Serialize;
 
-use crate::chat::{LatencyReport, Load, MessageKind};
-use crate::fanout::FanoutScenario;
-use crate::fanout::outcome::{FanoutGeneratorReport, Outcome, Totals};
-use crate::phases::{Led, Rates, Window};
-use crate::report::{
-    Distribution, FaultReport, Findings, Reasons, Report, Series, ServerReport, Verdict,
+use crate::crowd::{
+    CrowdGeneratorReport, LatencyReport, Load, MessageKind, Outcome, Scenario, Summary, Totals,
 };
-
-/// Lateness up to here never spoils a figure: it is the noise of timers and schedulers.
-const LATENESS_HARMLESS_NS: u64 = 100_000;
-
-/// Above this share of the latency of deliveries, lateness is what was measured.
-const LATENESS_SHARE_MAX: f64 = 0.25;
+use crate::phases::{Led, Rates, Window};
+use crate::report::{Distribution, FaultReport, Reasons, Report, Series, ServerReport, Verdict};
+use crate::scenarios::fanout::FanoutScenario;
 
 /// The result of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -36,7 +29,7 @@ pub struct FanoutReport {
     /// `deliver` has one latency for each device.
     pub latency: LatencyReport,
     /// The same latencies to be drawn, by name; those that were measured.
-    pub distributions: BTreeMap<&'static str, Distribution>,
+    pub distributions: BTreeMap<String, Distribution>,
     pub faults: FaultReport,
     /// Connections that ended, not by the harness, by reason.
     pub closes: Reasons,
@@ -45,7 +38,7 @@ pub struct FanoutReport {
     /// Processor time of the harness within the window, in microseconds.
     pub harness_cpu_us: u64,
     /// Other processes that made the load.
-    pub generators: Vec<FanoutGeneratorReport>,
+    pub generators: Vec<CrowdGeneratorReport>,
     /// The whole run second by second.
     pub series: Series,
 }
@@ -104,76 +97,36 @@ fn server(scenario: &FanoutScenario, window: &Window) -> Option<FanoutServerRepo
 }
 
 /// Puts the outcomes of all threads together.
-pub(crate) fn compose(scenario: &FanoutScenario, led: Led<Outcome, Infallible>) -> FanoutReport {
-    let Led { outcomes, window, sequel: None, mut reasons, series } = led;
-    let outcome = outcomes.into_iter().reduce(Outcome::merge).unwrap_or_default();
-    let invalid = spoilt(scenario, &outcome);
-    let verdict = Verdict::from(Findings {
-        faults: !outcome.faults.is_empty(),
-        shortages: outcome.shortages.total() > 0,
-        unfinished: !reasons.is_empty(),
-        late: invalid.is_some(),
-    });
-    reasons.extend(outcome.faults.counts().iter().map(|(kind, count)| format!("{kind}: {count}")));
-    let lacked = |(lacked, count): (&str, u64)| format!("{count} times: {lacked}");
-    reasons.extend(outcome.shortages.iter().map(lacked));
-    reasons.extend(invalid);
-    let elsewhere_cpu_us = outcome.generators.iter().map(|part| part.generator.cpu_us);
+pub(crate) fn compose(
+    scenario: &FanoutScenario,
+    led: Led<Outcome<()>, Infallible>,
+) -> FanoutReport {
+    let all = Summary::new(&scenario.terms(), true, led);
     FanoutReport {
         schema: "dunlin-loadtest/fanout/1",
-        verdict,
-        reasons,
-        scenario: describe(scenario, &outcome.generators),
-        window_s: window.seconds(),
-        rates: window.rates(),
-        totals: outcome.totals,
-        latency: LatencyReport {
-            acknowledge: outcome.acknowledge.summary(),
-            deliver: outcome.deliver.summary(),
-            lateness: outcome.lateness.summary(),
-        },
-        distributions: Distribution::of_measured([
-            ("acknowledge", &outcome.acknowledge),
-            ("deliver", &outcome.deliver),
-            ("lateness", &outcome.lateness),
-        ]),
-        faults: FaultReport::from(&outcome.faults),
-        closes: outcome.closes,
-        server: server(scenario, &window),
-        harness_cpu_us: window.harness_cpu_us() + elsewhere_cpu_us.sum::<u64>(),
-        generators: outcome.generators,
-        series,
+        verdict: all.verdict,
+        reasons: all.reasons,
+        scenario: describe(scenario, all.threads),
+        window_s: all.window.seconds(),
+        rates: all.window.rates(),
+        totals: all.outcome.totals,
+        latency: all.latency,
+        distributions: all.distributions,
+        faults: FaultReport::from(&all.outcome.faults),
+        closes: all.outcome.closes,
+        server: server(scenario, &all.window),
+        harness_cpu_us: all.harness_cpu_us,
+        generators: all.outcome.generators,
+        series: all.series,
     }
 }
 
-/// Why the figures mean nothing, if they do: messages left so late that the latency is mostly the
-/// harness's own. A closed load has no intended start, so nothing can be late.
-fn spoilt(scenario: &FanoutScenario, outcome: &Outcome) -> Option<String> {
-    if matches!(scenario.load, Load::Closed { .. }) {
-        return None;
-    }
-    let late_ns = outcome.lateness.quantile_ns(0.99);
-    let deliver_ns = outcome.deliver.quantile_ns(0.99);
-    let limit_ns = deliver_ns as f64 * LATENESS_SHARE_MAX;
-    (late_ns > LATENESS_HARMLESS_NS && late_ns as f64 > limit_ns).then(|| {
-        format!(
-            "the harness was late: p99 of lateness {} us, of deliveries {} us",
-            late_ns / 1000,
-            deliver_ns / 1000
-        )
-    })
-}
-
-fn describe(
-    scenario: &FanoutScenario,
-    generators: &[FanoutGeneratorReport],
-) -> FanoutScenarioReport {
-    let elsewhere = generators.iter().map(|part| part.generator.threads);
+fn describe(scenario: &FanoutScenario, threads: usize) -> FanoutScenarioReport {
     FanoutScenarioReport {
         senders: scenario.senders,
         conversations: scenario.conversations,
         devices: scenario.devices,
-        threads: if generators.is_empty() { scenario.threads } else { elsewhere.sum() },
+        threads,
         tls: scenario.target.tls.is_some(),
         message: scenario.message,
         content_bytes: scenario.content_bytes,
@@ -201,7 +154,7 @@ mod tests {
         })
     }
 
-    fn outcome(late_us: u64, latency_us: u64) -> Outcome {
+    fn outcome(late_us: u64, latency_us: u64) -> Outcome<()> {
         let mut outcome = Outcome::default();
         for _ in 0..100 {
             outcome.lateness.record(late_us * 1000);

@@ -5,6 +5,8 @@
 //!  <----------------------- a fan ------------------------>
 //! ```
 
+use crate::crowd::{Place, Seat, Seating};
+
 /// How large a fan is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -14,47 +16,46 @@ pub(crate) struct Shape {
     pub(crate) devices: u32,
 }
 
-/// What a connection is for. Fans and conversations are counted within the run, or within a thread
-/// if the slot was one of a thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Seat {
-    /// It writes in all conversations of its fan.
-    Writer { fan: usize },
-    /// It is one device of the user who reads in a conversation.
-    Reader { conversation: usize, device: usize },
-}
+/// The reader of each conversation who writes in it; those behind it are the devices.
+pub(crate) const WRITER: usize = 0;
 
-impl Shape {
-    /// Connections of a fan.
-    pub(crate) fn connections(self) -> u32 {
+impl Seating for Shape {
+    fn group_connections(&self) -> u32 {
         1 + self.conversations * self.devices
     }
 
-    pub(crate) fn seat(self, slot: usize) -> Seat {
-        let (fan, at) = (slot / self.connections() as usize, slot % self.connections() as usize);
-        let Some(reader) = at.checked_sub(1) else {
-            return Seat::Writer { fan };
+    fn group_conversations(&self) -> u32 {
+        self.conversations
+    }
+
+    fn readers(&self) -> usize {
+        1 + self.devices as usize
+    }
+
+    fn writers(&self) -> usize {
+        1
+    }
+
+    fn seat(&self, connection: usize) -> Seat {
+        let group = self.group_connections() as usize;
+        let (fan, at) = (connection / group, connection % group);
+        let first_conversation = fan * self.conversations as usize;
+        let Some(at) = at.checked_sub(1) else {
+            let conversations = self.conversations as usize;
+            return Seat { first_conversation, conversations, reader: WRITER };
         };
         let devices = self.devices as usize;
-        let conversation = fan * self.conversations as usize + reader / devices;
-        Seat::Reader { conversation, device: reader % devices }
+        let first_conversation = first_conversation + at / devices;
+        Seat { first_conversation, conversations: 1, reader: 1 + at % devices }
     }
 
-    /// The slot of a conversation's writer.
-    pub(crate) fn writer_of(self, conversation: usize) -> usize {
-        conversation / self.conversations as usize * self.connections() as usize
-    }
-
-    /// The slot of a conversation's first device; the others follow.
-    pub(crate) fn first_reader_of(self, conversation: usize) -> usize {
-        let at = conversation % self.conversations as usize * self.devices as usize;
-        self.writer_of(conversation) + 1 + at
-    }
-
-    /// The conversations of a fan.
-    pub(crate) fn conversations_of(self, fan: usize) -> std::ops::Range<usize> {
+    fn connection(&self, Place { conversation, reader }: Place) -> usize {
         let conversations = self.conversations as usize;
-        fan * conversations..(fan + 1) * conversations
+        let fan = conversation / conversations * self.group_connections() as usize;
+        match reader.checked_sub(1) {
+            None => fan,
+            Some(device) => fan + 1 + conversation % conversations * self.devices as usize + device,
+        }
     }
 }
 
@@ -63,21 +64,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_slot_has_one_seat_and_leads_back_to_itself() {
+    fn every_connection_has_one_seat_and_leads_back_to_itself() {
         let shape = Shape { conversations: 3, devices: 4 };
-        for slot in 0..3 * shape.connections() as usize {
-            match shape.seat(slot) {
-                Seat::Writer { fan } => {
-                    for conversation in shape.conversations_of(fan) {
-                        assert_eq!(shape.writer_of(conversation), slot);
-                    }
-                }
-                Seat::Reader { conversation, device } => {
-                    assert_eq!(shape.first_reader_of(conversation) + device, slot);
-                    assert_eq!(shape.writer_of(conversation), slot / 13 * 13);
-                }
+        for connection in 0..3 * shape.group_connections() as usize {
+            let seat = shape.seat(connection);
+            for place in seat.places() {
+                assert_eq!(shape.connection(place), connection);
+                let writer = Place { reader: WRITER, ..place };
+                assert_eq!(shape.connection(writer), connection / 13 * 13);
             }
+            let count = if seat.reader == WRITER { 3 } else { 1 };
+            assert_eq!(seat.places().count(), count);
         }
-        assert_eq!(shape.seat(13 + 1 + 4), Seat::Reader { conversation: 4, device: 0 });
+        let seat = Seat { first_conversation: 4, conversations: 1, reader: 1 };
+        assert_eq!(shape.seat(13 + 1 + 4), seat);
     }
 }
