@@ -1,18 +1,46 @@
 //! `dunlin check-config`.
 
-use super::{Failure, SettingsArgs, printed};
+use std::net::SocketAddr;
+
+use super::{Failure, SettingsArgs, Wrong, check, printed};
+use crate::config::Checked;
+use crate::node::inspection;
 use crate::stream::entrance::Entrance;
 
-/// Reads and checks the configuration as `serve` would, and says what it amounts to.
+/// Reads and checks the configuration and the files that it names as `serve` would, and says what
+/// it amounts to. Changes nothing.
 pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
-    let checked = settings.checked()?;
-    let listen = |address: Option<std::net::SocketAddr>| {
-        address.map_or("off".to_owned(), |address| address.to_string())
+    let loaded = settings.load();
+    let config = loaded.config().clone();
+    for warning in inspection::warnings(&config, &loaded.secret_files()) {
+        crate::log::last_words(&format!("dunlin: warning: {warning}"));
+    }
+    let mut problems = inspection::problems(&config);
+    let mut wrong = Wrong::default();
+    match check(loaded) {
+        Ok(checked) => {
+            problems.extend(inspection::of_addresses(&checked.listen_on));
+            wrong.extend(&problems);
+            wrong.into_result()?;
+            sum_up(&checked)
+        }
+        Err(errors) => {
+            wrong.extend(errors.each());
+            wrong.extend(&problems);
+            wrong.into_result()
+        }
+    }
+}
+
+fn sum_up(checked: &Checked) -> Result<(), Failure> {
+    let listen = |entrance| {
+        let address = checked.address_of(entrance);
+        address.map_or("off".to_owned(), |address: SocketAddr| address.to_string())
     };
     let registration = if checked.engine.registration { "open" } else { "closed" };
     printed(|out| {
-        writeln!(out, "tcp             {}", listen(checked.address_of(Entrance::Tcp)))?;
-        writeln!(out, "tls             {}", listen(checked.address_of(Entrance::Tls)))?;
+        writeln!(out, "tcp             {}", listen(Entrance::Tcp))?;
+        writeln!(out, "tls             {}", listen(Entrance::Tls))?;
         writeln!(out, "data            {}", checked.config.data.folder.display())?;
         writeln!(out, "shards          {}", checked.shards)?;
         writeln!(out, "connections_max {}", checked.connections_max)?;

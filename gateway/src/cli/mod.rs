@@ -185,13 +185,34 @@ pub fn run() -> ExitCode {
     code
 }
 
+/// More than one thing that is wrong, each of which is told in a line of its own.
+#[derive(Debug, Default, thiserror::Error)]
+#[error("{}", lines.join("; "))]
+struct Wrong {
+    lines: Vec<String>,
+}
+
+impl Wrong {
+    fn extend(&mut self, errors: &[impl ToString]) {
+        self.lines.extend(errors.iter().map(ToString::to_string));
+    }
+
+    fn into_result(self) -> Result<(), Failure> {
+        if self.lines.is_empty() { Ok(()) } else { Err(self.into()) }
+    }
+}
+
 /// Says why a command failed: a line for each thing that is wrong.
 fn tell(failure: &Failure) {
-    match failure.downcast_ref::<ConfigErrors>() {
-        Some(errors) => {
-            errors.each().iter().for_each(|error| log::last_words(&format!("dunlin: {error}")));
-        }
-        None => log::last_words(&format!("dunlin: {failure}")),
+    let lines = if let Some(errors) = failure.downcast_ref::<ConfigErrors>() {
+        errors.each().iter().map(ToString::to_string).collect()
+    } else if let Some(Wrong { lines }) = failure.downcast_ref::<Wrong>() {
+        lines.clone()
+    } else {
+        vec![failure.to_string()]
+    };
+    for line in lines {
+        log::last_words(&format!("dunlin: {line}"));
     }
 }
 

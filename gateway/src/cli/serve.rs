@@ -12,7 +12,7 @@ use crate::config::{Checked, Config};
 use crate::node::assembly::{self, Stored};
 use crate::node::data::DataFolder;
 use crate::node::keeper::Keeper;
-use crate::node::{Parts, Server, secrecy};
+use crate::node::{Parts, Server, inspection};
 use crate::stream::entrance::Entrance;
 
 pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
@@ -21,8 +21,8 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     crate::log::open(&checked.config);
     let signals = signals::listen()?;
     warn_of_plain_text(&checked);
-    for exposed in secrecy::exposed(&checked.secret_files) {
-        tracing::warn!(problem = %exposed, "anybody can read a secret");
+    for warning in inspection::warnings(&checked.config, &checked.secret_files) {
+        tracing::warn!(problem = %warning, "others can read what is secret");
     }
     let data = DataFolder::open(&checked.config.data.folder)?;
     let Stored { store, keeper } = open_store(&checked, &data)?;

@@ -30,7 +30,8 @@ impl Section for Tls {
 impl Tls {
     /// The certificate that is named; `None` for one of our own.
     pub(crate) fn certificate(&self) -> Option<Certificate> {
-        let named = !self.certificate_file.as_os_str().is_empty();
+        let named = [&self.certificate_file, &self.key_file];
+        let named = named.iter().all(|file| !file.as_os_str().is_empty());
         named.then(|| Certificate::of_files(&self.certificate_file, &self.key_file))
     }
 

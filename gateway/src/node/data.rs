@@ -90,7 +90,7 @@ impl std::fmt::Debug for SigningKeys {
     }
 }
 
-/// The data folder, which exists.
+/// The data folder.
 #[derive(Debug, Clone)]
 pub(crate) struct DataFolder {
     path: PathBuf,
@@ -99,12 +99,24 @@ pub(crate) struct DataFolder {
 impl DataFolder {
     /// Opens it; makes it if it does not exist.
     pub(crate) fn open(path: &Path) -> Result<DataFolder, DataError> {
-        if path.join(RESTORING).exists() {
-            return Err(DataError::HalfRestored { path: path.to_owned() });
-        }
+        let folder = DataFolder::unopened(path);
+        folder.ensure_restored()?;
         make_folder(path)?;
-        make_folder(&path.join("tls"))?;
-        Ok(DataFolder { path: path.to_owned() })
+        make_folder(&folder.tls())?;
+        Ok(folder)
+    }
+
+    /// One that may not exist, to look at. Nothing is made.
+    pub(super) fn unopened(path: &Path) -> DataFolder {
+        DataFolder { path: path.to_owned() }
+    }
+
+    /// A restore that has begun here has ended.
+    pub(super) fn ensure_restored(&self) -> Result<(), DataError> {
+        if self.path.join(RESTORING).exists() {
+            return Err(DataError::HalfRestored { path: self.path.clone() });
+        }
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -124,12 +136,16 @@ impl DataFolder {
         self.path.join("admin.sock")
     }
 
+    pub(super) fn tls(&self) -> PathBuf {
+        self.path.join("tls")
+    }
+
     pub(crate) fn certificate_file(&self) -> PathBuf {
-        self.path.join("tls/certificate.pem")
+        self.tls().join("certificate.pem")
     }
 
     pub(crate) fn key_file(&self) -> PathBuf {
-        self.path.join("tls/key.pem")
+        self.tls().join("key.pem")
     }
 
     fn signing_key_file(&self) -> PathBuf {
@@ -163,6 +179,18 @@ impl DataFolder {
         let names = self.names_at_the_top()?;
         let retired = names.iter().filter(|name| is_retired_key(name));
         retired.map(|name| read_key(&self.path.join(name))).collect()
+    }
+
+    /// What is wrong with the keys that are there.
+    pub(super) fn wrong_keys(&self) -> Vec<DataError> {
+        let names = match self.names_at_the_top() {
+            Ok(names) => names,
+            Err(error) => return vec![error],
+        };
+        let mut keys: Vec<&String> =
+            names.iter().filter(|name| *name == SIGNING_KEY || is_retired_key(name)).collect();
+        keys.sort_unstable();
+        keys.into_iter().filter_map(|name| read_key(&self.path.join(name)).err()).collect()
     }
 
     /// The names of the files that a backup keeps beside the store, as far as they are there.

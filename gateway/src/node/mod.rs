@@ -3,11 +3,13 @@
 //! - `assembly`: from a configuration to the parts of a node
 //! - `server`: the node, from its start to its end
 //! - `data`: the data folder
+//! - `inspection`: what a server would open, looked at without changing anything
 //! - `keeper`: what can be done with a store that is kept here
 //! - `secrecy`: who else may read a secret
 
 pub(crate) mod assembly;
 pub(crate) mod data;
+pub(crate) mod inspection;
 pub(crate) mod keeper;
 pub(crate) mod secrecy;
 mod server;

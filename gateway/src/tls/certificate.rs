@@ -70,8 +70,7 @@ impl Certificate {
     ) -> Result<(Arc<ServerConfig>, String), TlsError> {
         let chain = self.chain()?;
         let print = fingerprint(&chain[0]);
-        let key = PrivateKeyDer::from_pem_file(&self.key_file)
-            .map_err(|error| TlsError::Pem { path: self.key_file.clone(), error })?;
+        let key = self.key()?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_no_client_auth()
@@ -84,6 +83,21 @@ impl Certificate {
         // What is said in early data can be replayed by a third party.
         config.max_early_data_size = 0;
         Ok((Arc::new(config), print))
+    }
+
+    /// What is wrong with the files: with each by itself, then with both together.
+    pub(crate) fn wrong(&self) -> Vec<TlsError> {
+        let (chain, key) = (self.chain().err(), self.key().err());
+        let wrong: Vec<TlsError> = chain.into_iter().chain(key).collect();
+        if wrong.is_empty() {
+            return ticketer().and_then(|tickets| self.load(tickets)).err().into_iter().collect();
+        }
+        wrong
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
+        PrivateKeyDer::from_pem_file(&self.key_file)
+            .map_err(|error| TlsError::Pem { path: self.key_file.clone(), error })
     }
 
     fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {

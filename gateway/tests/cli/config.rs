@@ -1,5 +1,8 @@
 //! `dunlin check-config`, and where settings come from.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Stdio;
 
 use crate::program::Place;
@@ -101,6 +104,89 @@ fn commands_end_quietly_when_nobody_reads_on() {
     let status =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer).status().unwrap();
     assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn a_check_reads_what_a_server_would_read_and_changes_nothing() {
+    let place = Place::new();
+    place.serve().end();
+    let before = listing(&place.data());
+    place.run(&["check-config"]).done();
+    assert_eq!(listing(&place.data()), before);
+
+    // While a server runs, too: it has the ports and the lock.
+    let server = place.serve();
+    place.run(&["check-config", "--listen-tcp", &server.tcp.to_string()]).done();
+    server.end();
+
+    set_mode(&place.data().join("signing.key"), 0o644);
+    set_mode(&place.data().join("store/STORE"), 0o640);
+    std::fs::write(place.data().join("tls/key.pem"), "no PEM").unwrap();
+    let ended = place.run(&["check-config", "--set", "store.readers=1"]);
+    assert!(!ended.success && ended.out.is_empty(), "{ended:?}");
+    for (line, contains) in ended.error.lines().zip([
+        "--set: store.readers: 1 is not in 2 to 256",
+        "signing.key: others may read it (mode 644)",
+        "STORE: others may read it (mode 640)",
+        "tls: data/tls/key.pem: ",
+    ]) {
+        assert!(line.starts_with("dunlin: ") && line.contains(contains), "{contains}: {ended:?}");
+    }
+    assert_eq!(ended.error.lines().count(), 4, "{ended:?}");
+    // And the server says the same of the first of them.
+    let mut serve = place.command(&["serve"]);
+    serve.args(["--listen-tcp", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0"]);
+    let refused = serve.stdin(Stdio::null()).output().unwrap();
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && error.contains("others may read it"), "{error}");
+}
+
+#[test]
+fn a_secret_that_anybody_can_read_is_warned_of() {
+    let place = Place::new();
+    let file = place.path("dunlin.toml");
+    let secret = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA==";
+    let issuer = format!("[issuers.app]\nalgorithm = \"HS256\"\nkey = \"{secret}\"\n");
+    std::fs::write(&file, issuer).unwrap();
+    set_mode(&place.path("."), 0o755);
+    set_mode(&file, 0o644);
+    let warned = place.run(&["check-config"]);
+    assert!(warned.success, "{warned:?}");
+    let expected = "dunlin: warning: dunlin.toml: there is a secret in it";
+    // Unless nobody gets into the folder for temporary files.
+    let reachable = place.path(".").canonicalize().unwrap();
+    let reachable = reachable.ancestors().all(|folder| mode(folder) & 0o001 != 0);
+    assert_eq!(warned.error.starts_with(expected), reachable, "{warned:?}");
+    assert!(!warned.error.contains(secret));
+    set_mode(&file, 0o600);
+    assert_eq!(place.run(&["check-config"]).error, "");
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// Every file below a folder, with its length, its mode and the time when it was changed.
+fn listing(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let metadata = entry.metadata().unwrap();
+            let (bytes, mode) = (metadata.len(), metadata.permissions().mode());
+            found.push(format!("{:?} {bytes} {mode} {:?}", entry.path(), metadata.modified()));
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    found.sort_unstable();
+    found
 }
 
 #[test]

@@ -115,21 +115,26 @@ impl Disk for Folder {
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.path)? {
-            // A name that is no text is none of ours.
-            if let Ok(name) = entry?.file_name().into_string()
-                && name != LOCK_NAME
-            {
-                names.push(name);
-            }
-        }
-        Ok(names)
+        names_in(&self.path)
     }
 
     fn sync_names(&self) -> io::Result<()> {
         self.handle.sync_all()
     }
+}
+
+/// The names of all files of a folder, in no order.
+pub(super) fn names_in(path: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        // A name that is no text is none of ours.
+        if let Ok(name) = entry?.file_name().into_string()
+            && name != LOCK_NAME
+        {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 #[derive(Debug)]

@@ -62,7 +62,7 @@ use identity::Identity;
 use index::Index;
 use indexer::Indexer;
 use lane::Lane;
-pub use open::RecoveryReport;
+pub use open::{RecoveryReport, inspect};
 use queue::{Job, Queue};
 use read::ReadJob;
 use segment::Segments;

@@ -1,13 +1,14 @@
 //! Finding out what a folder holds, and bringing it into order after a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::random::Random;
 
 use super::config::{EmbeddedConfig, OpenError};
 use super::damage::{Damage, DamageKind};
-use super::disk::{Disk, DiskFile, read_all};
+use super::disk::{Disk, DiskFile, names_in, read_all};
 use super::identity::{self, Identity};
 use super::index::memory::SegmentIndex;
 use super::index::run::Run;
@@ -82,15 +83,32 @@ pub(super) fn recover(
     recovery.finish(random)
 }
 
+/// Whether a folder holds a store that this version reads, as far as its identity tells, or is empty
+/// so that one can be made. Changes nothing and locks nothing: a server may have it open.
+pub fn inspect(path: &Path) -> Result<(), OpenError> {
+    let names = names_in(path).map_err(OpenError::io("can't list", path))?;
+    if !names.iter().any(|name| name == identity::NAME) {
+        return ensure_new(&names, path);
+    }
+    let file = path.join(identity::NAME);
+    let content = std::fs::read(&file).map_err(OpenError::io("can't read", file))?;
+    Identity::decode(&content).map(drop)
+}
+
 /// Makes a new store, if the folder is empty.
 fn make(disk: &dyn Disk, names: &[String], random: &dyn Random) -> Result<Identity, OpenError> {
-    let unfinished = format!("{}{UNFINISHED_SUFFIX}", identity::NAME);
-    if names.iter().any(|name| name != LOST_AND_FOUND && *name != unfinished) {
-        return Err(OpenError::NotAStore { path: disk.path() });
-    }
+    ensure_new(names, &disk.path())?;
     let identity = Identity::random(random);
     identity.save(disk)?;
     Ok(identity)
+}
+
+fn ensure_new(names: &[String], path: &Path) -> Result<(), OpenError> {
+    let unfinished = format!("{}{UNFINISHED_SUFFIX}", identity::NAME);
+    if names.iter().any(|name| name != LOST_AND_FOUND && *name != unfinished) {
+        return Err(OpenError::NotAStore { path: path.to_owned() });
+    }
+    Ok(())
 }
 
 /// Removes what a crash left half made.

@@ -1,0 +1,263 @@
+//! What a server would open when it starts, looked at without changing anything.
+//!
+//! Everything that is wrong is told at once. What does not exist yet is made by the server, so it is
+//! asked only whether that is possible.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use dunlin_core::store::embedded::{self, OpenError};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::data::{DataError, DataFolder};
+use super::secrecy::{self, Exposed};
+use crate::config::Config;
+use crate::stream::entrance::ListenOn;
+use crate::tls::{Certificate, TlsError};
+
+/// Why a server would not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    #[error("data.folder: {0}")]
+    Data(#[from] DataError),
+    #[error("data.folder: the store: {0}")]
+    Store(#[from] OpenError),
+    #[error("tls: {0}")]
+    Tls(#[from] TlsError),
+    #[error("{key}: {address}: {error}")]
+    Listen { key: &'static str, address: SocketAddr, error: io::Error },
+}
+
+/// What an operator should know, though a server starts.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Warning {
+    #[error("{0}")]
+    Exposed(#[from] Exposed),
+    #[error("{path}: others may look into the data folder (mode {mode:o}); chmod 700 it",
+        path = path.display())]
+    OpenFolder { path: PathBuf, mode: u32 },
+}
+
+/// What stands in the way of a server with this configuration.
+pub(crate) fn problems(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let folder = config.data.folder.as_path();
+    match fs::metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            problems.extend(ensure_can_be_made(folder).err().map(Problem::from));
+        }
+        _ => problems.extend(of_folder(&DataFolder::unopened(folder))),
+    }
+    if !config.listen.tls.is_empty() {
+        problems.extend(of_certificate(config).into_iter().map(Problem::from));
+    }
+    problems
+}
+
+/// Addresses that are none of this machine's, or that this user may not listen on. That somebody
+/// listens there already is no problem of a configuration: it may be this very server.
+pub(crate) fn of_addresses(listen_on: &[ListenOn]) -> Vec<Problem> {
+    let problem = |(entrance, address): &ListenOn| {
+        let error = ensure_own(*address).err()?;
+        Some(Problem::Listen { key: entrance.setting(), address: *address, error })
+    };
+    listen_on.iter().filter_map(problem).collect()
+}
+
+/// What nobody should be able to read, and can.
+pub(crate) fn warnings(config: &Config, secret_files: &[PathBuf]) -> Vec<Warning> {
+    let mut warnings: Vec<Warning> =
+        secrecy::exposed(secret_files).into_iter().map(Warning::from).collect();
+    let path = config.data.folder.clone();
+    if let Ok(folder) = fs::metadata(&path) {
+        let mode = folder.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            warnings.push(Warning::OpenFolder { path, mode });
+        }
+    }
+    warnings
+}
+
+fn ensure_own(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    match socket.bind(&address.into()) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A folder that is there, and what the server would read in it.
+fn of_folder(data: &DataFolder) -> Vec<Problem> {
+    let mut wrong: Vec<DataError> = data.ensure_restored().err().into_iter().collect();
+    let store = data.store();
+    let inside = [data.tls(), store.clone()].into_iter().filter(|folder| folder.exists());
+    for folder in [data.path().to_owned()].into_iter().chain(inside) {
+        wrong.extend(ensure_usable(&folder).err());
+    }
+    wrong.extend(data.wrong_keys());
+    for secret in [data.key_file(), data.store_identity_file()] {
+        wrong.extend(data.ensure_secret(&secret).err());
+    }
+    let mut problems: Vec<Problem> = wrong.into_iter().map(Problem::from).collect();
+    if store.exists() {
+        problems.extend(embedded::inspect(&store).err().map(Problem::from));
+        problems.extend(unusable_files(&store).into_iter().map(Problem::from));
+    }
+    problems
+}
+
+fn of_certificate(config: &Config) -> Vec<TlsError> {
+    if let Some(named) = config.tls.certificate() {
+        return named.wrong();
+    }
+    let data = DataFolder::unopened(&config.data.folder);
+    let (certificate, key) = (data.certificate_file(), data.key_file());
+    // If one of them is missing, both are made.
+    let is_there = certificate.exists() && key.exists();
+    if is_there { Certificate::of_files(&certificate, &key).wrong() } else { Vec::new() }
+}
+
+/// Whether a folder can be made where the first of those above it is that exists.
+fn ensure_can_be_made(path: &Path) -> Result<(), DataError> {
+    let absolute = std::path::absolute(path);
+    let absolute = absolute.map_err(|error| DataError::Io { path: path.to_owned(), error })?;
+    let above = absolute.ancestors().skip(1).find(|above| above.exists());
+    above.map_or(Ok(()), ensure_usable)
+}
+
+/// A folder in which files can be read and made.
+fn ensure_usable(path: &Path) -> Result<(), DataError> {
+    let io_error = |error| DataError::Io { path: path.to_owned(), error };
+    if !fs::metadata(path).map_err(io_error)?.is_dir() {
+        return Err(io_error(io::ErrorKind::NotADirectory.into()));
+    }
+    ensure_allowed(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
+}
+
+/// The files of the store that could not be read and written: those of another user, say.
+fn unusable_files(store: &Path) -> Vec<DataError> {
+    // That it can't be listed was said when it was looked at as a folder.
+    let files = fs::read_dir(store).into_iter().flatten().flatten();
+    let rights = Access::READ_OK | Access::WRITE_OK;
+    files.filter_map(|file| ensure_allowed(&file.path(), rights).err()).collect()
+}
+
+fn ensure_allowed(path: &Path, rights: Access) -> Result<(), DataError> {
+    let allowed = accessat(CWD, path, rights, AtFlags::EACCESS);
+    allowed.map_err(|error| DataError::Io { path: path.to_owned(), error: error.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+
+    use super::*;
+
+    fn config(folder: &Path) -> Config {
+        let mut config = Config::default();
+        config.data.folder = folder.join("data");
+        config
+    }
+
+    fn told(config: &Config) -> Vec<String> {
+        problems(config).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_no_problem_and_is_not_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        assert_eq!(told(&config), [""; 0]);
+        assert!(!config.data.folder.exists());
+    }
+
+    #[test]
+    fn a_file_where_a_folder_should_be_is_a_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(folder.path());
+        fs::write(&config.data.folder, "").unwrap();
+        assert!(told(&config)[0].ends_with("data: not a directory"), "{:?}", told(&config));
+        config.data.folder.push("deeper");
+        assert!(told(&config)[0].contains("ot a directory"), "{:?}", told(&config));
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_data_folder_is_told_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let data = DataFolder::open(&config.data.folder).unwrap();
+        data.signing_keys().unwrap();
+        Certificate::own(&data).unwrap();
+        fs::create_dir(data.store()).unwrap();
+        assert_eq!(told(&config), [""; 0]);
+
+        let chmod = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
+        chmod(&data.path().join("signing.key"), 0o640).unwrap();
+        fs::write(data.path().join("signing.key.1"), [1; 31]).unwrap();
+        chmod(&data.path().join("signing.key.1"), 0o600).unwrap();
+        chmod(&data.key_file(), 0o644).unwrap();
+        fs::write(data.certificate_file(), "no PEM").unwrap();
+        fs::write(data.path().join("RESTORING"), "").unwrap();
+        fs::write(data.store_identity_file(), "no store").unwrap();
+        chmod(&data.store_identity_file(), 0o600).unwrap();
+        let told = told(&config);
+        for (problem, contains) in told.iter().zip([
+            "its restore did not end",
+            "signing.key: others may read it (mode 640)",
+            "signing.key.1: 31 bytes, where a signing key has 32",
+            "key.pem: others may read it (mode 644)",
+            "data.folder: the store: STORE is damaged",
+            "tls: ",
+        ]) {
+            assert!(problem.contains(contains), "{contains}: {told:?}");
+        }
+        assert_eq!(told.len(), 6, "{told:?}");
+    }
+
+    #[test]
+    fn a_certificate_and_a_key_are_read_each_by_itself_and_must_fit() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = ["one", "other"].map(|name| {
+            let data = DataFolder::open(&folder.path().join(name)).unwrap();
+            Certificate::own(&data).unwrap();
+            data
+        });
+        let mut config = config(folder.path());
+        let mut wrong = |certificate: PathBuf, key: PathBuf| {
+            (config.tls.certificate_file, config.tls.key_file) = (certificate, key);
+            told(&config)
+        };
+        assert_eq!(wrong(one.certificate_file(), one.key_file()), [""; 0]);
+        assert_eq!(wrong(one.certificate_file(), other.key_file()).len(), 1);
+        let none = folder.path().join("none");
+        assert_eq!(wrong(none.clone(), none.clone()).len(), 2);
+        assert_eq!(wrong(one.key_file(), none).len(), 2);
+    }
+
+    #[test]
+    fn others_who_may_look_in_are_warned_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        DataFolder::open(&config.data.folder).unwrap();
+        assert_eq!(warnings(&config, &[]).len(), 0);
+        fs::set_permissions(&config.data.folder, Permissions::from_mode(0o755)).unwrap();
+        let warnings = warnings(&config, &[]);
+        assert!(matches!(warnings[..], [Warning::OpenFolder { mode: 0o755, .. }]));
+    }
+
+    #[test]
+    fn an_address_that_is_taken_is_one_of_ours_and_a_foreign_one_is_not() {
+        use crate::stream::entrance::Entrance;
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let foreign = "192.0.2.1:1".parse().unwrap();
+        let own = (Entrance::Tcp, taken.local_addr().unwrap());
+        let problems = of_addresses(&[own, (Entrance::Tls, foreign)]);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].to_string().starts_with("listen.tls: 192.0.2.1:1: "), "{problems:?}");
+    }
+}
