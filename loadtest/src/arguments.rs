@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use dunlin_loadtest::plan::{self, Plan};
-use dunlin_loadtest::{LoadtestError, doctor};
+use dunlin_loadtest::{LoadtestError, compare, doctor};
 
 /// Puts load on a Dunlin server, and audits every message.
 ///
@@ -35,6 +35,42 @@ pub(crate) enum Command {
     Doctor(DoctorArguments),
     /// Make a page for people of a report in JSON.
     Render(RenderArguments),
+    /// Say what is better and what is worse in the second of two reports in JSON.
+    ///
+    /// Exit codes: 0 nothing is worse; 1 something is worse by more than --worse-than and by more than
+    /// noise, or the second run is a product failure and the first one is not; 2 the reports can't be
+    /// compared; 3 figures of one of them prove nothing (invalid, of a machine that failed, or
+    /// interrupted).
+    Compare(CompareArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArguments {
+    /// What --json wrote: the report to compare with.
+    #[arg(value_name = "A.json")]
+    pub(crate) a: PathBuf,
+    /// The report of the same scenario that is better or worse.
+    #[arg(value_name = "B.json")]
+    pub(crate) b: PathBuf,
+    /// What counts as worse: 1.05 is by a twentieth.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.05)]
+    worse_than: f64,
+    /// Look only at figures that begin like this; may be repeated. For example "latency.acknowledge".
+    #[arg(long, value_name = "FIGURE")]
+    only: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl CompareArguments {
+    pub(crate) fn options(&self) -> Result<compare::Options, LoadtestError> {
+        if !self.worse_than.is_finite() || self.worse_than < 1.0 {
+            let reason = "a factor of 1 or more is expected".to_owned();
+            return Err(LoadtestError::Scenario { field: "--worse-than", reason });
+        }
+        Ok(compare::Options { worse_than: self.worse_than, only: self.only.clone() })
+    }
 }
 
 #[derive(Debug, Args)]

@@ -13,12 +13,14 @@
 //! - [`remote`]: several processes or machines that work as one run
 //! - [`wire`]: the frames that make up nearly all of the traffic, by hand
 //! - [`report`], [`latency`]: what comes out
+//! - [`compare`]: two reports beside each other
 //! - [`view`]: what is seen while it runs
 //! - [`interrupt`]: how it comes to an end before its time
 #![deny(unsafe_code)]
 
 pub mod audit;
 pub mod capacity;
+pub mod compare;
 mod crowd;
 pub mod doctor;
 mod error;

@@ -26,7 +26,7 @@ use dunlin_loadtest::view::View;
 use dunlin_loadtest::{LoadtestError, Problems};
 
 use arguments::{Arguments, Command, DoctorArguments, FileArguments, GenerateArguments};
-use output::{Session, render};
+use output::{Session, compare, render};
 use terminal::{print_capacity, print_chat, print_fanout, print_idle, words_of};
 
 #[global_allocator]
@@ -43,14 +43,15 @@ fn main() -> ExitCode {
         Command::Generate(arguments) => generate(arguments),
         Command::Doctor(arguments) => return doctor(&arguments),
         Command::Render(arguments) => render(&arguments).map(|()| Verdict::Ok),
+        Command::Compare(arguments) => return compare(&arguments).unwrap_or_else(failed),
     };
-    outcome.map_or_else(
-        |error| {
-            eprintln!("dunlin-loadtest: {error}");
-            error.exit_code()
-        },
-        Verdict::exit_code,
-    )
+    outcome.map_or_else(failed, Verdict::exit_code)
+}
+
+/// Nothing came of it.
+fn failed(error: LoadtestError) -> ExitCode {
+    eprintln!("dunlin-loadtest: {error}");
+    error.exit_code()
 }
 
 /// A plan in which everything makes sense, to its report.

@@ -2,14 +2,17 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::process::ExitCode;
 
 use dunlin_loadtest::LoadtestError;
+use dunlin_loadtest::compare;
 use dunlin_loadtest::interrupt::Interrupt;
 use dunlin_loadtest::plan::OutputArguments;
 use dunlin_loadtest::report::{Circumstances, Report, ThresholdOutcome, Verdict, html, judge};
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::arguments::RenderArguments;
+use crate::arguments::{CompareArguments, RenderArguments};
 use crate::command_line;
 use crate::terminal::{print_circumstances, print_thresholds};
 
@@ -92,14 +95,35 @@ fn write<R: Report>(
     }
 }
 
+/// Reads a report that was written earlier.
+fn read(path: &Path) -> Result<Value, LoadtestError> {
+    let wrong = |reason| {
+        let reason = format!("{}: {reason}", path.display());
+        LoadtestError::Scenario { field: "the report", reason }
+    };
+    let json = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_slice(&json).map_err(|error| wrong(format!("no JSON: {error}")))
+}
+
+/// Says what is better and what is worse in the second of two reports.
+pub(crate) fn compare(arguments: &CompareArguments) -> Result<ExitCode, LoadtestError> {
+    let (a, b) = (read(&arguments.a)?, read(&arguments.b)?);
+    let wrong = |reason| LoadtestError::Scenario { field: "the reports", reason };
+    let comparison = compare::compare(&a, &b, &arguments.options()?).map_err(wrong)?;
+    let text = if arguments.json {
+        serde_json::to_string_pretty(&comparison).map(|json| json + "\n")
+    } else {
+        Ok(comparison.to_string())
+    };
+    let written = text.map_err(io::Error::other);
+    let written = written.and_then(|text| io::stdout().write_all(text.as_bytes()));
+    written.map_err(LoadtestError::machine("writing the comparison"))?;
+    Ok(comparison.exit_code())
+}
+
 /// Makes the page of a report that was written earlier.
 pub(crate) fn render(arguments: &RenderArguments) -> Result<(), LoadtestError> {
-    let json =
-        std::fs::read(&arguments.report).map_err(LoadtestError::machine("reading the report"))?;
-    let value = serde_json::from_slice(&json).map_err(|error| LoadtestError::Scenario {
-        field: "the report",
-        reason: format!("no JSON: {error}"),
-    })?;
+    let value = read(&arguments.report)?;
     let beside = || arguments.report.with_extension("html");
     let path = arguments.output.clone().unwrap_or_else(beside);
     std::fs::write(path, html::render(&value)).map_err(LoadtestError::machine("writing the page"))

@@ -31,8 +31,7 @@ pub(crate) fn print_thresholds(outcomes: &[ThresholdOutcome]) {
 
 pub(crate) fn print_circumstances(run: &Circumstances) {
     let Circumstances { host, version, commit, .. } = run;
-    let built =
-        commit.map_or_else(|| "a build for debugging".to_owned(), |commit| commit.to_owned());
+    let built = commit.unwrap_or("a build for debugging");
     let memory = host.memory_bytes.map(|bytes| format!(", {:.1} GB", bytes as f64 / 1e9));
     println!(
         "run          {} to {}, dunlin-loadtest {version} ({built})\n\
