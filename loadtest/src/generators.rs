@@ -38,10 +38,7 @@ impl Generator {
         let limit = process::raise_descriptor_limit()
             .map_err(LoadtestError::machine("raising the descriptor limit"))?;
         let per_table = connections_per_table(limit);
-        if u64::from(connections).div_ceil(threads as u64) > per_table {
-            let needed = threads_needed(connections, limit);
-            let reason =
-                format!("a thread may have {per_table} connections: {needed} threads are needed");
+        if let Some(reason) = too_few(connections, threads, limit) {
             return Err(LoadtestError::Scenario { field: "threads", reason });
         }
         let own_table = u64::from(connections) > per_table;
@@ -71,6 +68,20 @@ pub fn threads_for(connections: u32) -> Result<usize, LoadtestError> {
     let limit = process::raise_descriptor_limit()
         .map_err(LoadtestError::machine("raising the descriptor limit"))?;
     Ok(usize::try_from(threads_needed(connections, limit)).unwrap_or(usize::MAX))
+}
+
+/// Why so many threads can't have so many connections under the limit of this process.
+pub(crate) fn too_few_threads(connections: u32, threads: usize) -> Option<String> {
+    // Whoever can't raise it finds out with the first run.
+    process::raise_descriptor_limit().ok().and_then(|limit| too_few(connections, threads, limit))
+}
+
+fn too_few(connections: u32, threads: usize, descriptors: u64) -> Option<String> {
+    let per_table = connections_per_table(descriptors);
+    let is_too_few = u64::from(connections).div_ceil(threads as u64) > per_table;
+    let needed = threads_needed(connections, descriptors);
+    is_too_few
+        .then(|| format!("a thread may have {per_table} connections: {needed} threads are needed"))
 }
 
 /// Threads of which each has a descriptor table of its own, under this limit.
@@ -117,6 +128,9 @@ mod tests {
         assert_eq!(threads_needed(1_000_000, 20_000), 51);
         assert_eq!(threads_needed(0, 0), 1);
         assert_eq!(threads_for(10).unwrap(), 1);
+        assert_eq!(too_few(1_000_000, 51, 20_000), None);
+        let reason = "a thread may have 19934 connections: 51 threads are needed";
+        assert_eq!(too_few(1_000_000, 50, 20_000).as_deref(), Some(reason));
     }
 
     #[test]

@@ -57,6 +57,7 @@ fn failed(error: LoadtestError) -> ExitCode {
 /// A plan in which everything makes sense, to its report.
 fn run(plan: &Plan, session: &Session) -> Result<Verdict, LoadtestError> {
     Problems::check(plan.problems())?;
+    Problems::check(plan.missing())?;
     let stop = || Some(session.interrupt.flag());
     // A coordinator of generators need not have a way to the server.
     let is_here = plan.generator().generators.is_empty();
@@ -164,7 +165,7 @@ fn check(arguments: &FileArguments) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for file in &arguments.files {
         let name = file.display();
-        let missing = |plan: Plan| Ok(Problems::check(plan.server().missing())?);
+        let missing = |plan: Plan| Ok(Problems::check(plan.missing())?);
         match arguments.read(file).and_then(missing) {
             Ok(()) => println!("{name}: ok"),
             Err(LoadtestError::Problems(problems)) => {

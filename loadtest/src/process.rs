@@ -53,6 +53,12 @@ pub fn commits(pid: u32) -> Option<u64> {
     io.lines().find_map(|line| line.strip_prefix("syscw:")?.trim().parse().ok())
 }
 
+/// Whether threads of this process may run there.
+pub(crate) fn has_processor(processor: usize) -> bool {
+    // A process that may not ask finds out when it tries.
+    processor < CpuSet::MAX_CPU && sched_getaffinity(None).is_ok_and(|all| all.is_set(processor))
+}
+
 /// Lets this thread, and those that it starts, run on these processors only; all if empty.
 pub fn pin_thread(processors: &[usize]) -> io::Result<()> {
     if processors.is_empty() {

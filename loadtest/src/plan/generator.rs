@@ -6,9 +6,10 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LoadtestError;
-use crate::generators::threads_for;
+use crate::generators::{self, threads_for};
 use crate::problem::Problem;
-use crate::remote::Generators;
+use crate::process;
+use crate::remote::{Generators, Secret};
 
 /// The section of a file.
 pub(crate) const SECTION: &str = "generator";
@@ -53,6 +54,26 @@ impl GeneratorArguments {
         problems
     }
 
+    /// What this machine lacks for a run of so many connections.
+    pub(crate) fn missing(&self, connections: u32) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if let Some(file) = &self.generators_secret_file
+            && let Err(error) = Secret::read(file)
+        {
+            let reason = format!("{}: {error}", file.display());
+            problems.push(Problem::new(SECTION, "generators_secret_file", reason));
+        }
+        if let Some(reason) = no_processor(&self.client_cpu) {
+            problems.push(Problem::new(SECTION, "client_cpu", reason));
+        }
+        if let Some(threads @ 1..) = self.threads
+            && let Some(reason) = generators::too_few_threads(connections, threads)
+        {
+            problems.push(Problem::new(SECTION, "threads", reason));
+        }
+        problems
+    }
+
     /// Where the load is made, if not here.
     pub fn elsewhere(&self) -> Option<Generators> {
         let secret_file = self.generators_secret_file.clone()?;
@@ -63,6 +84,12 @@ impl GeneratorArguments {
     pub(crate) fn threads(&self, connections: u32) -> Result<usize, LoadtestError> {
         self.threads.map_or_else(|| threads_for(connections), Ok)
     }
+}
+
+/// Why threads could not run on these processors.
+pub(crate) fn no_processor(processors: &[usize]) -> Option<String> {
+    let missing = processors.iter().find(|&&processor| !process::has_processor(processor))?;
+    Some(format!("this process may not use processor {missing}"))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod generator;
 mod host_port;
 mod output;
 mod server;
+mod specimen;
 
 pub use file::{parse, read};
 pub use generator::GeneratorArguments;
@@ -152,7 +153,29 @@ impl Plan {
         let mut problems = self.server().problems();
         problems.extend(generator.problems());
         problems.extend(parameters);
+        problems.extend(self.output().problems(&self.specimen()));
         problems
+    }
+
+    /// What is missing on this machine: files that can't be read or written, descriptors, processors.
+    pub fn missing(&self) -> Vec<Problem> {
+        let mut problems = self.server().missing();
+        problems.extend(self.generator().missing(self.connections()));
+        problems.extend(self.output().missing());
+        problems
+    }
+
+    /// Connections of a run.
+    fn connections(&self) -> u32 {
+        match self {
+            Plan::Chat(ChatPlan { chat, .. })
+            | Plan::Capacity(CapacityPlan { chat, .. })
+            | Plan::Storm(DisturbedPlan { chat, .. })
+            | Plan::Slow(DisturbedPlan { chat, .. })
+            | Plan::Churn(DisturbedPlan { chat, .. }) => chat.users,
+            Plan::Fanout(plan) => plan.fanout.connections().unwrap_or_default(),
+            Plan::Idle(plan) => plan.idle.connections,
+        }
     }
 
     /// Where the load is made.

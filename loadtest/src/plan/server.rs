@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::LoadtestError;
 use crate::net::Trust;
-use crate::plan::HostPort;
+use crate::plan::{HostPort, generator};
 use crate::problem::{Problem, Problems};
 use crate::spawn::{ISSUER, SpawnedServer};
 use crate::target::{Service, Target};
@@ -104,10 +104,10 @@ impl ServerArguments {
             // A name without a slash is looked for in PATH when it is started.
             let is_missing = program.components().count() > 1 && !program.is_file();
             let reason = format!("there is no file {}", program.display());
-            return is_missing
-                .then(|| Problem::new(SECTION, "spawn", reason))
-                .into_iter()
-                .collect();
+            let missing = is_missing.then(|| Problem::new(SECTION, "spawn", reason));
+            let reason = generator::no_processor(&self.server_cpu);
+            let processor = reason.map(|reason| Problem::new(SECTION, "server_cpu", reason));
+            return missing.into_iter().chain(processor).collect();
         }
         let mut problems: Vec<_> = self.secret().err().into_iter().collect();
         if let Some(Err(reason)) = self.address.as_ref().map(HostPort::resolve) {

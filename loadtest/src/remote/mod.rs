@@ -40,6 +40,7 @@ pub(crate) use assignment::Task;
 pub use error::{LinkError, Refusal};
 pub(crate) use listener::Led;
 pub use listener::{Event, Listener, Place};
+pub(crate) use secret::Secret;
 pub(crate) use team::{Member, call_generators};
 
 use std::path::PathBuf;

@@ -9,6 +9,7 @@
 
 mod circumstances;
 mod distribution;
+pub(crate) mod figure;
 pub mod html;
 mod interval;
 mod kernel;

@@ -10,12 +10,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::error::LoadtestError;
-use crate::report::{Report, Verdict};
-
-/// Units of figures that can be asked for instead of the one in the report, and how many of that
-/// make one.
-const UNITS: [(&str, &str, f64); 4] =
-    [("_ms", "_us", 1e3), ("_s", "_us", 1e6), ("_kb", "_bytes", 1e3), ("_mb", "_bytes", 1e6)];
+use crate::report::{Report, Verdict, figure};
 
 /// `acknowledge.p99_ms<=50`: a figure and its bound.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -138,47 +133,34 @@ pub fn judge(
 }
 
 impl Threshold {
+    /// The figure that it names.
+    pub(crate) fn figure(&self) -> &str {
+        &self.figure
+    }
+
+    /// Whether a report has its figure.
+    pub(crate) fn is_about(&self, report: &Value) -> bool {
+        figure::find(report, &self.figure).is_some()
+    }
+
     /// Whether a report keeps it; an error in words if the report has no such figure.
     fn outcome(&self, report: &Value) -> Result<ThresholdOutcome, String> {
-        let (parent, field) = match self.figure.rsplit_once('.') {
-            Some((parent, field)) => (find(report, parent), field),
-            None => (Some(report), self.figure.as_str()),
-        };
-        let found = parent.and_then(|parent| Some((parent, figure(parent, field)?)));
-        let Some((parent, value)) = found else {
-            return Err(format!("{self}: this report has no such figure"));
-        };
+        let values = figure::find(report, &self.figure)
+            .ok_or_else(|| format!("{self}: this report has no such figure"))?;
         let threshold = self.clone();
-        // Nothing is quick if nothing happened.
-        if field != "count" && parent.get("count").and_then(Value::as_u64) == Some(0) {
-            return Ok(ThresholdOutcome { threshold, value: None, kept: false });
-        }
-        let kept = match self.comparison {
-            Comparison::AtMost => value <= self.bound,
-            Comparison::AtLeast => value >= self.bound,
-            Comparison::Below => value < self.bound,
-            Comparison::Above => value > self.bound,
+        let (is_at_most, kept): (_, fn(f64, f64) -> bool) = match self.comparison {
+            Comparison::AtMost => (true, |value, bound| value <= bound),
+            Comparison::Below => (true, |value, bound| value < bound),
+            Comparison::AtLeast => (false, |value, bound| value >= bound),
+            Comparison::Above => (false, |value, bound| value > bound),
         };
-        Ok(ThresholdOutcome { threshold, value: Some(value), kept })
+        // All of a list are to keep it, so the worst one tells. What was not measured keeps nothing.
+        let worse = |one: f64, other: f64| if is_at_most { one.max(other) } else { one.min(other) };
+        let values: Option<Vec<_>> = values.into_iter().collect();
+        let value = values.and_then(|values| values.into_iter().reduce(worse));
+        let kept = value.is_some_and(|value| kept(value, self.bound));
+        Ok(ThresholdOutcome { threshold, value, kept })
     }
-}
-
-/// A section of the report; latencies can be named without their section.
-fn find<'a>(report: &'a Value, path: &str) -> Option<&'a Value> {
-    let from = |root: &'a Value| path.split('.').try_fold(root, |value, name| value.get(name));
-    from(report).or_else(|| from(report.get("latency")?))
-}
-
-/// A number, in the unit that the name asks for; of counts by name, their sum.
-fn figure(parent: &Value, field: &str) -> Option<f64> {
-    if let Some(value) = parent.get(field) {
-        let counts = || value.as_object().map(|counts| counts.values().map(Value::as_f64).sum());
-        return value.as_f64().or_else(|| counts()?);
-    }
-    UNITS.into_iter().find_map(|(asked, reported, size)| {
-        let name = field.strip_suffix(asked)?;
-        Some(parent.get(format!("{name}{reported}"))?.as_f64()? / size)
-    })
 }
 
 #[cfg(test)]
