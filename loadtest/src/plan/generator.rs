@@ -9,7 +9,7 @@ use crate::error::LoadtestError;
 use crate::generators::{self, threads_for};
 use crate::problem::Problem;
 use crate::process;
-use crate::remote::{Generators, Secret};
+use crate::remote::{Generators, check_secret};
 
 /// The section of a file.
 pub(crate) const SECTION: &str = "generator";
@@ -58,9 +58,9 @@ impl GeneratorArguments {
     pub(crate) fn missing(&self, connections: u32) -> Vec<Problem> {
         let mut problems = Vec::new();
         if let Some(file) = &self.generators_secret_file
-            && let Err(error) = Secret::read(file)
+            && let Err(error) = check_secret(file)
         {
-            let reason = format!("{}: {error}", file.display());
+            let reason = error.to_string();
             problems.push(Problem::new(SECTION, "generators_secret_file", reason));
         }
         if let Some(reason) = no_processor(&self.client_cpu) {

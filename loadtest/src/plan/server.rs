@@ -110,8 +110,10 @@ impl ServerArguments {
             return missing.into_iter().chain(processor).collect();
         }
         let mut problems: Vec<_> = self.secret().err().into_iter().collect();
-        if let Some(Err(reason)) = self.address.as_ref().map(HostPort::resolve) {
-            problems.push(Problem::new(SECTION, "address", reason));
+        if let Some(address) = &self.address
+            && let Err(reason) = address.resolve()
+        {
+            problems.push(Problem::new(SECTION, "address", format!("{address}: {reason}")));
         }
         if let Some(Err(error)) = self.trust().map(|trust| trust.client_config()) {
             problems.push(Problem::new(SECTION, "tls_authority", error.to_string()));

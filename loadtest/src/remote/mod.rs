@@ -40,10 +40,11 @@ pub(crate) use assignment::Task;
 pub use error::{LinkError, Refusal};
 pub(crate) use listener::Led;
 pub use listener::{Event, Listener, Place};
-pub(crate) use secret::Secret;
 pub(crate) use team::{Member, call_generators};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::error::LoadtestError;
 
 /// Generators that share a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,4 +53,9 @@ pub struct Generators {
     pub addresses: Vec<String>,
     /// The file with the secret that they know, too.
     pub secret_file: PathBuf,
+}
+
+/// Whether a secret can be read from a file.
+pub(crate) fn check_secret(file: &Path) -> Result<(), LoadtestError> {
+    secret::Secret::read(file).map(drop)
 }

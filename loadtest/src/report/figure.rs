@@ -58,7 +58,9 @@ fn value(parent: &Value, section: Option<&str>, field: &str) -> Option<Option<f6
     let number = match fields.get(field) {
         Some(Value::Null) => return Some(None),
         Some(value) => {
-            let counts = || value.as_object()?.values().map(Value::as_f64).sum();
+            // The sum of nothing is -0.
+            let counts =
+                || Some(value.as_object()?.values().map(Value::as_f64).sum::<Option<f64>>()? + 0.0);
             value.as_f64().or_else(counts)?
         }
         None => {

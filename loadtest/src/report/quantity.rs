@@ -14,6 +14,8 @@ pub(crate) enum Unit {
     Processors,
     /// A share of all latencies as the number of its nines: 2 is 99 %.
     Nines,
+    /// What is counted: nothing is between two marks.
+    Whole,
 }
 
 impl Unit {
@@ -44,7 +46,7 @@ impl Unit {
             [(1e9, "s"), (1e6, "ms"), (1e3, "\u{b5}s"), (1.0, "ns")];
         const BYTES: [(f64, &str); 4] = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")];
         match self {
-            Unit::Plain | Unit::Processors => number(value),
+            Unit::Plain | Unit::Processors | Unit::Whole => number(value),
             Unit::PerSecond => format!("{} /s", number(value)),
             Unit::Nanoseconds => scaled(value, &DURATIONS),
             Unit::Microseconds => scaled(value * 1e3, &DURATIONS),

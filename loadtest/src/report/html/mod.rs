@@ -1,9 +1,10 @@
 //! A report as a page for people: one file that needs nothing else, neither network nor scripts.
 //!
-//! The page is made of the JSON alone, whatever scenario it is of: the verdict on top, plots of
-//! `series` and `distributions`, and everything else as tables. A scenario that reports something
-//! new has it on its page without a change here.
+//! The page is made of the JSON alone, whatever scenario it is of: the result on top, then plots of
+//! storms, `series` and `distributions`, and everything else as tables. A scenario that reports
+//! something new has it on its page without a change here.
 
+mod headline;
 mod markup;
 mod plot;
 mod plots;
@@ -15,7 +16,7 @@ use serde_json::{Map, Value};
 use crate::report::quantity;
 use markup::Markup;
 
-/// Sections that come before the plots, in this order.
+/// Sections that come first among the tables, in this order.
 const FIRST: [&str; 8] = [
     "scenario",
     "rates",
@@ -27,26 +28,12 @@ const FIRST: [&str; 8] = [
     "faults",
 ];
 
-/// What is no table: the head and the plots.
-const NO_TABLES: [&str; 5] = ["schema", "verdict", "reasons", "series", "distributions"];
+/// What is no table: the headline and the plots.
+const NO_TABLES: [&str; 6] =
+    ["schema", "verdict", "reasons", "thresholds", "series", "distributions"];
 
-/// Light, narrow enough to read, and on paper in black on white without torn figures.
-const STYLE: &str = "\
-body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;max-width:60rem;\
-margin:2rem auto;padding:0 1rem}\
-h1{font-size:1.6rem;margin:0 0 .5rem}h2{font-size:1.15rem;margin:2rem 0 .5rem}\
-h3,h4{font-size:1rem;margin:1rem 0 .3rem}\
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:.3rem 0 1rem}\
-th,td{text-align:right;padding:.15rem .8rem .15rem 0;border-bottom:1px solid #ddd;\
-vertical-align:top}\
-th{font-weight:600;color:#555}th:first-child{text-align:left}td.words{text-align:left}\
-.verdict{display:inline-block;padding:.1rem .6rem;border:2px solid;border-radius:.3rem;\
-font-weight:700}.good{color:#1a6b3c}.bad{color:#a32020}.doubtful{color:#8a5a00}\
-figure{margin:1.2rem 0;break-inside:avoid}figcaption{font-weight:600}\
-svg{display:block;width:100%;height:auto}.legend{margin:0;color:#444}\
-.note{color:#666}\
-@media print{body{margin:0;max-width:none;font-size:11px}h2{break-after:avoid}\
-*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}";
+/// Light or dark as the reader's system is, and on paper in black on white without torn figures.
+const STYLE: &str = include_str!("style.css");
 
 /// The page of a report.
 pub fn render(report: &Value) -> String {
@@ -62,7 +49,7 @@ pub fn render(report: &Value) -> String {
         });
         page.element("body", &[], |page| {
             page.leaf("h1", &title);
-            head(page, report);
+            headline::put(page, report);
             body(page, report);
         });
     });
@@ -73,31 +60,11 @@ pub fn render(report: &Value) -> String {
 fn title(report: &Value) -> String {
     let schema = report["schema"].as_str().unwrap_or("a report without a schema");
     let mut parts = schema.split('/');
-    match (parts.next(), parts.next()) {
+    let disturbance = report["disturbance"].as_object().and_then(|all| all.keys().next());
+    match (parts.next(), disturbance.map(String::as_str).or(parts.next())) {
         (Some("dunlin-loadtest"), Some(scenario)) => format!("Load test: {scenario}"),
         (Some("dunlin-bench"), Some(measured)) => format!("Benchmark: {measured}"),
         _ => schema.to_owned(),
-    }
-}
-
-fn head(page: &mut Markup, report: &Value) {
-    let Some(verdict) = report["verdict"].as_str() else {
-        return;
-    };
-    let class = match verdict {
-        "ok" => "verdict good",
-        "product_failure" => "verdict bad",
-        _ => "verdict doubtful",
-    };
-    page.element("p", &[], |page| {
-        page.element("span", &[("class", class)], |page| page.text(&verdict.replace('_', " ")));
-    });
-    let reasons: Vec<_> =
-        report["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if !reasons.is_empty() {
-        page.element("ul", &[], |page| {
-            reasons.iter().for_each(|reason| page.leaf("li", reason));
-        });
     }
 }
 
@@ -105,6 +72,9 @@ fn body(page: &mut Markup, report: &Value) {
     let Some(fields) = report.as_object() else {
         return page.leaf("pre", &report.to_string());
     };
+    plots::of_rounds(page, &report["disturbance"]["storm"]["rounds"]);
+    plots::of_series(page, report);
+    plots::of_distributions(page, &report["distributions"]);
     let is_table = |name: &str| !NO_TABLES.contains(&name);
     let scalars = fields.iter().filter(|(name, value)| is_table(name) && tables::is_scalar(value));
     let scalars: Vec<_> = scalars.map(|(name, value)| (name.as_str(), value)).collect();
@@ -119,8 +89,6 @@ fn body(page: &mut Markup, report: &Value) {
             tables::section(page, name, value);
         }
     }
-    plots::of_series(page, &report["series"]);
-    plots::of_distributions(page, &report["distributions"]);
     for (name, value) in fields {
         let is_shown = FIRST.contains(&name.as_str()) || is_latency(value) || is_report(value);
         if is_table(name) && !is_shown && !tables::is_scalar(value) {
@@ -129,7 +97,7 @@ fn body(page: &mut Markup, report: &Value) {
     }
     for (name, report) in fields.iter().filter(|(_, value)| is_report(value)) {
         page.leaf("h1", &format!("{} ({})", title(report), quantity::name(name)));
-        head(page, report);
+        headline::put(page, report);
         body(page, report);
     }
 }

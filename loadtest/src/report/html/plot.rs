@@ -7,16 +7,19 @@ use crate::report::html::scale::Scale;
 use crate::report::quantity::Unit;
 
 // The drawing and its margins for the labels.
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 230.0;
-const LEFT: f64 = 72.0;
+const WIDTH: f64 = 600.0;
+const HEIGHT: f64 = 220.0;
+const LEFT: f64 = 70.0;
 const RIGHT: f64 = 18.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 24.0;
 
-/// Colours that differ in brightness as well, so that paper and the colour-blind can tell them
-/// apart; with more lines they come again.
-const COLOURS: [&str; 6] = ["#0b4f8a", "#d9730d", "#2a9d5c", "#8e3fa8", "#b02a37", "#6c757d"];
+/// The least width of a band.
+const BAND_MIN: f64 = 1.5;
+
+/// Colours by their classes in the style, which differ in brightness as well, so that paper and the
+/// colour-blind can tell them apart; with more lines they come again.
+const COLOURS: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "c5"];
 
 /// The first pair is drawn through, the next ones are dashed: lines that lie upon each other are
 /// both seen.
@@ -37,6 +40,17 @@ pub(super) struct Plot {
     pub(super) lines: Vec<Line>,
     /// The area below the lines is filled.
     pub(super) filled: bool,
+    /// Behind the lines.
+    pub(super) bands: Vec<Band>,
+}
+
+/// A part of the axis across that stands out.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Band {
+    pub(super) from: f64,
+    pub(super) to: f64,
+    /// Its class in the style.
+    pub(super) class: &'static str,
 }
 
 /// A line, interrupted where a value is not finite.
@@ -65,14 +79,15 @@ impl Plot {
                 ("viewBox", view.as_str()),
                 ("role", "img"),
                 ("font-family", "system-ui,sans-serif"),
-                ("font-size", "11"),
+                ("font-size", "11.5"),
             ];
             page.element("svg", &attributes, |page| {
                 page.leaf("title", &self.title);
+                self.bands.iter().for_each(|band| band.draw(page, &across));
                 marks_up(page, &up, self.up.1);
                 marks_across(page, &across, self.across.1);
                 for (number, line) in self.lines.iter().enumerate() {
-                    let pen = [("stroke", colour(number)), ("stroke-dasharray", dash(number))];
+                    let pen = Pen { colour: colour(number), dash: dash(number) };
                     line.draw(page, pen, (&across, &up), self.filled);
                 }
             });
@@ -85,24 +100,20 @@ impl Plot {
         }
         page.element("p", &[("class", "legend")], |page| {
             for (number, line) in self.lines.iter().enumerate() {
-                let style = format!("color:{}", colour(number));
-                page.element("span", &[("style", &style)], |page| page.text("\u{25a0} "));
-                page.text(&line.name);
-                page.text("\u{2003}");
+                page.element("span", &[], |page| {
+                    let class = format!("key {}", colour(number));
+                    page.element("b", &[("class", &class)], |page| page.text("\u{25a0} "));
+                    page.text(&line.name);
+                });
+                page.text(" ");
             }
         });
     }
 }
 
 impl Line {
-    fn draw(
-        &self,
-        page: &mut Markup,
-        pen: [(&str, &str); 2],
-        scales: (&Scale, &Scale),
-        filled: bool,
-    ) {
-        let colour = pen[0].1;
+    fn draw(&self, page: &mut Markup, pen: Pen, scales: (&Scale, &Scale), filled: bool) {
+        let class = |of: &str| format!("{of} {}", pen.colour);
         let place = |&(x, y): &(f64, f64)| Some((scales.0.place(x)?, scales.1.place(y)?));
         let places: Vec<_> = self.points.iter().map(place).collect();
         for piece in places.split(Option::is_none) {
@@ -111,27 +122,46 @@ impl Line {
                 [] => {}
                 [(x, y)] => {
                     let (x, y) = (format!("{x:.1}"), format!("{y:.1}"));
-                    page.empty("circle", &[("cx", &x), ("cy", &y), ("r", "2"), ("fill", colour)]);
+                    let dot =
+                        [("cx", x.as_str()), ("cy", &y), ("r", "2.5"), ("class", &class("dot"))];
+                    page.empty("circle", &dot);
                 }
                 [first, .., last] => {
                     let path = path(&piece);
                     if filled {
                         let floor = HEIGHT - BOTTOM;
                         let area = format!("{path}L{:.1} {floor}L{:.1} {floor}Z", last.0, first.0);
-                        let fill = [("d", area.as_str()), ("fill", colour), ("opacity", "0.25")];
-                        page.empty("path", &fill);
+                        page.empty("path", &[("d", area.as_str()), ("class", &class("area"))]);
                     }
-                    let line = [
-                        ("d", path.as_str()),
-                        ("fill", "none"),
-                        ("stroke-width", "1.5"),
-                        ("stroke-linejoin", "round"),
-                    ];
-                    page.empty("path", &[&line[..], &pen].concat());
+                    let class = class("line");
+                    let line =
+                        [("d", path.as_str()), ("class", &class), ("stroke-dasharray", pen.dash)];
+                    page.empty("path", &line);
                 }
             }
         }
     }
+}
+
+impl Band {
+    fn draw(&self, page: &mut Markup, across: &Scale) {
+        let (Some(from), Some(to)) = (across.place(self.from), across.place(self.to)) else {
+            return;
+        };
+        let (from, to) = (from.max(LEFT), to.min(WIDTH - RIGHT));
+        // A storm may be over in less than a point.
+        let (x, width) = (format!("{from:.1}"), format!("{:.1}", (to - from).max(BAND_MIN)));
+        let (y, height) = (TOP.to_string(), (HEIGHT - BOTTOM - TOP).to_string());
+        let place = [("x", x.as_str()), ("y", &y), ("width", &width), ("height", &height)];
+        page.empty("rect", &[&place[..], &[("class", self.class)]].concat());
+    }
+}
+
+/// How a line is drawn.
+#[derive(Debug, Clone, Copy)]
+struct Pen {
+    colour: &'static str,
+    dash: &'static str,
 }
 
 fn colour(number: usize) -> &'static str {
@@ -148,7 +178,8 @@ fn scale(
     places: (f64, f64),
     is_up: bool,
 ) -> Scale {
-    let step_min = if unit == Unit::Nines { 1.0 } else { 0.0 };
+    let is_whole = matches!(unit, Unit::Nines | Unit::Whole);
+    let step_min = if is_whole { 1.0 } else { 0.0 };
     match division {
         Division::Linear => Scale::linear(values, is_up, step_min, places),
         Division::Logarithmic => Scale::logarithmic(values, places),
@@ -172,7 +203,7 @@ fn marks_up(page: &mut Markup, scale: &Scale, unit: Unit) {
         let y = format!("{place:.1}");
         let (left, right) = (LEFT.to_string(), (WIDTH - RIGHT).to_string());
         let grid = [("x1", left.as_str()), ("x2", right.as_str()), ("y1", &y), ("y2", &y)];
-        page.empty("line", &[&grid[..], &[("stroke", "#ddd")]].concat());
+        page.empty("line", &[&grid[..], &[("class", "grid")]].concat());
         label(page, (LEFT - 6.0, place + 4.0), "end", &unit.format(mark));
     }
 }
@@ -185,14 +216,14 @@ fn marks_across(page: &mut Markup, scale: &Scale, unit: Unit) {
         let (x, top, foot) = (format!("{place:.1}"), TOP.to_string(), HEIGHT - BOTTOM + 4.0);
         let foot = foot.to_string();
         let grid = [("x1", x.as_str()), ("x2", &x), ("y1", &top), ("y2", &foot)];
-        page.empty("line", &[&grid[..], &[("stroke", "#eee")]].concat());
+        page.empty("line", &[&grid[..], &[("class", "grid")]].concat());
         label(page, (place, HEIGHT - 6.0), "middle", &unit.format(mark));
     }
 }
 
 fn label(page: &mut Markup, (x, y): (f64, f64), anchor: &str, text: &str) {
     let (x, y) = (format!("{x:.1}"), format!("{y:.1}"));
-    let attributes = [("x", x.as_str()), ("y", &y), ("text-anchor", anchor), ("fill", "#555")];
+    let attributes = [("x", x.as_str()), ("y", &y), ("text-anchor", anchor), ("class", "label")];
     page.element("text", &attributes, |page| page.text(text));
 }
 
@@ -209,6 +240,7 @@ mod tests {
             up: (division, Unit::Microseconds),
             lines: vec![line("p50"), line("p99")],
             filled: true,
+            bands: vec![Band { from: 1.0, to: 2.0, class: "storm" }],
         };
         plot.draw(&mut page);
         page.finish()

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::report::html::markup::Markup;
-use crate::report::html::plot::{Division, Line, Plot};
+use crate::report::html::plot::{Band, Division, Line, Plot};
 use crate::report::quantity::{self, Unit};
 
 /// Fields of a point that say when it was.
@@ -18,14 +18,22 @@ type Group = (String, Unit);
 type Path = Vec<String>;
 
 /// Everything that the points of a series have, by group, over time.
-pub(super) fn of_series(page: &mut Markup, series: &Value) {
+pub(super) fn of_series(page: &mut Markup, report: &Value) {
+    let series = &report["series"];
     let Some(points) = series["points"].as_array().filter(|points| !points.is_empty()) else {
         return;
     };
     page.leaf("h2", "Over time");
+    let mut bands = idle_bands(points);
+    bands.extend(storm_bands(&report["disturbance"]["storm"]["rounds"]));
     if let Some(interval_s) = series["interval_s"].as_f64() {
         let interval = Unit::Seconds.format(interval_s);
-        let note = format!("Each point is about {interval}, on the clock of the run.");
+        let has = |class| bands.iter().any(|band: &Band| band.class == class);
+        let note = format!(
+            "Each point is about {interval}, on the clock of the run.{}{}",
+            if has(IDLE) { " Grey: outside of the measured window." } else { "" },
+            if has(STORM) { " Red: a storm, until all are back." } else { "" },
+        );
         page.element("p", &[("class", "note")], |page| page.text(&note));
     }
     let mut groups: BTreeMap<Group, BTreeSet<Path>> = BTreeMap::new();
@@ -34,21 +42,119 @@ pub(super) fn of_series(page: &mut Markup, series: &Value) {
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|((name, unit), _)| (rank(name), *unit));
-    for ((name, unit), paths) in groups {
-        // How many latencies there are is in the rates already.
-        if name == "latency" && unit == Unit::Plain {
-            continue;
+    page.element("div", &[("class", "plots")], |page| {
+        for ((name, unit), paths) in groups {
+            // How many latencies there are is in the rates already.
+            if name == "latency" && unit == Unit::Plain {
+                continue;
+            }
+            let division = if name == "latency" { Division::Logarithmic } else { Division::Linear };
+            Plot {
+                title: title(&name, unit),
+                across: (Division::Linear, Unit::Seconds),
+                up: (division, unit),
+                lines: paths.iter().map(|path| line(points, path)).collect(),
+                filled: false,
+                bands: bands.clone(),
+            }
+            .draw(page);
         }
-        let division = if name == "latency" { Division::Logarithmic } else { Division::Linear };
-        Plot {
-            title: title(&name, unit),
-            across: (Division::Linear, Unit::Seconds),
-            up: (division, unit),
-            lines: paths.iter().map(|path| line(points, path)).collect(),
-            filled: false,
+    });
+}
+
+/// What a run does before and after its window.
+const IDLE_DOINGS: [&str; 5] = ["connecting", "warming up", "draining", "auditing", "ending"];
+
+// Classes of bands in the style.
+const IDLE: &str = "idle";
+const STORM: &str = "storm";
+
+/// When a run was not measuring, as far as the points tell.
+fn idle_bands(points: &[Value]) -> Vec<Band> {
+    let mut bands: Vec<Band> = Vec::new();
+    let mut from = 0.0;
+    for point in points {
+        let to = number(point, "at_s");
+        let is_idle = point["doing"].as_str().is_some_and(|doing| IDLE_DOINGS.contains(&doing));
+        if is_idle && to.is_finite() {
+            match bands.last_mut() {
+                Some(last) if last.to == from => last.to = to,
+                Some(_) | None => bands.push(Band { from, to, class: IDLE }),
+            }
         }
-        .draw(page);
+        from = if to.is_finite() { to } else { from };
     }
+    bands
+}
+
+/// From the beginning of each round until all were back, or to its beginning alone if they never were.
+fn storm_bands(rounds: &Value) -> Vec<Band> {
+    let band = |round: &Value| {
+        let from = round["begun_at_s"].as_f64()?;
+        let to = from + round["back_100_s"].as_f64().unwrap_or(0.0);
+        Some(Band { from, to, class: STORM })
+    };
+    rows(rounds).filter_map(band).collect()
+}
+
+/// Figures of the rounds of a storm that are drawn together: the title, their unit, and their ways in
+/// a round with their names.
+type OfRounds = (&'static str, Unit, &'static [(&'static str, &'static str)]);
+
+const ROUNDS: [OfRounds; 4] = [
+    (
+        "Until so many were back",
+        Unit::Seconds,
+        &[("back_50_s", "50 %"), ("back_99_s", "99 %"), ("back_100_s", "all")],
+    ),
+    (
+        "Deliveries to the established",
+        Unit::Microseconds,
+        &[
+            ("established.deliver.p50_us", "p50 in the storm"),
+            ("established.deliver.p99_us", "p99 in the storm"),
+            ("established_calm.deliver.p99_us", "p99 in calm"),
+        ],
+    ),
+    ("Attempts beyond the first ones", Unit::Whole, &[("attempts_repeated", "repeated")]),
+    (
+        "Memory of the server",
+        Unit::Bytes,
+        &[("resident_bytes_back", "when all were back"), ("resident_bytes_calm", "after the calm")],
+    ),
+];
+
+/// A storm round by round.
+pub(super) fn of_rounds(page: &mut Markup, rounds: &Value) {
+    let Some(rounds) = rounds.as_array().filter(|rounds| !rounds.is_empty()) else {
+        return;
+    };
+    page.leaf("h2", "Storms, round by round");
+    let line = |&(path, name): &(&str, &str)| Line {
+        name: name.to_owned(),
+        points: rounds
+            .iter()
+            .map(|round| {
+                let value = path.split('.').fold(round, |value, field| &value[field]);
+                (number(round, "round"), value.as_f64().unwrap_or(f64::NAN))
+            })
+            .collect(),
+    };
+    page.element("div", &[("class", "plots")], |page| {
+        for (title, unit, figures) in ROUNDS {
+            let is_latency = unit == Unit::Microseconds;
+            let division = if is_latency { Division::Logarithmic } else { Division::Linear };
+            Plot {
+                title: title.to_owned(),
+                across: (Division::Linear, Unit::Whole),
+                up: (division, unit),
+                lines: figures.iter().map(line).collect(),
+                filled: false,
+                bands: Vec::new(),
+            }
+            .draw(page);
+        }
+    });
 }
 
 /// What matters most comes first; what nobody knows comes last.
@@ -88,7 +194,11 @@ fn find(value: &Value, path: &mut Path, groups: &mut BTreeMap<Group, BTreeSet<Pa
 
 fn group(path: &[String], field: &str) -> Group {
     let top = path.first().map_or("", String::as_str);
-    let unit = if top == "rates" { Unit::PerSecond } else { Unit::of(field) };
+    let unit = match top {
+        "rates" => Unit::PerSecond,
+        "errors" | "closes" | "connections" => Unit::Whole,
+        _ => Unit::of(field),
+    };
     let name = if ["errors", "closes"].contains(&top) { "trouble" } else { top };
     (name.to_owned(), unit)
 }
@@ -114,24 +224,28 @@ pub(super) fn of_distributions(page: &mut Markup, distributions: &Value) {
         name: quantity::name(name),
         points: rows(&distribution["curve"]).map(nines).collect(),
     };
-    Plot {
-        title: "Percentiles".to_owned(),
-        across: (Division::Linear, Unit::Nines),
-        up: (Division::Logarithmic, Unit::Microseconds),
-        lines: distributions.iter().map(curve).collect(),
-        filled: false,
-    }
-    .draw(page);
-    for (name, distribution) in distributions {
+    page.element("div", &[("class", "plots")], |page| {
         Plot {
-            title: format!("How many took how long: {}", quantity::name(name)),
-            across: (Division::Logarithmic, Unit::Microseconds),
-            up: (Division::Linear, Unit::Plain),
-            lines: vec![Line { name: String::new(), points: bars(&distribution["buckets"]) }],
-            filled: true,
+            title: "Percentiles".to_owned(),
+            across: (Division::Linear, Unit::Nines),
+            up: (Division::Logarithmic, Unit::Microseconds),
+            lines: distributions.iter().map(curve).collect(),
+            filled: false,
+            bands: Vec::new(),
         }
         .draw(page);
-    }
+        for (name, distribution) in distributions {
+            Plot {
+                title: format!("How many took how long: {}", quantity::name(name)),
+                across: (Division::Logarithmic, Unit::Microseconds),
+                up: (Division::Linear, Unit::Plain),
+                lines: vec![Line { name: String::new(), points: bars(&distribution["buckets"]) }],
+                filled: true,
+                bands: Vec::new(),
+            }
+            .draw(page);
+        }
+    });
 }
 
 fn rows(value: &Value) -> impl Iterator<Item = &Value> {
@@ -185,7 +299,8 @@ mod tests {
             })
         };
         let mut page = Markup::default();
-        of_series(&mut page, &json!({ "interval_s": 1, "points": [point(1), point(2)] }));
+        let series = json!({ "interval_s": 1, "points": [point(1), point(2)] });
+        of_series(&mut page, &json!({ "series": series }));
         let page = page.finish();
         let titles: Vec<_> = page.split("<figcaption>").skip(1).collect();
         let titles: Vec<_> =
@@ -203,6 +318,35 @@ mod tests {
             ]
         );
         assert!(page.contains("deliver p99") && page.contains("sent"), "{page}");
+    }
+
+    #[test]
+    fn storms_stand_out_over_time_and_have_plots_of_their_own() {
+        let point = |at_s: u32, doing: &str| json!({ "at_s": at_s, "doing": doing, "errors": 0 });
+        let doing = ["connecting", "warming up", "measuring", "storm 1", "calm 1", "draining"];
+        let points: Vec<_> = (1..).zip(doing).map(|(at_s, doing)| point(at_s, doing)).collect();
+        let band = |from, to, class| Band { from, to, class };
+        assert_eq!(idle_bands(&points), [band(0.0, 2.0, IDLE), band(5.0, 6.0, IDLE)]);
+        let rounds = json!([
+            { "begun_at_s": 3.5, "back_100_s": 0.25 }, { "begun_at_s": 5, "back_100_s": null }, {},
+        ]);
+        assert_eq!(storm_bands(&rounds), [band(3.5, 3.75, STORM), band(5.0, 5.0, STORM)]);
+        let round = |round: u32| {
+            json!({
+                "round": round, "back_50_s": 0.5, "back_99_s": 0.9, "back_100_s": 1.5,
+                "attempts_repeated": 3, "resident_bytes_back": null, "resident_bytes_calm": null,
+                "established": { "deliver": { "p50_us": 10.0, "p99_us": 20.0 } },
+                "established_calm": { "deliver": { "p99_us": 5.0 } },
+            })
+        };
+        let mut page = Markup::default();
+        of_rounds(&mut page, &json!([round(1), round(2), round(3)]));
+        let page = page.finish();
+        // Nothing is known of the server's memory.
+        assert_eq!((page.matches("<svg").count(), page.matches("<path").count()), (3, 7), "{page}");
+        for words in ["Until so many were back", "p99 in the storm", "Attempts beyond"] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
     }
 
     #[test]

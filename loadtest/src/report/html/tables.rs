@@ -204,7 +204,7 @@ fn cell(page: &mut Markup, field: &str, value: Option<&Value>) {
     page.element("td", &[("class", class)], |page| page.text(&text(field, value)));
 }
 
-fn text(field: &str, value: &Value) -> String {
+pub(super) fn text(field: &str, value: &Value) -> String {
     match value {
         Value::Null => "\u{2013}".to_owned(),
         Value::Bool(true) => "yes".to_owned(),

@@ -76,6 +76,6 @@ impl Storm {
             return None;
         }
         let tally = board.take_tally();
-        Some(Round { number, tally, before, back, calm })
+        Some(Round { number, begun_ns, tally, before, back, calm })
     }
 }

@@ -65,6 +65,8 @@ impl fmt::Display for StormReport {
 #[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
 pub struct RoundReport {
     pub round: u32,
+    /// On the clock of the run.
+    pub begun_at_s: f64,
     pub dropped: u64,
     pub returned: u64,
     /// From the beginning of the round, in seconds, until so many percent were back, if they were.
@@ -93,6 +95,7 @@ pub struct RoundReport {
 /// A round as the coordinator saw it.
 pub(crate) struct Round {
     pub(crate) number: u32,
+    pub(crate) begun_ns: u64,
     pub(crate) tally: Tally,
     pub(crate) before: Option<Usage>,
     pub(crate) back: Option<Usage>,
@@ -118,6 +121,7 @@ impl From<&Round> for RoundReport {
         let cpu = usages.map(|(before, back)| process::cpu_between(before, back));
         RoundReport {
             round: round.number,
+            begun_at_s: round.begun_ns as f64 / 1e9,
             dropped: tally.dropped,
             returned,
             back_50_s: tally.back_s(0.5),
