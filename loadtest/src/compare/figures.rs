@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 use super::noise::{self, Spread};
 
 /// Sections without figures: what was asked for, what is drawn, and what is only named.
-const NO_FIGURES: [&str; 11] = [
+const NO_FIGURES: [&str; 12] = [
     "run",
     "thresholds",
     "scenario",
@@ -19,6 +19,7 @@ const NO_FIGURES: [&str; 11] = [
     "examples",
     "generators",
     "plan",
+    "pid",
 ];
 
 /// Sections of counts by reasons, which are added up: the reasons of two runs are seldom the same.
@@ -37,6 +38,9 @@ const TROUBLES: [&str; 10] = [
     "resent",
     "errors",
 ];
+
+/// Sections about the harness itself, which is not what is compared.
+const OF_HARNESS: [&str; 3] = ["lateness", "heartbeat_lateness", "harness"];
 
 /// Percentiles that a run is long enough for. The highest latency is that of one message.
 const PERCENTILES: [&str; 4] = ["p50_us", "p90_us", "p99_us", "p999_us"];
@@ -100,7 +104,7 @@ impl Figures {
                 Json::Number(number) => {
                     if let Some(value) = number.as_f64() {
                         let spread = noise::of_seconds(report, &path);
-                        let direction = direction(name);
+                        let direction = direction(&path);
                         self.0.insert(path, Value { value, direction, spread });
                     }
                 }
@@ -111,7 +115,7 @@ impl Figures {
                 }
                 // The report of the best window of a search has seconds of its own.
                 Json::Object(fields) if fields.contains_key("schema") => {
-                    self.add(value, &path, fields)
+                    self.add(value, &path, fields);
                 }
                 Json::Object(fields) => self.add(report, &path, fields),
                 Json::Array(rows) => self.add_rows(&path, rows),
@@ -147,9 +151,16 @@ fn is_trouble(name: &str, counts: &Map<String, Json>) -> bool {
 }
 
 /// By the unit, which the name of a field ends with.
-fn direction(field: &str) -> Direction {
+fn direction(figure: &str) -> Direction {
+    let mut names = figure.split('.');
+    if names.any(|name| OF_HARNESS.contains(&name)) {
+        return Direction::None;
+    }
+    let field = figure.rsplit('.').next().unwrap_or(figure);
     match field {
-        "window_s" | "hold_s" | "round" | "cpu_us" | "harness_cpu_us" => Direction::None,
+        "window_s" | "hold_s" | "begun_at_s" | "round" | "cpu_us" | "harness_cpu_us" => {
+            Direction::None
+        }
         "rate_per_s" | "sent_per_s" | "lowest_unmet_per_s" => Direction::None,
         _ if TROUBLES.contains(&field) => Direction::Trouble,
         _ if field.ends_with("_per_s") || field.ends_with("_per_cpu_s") => Direction::Higher,
@@ -180,6 +191,8 @@ mod tests {
             ("connections_lost", Direction::Trouble),
             ("sent", Direction::None),
             ("window_s", Direction::None),
+            ("latency.lateness.p99_us", Direction::None),
+            ("harness.resident_bytes_per_connection", Direction::None),
         ] {
             assert_eq!(direction(field), expected, "{field}");
         }

@@ -19,10 +19,8 @@ use serde_json::Value;
 use figures::{Direction, Figures};
 
 /// How many standard errors are taken for noise: three leave one of 370 figures that have not changed.
+/// The error of a count is its root.
 const ERRORS_OF_NOISE: f64 = 3.0;
-
-/// Counts of trouble fluctuate by their root; twice that is not noise.
-const ROOTS_OF_NOISE: f64 = 2.0;
 
 /// Sections of parameters: what differs in them is shown, and not judged.
 const PARAMETERS: [&str; 5] = ["scenario", "search", "settings", "plan", "host"];
@@ -204,7 +202,7 @@ fn judge(worse: Option<f64>, bound: f64) -> Judgement {
 }
 
 fn trouble(a: f64, b: f64, worse_than: f64) -> Judgement {
-    let is_noise = (a - b).abs() <= ROOTS_OF_NOISE * (a + b).sqrt();
+    let is_noise = (a - b).abs() <= ERRORS_OF_NOISE * (a + b).sqrt();
     if is_noise || (b <= a * worse_than && a <= b * worse_than) {
         Judgement::Same
     } else if b > a {

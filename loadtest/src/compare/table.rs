@@ -5,9 +5,8 @@ use std::fmt;
 use super::{Comparison, Figure, Judgement, Side};
 use crate::report::quantity::Unit;
 
-/// What matters comes first.
-const ORDER: [Judgement; 4] =
-    [Judgement::Worse, Judgement::Better, Judgement::Same, Judgement::Unjudged];
+/// What matters comes first. What is neither good nor bad is left to the JSON.
+const ORDER: [Judgement; 3] = [Judgement::Worse, Judgement::Better, Judgement::Same];
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,11 +21,13 @@ impl fmt::Display for Comparison {
         )?;
         for judgement in ORDER {
             let figures = self.figures.iter().filter(|figure| figure.judgement == judgement);
-            for figure in figures {
+            // What did not happen in either takes no line.
+            for figure in figures.filter(|figure| figure.a != 0.0 || figure.b != 0.0) {
                 writeln!(f, "{figure}")?;
             }
         }
-        let others = self.figures.len() - self.worse - self.better;
+        let judged = self.figures.iter().filter(|one| one.judgement != Judgement::Unjudged);
+        let others = judged.count() - self.worse - self.better;
         writeln!(
             f,
             "\n{} worse and {} better by more than {} and by more than noise; {others} neither",
