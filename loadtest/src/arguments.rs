@@ -94,6 +94,11 @@ pub(crate) struct FileArguments {
 }
 
 impl FileArguments {
+    /// Everything that is wrong with one of the files, or missing for it.
+    pub(crate) fn check(&self, file: &std::path::Path) -> Result<(), LoadtestError> {
+        plan::check(file, self.issuer_key.as_deref())
+    }
+
     /// Reads one of the files.
     pub(crate) fn read(&self, file: &std::path::Path) -> Result<Plan, LoadtestError> {
         let mut plan = plan::read(file)?;

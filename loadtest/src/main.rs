@@ -165,8 +165,7 @@ fn check(arguments: &FileArguments) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for file in &arguments.files {
         let name = file.display();
-        let missing = |plan: Plan| Ok(Problems::check(plan.missing())?);
-        match arguments.read(file).and_then(missing) {
+        match arguments.check(file) {
             Ok(()) => println!("{name}: ok"),
             Err(LoadtestError::Problems(problems)) => {
                 problems.iter().for_each(|problem| eprintln!("{name}: {problem}"));

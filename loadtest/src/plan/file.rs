@@ -26,12 +26,30 @@ pub fn read(path: &Path) -> Result<Plan, LoadtestError> {
     Ok(parse(&text)?)
 }
 
+/// Reads a file, and says what is wrong with it as well as what this machine lacks for its run, all at
+/// once. `issuer_key` is what a file may not say.
+pub fn check(path: &Path, issuer_key: Option<&str>) -> Result<(), LoadtestError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(LoadtestError::machine("reading the scenario's file"))?;
+    let missing = |plan: &mut Plan| {
+        plan.server_mut().issuer_key = issuer_key.map(str::to_owned);
+        plan.missing()
+    };
+    inspect(&text, missing)?;
+    Ok(())
+}
+
 /// Reads the text of a file. Everything that is wrong with it is in the error, with its line.
 pub fn parse(text: &str) -> Result<Plan, Problems> {
+    inspect(text, |_| Vec::new())
+}
+
+fn inspect(text: &str, further: impl FnOnce(&mut Plan) -> Vec<Problem>) -> Result<Plan, Problems> {
     let mut document = Document::parse(text)?;
-    let plan = take_apart(&mut document);
-    if let Some(plan) = &plan {
-        plan.problems().into_iter().for_each(|problem| document.add(problem));
+    let mut plan = take_apart(&mut document);
+    if let Some(plan) = &mut plan {
+        let problems = plan.problems().into_iter().chain(further(plan));
+        problems.for_each(|problem| document.add(problem));
         document.expect_no_more();
     } else {
         document.add(no_scenario());
@@ -169,6 +187,34 @@ mod tests {
         ];
         assert_eq!(found.len(), expected.len(), "{found:#?}");
         for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "{found:?} instead of {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_check_names_what_is_wrong_and_what_is_missing_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("plan.toml");
+        let text = "scenario = \"idle\"\n\
+                    [server]\n\
+                    spawn = \"./no/such/program\"\n\
+                    [idle]\n\
+                    connections = 0\n\
+                    [output]\n\
+                    json = \"no/such/folder/report.json\"\n\
+                    threshold = [\"arive.p99_ms<=1\"]\n";
+        std::fs::write(&file, text).unwrap();
+        let found = check(&file, None).unwrap_err().to_string();
+        let lines: Vec<_> = found.lines().collect();
+        let expected = [
+            "line 3: server.spawn: there is no file",
+            "line 5: idle.connections: at least 1",
+            "line 7: output.json: no/such/folder/report.json: No such file",
+            "line 8: output.threshold: arive.p99_ms<=1: there will be no such figure; the nearest are \
+             arrive.p99_us",
+        ];
+        assert_eq!(lines.len(), expected.len(), "{found}");
+        for (found, expected) in lines.iter().zip(expected) {
             assert!(found.starts_with(expected), "{found:?} instead of {expected:?}");
         }
     }

@@ -21,7 +21,7 @@ mod output;
 mod server;
 mod specimen;
 
-pub use file::{parse, read};
+pub use file::{check, parse, read};
 pub use generator::GeneratorArguments;
 pub use host_port::{HostPort, NoHostPort};
 pub use output::OutputArguments;

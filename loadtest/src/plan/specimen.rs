@@ -16,9 +16,9 @@ impl Plan {
     pub(super) fn specimen(&self) -> Value {
         let mut report = match self {
             Plan::Chat(plan) => of_chat(&plan.chat),
-            Plan::Storm(plan) => with(of_chat(&plan.chat), "storm", of_storm()),
-            Plan::Slow(plan) => with(of_chat(&plan.chat), "slow", of_slow()),
-            Plan::Churn(plan) => with(of_chat(&plan.chat), "churn", of_churn()),
+            Plan::Storm(plan) => with(of_chat(&plan.chat), "storm", &of_storm()),
+            Plan::Slow(plan) => with(of_chat(&plan.chat), "slow", &of_slow()),
+            Plan::Churn(plan) => with(of_chat(&plan.chat), "churn", &of_churn()),
             Plan::Capacity(plan) => json!({
                 "highest_met_per_s": 0,
                 "lowest_unmet_per_s": 0,
@@ -84,7 +84,7 @@ fn of_chat(chat: &chat::ChatParameters) -> Value {
     })
 }
 
-fn with(mut report: Value, name: &str, disturbance: Value) -> Value {
+fn with(mut report: Value, name: &str, disturbance: &Value) -> Value {
     report["disturbance"] = json!({ name: disturbance });
     report
 }
@@ -95,6 +95,7 @@ fn of_storm() -> Value {
         "resident_bytes_before": 0,
         "rounds": [{
             "round": 0,
+            "begun_at_s": 0,
             "dropped": 0,
             "returned": 0,
             "back_50_s": 0,
