@@ -43,13 +43,15 @@ fn main() -> ExitCode {
         Command::Generate(arguments) => generate(arguments),
         Command::Doctor(arguments) => return doctor(&arguments),
         Command::Render(arguments) => render(&arguments).map(|()| Verdict::Ok),
-        Command::Compare(arguments) => return compare(&arguments).unwrap_or_else(failed),
+        Command::Compare(arguments) => {
+            return compare(&arguments).unwrap_or_else(|error| failed(&error));
+        }
     };
-    outcome.map_or_else(failed, Verdict::exit_code)
+    outcome.map_or_else(|error| failed(&error), Verdict::exit_code)
 }
 
 /// Nothing came of it.
-fn failed(error: LoadtestError) -> ExitCode {
+fn failed(error: &LoadtestError) -> ExitCode {
     eprintln!("dunlin-loadtest: {error}");
     error.exit_code()
 }
