@@ -1,4 +1,4 @@
-//! `dunlin-loadtest`: the harness as a program. docs/benchmarks.md shows how to use it.
+//! `dunlin-loadtest`: the harness as a program. docs/loadtest.md is its manual.
 #![forbid(unsafe_code)]
 
 mod arguments;

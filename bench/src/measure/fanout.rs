@@ -77,7 +77,7 @@ impl FanoutFigures {
 
 /// One contender under one load: medians over the repetitions.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct FanoutLine {
     pub contender: Contender,
     pub load: FanoutLoad,

@@ -50,7 +50,7 @@ pub struct LatencyOptions {
 
 /// One repetition.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct Repetition {
     pub highest_per_s: f64,
     pub rate_per_s: f64,
@@ -67,7 +67,7 @@ pub struct Repetition {
 
 /// The result.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct LatencyReport {
     pub schema: &'static str,
     pub verdict: Verdict,

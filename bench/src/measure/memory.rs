@@ -61,7 +61,7 @@ impl Contender {
 
 /// One contender in one repetition.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct Line {
     pub contender: Contender,
     /// When all had arrived.
@@ -79,7 +79,7 @@ pub struct Line {
 
 /// The result.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct MemoryReport {
     pub schema: &'static str,
     pub verdict: Verdict,

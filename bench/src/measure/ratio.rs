@@ -146,7 +146,7 @@ impl Figures {
 
 /// One contender under one load: medians over the repetitions.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct Line {
     pub contender: Contender,
     pub load: ClosedLoad,
@@ -162,7 +162,7 @@ pub struct Line {
 
 /// The result.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct RatioReport {
     pub schema: &'static str,
     pub verdict: Verdict,

@@ -4,7 +4,7 @@
 //! A sample belongs to the layer of its innermost function that any layer knows; what it calls in
 //! libraries and in the kernel is thus counted for whoever called it. It needs a server with frame
 //! pointers, and one core for all of its threads makes the counts comparable with its processor
-//! time. docs/benchmarks.md has the commands.
+//! time. docs/benchmarks/diary.md has the commands.
 
 mod layers;
 mod stacks;

@@ -1,4 +1,4 @@
-//! The report of a search. docs/benchmarks.md explains each field of the JSON.
+//! The report of a search. docs/loadtest-reports.md explains each field of the JSON.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ const LATENESS_SHARE_MAX: f64 = 0.25;
 
 /// The result of a search.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct CapacityReport {
     pub schema: &'static str,
     pub verdict: Verdict,
@@ -33,7 +33,7 @@ pub struct CapacityReport {
 
 /// A window at one rate.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct Step {
     pub rate_per_s: f64,
     pub judgement: Judgement,

@@ -74,7 +74,7 @@ impl<T: Tally> Outcome<T> {
 
 /// Another process that made load.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct CrowdGeneratorReport {
     #[serde(flatten)]
     pub generator: GeneratorReport,
@@ -110,7 +110,7 @@ impl RequestLatencies {
 
 /// Counts of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct Totals {
     pub sent: u64,
     pub resent: u64,

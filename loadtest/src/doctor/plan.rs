@@ -12,7 +12,7 @@ use crate::target;
 const KERNEL_BYTES_PER_SOCKET: u64 = 3_900;
 
 /// User memory of the server for a connection of a user who logs in for the first time
-/// (docs/benchmarks.md, memory of idle connections).
+/// (docs/benchmarks/diary.md, memory of idle connections).
 const SERVER_BYTES_PLAIN: u64 = 1_280;
 const SERVER_BYTES_TLS: u64 = 4_950;
 

@@ -7,7 +7,7 @@ use crate::process::{self, Usage};
 
 /// A generator in the report of a run.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct GeneratorReport {
     pub address: String,
     pub users: u32,

@@ -78,6 +78,9 @@ fn body(page: &mut Markup, report: &Value) {
     let is_table = |name: &str| !NO_TABLES.contains(&name);
     let scalars = fields.iter().filter(|(name, value)| is_table(name) && tables::is_scalar(value));
     let scalars: Vec<_> = scalars.map(|(name, value)| (name.as_str(), value)).collect();
+    if !scalars.is_empty() {
+        page.leaf("h2", "In figures");
+    }
     tables::pairs(page, &scalars);
     // Latencies that stand by themselves are compared best in one table.
     let latencies = fields.iter().filter(|(_, value)| is_latency(value));

@@ -10,7 +10,7 @@ use crate::report::quantity::Unit;
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 220.0;
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 18.0;
+const RIGHT: f64 = 32.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 24.0;
 

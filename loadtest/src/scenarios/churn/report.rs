@@ -1,4 +1,4 @@
-//! What came of the coming and going. docs/benchmarks.md explains each field.
+//! What came of the coming and going. docs/loadtest-reports.md explains each field.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ impl Tally {
 
 /// All of it.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct ChurnReport {
     pub settings: Churn,
     /// Times that a user left.

@@ -1,4 +1,4 @@
-//! The report of a fan-out run. docs/benchmarks.md explains each field of the JSON.
+//! The report of a fan-out run. docs/loadtest-reports.md explains each field of the JSON.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use crate::scenarios::fanout::FanoutScenario;
 
 /// The result of a run.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct FanoutReport {
     pub schema: &'static str,
     pub verdict: Verdict,
@@ -51,7 +51,7 @@ impl Report for FanoutReport {
 
 /// The scenario as it was run.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct FanoutScenarioReport {
     pub senders: u32,
     pub conversations: u32,

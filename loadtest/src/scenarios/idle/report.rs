@@ -1,4 +1,4 @@
-//! The report of an idle run. docs/benchmarks.md explains each field of the JSON.
+//! The report of an idle run. docs/loadtest-reports.md explains each field of the JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::report::{Distribution, Findings, Report, Series, Verdict};
 
 /// The result of a run.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct IdleReport {
     pub schema: &'static str,
     pub verdict: Verdict,
@@ -57,7 +57,7 @@ impl Report for IdleReport {
 
 /// Another process that made connections.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct IdleGeneratorReport {
     #[serde(flatten)]
     pub generator: GeneratorReport,
@@ -80,7 +80,7 @@ pub struct Closes {
 
 /// What a process used.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct IdleServerReport {
     pub resident_bytes_empty: u64,
     pub resident_bytes_full: u64,

@@ -1,4 +1,4 @@
-//! The report of a chat run. docs/benchmarks.md explains each field of the JSON.
+//! The report of a chat run. docs/loadtest-reports.md explains each field of the JSON.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::weighted::Weighted;
 
 /// The result of a run.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct ChatReport {
     pub schema: &'static str,
     pub verdict: Verdict,
@@ -61,7 +61,7 @@ impl Report for ChatReport {
 
 /// The scenario as it was run.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct ScenarioReport {
     pub users: u32,
     pub threads: usize,

@@ -1,4 +1,4 @@
-//! What came of readers who stall. docs/benchmarks.md explains each field.
+//! What came of readers who stall. docs/loadtest-reports.md explains each field.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -55,7 +55,7 @@ impl Tally {
 
 /// All of it.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct SlowReport {
     pub settings: Slow,
     /// Users who stalled.

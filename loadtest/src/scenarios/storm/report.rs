@@ -1,4 +1,4 @@
-//! What a storm came to. docs/benchmarks.md explains each field.
+//! What a storm came to. docs/loadtest-reports.md explains each field.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::scenarios::storm::tally::Tally;
 
 /// A storm with all its rounds.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct StormReport {
     pub settings: Storm,
     /// Users who were never dropped.
@@ -62,7 +62,7 @@ impl fmt::Display for StormReport {
 
 /// One round.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/benchmarks.md explains each field")]
+#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
 pub struct RoundReport {
     pub round: u32,
     /// On the clock of the run.
