@@ -8,7 +8,8 @@ use crate::audience::push::{Push, SignalPush};
 use crate::dense_map::DenseMap;
 use crate::limits::{HELD_BYTES_MAX, HELD_PUSHES_MAX};
 use crate::transport::{ConnId, Delivery};
-use crate::worker::effect::Effects;
+use crate::worker::effect::{Effects, PresenceChange};
+use crate::worker::turn::Turn;
 
 /// The open sessions of all users of a worker. An idle one is all that a user costs here.
 #[derive(Debug, Default)]
@@ -165,6 +166,14 @@ impl Sessions {
     /// Who has a session.
     pub(crate) fn users(&self) -> impl Iterator<Item = &UserId> {
         self.users.keys()
+    }
+
+    /// Tells other nodes that the user is connected here, before anything is read for the user: so
+    /// what they store, or end, after it was read is told here.
+    pub(crate) fn announce(&self, user: UserId, turn: &mut Turn<'_>) {
+        if turn.others_append() && self.of(user).is_empty() {
+            turn.effects.presence.push(PresenceChange::Arrived(user));
+        }
     }
 
     /// Adds a session. True if it is the first one of the user.

@@ -21,17 +21,18 @@ use hashbrown::HashMap;
 
 use super::agenda::Run;
 use super::effect::Ticket;
-use super::login::admin::{AdminPassword, Named};
-use super::login::listing::ListRead;
-use super::login::{LoginAppend, LoginPage, LoginPassword};
 use crate::account::find::{FindId, FindRead};
 use crate::account::read::MarkRead;
 use crate::auth::password::{PasswordDone, PasswordError};
 use crate::conversation::pending::ReplyTo;
+use crate::credential::{CredentialAppend, CredentialPage, PasswordFlow};
+use crate::identity::Appending;
+use crate::identity::operation::Operation;
 use crate::refusal::{INTERNAL, Refusal, store_refusal};
 use crate::request::Client;
 use crate::store::{Appended, Head, Page, StoreError, StoreReply};
 use crate::sync::{SyncId, SyncPage};
+use crate::transaction::Running;
 
 /// The answer to a question of one kind, or what to tell whoever waits for it.
 pub(crate) type Answer<T> = Result<T, Refusal>;
@@ -62,8 +63,10 @@ pub(crate) enum AppendFlow {
         /// How large the appends are.
         bytes: usize,
     },
-    /// A login or the like.
-    Login(LoginAppend),
+    /// A new account.
+    Credential(CredentialAppend),
+    /// A changed identity.
+    Identity(Box<Appending>),
 }
 
 /// Who waits for a page of a log.
@@ -82,11 +85,9 @@ pub(crate) enum PageFlow {
     /// A sync.
     Sync(SyncId, SyncPage),
     /// A login or the like.
-    Login(LoginPage),
-    /// Something to do to the user of a name.
-    Named(Box<Named>),
-    /// A page of all accounts.
-    List { call: u64, read: ListRead },
+    Credential(CredentialPage),
+    /// What is done to a user, for the newest identity.
+    Identity(Box<Running<Operation>>),
 }
 
 /// Who waits for the heads of logs.
@@ -112,15 +113,6 @@ pub(crate) enum CursorsFlow {
 pub(crate) enum LogsFlow {
     /// A page of all accounts, of so many.
     List { call: u64, limit: usize },
-}
-
-/// Who waits for the password threads.
-#[derive(Debug)]
-pub(crate) enum PasswordFlow {
-    /// A login or the like.
-    Login(LoginPassword),
-    /// A request of the program around the engine.
-    Admin(AdminPassword),
 }
 
 /// The flows that wait, by the tickets of their questions.

@@ -2,8 +2,9 @@
 
 use dunlin_protocol::{LogId, UserId};
 
-use super::login::LoginMessage;
 pub use crate::audience::push::{Push, SignalPush};
+use crate::credential::PasswordLogin;
+use crate::identity::operation::Operation;
 use crate::refusal::Refusal;
 
 /// From one worker to another of the same node. To itself a worker says it by a call.
@@ -18,8 +19,10 @@ pub enum WorkerMessage {
     Join(Join),
     /// The answer to `Join`.
     Joined(Joined),
-    /// A step of a login, of a log-out, or of the like.
-    Login(LoginMessage),
+    /// A login by password, for the worker of the name.
+    PasswordLogin(Box<PasswordLogin>),
+    /// Something to do to a user, for the worker of the user.
+    Operation(Box<Operation>),
 }
 
 /// A user shall have a conversation in the account log before anything is said in it.

@@ -20,8 +20,8 @@
 //! - [`input`], [`effect`], [`message`]: what goes in, what comes out, what workers tell each other
 //! - [`turn`]: what a machine works with; [`flow`]: who waits for which answer; [`agenda`]: what is
 //!   to be numbered and swept
-//! - [`router`]: which machine an input is for; `sends`, `accounts`, `syncs`, `nodes`, `push`: what
-//!   follows from the answers of machines; `unsure`: what the store left open
+//! - [`router`]: which machine an input is for; `sends`, `accounts`, `identities`, `syncs`, `nodes`,
+//!   `push`: what follows from the answers of machines; `unsure`: what the store left open
 //!
 //! Why it is built so: docs/decisions/0060.
 
@@ -29,8 +29,8 @@ mod accounts;
 pub(crate) mod agenda;
 pub mod effect;
 pub(crate) mod flow;
+mod identities;
 pub mod input;
-mod login;
 pub mod message;
 mod nodes;
 mod push;

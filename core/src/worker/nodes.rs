@@ -4,8 +4,6 @@ use bytes::Bytes;
 use dunlin_protocol::UserId;
 
 use super::effect::PresenceChange;
-use super::login::asker::Asker;
-use super::login::operation::{Action, Closing, Operation, Recheck};
 use super::router::Router;
 use super::turn::Turn;
 use crate::audience::push::{Push, SignalPush};
@@ -13,6 +11,8 @@ use crate::audience::session::{Closed, Ended};
 use crate::bus::Member;
 use crate::cluster::item::{Answer, Forward, ForwardedSend, Item, NodePush, NodeSignal};
 use crate::conversation::pending::{Pending, ReplyTo};
+use crate::identity::asker::Asker;
+use crate::identity::operation::{Action, Closing, Operation, Recheck};
 use crate::placement::Origin;
 
 impl Router {
@@ -102,7 +102,7 @@ impl Router {
         let Some(cluster) = &mut self.cluster else { return };
         if cluster.tick(turn) {
             self.sessions.all_behind(turn.effects);
-            cluster.recheck_all(self.sessions.users().chain(self.operations.keys()));
+            cluster.recheck_all(self.sessions.users().chain(self.identities.busy_users()));
         }
         for log in cluster.take_late(turn) {
             self.append_rest_here(log, turn);
@@ -113,14 +113,6 @@ impl Router {
 
 /// Where users are, and what was ended elsewhere.
 impl Router {
-    /// Tells other nodes that the user is connected here, before anything is read for the user: so
-    /// what they store, or end, after it was read is told here.
-    pub(super) fn announce(&mut self, user: UserId, turn: &mut Turn<'_>) {
-        if turn.others_append() && self.sessions.of(user).is_empty() {
-            turn.effects.presence.push(PresenceChange::Arrived(user));
-        }
-    }
-
     /// Tells other nodes that the user is not connected here, unless one of the sessions is open or
     /// about to be.
     pub(super) fn announce_absence(&mut self, user: UserId, turn: &mut Turn<'_>) {
@@ -131,7 +123,7 @@ impl Router {
 
     /// Whether the user has a session, or may have one in a moment.
     fn is_here(&self, user: UserId) -> bool {
-        !self.sessions.of(user).is_empty() || self.operations.contains_key(&user)
+        !self.sessions.of(user).is_empty() || self.identities.is_busy(user)
     }
 
     /// Tells other nodes about connections that are closed here.

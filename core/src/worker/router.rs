@@ -10,22 +10,21 @@ use super::Shared;
 use super::agenda::{Batch, Owner, Run};
 use super::effect::Ticket;
 use super::flow::{
-    self, Answer, AppendFlow, CursorsFlow, HeadsFlow, LogsFlow, PageFlow, PasswordFlow,
-    PasswordResult, StoreFlow, StoreResult,
+    self, Answer, AppendFlow, CursorsFlow, HeadsFlow, LogsFlow, PageFlow, PasswordResult,
+    StoreFlow, StoreResult,
 };
 use super::input::Input;
-use super::login::listing::Listings;
-use super::login::operation::Operations;
 use super::message::WorkerMessage;
 use super::turn::Turn;
 use super::unsure::Unsure;
 use crate::account::find::Finds;
 use crate::account::{Accounts, Told, read};
 use crate::audience::session::{OpenSession, Sessions};
-use crate::auth::throttle::Throttle;
 use crate::cluster::Cluster;
 use crate::conversation::pending::Pending;
 use crate::conversation::{Conversations, Outcome, first_time, history};
+use crate::credential::{self, Credentials};
+use crate::identity::{self, Identities};
 use crate::limits::STATE_SWEEP_MAX;
 use crate::refusal::{NEEDS_CONNECTION, NOT_LOGGED_IN, Refusal};
 use crate::request::{AccountRequest, Client, Command, ConversationRequest, Request};
@@ -41,9 +40,8 @@ pub(super) struct Router {
     pub(super) conversations: Conversations,
     pub(super) accounts: Accounts,
     pub(super) finds: Finds,
-    pub(super) operations: Operations,
-    pub(super) throttle: Throttle,
-    pub(super) listings: Listings,
+    pub(super) credentials: Credentials,
+    pub(super) identities: Identities,
     pub(super) syncs: Syncs,
     pub(super) cluster: Option<Cluster>,
     pub(super) unsure: Unsure,
@@ -63,9 +61,8 @@ impl Router {
             conversations: Conversations::default(),
             accounts: Accounts::default(),
             finds: Finds::default(),
-            operations: Operations::default(),
-            throttle: Throttle::default(),
-            listings: Listings::default(),
+            credentials: Credentials::default(),
+            identities: Identities::default(),
             syncs: Syncs::default(),
             cluster: place.map(|place| Cluster::new(place, index, workers)),
             unsure: Unsure::default(),
@@ -82,7 +79,7 @@ impl Router {
             Input::Store { ticket, result } => self.store_answered(ticket, result, turn),
             Input::Password { ticket, result } => self.password_answered(ticket, result, turn),
             Input::Call { call, user, request } => self.take_call(call, user, request, turn),
-            Input::Admin { call, request } => self.take_admin(call, request, turn),
+            Input::Admin { call, request } => self.credentials.take_admin(call, request, turn),
             Input::OpenSession { conn, session, kind } => {
                 self.open_session(conn, session, kind, turn);
             }
@@ -126,10 +123,14 @@ impl Router {
         let Command { conn, session, request_id, request } = command;
         match (request, session) {
             (Request::Credential(request), _) => {
-                self.take_credential_request(conn, request_id, request, turn);
+                let operation = self.credentials.take_request(conn, request_id, request, turn);
+                self.operate(operation, turn);
             }
             (Request::Identity(request), Some(session)) => {
-                self.take_identity_request(conn, session, request_id, request, turn);
+                let operation = self
+                    .credentials
+                    .take_identity_request(conn, session, request_id, request, turn);
+                self.operate(operation, turn);
             }
             (Request::Conversation(log, request), Some(Session { user, .. })) => {
                 let client = Client { conn, user, request_id };
@@ -203,7 +204,10 @@ impl Router {
             WorkerMessage::Signal(signal) => self.sessions.signal(signal, turn.effects),
             WorkerMessage::Join(join) => self.take_join(join, turn),
             WorkerMessage::Joined(joined) => self.take_joined(&joined, turn),
-            WorkerMessage::Login(message) => self.take_login_message(message, turn),
+            WorkerMessage::PasswordLogin(login) => {
+                self.credentials.take_password_login(login, turn);
+            }
+            WorkerMessage::Operation(operation) => self.take_operation(*operation, turn),
         }
     }
 
@@ -232,11 +236,10 @@ impl Router {
     }
 
     fn password_answered(&mut self, ticket: Ticket, result: PasswordResult, turn: &mut Turn<'_>) {
-        match turn.tickets.take_password(ticket) {
-            Some(PasswordFlow::Login(flow)) => self.login_password_answered(flow, result, turn),
-            Some(PasswordFlow::Admin(flow)) => self.admin_password_answered(flow, result, turn),
-            None => {}
-        }
+        // Of the worker before a restart, if there is none.
+        let Some(flow) = turn.tickets.take_password(ticket) else { return };
+        let operation = self.credentials.password_answered(flow, result, turn);
+        self.operate(operation, turn);
     }
 
     fn appended(&mut self, flow: AppendFlow, answer: Answer<Vec<Appended>>, turn: &mut Turn<'_>) {
@@ -245,7 +248,14 @@ impl Router {
                 self.append_bytes -= bytes;
                 self.batch_answered(&runs, answer, turn);
             }
-            AppendFlow::Login(flow) => self.login_appended(flow, answer, turn),
+            AppendFlow::Credential(flow) => {
+                let operation = credential::appended(flow, answer, turn);
+                self.operate(operation, turn);
+            }
+            AppendFlow::Identity(appending) => {
+                let finished = identity::appended(*appending, answer, &self.sessions, turn);
+                self.operation_finished(finished, turn);
+            }
         }
     }
 
@@ -262,9 +272,14 @@ impl Router {
                 let progress = self.syncs.page_read(sync, page, answer, turn);
                 self.sync_goes_on(progress, turn);
             }
-            PageFlow::Login(flow) => self.login_page_read(flow, answer, turn),
-            PageFlow::Named(named) => self.admin_name_read(*named, answer, turn),
-            PageFlow::List { call, read } => self.listings.page_read(call, read, answer, turn),
+            PageFlow::Credential(flow) => {
+                let operation = self.credentials.page_read(flow, answer, turn);
+                self.operate(operation, turn);
+            }
+            PageFlow::Identity(running) => {
+                let finished = identity::identity_read(*running, answer, &self.sessions, turn);
+                self.operation_finished(finished, turn);
+            }
         }
     }
 
@@ -287,7 +302,7 @@ impl Router {
 
     fn logs_listed(&mut self, flow: LogsFlow, answer: Answer<Vec<LogId>>, turn: &mut Turn<'_>) {
         let LogsFlow::List { call, limit } = flow;
-        self.listings.logs_listed(call, limit, answer, turn);
+        self.credentials.logs_listed(call, limit, answer, turn);
     }
 }
 
@@ -351,7 +366,7 @@ impl Router {
         kind: DeviceKind,
         turn: &mut Turn<'_>,
     ) {
-        self.announce(session.user, turn);
+        self.sessions.announce(session.user, turn);
         // Each session counts as a device of its own.
         let device = session.session.get() as u32;
         let open = OpenSession::new(session.session, conn, kind, device, turn.now_ms);

@@ -11,10 +11,9 @@ use dunlin_protocol::{LogId, LogKind, UserId};
 use super::Shared;
 use super::agenda::Agenda;
 use super::effect::Effects;
-use super::flow::{
-    AppendFlow, CursorsFlow, HeadsFlow, LogsFlow, PageFlow, PasswordFlow, StoreFlow, Tickets,
-};
+use super::flow::{AppendFlow, CursorsFlow, HeadsFlow, LogsFlow, PageFlow, StoreFlow, Tickets};
 use crate::auth::password::PasswordJob;
+use crate::credential::PasswordFlow;
 use crate::placement;
 use crate::store::{Append, Range, StoreRequest};
 

@@ -9,11 +9,12 @@ use dunlin_protocol::{LogId, LogKind, UserId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use super::CredentialPage;
 use crate::admin::{AdminReply, LIST_USERS_MAX, UserRecord};
+use crate::identity::look_up;
 use crate::refusal::{INTERNAL, Refusal};
 use crate::store::Page;
 use crate::worker::flow::{Answer, LogsFlow, PageFlow};
-use crate::worker::login::look_up;
 use crate::worker::turn::Turn;
 
 /// What one page of a log is for.
@@ -28,7 +29,7 @@ pub(crate) enum ListRead {
 /// The pages that are under way, by the call that asked. One is as long as [`LIST_USERS_MAX`], and
 /// there are no more of them than calls at the door.
 #[derive(Debug, Default)]
-pub(in crate::worker) struct Listings(HashMap<u64, Listing, RandomState>);
+pub(super) struct Listings(HashMap<u64, Listing, RandomState>);
 
 #[derive(Debug)]
 struct Listing {
@@ -40,7 +41,7 @@ struct Listing {
 }
 
 impl Listings {
-    pub(in crate::worker) fn begin(
+    pub(super) fn begin(
         &mut self,
         call: u64,
         after: Option<LogId>,
@@ -53,7 +54,7 @@ impl Listings {
     }
 
     /// The logs of at most so many names were listed.
-    pub(in crate::worker) fn logs_listed(
+    pub(super) fn logs_listed(
         &mut self,
         call: u64,
         limit: usize,
@@ -68,13 +69,13 @@ impl Listings {
         let places = logs.iter().map(|_| None).collect();
         self.0.insert(call, Listing { places, outstanding: logs.len(), next });
         for (place, log) in logs.into_iter().enumerate() {
-            let flow = PageFlow::List { call, read: ListRead::Name { place } };
+            let flow = PageFlow::Credential(CredentialPage::List(call, ListRead::Name { place }));
             turn.ask_page(look_up::read_name_log(log), flow);
         }
         self.finish(call, turn);
     }
 
-    pub(in crate::worker) fn page_read(
+    pub(super) fn page_read(
         &mut self,
         call: u64,
         read: ListRead,
@@ -121,7 +122,7 @@ impl Listing {
         let record = UserRecord { user, username, issuer, disabled: false, sessions: 0 };
         self.places[place] = Some(record);
         self.outstanding += 1;
-        let flow = PageFlow::List { call, read: ListRead::Identity { place } };
+        let flow = PageFlow::Credential(CredentialPage::List(call, ListRead::Identity { place }));
         turn.ask_page(look_up::read_identity(user), flow);
         Ok(())
     }

@@ -18,7 +18,7 @@ const BYTES_MAX: usize = 64 * 1024;
 
 /// Who has a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::worker) enum Claim {
+pub(crate) enum Claim {
     /// Nobody.
     Free,
     /// This user.
@@ -33,18 +33,18 @@ pub(in crate::worker) enum Claim {
 }
 
 /// Asks who has a name; see [`claim`].
-pub(in crate::worker) fn read_name(username: &str) -> Range {
+pub(crate) fn read_name(username: &str) -> Range {
     read_name_log(names::log_of(username))
 }
 
 /// The same, by the log of the name.
-pub(in crate::worker) fn read_name_log(log: LogId) -> Range {
+pub(crate) fn read_name_log(log: LogId) -> Range {
     let (entries_max, bytes_max) = (1, BYTES_MAX);
     Range { log, from: 1, to: 1, entries_max, bytes_max, backwards: false }
 }
 
 /// Reads the answer to [`read_name`].
-pub(in crate::worker) fn claim(username: &str, answer: Answer<Page>) -> Result<Claim, Refusal> {
+pub(crate) fn claim(username: &str, answer: Answer<Page>) -> Result<Claim, Refusal> {
     let Some(claimed) = name_claimed(answer)? else { return Ok(Claim::Free) };
     if claimed.username != username {
         return Ok(Claim::Blocked);
@@ -54,9 +54,7 @@ pub(in crate::worker) fn claim(username: &str, answer: Answer<Page>) -> Result<C
 }
 
 /// The first entry of the log of a name; `None` if there is none.
-pub(in crate::worker) fn name_claimed(
-    answer: Answer<Page>,
-) -> Result<Option<wire::NameClaimed>, Refusal> {
+pub(crate) fn name_claimed(answer: Answer<Page>) -> Result<Option<wire::NameClaimed>, Refusal> {
     let page = answer?;
     let Some(stored) = page.entries.first() else { return Ok(None) };
     match decode_entry(stored).and_then(|entry| entry.body) {
@@ -66,14 +64,14 @@ pub(in crate::worker) fn name_claimed(
 }
 
 /// Asks for the newest entry of an identity log; see [`identity`].
-pub(in crate::worker) fn read_identity(user: UserId) -> Range {
+pub(crate) fn read_identity(user: UserId) -> Range {
     let (entries_max, bytes_max) = (1, BYTES_MAX);
     let (log, from, to) = (LogId::identity(user), 1, u64::MAX);
     Range { log, from, to, entries_max, bytes_max, backwards: true }
 }
 
 /// Reads the answer to [`read_identity`]: what is known of the user, and where it stands.
-pub(in crate::worker) fn identity(answer: Answer<Page>) -> Result<(Identity, Head), Refusal> {
+pub(crate) fn identity(answer: Answer<Page>) -> Result<(Identity, Head), Refusal> {
     let page = answer?;
     let Some(stored) = page.entries.first() else {
         return Ok((Identity::default(), Head::default()));
@@ -88,7 +86,7 @@ pub(in crate::worker) fn identity(answer: Answer<Page>) -> Result<(Identity, Hea
 }
 
 /// The append of a changed identity after `head`.
-pub(in crate::worker) fn append_identity(
+pub(crate) fn append_identity(
     user: UserId,
     identity: &Identity,
     head: Head,
@@ -100,7 +98,7 @@ pub(in crate::worker) fn append_identity(
 }
 
 /// An append without a key: its sequence alone decides.
-pub(in crate::worker) fn append(
+pub(crate) fn append(
     log: LogId,
     seq: u64,
     time_ms: u64,
@@ -115,6 +113,6 @@ pub(in crate::worker) fn append(
 }
 
 /// Whether all appends of a request were stored; if not, at least one met another's entry.
-pub(in crate::worker) fn all_stored(answer: Answer<Vec<Appended>>) -> Result<bool, Refusal> {
+pub(crate) fn all_stored(answer: Answer<Vec<Appended>>) -> Result<bool, Refusal> {
     Ok(answer?.iter().all(|appended| *appended == Appended::Stored))
 }

@@ -6,25 +6,24 @@
 use dunlin_protocol::wire::ErrorCode;
 use dunlin_protocol::{LogId, UserId};
 
+use super::{CredentialPage, Credentials, PasswordFlow, hash_refusal};
 use crate::auth::password::{PasswordDone, PasswordJob};
+use crate::identity::asker::Asker;
+use crate::identity::look_up;
+use crate::identity::operation::{Action, Operation, Speaker};
+use crate::identity::{ISSUER_ACCOUNT, WRONG_CREDENTIALS};
 use crate::refusal::{INTERNAL, Refusal};
 use crate::store::Page;
-use crate::worker::flow::{Answer, PageFlow, PasswordFlow, PasswordResult};
-use crate::worker::login::asker::Asker;
-use crate::worker::login::decide::{ISSUER_ACCOUNT, WRONG_CREDENTIALS};
-use crate::worker::login::look_up;
-use crate::worker::login::operation::{Action, Operation, Speaker};
-use crate::worker::login::{LoginPage, LoginPassword, hash_refusal};
-use crate::worker::router::Router;
+use crate::worker::flow::{Answer, PageFlow, PasswordResult};
 use crate::worker::turn::Turn;
 
 /// A new password instead of an old one.
 pub(crate) struct PasswordChange {
-    pub(in crate::worker) asker: Asker,
-    pub(in crate::worker) user: UserId,
-    pub(in crate::worker) speaker: Speaker,
-    pub(in crate::worker) old: String,
-    pub(in crate::worker) new: String,
+    pub(crate) asker: Asker,
+    pub(crate) user: UserId,
+    pub(crate) speaker: Speaker,
+    pub(crate) old: String,
+    pub(crate) new: String,
 }
 
 impl std::fmt::Debug for PasswordChange {
@@ -33,25 +32,22 @@ impl std::fmt::Debug for PasswordChange {
     }
 }
 
-impl Router {
-    pub(in crate::worker) fn begin_password_change(
-        &mut self,
-        change: PasswordChange,
-        turn: &mut Turn<'_>,
-    ) {
+impl Credentials {
+    /// A user wants a new password for an old one.
+    pub(crate) fn change_password(&mut self, change: PasswordChange, turn: &mut Turn<'_>) {
         let name = LogId::identity(change.user);
         if let Err(retry_after_ms) = self.throttle.check(name, turn.now_ms) {
             let message = "too many wrong passwords for this user";
             let refusal = Refusal::retry(ErrorCode::RateLimited, message, retry_after_ms);
-            return self.refuse_asker(change.asker, refusal, turn);
+            return change.asker.refuse(refusal, turn);
         }
         self.throttle.failed(name, turn.now_ms);
-        let request = look_up::read_identity(change.user);
-        let flow = LoginPage::ChangeIdentity(Box::new(change));
-        turn.ask_page(request, PageFlow::Login(flow));
+        let range = look_up::read_identity(change.user);
+        let flow = CredentialPage::ChangeIdentity(Box::new(change));
+        turn.ask_page(range, PageFlow::Credential(flow));
     }
 
-    pub(in crate::worker) fn change_identity_read(
+    pub(super) fn change_identity_read(
         &mut self,
         change: Box<PasswordChange>,
         answer: Answer<Page>,
@@ -65,32 +61,33 @@ impl Router {
             return self.change_not_tried(&change, ISSUER_ACCOUNT, turn);
         }
         let (old, new, stored) = (change.old.clone(), change.new.clone(), hash.clone());
-        let flow = LoginPassword::Change(change, hash);
-        turn.ask_passwords(PasswordJob::Change { old, stored, new }, PasswordFlow::Login(flow));
+        let job = PasswordJob::Change { old, stored, new };
+        turn.ask_passwords(job, PasswordFlow::Change(change, hash));
     }
 
-    pub(in crate::worker) fn change_hashed(
+    pub(super) fn change_hashed(
         &mut self,
         change: &PasswordChange,
         checked_hash: String,
         result: PasswordResult,
         turn: &mut Turn<'_>,
-    ) {
+    ) -> Option<Operation> {
         match result {
             Ok(PasswordDone::Hashed(new_hash)) => {
                 let PasswordChange { asker, user, speaker, .. } = *change;
                 self.throttle.succeeded(LogId::identity(user));
                 let action = Action::SetPassword { speaker, checked_hash, new_hash };
-                self.operate(Operation { user, asker, action }, turn);
+                return Some(Operation { user, asker, action });
             }
-            Ok(PasswordDone::Wrong) => self.refuse_asker(change.asker, WRONG_CREDENTIALS, turn),
+            Ok(PasswordDone::Wrong) => change.asker.refuse(WRONG_CREDENTIALS, turn),
             Ok(PasswordDone::Right { .. }) => self.change_not_tried(change, INTERNAL, turn),
             Err(error) => self.change_not_tried(change, hash_refusal(error), turn),
         }
+        None
     }
 
     fn change_not_tried(&mut self, change: &PasswordChange, refusal: Refusal, turn: &mut Turn<'_>) {
         self.throttle.undecided(LogId::identity(change.user));
-        self.refuse_asker(change.asker, refusal, turn);
+        change.asker.refuse(refusal, turn);
     }
 }

@@ -3,33 +3,32 @@
 use dunlin_protocol::UserId;
 use dunlin_protocol::wire::ErrorCode;
 
+use super::{CredentialPage, Credentials, PasswordFlow, hash_refusal};
 use crate::attempt::Attempt;
 use crate::auth::names;
 use crate::auth::password::{PasswordDone, PasswordJob};
+use crate::identity::WRONG_CREDENTIALS;
+use crate::identity::asker::Asker;
+use crate::identity::enter::{ABANDONED, Enter, Proof};
+use crate::identity::look_up::{self, Claim};
+use crate::identity::operation::{Action, Operation};
 use crate::refusal::{INTERNAL, Refusal};
 use crate::request::Device;
 use crate::store::Page;
 use crate::transport::ConnId;
-use crate::worker::flow::{self, PageFlow, PasswordFlow, PasswordResult};
-use crate::worker::login::asker::Asker;
-use crate::worker::login::decide::WRONG_CREDENTIALS;
-use crate::worker::login::enter::{ABANDONED, Enter, Proof};
-use crate::worker::login::look_up::{self, Claim};
-use crate::worker::login::operation::{Action, Operation};
-use crate::worker::login::{LoginMessage, LoginPage, LoginPassword, hash_refusal};
+use crate::worker::flow::{Answer, PageFlow, PasswordResult};
 use crate::worker::message::WorkerMessage;
-use crate::worker::router::Router;
 use crate::worker::turn::Turn;
 
 /// A login by password.
 #[derive(Clone)]
 pub struct PasswordLogin {
-    pub(in crate::worker) conn: ConnId,
-    pub(in crate::worker) request_id: u64,
-    pub(in crate::worker) attempt: Attempt,
-    pub(in crate::worker) device: Device,
-    pub(in crate::worker) username: String,
-    pub(in crate::worker) password: String,
+    pub(crate) conn: ConnId,
+    pub(crate) request_id: u64,
+    pub(crate) attempt: Attempt,
+    pub(crate) device: Device,
+    pub(crate) username: String,
+    pub(crate) password: String,
 }
 
 /// The hash that a password is checked against, and whose it is.
@@ -46,60 +45,57 @@ impl std::fmt::Debug for PasswordLogin {
 }
 
 impl PasswordLogin {
-    pub(in crate::worker) fn asker(&self) -> Asker {
+    pub(crate) fn asker(&self) -> Asker {
         Asker::Login { conn: self.conn, request_id: self.request_id }
     }
 }
 
-impl Router {
-    pub(in crate::worker) fn route_password_login(
-        &mut self,
-        login: Box<PasswordLogin>,
-        turn: &mut Turn<'_>,
-    ) {
-        // Its worker counts the failures of a name.
+impl Credentials {
+    /// Takes a login by password, or passes it on to the worker of the name, which counts the
+    /// failures of it.
+    pub(super) fn route_password_login(&mut self, login: Box<PasswordLogin>, turn: &mut Turn<'_>) {
         let worker = turn.worker_of_log(names::log_of(&login.username));
-        let message = WorkerMessage::Login(LoginMessage::Password(login));
-        self.tell_worker(worker, message, turn);
+        if worker == turn.index {
+            self.take_password_login(login, turn);
+        } else {
+            turn.effects.tell_worker(worker, WorkerMessage::PasswordLogin(login));
+        }
     }
 
-    pub(in crate::worker) fn begin_password_login(
-        &mut self,
-        login: Box<PasswordLogin>,
-        turn: &mut Turn<'_>,
-    ) {
+    /// Takes a login by password of a name of this worker.
+    pub(crate) fn take_password_login(&mut self, login: Box<PasswordLogin>, turn: &mut Turn<'_>) {
         let name = names::log_of(&login.username);
         if let Err(retry_after_ms) = self.throttle.check(name, turn.now_ms) {
             let message = "too many wrong passwords for this name";
             let refusal = Refusal::retry(ErrorCode::RateLimited, message, retry_after_ms);
-            return self.refuse_asker(login.asker(), refusal, turn);
+            return login.asker().refuse(refusal, turn);
         }
         self.throttle.failed(name, turn.now_ms);
-        let request = look_up::read_name(&login.username);
-        turn.ask_page(request, PageFlow::Login(LoginPage::PasswordName(login)));
+        let range = look_up::read_name(&login.username);
+        turn.ask_page(range, PageFlow::Credential(CredentialPage::PasswordName(login)));
     }
 
-    pub(in crate::worker) fn password_name_read(
+    pub(super) fn password_name_read(
         &mut self,
         login: Box<PasswordLogin>,
-        answer: flow::Answer<Page>,
+        answer: Answer<Page>,
         turn: &mut Turn<'_>,
     ) {
         match look_up::claim(&login.username, answer) {
             Ok(Claim::Of { user, .. }) => {
-                let flow = LoginPage::PasswordIdentity(login, user);
-                turn.ask_page(look_up::read_identity(user), PageFlow::Login(flow));
+                let flow = CredentialPage::PasswordIdentity(login, user);
+                turn.ask_page(look_up::read_identity(user), PageFlow::Credential(flow));
             }
             Ok(Claim::Free | Claim::Blocked) => self.verify_password(login, None, turn),
             Err(refusal) => self.password_not_tried(&login, refusal, turn),
         }
     }
 
-    pub(in crate::worker) fn password_identity_read(
+    pub(super) fn password_identity_read(
         &mut self,
         login: Box<PasswordLogin>,
         user: UserId,
-        answer: flow::Answer<Page>,
+        answer: Answer<Page>,
         turn: &mut Turn<'_>,
     ) {
         match look_up::identity(answer) {
@@ -126,17 +122,16 @@ impl Router {
         let password = std::mem::take(&mut login.password);
         let stored = checked.as_ref().map(|checked| checked.hash.clone());
         let job = PasswordJob::Verify { password, stored };
-        let flow = LoginPassword::Verify(login, checked);
-        turn.ask_passwords(job, PasswordFlow::Login(flow));
+        turn.ask_passwords(job, PasswordFlow::Verify(login, checked));
     }
 
-    pub(in crate::worker) fn password_verified(
+    pub(super) fn password_verified(
         &mut self,
         login: PasswordLogin,
         checked: Option<Checked>,
         result: PasswordResult,
         turn: &mut Turn<'_>,
-    ) {
+    ) -> Option<Operation> {
         match (result, checked) {
             (Ok(PasswordDone::Right { rehashed }), Some(Checked { user, hash })) => {
                 self.throttle.succeeded(names::log_of(&login.username));
@@ -144,20 +139,19 @@ impl Router {
                 let PasswordLogin { conn, request_id, attempt, device, username, .. } = login;
                 let proof = Proof::Password { checked_hash: hash, rehashed };
                 let enter = Enter { conn, request_id, attempt, username, device, proof };
-                self.operate(Operation { user, asker, action: Action::Enter(enter) }, turn);
+                return Some(Operation { user, asker, action: Action::Enter(enter) });
             }
-            (Ok(PasswordDone::Wrong), _) => {
-                self.refuse_asker(login.asker(), WRONG_CREDENTIALS, turn);
-            }
+            (Ok(PasswordDone::Wrong), _) => login.asker().refuse(WRONG_CREDENTIALS, turn),
             (Ok(PasswordDone::Right { .. } | PasswordDone::Hashed(_)), _) => {
                 self.password_not_tried(&login, INTERNAL, turn);
             }
             (Err(error), _) => self.password_not_tried(&login, hash_refusal(error), turn),
         }
+        None
     }
 
     fn password_not_tried(&mut self, login: &PasswordLogin, refusal: Refusal, turn: &mut Turn<'_>) {
         self.throttle.undecided(names::log_of(&login.username));
-        self.refuse_asker(login.asker(), refusal, turn);
+        login.asker().refuse(refusal, turn);
     }
 }

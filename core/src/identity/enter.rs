@@ -21,31 +21,27 @@ use crate::attempt::Attempt;
 use crate::audience::session::{Closed, OpenSession};
 use crate::auth::identity::{Held, Identity, Recorded, Room};
 use crate::auth::token::{Claims, TokenKind};
+use crate::identity::decide::{WRONG_CREDENTIALS, end_issued, refused_token};
+use crate::identity::operation::{ACCOUNT_DISABLED, Closing, Decision, Outcome, SESSION_ENDED};
 use crate::refusal::Refusal;
 use crate::request::Device;
-use crate::transport::{ConnId, Delivery, Session};
-use crate::worker::login::asker::Asker;
-use crate::worker::login::decide::{WRONG_CREDENTIALS, end_issued, refused_token};
-use crate::worker::login::operation::{
-    ACCOUNT_DISABLED, Closing, Decision, Outcome, SESSION_ENDED,
-};
-use crate::worker::router::Router;
+use crate::transport::{ConnId, Session};
 use crate::worker::turn::Turn;
 
 /// Somebody who has shown a credential.
 #[derive(Debug, Clone)]
 pub(crate) struct Enter {
-    pub(in crate::worker) conn: ConnId,
-    pub(in crate::worker) request_id: u64,
-    pub(in crate::worker) attempt: Attempt,
-    pub(in crate::worker) username: String,
-    pub(in crate::worker) device: Device,
-    pub(in crate::worker) proof: Proof,
+    pub(crate) conn: ConnId,
+    pub(crate) request_id: u64,
+    pub(crate) attempt: Attempt,
+    pub(crate) username: String,
+    pub(crate) device: Device,
+    pub(crate) proof: Proof,
 }
 
 /// What was shown. What the identity has to say to it is still open.
 #[derive(Debug, Clone)]
-pub(in crate::worker) enum Proof {
+pub(crate) enum Proof {
     /// A password that fits this hash, and a better hash of it if there is one.
     Password { checked_hash: String, rehashed: Option<String> },
     /// An access or resume token of this server.
@@ -59,145 +55,134 @@ pub(in crate::worker) enum Proof {
 /// Somebody who is in.
 #[derive(Debug)]
 pub(crate) struct Entered {
-    conn: ConnId,
-    attempt: Attempt,
-    session: Session,
+    pub(crate) conn: ConnId,
+    pub(crate) attempt: Attempt,
+    pub(crate) session: Session,
     device: Device,
     opened_ms: u64,
     recorded: bool,
-    response: EncodedFrame,
+    pub(crate) response: EncodedFrame,
+}
+
+impl Entered {
+    /// The session that it opens.
+    pub(crate) fn opens(&self) -> OpenSession {
+        let (kind, tag) = (self.device.kind, device_tag(self.device.id));
+        let session = self.session.session;
+        let open = OpenSession::new(session, self.conn, kind, tag, self.opened_ms);
+        open.entered(self.attempt.number(), self.recorded)
+    }
 }
 
 /// Nobody reads it: it is for a transport that waits until every request is answered.
-pub(in crate::worker) const ABANDONED: Refusal =
+pub(crate) const ABANDONED: Refusal =
     Refusal::new(ErrorCode::NotLoggedIn, "the connection ended before the login did");
 
-pub(in crate::worker) const OVERTAKEN: Refusal =
+pub(crate) const OVERTAKEN: Refusal =
     Refusal::new(ErrorCode::AlreadyLoggedIn, "a newer login of this device came before it");
 
 /// Names a device among those of one user, in four bytes instead of sixteen: there may be a
 /// million open sessions, and a user has sixteen of them.
-pub(in crate::worker) fn device_tag(device: DeviceId) -> u32 {
+pub(crate) fn device_tag(device: DeviceId) -> u32 {
     crc32c::crc32c(&device.0)
 }
 
-impl Router {
-    pub(in crate::worker) fn decide_enter(
-        &self,
-        user: UserId,
-        enter: &Enter,
-        identity: &mut Identity,
-        turn: &Turn<'_>,
-    ) -> Decision {
-        if enter.attempt.is_abandoned() {
-            return Decision::refuse(ABANDONED);
-        }
-        if self.is_overtaken(user, enter) {
-            return Decision::overtaken();
-        }
-        if identity.disabled {
-            return Decision::refuse(ACCOUNT_DISABLED);
-        }
-        match &enter.proof {
-            Proof::Password { checked_hash, rehashed } => {
-                if identity.password_hash != *checked_hash {
-                    // It was changed since it was checked.
-                    return Decision::refuse(WRONG_CREDENTIALS);
-                }
-                if let Some(rehashed) = rehashed {
-                    identity.password_hash.clone_from(rehashed);
-                }
-                enter_recorded(user, enter, identity, turn)
+pub(super) fn decide_enter(
+    user: UserId,
+    enter: &Enter,
+    identity: &mut Identity,
+    open: &[OpenSession],
+    turn: &Turn<'_>,
+) -> Decision {
+    if enter.attempt.is_abandoned() {
+        return Decision::refuse(ABANDONED);
+    }
+    if is_overtaken(enter, open) {
+        return Decision::overtaken();
+    }
+    if identity.disabled {
+        return Decision::refuse(ACCOUNT_DISABLED);
+    }
+    match &enter.proof {
+        Proof::Password { checked_hash, rehashed } => {
+            if identity.password_hash != *checked_hash {
+                // It was changed since it was checked.
+                return Decision::refuse(WRONG_CREDENTIALS);
             }
-            Proof::Token(claims) => match identity.admits(claims, turn.now_ms) {
-                Ok(()) if claims.recorded => continue_session(enter, claims, identity, turn),
-                Ok(()) => self.enter_issued(enter, claims.clone(), identity, turn),
+            if let Some(rehashed) = rehashed {
+                identity.password_hash.clone_from(rehashed);
+            }
+            enter_recorded(user, enter, identity, turn)
+        }
+        Proof::Token(claims) => match identity.admits(claims, turn.now_ms) {
+            Ok(()) if claims.recorded => continue_session(enter, claims, identity, turn),
+            Ok(()) => enter_issued(enter, claims.clone(), identity, open, turn),
+            Err(why) => refused_token(claims.session, why),
+        },
+        Proof::Refresh(claims) => {
+            let expires_ms = refresh_expires_ms(identity, turn);
+            match identity.refresh(claims, turn.now_ms, expires_ms) {
+                Ok(generation) => {
+                    let renewed = renewed(claims, generation, identity, turn.now_ms);
+                    let tokens = Some(sign_tokens(&renewed, turn));
+                    let closed = vec![claims.session];
+                    let_in(enter, &renewed, tokens, Closed::Sessions(closed), true, turn)
+                }
                 Err(why) => refused_token(claims.session, why),
-            },
-            Proof::Refresh(claims) => {
-                let expires_ms = refresh_expires_ms(identity, turn);
-                match identity.refresh(claims, turn.now_ms, expires_ms) {
-                    Ok(generation) => {
-                        let renewed = renewed(claims, generation, identity, turn.now_ms);
-                        let tokens = Some(sign_tokens(&renewed, turn));
-                        let closed = vec![claims.session];
-                        let_in(enter, &renewed, tokens, Closed::Sessions(closed), true, turn)
-                    }
-                    Err(why) => refused_token(claims.session, why),
-                }
-            }
-            Proof::Issued { issued_ms } => {
-                // Most issuers count in seconds: the token may have been made up to 999 ms later.
-                let made_ms = issued_ms.map(|issued_ms| issued_ms.saturating_add(999));
-                if made_ms.is_some_and(|made_ms| made_ms < identity.tokens_valid_from_ms) {
-                    return Decision::refuse(SESSION_ENDED);
-                }
-                let claims = new_claims(user, enter, identity, turn, false);
-                self.enter_issued(enter, claims, identity, turn)
             }
         }
-    }
-
-    /// A session of an issuer login, new or on another connection. Its resume token expires when
-    /// the first one does: without its issuer's word nobody stays for ever.
-    fn enter_issued(
-        &self,
-        enter: &Enter,
-        claims: Claims,
-        identity: &mut Identity,
-        turn: &Turn<'_>,
-    ) -> Decision {
-        let open = self.sessions.of(claims.user).iter();
-        let held: Vec<_> = open
-            .filter(|open| open.session != claims.session)
-            .map(|open| Held { session: open.session, device: open.device, kind: open.kind })
-            .collect();
-        let device = device_tag(enter.device.id);
-        let policy = &turn.shared.config.devices;
-        let room = Room::make(&held, &device, enter.device.kind, policy);
-        if room.surplus.is_empty() {
-            let mut closed = room.same_device;
-            closed.push(claims.session);
-            return let_in(enter, &claims, None, Closed::Sessions(closed), false, turn);
-        }
-        let closed = match end_issued(&room.surplus, identity, turn) {
-            Closed::Sessions(mut sessions) => {
-                sessions.extend(room.same_device);
-                sessions.push(claims.session);
-                Closed::Sessions(sessions)
+        Proof::Issued { issued_ms } => {
+            // Most issuers count in seconds: the token may have been made up to 999 ms later.
+            let made_ms = issued_ms.map(|issued_ms| issued_ms.saturating_add(999));
+            if made_ms.is_some_and(|made_ms| made_ms < identity.tokens_valid_from_ms) {
+                return Decision::refuse(SESSION_ENDED);
             }
-            all => all,
-        };
-        // If everything signed so far was ended, this one is signed after it.
-        let claims = Claims { issued_ms: identity.issue_time_ms(claims.issued_ms), ..claims };
-        let_in(enter, &claims, None, closed, true, turn)
-    }
-
-    /// Whether a newer login of the device has opened its session before this one. Only those who
-    /// are connected count: if it has gone since, this one does no worse than any other.
-    fn is_overtaken(&self, user: UserId, enter: &Enter) -> bool {
-        let device = device_tag(enter.device.id);
-        let mut open = self.sessions.of(user).iter();
-        open.any(|open| open.device == device && open.login > enter.attempt.number())
-    }
-
-    /// The identity allows it, durably: the connection speaks for the session.
-    pub(in crate::worker) fn entered(
-        &mut self,
-        asker: Asker,
-        entered: Entered,
-        turn: &mut Turn<'_>,
-    ) {
-        let Entered { conn, attempt, session, device, opened_ms, recorded, response } = entered;
-        if attempt.is_abandoned() {
-            // While it was made durable.
-            return self.refuse_asker(asker, ABANDONED, turn);
+            let claims = new_claims(user, enter, identity, turn, false);
+            enter_issued(enter, claims, identity, open, turn)
         }
-        let (kind, tag) = (device.kind, device_tag(device.id));
-        let open = OpenSession::new(session.session, conn, kind, tag, opened_ms);
-        self.sessions.open(session.user, open.entered(attempt.number(), recorded));
-        turn.effects.deliver(conn, Delivery::LoggedIn { session, response });
     }
+}
+
+/// A session of an issuer login, new or on another connection. Its resume token expires when
+/// the first one does: without its issuer's word nobody stays for ever.
+fn enter_issued(
+    enter: &Enter,
+    claims: Claims,
+    identity: &mut Identity,
+    open: &[OpenSession],
+    turn: &Turn<'_>,
+) -> Decision {
+    let held: Vec<_> = open
+        .iter()
+        .filter(|open| open.session != claims.session)
+        .map(|open| Held { session: open.session, device: open.device, kind: open.kind })
+        .collect();
+    let device = device_tag(enter.device.id);
+    let policy = &turn.shared.config.devices;
+    let room = Room::make(&held, &device, enter.device.kind, policy);
+    if room.surplus.is_empty() {
+        let mut closed = room.same_device;
+        closed.push(claims.session);
+        return let_in(enter, &claims, None, Closed::Sessions(closed), false, turn);
+    }
+    let closed = match end_issued(&room.surplus, identity, turn) {
+        Closed::Sessions(mut sessions) => {
+            sessions.extend(room.same_device);
+            sessions.push(claims.session);
+            Closed::Sessions(sessions)
+        }
+        all => all,
+    };
+    // If everything signed so far was ended, this one is signed after it.
+    let claims = Claims { issued_ms: identity.issue_time_ms(claims.issued_ms), ..claims };
+    let_in(enter, &claims, None, closed, true, turn)
+}
+
+/// Whether a newer login of the device has opened its session before this one. Only those who
+/// are connected count: if it has gone since, this one does no worse than any other.
+fn is_overtaken(enter: &Enter, open: &[OpenSession]) -> bool {
+    let device = device_tag(enter.device.id);
+    open.iter().any(|open| open.device == device && open.login > enter.attempt.number())
 }
 
 /// At most a hundred years, so that sums of times don't overflow.
@@ -302,7 +287,7 @@ fn new_claims(
 }
 
 /// The claims of a session whose refresh token was used up.
-pub(in crate::worker) fn renewed(
+pub(crate) fn renewed(
     claims: &Claims,
     generation: u32,
     identity: &Identity,
@@ -313,7 +298,7 @@ pub(in crate::worker) fn renewed(
 }
 
 /// New access and refresh tokens for a recorded session.
-pub(in crate::worker) fn sign_tokens(claims: &Claims, turn: &Turn<'_>) -> wire::Tokens {
+pub(crate) fn sign_tokens(claims: &Claims, turn: &Turn<'_>) -> wire::Tokens {
     let config = &turn.shared.config.tokens;
     let sign = |kind, lifetime| {
         let expires_ms = claims.issued_ms + milliseconds(lifetime);
@@ -326,10 +311,10 @@ pub(in crate::worker) fn sign_tokens(claims: &Claims, turn: &Turn<'_>) -> wire::
     wire::Tokens { access_token, access_expires_in_s, refresh_token, refresh_expires_in_s }
 }
 
-pub(in crate::worker) fn refresh_expires_ms(identity: &Identity, turn: &Turn<'_>) -> u64 {
+pub(crate) fn refresh_expires_ms(identity: &Identity, turn: &Turn<'_>) -> u64 {
     identity.issue_time_ms(turn.now_ms) + milliseconds(turn.shared.config.tokens.refresh)
 }
 
-pub(in crate::worker) fn resume_expires_ms(identity: &Identity, turn: &Turn<'_>) -> u64 {
+pub(crate) fn resume_expires_ms(identity: &Identity, turn: &Turn<'_>) -> u64 {
     identity.issue_time_ms(turn.now_ms) + milliseconds(turn.shared.config.tokens.resume)
 }

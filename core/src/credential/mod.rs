@@ -1,4 +1,4 @@
-//! Becoming somebody on a connection, and what else is about credentials and sessions.
+//! Who somebody is: logins, registrations, and what the operator wants of a name.
 //!
 //! ```text
 //!                     any worker                              worker of the user
@@ -11,60 +11,55 @@
 //! ```
 //!
 //! A worker that gets a password of a name that another one owns passes the login on; so commands
-//! without a session may be submitted to any worker. Every step that fails answers the request.
+//! without a session may be submitted to any worker. Every step that fails answers the request. What
+//! comes out in the end is an [`Operation`] for the worker of the user.
 //!
 //! - `by_password`, `by_issuer`, `creation`: the ways in
-//! - `operation`, `decide`, `enter`: what is done to the identity of a user, one thing at a time
-//! - `admin`, `listing`, `password_change`: other askers; `asker`, `look_up`: how all of them ask
-//!   and are told
+//! - `password_change`: a new password for an old one; `operator`, `listing`: what the operator asks
 
-pub(super) mod admin;
-pub(super) mod asker;
-pub(super) mod by_issuer;
-pub(super) mod by_password;
-pub(super) mod creation;
-pub(super) mod decide;
-pub(super) mod enter;
-pub(super) mod listing;
-pub(super) mod look_up;
-pub(super) mod operation;
-pub(super) mod password_change;
+mod by_issuer;
+mod by_password;
+mod creation;
+mod listing;
+mod operator;
+mod password_change;
 
-use dunlin_protocol::UserId;
 use dunlin_protocol::wire::{ErrorCode, login::Credential};
+use dunlin_protocol::{LogId, UserId};
 
 use crate::auth::issuer::IssuerError;
 use crate::auth::names;
 use crate::auth::password::PasswordError;
+use crate::auth::throttle::Throttle;
 use crate::auth::token::{Claims, TokenError, TokenKind};
+use crate::identity::asker::Asker;
+use crate::identity::enter::{ABANDONED, Enter, Proof};
+use crate::identity::operation::{Action, Operation, Speaker};
 use crate::limits::OVERLOADED_RETRY_MS;
 use crate::refusal::{INTERNAL, Refusal};
 use crate::request::{CredentialRequest, IdentityRequest, Login};
 use crate::store::{Appended, Page};
 use crate::transport::{ConnId, Session};
 use crate::worker::flow::{Answer, PasswordResult};
-use crate::worker::login::asker::Asker;
-use crate::worker::login::by_issuer::IssuerLogin;
-use crate::worker::login::by_password::{Checked, PasswordLogin};
-use crate::worker::login::creation::{Creation, Registration};
-use crate::worker::login::enter::{ABANDONED, Enter, Proof};
-use crate::worker::login::operation::{Action, Appending, Operation, Running, Speaker};
-use crate::worker::login::password_change::PasswordChange;
-use crate::worker::router::Router;
 use crate::worker::turn::Turn;
+use by_issuer::IssuerLogin;
+use by_password::Checked;
+pub(crate) use by_password::PasswordLogin;
+use creation::{Creation, Registration};
+use listing::{ListRead, Listings};
+use operator::Named;
+use password_change::PasswordChange;
 
-/// A step of a login between workers.
-#[derive(Debug, Clone)]
-pub enum LoginMessage {
-    /// A login by password, for the worker of the name.
-    Password(Box<PasswordLogin>),
-    /// Something to do to a user, for the worker of the user.
-    Operation(Box<Operation>),
+/// What is known of those who try.
+#[derive(Debug, Default)]
+pub(crate) struct Credentials {
+    throttle: Throttle,
+    listings: Listings,
 }
 
-/// What a login, or the like, waits for of a page.
+/// What waits for a page.
 #[derive(Debug)]
-pub(crate) enum LoginPage {
+pub(crate) enum CredentialPage {
     /// Whether the name is free.
     RegisterName(Box<Registration>),
     /// Whose name it is.
@@ -75,107 +70,122 @@ pub(crate) enum LoginPage {
     IssuerName(Box<IssuerLogin>),
     /// The hash of the old password.
     ChangeIdentity(Box<PasswordChange>),
-    /// The newest identity of the user.
-    Operation(Box<Running>),
+    /// Whose name it is, for the operator.
+    Named(Box<Named>),
+    /// A page of all accounts, by the call that asked for it.
+    List(u64, ListRead),
 }
 
-/// What a login, or the like, waits for to be durable.
+/// What waits for an append.
 #[derive(Debug)]
-pub(crate) enum LoginAppend {
+pub(crate) enum CredentialAppend {
     /// A new account.
     Account(Box<Creation>),
     /// The claim of its name.
     Name(Box<Creation>),
-    /// A changed identity.
-    Operation(Box<Appending>),
 }
 
-/// What a login, or the like, waits for of the password threads.
+/// What waits for the password threads.
 #[derive(Debug)]
-pub(crate) enum LoginPassword {
-    /// The hash of the new password.
+pub(crate) enum PasswordFlow {
+    /// The hash of a new user's password.
     Register(Box<Registration>),
     /// Whether the password fits.
     Verify(Box<PasswordLogin>, Option<Checked>),
     /// Whether the old password fits, and the hash of the new one.
     Change(Box<PasswordChange>, String),
+    /// The hash of the password that the operator gives a user.
+    Reset { call: u64, user: UserId },
 }
 
-impl Router {
+/// Requests.
+impl Credentials {
     /// Somebody wants to become somebody.
-    pub(super) fn take_credential_request(
+    pub(crate) fn take_request(
         &mut self,
         conn: ConnId,
         request_id: u64,
         request: CredentialRequest,
         turn: &mut Turn<'_>,
-    ) {
+    ) -> Option<Operation> {
         match request {
             CredentialRequest::Login(login) => self.take_login(conn, request_id, login, turn),
             CredentialRequest::Register(register) => {
                 let asker = Asker::Request { conn, request_id };
                 if turn.shared.config.registration {
-                    self.begin_registration(asker, register, turn);
+                    creation::register(asker, register, turn);
                 } else {
-                    self.refuse_asker(asker, REGISTRATION_OFF, turn);
+                    asker.refuse(REGISTRATION_OFF, turn);
                 }
+                None
             }
         }
     }
 
     /// A user asks something about credentials or sessions.
-    pub(super) fn take_identity_request(
+    pub(crate) fn take_identity_request(
         &mut self,
         conn: ConnId,
         session: Session,
         request_id: u64,
         request: IdentityRequest,
         turn: &mut Turn<'_>,
-    ) {
+    ) -> Option<Operation> {
         let asker = Asker::Request { conn, request_id };
         let Session { user, session } = session;
         let speaker = Speaker { conn, session };
         let action = match request {
-            IdentityRequest::Logout(which) => Action::Logout { speaker, which },
-            IdentityRequest::ListSessions => Action::ListSessions { speaker },
+            IdentityRequest::Logout(which) => Ok(Action::Logout { speaker, which }),
+            IdentityRequest::ListSessions => Ok(Action::ListSessions { speaker }),
             IdentityRequest::Refresh { refresh_token } => {
                 match own_text(TokenKind::Refresh, &refresh_token, turn) {
                     Ok(claims) if claims.user == user && claims.session == session => {
-                        Action::Refresh { speaker, claims }
+                        Ok(Action::Refresh { speaker, claims })
                     }
-                    Ok(_) => return self.refuse_asker(asker, TOKEN_INVALID, turn),
-                    Err(refusal) => return self.refuse_asker(asker, refusal, turn),
+                    Ok(_) => Err(TOKEN_INVALID),
+                    Err(refusal) => Err(refusal),
                 }
             }
             IdentityRequest::ChangePassword { old, new } => {
                 let change = PasswordChange { asker, user, speaker, old, new };
-                return self.begin_password_change(change, turn);
+                self.change_password(change, turn);
+                return None;
             }
         };
-        self.operate(Operation { user, asker, action }, turn);
+        let action = action.map_err(|refusal| asker.refuse(refusal, turn)).ok()?;
+        Some(Operation { user, asker, action })
     }
 
-    fn take_login(&mut self, conn: ConnId, request_id: u64, login: Login, turn: &mut Turn<'_>) {
+    fn take_login(
+        &mut self,
+        conn: ConnId,
+        request_id: u64,
+        login: Login,
+        turn: &mut Turn<'_>,
+    ) -> Option<Operation> {
         let asker = Asker::Login { conn, request_id };
         let Login { credential, device, attempt } = login;
         if attempt.is_abandoned() {
-            return self.refuse_asker(asker, ABANDONED, turn);
+            asker.refuse(ABANDONED, turn);
+            return None;
         }
         let (kind, verified) = match credential {
             Credential::Password(typed) => {
                 let username = names::normalised(&typed.username);
                 let password = typed.password;
                 let login = PasswordLogin { conn, request_id, attempt, device, username, password };
-                return self.route_password_login(Box::new(login), turn);
+                self.route_password_login(Box::new(login), turn);
+                return None;
             }
             Credential::IssuerToken(token) => {
-                return match turn.shared.issuers.verify(&token, turn.now_ms) {
+                match turn.shared.issuers.verify(&token, turn.now_ms) {
                     Ok(issued) => {
                         let login = IssuerLogin { conn, request_id, attempt, device, issued };
-                        self.read_issued_name(Box::new(login), turn);
+                        by_issuer::read_name(Box::new(login), turn);
                     }
-                    Err(error) => self.refuse_asker(asker, issuer_refusal(&error), turn),
-                };
+                    Err(error) => asker.refuse(issuer_refusal(&error), turn),
+                }
+                return None;
             }
             Credential::AccessToken(text) => {
                 (TokenKind::Access, own_text(TokenKind::Access, &text, turn))
@@ -189,73 +199,85 @@ impl Router {
                 (TokenKind::Resume, verified.map_err(token_refusal))
             }
         };
-        match verified {
-            Ok(claims) if claims.device == device.id => {
-                let (user, username) = (claims.user, claims.username.clone());
-                let proof = match kind {
-                    TokenKind::Refresh => Proof::Refresh(claims),
-                    TokenKind::Access | TokenKind::Resume => Proof::Token(claims),
-                };
-                let enter = Enter { conn, request_id, attempt, username, device, proof };
-                self.operate(Operation { user, asker, action: Action::Enter(enter) }, turn);
-            }
-            // A token belongs to the device that it was given to.
-            Ok(_) => self.refuse_asker(asker, TOKEN_INVALID, turn),
-            Err(refusal) => self.refuse_asker(asker, refusal, turn),
-        }
+        // A token belongs to the device that it was given to.
+        let ours = verified.and_then(|claims| {
+            if claims.device == device.id { Ok(claims) } else { Err(TOKEN_INVALID) }
+        });
+        let claims = ours.map_err(|refusal| asker.refuse(refusal, turn)).ok()?;
+        let (user, username) = (claims.user, claims.username.clone());
+        let proof = match kind {
+            TokenKind::Refresh => Proof::Refresh(claims),
+            TokenKind::Access | TokenKind::Resume => Proof::Token(claims),
+        };
+        let enter = Enter { conn, request_id, attempt, username, device, proof };
+        Some(Operation { user, asker, action: Action::Enter(enter) })
     }
+}
 
-    pub(super) fn take_login_message(&mut self, message: LoginMessage, turn: &mut Turn<'_>) {
-        match message {
-            LoginMessage::Password(login) => self.begin_password_login(login, turn),
-            LoginMessage::Operation(operation) => self.take_operation(*operation, turn),
-        }
-    }
-
-    pub(super) fn login_page_read(
+/// Answers of the store and of the password threads.
+impl Credentials {
+    pub(crate) fn page_read(
         &mut self,
-        flow: LoginPage,
+        flow: CredentialPage,
         answer: Answer<Page>,
         turn: &mut Turn<'_>,
-    ) {
+    ) -> Option<Operation> {
         match flow {
-            LoginPage::RegisterName(flow) => self.register_name_read(flow, answer, turn),
-            LoginPage::PasswordName(flow) => self.password_name_read(flow, answer, turn),
-            LoginPage::PasswordIdentity(flow, user) => {
-                self.password_identity_read(flow, user, answer, turn);
+            CredentialPage::IssuerName(login) => return by_issuer::name_read(*login, answer, turn),
+            CredentialPage::Named(named) => return operator::name_read(*named, answer, turn),
+            CredentialPage::RegisterName(flow) => creation::name_read(flow, answer, turn),
+            CredentialPage::PasswordName(login) => self.password_name_read(login, answer, turn),
+            CredentialPage::PasswordIdentity(login, user) => {
+                self.password_identity_read(login, user, answer, turn);
             }
-            LoginPage::IssuerName(flow) => self.issued_name_read(*flow, answer, turn),
-            LoginPage::ChangeIdentity(flow) => self.change_identity_read(flow, answer, turn),
-            LoginPage::Operation(flow) => self.operation_identity_read(flow, answer, turn),
+            CredentialPage::ChangeIdentity(flow) => self.change_identity_read(flow, answer, turn),
+            CredentialPage::List(call, read) => self.listings.page_read(call, read, answer, turn),
         }
+        None
     }
 
-    pub(super) fn login_appended(
+    pub(crate) fn logs_listed(
         &mut self,
-        flow: LoginAppend,
-        answer: Answer<Vec<Appended>>,
+        call: u64,
+        limit: usize,
+        answer: Answer<Vec<LogId>>,
         turn: &mut Turn<'_>,
     ) {
-        match flow {
-            LoginAppend::Account(flow) => self.account_created(flow, answer, turn),
-            LoginAppend::Name(flow) => self.name_claimed(*flow, answer, turn),
-            LoginAppend::Operation(flow) => self.operation_appended(flow, answer, turn),
-        }
+        self.listings.logs_listed(call, limit, answer, turn);
     }
 
-    pub(super) fn login_password_answered(
+    pub(crate) fn password_answered(
         &mut self,
-        flow: LoginPassword,
+        flow: PasswordFlow,
         result: PasswordResult,
         turn: &mut Turn<'_>,
-    ) {
+    ) -> Option<Operation> {
         match flow {
-            LoginPassword::Register(flow) => self.register_hashed(*flow, result, turn),
-            LoginPassword::Verify(flow, checked) => {
-                self.password_verified(*flow, checked, result, turn);
+            PasswordFlow::Register(registration) => {
+                creation::hashed(*registration, result, turn);
+                None
             }
-            LoginPassword::Change(flow, hash) => self.change_hashed(&flow, hash, result, turn),
+            PasswordFlow::Verify(login, checked) => {
+                self.password_verified(*login, checked, result, turn)
+            }
+            PasswordFlow::Change(change, hash) => self.change_hashed(&change, hash, result, turn),
+            PasswordFlow::Reset { call, user } => operator::hashed(call, user, result, turn),
         }
+    }
+}
+
+/// Something that an account needs is durable, or not.
+pub(crate) fn appended(
+    flow: CredentialAppend,
+    answer: Answer<Vec<Appended>>,
+    turn: &mut Turn<'_>,
+) -> Option<Operation> {
+    match flow {
+        CredentialAppend::Account(creation) => {
+            creation::account_appended(creation, answer, turn);
+            None
+        }
+        CredentialAppend::Name(creation) => creation::name_claimed(*creation, answer, turn),
     }
 }
 

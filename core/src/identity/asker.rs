@@ -6,12 +6,11 @@ use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 use crate::admin::AdminReply;
 use crate::refusal::Refusal;
 use crate::transport::{ConnId, Delivery};
-use crate::worker::router::Router;
 use crate::worker::turn::Turn;
 
 /// Who waits. Each is answered once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::worker) enum Asker {
+pub(crate) enum Asker {
     /// A request of a connection.
     Request {
         /// Which.
@@ -37,7 +36,7 @@ pub(in crate::worker) enum Asker {
 
 /// What an asker is told.
 #[derive(Debug, Clone)]
-pub(in crate::worker) enum Answer {
+pub(crate) enum Reply {
     /// To a client.
     Body(Box<Body>),
     /// To the program around the engine, or `Done` to a client.
@@ -46,35 +45,30 @@ pub(in crate::worker) enum Answer {
     Admin(AdminReply),
 }
 
-impl Router {
-    pub(in crate::worker) fn answer(&mut self, asker: Asker, answer: Answer, turn: &mut Turn<'_>) {
-        match (asker, answer) {
+impl Asker {
+    pub(crate) fn reply(self, reply: Reply, turn: &mut Turn<'_>) {
+        match (self, reply) {
             (Asker::Nobody, _) => {}
-            (Asker::Admin { call }, answer) => {
-                let reply = match answer {
-                    Answer::Admin(reply) => reply,
-                    Answer::Done | Answer::Body(_) => AdminReply::Done,
+            (Asker::Admin { call }, reply) => {
+                let reply = match reply {
+                    Reply::Admin(reply) => reply,
+                    Reply::Done | Reply::Body(_) => AdminReply::Done,
                 };
                 turn.effects.admin.push((call, Ok(reply)));
             }
             (
                 Asker::Request { conn, request_id } | Asker::Login { conn, request_id },
-                Answer::Body(body),
+                Reply::Body(body),
             ) => turn.effects.respond(conn, request_id, *body),
             (
                 Asker::Request { conn, request_id } | Asker::Login { conn, request_id },
-                Answer::Done | Answer::Admin(_),
+                Reply::Done | Reply::Admin(_),
             ) => turn.effects.respond(conn, request_id, Body::Done(wire::Done {})),
         }
     }
 
-    pub(in crate::worker) fn refuse_asker(
-        &mut self,
-        asker: Asker,
-        refusal: Refusal,
-        turn: &mut Turn<'_>,
-    ) {
-        match asker {
+    pub(crate) fn refuse(self, refusal: Refusal, turn: &mut Turn<'_>) {
+        match self {
             Asker::Nobody => {}
             Asker::Request { conn, request_id } => turn.effects.refuse(conn, request_id, refusal),
             Asker::Login { conn, request_id } => {

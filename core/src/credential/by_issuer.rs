@@ -1,0 +1,72 @@
+//! Logging in by the token of an issuer. A million users may do it at once: only the first login
+//! of a user writes.
+
+use dunlin_protocol::UserId;
+
+use super::CredentialPage;
+use super::creation::{self, NAME_TAKEN, Origin};
+use crate::attempt::Attempt;
+use crate::auth::issuer::Issued;
+use crate::identity::asker::Asker;
+use crate::identity::enter::{Enter, Proof};
+use crate::identity::look_up::{self, Claim};
+use crate::identity::operation::{Action, Operation};
+use crate::request::Device;
+use crate::store::Page;
+use crate::transport::ConnId;
+use crate::worker::flow::{Answer, PageFlow};
+use crate::worker::turn::Turn;
+
+/// A login by an issuer's token, which was verified.
+#[derive(Debug)]
+pub(crate) struct IssuerLogin {
+    pub(crate) conn: ConnId,
+    pub(crate) request_id: u64,
+    pub(crate) attempt: Attempt,
+    pub(crate) device: Device,
+    pub(crate) issued: Issued,
+}
+
+impl IssuerLogin {
+    pub(crate) fn asker(&self) -> Asker {
+        Asker::Login { conn: self.conn, request_id: self.request_id }
+    }
+}
+
+/// Asks whose name it is.
+pub(super) fn read_name(login: Box<IssuerLogin>, turn: &mut Turn<'_>) {
+    let range = look_up::read_name(&login.issued.username);
+    turn.ask_page(range, PageFlow::Credential(CredentialPage::IssuerName(login)));
+}
+
+pub(super) fn name_read(
+    login: IssuerLogin,
+    answer: Answer<Page>,
+    turn: &mut Turn<'_>,
+) -> Option<Operation> {
+    match look_up::claim(&login.issued.username, answer) {
+        Ok(Claim::Of { user, issuer }) if *issuer == *login.issued.issuer => {
+            return Some(user_found(login, user));
+        }
+        // The name of a registered user, or of another issuer's: never merged.
+        Ok(Claim::Of { .. } | Claim::Blocked) => login.asker().refuse(NAME_TAKEN, turn),
+        Ok(Claim::Free) => {
+            let Issued { issuer, username, display_name, .. } = login.issued.clone();
+            let display_name = display_name.unwrap_or_else(|| username.clone());
+            let origin = Origin::Issuer { issuer, login: Box::new(login) };
+            creation::begin(username, display_name, origin, turn);
+        }
+        Err(refusal) => login.asker().refuse(refusal, turn),
+    }
+    None
+}
+
+/// The user of the name is let in.
+pub(super) fn user_found(login: IssuerLogin, user: UserId) -> Operation {
+    let asker = login.asker();
+    let IssuerLogin { conn, request_id, attempt, device, issued } = login;
+    let proof = Proof::Issued { issued_ms: issued.issued_ms };
+    let username = issued.username;
+    let enter = Enter { conn, request_id, attempt, username, device, proof };
+    Operation { user, asker, action: Action::Enter(enter) }
+}

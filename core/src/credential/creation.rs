@@ -1,0 +1,203 @@
+//! New accounts: by registration, by the program around the engine, by an issuer's first token.
+//!
+//! ```text
+//! [is the name free?] ─► [hash the password] ─► append account and identity ─► claim the name
+//! ```
+//!
+//! The claim comes last, so that a claimed name always has an account. Whoever loses the race for
+//! a name leaves an account behind that nobody can reach: a few dozen bytes, and no harm. If the
+//! answer of the store gets lost, it is not known whether the name was claimed: who tries again
+//! may find it taken, by himself, and logs in.
+
+use std::sync::Arc;
+
+use dunlin_protocol::wire::{self, ErrorCode, entry, frame::Body};
+use dunlin_protocol::{LogId, UserId};
+
+use super::by_issuer::{self, IssuerLogin};
+use super::{CredentialAppend, CredentialPage, PasswordFlow, hash_refusal};
+use crate::admin::AdminReply;
+use crate::auth::identity::Identity;
+use crate::auth::names;
+use crate::auth::password::{PasswordDone, PasswordJob};
+use crate::identity::asker::{Asker, Reply};
+use crate::identity::look_up::{self, Claim};
+use crate::identity::operation::Operation;
+use crate::refusal::{INTERNAL, Refusal};
+use crate::request::Register;
+use crate::store::{Appended, Head, Page};
+use crate::worker::flow::{Answer, AppendFlow, PageFlow, PasswordResult};
+use crate::worker::turn::Turn;
+
+/// How often a random user id may turn out to be taken. Once would be a wonder.
+const ATTEMPTS_MAX: u8 = 4;
+
+pub(crate) const NAME_TAKEN: Refusal = Refusal::new(ErrorCode::NameTaken, "the user name is taken");
+
+/// An account with a password that is to be made.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    pub(crate) asker: Asker,
+    register: Register,
+}
+
+/// An account that is being made.
+#[derive(Debug)]
+pub(crate) struct Creation {
+    pub(crate) username: String,
+    pub(crate) display_name: String,
+    pub(crate) origin: Origin,
+    user: UserId,
+    attempts: u8,
+}
+
+/// Where the account comes from, and so who waits for it.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// A registration.
+    Password { asker: Asker, hash: String },
+    /// The first login of a user of this issuer.
+    Issuer { issuer: Arc<str>, login: Box<IssuerLogin> },
+}
+
+impl Creation {
+    pub(crate) fn asker(&self) -> Asker {
+        match &self.origin {
+            Origin::Password { asker, .. } => *asker,
+            Origin::Issuer { login, .. } => login.asker(),
+        }
+    }
+}
+
+/// Makes an account with a password.
+pub(super) fn register(asker: Asker, register: Register, turn: &mut Turn<'_>) {
+    // A name that is taken is not worth a hash.
+    let range = look_up::read_name(&register.username);
+    let registration = Box::new(Registration { asker, register });
+    turn.ask_page(range, PageFlow::Credential(CredentialPage::RegisterName(registration)));
+}
+
+pub(super) fn name_read(
+    registration: Box<Registration>,
+    answer: Answer<Page>,
+    turn: &mut Turn<'_>,
+) {
+    match look_up::claim(&registration.register.username, answer) {
+        Ok(Claim::Free) => {
+            let job = PasswordJob::Hash { password: registration.register.password.clone() };
+            turn.ask_passwords(job, PasswordFlow::Register(registration));
+        }
+        Ok(Claim::Of { .. } | Claim::Blocked) => registration.asker.refuse(NAME_TAKEN, turn),
+        Err(refusal) => registration.asker.refuse(refusal, turn),
+    }
+}
+
+pub(super) fn hashed(registration: Registration, result: PasswordResult, turn: &mut Turn<'_>) {
+    let Registration { asker, register } = registration;
+    match result {
+        Ok(PasswordDone::Hashed(hash)) => {
+            let Register { username, display_name, .. } = register;
+            begin(username, display_name, Origin::Password { asker, hash }, turn);
+        }
+        Ok(PasswordDone::Right { .. } | PasswordDone::Wrong) => asker.refuse(INTERNAL, turn),
+        Err(error) => asker.refuse(hash_refusal(error), turn),
+    }
+}
+
+/// Makes an account.
+pub(super) fn begin(username: String, display_name: String, origin: Origin, turn: &mut Turn<'_>) {
+    let user = random_user(turn);
+    let creation = Creation { username, display_name, origin, user, attempts: 0 };
+    append_account(creation, turn);
+}
+
+fn random_user(turn: &Turn<'_>) -> UserId {
+    UserId::from_random(turn.shared.random.next_u64())
+}
+
+fn append_account(creation: Creation, turn: &mut Turn<'_>) {
+    let (user, time_ms) = (creation.user, turn.now_ms);
+    let created = entry::Body::AccountCreated(wire::AccountCreated {
+        username: creation.username.clone(),
+        display_name: creation.display_name.clone(),
+    });
+    let mut appends = vec![look_up::append(LogId::account(user), 1, time_ms, user, created)];
+    if let Origin::Password { hash, .. } = &creation.origin {
+        let identity = Identity::with_password(hash.clone());
+        appends.push(look_up::append_identity(user, &identity, Head::default(), time_ms));
+    }
+    let flow = CredentialAppend::Account(Box::new(creation));
+    turn.append(appends, AppendFlow::Credential(flow));
+}
+
+pub(super) fn account_appended(
+    mut creation: Box<Creation>,
+    answer: Answer<Vec<Appended>>,
+    turn: &mut Turn<'_>,
+) {
+    match look_up::all_stored(answer) {
+        Ok(true) => claim_name(creation, turn),
+        Ok(false) if creation.attempts < ATTEMPTS_MAX => {
+            creation.attempts += 1;
+            creation.user = random_user(turn);
+            append_account(*creation, turn);
+        }
+        Ok(false) => creation.asker().refuse(INTERNAL, turn),
+        Err(refusal) => creation.asker().refuse(refusal, turn),
+    }
+}
+
+fn claim_name(creation: Box<Creation>, turn: &mut Turn<'_>) {
+    let user = creation.user;
+    let issuer = match &creation.origin {
+        Origin::Password { .. } => String::new(),
+        Origin::Issuer { issuer, .. } => issuer.as_ref().to_owned(),
+    };
+    let username = creation.username.clone();
+    let log = names::log_of(&username);
+    let claimed = wire::NameClaimed { user_id: user.get(), username, issuer };
+    let body = entry::Body::NameClaimed(claimed);
+    let append = look_up::append(log, 1, turn.now_ms, user, body);
+    let flow = CredentialAppend::Name(creation);
+    turn.append(vec![append], AppendFlow::Credential(flow));
+}
+
+pub(super) fn name_claimed(
+    creation: Creation,
+    answer: Answer<Vec<Appended>>,
+    turn: &mut Turn<'_>,
+) -> Option<Operation> {
+    let stored = match look_up::all_stored(answer) {
+        Ok(stored) => stored,
+        Err(refusal) => {
+            creation.asker().refuse(refusal, turn);
+            return None;
+        }
+    };
+    let Creation { user, origin, .. } = creation;
+    match (origin, stored) {
+        (Origin::Password { asker, .. }, true) => {
+            asker.reply(registered(asker, user), turn);
+            None
+        }
+        (Origin::Password { asker, .. }, false) => {
+            asker.refuse(NAME_TAKEN, turn);
+            None
+        }
+        (Origin::Issuer { login, .. }, true) => Some(by_issuer::user_found(*login, user)),
+        // Another login of the same user was faster: it has made the account.
+        (Origin::Issuer { login, .. }, false) => {
+            by_issuer::read_name(login, turn);
+            None
+        }
+    }
+}
+
+fn registered(asker: Asker, user: UserId) -> Reply {
+    match asker {
+        Asker::Admin { .. } => Reply::Admin(AdminReply::UserAdded { user }),
+        Asker::Request { .. } | Asker::Login { .. } | Asker::Nobody => {
+            Reply::Body(Box::new(Body::Registered(wire::Registered { user_id: user.get() })))
+        }
+    }
+}

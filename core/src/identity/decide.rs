@@ -1,0 +1,220 @@
+//! What an operation changes in the identity of a user, and what follows from it.
+//!
+//! These are pure decisions: nothing is told to anybody before the change is durable, and after a
+//! conflict the same operation is decided again on what another node has written.
+
+use dunlin_protocol::SessionId;
+use dunlin_protocol::wire::{self, CloseReason, ErrorCode, frame::Body};
+
+use crate::audience::session::{Closed, OpenSession};
+use crate::auth::identity::{Identity, Inadmissible, device_to_wire};
+use crate::auth::token::Claims;
+use crate::identity::asker::Reply;
+use crate::identity::enter::{
+    decide_enter, refresh_expires_ms, renewed, resume_expires_ms, sign_tokens,
+};
+use crate::identity::operation::{
+    Action, Closing, Decision, Operation, Outcome, Recheck, SESSION_ENDED, Speaker,
+};
+use crate::refusal::Refusal;
+use crate::request::Logout;
+use crate::worker::turn::Turn;
+
+pub(crate) const WRONG_CREDENTIALS: Refusal =
+    Refusal::new(ErrorCode::WrongCredentials, "name or password is wrong");
+
+pub(crate) const ISSUER_ACCOUNT: Refusal =
+    Refusal::new(ErrorCode::PermissionDenied, "the account has no password: an issuer vouches");
+
+/// `open` are the sessions of the user on this node.
+pub(super) fn decide(
+    operation: &Operation,
+    identity: &mut Identity,
+    open: &[OpenSession],
+    turn: &Turn<'_>,
+) -> Decision {
+    let user = operation.user;
+    let still_speaks = |speaker: Speaker| {
+        open.iter().any(|open| open.conn == speaker.conn && open.session == speaker.session)
+    };
+    match &operation.action {
+        Action::Enter(enter) => decide_enter(user, enter, identity, open, turn),
+        Action::ResetPassword { hash } => decide_reset(hash, identity, turn.now_ms),
+        Action::Disable => decide_disable(identity, turn.now_ms),
+        Action::Enable => decide_enable(identity),
+        Action::Recheck(recheck) => decide_recheck(recheck, identity, open),
+        // The requests of a connection may have been under way when it was closed.
+        Action::Refresh { speaker, .. }
+        | Action::Logout { speaker, .. }
+        | Action::ListSessions { speaker }
+        | Action::SetPassword { speaker, .. }
+            if !still_speaks(*speaker) =>
+        {
+            Decision::refuse(SESSION_ENDED)
+        }
+        Action::Refresh { claims, .. } => decide_refresh(claims, identity, turn),
+        Action::Logout { speaker, which } => decide_logout(*speaker, *which, identity, turn),
+        Action::ListSessions { .. } => list_sessions(identity, open, turn.now_ms),
+        Action::SetPassword { speaker, checked_hash, new_hash } => {
+            decide_password(*speaker, checked_hash, new_hash, identity)
+        }
+    }
+}
+
+fn list_sessions(identity: &Identity, open: &[OpenSession], now_ms: u64) -> Decision {
+    let recorded = identity.sessions().iter();
+    let recorded = recorded.filter(|session| session.expires_ms > now_ms);
+    let mut sessions: Vec<_> = recorded
+        .map(|session| wire::SessionInfo {
+            session_id: session.session.get(),
+            device: Some(device_to_wire(&session.device)),
+            connected: open.iter().any(|open| open.session == session.session),
+            opened_ms: session.opened_ms,
+        })
+        .collect();
+    // Of the sessions of issuer logins only the connected ones are known, and little of them.
+    let issued = open.iter().filter(|open| identity.session(open.session).is_none());
+    sessions.extend(issued.map(|open| wire::SessionInfo {
+        session_id: open.session.get(),
+        device: Some(wire::Device { kind: open.kind.into(), ..wire::Device::default() }),
+        connected: true,
+        opened_ms: open.opened_ms,
+    }));
+    Decision::tell(Reply::Body(Box::new(Body::Sessions(wire::Sessions { sessions }))))
+}
+
+/// Closes what the identity no longer admits, and what another node has replaced.
+fn decide_recheck(recheck: &Recheck, identity: &Identity, open: &[OpenSession]) -> Decision {
+    let is_over = |open: &&OpenSession| {
+        let was_ended = recheck.ended.as_ref().is_some_and(|ended| {
+            ended.closed.includes(open.session) && open.opened_ms <= ended.at_ms
+        });
+        was_ended || !identity.keeps(open.session, open.recorded, open.opened_ms)
+    };
+    let over: Vec<_> = open.iter().filter(is_over).collect();
+    let over = over.into_iter().map(|open| open.session).collect();
+    let reason = match &recheck.ended {
+        _ if identity.disabled => CloseReason::AccountDisabled,
+        Some(ended) => ended.reason,
+        None => CloseReason::LoggedOut,
+    };
+    let closing = Some(Closing { of: Closed::Sessions(over), reason });
+    let outcome = Ok(Outcome::Reply(Reply::Done));
+    Decision { changed: false, closing, outcome }
+}
+
+fn decide_enable(identity: &mut Identity) -> Decision {
+    if !identity.disabled {
+        return Decision::tell(Reply::Done);
+    }
+    identity.disabled = false;
+    Decision { changed: true, closing: None, outcome: Ok(Outcome::Reply(Reply::Done)) }
+}
+
+fn decide_password(
+    speaker: Speaker,
+    checked_hash: &str,
+    new_hash: &str,
+    identity: &mut Identity,
+) -> Decision {
+    if identity.password_hash != checked_hash {
+        // It was changed since the old one was checked.
+        return Decision::refuse(WRONG_CREDENTIALS);
+    }
+    identity.password_hash = new_hash.to_owned();
+    identity.close_others(speaker.session);
+    let done = Outcome::Reply(Reply::Done);
+    Decision::store(done, Closed::AllBut(speaker.session), CloseReason::LoggedOut)
+}
+
+/// A token of this server whose session does not admit it. The session of a refresh token that
+/// was used before is gone from the identity, which must be stored.
+pub(crate) fn refused_token(session: SessionId, why: Inadmissible) -> Decision {
+    if why != Inadmissible::Reused {
+        return Decision::refuse(why);
+    }
+    let closing =
+        Some(Closing { of: Closed::Sessions(vec![session]), reason: CloseReason::LoggedOut });
+    Decision { changed: true, closing, outcome: Err(why.into()) }
+}
+
+fn decide_refresh(claims: &Claims, identity: &mut Identity, turn: &Turn<'_>) -> Decision {
+    let expires_ms = refresh_expires_ms(identity, turn);
+    match identity.refresh(claims, turn.now_ms, expires_ms) {
+        Ok(generation) => {
+            let renewed = renewed(claims, generation, identity, turn.now_ms);
+            let reply = Reply::Body(Box::new(Body::Tokens(sign_tokens(&renewed, turn))));
+            let outcome = Ok(Outcome::Reply(reply));
+            Decision { changed: true, closing: None, outcome }
+        }
+        Err(why) => refused_token(claims.session, why),
+    }
+}
+
+fn decide_logout(
+    speaker: Speaker,
+    which: Logout,
+    identity: &mut Identity,
+    turn: &Turn<'_>,
+) -> Decision {
+    let session = match which {
+        Logout::This => speaker.session,
+        Logout::Other(session) => session,
+        Logout::All => {
+            identity.close_all(turn.now_ms);
+            let done = Outcome::Reply(Reply::Done);
+            return Decision::store(done, Closed::All, CloseReason::LoggedOut);
+        }
+    };
+    let done = Outcome::Reply(Reply::Done);
+    if identity.close(session) {
+        let closed = Closed::Sessions(vec![session]);
+        return Decision::store(done, closed, CloseReason::LoggedOut);
+    }
+    if !identity.password_hash.is_empty() {
+        // All sessions of this user are recorded: it is gone already.
+        return Decision::tell(Reply::Done);
+    }
+    let closed = end_issued(&[session], identity, turn);
+    Decision::store(done, closed, CloseReason::LoggedOut)
+}
+
+/// Ends sessions of issuer logins. Returns which connections end by it: all of them, if there
+/// were so many that they could only be ended together.
+pub(crate) fn end_issued(
+    sessions: &[SessionId],
+    identity: &mut Identity,
+    turn: &Turn<'_>,
+) -> Closed {
+    let valid_from_ms = identity.tokens_valid_from_ms;
+    // No resume token that is signed by now lives longer.
+    let until_ms = resume_expires_ms(identity, turn);
+    for session in sessions {
+        identity.end(*session, until_ms, turn.now_ms);
+    }
+    if identity.tokens_valid_from_ms == valid_from_ms {
+        Closed::Sessions(sessions.to_vec())
+    } else {
+        Closed::All
+    }
+}
+
+fn decide_reset(hash: &str, identity: &mut Identity, now_ms: u64) -> Decision {
+    if identity.password_hash.is_empty() {
+        return Decision::refuse(ISSUER_ACCOUNT);
+    }
+    identity.password_hash = hash.to_owned();
+    identity.close_all(now_ms);
+    let done = Outcome::Reply(Reply::Done);
+    Decision::store(done, Closed::All, CloseReason::LoggedOut)
+}
+
+fn decide_disable(identity: &mut Identity, now_ms: u64) -> Decision {
+    if identity.disabled {
+        return Decision::tell(Reply::Done);
+    }
+    identity.disabled = true;
+    identity.close_all(now_ms);
+    let done = Outcome::Reply(Reply::Done);
+    Decision::store(done, Closed::All, CloseReason::AccountDisabled)
+}

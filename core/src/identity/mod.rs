@@ -1,0 +1,171 @@
+//! What is done to the credentials and sessions of users: one thing of a user after another.
+//!
+//! The worker of the user does one [`Operation`] of a user at a time, as a
+//! [transaction](crate::transaction) on the identity log. So a login that has read "not disabled" can't
+//! open its session after the disabling has closed all of them.
+//!
+//! - [`operation`]: what is done, and what it comes to; `decide`, [`enter`]: how that is decided
+//! - [`asker`]: who waits for it; [`look_up`]: reads that begin most of what concerns a user
+//!
+//! An operation that has come to its end is [`Finished`]: the caller carries it out, and then begins
+//! the [next](Identities::next).
+
+pub(crate) mod asker;
+mod decide;
+pub(crate) mod enter;
+pub(crate) mod look_up;
+pub(crate) mod operation;
+
+use dunlin_protocol::UserId;
+use dunlin_protocol::wire::ErrorCode;
+
+use crate::audience::session::Sessions;
+use crate::auth::identity::Identity;
+use crate::limits::OVERLOADED_RETRY_MS;
+use crate::refusal::Refusal;
+use crate::store::{Appended, Head, Page};
+use crate::transaction::{Running, Taken, Transactions};
+use crate::worker::flow::{Answer, AppendFlow, PageFlow};
+use crate::worker::turn::Turn;
+use decide::decide;
+pub(crate) use decide::{ISSUER_ACCOUNT, WRONG_CREDENTIALS};
+use enter::ABANDONED;
+use operation::{Action, Decision, Operation};
+
+const TOO_BUSY: Refusal = Refusal::retry(
+    ErrorCode::Overloaded,
+    "too many changes wait for this user",
+    OVERLOADED_RETRY_MS,
+);
+
+/// The users to whom something is being done.
+#[derive(Debug, Default)]
+pub(crate) struct Identities {
+    operations: Transactions<UserId, Operation>,
+}
+
+/// What waits for the append of a changed identity.
+#[derive(Debug)]
+pub(crate) struct Appending {
+    running: Running<Operation>,
+    decision: Decision,
+}
+
+/// An operation that has come to its end.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Finished {
+    pub(crate) operation: Operation,
+    pub(crate) decided: Result<Decision, Refusal>,
+    /// It was begun: when it is carried out, the [next](Identities::next) of the user is begun.
+    pub(crate) was_begun: bool,
+}
+
+impl Identities {
+    /// Whether something is being done to the user.
+    pub(crate) fn is_busy(&self, user: UserId) -> bool {
+        self.operations.is_busy(user)
+    }
+
+    /// The users to whom something is being done.
+    pub(crate) fn busy_users(&self) -> impl Iterator<Item = &UserId> {
+        self.operations.owners()
+    }
+
+    /// Begins an operation of a user of this worker, or lets it wait for the one before it.
+    pub(crate) fn take(
+        &mut self,
+        operation: Operation,
+        sessions: &Sessions,
+        turn: &mut Turn<'_>,
+    ) -> Option<Finished> {
+        // Logins of connections that are gone must not be in the way of those that came after them.
+        for abandoned in self.operations.make_room(operation.user, Operation::is_abandoned) {
+            abandoned.asker.refuse(ABANDONED, turn);
+        }
+        match self.operations.take(operation.user, operation) {
+            Taken::Begins(running) => {
+                begin(running, sessions, turn);
+                None
+            }
+            Taken::Waits => None,
+            Taken::Refused(operation) => {
+                Some(Finished { operation, decided: Err(TOO_BUSY), was_begun: false })
+            }
+        }
+    }
+
+    /// Begins the next operation of a user, after one was carried out. False if there is none.
+    pub(crate) fn next(&mut self, user: UserId, sessions: &Sessions, turn: &mut Turn<'_>) -> bool {
+        let next = self.operations.next(user);
+        let is_there = next.is_some();
+        if let Some(running) = next {
+            begin(running, sessions, turn);
+        }
+        is_there
+    }
+}
+
+fn begin(running: Running<Operation>, sessions: &Sessions, turn: &mut Turn<'_>) {
+    let Operation { user, ref action, .. } = running.change;
+    if matches!(action, Action::Enter(_)) {
+        sessions.announce(user, turn);
+    }
+    turn.ask_page(look_up::read_identity(user), PageFlow::Identity(Box::new(running)));
+}
+
+/// The newest identity of the user was read.
+pub(crate) fn identity_read(
+    running: Running<Operation>,
+    answer: Answer<Page>,
+    sessions: &Sessions,
+    turn: &mut Turn<'_>,
+) -> Option<Finished> {
+    match look_up::identity(answer) {
+        Ok((identity, head)) => decided(running, identity, head, sessions, turn),
+        Err(refusal) => Some(finished(running.change, Err(refusal))),
+    }
+}
+
+fn decided(
+    running: Running<Operation>,
+    mut identity: Identity,
+    head: Head,
+    sessions: &Sessions,
+    turn: &mut Turn<'_>,
+) -> Option<Finished> {
+    let user = running.change.user;
+    let decision = decide(&running.change, &mut identity, sessions.of(user), turn);
+    if !decision.changed {
+        return Some(finished(running.change, Ok(decision)));
+    }
+    let append = look_up::append_identity(user, &identity, head, turn.now_ms);
+    let appending = Box::new(Appending { running, decision });
+    turn.append(vec![append], AppendFlow::Identity(appending));
+    None
+}
+
+/// The successor of an identity is durable, or somebody else was faster.
+pub(crate) fn appended(
+    appending: Appending,
+    answer: Answer<Vec<Appended>>,
+    sessions: &Sessions,
+    turn: &mut Turn<'_>,
+) -> Option<Finished> {
+    let Appending { running, decision } = appending;
+    match look_up::all_stored(answer) {
+        Ok(true) => Some(finished(running.change, Ok(decision))),
+        Ok(false) => match running.again() {
+            Ok(running) => {
+                begin(running, sessions, turn);
+                None
+            }
+            Err(operation) => Some(finished(operation, Err(TOO_BUSY))),
+        },
+        Err(refusal) => Some(finished(running.change, Err(refusal))),
+    }
+}
+
+fn finished(operation: Operation, decided: Result<Decision, Refusal>) -> Finished {
+    Finished { operation, decided, was_begun: true }
+}
