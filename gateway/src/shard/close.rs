@@ -82,7 +82,7 @@ impl Shard {
 
     fn drop_outbox(&mut self, key: usize) {
         let outbox = self.slots[key].outbox.take();
-        self.outbox_difference -= outbox.map_or(0, |outbox| outbox.bytes()).cast_signed();
+        self.tally.outbox_changed(outbox.map_or(0, |outbox| outbox.bytes()), 0);
     }
 
     /// All is written: shut our side and wait for the peer to see it.

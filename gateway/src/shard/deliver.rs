@@ -13,7 +13,7 @@ impl Shard {
             if let Delivery::LoggedIn { session, .. } = delivery {
                 // The connection went while its login was under way: the engine has a session
                 // for it that nobody will use.
-                self.submitter.disconnected(conn, Some(session));
+                self.handover.disconnected(conn, Some(session));
             }
             return;
         };
@@ -62,13 +62,13 @@ impl Shard {
         let outbox = self.slots[key].outbox.get_or_insert_default();
         let before = outbox.bytes();
         let result = change(outbox);
-        self.outbox_difference += outbox.bytes().cast_signed() - before.cast_signed();
+        self.tally.outbox_changed(before, outbox.bytes());
         self.mark_dirty(key);
         result
     }
 
     /// Tells the engine that nobody is there any more.
     pub(super) fn disconnected(&mut self, conn: ConnId, session: Option<Session>) {
-        self.submitter.disconnected(conn, session);
+        self.handover.disconnected(conn, session);
     }
 }

@@ -49,7 +49,7 @@ impl Shard {
 
     /// The last thing that it does.
     pub(crate) fn hand_over(&mut self) {
-        self.flush_commands();
+        self.handover.flush();
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -75,13 +75,11 @@ impl Shard {
 
     /// Panics unless everything is as it was before the first connection.
     pub(crate) fn assert_idle(&self) {
-        let Shard { slots, streams, submitter, outbox_difference, .. } = self;
-        let Shard { read_queue, transit_queue, .. } = self;
+        let Shard { slots, streams, handover, read_queues, tally, .. } = self;
         assert!(slots.is_empty(), "{} slots are in use", slots.len());
         assert_eq!(streams.len(), 0, "streams of connections that are gone");
-        assert_eq!(*outbox_difference, 0);
-        assert_eq!(submitter.waiting(), 0, "commands that were not handed over");
-        let is_read = read_queue.is_empty() && transit_queue.is_empty();
-        assert!(self.ended || is_read, "{read_queue:?}, {transit_queue:?} wait to be read");
+        assert!(tally.is_reported(), "{tally:?}");
+        assert_eq!(handover.waiting(), 0, "commands that were not handed over");
+        assert!(self.ended || read_queues.is_empty(), "{read_queues:?} wait to be read");
     }
 }

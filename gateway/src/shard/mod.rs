@@ -23,24 +23,24 @@ pub(crate) mod counters;
 mod deadline;
 mod deliver;
 mod drain;
+mod handover;
 #[cfg(any(test, fuzzing))]
 mod inspection;
 mod login;
 pub(crate) mod mailbox;
 mod read;
+mod read_queues;
 mod shard_clock;
 mod start;
+mod tally;
 mod timer_wheel;
 mod write;
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use dunlin_core::engine::hosted::HostedWorker;
-use dunlin_core::engine::submitter::Submitter;
 use dunlin_core::transport::ConnId;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
@@ -54,8 +54,11 @@ use accept::Listener;
 use connection::{Slot, Stage};
 use control::{Control, Node, Settings};
 use drain::Drain;
+use handover::Handover;
 use mailbox::{Mail, MailReceiver};
+use read_queues::ReadQueues;
 use shard_clock::ShardClock;
+use tally::Tally;
 use timer_wheel::{Entry, TimerWheel};
 
 pub(crate) use start::{ShardStart, ensure_free, spawn};
@@ -75,7 +78,7 @@ pub(crate) struct Shard {
     listeners: Vec<Listener>,
     accept_budget: accept::Budget,
     mailbox: MailReceiver,
-    submitter: Submitter,
+    handover: Handover,
     /// Runs in this loop instead of on a thread of its own.
     worker: Option<HostedWorker>,
     slots: Slots<Slot, SLOTS_PER_CHUNK>,
@@ -84,20 +87,10 @@ pub(crate) struct Shard {
     wheel: TimerWheel,
     due: Vec<Entry>,
     buffers: Buffers,
-    /// Connections to read from: of users who are logged in, and of all others, of which a tick
-    /// serves a few.
-    read_queue: VecDeque<u32>,
-    transit_queue: VecDeque<u32>,
+    read_queues: ReadQueues,
     /// Connections with something to write.
     dirty: Vec<u32>,
-    /// A worker's queue is full: read nothing.
-    blocked: bool,
-    /// Commands since the last flush.
-    unflushed: usize,
-    /// Frames read in this tick.
-    frames_in: u64,
-    /// Change of the bytes in outboxes that the node does not know of yet.
-    outbox_difference: isize,
+    tally: Tally,
     /// In force in this tick.
     outbox_limits: OutboxLimits,
     drain: Option<Drain>,
@@ -113,7 +106,7 @@ impl Shard {
             self.sleep(&mut events)?;
             self.tick(&events);
         }
-        self.flush_commands();
+        self.handover.flush();
         Ok(())
     }
 
@@ -128,10 +121,10 @@ impl Shard {
         self.read_ready();
         self.expire();
         self.go_on_draining();
-        self.flush_commands();
+        self.handover.flush();
         self.run_worker();
         self.flush_dirty();
-        self.report();
+        self.tally.report(&self.node.counters);
     }
 
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
@@ -149,15 +142,14 @@ impl Shard {
 
     /// How long there is nothing to do unless something arrives; `None` for ever.
     fn timeout(&self) -> Option<Duration> {
-        let reads = self.read_queue.len() + self.transit_queue.len();
-        let input = reads > 0 || self.submitter.waiting() > 0;
-        let work = !self.dirty.is_empty() || (!self.blocked && input);
+        let input = !self.read_queues.is_empty() || self.handover.waiting() > 0;
+        let work = !self.dirty.is_empty() || (!self.handover.is_blocked() && input);
         if work {
             return Some(Duration::ZERO);
         }
         let now_ms = self.clock.elapsed_ms();
         let timers = self.wheel.next().map(|tick| u64::from(tick) * TICK_MS);
-        let blocked = self.blocked.then_some(now_ms + BLOCKED_RETRY_MS);
+        let blocked = self.handover.is_blocked().then_some(now_ms + BLOCKED_RETRY_MS);
         let accepting = self.listeners.iter().filter_map(Listener::next_accept_ms).min();
         let draining = self.drain.as_ref().map(|_| now_ms + drain::STEP_MS);
         let next_ms = [timers, blocked, accepting, draining].into_iter().flatten().min();
@@ -178,8 +170,8 @@ impl Shard {
 
     fn begin_tick(&mut self) {
         self.clock.begin_tick();
-        if self.blocked {
-            self.flush_commands();
+        if self.handover.is_blocked() {
+            self.handover.flush();
         }
         let pressure =
             self.node.counters.outbox_bytes() > self.settings.limits.outbox_bytes_node_max;
@@ -234,24 +226,6 @@ impl Shard {
         }
     }
 
-    /// Hands commands to the workers. If one of them has no room, reading stops.
-    fn flush_commands(&mut self) {
-        self.blocked = !self.submitter.flush();
-        self.unflushed = 0;
-    }
-
-    /// Adds what this tick has counted to what the node counts.
-    fn report(&mut self) {
-        if self.frames_in != 0 {
-            let frames = std::mem::take(&mut self.frames_in);
-            self.node.counters.frames_in.fetch_add(frames, Ordering::Relaxed);
-        }
-        if self.outbox_difference != 0 {
-            self.node.counters.change_outbox_bytes(self.outbox_difference);
-            self.outbox_difference = 0;
-        }
-    }
-
     fn conn_id(&self, key: usize) -> ConnId {
         let slot = u32::try_from(key).expect("there are fewer than 2^32 slots");
         ConnId { shard: self.index, slot, generation: self.slots[key].generation }
@@ -265,12 +239,7 @@ impl Shard {
     }
 
     fn queue_read(&mut self, key: usize) {
-        let slot = &mut self.slots[key];
-        if !std::mem::replace(&mut slot.flags.read_queued, true) {
-            let queue =
-                if slot.in_transit() { &mut self.transit_queue } else { &mut self.read_queue };
-            queue.push_back(key as u32);
-        }
+        self.read_queues.push(key, &mut self.slots[key]);
     }
 
     fn mark_dirty(&mut self, key: usize) {

@@ -9,7 +9,8 @@ use dunlin_protocol::wire::CloseReason;
 
 use super::Shard;
 use super::connection::Stage;
-use crate::limits::{COMMANDS_PER_FLUSH, READS_PER_TICK, TRANSIT_READS_PER_TICK};
+use super::read_queues::Lane;
+use crate::limits::READS_PER_TICK;
 use crate::stream::Input;
 
 /// What to do with a connection after a step.
@@ -22,24 +23,17 @@ enum Next {
 }
 
 impl Shard {
-    /// Reads from the connections that are queued now: all of those in use, and a few of those that
-    /// come or go. When thousands reconnect at once, the others wait for a short tick only, and
-    /// there are more of them. Who has more than the budget allows is queued again, behind the
-    /// others.
+    /// Reads from the connections that are queued now. Who has more than the budget allows is queued
+    /// again, behind the others.
     pub(super) fn read_ready(&mut self) {
-        for _ in 0..self.read_queue.len() {
-            if self.blocked {
-                return;
+        for lane in Lane::ALL {
+            for _ in 0..self.read_queues.turn(lane) {
+                if self.handover.is_blocked() {
+                    return;
+                }
+                let next = self.read_queues.next(lane);
+                next.into_iter().for_each(|key| self.read_queued(key));
             }
-            let next = self.read_queue.pop_front();
-            next.into_iter().for_each(|key| self.read_queued(key as usize));
-        }
-        for _ in 0..self.transit_queue.len().min(TRANSIT_READS_PER_TICK) {
-            if self.blocked {
-                return;
-            }
-            let next = self.transit_queue.pop_front();
-            next.into_iter().for_each(|key| self.read_queued(key as usize));
         }
     }
 
@@ -169,7 +163,9 @@ impl Shard {
         let outstanding_max = self.node.context.requests_outstanding_max;
         let next = loop {
             let slot = &mut self.slots[key];
-            if self.blocked || slot.must_wait(outstanding_max, self.outbox_limits.soft) {
+            if self.handover.is_blocked()
+                || slot.must_wait(outstanding_max, self.outbox_limits.soft)
+            {
                 slot.flags.paused = true;
                 break Next::Wait;
             }
@@ -189,7 +185,7 @@ impl Shard {
                 }
             }
         };
-        if self.blocked {
+        if self.handover.is_blocked() {
             self.queue_read(key);
         }
         if !input.is_empty() {
@@ -206,7 +202,7 @@ impl Shard {
         let now = self.clock.now();
         let slot = &mut self.slots[key];
         slot.active = now;
-        self.frames_in += 1;
+        self.tally.frame();
         match slot.protocol.receive(&self.node.context, conn, self.clock.unix_ms(), body) {
             Received::Nothing => {}
             Received::Respond(frame) => {
@@ -220,11 +216,7 @@ impl Shard {
                 if command.request_id != 0 {
                     slot.outstanding += 1;
                 }
-                self.submitter.command(command);
-                self.unflushed += 1;
-                if self.unflushed >= COMMANDS_PER_FLUSH {
-                    self.flush_commands();
-                }
+                self.handover.command(command);
             }
             Received::Close(reason) => self.close(key, reason, 0),
         }

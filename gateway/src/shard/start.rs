@@ -15,8 +15,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::accept::{Budget, Listener};
 use super::control::{Node, Settings};
+use super::handover::Handover;
 use super::mailbox::MailReceiver;
+use super::read_queues::ReadQueues;
 use super::shard_clock::ShardClock;
+use super::tally::Tally;
 use super::timer_wheel::TimerWheel;
 use super::{MAILBOX, Shard};
 use crate::slots::Slots;
@@ -124,7 +127,7 @@ impl Shard {
             listeners,
             accept_budget: Budget::default(),
             mailbox: start.mailbox,
-            submitter: start.submitter,
+            handover: Handover::new(start.submitter),
             worker: start.worker,
             slots: Slots::new(),
             streams: Streams::new(),
@@ -132,13 +135,9 @@ impl Shard {
             wheel: TimerWheel::new(),
             due: Vec::new(),
             buffers: Buffers::new(),
-            read_queue: std::collections::VecDeque::new(),
-            transit_queue: std::collections::VecDeque::new(),
+            read_queues: ReadQueues::default(),
             dirty: Vec::new(),
-            blocked: false,
-            unflushed: 0,
-            frames_in: 0,
-            outbox_difference: 0,
+            tally: Tally::default(),
             outbox_limits,
             drain: None,
             ended: false,

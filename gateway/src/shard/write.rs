@@ -53,7 +53,7 @@ impl Shard {
         let before = self.slots[key].outbox_bytes();
         let flushed = self.write_out(key);
         let slot = &mut self.slots[key];
-        self.outbox_difference += slot.outbox_bytes().cast_signed() - before.cast_signed();
+        self.tally.outbox_changed(before, slot.outbox_bytes());
         match flushed {
             Ok(Flushed::All) => self.flushed(key),
             Ok(Flushed::Blocked) => self.write_blocked(key),
