@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::{Failure, SettingsArgs, Wrong, check, printed};
-use crate::config::Checked;
-use crate::node::inspection;
+use crate::config::{Checked, Key, Loaded, Origin};
+use crate::node::inspection::{self, Problem};
 use crate::stream::entrance::Entrance;
 
 /// Reads and checks the configuration and the files that it names as `serve` would, and says what
@@ -16,18 +16,37 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
         crate::log::last_words(&format!("dunlin: warning: {warning}"));
     }
     let mut problems = inspection::problems(&config);
+    let origins = Origins::of(&loaded);
     let mut wrong = Wrong::default();
     match check(loaded) {
         Ok(checked) => {
             problems.extend(inspection::of_addresses(&checked.listen_on));
-            wrong.extend(&problems);
+            wrong.extend(problems.iter().map(|problem| origins.line(problem)));
             wrong.into_result()?;
             sum_up(&checked)
         }
         Err(errors) => {
-            wrong.extend(errors.each());
-            wrong.extend(&problems);
+            wrong.extend(errors.each().iter().map(ToString::to_string));
+            wrong.extend(problems.iter().map(|problem| origins.line(problem)));
             wrong.into_result()
+        }
+    }
+}
+
+/// Where the settings were said that lead to files and addresses.
+struct Origins(Vec<(&'static str, Origin)>);
+
+impl Origins {
+    fn of(loaded: &Loaded) -> Origins {
+        let origin = |setting| Some((setting, loaded.origin(&Key::dotted(setting))?));
+        Origins(inspection::SETTINGS.into_iter().filter_map(origin).collect())
+    }
+
+    fn line(&self, problem: &Problem) -> String {
+        let setting = problem.setting();
+        match self.0.iter().find(|(of, _)| *of == setting) {
+            Some((_, origin)) => format!("{origin}: {setting}: {problem}"),
+            None => format!("{setting}: {problem}"),
         }
     }
 }

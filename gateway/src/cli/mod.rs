@@ -193,8 +193,8 @@ struct Wrong {
 }
 
 impl Wrong {
-    fn extend(&mut self, errors: &[impl ToString]) {
-        self.lines.extend(errors.iter().map(ToString::to_string));
+    fn extend(&mut self, lines: impl Iterator<Item = String>) {
+        self.lines.extend(lines);
     }
 
     fn into_result(self) -> Result<(), Failure> {

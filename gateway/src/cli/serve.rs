@@ -21,9 +21,7 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     crate::log::open(&checked.config);
     let signals = signals::listen()?;
     warn_of_plain_text(&checked);
-    for warning in inspection::warnings(&checked.config, &checked.secret_files) {
-        tracing::warn!(problem = %warning, "others can read what is secret");
-    }
+    warn_of_files(&checked);
     let data = DataFolder::open(&checked.config.data.folder)?;
     let Stored { store, keeper } = open_store(&checked, &data)?;
     let running = checked.config.clone();
@@ -119,6 +117,13 @@ fn warn_of_plain_text(checked: &Checked) {
     }
 }
 
+/// Tells what is no reason not to start, and may be one tomorrow.
+fn warn_of_files(checked: &Checked) {
+    for warning in inspection::warnings(&checked.config, &checked.secret_files) {
+        tracing::warn!(problem = %warning, "something is wrong with a file");
+    }
+}
+
 fn reload(server: &mut Server, settings: &SettingsArgs, running: &Config) {
     let reloaded = settings.checked().map_err(Failure::from).and_then(|checked| {
         let sections = running.waits_for_restart(&checked.config);
@@ -127,6 +132,7 @@ fn reload(server: &mut Server, settings: &SettingsArgs, running: &Config) {
             // It has no room for more connections, and none to give away.
             waits.push("limits.connections_max".into());
         }
+        warn_of_files(&checked);
         let log = checked.config.log.clone();
         server.reload(checked)?;
         // It was read when it was checked, so all of it is new now.

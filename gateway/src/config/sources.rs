@@ -108,6 +108,11 @@ impl Loaded {
         &self.config
     }
 
+    /// Where a setting was said; `None` for one that is at its default.
+    pub fn origin(&self, key: &Key) -> Option<Origin> {
+        origin_of(&self.origins, key)
+    }
+
     /// Files that hold secrets: keys that are named in the configuration, and its own file if the
     /// secret of an issuer is in it. They belong to the operator, and nobody else should read them.
     pub fn secret_files(&self) -> Vec<PathBuf> {

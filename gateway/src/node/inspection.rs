@@ -16,20 +16,35 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::data::{DataError, DataFolder};
 use super::secrecy::{self, Exposed};
 use crate::config::Config;
-use crate::stream::entrance::ListenOn;
-use crate::tls::{Certificate, TlsError};
+use crate::stream::entrance::{Entrance, ListenOn};
+use crate::tls::{Certificate, TlsError, Untimely};
 
 /// Why a server would not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
-    #[error("data.folder: {0}")]
+    #[error("{0}")]
     Data(#[from] DataError),
-    #[error("data.folder: the store: {0}")]
+    #[error("the store: {0}")]
     Store(#[from] OpenError),
-    #[error("tls: {0}")]
+    #[error("{0}")]
     Tls(#[from] TlsError),
-    #[error("{key}: {address}: {error}")]
-    Listen { key: &'static str, address: SocketAddr, error: io::Error },
+    #[error("{address}: {error}")]
+    Listen { entrance: Entrance, address: SocketAddr, error: io::Error },
+}
+
+/// The settings that lead to what is looked at.
+pub(crate) const SETTINGS: [&str; 4] =
+    ["data.folder", "tls.certificate_file", "listen.tcp", "listen.tls"];
+
+impl Problem {
+    /// The setting that leads there, one of [`SETTINGS`].
+    pub(crate) fn setting(&self) -> &'static str {
+        match self {
+            Problem::Data(_) | Problem::Store(_) => "data.folder",
+            Problem::Tls(_) => "tls.certificate_file",
+            Problem::Listen { entrance, .. } => entrance.setting(),
+        }
+    }
 }
 
 /// What an operator should know, though a server starts.
@@ -40,6 +55,8 @@ pub(crate) enum Warning {
     #[error("{path}: others may look into the data folder (mode {mode:o}); chmod 700 it",
         path = path.display())]
     OpenFolder { path: PathBuf, mode: u32 },
+    #[error("{path}: {untimely}", path = path.display())]
+    Certificate { path: PathBuf, untimely: Untimely },
 }
 
 /// What stands in the way of a server with this configuration.
@@ -52,9 +69,8 @@ pub(crate) fn problems(config: &Config) -> Vec<Problem> {
         }
         _ => problems.extend(of_folder(&DataFolder::unopened(folder))),
     }
-    if !config.listen.tls.is_empty() {
-        problems.extend(of_certificate(config).into_iter().map(Problem::from));
-    }
+    let certificate = certificate(config);
+    problems.extend(certificate.iter().flat_map(Certificate::wrong).map(Problem::from));
     problems
 }
 
@@ -63,22 +79,29 @@ pub(crate) fn problems(config: &Config) -> Vec<Problem> {
 pub(crate) fn of_addresses(listen_on: &[ListenOn]) -> Vec<Problem> {
     let problem = |(entrance, address): &ListenOn| {
         let error = ensure_own(*address).err()?;
-        Some(Problem::Listen { key: entrance.setting(), address: *address, error })
+        Some(Problem::Listen { entrance: *entrance, address: *address, error })
     };
     listen_on.iter().filter_map(problem).collect()
 }
 
-/// What nobody should be able to read, and can.
+/// What nobody should be able to read, and can; and a certificate that clients may refuse.
 pub(crate) fn warnings(config: &Config, secret_files: &[PathBuf]) -> Vec<Warning> {
     let mut warnings: Vec<Warning> =
         secrecy::exposed(secret_files).into_iter().map(Warning::from).collect();
     let path = config.data.folder.clone();
-    if let Ok(folder) = fs::metadata(&path) {
+    if let Ok(folder) = fs::metadata(&path)
+        && folder.is_dir()
+    {
         let mode = folder.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             warnings.push(Warning::OpenFolder { path, mode });
         }
     }
+    let certificate = certificate(config);
+    warnings.extend(certificate.and_then(|certificate| {
+        let (path, untimely) = (certificate.path().to_owned(), certificate.untimely()?);
+        Some(Warning::Certificate { path, untimely })
+    }));
     warnings
 }
 
@@ -93,10 +116,12 @@ fn ensure_own(address: SocketAddr) -> io::Result<()> {
 
 /// A folder that is there, and what the server would read in it.
 fn of_folder(data: &DataFolder) -> Vec<Problem> {
+    if let Err(error) = ensure_usable(data.path()) {
+        return vec![error.into()];
+    }
     let mut wrong: Vec<DataError> = data.ensure_restored().err().into_iter().collect();
     let store = data.store();
-    let inside = [data.tls(), store.clone()].into_iter().filter(|folder| folder.exists());
-    for folder in [data.path().to_owned()].into_iter().chain(inside) {
+    for folder in [data.tls(), store.clone()].into_iter().filter(|folder| folder.exists()) {
         wrong.extend(ensure_usable(&folder).err());
     }
     wrong.extend(data.wrong_keys());
@@ -111,15 +136,18 @@ fn of_folder(data: &DataFolder) -> Vec<Problem> {
     problems
 }
 
-fn of_certificate(config: &Config) -> Vec<TlsError> {
-    if let Some(named) = config.tls.certificate() {
-        return named.wrong();
+/// The certificate that a server would show, if it exists.
+fn certificate(config: &Config) -> Option<Certificate> {
+    if config.listen.tls.is_empty() {
+        return None;
     }
-    let data = DataFolder::unopened(&config.data.folder);
-    let (certificate, key) = (data.certificate_file(), data.key_file());
-    // If one of them is missing, both are made.
-    let is_there = certificate.exists() && key.exists();
-    if is_there { Certificate::of_files(&certificate, &key).wrong() } else { Vec::new() }
+    config.tls.certificate().or_else(|| {
+        let data = DataFolder::unopened(&config.data.folder);
+        let (certificate, key) = (data.certificate_file(), data.key_file());
+        // If one of them is missing, both are made.
+        let is_there = certificate.exists() && key.exists();
+        is_there.then(|| Certificate::of_files(&certificate, &key))
+    })
 }
 
 /// Whether a folder can be made where the first of those above it is that exists.
@@ -165,7 +193,8 @@ mod tests {
     }
 
     fn told(config: &Config) -> Vec<String> {
-        problems(config).iter().map(ToString::to_string).collect()
+        let line = |problem: &Problem| format!("{}: {problem}", problem.setting());
+        problems(config).iter().map(line).collect()
     }
 
     #[test]
@@ -182,6 +211,7 @@ mod tests {
         let mut config = config(folder.path());
         fs::write(&config.data.folder, "").unwrap();
         assert!(told(&config)[0].ends_with("data: not a directory"), "{:?}", told(&config));
+        assert_eq!(told(&config).len(), 1);
         config.data.folder.push("deeper");
         assert!(told(&config)[0].contains("ot a directory"), "{:?}", told(&config));
     }
@@ -212,7 +242,7 @@ mod tests {
             "signing.key.1: 31 bytes, where a signing key has 32",
             "key.pem: others may read it (mode 644)",
             "data.folder: the store: STORE is damaged",
-            "tls: ",
+            "tls.certificate_file: ",
         ]) {
             assert!(problem.contains(contains), "{contains}: {told:?}");
         }
@@ -251,13 +281,34 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_that_has_expired_is_warned_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let data = DataFolder::open(&config.data.folder).unwrap();
+        Certificate::own(&data).unwrap();
+        assert_eq!(warnings(&config, &[]).len(), 0);
+        let key = rcgen::KeyPair::from_pem(&fs::read_to_string(data.key_file()).unwrap()).unwrap();
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        let expired = params.self_signed(&key).unwrap();
+        fs::write(data.certificate_file(), expired.pem()).unwrap();
+        assert_eq!(told(&config), [""; 0]);
+        let warnings = warnings(&config, &[]);
+        let untimely = matches!(
+            warnings[..],
+            [Warning::Certificate { untimely: Untimely::Expired { days: 100.. }, .. }]
+        );
+        assert!(untimely, "{warnings:?}");
+    }
+
+    #[test]
     fn an_address_that_is_taken_is_one_of_ours_and_a_foreign_one_is_not() {
-        use crate::stream::entrance::Entrance;
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let foreign = "192.0.2.1:1".parse().unwrap();
         let own = (Entrance::Tcp, taken.local_addr().unwrap());
         let problems = of_addresses(&[own, (Entrance::Tls, foreign)]);
         assert_eq!(problems.len(), 1, "{problems:?}");
-        assert!(problems[0].to_string().starts_with("listen.tls: 192.0.2.1:1: "), "{problems:?}");
+        assert_eq!(problems[0].setting(), "listen.tls");
+        assert!(problems[0].to_string().starts_with("192.0.2.1:1: "), "{problems:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::ServerConfig;
@@ -10,6 +11,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::validity::{Untimely, untimely};
 use crate::node::data::{DataError, DataFolder, Mode};
 
 /// What both sides call this protocol during the handshake.
@@ -93,6 +95,17 @@ impl Certificate {
             return ticketer().and_then(|tickets| self.load(tickets)).err().into_iter().collect();
         }
         wrong
+    }
+
+    /// Whether it is good now, and for some time. One that can't be read is none to tell that of.
+    pub(crate) fn untimely(&self) -> Option<Untimely> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        untimely(&self.chain().ok()?[0], now.as_secs().try_into().ok()?)
+    }
+
+    /// The file of the certificate.
+    pub(crate) fn path(&self) -> &Path {
+        &self.certificate_file
     }
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {

@@ -2,5 +2,7 @@
 //! The connections themselves are streams ([`crate::stream::tls`]).
 
 mod certificate;
+mod validity;
 
 pub(crate) use certificate::{Certificate, TlsError, ticketer};
+pub(crate) use validity::Untimely;

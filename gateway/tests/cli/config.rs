@@ -128,11 +128,13 @@ fn a_check_reads_what_a_server_would_read_and_changes_nothing() {
         "--set: store.readers: 1 is not in 2 to 256",
         "signing.key: others may read it (mode 644)",
         "STORE: others may read it (mode 640)",
-        "tls: data/tls/key.pem: ",
+        "tls.certificate_file: data/tls/key.pem: ",
     ]) {
         assert!(line.starts_with("dunlin: ") && line.contains(contains), "{contains}: {ended:?}");
     }
     assert_eq!(ended.error.lines().count(), 4, "{ended:?}");
+    let foreign = place.run(&["check-config", "--data", "none", "--listen-tcp", "192.0.2.1:1"]);
+    foreign.refused("dunlin: --listen-tcp: listen.tcp: 192.0.2.1:1: ");
     // And the server says the same of the first of them.
     let mut serve = place.command(&["serve"]);
     serve.args(["--listen-tcp", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0"]);
