@@ -14,8 +14,8 @@ use dunlin_loadtest::report::Verdict;
 use serde::Serialize;
 
 use crate::measure::budget::{Bound, Budget};
+use crate::measure::contender::{CONTENDERS, Contender};
 use crate::measure::options::Options;
-use crate::measure::ratio::{CONTENDERS, Contender};
 use crate::measure::servers::Server;
 use crate::measure::{median, worse};
 

@@ -5,10 +5,11 @@
 //!   one message to many
 //! - [`latency`]: durable messages at half of the highest rate, against one fsync
 //! - [`memory`]: what an idle connection costs, against the holder; [`kernel`]: and the kernel
-//! - [`servers`]: the programs that are measured
+//! - [`contender`]: who is measured by the first two; [`servers`]: the programs
 //! - [`options`]: what all of them take; [`budget`]: what is promised, and whether it holds
 
 pub mod budget;
+pub mod contender;
 pub mod fanout;
 pub mod kernel;
 pub mod latency;

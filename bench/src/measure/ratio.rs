@@ -17,11 +17,12 @@ use std::str::FromStr;
 
 use clap::Args;
 use dunlin_loadtest::LoadtestError;
-use dunlin_loadtest::chat::{ChatReport, Load, MessageKind};
+use dunlin_loadtest::chat::{ChatReport, Load};
 use dunlin_loadtest::report::{ServerReport, Verdict};
 use serde::Serialize;
 
 use crate::measure::budget::{self, Bound, Budget};
+use crate::measure::contender::{CONTENDERS, Contender};
 use crate::measure::fanout::{self, FanoutLine, FanoutLoad};
 use crate::measure::options::Options;
 use crate::measure::servers::Server;
@@ -71,43 +72,6 @@ impl FromStr for ClosedLoad {
         match numbers {
             Some((connections, outstanding)) => Ok(ClosedLoad { connections, outstanding }),
             None => Err("256x1, say, is expected".to_owned()),
-        }
-    }
-}
-
-/// Who is measured, and with what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Contender {
-    /// The limit.
-    Relay,
-    /// Dunlin, not even answering.
-    QuietSignals,
-    /// Dunlin without its store.
-    Signals,
-    /// Dunlin.
-    DurableMessages,
-}
-
-/// In the order of a turn.
-pub(super) const CONTENDERS: [Contender; 4] =
-    [Contender::Relay, Contender::QuietSignals, Contender::Signals, Contender::DurableMessages];
-
-impl Contender {
-    pub(super) fn message(self) -> MessageKind {
-        match self {
-            Contender::Relay | Contender::QuietSignals => MessageKind::QuietSignal,
-            Contender::Signals => MessageKind::Signal,
-            Contender::DurableMessages => MessageKind::Durable,
-        }
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Contender::Relay => "relay",
-            Contender::QuietSignals => "quiet signals",
-            Contender::Signals => "signals",
-            Contender::DurableMessages => "durable messages",
         }
     }
 }

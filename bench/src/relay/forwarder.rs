@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustix::event::epoll;
 
-use crate::relay::Counters;
+use crate::relay::counters::Counters;
 use crate::relay::frames::FrameCounter;
 use crate::relay::mailbox::{Mail, Mailbox};
 use crate::sockets::{self, EVENTS_MAX};

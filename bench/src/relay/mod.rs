@@ -15,6 +15,7 @@
 //! a group, 0 for the one that writes or 1 for one that reads, and how many read: what the writer
 //! says goes to all of them, from the moment at which all are there.
 
+mod counters;
 mod forwarder;
 mod frames;
 mod mailbox;
@@ -24,13 +25,14 @@ mod spreader;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crate::relay::forwarder::Forwarder;
 use crate::relay::mailbox::Mailbox;
 use crate::relay::spreader::{Seat, Spreader};
+
+pub use counters::Counters;
 
 /// Body of the first frame of a connection that is one of a pair, in bytes.
 pub const PAIR_BYTES: usize = 8;
@@ -41,21 +43,6 @@ pub const GROUP_BYTES: usize = 12;
 /// How long a connection may take for its first frame. Accepting goes one by one, so a client
 /// that says nothing would hold up the others for this long.
 const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What the relay has done so far; updated by its threads while it runs.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Connections that are in a pair or a group, or wait for the others of it.
-    pub connections: AtomicU64,
-    /// Frames that were forwarded: one that is read counts for each connection that it goes to.
-    pub frames: AtomicU64,
-    /// Bytes that were forwarded, prefixes included.
-    pub bytes: AtomicU64,
-    /// Calls of read and write: frames per call is how well the load was batched.
-    pub reads: AtomicU64,
-    /// See `reads`.
-    pub writes: AtomicU64,
-}
 
 /// A relay that runs in threads of this process until the process ends.
 #[derive(Debug)]
@@ -173,11 +160,5 @@ fn read_place(stream: &mut TcpStream) -> io::Result<Place> {
             Ok(Place::Group(Seat { group, is_reader: role != 0, readers }))
         }
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the first frame names no place")),
-    }
-}
-
-impl Counters {
-    fn add(counter: &AtomicU64, amount: u64) {
-        counter.fetch_add(amount, Ordering::Relaxed);
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use rustix::event::epoll;
 
-use crate::relay::Counters;
+use crate::relay::counters::Counters;
 use crate::relay::frames::FrameCounter;
 use crate::relay::mailbox::{Mail, Mailbox};
 use crate::sockets::{self, EVENTS_MAX};
