@@ -201,6 +201,12 @@ pub fn new_device_id() -> Result<DeviceId, StartError> {
     random_bytes(&SystemRandom::new()).map(DeviceId)
 }
 
+/// An id for a message, for a program that keeps what it sends: with [`Request::Send`] of the same id
+/// and content, even of a later run, it is stored once.
+pub fn new_message_id() -> Result<ClientMessageId, StartError> {
+    random_bytes(&SystemRandom::new()).map(ClientMessageId)
+}
+
 fn random_bytes<const LENGTH: usize>(random: &SystemRandom) -> Result<[u8; LENGTH], StartError> {
     let mut bytes = [0; LENGTH];
     random.fill(&mut bytes).map_err(|_| StartError::NoRandomness)?;

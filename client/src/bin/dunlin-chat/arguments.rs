@@ -17,9 +17,9 @@ pub(crate) struct Arguments {
     /// Make the account first, if it does not exist.
     #[arg(long)]
     pub(crate) register: bool,
-    /// Where the server listens.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7410")]
-    pub(crate) server: String,
+    /// Where the server listens [default: 127.0.0.1:7410, with --tls 127.0.0.1:7411].
+    #[arg(long, value_name = "HOST:PORT")]
+    server: Option<String>,
     /// Use TLS; the server proves itself by --fingerprint or --ca.
     #[arg(long, requires = "trust")]
     tls: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     /// Take the password from this environment variable. Otherwise it is asked for.
     #[arg(long, value_name = "VARIABLE")]
     pub(crate) password_env: Option<String>,
-    /// Folder of this device's id and tokens
+    /// Folder of this device's id, its tokens, and the messages that are not sent yet
     /// [default: dunlin-chat/SERVER/USER in $XDG_STATE_HOME or ~/.local/state].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) state: Option<PathBuf>,
@@ -45,6 +45,15 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// The ports are those of a server that was told nothing else.
+    pub(crate) fn server(&self) -> &str {
+        match &self.server {
+            Some(server) => server,
+            None if self.tls => "127.0.0.1:7411",
+            None => "127.0.0.1:7410",
+        }
+    }
+
     pub(crate) fn transport(&self) -> Transport {
         match (self.tls, self.fingerprint, &self.ca) {
             (false, ..) => Transport::Tcp,
@@ -68,13 +77,16 @@ mod tests {
     fn trust_is_never_left_out_by_accident() {
         let plain = parse("dunlin-chat --user alice").unwrap();
         assert_eq!(plain.transport(), Transport::Tcp);
-        assert_eq!(plain.server, "127.0.0.1:7410");
+        assert_eq!(plain.server(), "127.0.0.1:7410");
         assert!(parse("dunlin-chat --user alice --tls").is_err());
         assert!(parse("dunlin-chat --user alice --insecure").is_err());
         assert!(parse("dunlin-chat --user alice --tls --insecure --ca file").is_err());
         assert!(parse("dunlin-chat --user alice --tls --fingerprint AB").is_err());
         let insecure = parse("dunlin-chat --user alice --tls --insecure").unwrap();
         assert_eq!(insecure.transport(), Transport::Tls(Trust::Insecure));
+        assert_eq!(insecure.server(), "127.0.0.1:7411");
+        let elsewhere = parse("dunlin-chat --user alice --tls --insecure --server a:1").unwrap();
+        assert_eq!(elsewhere.server(), "a:1");
         let by_file = parse("dunlin-chat --user alice --tls --ca file").unwrap();
         assert_eq!(by_file.transport(), Transport::Tls(Trust::PemFile("file".into())));
     }

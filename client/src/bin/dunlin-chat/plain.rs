@@ -1,5 +1,9 @@
 //! The chat as lines: commands and messages come from standard input, news go to standard output.
 //! So scripts can drive it.
+//!
+//! Input that is no terminal is taken at the pace of the answers: what follows `/to NAME` waits
+//! until the name is found, and after the last line, or `/quit`, the program ends when everything
+//! is sent.
 
 use std::error::Error;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -9,22 +13,44 @@ use crossbeam_channel::{Receiver, bounded, never, select, tick};
 
 use crate::model::news::News;
 use crate::session::{Next, Session};
+use crate::signals::EndWanted;
 
-/// For read cursors that are due.
+/// For read cursors that are due, and signals.
 const TICK: Duration = Duration::from_millis(200);
-/// After the end of the input, for messages that are not stored yet.
+/// After the end of the input, for a server that is not there.
 const PATIENCE_MS: u64 = 60_000;
 
 pub(crate) fn run(mut session: Session) -> Result<(), Box<dyn Error>> {
+    let outcome = talk(&mut session);
+    // Who sits at a terminal has read it.
+    let unsaid = if io::stdin().is_terminal() { 0 } else { session.model.unsaid };
+    let waiting = session.close();
+    outcome?;
+    let mut left = Vec::new();
+    if unsaid > 0 {
+        left.push(format!("{unsaid} texts went to nobody"));
+    }
+    if waiting > 0 {
+        left.push(format!("{waiting} messages are not sent; they go out at the next start"));
+    }
+    if left.is_empty() { Ok(()) } else { Err(left.join("; ").into()) }
+}
+
+fn talk(session: &mut Session) -> Result<(), Box<dyn Error>> {
+    let end_wanted = EndWanted::watch()?;
+    let is_terminal = io::stdin().is_terminal();
     let mut lines = read_lines();
     let events = session.client.events().clone();
     let ticks = tick(TICK);
+    let no_lines = never();
     let mut leave_ms = None;
-    loop {
+    session.perform(tell)?;
+    while !end_wanted.is_set() {
+        let has_to_wait = !is_terminal && session.model.is_seeking();
         select! {
             recv(events) -> event => session.apply(event?),
-            recv(lines) -> line => match line {
-                Ok(line) => enter(&mut session, &line),
+            recv(if has_to_wait { &no_lines } else { &lines }) -> line => match line {
+                Ok(line) => enter(session, &line),
                 Err(_) => {
                     lines = never();
                     leave_ms = Some(session.client.now_ms() + PATIENCE_MS);
@@ -33,14 +59,17 @@ pub(crate) fn run(mut session: Session) -> Result<(), Box<dyn Error>> {
             recv(ticks) -> _ => session.model.tick(session.client.now_ms()),
         }
         if session.perform(tell)? == Next::Quit {
-            break;
+            if is_terminal {
+                return Ok(());
+            }
+            lines = never();
+            leave_ms = leave_ms.or(Some(session.client.now_ms() + PATIENCE_MS));
         }
         let is_late = leave_ms.is_some_and(|at| session.client.now_ms() >= at);
-        if leave_ms.is_some() && (session.model.is_idle() || is_late) {
-            break;
+        if leave_ms.is_some() && (session.model.is_settled() || is_late) {
+            return Ok(());
         }
     }
-    session.client.close();
     Ok(())
 }
 

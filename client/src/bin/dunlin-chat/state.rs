@@ -1,5 +1,5 @@
-//! What this installation keeps: its device id and its tokens, in a folder that only its user can
-//! read.
+//! What this installation keeps, in a folder that only its user can read: its device id, its tokens,
+//! and what [`crate::outbox`] has.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -15,7 +15,7 @@ const DEVICE: &str = "device";
 const TOKENS: &str = "tokens";
 
 /// The folder.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct StateFolder(PathBuf);
 
 /// Where it is if nobody says otherwise.
@@ -52,7 +52,7 @@ impl StateFolder {
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let device = new_device_id()?;
-                self.write(DEVICE, &format!("{device}\n"))?;
+                self.write(DEVICE, format!("{device}\n").as_bytes())?;
                 Ok(device)
             }
             Err(error) => Err(error.into()),
@@ -81,11 +81,22 @@ impl StateFolder {
         let resume = to_hex(&tokens.resume_token);
         let access = to_hex(tokens.access_token.as_bytes());
         let refresh = to_hex(tokens.refresh_token.as_bytes());
-        self.write(TOKENS, &format!("resume {resume}\naccess {access}\nrefresh {refresh}\n"))
+        let text = format!("resume {resume}\naccess {access}\nrefresh {refresh}\n");
+        self.write(TOKENS, text.as_bytes())
+    }
+
+    /// All of a file.
+    pub(crate) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.0.join(name))
+    }
+
+    /// A file to write at the end of, made if it is new.
+    pub(crate) fn open_to_append(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().append(true).create(true).mode(0o600).open(self.0.join(name))
     }
 
     /// Whole or not at all: a refresh token that is lost is a login that is lost.
-    fn write(&self, name: &str, text: &str) -> io::Result<()> {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let new = self.0.join(format!("{name}.new"));
         // One that is left over might have another mode.
         match fs::remove_file(&new) {
@@ -93,18 +104,18 @@ impl StateFolder {
             _ => {}
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&new, self.0.join(name))?;
         File::open(&self.0)?.sync_all()
     }
 }
 
-fn to_hex(bytes: &[u8]) -> String {
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u32> = text.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
     let pairs = digits.chunks(2).map(|pair| match pair {
         [high, low] => u8::try_from(high * 16 + low).ok(),

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, select, tick};
+use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{
     self, DisableBracketedPaste, EnableBracketedPaste, Event, KeyCode, KeyEvent, KeyEventKind,
     KeyModifiers,
@@ -12,34 +13,54 @@ use ratatui::crossterm::event::{
 use ratatui::crossterm::execute;
 
 use crate::session::{Next, Session};
+use crate::signals::EndWanted;
 use crate::view;
 
-/// For clocks and "typing".
+/// For clocks, "typing" and signals.
 const TICK: Duration = Duration::from_millis(250);
 
 pub(crate) fn run(mut session: Session) -> Result<(), Box<dyn Error>> {
-    let mut terminal = ratatui::try_init()?;
-    // Terminals that do not know it ignore it.
-    execute!(io::stdout(), EnableBracketedPaste)?;
-    let result = show(&mut terminal, &mut session);
-    let _ = execute!(io::stdout(), DisableBracketedPaste);
-    ratatui::try_restore()?;
-    session.client.close();
-    result
+    let outcome = Screen::open().and_then(|mut screen| show(&mut screen, &mut session));
+    let waiting = session.close();
+    if waiting > 0 {
+        println!("{waiting} messages are not sent yet; they go out at the next start");
+    }
+    outcome
 }
 
-fn show(
-    terminal: &mut ratatui::DefaultTerminal,
-    session: &mut Session,
-) -> Result<(), Box<dyn Error>> {
+/// The terminal while it is ours; whatever ends that, it is given back as it was.
+struct Screen {
+    terminal: DefaultTerminal,
+}
+
+impl Screen {
+    fn open() -> Result<Screen, Box<dyn Error>> {
+        let screen = Screen { terminal: ratatui::try_init()? };
+        // Terminals that do not know it ignore it.
+        execute!(io::stdout(), EnableBracketedPaste)?;
+        Ok(screen)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing back.
+        let _ = execute!(io::stdout(), DisableBracketedPaste);
+        let _ = self.terminal.show_cursor();
+        let _ = ratatui::try_restore();
+    }
+}
+
+fn show(screen: &mut Screen, session: &mut Session) -> Result<(), Box<dyn Error>> {
+    let end_wanted = EndWanted::watch()?;
     let keys = read_keys();
     let events = session.client.events().clone();
     let ticks = tick(TICK);
     let mut is_at_top = false;
-    loop {
+    while !end_wanted.is_set() {
         let now_ms = session.client.now_ms();
-        terminal.draw(|frame| is_at_top = view::draw(frame, &session.model, now_ms))?;
-        let page = isize::try_from(terminal.size()?.height / 2).unwrap_or(1);
+        screen.terminal.draw(|frame| is_at_top = view::draw(frame, &session.model, now_ms))?;
+        let page = isize::try_from(screen.terminal.size()?.height / 2).unwrap_or(1);
         select! {
             recv(events) -> event => {
                 session.apply(event?);
@@ -60,6 +81,7 @@ fn show(
             return Ok(());
         }
     }
+    Ok(())
 }
 
 fn handle(session: &mut Session, event: Event, page: isize, is_at_top: bool) -> Next {
@@ -68,11 +90,8 @@ fn handle(session: &mut Session, event: Event, page: isize, is_at_top: bool) -> 
             press(session, key, page, is_at_top)
         }
         Event::Paste(text) => {
-            let input = &mut session.model.input;
-            text.chars().for_each(|character| match character {
-                '\n' | '\r' | '\t' => input.insert(' '),
-                other => input.insert(other),
-            });
+            let now_ms = session.client.now_ms();
+            session.model.paste(now_ms, &text);
             Next::Stay
         }
         _ => Next::Stay,
@@ -85,28 +104,27 @@ fn press(session: &mut Session, key: KeyEvent, page: isize, is_at_top: bool) -> 
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         match key.code {
             KeyCode::Char('c' | 'd') => return Next::Quit,
-            KeyCode::Char('a') => model.input.home(),
-            KeyCode::Char('e') => model.input.end(),
-            KeyCode::Char('u') => drop(model.input.take()),
+            KeyCode::Char('a') => model.input_mut().home(),
+            KeyCode::Char('e') => model.input_mut().end(),
+            KeyCode::Char('u') => model.delete_line(),
+            KeyCode::Char('y') => model.bring_back(),
             _ => {}
         }
         return Next::Stay;
     }
     match key.code {
-        KeyCode::Enter => {
-            let line = model.input.take();
-            model.enter(&line);
+        // Not within a secret, which has one line.
+        KeyCode::Enter if key.modifiers.contains(KeyModifiers::ALT) && model.prompt.is_none() => {
+            model.paste(now_ms, "\n");
         }
-        KeyCode::Char(character) => {
-            model.input.insert(character);
-            model.typed(now_ms);
-        }
-        KeyCode::Backspace => model.input.delete_before(),
-        KeyCode::Delete => model.input.delete_after(),
-        KeyCode::Left => model.input.left(),
-        KeyCode::Right => model.input.right(),
-        KeyCode::Home => model.input.home(),
-        KeyCode::End => model.input.end(),
+        KeyCode::Enter => model.press_enter(),
+        KeyCode::Char(character) => model.press(now_ms, character),
+        KeyCode::Backspace => model.input_mut().delete_before(),
+        KeyCode::Delete => model.input_mut().delete_after(),
+        KeyCode::Left => model.input_mut().left(),
+        KeyCode::Right => model.input_mut().right(),
+        KeyCode::Home => model.input_mut().home(),
+        KeyCode::End => model.input_mut().end(),
         KeyCode::Esc => model.cancel(),
         KeyCode::Up => model.walk(false),
         KeyCode::Down | KeyCode::Tab => model.walk(true),

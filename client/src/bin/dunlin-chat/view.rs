@@ -6,7 +6,7 @@
 //! │ carol         ││ 12:04 bob hello alice        │
 //! │               ││ bob is typing                │
 //! │               │└──────────────────────────────┘
-//! │               │┌ message ─────────────────────┐
+//! │               │┌ to bob ──────────────────────┐
 //! └───────────────┘└──────────────────────────────┘
 //!  alice · connected
 //! ```
@@ -20,6 +20,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph};
 
 use crate::model::Model;
+use crate::model::addressee::Addressee;
 use crate::model::chat::{Chat, Mark};
 use crate::text;
 
@@ -62,7 +63,7 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, model: &Model) {
             let name_columns = columns.saturating_sub(text::width(&unread));
             let name = text::shorten(&model.name_of_chat(conversation), name_columns);
             let padding = " ".repeat(name_columns.saturating_sub(text::width(&name)));
-            let style = if model.open == Some(conversation) {
+            let style = if model.open() == Some(conversation) {
                 Style::new().add_modifier(Modifier::REVERSED)
             } else if unread.is_empty() {
                 Style::new()
@@ -86,7 +87,7 @@ fn draw_messages(frame: &mut Frame<'_>, area: Rect, model: &Model, now_ms: u64) 
         bottom.extend(lines.into_iter().map(|line| Line::styled(line, Color::Yellow)));
     }
     bottom.drain(..bottom.len().saturating_sub(rows));
-    let open = model.open.and_then(|id| Some((id, model.chats.get(&id)?)));
+    let open = model.open().and_then(|id| Some((id, model.chats.get(&id)?)));
     let Some((conversation, chat)) = open else {
         if bottom.is_empty() {
             bottom.push(Line::from("/to NAME opens a conversation, /help says more"));
@@ -124,10 +125,8 @@ fn message_lines(
     let wanted = rows + chat.scroll;
     let mut upwards: Vec<Line<'static>> = Vec::new();
     let mine = model.me.map_or(0, UserId::get);
-    let unsent = chat.unsent.iter().rev().map(|unsent| {
-        let mark = if unsent.failure.is_some() { Mark::Failed } else { Mark::OnItsWay };
-        (None, mine, unsent.text.as_str(), Some(mark))
-    });
+    let unsent = chat.unsent.iter().rev();
+    let unsent = unsent.map(|unsent| (None, mine, unsent.text.as_str(), Some(unsent.mark())));
     let stored = chat.lines.iter().rev().map(|line| {
         let mark = (line.sender == mine).then(|| chat.mark(line.seq));
         (Some(line.time_ms), line.sender, line.text.as_str(), mark)
@@ -138,7 +137,9 @@ fn message_lines(
     {
         let time = time_ms.map_or_else(|| "     ".into(), text::clock);
         let is_mine = sender == mine;
-        let lines = message(&time, &model.name(sender), is_mine, words, mark, columns);
+        // Before the login this user has no number.
+        let name = if is_mine { text::clean(&model.username) } else { model.name(sender) };
+        let lines = message(&time, &name, is_mine, words, mark, columns);
         upwards.extend(lines.into_iter().rev());
     }
     let is_at_top = upwards.len() <= wanted && all.next().is_none();
@@ -183,11 +184,18 @@ fn message(
 }
 
 fn draw_input(frame: &mut Frame<'_>, area: Rect, model: &Model) {
-    let title = model.prompt.as_ref().map_or("message", |prompt| prompt.question());
+    let title = match (&model.prompt, &model.addressee) {
+        (Some(prompt), _) => prompt.question().to_owned(),
+        (None, Addressee::Nobody) => "to nobody yet: /to NAME".to_owned(),
+        (None, Addressee::Sought(sought)) => format!("looking for {}", sought.name),
+        (None, Addressee::Chat(conversation)) => {
+            format!("to {}", model.name_of_chat(*conversation))
+        }
+    };
     let block = Block::bordered().title(title);
     let inner = block.inner(area);
     let is_secret = model.prompt.is_some();
-    let (shown, column) = model.input.visible(usize::from(inner.width), is_secret);
+    let (shown, column) = model.input().visible(usize::from(inner.width), is_secret);
     frame.render_widget(Paragraph::new(shown).block(block), area);
     let column = u16::try_from(column).unwrap_or(inner.width);
     frame.set_cursor_position(Position::new(inner.x.saturating_add(column), inner.y));

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
-use dunlin_client::machine::{ConversationView, Ticket};
+use dunlin_client::machine::ConversationView;
 use dunlin_protocol::wire::{Entry, entry};
 use dunlin_protocol::{ClientMessageId, UserId};
+
+use super::input::Input;
 
 /// Messages that are kept of a conversation; older ones are read again when they are wanted.
 const LINES_MAX: usize = 5000;
@@ -18,14 +20,45 @@ pub(crate) struct Line {
     pub(crate) text: String,
 }
 
-/// A message that is on its way.
+/// A message of one's own that is not known to be in the conversation.
 #[derive(Debug)]
 pub(crate) struct Unsent {
-    pub(crate) ticket: Ticket,
     pub(crate) message_id: ClientMessageId,
     pub(crate) text: String,
-    /// Why it will never be stored.
-    pub(crate) failure: Option<String>,
+    /// Whether it is in the outbox, so that closing does not lose it.
+    pub(crate) is_kept: bool,
+    pub(crate) progress: Progress,
+}
+
+/// How far it has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// For a login: whose the client is must be known before it says anything.
+    Waiting,
+    /// The client has it, and says it until it is answered.
+    UnderWay,
+    /// The server has it; its entry comes in its turn.
+    Stored { seq: u64 },
+    /// It was refused in this run.
+    Failed { why: String },
+}
+
+impl Unsent {
+    /// Whether it would be lost, or late, if the program ended now.
+    pub(crate) fn is_on_its_way(&self) -> bool {
+        match self.progress {
+            Progress::Waiting | Progress::UnderWay => true,
+            Progress::Stored { .. } | Progress::Failed { .. } => false,
+        }
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        match self.progress {
+            Progress::Waiting | Progress::UnderWay => Mark::OnItsWay,
+            Progress::Stored { .. } => Mark::Stored,
+            Progress::Failed { .. } => Mark::Failed,
+        }
+    }
 }
 
 /// What became of a message of one's own.
@@ -55,6 +88,8 @@ pub(crate) struct Chat {
     /// Everything from here on is in `lines`.
     pub(crate) first_seq: u64,
     pub(crate) unsent: Vec<Unsent>,
+    /// What is typed for this conversation, and for no other.
+    pub(crate) draft: Input,
     pub(crate) view: Option<ConversationView>,
     pub(crate) is_loading: bool,
     /// Lines of the screen between its bottom and the newest message.
@@ -72,6 +107,7 @@ impl Chat {
             lines: VecDeque::new(),
             first_seq: 1,
             unsent: Vec::new(),
+            draft: Input::default(),
             view: None,
             is_loading: false,
             scroll: 0,
@@ -96,25 +132,21 @@ impl Chat {
         self.lines.back().map_or(0, |line| line.time_ms)
     }
 
-    /// Whether this entry is a message that is on its way from here.
-    pub(crate) fn is_from_here(&self, entry: &Entry) -> bool {
-        let Some(entry::Body::Message(message)) = &entry.body else { return false };
-        let id = &message.client_message_id[..];
-        self.unsent.iter().any(|unsent| unsent.message_id.0 == id)
-    }
-
-    /// The next entry of the log. Returns the line, if there is something to show.
-    pub(crate) fn append(&mut self, entry: &Entry) -> Option<&Line> {
+    /// The next entry of the log. Returns the line, if there is something to show, and whether it
+    /// is a message that was on its way from here.
+    pub(crate) fn append(&mut self, entry: &Entry) -> Option<(&Line, bool)> {
         let line = line_of(entry)?;
+        let before = self.unsent.len();
         if let Some(entry::Body::Message(message)) = &entry.body {
             self.unsent.retain(|unsent| unsent.message_id.0 != message.client_message_id[..]);
         }
+        let is_from_here = self.unsent.len() < before;
         self.lines.push_back(line);
         if self.lines.len() > LINES_MAX && self.scroll == 0 {
             self.lines.pop_front();
             self.first_seq = self.lines.front().map_or(1, |line| line.seq);
         }
-        self.lines.back()
+        self.lines.back().map(|line| (line, is_from_here))
     }
 
     /// Older entries, the newest of them first.
@@ -136,10 +168,25 @@ impl Chat {
         self.scroll = 0;
     }
 
-    pub(crate) fn fail(&mut self, ticket: Ticket, failure: String) {
-        if let Some(unsent) = self.unsent.iter_mut().find(|unsent| unsent.ticket == ticket) {
-            unsent.failure = Some(failure);
-        }
+    pub(crate) fn unsent_mut(&mut self, message_id: ClientMessageId) -> Option<&mut Unsent> {
+        self.unsent.iter_mut().find(|unsent| unsent.message_id == message_id)
+    }
+
+    /// Takes those that are stored at or below this sequence: their entries came before, or will
+    /// not come, because they were skipped.
+    pub(crate) fn take_stored(&mut self, position: u64) -> Vec<(u64, String)> {
+        let mut stored = Vec::new();
+        self.unsent.retain(|unsent| match unsent.progress {
+            Progress::Stored { seq } if seq <= position => {
+                stored.push((seq, unsent.text.clone()));
+                false
+            }
+            Progress::Stored { .. }
+            | Progress::Waiting
+            | Progress::UnderWay
+            | Progress::Failed { .. } => true,
+        });
+        stored
     }
 }
 

@@ -26,7 +26,9 @@ pub(crate) const HELP: &[&str] = &[
     "/register     make the account",
     "/quit         leave (Ctrl-C too)",
     "//text        say /text",
-    "Up, Down      other conversations",
+    "Up, Down, Tab other conversations; each keeps what you type for it",
+    "Alt-Enter     a line break",
+    "Ctrl-U        delete the line; Ctrl-Y brings it back, anywhere",
     "PgUp, PgDn    older and newer messages",
     "… on its way  ✓ stored  ✓✓ read  ✗ failed",
 ];

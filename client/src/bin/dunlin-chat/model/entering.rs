@@ -4,12 +4,34 @@ use dunlin_client::machine::{Credentials, LogoutScope, Password, Request};
 use dunlin_protocol::wire;
 
 use super::command::{Command, HELP};
+use super::input::{BYTES_MAX, Input};
+use super::refusal::check_new_password;
 use super::{Effect, Model, PAGE_ENTRIES, Prompt, Purpose, TYPING_INTERVAL_MS};
 use crate::text;
 
+/// Of a line that is no command, as much is repeated as is enough to know it again.
+const COMMAND_COLUMNS: usize = 40;
+
+/// What became of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entered {
+    Taken,
+    /// It was not understood, or can't be said now: it stays with whoever typed it.
+    Refused,
+}
+
 impl Model {
+    /// Enters the line that was typed.
+    pub(crate) fn press_enter(&mut self) {
+        let line = std::mem::take(self.input_mut());
+        if self.enter(line.text()) == Entered::Refused {
+            // The addressee is still the same: no line that is refused changes it.
+            *self.input_mut() = line;
+        }
+    }
+
     /// A line was entered: a message, a command, or the answer to a prompt.
-    pub(crate) fn enter(&mut self, line: &str) {
+    pub(crate) fn enter(&mut self, line: &str) -> Entered {
         self.notices.clear();
         // What is typed next is said at once: the message has ended "is typing" over there.
         self.typed_ms = 0;
@@ -17,22 +39,69 @@ impl Model {
         match self.prompt.take() {
             Some(prompt) if !line.is_empty() => self.answer_prompt(&prompt, line),
             Some(_) => self.cancel(),
-            None => self.carry_out(Command::parse(line)),
+            None => return self.carry_out(Command::parse(line)),
         }
+        Entered::Taken
     }
 
-    /// Leaves a prompt, or clears the line.
+    /// Leaves a prompt, and takes the notices away. What was typed for somebody stays.
     pub(crate) fn cancel(&mut self) {
         self.prompt = None;
         self.secrets.clear();
+        self.secret = Input::default();
         self.notices.clear();
-        self.input.take();
+    }
+
+    /// Deletes the line; [`Model::bring_back`] has it, unless it is a secret.
+    pub(crate) fn delete_line(&mut self) {
+        let line = self.input_mut().take();
+        if self.prompt.is_none() && !line.is_empty() {
+            self.deleted = line;
+        }
+    }
+
+    /// Types the line that was deleted last, wherever the cursor is now.
+    pub(crate) fn bring_back(&mut self) {
+        if self.prompt.is_none() {
+            let deleted = self.deleted.clone();
+            if !self.input_mut().insert_text(&deleted) {
+                self.no_room(deleted.len());
+            }
+        }
+    }
+
+    /// Types what comes from elsewhere in one piece.
+    pub(crate) fn paste(&mut self, now_ms: u64, text: &str) {
+        let text = text.replace("\r\n", "\n").replace('\r', "\n").replace('\t', " ");
+        // The end of the line that a password was copied from is no part of it.
+        let text = if self.prompt.is_some() { text.trim_end_matches('\n') } else { &text };
+        if self.input_mut().insert_text(text) {
+            self.typed(now_ms);
+        } else {
+            self.no_room(text.len());
+        }
+    }
+
+    /// Types a character.
+    pub(crate) fn press(&mut self, now_ms: u64, character: char) {
+        if self.input_mut().insert(character) {
+            self.typed(now_ms);
+        } else {
+            self.no_room(character.len_utf8());
+        }
+    }
+
+    fn no_room(&mut self, bytes: usize) {
+        self.notices.clear();
+        self.notice(format!(
+            "no room for {bytes} bytes more: a message has at most {BYTES_MAX}; nothing was typed"
+        ));
     }
 
     /// The line has changed by a key.
-    pub(crate) fn typed(&mut self, now_ms: u64) {
-        let is_message = self.prompt.is_none() && !self.input.text().starts_with('/');
-        if let Some(conversation) = self.open
+    pub(super) fn typed(&mut self, now_ms: u64) {
+        let is_message = self.prompt.is_none() && !self.input().text().starts_with('/');
+        if let Some(conversation) = self.open()
             && is_message
             && now_ms >= self.typed_ms + TYPING_INTERVAL_MS
         {
@@ -44,7 +113,7 @@ impl Model {
     /// Scrolls by so many lines of the screen; positive is towards older messages. `is_at_top`:
     /// the oldest message that is there is shown already.
     pub(crate) fn scroll(&mut self, lines: isize, is_at_top: bool) {
-        let Some(conversation) = self.open else { return };
+        let Some(conversation) = self.open() else { return };
         let Some(chat) = self.chats.get_mut(&conversation) else { return };
         if lines < 0 || !is_at_top {
             chat.scroll = chat.scroll.saturating_add_signed(lines);
@@ -62,37 +131,16 @@ impl Model {
         }
     }
 
-    /// Opens the next conversation in the list, or the one before.
-    pub(crate) fn walk(&mut self, is_down: bool) {
-        let order = self.order();
-        let index = self.open.and_then(|open| order.iter().position(|id| *id == open));
-        let next = match index {
-            None => order.first(),
-            Some(index) if is_down => order.get(index + 1),
-            Some(index) => index.checked_sub(1).and_then(|index| order.get(index)),
-        };
-        if let Some(next) = next {
-            self.open(*next);
-        }
-    }
-
-    fn carry_out(&mut self, command: Command<'_>) {
+    fn carry_out(&mut self, command: Command<'_>) -> Entered {
         self.secrets.clear();
         self.is_leaving &= command == Command::Quit;
         match command {
             Command::Nothing => {}
-            Command::Say(text) => match self.open {
-                Some(conversation) => self.effects.push(Effect::Say(conversation, text.into())),
-                None => self.notice("to whom? /to NAME opens a conversation".into()),
-            },
-            Command::To(name) => {
-                let (usernames, users) = (vec![name.to_owned()], Vec::new());
-                let request = Request::FindUsers { usernames, users };
-                self.effects.push(Effect::Ask(Purpose::To(text::clean(name)), request));
-            }
-            Command::LogIn => self.prompt = Some(Prompt::LogIn),
-            Command::Register => self.prompt = Some(Prompt::Register),
-            Command::Password => self.prompt = Some(Prompt::OldPassword),
+            Command::Say(text) => return self.say(text),
+            Command::To(name) => self.seek(name),
+            Command::LogIn => self.ask_for(Prompt::LogIn),
+            Command::Register => self.ask_for(Prompt::Register),
+            Command::Password => self.ask_for(Prompt::OldPassword),
             Command::Sessions => {
                 self.effects.push(Effect::Ask(Purpose::Sessions, Request::ListSessions));
             }
@@ -103,35 +151,74 @@ impl Model {
             Command::Help => HELP.iter().for_each(|line| self.notice((*line).into())),
             Command::Quit => self.quit(),
             Command::Unknown(line) => {
-                let line = text::clean(line);
+                let line = text::shorten(&text::clean(line), COMMAND_COLUMNS);
                 self.notice(format!("what is {line}? /help lists what there is"));
+                return Entered::Refused;
+            }
+        }
+        Entered::Taken
+    }
+
+    fn say(&mut self, text: &str) -> Entered {
+        match self.may_say(text) {
+            Ok(conversation) => {
+                self.effects.push(Effect::Say(conversation, text.to_owned()));
+                Entered::Taken
+            }
+            Err(why) => {
+                self.unsaid += 1;
+                self.notice(why);
+                Entered::Refused
             }
         }
     }
 
-    /// Messages are kept in memory alone: who leaves now loses those that are not stored.
+    fn ask_for(&mut self, prompt: Prompt) {
+        self.secret = Input::default();
+        self.prompt = Some(prompt);
+    }
+
+    /// Messages are in the outbox: those that are not, who leaves now would lose.
     fn quit(&mut self) {
-        let unsent = self.chats.values().flat_map(|chat| &chat.unsent);
-        let on_their_way = unsent.filter(|unsent| unsent.failure.is_none()).count();
-        if on_their_way == 0 || self.is_leaving {
+        let not_kept = self.not_kept();
+        if not_kept == 0 || self.is_leaving {
             self.effects.push(Effect::Quit);
             return;
         }
         self.is_leaving = true;
-        self.notice(format!("{on_their_way} messages are not sent yet; /quit again to leave them"));
+        self.notice(format!(
+            "{not_kept} messages are not sent yet and can't be kept; /quit again to lose them"
+        ));
+    }
+
+    /// Asks again for a password that can't be one. Says whether it can.
+    fn accepts(&mut self, secret: &str, prompt: Prompt) -> bool {
+        let checked = check_new_password(secret);
+        let is_good = checked.is_ok();
+        if let Err(why) = checked {
+            self.notice(why);
+            self.ask_for(prompt);
+        }
+        is_good
     }
 
     fn answer_prompt(&mut self, prompt: &Prompt, secret: &str) {
         match prompt {
             Prompt::LogIn => self.log_in(secret, None),
-            Prompt::Register => self.log_in(secret, Some(String::new())),
+            Prompt::Register => {
+                if self.accepts(secret, Prompt::Register) {
+                    self.log_in(secret, Some(String::new()));
+                }
+            }
             Prompt::OldPassword => {
                 self.secrets = vec![secret.to_owned()];
-                self.prompt = Some(Prompt::NewPassword);
+                self.ask_for(Prompt::NewPassword);
             }
             Prompt::NewPassword => {
-                self.secrets.push(secret.to_owned());
-                self.prompt = Some(Prompt::RepeatPassword);
+                if self.accepts(secret, Prompt::NewPassword) {
+                    self.secrets.push(secret.to_owned());
+                    self.ask_for(Prompt::RepeatPassword);
+                }
             }
             Prompt::RepeatPassword => {
                 let secrets = std::mem::take(&mut self.secrets);

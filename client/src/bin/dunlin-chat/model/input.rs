@@ -1,9 +1,13 @@
 //! The line that the user types.
 
+use dunlin_protocol::limits;
+
 use crate::text;
 
 /// A message of this many bytes is the largest that a server takes.
-const BYTES_MAX: usize = 64 * 1024;
+pub(crate) const BYTES_MAX: usize = limits::CONTENT_BYTES_MAX;
+/// Stands for a line break where there is one line to show it in.
+const LINE_BREAK: &str = "⏎";
 
 /// The text and the place of the cursor in it.
 #[derive(Debug, Default)]
@@ -18,11 +22,34 @@ impl Input {
         &self.text
     }
 
-    pub(crate) fn insert(&mut self, character: char) {
-        if !character.is_control() && self.text.len() + character.len_utf8() <= BYTES_MAX {
+    /// Whether nothing but blanks is in it.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.text.trim().is_empty()
+    }
+
+    /// Types a character; control characters are none. Says no if there is no room for it.
+    pub(crate) fn insert(&mut self, character: char) -> bool {
+        if character.is_control() {
+            return true;
+        }
+        let has_room = self.text.len() + character.len_utf8() <= BYTES_MAX;
+        if has_room {
             self.text.insert(self.cursor, character);
             self.cursor += character.len_utf8();
         }
+        has_room
+    }
+
+    /// Types a whole text with its line breaks, or nothing of it if there is no room.
+    pub(crate) fn insert_text(&mut self, text: &str) -> bool {
+        let typed: String =
+            text.chars().filter(|typed| !typed.is_control() || *typed == '\n').collect();
+        let has_room = self.text.len() + typed.len() <= BYTES_MAX;
+        if has_room {
+            self.text.insert_str(self.cursor, &typed);
+            self.cursor += typed.len();
+        }
+        has_room
     }
 
     pub(crate) fn delete_before(&mut self) {
@@ -70,7 +97,10 @@ impl Input {
             let column = text::width(&stars);
             return (stars, column);
         }
-        let before = text::tail(before, columns.saturating_sub(1));
+        // More than so many characters are not in view, whatever their width.
+        let after: String = after.chars().take(columns).collect();
+        let (before, after) = (before.replace('\n', LINE_BREAK), after.replace('\n', LINE_BREAK));
+        let before = text::tail(&before, columns.saturating_sub(1));
         (format!("{before}{after}"), text::width(before))
     }
 }
@@ -81,7 +111,7 @@ mod tests {
 
     fn typed(text: &str) -> Input {
         let mut input = Input::default();
-        text.chars().for_each(|character| input.insert(character));
+        assert!(text.chars().all(|character| input.insert(character)));
         input
     }
 
@@ -108,6 +138,21 @@ mod tests {
     #[test]
     fn control_characters_are_not_typed() {
         assert_eq!(typed("a\x1b\nb").text(), "ab");
+        let mut input = Input::default();
+        assert!(input.insert_text("a\x1b\tb\nc"));
+        assert_eq!(input.text(), "ab\nc");
+        assert_eq!(input.visible(10, false), ("ab⏎c".into(), 4));
+    }
+
+    #[test]
+    fn what_has_no_room_is_not_cut() {
+        let mut input = typed("ab");
+        input.left();
+        assert!(!input.insert_text(&"x".repeat(BYTES_MAX - 1)));
+        assert_eq!(input.text(), "ab");
+        assert!(input.insert_text(&"x".repeat(BYTES_MAX - 2)));
+        assert!(!input.insert('y') && !input.insert_text("y"));
+        assert!(input.text().starts_with("axx") && input.text().ends_with("xxb"));
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! What the program knows and shows, without a terminal and without a connection: events and lines
 //! go in, effects come out.
 
+pub(crate) mod addressee;
 pub(crate) mod chat;
 mod command;
 mod entering;
 pub(crate) mod input;
 pub(crate) mod news;
+pub(crate) mod refusal;
+pub(crate) mod unsent;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -13,10 +16,11 @@ use dunlin_client::machine::{
     ConversationView, Credentials, Event, Failure, Request, Response, SavedTokens, Status, Ticket,
 };
 use dunlin_protocol::wire::{self, Entry};
-use dunlin_protocol::{ClientMessageId, LogId, UserId};
+use dunlin_protocol::{ClientMessageId, LogId, UserId, limits};
 
 use crate::text;
-use chat::{Chat, Unsent};
+use addressee::Addressee;
+use chat::Chat;
 use input::Input;
 use news::News;
 
@@ -38,7 +42,12 @@ const TYPING: &str = "typing";
 #[derive(Debug)]
 pub(crate) enum Effect {
     Ask(Purpose, Request),
+    /// Keep a message in the outbox, under a new id.
     Say(LogId, String),
+    /// Hand a message to the client.
+    Send(LogId, ClientMessageId, String),
+    /// Take a message out of the outbox.
+    Settle(ClientMessageId),
     Typing(LogId),
     LogIn(Credentials),
     Store(SavedTokens),
@@ -49,12 +58,15 @@ pub(crate) enum Effect {
 /// What a request is for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Purpose {
-    /// Open the conversation with this user.
-    To(String),
+    /// Open the conversation with this user, unless something else was opened since.
+    To {
+        name: String,
+        number: u64,
+    },
     Names,
     Older(LogId),
     MarkRead(LogId),
-    Say(LogId),
+    Say(LogId, ClientMessageId),
     Sessions,
     Logout,
     Password,
@@ -70,13 +82,16 @@ pub(crate) enum Prompt {
     RepeatPassword,
 }
 
+// As the questions say.
+const _: () = assert!(*limits::PASSWORD_BYTES.start() == 8 && *limits::PASSWORD_BYTES.end() == 128);
+
 impl Prompt {
     pub(crate) fn question(&self) -> &'static str {
         match self {
             Prompt::LogIn => "password",
-            Prompt::Register => "a password for the new account",
+            Prompt::Register => "a password for the new account, 8 to 128 bytes",
             Prompt::OldPassword => "password so far",
-            Prompt::NewPassword => "new password",
+            Prompt::NewPassword => "new password, 8 to 128 bytes",
             Prompt::RepeatPassword => "new password again",
         }
     }
@@ -90,8 +105,15 @@ pub(crate) struct Model {
     pub(crate) me: Option<UserId>,
     pub(crate) status: Option<Status>,
     pub(crate) chats: BTreeMap<LogId, Chat>,
-    pub(crate) open: Option<LogId>,
-    pub(crate) input: Input,
+    pub(crate) addressee: Addressee,
+    /// Names that were looked up so far.
+    sought: u64,
+    /// What is typed while no conversation is open.
+    nobodys_line: Input,
+    /// What is typed for a prompt.
+    secret: Input,
+    /// The line that was deleted last.
+    deleted: String,
     pub(crate) prompt: Option<Prompt>,
     pub(crate) notices: VecDeque<String>,
     names: BTreeMap<UserId, String>,
@@ -103,6 +125,8 @@ pub(crate) struct Model {
     secrets: Vec<String>,
     /// The last line was /quit, and something speaks against it.
     is_leaving: bool,
+    /// Texts that were entered and went to nobody.
+    pub(crate) unsaid: usize,
     marked_ms: u64,
     typed_ms: u64,
     effects: Vec<Effect>,
@@ -115,8 +139,11 @@ impl Model {
             me: None,
             status: None,
             chats: BTreeMap::new(),
-            open: None,
-            input: Input::default(),
+            addressee: Addressee::Nobody,
+            sought: 0,
+            nobodys_line: Input::default(),
+            secret: Input::default(),
+            deleted: String::new(),
             prompt: None,
             notices: VecDeque::new(),
             names: BTreeMap::new(),
@@ -125,6 +152,7 @@ impl Model {
             pending: BTreeMap::new(),
             secrets: Vec::new(),
             is_leaving: false,
+            unsaid: 0,
             marked_ms: 0,
             typed_ms: 0,
             effects: Vec::new(),
@@ -141,29 +169,10 @@ impl Model {
         self.pending.insert(ticket, purpose);
     }
 
-    /// A message is on its way.
-    pub(crate) fn saying(
-        &mut self,
-        conversation: LogId,
-        ticket: Ticket,
-        message_id: ClientMessageId,
-        text: String,
-    ) {
-        self.pending.insert(ticket, Purpose::Say(conversation));
-        if let Some(chat) = self.chats.get_mut(&conversation) {
-            chat.unsent.push(Unsent { ticket, message_id, text, failure: None });
-            chat.scroll = 0;
-        }
-    }
-
     pub(crate) fn apply(&mut self, now_ms: u64, event: Event) {
         match event {
             Event::Status(status) => self.status_changed(now_ms, status),
-            Event::LoggedIn { user, username, .. } => {
-                self.me = Some(user);
-                self.names.insert(user, username);
-                self.prompt = None;
-            }
+            Event::LoggedIn { user, username, .. } => self.logged_in(user, username),
             Event::Tokens(tokens) => self.effects.push(Effect::Store(tokens)),
             Event::Entry { conversation, entry } => self.appended(conversation, &entry),
             Event::Skipped { conversation, to_seq, .. } => {
@@ -201,7 +210,7 @@ impl Model {
         if self.status != Some(Status::Online) || now_ms < self.marked_ms + MARK_INTERVAL_MS {
             return;
         }
-        let Some(conversation) = self.open else { return };
+        let Some(conversation) = self.open() else { return };
         let Some(chat) = self.chats.get_mut(&conversation) else { return };
         let Some(view) = chat.view.filter(|view| view.unread > 0 && chat.scroll == 0) else {
             return;
@@ -231,25 +240,28 @@ impl Model {
                 let seconds = until_ms.saturating_sub(now_ms).div_ceil(1000);
                 format!("reconnecting in {seconds} s: {lost}")
             }
-            Some(Status::Stopped(stop)) => format!("stopped: {stop} (/login)"),
+            Some(Status::Stopped(stop)) => {
+                format!("stopped: {} (/login)", refusal::why_stopped(stop))
+            }
         }
     }
 
     fn appended(&mut self, conversation: LogId, entry: &Entry) {
-        let me = self.me;
+        let is_mine = self.me.is_some_and(|me| me.get() == entry.sender);
         let Some(chat) = self.chat(conversation) else { return };
-        // Those that are on their way from here are told when they are stored.
-        let is_mine = me.is_some_and(|me| me.get() == entry.sender);
-        let is_from_here = chat.is_from_here(entry);
         chat.typing_until_ms = 0;
-        let Some(line) = chat.append(entry) else { return };
+        let Some((line, is_from_here)) = chat.append(entry) else { return };
         let (seq, text) = (line.seq, line.text.clone());
         let with = String::new();
+        // Those that are on their way from here are told when they are stored.
         let news = match is_from_here {
             true => News::Stored { with, seq, text },
             false => News::Message { with, is_mine, seq, text },
         };
         self.tell_of(conversation, news);
+        if is_from_here {
+            self.settle_entry(entry);
+        }
     }
 
     fn viewed(&mut self, view: ConversationView) {
@@ -260,20 +272,21 @@ impl Model {
             let news = News::Read { with: String::new(), seq: view.peer_read_seq };
             self.tell_of(conversation, news);
         }
+        self.forget_stored(conversation);
     }
 
     fn completed(&mut self, ticket: Ticket, result: Result<Response, Failure>) {
         let Some(purpose) = self.pending.remove(&ticket) else { return };
         match (purpose, result) {
-            (Purpose::To(name), Ok(Response::Users(users))) => match users.first() {
-                Some(user) => {
-                    self.learn_names(&users);
-                    if let Ok(conversation) = LogId::from_wire(&user.conversation_id) {
-                        self.open(conversation);
-                    }
-                }
-                None => self.notice(format!("there is no {name}")),
-            },
+            (Purpose::To { name, number }, Ok(Response::Users(users))) => {
+                self.learn_names(&users);
+                self.found(&name, number, users.first());
+            }
+            (Purpose::To { name, number }, Err(failure)) => {
+                self.not_found(number);
+                let why = refusal::why_failed(&failure);
+                self.notice(format!("{name} can't be looked up: {why}"));
+            }
             (Purpose::Names, Ok(Response::Users(users))) => {
                 self.learn_names(&users);
                 self.tell_untold();
@@ -287,13 +300,16 @@ impl Model {
                 if let Some(chat) = self.chats.get_mut(&conversation) {
                     chat.is_loading = false;
                 }
-                self.notice(format!("older messages can't be read: {failure}"));
+                self.notice(format!(
+                    "older messages can't be read: {}",
+                    refusal::why_failed(&failure)
+                ));
             }
-            (Purpose::Say(conversation), Err(failure)) => {
-                if let Some(chat) = self.chats.get_mut(&conversation) {
-                    chat.fail(ticket, failure.to_string());
-                }
-                self.notice(format!("a message is not sent: {failure}"));
+            (Purpose::Say(conversation, id), Ok(Response::Sent { seq, .. })) => {
+                self.stored(conversation, id, seq);
+            }
+            (Purpose::Say(conversation, id), Err(failure)) => {
+                self.not_sent(conversation, id, &failure);
             }
             (Purpose::MarkRead(conversation), Err(_)) => {
                 // It is tried again with the next message.
@@ -310,8 +326,8 @@ impl Model {
                 self.names_asked.clear();
                 self.tell_untold();
             }
-            (_, Err(failure)) => self.notice(failure.to_string()),
-            // A message shows by itself that it is stored, a cursor that it has moved.
+            (_, Err(failure)) => self.notice(refusal::why_failed(&failure)),
+            // A cursor shows by itself that it has moved.
             (_, Ok(_)) => {}
         }
     }
@@ -331,14 +347,6 @@ impl Model {
         let (one, other) = conversation.direct_members()?;
         let peer = if Some(one) == self.me { other } else { one };
         Some(self.chats.entry(conversation).or_insert_with(|| Chat::new(peer)))
-    }
-
-    pub(crate) fn open(&mut self, conversation: LogId) {
-        if self.chat(conversation).is_some() {
-            self.open = Some(conversation);
-            let with = self.name_of_chat(conversation);
-            self.tell(News::Notice(format!("talking to {with}")));
-        }
     }
 
     /// Those with something in them or open, the last used first.
@@ -377,9 +385,20 @@ impl Model {
         }
     }
 
-    /// Whether nothing waits for an answer.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.pending.is_empty()
+    /// Whether nothing more happens unless somebody wants it: everything is answered and sent, or
+    /// can't be.
+    pub(crate) fn is_settled(&self) -> bool {
+        match self.status {
+            Some(Status::Online) => self.pending.is_empty() && self.on_their_way() == 0,
+            Some(Status::Stopped(_)) => self.pending.is_empty(),
+            Some(
+                Status::Connecting { .. }
+                | Status::LoggingIn
+                | Status::Syncing
+                | Status::Waiting { .. },
+            )
+            | None => false,
+        }
     }
 
     pub(crate) fn notice(&mut self, notice: String) {

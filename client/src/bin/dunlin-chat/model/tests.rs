@@ -1,13 +1,13 @@
 use dunlin_client::machine::{Lost, Stop};
 use dunlin_protocol::wire::{Message, entry};
 
-use super::chat::Mark;
+use super::chat::{Mark, Progress};
 use super::*;
 
-const ME: u64 = 1;
-const BOB: u64 = 2;
+pub(super) const ME: u64 = 1;
+pub(super) const BOB: u64 = 2;
 
-fn user(id: u64) -> UserId {
+pub(super) fn user(id: u64) -> UserId {
     UserId::new(id).unwrap()
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn model() -> Model {
     model
 }
 
-fn bob() -> wire::User {
+pub(super) fn bob() -> wire::User {
     wire::User {
         user_id: BOB,
         username: "bob".into(),
@@ -57,7 +57,7 @@ pub(crate) fn view(position: u64, unread: u64, peer_read_seq: u64) -> Event {
     })
 }
 
-fn asked(model: &mut Model) -> Vec<(Purpose, Request)> {
+pub(super) fn asked(model: &mut Model) -> Vec<(Purpose, Request)> {
     let effects = model.take_effects().into_iter().filter_map(|effect| match effect {
         Effect::Ask(purpose, request) => Some((purpose, request)),
         _ => None,
@@ -67,7 +67,9 @@ fn asked(model: &mut Model) -> Vec<(Purpose, Request)> {
 
 pub(crate) fn say(model: &mut Model, ticket: u64, text: &str) {
     let id = ClientMessageId([ticket as u8; 16]);
-    model.saying(conversation(), Ticket(ticket), id, text.into());
+    model.said(conversation(), id, text.into(), false);
+    model.sending(conversation(), id, Ticket(ticket));
+    model.effects.retain(|effect| !matches!(effect, Effect::Send(..)));
 }
 
 #[test]
@@ -76,14 +78,16 @@ fn to_finds_the_user_and_opens_the_conversation() {
     model.enter("/to bob");
     let mut effects = asked(&mut model);
     let (purpose, _) = effects.remove(0);
-    model.asked(Ticket(1), purpose.clone());
+    model.asked(Ticket(1), purpose);
     let result = Ok(Response::Users(Vec::new()));
     model.apply(0, Event::Completed { ticket: Ticket(1), result });
     assert_eq!(model.notices, ["there is no bob"]);
+    model.enter("/to bob");
+    let (purpose, _) = asked(&mut model).remove(0);
     model.asked(Ticket(2), purpose);
     let result = Ok(Response::Users(vec![bob()]));
     model.apply(0, Event::Completed { ticket: Ticket(2), result });
-    assert_eq!(model.open, Some(conversation()));
+    assert_eq!(model.open(), Some(conversation()));
     model.enter("hello");
     let said = model.take_effects().into_iter().any(
         |effect| matches!(effect, Effect::Say(to, text) if to == conversation() && text == "hello"),
@@ -94,7 +98,7 @@ fn to_finds_the_user_and_opens_the_conversation() {
 #[test]
 fn a_message_is_on_its_way_then_stored_then_read() {
     let mut model = model();
-    model.open(conversation());
+    model.go_to(conversation());
     say(&mut model, 5, "hello");
     assert_eq!(model.chats[&conversation()].unsent.len(), 1);
     model.apply(0, entry(1, ME, "hello", 5));
@@ -118,10 +122,11 @@ fn a_message_is_on_its_way_then_stored_then_read() {
 #[test]
 fn a_message_that_fails_says_so_and_stays() {
     let mut model = model();
-    model.open(conversation());
+    model.go_to(conversation());
     say(&mut model, 5, "hello");
     model.apply(0, Event::Completed { ticket: Ticket(5), result: Err(Failure::TooLarge) });
-    assert!(model.chats[&conversation()].unsent[0].failure.is_some());
+    let progress = &model.chats[&conversation()].unsent[0].progress;
+    assert!(matches!(progress, Progress::Failed { .. }), "{progress:?}");
     assert_eq!(model.notices.len(), 1);
 }
 
@@ -133,7 +138,7 @@ fn who_leaves_is_told_what_would_be_lost() {
     };
     let mut model = model();
     assert!(quits(&mut model));
-    model.open(conversation());
+    model.go_to(conversation());
     say(&mut model, 5, "hello");
     assert!(!quits(&mut model));
     model.enter("/help");
@@ -147,7 +152,7 @@ fn what_is_shown_is_read_and_nothing_else() {
     model.apply(5000, entry(1, BOB, "hello", 1));
     model.apply(5000, view(1, 1, 0));
     assert!(asked(&mut model).is_empty(), "it is not open");
-    model.open(conversation());
+    model.go_to(conversation());
     model.tick(6000);
     let marks = asked(&mut model);
     let [(_, Request::MarkRead { seq, .. })] = &marks[..] else { panic!("{marks:?}") };
@@ -167,7 +172,7 @@ fn older_messages_are_asked_for_once_at_the_top() {
     let skipped = Event::Skipped { conversation: conversation(), from_seq: 1, to_seq: 9 };
     model.apply(0, skipped);
     model.apply(0, entry(10, BOB, "ten", 1));
-    model.open(conversation());
+    model.go_to(conversation());
     model.take_effects();
     model.scroll(5, true);
     model.scroll(5, true);
@@ -228,22 +233,20 @@ fn the_status_says_when_and_why() {
 #[test]
 fn typing_is_said_seldom_and_believed_for_a_while() {
     let mut model = model();
-    model.open(conversation());
+    model.go_to(conversation());
     model.take_effects();
     let mut said = 0;
     for now_ms in (10_000..13_000).step_by(100) {
-        model.input.insert('x');
-        model.typed(now_ms);
+        model.press(now_ms, 'x');
         said += model.take_effects().len();
     }
     assert_eq!(said, 1);
     model.enter("said");
     model.take_effects();
-    model.typed(13_000);
+    model.press(13_000, 'x');
     assert_eq!(model.take_effects().len(), 1, "a new message is a new typing");
-    model.input.take();
-    model.input.insert('/');
-    model.typed(20_000);
+    model.delete_line();
+    model.press(20_000, '/');
     assert!(model.take_effects().is_empty(), "commands are nobody's business");
     let (sender, kind) = (user(BOB), "typing".to_owned());
     let payload = Default::default();

@@ -26,7 +26,7 @@ fn a_conversation_shows_times_names_marks_and_unread_counts() {
     model.apply(0, numbers(3, 1, 1));
     let list = screen(&model, 80, 20);
     assert!(shows(&list, "bob                  1"), "{list:#?}");
-    model.open(conversation());
+    model.go_to(conversation());
     say(&mut model, 9, "on its way");
     let rows = screen(&model, 80, 20);
     for expected in [
@@ -44,7 +44,7 @@ fn a_conversation_shows_times_names_marks_and_unread_counts() {
 fn nothing_of_others_commands_the_terminal() {
     let mut model = model();
     model.apply(0, entry(1, 2, "\x1b]0;owned\x07\u{9b}2J\r\nnext", 1));
-    model.open(conversation());
+    model.go_to(conversation());
     let rows = screen(&model, 80, 20);
     assert!(!rows.iter().any(|row| row.chars().any(char::is_control)), "{rows:#?}");
     assert!(shows(&rows, "owned") && shows(&rows, "next"));
@@ -54,7 +54,7 @@ fn nothing_of_others_commands_the_terminal() {
 fn wide_and_long_messages_wrap_in_narrow_screens() {
     let mut model = model();
     model.apply(0, entry(1, 2, &"世界".repeat(30), 1));
-    model.open(conversation());
+    model.go_to(conversation());
     for columns in [1, 2, 5, 20, 59, 60, 61, 200] {
         for rows in [1, 2, 4, 5, 12] {
             screen(&model, columns, rows);
@@ -73,7 +73,7 @@ fn the_newest_is_in_view_until_one_scrolls() {
     for seq in 1..=40 {
         model.apply(0, entry(seq, 2, &format!("message {seq}."), 1));
     }
-    model.open(conversation());
+    model.go_to(conversation());
     let rows = screen(&model, 80, 20);
     assert!(shows(&rows, "message 40.") && !shows(&rows, "message 20."));
     model.scroll(20, false);
@@ -87,7 +87,7 @@ fn the_newest_is_in_view_until_one_scrolls() {
 fn secrets_are_not_shown() {
     let mut model = model();
     model.enter("/password");
-    "secret".chars().for_each(|character| model.input.insert(character));
+    "secret".chars().for_each(|character| _ = model.input_mut().insert(character));
     let rows = screen(&model, 80, 20);
     assert!(shows(&rows, "password so far") && shows(&rows, "••••••"));
     assert!(!shows(&rows, "secret"));
