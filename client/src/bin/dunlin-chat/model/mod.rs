@@ -389,7 +389,7 @@ impl Model {
     /// can't be.
     pub(crate) fn is_settled(&self) -> bool {
         match self.status {
-            Some(Status::Online) => self.pending.is_empty() && self.on_their_way() == 0,
+            Some(Status::Online) => self.pending.is_empty() && self.is_nothing_awaited(),
             Some(Status::Stopped(_)) => self.pending.is_empty(),
             Some(
                 Status::Connecting { .. }

@@ -217,6 +217,14 @@ impl Model {
         self.unsent().filter(|unsent| unsent.is_on_its_way()).count()
     }
 
+    /// Whether each message has been told of: as an entry, or as failed.
+    pub(super) fn is_nothing_awaited(&self) -> bool {
+        self.unsent().all(|unsent| match unsent.progress {
+            Progress::Waiting | Progress::UnderWay | Progress::Stored { .. } => false,
+            Progress::Failed { .. } => true,
+        })
+    }
+
     /// Messages that would be lost if the program ended now.
     pub(super) fn not_kept(&self) -> usize {
         self.unsent().filter(|unsent| unsent.is_on_its_way() && !unsent.is_kept).count()

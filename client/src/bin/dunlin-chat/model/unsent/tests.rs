@@ -83,7 +83,9 @@ fn an_answer_or_an_entry_settles_a_message_once() {
     complete(&mut model, 1, Ok(Response::Sent { seq: 1, time_ms: 0 }));
     complete(&mut model, 2, Ok(Response::Sent { seq: 2, time_ms: 0 }));
     assert_eq!(model.on_their_way(), 0);
+    assert!(!model.is_settled(), "it is not told yet");
     model.apply(0, entry(2, ME, "two", 2));
+    assert!(model.is_settled());
     let chat = &model.chats[&conversation()];
     assert!(chat.unsent.is_empty());
     let texts: Vec<&str> = chat.lines.iter().map(|line| line.text.as_str()).collect();
