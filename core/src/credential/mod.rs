@@ -180,6 +180,7 @@ impl Credentials {
             Credential::IssuerToken(token) => {
                 match turn.shared.issuers.verify(&token, turn.now_ms) {
                     Ok(issued) => {
+                        attempt.names(&issued.username);
                         let login = IssuerLogin { conn, request_id, attempt, device, issued };
                         by_issuer::read_name(Box::new(login), turn);
                     }
@@ -201,6 +202,7 @@ impl Credentials {
         };
         // A token belongs to the device that it was given to.
         let ours = verified.and_then(|claims| {
+            attempt.names(&claims.username);
             if claims.device == device.id { Ok(claims) } else { Err(TOKEN_INVALID) }
         });
         let claims = ours.map_err(|refusal| asker.refuse(refusal, turn)).ok()?;
