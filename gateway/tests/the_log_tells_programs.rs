@@ -72,6 +72,21 @@ fn failed_logins_are_logged_with_address_and_name() {
 }
 
 #[test]
+fn a_stolen_token_names_its_user() {
+    let server = Process::start("");
+    let mut ada = Client::plain(server.tcp);
+    let token = ada.log_in("ada").resume_token;
+    let mut thief = Client::plain(server.tcp);
+    thief.greet();
+    let stolen = login(Credential::ResumeToken(token), "another device");
+    assert_eq!(thief.refused_with(stolen), ErrorCode::TokenInvalid);
+    let failed = || with_message(&server.log(), "login failed");
+    eventually("a line", || failed().len() == 1);
+    let line = &failed()[0];
+    assert_eq!((&line["name"], &line["credential"]), (&"ada".into(), &"resume_token".into()));
+}
+
+#[test]
 fn closes_have_the_reasons_of_the_document() {
     let server = Process::start("[log]\nlevel = \"debug\"\n");
     let mut ada = Client::plain(server.tcp);

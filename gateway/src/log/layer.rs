@@ -139,12 +139,12 @@ pub(super) mod tests {
         let mut counted = Counters::default();
         capture(|log| {
             (0..100).for_each(|_| tracing::info!("often"));
-            log.queue.push(&vec![b'x'; 1024 * 1024], Room::Whole);
+            while log.queue.push(&[b'x'; 16], Room::Whole) {}
             tracing::error!("no room");
             counted = log.counted();
         });
         let Counters { lines_left_out, lines_dropped, bytes_queued, .. } = counted;
-        assert_eq!((lines_left_out, lines_dropped), (50, 2));
+        assert_eq!((lines_left_out, lines_dropped), (50, 1));
         assert!(bytes_queued > 0);
     }
 }

@@ -216,7 +216,7 @@ mod tests {
         assert!(lines[..burst].iter().all(|line| !line.contains("left_out")), "{lines:?}");
         let left_out = format!("\"left_out\":{}", 5000 - burst);
         assert!(lines[burst].contains(&left_out), "{lines:?}");
-        assert!(lines[burst + 1].contains("\"left_out\":1,"), "{lines:?}");
+        assert!(lines[burst + 1].contains("\"left_out\":1}"), "{lines:?}");
     }
 
     #[test]
