@@ -10,7 +10,9 @@
 //! and the others may be devices of one user; of a group, as many write as are asked to. What a
 //! writer sent comes to its own reader by the acknowledgement, and everything else by a push.
 
+mod book;
 mod reading;
+mod verdict;
 
 #[cfg(test)]
 mod group;
@@ -19,11 +21,10 @@ mod one_writer;
 #[cfg(test)]
 mod two_writers;
 
-use std::collections::VecDeque;
-
 use crate::audit::fault::{Fault, FaultLog};
+use crate::audit::ledger::book::{Book, Meet, Writer};
 use crate::audit::ledger::reading::Reading;
-use crate::audit::order::{Met, Orders};
+use crate::audit::order::Orders;
 use crate::audit::view::{Item, Placed, View};
 use crate::audit::window::{Place, Window};
 
@@ -45,19 +46,6 @@ pub enum Told {
     Nothing,
 }
 
-/// One who writes.
-#[derive(Debug, Clone, Default)]
-struct Writer {
-    /// Messages sent so far; they are counted from 1.
-    sent: u32,
-    /// Those that wait for their acknowledgement, ascending.
-    pending: VecDeque<u32>,
-    /// Inclusive ranges that were answered "not now" and may be stored behind later ones.
-    postponed: Vec<(u32, u32)>,
-    /// Messages that their writer saw in the log before their acknowledgement came.
-    seen_early: Vec<(u32, u64)>,
-}
-
 /// One connection that follows the conversation.
 #[derive(Debug, Clone)]
 struct Reader {
@@ -67,56 +55,6 @@ struct Reader {
     pushes: Window,
     /// From when the final reading begins, if this one reads at all.
     reading: Option<Box<Reading>>,
-}
-
-/// A log as one reader meets it, with the order of all writers in it.
-#[derive(Debug, Clone, Default)]
-struct Book {
-    view: View,
-    orders: Orders,
-}
-
-impl Book {
-    fn after(base: u64) -> Book {
-        Book { view: View::after(base), orders: Orders::default() }
-    }
-
-    /// Puts an item in its place; whatever is complete by that must be in the order of its writer.
-    fn place(
-        &mut self,
-        seq: u64,
-        item: Item,
-        meet: &Meet<'_>,
-        place: &'static str,
-        faults: &mut FaultLog,
-    ) -> Placed {
-        let Book { view, orders } = self;
-        view.place(seq, item, |item| meet.note(item, orders, place, faults))
-    }
-}
-
-/// Who meets the messages, and which of them need not be in order.
-struct Meet<'a> {
-    user: u32,
-    writers: &'a [Writer],
-}
-
-impl Meet<'_> {
-    fn note(&self, item: Item, orders: &mut Orders, place: &'static str, faults: &mut FaultLog) {
-        let (user, Item::Message { writer, counter }) = (self.user, item) else {
-            return;
-        };
-        match orders.note(writer, counter) {
-            Met::InOrder => {}
-            Met::AfterLater => {
-                let postponed = &self.writers[writer].postponed;
-                if !postponed.iter().any(|(from, to)| (from..=to).contains(&&counter)) {
-                    faults.add(Fault::Reordered { user, counter, place });
-                }
-            }
-            Met::Again => faults.add(Fault::Duplicated { user, counter, place }),
-        }
-    }
 }
 
 /// The auditor of a conversation.
