@@ -1,6 +1,7 @@
 //! A share of the crowd in another process: to the coordinator it is like one more thread, to the
 //! crowd its coordinator is like one of its own process.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::thread::Scope;
 
@@ -11,9 +12,8 @@ use crate::crowd::outcome::{CrowdGeneratorReport, Outcome};
 use crate::crowd::state::OutcomeOf;
 use crate::crowd::{Aside, Scenario, Seating};
 use crate::error::LoadtestError;
-use crate::net::Clock;
 use crate::phases::{self, Board, Thread, ThreadResult, check_share};
-use crate::remote::{Led, LinkError, Member, Place};
+use crate::remote::{LinkError, Member, Place, Share};
 
 /// What the coordinator wants.
 #[derive(Serialize, Deserialize)]
@@ -49,7 +49,8 @@ fn lead<S: Scenario>(
     aside: &S::Aside,
     run: u64,
 ) -> ThreadResult<OutcomeOf<S>> {
-    member.begin(&scenario.terms().target, board.clock, scenario.task(run))?;
+    let task = HashMap::from([(S::TASK, scenario.task(run))]);
+    member.begin(&scenario.terms().target, board.clock, task)?;
     let order = || {
         let order = Order { board: board.order(), aside: aside.order() };
         let is_end = order.board.is_end();
@@ -77,16 +78,14 @@ fn lead<S: Scenario>(
 
 /// The generator's side.
 pub(crate) fn play<S: Scenario>(
-    led: Led,
     mut scenario: S,
-    place: &Place,
-    clock: Clock,
-    share: &Range<u32>,
     run: u64,
+    share: Share<'_>,
 ) -> Result<(), LinkError> {
+    let Share { led, place, clock, users, .. } = share;
     let (board, aside) = (Board::new(clock), S::Aside::default());
-    let prepared = prepare(&mut scenario, place, share);
-    let crew = match prepared.and_then(|()| Crew::new(&scenario, &board, &aside, run, share)) {
+    let prepared = prepare(&mut scenario, place, &users);
+    let crew = match prepared.and_then(|()| Crew::new(&scenario, &board, &aside, run, &users)) {
         Ok(crew) => crew,
         Err(error) => return led.fail(&error.to_string()),
     };

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::crowd::{Action, Aside, Load, MessageKind, Senders, Turmoil};
 use crate::error::LoadtestError;
 use crate::generators::shares;
 use crate::phases::Coordinator;
-use crate::remote::{Generators, Task};
+use crate::remote::Generators;
 use crate::target::Target;
 use crate::weighted::Weighted;
 
@@ -28,9 +30,13 @@ pub(crate) trait Scenario: Sync {
     type Aside: Aside;
     /// What is known of what followed the measured window.
     type Sequel;
+    /// What another process is told, to do a share of it.
+    type Task: Serialize;
 
     /// What connections are called by people.
     const CALLED: &'static str;
+    /// What its tasks are called among processes.
+    const TASK: &'static str;
 
     /// What every scenario has.
     fn terms(&self) -> Terms;
@@ -98,7 +104,7 @@ pub(crate) trait Scenario: Sync {
     fn fits(&self, tally: Option<&<Self::Turmoil as Turmoil>::Tally>) -> bool;
 
     /// What another process is told, to do a share of it.
-    fn task(&self, run: u64) -> Task;
+    fn task(&self, run: u64) -> Self::Task;
 
     /// The threads of this process, as it knows best.
     fn settle_in(&mut self, threads: usize, processors: &[usize]);

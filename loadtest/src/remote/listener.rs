@@ -12,19 +12,17 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::account::Account;
-use super::assignment::{Assignment, Task};
+use super::assignment::Assignment;
 use super::error::{LinkError, Refusal};
 use super::handshake;
 use super::link::Link;
 use super::secret::Secret;
 use super::team::{Question, Report};
-use crate::chat::ChatScenario;
 use crate::error::LoadtestError;
 use crate::generators::threads_for;
-use crate::idle::IdleScenario;
 use crate::interrupt::Interrupt;
 use crate::net::Clock;
-use crate::{crowd, idle};
+use crate::target::Target;
 
 /// Connections that are looked at, at once. Those of strangers end soon.
 const CONNECTIONS_MAX: usize = 16;
@@ -66,6 +64,20 @@ pub enum Event {
     Lost(LinkError),
 }
 
+/// What a generator does for a share of a run.
+pub(crate) struct Share<'a> {
+    pub(crate) led: Led,
+    pub(crate) target: Target,
+    pub(crate) place: &'a Place,
+    /// Of the run.
+    pub(crate) clock: Clock,
+    /// Indices within the run.
+    pub(crate) users: Range<u32>,
+}
+
+/// Does it, for the kinds of runs that there are.
+pub(crate) type Play<T> = fn(T, Share<'_>) -> Result<(), LinkError>;
+
 /// Listens for coordinators.
 #[derive(Debug)]
 pub struct Listener {
@@ -93,9 +105,10 @@ impl Listener {
     }
 
     /// Serves one coordinator after the other until it is interrupted; a run that goes on then is
-    /// brought to its end.
-    pub fn serve(
+    /// brought to its end. What a coordinator orders, `play` does.
+    pub(crate) fn serve_by<T: DeserializeOwned + 'static>(
         self,
+        play: Play<T>,
         interrupt: &Interrupt,
         on_event: impl Fn(SocketAddr, Event) + Send + Sync + 'static,
     ) {
@@ -105,6 +118,7 @@ impl Listener {
             connections: AtomicUsize::new(0),
             is_busy: Mutex::new(false),
             freed: Condvar::new(),
+            play,
             on_event: Box::new(on_event),
         });
         let (socket, served) = (self.socket, Arc::clone(&desk));
@@ -115,7 +129,7 @@ impl Listener {
 }
 
 /// For as long as the process lives.
-fn accept(socket: &TcpListener, desk: &Arc<Desk>) {
+fn accept<T: DeserializeOwned + 'static>(socket: &TcpListener, desk: &Arc<Desk<T>>) {
     loop {
         let Ok((socket, peer)) = socket.accept() else {
             thread::sleep(ACCEPT_PAUSE);
@@ -135,16 +149,17 @@ fn accept(socket: &TcpListener, desk: &Arc<Desk>) {
 }
 
 /// What the threads of all connections share.
-struct Desk {
+struct Desk<T> {
     secret: Secret,
     place: Place,
     connections: AtomicUsize,
     is_busy: Mutex<bool>,
     freed: Condvar,
+    play: Play<T>,
     on_event: Box<dyn Fn(SocketAddr, Event) + Send + Sync>,
 }
 
-impl Desk {
+impl<T: DeserializeOwned> Desk<T> {
     fn receive(&self, socket: TcpStream, peer: SocketAddr) -> Event {
         match handshake::answer(socket, &self.secret, || self.admit()) {
             Err(error) => Event::Refused(error),
@@ -164,7 +179,7 @@ impl Desk {
             return Err(Refusal::Busy);
         }
         *is_busy = true;
-        Ok(Admitted(self))
+        Ok(Admitted { is_busy: &self.is_busy, freed: &self.freed })
     }
 
     /// Waits until nobody is served, and lets nobody in from then on.
@@ -186,7 +201,7 @@ impl Desk {
         self.work(Led { link, owes_answer: false }, clock, assignment)
     }
 
-    fn work(&self, led: Led, clock: Clock, assignment: Assignment) -> Result<(), LinkError> {
+    fn work(&self, led: Led, clock: Clock, assignment: Assignment<T>) -> Result<(), LinkError> {
         let Assignment { server, users, clock_zero_ns, task } = assignment;
         let Some(clock) = clock.with_zero_at(clock_zero_ns) else {
             return led.fail("the clock of the run started too long ago");
@@ -195,30 +210,20 @@ impl Desk {
             Ok(target) => target,
             Err(error) => return led.fail(&error.to_string()),
         };
-        match task {
-            Task::Chat { parameters, disturbance, run } => {
-                let scenario = ChatScenario { disturbance, ..parameters.scenario(target) };
-                crowd::play(led, scenario, &self.place, clock, &users, run)
-            }
-            Task::Fanout { parameters, run } => {
-                let scenario = parameters.scenario(target);
-                crowd::play(led, scenario, &self.place, clock, &users, run)
-            }
-            Task::Idle { parameters, prefix, retries_max } => {
-                let scenario = IdleScenario { retries_max, ..parameters.scenario(target) };
-                idle::remote::play(led, scenario, &self.place, clock, users, &prefix)
-            }
-        }
+        (self.play)(task, Share { led, target, place: &self.place, clock, users })
     }
 }
 
 /// Lets the next coordinator in when it is dropped.
-struct Admitted<'a>(&'a Desk);
+struct Admitted<'a> {
+    is_busy: &'a Mutex<bool>,
+    freed: &'a Condvar,
+}
 
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
-        *self.0.is_busy.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        self.0.freed.notify_one();
+        *self.is_busy.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.freed.notify_one();
     }
 }
 

@@ -36,10 +36,9 @@ mod team;
 
 pub use account::GeneratorReport;
 pub(crate) use account::Meter;
-pub(crate) use assignment::Task;
 pub use error::{LinkError, Refusal};
-pub(crate) use listener::Led;
 pub use listener::{Event, Listener, Place};
+pub(crate) use listener::{Led, Share};
 pub(crate) use team::{Member, call_generators};
 
 use std::path::{Path, PathBuf};

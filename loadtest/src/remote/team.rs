@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Generators;
 use super::account::{Account, GeneratorReport};
-use super::assignment::{Assignment, Server, Task};
+use super::assignment::{Assignment, Server};
 use super::error::LinkError;
 use super::handshake;
 use super::link::Link;
@@ -36,11 +36,11 @@ const END_TIMEOUT: Duration = Duration::from_secs(60);
 /// What a coordinator asks before a run.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Question {
+pub(super) enum Question<T> {
     /// What does your clock say?
     Time,
     /// Do this; orders follow.
-    Begin(Box<Assignment>),
+    Begin(Box<Assignment<T>>),
 }
 
 /// What a generator answers to an order.
@@ -125,7 +125,7 @@ impl Member {
         let mut best: Option<Distance> = None;
         for _ in 0..CLOCK_QUESTIONS {
             let sent_ns = clock.now_ns();
-            let theirs_ns = link.ask(&Question::Time)?;
+            let theirs_ns = link.ask(&Question::<()>::Time)?;
             let distance = Distance::new(sent_ns, theirs_ns, clock.now_ns());
             if best.is_none_or(|best| distance.error_ns < best.error_ns) {
                 best = Some(distance);
@@ -140,7 +140,7 @@ impl Member {
         &mut self,
         target: &Target,
         clock: Clock,
-        task: Task,
+        task: impl Serialize,
     ) -> Result<(), LoadtestError> {
         let server_ip = target.address.ip().to_canonical();
         if !self.is_here && (server_ip.is_loopback() || server_ip.is_unspecified()) {

@@ -13,6 +13,7 @@ pub mod pairs;
 mod share;
 pub mod slow;
 pub mod storm;
+mod task;
 
 pub use credential::Credential;
 pub(crate) use credential::ResumeTokens;

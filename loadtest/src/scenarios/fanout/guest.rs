@@ -3,23 +3,40 @@
 use std::convert::Infallible;
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::crowd::{Calm, Identity, Scenario, Seating, Senders, Terms};
 use crate::error::LoadtestError;
-use crate::remote::Task;
 use crate::scenarios::fanout::shape::{Shape, WRITER};
 use crate::scenarios::fanout::{FanoutParameters, FanoutScenario};
+use crate::target::Target;
 
 /// Who reads the log of a conversation: its writer, and the first device of the other user. It is the
 /// same for all of them.
 const READERS_OF_THE_LOG: usize = 2;
+
+/// A share of a run, for another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Task {
+    parameters: FanoutParameters,
+    pub(crate) run: u64,
+}
+
+impl Task {
+    pub(crate) fn scenario(&self, target: Target) -> FanoutScenario {
+        self.parameters.scenario(target)
+    }
+}
 
 impl Scenario for FanoutScenario {
     type Seating = Shape;
     type Turmoil = Calm;
     type Aside = ();
     type Sequel = Infallible;
+    type Task = Task;
 
     const CALLED: &'static str = "connections";
+    const TASK: &'static str = "fanout";
 
     fn terms(&self) -> Terms {
         Terms {
@@ -97,7 +114,7 @@ impl Scenario for FanoutScenario {
     }
 
     fn task(&self, run: u64) -> Task {
-        Task::Fanout { parameters: FanoutParameters::of(self), run }
+        Task { parameters: FanoutParameters::of(self), run }
     }
 
     fn settle_in(&mut self, threads: usize, processors: &[usize]) {

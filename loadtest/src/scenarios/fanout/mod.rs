@@ -21,6 +21,7 @@ mod parameters;
 mod report;
 mod shape;
 
+pub(crate) use guest::Task;
 pub use parameters::FanoutParameters;
 pub(crate) use parameters::SECTION;
 pub use report::{FanoutReport, FanoutScenarioReport, FanoutServerReport};

@@ -1,6 +1,6 @@
 //! A share of the idle crowd in another process.
 
-use std::ops::Range;
+use std::collections::HashMap;
 use std::thread::{self, Scope, ScopedJoinHandle};
 
 use serde::{Deserialize, Serialize};
@@ -12,8 +12,19 @@ use crate::idle::{IdleParameters, IdleScenario};
 use crate::net::Clock;
 use crate::phases::check_share;
 use crate::process::SmallPages;
-use crate::remote::{Led, LinkError, Member, Meter, Place, Task};
+use crate::remote::{LinkError, Member, Meter, Share};
 use crate::report::Interval;
+
+/// What these tasks are called among processes.
+const TASK: &str = "idle";
+
+/// A share of a run, for another process.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Task {
+    parameters: IdleParameters,
+    prefix: String,
+    retries_max: u32,
+}
 
 /// What the coordinator wants.
 #[derive(Serialize, Deserialize)]
@@ -53,8 +64,8 @@ fn lead(
 ) -> ThreadResult {
     let parameters = IdleParameters::of(scenario);
     let (prefix, retries_max) = (prefix.to_owned(), scenario.retries_max);
-    let task = Task::Idle { parameters, prefix, retries_max };
-    member.begin(&scenario.target, clock, task)?;
+    let task = Task { parameters, prefix, retries_max };
+    member.begin(&scenario.target, clock, HashMap::from([(TASK, task)]))?;
     let order = || {
         let stopped = shared.is_stopped();
         let (started, gathered) = (shared.is_started(), shared.is_gathered());
@@ -74,14 +85,10 @@ fn lead(
 }
 
 /// The generator's side.
-pub(crate) fn play(
-    mut led: Led,
-    mut scenario: IdleScenario,
-    place: &Place,
-    clock: Clock,
-    users: Range<u32>,
-    prefix: &str,
-) -> Result<(), LinkError> {
+pub(crate) fn play(task: &Task, share: Share<'_>) -> Result<(), LinkError> {
+    let Share { mut led, target, place, clock, users } = share;
+    let Task { parameters, prefix, retries_max } = task;
+    let mut scenario = IdleScenario { retries_max: *retries_max, ..parameters.scenario(target) };
     match place.threads_for(&users) {
         Ok(threads) => scenario.threads = threads,
         Err(error) => return led.fail(&error.to_string()),

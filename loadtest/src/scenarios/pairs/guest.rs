@@ -3,13 +3,15 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::crowd::{Identity, Place, Scenario, Seat, Seating, Senders, Terms};
 use crate::error::LoadtestError;
 use crate::phases::Coordinator;
-use crate::remote::Task;
 use crate::scenarios::pairs::disturbance::{Disturber, Tally};
 use crate::scenarios::pairs::{ChatParameters, ChatScenario, Disturbance, DisturbanceReport};
 use crate::scenarios::storm;
+use crate::target::Target;
 
 /// One conversation for two connections, both of which write.
 #[derive(Debug, Clone, Copy)]
@@ -41,13 +43,30 @@ impl Seating for InPairs {
     }
 }
 
+/// A share of a run, for another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Task {
+    parameters: ChatParameters,
+    disturbance: Option<Disturbance>,
+    pub(crate) run: u64,
+}
+
+impl Task {
+    pub(crate) fn scenario(&self, target: Target) -> ChatScenario {
+        let disturbance = self.disturbance.clone();
+        ChatScenario { disturbance, ..self.parameters.scenario(target) }
+    }
+}
+
 impl Scenario for ChatScenario {
     type Seating = InPairs;
     type Turmoil = Disturber;
     type Aside = storm::Board;
     type Sequel = DisturbanceReport;
+    type Task = Task;
 
     const CALLED: &'static str = "users";
+    const TASK: &'static str = "chat";
 
     fn terms(&self) -> Terms {
         Terms {
@@ -137,7 +156,7 @@ impl Scenario for ChatScenario {
 
     fn task(&self, run: u64) -> Task {
         let parameters = ChatParameters::of(self);
-        Task::Chat { parameters, disturbance: self.disturbance.clone(), run }
+        Task { parameters, disturbance: self.disturbance.clone(), run }
     }
 
     fn settle_in(&mut self, threads: usize, processors: &[usize]) {

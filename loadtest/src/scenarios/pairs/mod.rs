@@ -13,6 +13,7 @@ mod report;
 mod senders;
 
 pub use disturbance::{Disturbance, DisturbanceReport};
+pub(crate) use guest::Task;
 pub use parameters::ChatParameters;
 pub(crate) use parameters::SECTION;
 pub use report::{ChatReport, ScenarioReport};
