@@ -20,7 +20,7 @@ mod window;
 
 pub(crate) use board::Board;
 pub(crate) use coordinator::{Audience, Coordinator, Course, Led, Thread, ThreadResult, join};
-pub(crate) use remote::{Crew, Order, State, check_share, play};
+pub(crate) use remote::{Crew, Order, State, check_share, perform, play};
 pub use window::Rates;
 pub(crate) use window::{Look, Window};
 

@@ -89,26 +89,39 @@ pub(crate) trait Crew {
 /// all of them have counted. Of an order, `own` does what is the scenario's own, and leaves the
 /// board's part; `state` is the answer of so many threads.
 pub(crate) fn play<C: Crew, O: DeserializeOwned, S: Serialize>(
-    mut led: Led,
+    led: Led,
     board: &Board,
     crew: &C,
     own: impl Fn(O) -> Order,
     state: impl Fn(usize) -> S,
     merge: fn(C::Outcome, C::Outcome) -> C::Outcome,
 ) -> Result<(), LinkError> {
-    let mut meter = Meter::new(board.clock);
-    let order = |order| {
+    let obey = |order, meter: &mut Meter| {
         let order = own(order);
         board.obey(&order);
         meter.watch(order.schedule.measure_from_ns, order.schedule.measure_to_ns);
     };
+    perform(led, crew, Meter::new(board.clock), obey, state, || board.enter(Phase::End), merge)
+}
+
+/// The same for a run that has another board: `obey` does all that is ordered, and `end` lets the
+/// threads know that it is over.
+pub(crate) fn perform<C: Crew, O: DeserializeOwned, S: Serialize>(
+    mut led: Led,
+    crew: &C,
+    mut meter: Meter,
+    obey: impl Fn(O, &mut Meter),
+    state: impl Fn(usize) -> S,
+    end: impl Fn(),
+    merge: fn(C::Outcome, C::Outcome) -> C::Outcome,
+) -> Result<(), LinkError> {
     let (obeyed, outcomes, threads) = thread::scope(|scope| {
         let threads = crew.start(scope);
         let count = threads.len();
         let is_over = || threads.iter().any(ScopedJoinHandle::is_finished);
-        let obeyed = led.obey(order, || state(count), is_over);
+        let obeyed = led.obey(|order| obey(order, &mut meter), || state(count), is_over);
         // However it came to its end: nobody goes on without a coordinator.
-        board.enter(Phase::End);
+        end();
         let outcomes: Vec<_> = threads.into_iter().map(join).collect();
         (obeyed, outcomes, count)
     });

@@ -97,10 +97,7 @@ impl Default for FanoutParameters {
 impl FanoutParameters {
     /// The parameters of a scenario.
     pub fn of(scenario: &FanoutScenario) -> FanoutParameters {
-        let (rate_per_s, outstanding) = match &scenario.load {
-            Load::Open { messages_per_second } => (Some(messages_per_second.clone()), None),
-            Load::Closed { outstanding } => (None, Some(*outstanding)),
-        };
+        let (rate_per_s, outstanding) = scenario.load.fields();
         FanoutParameters {
             senders: scenario.senders,
             conversations: scenario.conversations,
@@ -162,11 +159,7 @@ impl FanoutParameters {
         wrong(self.connections().is_none(), "devices", "more connections than can be");
         let fits = self.content_bytes <= self.message.content_bytes_max();
         wrong(!fits, "content_bytes", "more than the protocol allows");
-        let rate = self.rate_per_s.as_ref().and_then(Rate::problem);
-        wrong(rate.is_some(), "rate_per_s", rate.unwrap_or_default());
-        wrong(self.outstanding == Some(0), "outstanding", "at least 1");
-        let is_both = self.rate_per_s.is_some() && self.outstanding.is_some();
-        wrong(is_both, "outstanding", "a load is either open (rate_per_s) or closed (outstanding)");
+        Load::check(self.rate_per_s.as_ref(), self.outstanding, &mut wrong);
         wrong(self.connects_per_s == 0, "connects_per_s", "at least 1");
         problems
     }

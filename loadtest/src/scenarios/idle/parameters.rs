@@ -4,10 +4,11 @@
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::idle::IdleScenario;
-use crate::problem::Problem;
+use crate::error::LoadtestError;
+use crate::problem::{Problem, Problems};
+use crate::scenarios::idle::scenario::IdleScenario;
 use crate::seconds::Seconds;
-use crate::target::Target;
+use crate::target::{Service, Target};
 
 /// The section of a file.
 pub(crate) const SECTION: &str = "idle";
@@ -100,10 +101,23 @@ impl IdleParameters {
     }
 }
 
+impl IdleScenario {
+    /// Refuses what can't be run.
+    pub(super) fn check(&self) -> Result<(), LoadtestError> {
+        let mut problems = IdleParameters::of(self).problems();
+        if self.threads == 0 {
+            problems.push(Problem::new("generator", "threads", "at least 1"));
+        }
+        if matches!(self.target.service, Service::Relay) {
+            problems.push(Problem::new("server", "", "the relay knows no logins"));
+        }
+        Ok(Problems::check(problems)?)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::Service;
 
     #[test]
     fn a_scenario_gives_its_parameters_back() {

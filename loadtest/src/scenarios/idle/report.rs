@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::idle::crowd::Outcome;
-use crate::idle::heartbeats::Pulse;
-use crate::idle::{IdleScenario, Times};
 use crate::latency::LatencySummary;
 use crate::process::Usage;
-use crate::remote::GeneratorReport;
 use crate::report::{Distribution, Findings, Report, Series, Verdict};
+use crate::scenarios::idle::heartbeats::Pulse;
+use crate::scenarios::idle::outcome::{IdleGeneratorReport, Outcome, Times};
+use crate::scenarios::idle::scenario::IdleScenario;
 
 /// The result of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -53,16 +52,6 @@ impl Report for IdleReport {
     fn judgement(&mut self) -> (&mut Verdict, &mut Vec<String>) {
         (&mut self.verdict, &mut self.reasons)
     }
-}
-
-/// Another process that made connections.
-#[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "docs/loadtest-reports.md explains each field")]
-pub struct IdleGeneratorReport {
-    #[serde(flatten)]
-    pub generator: GeneratorReport,
-    pub arrived: u32,
-    pub heartbeats: u64,
 }
 
 /// Ends of connections by reason.
@@ -116,8 +105,7 @@ pub(crate) fn compose(
     times: Times,
     (samples, harness_samples): (Vec<Sample>, Vec<Sample>),
 ) -> IdleReport {
-    let mut all = Outcome::default();
-    outcomes.into_iter().for_each(|outcome| all.add(outcome));
+    let all = outcomes.into_iter().reduce(Outcome::merge).unwrap_or_default();
     let Outcome { arrive, arrived, last_arrival_ns, pulse, generators, .. } = all;
     let closes = Closes {
         retried: all.retried,

@@ -97,10 +97,7 @@ impl Default for ChatParameters {
 impl ChatParameters {
     /// The parameters of a scenario.
     pub fn of(scenario: &ChatScenario) -> ChatParameters {
-        let (rate_per_s, outstanding) = match &scenario.load {
-            Load::Open { messages_per_second } => (Some(messages_per_second.clone()), None),
-            Load::Closed { outstanding } => (None, Some(*outstanding)),
-        };
+        let (rate_per_s, outstanding) = scenario.load.fields();
         ChatParameters {
             users: scenario.users,
             message: scenario.message.clone(),
@@ -169,11 +166,7 @@ impl ChatParameters {
         let is_too_long =
             bytes_max.is_some() && self.content_bytes.values().max() > bytes_max.as_ref();
         wrong(is_too_long, "content_bytes", "more than the protocol allows");
-        let rate = self.rate_per_s.as_ref().and_then(Rate::problem);
-        wrong(rate.is_some(), "rate_per_s", rate.unwrap_or_default());
-        wrong(self.outstanding == Some(0), "outstanding", "at least 1");
-        let is_both = self.rate_per_s.is_some() && self.outstanding.is_some();
-        wrong(is_both, "outstanding", "a load is either open (rate_per_s) or closed (outstanding)");
+        Load::check(self.rate_per_s.as_ref(), self.outstanding, &mut wrong);
         let is_share = (0.0..=1.0).contains(&self.active_share);
         wrong(!is_share, "active_share", "from 0 to 1");
         wrong(self.connects_per_s == 0, "connects_per_s", "at least 1");

@@ -1,123 +1,27 @@
 //! The idle users of one thread: a byte of state each beside the connection.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use dunlin_protocol::frame;
 use dunlin_protocol::limits::HEARTBEAT_INTERVAL_MS;
 use dunlin_protocol::wire::{Error, Frame, Sync, frame::Body};
 
-use serde::{Deserialize, Serialize};
-
 use crate::crowd::{ARRIVING_MAX, CHORES_INTERVAL, HEARTBEAT, Newcomers, retry_after_ms};
-use crate::idle::arrivals::Arrivals;
-use crate::idle::heartbeats::{Heartbeats, Pulse};
-use crate::idle::{IdleGeneratorReport, IdleScenario};
-use crate::latency::Latencies;
 use crate::login::{hello, login};
 use crate::net::{CloseCause, Handler, Links, Next};
-use crate::report::{Handover, Interval};
+use crate::report::Interval;
+use crate::scenarios::idle::arrivals::Arrivals;
+use crate::scenarios::idle::board::Board;
+use crate::scenarios::idle::heartbeats::Heartbeats;
+use crate::scenarios::idle::outcome::Outcome;
+use crate::scenarios::idle::scenario::IdleScenario;
 use crate::target::Service;
 
 // Request ids.
 const HELLO: u64 = 1;
 const LOGIN: u64 = 2;
 const SYNC: u64 = 3;
-
-/// Counts of all threads so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Count {
-    active: u32,
-    failed: u32,
-    arrived: u64,
-    heartbeats: u64,
-}
-
-/// What the coordinator and the threads tell each other.
-#[derive(Debug, Default)]
-pub(crate) struct Shared {
-    started: AtomicBool,
-    gathered: AtomicBool,
-    stopped: AtomicBool,
-    active: AtomicU32,
-    failed: AtomicU32,
-    arrived: AtomicU64,
-    heartbeats: AtomicU64,
-    /// What the threads saw second by second.
-    pub(crate) seconds: Handover,
-}
-
-impl Shared {
-    pub(crate) fn is_started(&self) -> bool {
-        self.started.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn is_gathered(&self) -> bool {
-        self.gathered.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn start(&self) {
-        self.started.store(true, Ordering::Release);
-    }
-
-    /// Nobody else is waited for: from now on they are held.
-    pub(crate) fn hold(&self) {
-        self.gathered.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-    }
-
-    /// Connections that are logged in and synced.
-    pub(crate) fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
-    }
-
-    /// Connections that ended for good, or will never be.
-    pub(crate) fn failed(&self) -> u32 {
-        self.failed.load(Ordering::Relaxed)
-    }
-
-    /// Connections that ever were logged in and synced.
-    pub(crate) fn arrived(&self) -> u64 {
-        self.arrived.load(Ordering::Relaxed)
-    }
-
-    /// Heartbeats of all of them.
-    pub(crate) fn heartbeats(&self) -> u64 {
-        self.heartbeats.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn count(&self) -> Count {
-        Count {
-            active: self.active(),
-            failed: self.failed(),
-            arrived: self.arrived(),
-            heartbeats: self.heartbeats(),
-        }
-    }
-
-    /// Adds what another process did since it last said so; `active` may also fall.
-    pub(crate) fn add(&self, before: Count, now: Count) {
-        self.active.fetch_add(now.active.wrapping_sub(before.active), Ordering::Relaxed);
-        self.failed.fetch_add(now.failed.wrapping_sub(before.failed), Ordering::Relaxed);
-        self.arrived.fetch_add(now.arrived.wrapping_sub(before.arrived), Ordering::Relaxed);
-        let heartbeats = now.heartbeats.wrapping_sub(before.heartbeats);
-        self.heartbeats.fetch_add(heartbeats, Ordering::Relaxed);
-    }
-
-    /// Connections that are, or will never be.
-    pub(crate) fn settled(&self) -> u32 {
-        self.active() + self.failed()
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -162,51 +66,10 @@ impl Ending {
     }
 }
 
-/// What one thread, or another process, brings home.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Outcome {
-    /// From the start of connecting to the end of the sync.
-    pub(crate) arrive: Latencies,
-    pub(crate) arrived: u32,
-    /// The last arrival, in nanoseconds on the clock of the run.
-    pub(crate) last_arrival_ns: u64,
-    pub(crate) pulse: Pulse,
-    /// Ends of connections by reason: on their way, with another attempt and without, and after
-    /// they were active.
-    pub(crate) retried: BTreeMap<String, u64>,
-    pub(crate) failed: BTreeMap<String, u64>,
-    pub(crate) closed: BTreeMap<String, u64>,
-    /// Those of them that are this machine's fault.
-    pub(crate) machine: BTreeMap<String, u64>,
-    /// The processes among those who brought it, which do not speak of themselves.
-    #[serde(skip)]
-    pub(crate) generators: Vec<IdleGeneratorReport>,
-}
-
-impl Outcome {
-    /// Adds that of another thread.
-    pub(crate) fn add(&mut self, other: Outcome) {
-        self.arrive.merge(&other.arrive);
-        self.arrived += other.arrived;
-        self.last_arrival_ns = self.last_arrival_ns.max(other.last_arrival_ns);
-        self.pulse.merge(&other.pulse);
-        add(&mut self.retried, other.retried);
-        add(&mut self.failed, other.failed);
-        add(&mut self.closed, other.closed);
-        add(&mut self.machine, other.machine);
-        self.generators.extend(other.generators);
-    }
-}
-
-fn add(to: &mut BTreeMap<String, u64>, from: BTreeMap<String, u64>) {
-    for (reason, count) in from {
-        *to.entry(reason).or_default() += count;
-    }
-}
-
-pub(crate) struct Crowd<'a> {
+/// The users of one thread.
+pub(crate) struct Idlers<'a> {
     scenario: &'a IdleScenario,
-    shared: &'a Shared,
+    board: &'a Board,
     prefix: &'a str,
     first: u32,
     stages: Vec<Stage>,
@@ -221,20 +84,20 @@ pub(crate) struct Crowd<'a> {
     pub(crate) outcome: Outcome,
 }
 
-impl<'a> Crowd<'a> {
+impl<'a> Idlers<'a> {
     pub(crate) fn new(
         scenario: &'a IdleScenario,
-        shared: &'a Shared,
+        board: &'a Board,
         prefix: &'a str,
         share: Range<u32>,
-    ) -> Crowd<'a> {
+    ) -> Idlers<'a> {
         let (all, per_second) = (scenario.connections, scenario.connects_per_second);
         let newcomers = Newcomers::new(share.len(), all, per_second);
         let asked_ms = u64::from(HEARTBEAT_INTERVAL_MS);
         let asked_for = scenario.heartbeat_interval.map(|interval| interval.as_nanos() as u64);
-        Crowd {
+        Idlers {
             scenario,
-            shared,
+            board,
             prefix,
             first: share.start,
             stages: vec![Stage::Away; share.len()],
@@ -281,7 +144,7 @@ impl<'a> Crowd<'a> {
     /// Those who are there say so, each in its turn.
     fn heartbeat(&mut self, links: &mut Links) {
         let now_ns = links.now_ns();
-        let while_held = self.shared.is_gathered();
+        let while_held = self.board.is_gathered();
         let sent_before = self.outcome.pulse.sent;
         while let Some(turn) = self.heartbeats.next_turn(now_ns) {
             if self.stages[turn.slot] == Stage::Active
@@ -292,7 +155,7 @@ impl<'a> Crowd<'a> {
             }
         }
         let sent = self.outcome.pulse.sent - sent_before;
-        self.shared.heartbeats.fetch_add(sent, Ordering::Relaxed);
+        self.board.beat(sent);
     }
 
     fn put(&self, slot: usize, request_id: u64, body: Body, links: &mut Links) {
@@ -341,8 +204,7 @@ impl<'a> Crowd<'a> {
             self.second.arrive.record(now_ns.saturating_sub(begun_ns));
             self.outcome.arrived += 1;
             self.outcome.last_arrival_ns = now_ns;
-            self.shared.active.fetch_add(1, Ordering::Relaxed);
-            self.shared.arrived.fetch_add(1, Ordering::Relaxed);
+            self.board.arrive();
         }
     }
 
@@ -356,7 +218,7 @@ impl<'a> Crowd<'a> {
         let count = match (self.stages[slot], again) {
             (Stage::Gone, _) => return,
             (Stage::Active, _) => {
-                self.shared.active.fetch_sub(1, Ordering::Relaxed);
+                self.board.leave();
                 &mut self.outcome.closed
             }
             (Stage::Away | Stage::Arriving, Again::After { wait_ns })
@@ -373,11 +235,11 @@ impl<'a> Crowd<'a> {
         let count = if is_of_machine { &mut self.outcome.machine } else { count };
         *count.entry(reason).or_default() += 1;
         self.stages[slot] = Stage::Gone;
-        self.shared.failed.fetch_add(1, Ordering::Relaxed);
+        self.board.fail();
     }
 }
 
-impl Handler for Crowd<'_> {
+impl Handler for Idlers<'_> {
     fn opened(&mut self, slot: usize, links: &mut Links) {
         match self.scenario.target.service {
             Service::Holder => self.arrived(slot, links),
@@ -413,13 +275,13 @@ impl Handler for Crowd<'_> {
     }
 
     fn tick(&mut self, now_ns: u64, links: &mut Links) -> Next {
-        if self.shared.is_stopped() {
-            self.second.hand_over(&self.shared.seconds);
+        if self.board.is_stopped() {
+            self.second.hand_over(&self.board.seconds);
             return Next::Stop;
         }
-        if now_ns >= self.next_chores_ns && self.shared.is_started() {
+        if now_ns >= self.next_chores_ns && self.board.is_started() {
             self.next_chores_ns = now_ns + CHORES_INTERVAL.as_nanos() as u64;
-            self.second.hand_over_if_past(now_ns, &self.shared.seconds);
+            self.second.hand_over_if_past(now_ns, &self.board.seconds);
             self.give_up_some(now_ns, links);
             self.connect_some(now_ns, links);
             self.heartbeat(links);
