@@ -5,6 +5,7 @@ use dunlin_protocol::{LogId, UserId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use super::AccountPage;
 use crate::auth::names;
 use crate::entry::decode_entry;
 use crate::limits::RESPONSE_BYTES_MAX;
@@ -115,7 +116,7 @@ impl Finds {
 fn ask_first(log: LogId, id: FindId, read: FindRead, turn: &mut Turn<'_>) {
     let bytes_max = RESPONSE_BYTES_MAX;
     let range = Range { log, from: 1, to: 1, entries_max: 1, bytes_max, backwards: false };
-    turn.ask_page(range, PageFlow::Find(id, read));
+    turn.ask_page(range, PageFlow::Account(AccountPage::Find(id, read)));
 }
 
 impl Find {

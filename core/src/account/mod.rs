@@ -25,6 +25,7 @@ use crate::worker::agenda::Owner;
 use crate::worker::flow::{Answer, PageFlow};
 use crate::worker::message::{Join, Joined};
 use crate::worker::turn::Turn;
+use find::{FindId, FindRead};
 pub(crate) use fold::{Account, ReadState};
 use log::{AccountLog, Changed, Load, Need};
 pub(crate) use log::{Change, Reader};
@@ -45,6 +46,17 @@ const TOO_MANY_CONVERSATIONS: Refusal =
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     logs: DenseMap<UserId, AccountLog>,
+}
+
+/// What waits for a page.
+#[derive(Debug)]
+pub(crate) enum AccountPage {
+    /// An account, for a page of its log.
+    Log(UserId),
+    /// A read cursor, for the entry that it shall move to.
+    MarkRead(MarkRead),
+    /// A look-up of users.
+    Find(FindId, FindRead),
 }
 
 /// What became of a change, for those whom it concerns.
@@ -116,7 +128,9 @@ impl Accounts {
         loop {
             match self.logs.get_mut(&user)?.next_step(user) {
                 Need::Nothing => return None,
-                Need::Load(range) => turn.ask_page(range, PageFlow::Account(user)),
+                Need::Load(range) => {
+                    turn.ask_page(range, PageFlow::Account(AccountPage::Log(user)));
+                }
                 Need::Serve(readers) => return Some(readers),
                 Need::Number => turn.agenda.number(Owner::Account(user)),
             }
@@ -133,7 +147,7 @@ impl Accounts {
         let Some(log) = self.logs.get_mut(&user) else { return Loaded::Waits };
         match answer.map(|page| log.loaded(user, &page)) {
             Ok(Load::Read(range)) => {
-                turn.ask_page(range, PageFlow::Account(user));
+                turn.ask_page(range, PageFlow::Account(AccountPage::Log(user)));
                 Loaded::Waits
             }
             Ok(Load::Done) => Loaded::Done,
@@ -241,4 +255,62 @@ fn push_of(user: UserId, seq: u64, entry: &EncodedEntry) -> LogPush {
         entry.frame.clone()
     };
     LogPush { log, head: seq, frame }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::refusal::INTERNAL;
+    use crate::sync::SyncId;
+    use crate::worker::turn::stage::Stage;
+
+    fn user(id: u64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    fn join() -> Join {
+        Join { user: user(1), conversation: LogId::direct(user(1), user(2)) }
+    }
+
+    /// A join waits for the account to be loaded.
+    fn loading(stage: &mut Stage) -> Accounts {
+        let mut accounts = Accounts::default();
+        let taken = accounts.change(user(1), Change::Join(join()), &mut stage.turn());
+        assert!(taken.is_ok());
+        assert!(accounts.serve(user(1), &mut stage.turn()).is_none());
+        assert_eq!(stage.asked().len(), 1);
+        accounts
+    }
+
+    fn result_of(told: &[Told]) -> Result<(), Refusal> {
+        match told {
+            [Told::Joined(joined)] => joined.result,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn whoever_does_not_exist_joins_nothing() {
+        let mut stage = Stage::new();
+        let mut accounts = loading(&mut stage);
+        let page = accounts.page_read(user(1), Ok(Page::default()), &mut stage.turn());
+        assert!(matches!(page, Loaded::Done));
+        assert!(accounts.serve(user(1), &mut stage.turn()).is_none());
+        let (mut appends, mut told) = (Vec::new(), Vec::new());
+        assert_eq!(accounts.number(user(1), 1, &mut appends, &mut told), 0);
+        assert_eq!(result_of(&told), Err(NO_SUCH_USER));
+    }
+
+    #[test]
+    fn an_account_that_cannot_be_read_lets_nobody_wait() {
+        let mut stage = Stage::new();
+        let mut accounts = loading(&mut stage);
+        accounts.read(user(1), Reader::Sync(SyncId::of(1)), &mut stage.turn());
+        let page = accounts.page_read(user(1), Err(INTERNAL), &mut stage.turn());
+        let Loaded::Failed(refusal) = page else { panic!("{page:?}") };
+        let mut told = Vec::new();
+        let failed = accounts.fail(user(1), refusal, &mut told).unwrap();
+        assert_eq!((failed.readers.len(), failed.unsure_after), (1, None));
+        assert_eq!(result_of(&told), Err(INTERNAL));
+    }
 }

@@ -4,6 +4,7 @@
 use dunlin_protocol::wire::{self, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId};
 
+use super::AccountPage;
 use crate::audience::push::SignalPush;
 use crate::entry::others_counted;
 use crate::limits::RESPONSE_BYTES_MAX;
@@ -40,7 +41,7 @@ pub(crate) fn ask(client: Client, conversation: LogId, seq: u64, turn: &mut Turn
         backwards: true,
     };
     let mark = MarkRead { client, conversation, seq, others_counted: 0 };
-    turn.ask_page(range, PageFlow::MarkRead(mark));
+    turn.ask_page(range, PageFlow::Account(AccountPage::MarkRead(mark)));
 }
 
 impl MarkRead {

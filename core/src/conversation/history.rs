@@ -3,6 +3,7 @@
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{self, frame::Body};
 
+use super::ConversationPage;
 use crate::entry::decode_entries;
 use crate::limits::RESPONSE_BYTES_MAX;
 use crate::membership::other_member;
@@ -27,7 +28,7 @@ pub(crate) fn ask(client: Client, log: LogId, history: History, turn: &mut Turn<
         bytes_max: RESPONSE_BYTES_MAX,
         backwards: history.backwards,
     };
-    turn.ask_page(range, PageFlow::History(client));
+    turn.ask_page(range, PageFlow::Conversation(ConversationPage::History(client)));
 }
 
 /// The page was read.

@@ -22,6 +22,7 @@ use smallvec::SmallVec;
 use crate::limits::{OVERLOADED_RETRY_MS, RESPONSE_BYTES_MAX, STATE_IDLE_MS, TABLE_ROOM_MIN};
 use crate::membership::{other_member, users_of};
 use crate::refusal::{INTERNAL, NO_SUCH_CONVERSATION, Refusal};
+use crate::request::Client;
 use crate::store::{Append, Appended, Head, Page, Range};
 use crate::worker::agenda::Owner;
 use crate::worker::flow::{Answer, HeadsFlow, PageFlow};
@@ -46,6 +47,15 @@ pub(crate) struct Conversations {
     in_use: HashMap<LogId, Conversation, RandomState>,
     /// Those whose heads are to be read.
     unknown_heads: Vec<LogId>,
+}
+
+/// What waits for a page.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ConversationPage {
+    /// A client, for a page of history.
+    History(Client),
+    /// A message that was sent again, for the entry that it was the first time.
+    Retried(LogId, ReplyTo),
 }
 
 /// A send that is not done.
@@ -226,7 +236,7 @@ fn refused(pending: &Pending, refusal: Refusal) -> Refused {
 pub(crate) fn ask_first_time(log: LogId, reply_to: ReplyTo, seq: u64, turn: &mut Turn<'_>) {
     let (entries_max, bytes_max) = (1, RESPONSE_BYTES_MAX);
     let range = Range { log, from: seq, to: seq, entries_max, bytes_max, backwards: false };
-    turn.ask_page(range, PageFlow::Retried(log, reply_to));
+    turn.ask_page(range, PageFlow::Conversation(ConversationPage::Retried(log, reply_to)));
 }
 
 /// Reads the answer to [`ask_first_time`].
@@ -262,5 +272,82 @@ mod tests {
         let least = table.capacity();
         give_room_back(&mut table);
         assert_eq!(table.capacity(), least);
+    }
+
+    mod machine {
+        use bytes::Bytes;
+        use dunlin_protocol::{ClientMessageId, UserId};
+
+        use super::*;
+        use crate::request::Message;
+        use crate::transport::ConnId;
+        use crate::worker::turn::stage::Stage;
+
+        const CONN: ConnId = ConnId { shard: 0, slot: 1, generation: 1 };
+
+        fn user(id: u64) -> UserId {
+            UserId::new(id).unwrap()
+        }
+
+        fn log() -> LogId {
+            LogId::direct(user(1), user(2))
+        }
+
+        fn send_of(sender: u64) -> Pending {
+            let message = Message {
+                client_message_id: ClientMessageId([7; 16]),
+                content_type: String::new(),
+                content: Bytes::new(),
+            };
+            let reply_to = ReplyTo::Client { conn: CONN, request_id: 1 };
+            Pending::new(reply_to, user(sender), CONN, log(), message)
+        }
+
+        fn joined(id: u64, result: Result<(), Refusal>) -> Joined {
+            Joined { user: user(id), conversation: log(), result }
+        }
+
+        /// One send waits for both members to join.
+        fn joining(stage: &mut Stage) -> Conversations {
+            let mut conversations = Conversations::default();
+            conversations.send(send_of(1), &mut stage.turn()).unwrap();
+            let joins = conversations.head_loaded(log(), &Head::default(), &mut stage.turn());
+            let joins: Vec<_> = joins.map(|join| join.user).collect();
+            assert_eq!(joins, [user(1), user(2)]);
+            conversations
+        }
+
+        #[test]
+        fn the_first_message_waits_until_both_have_joined() {
+            let mut stage = Stage::new();
+            let mut conversations = joining(&mut stage);
+            for id in [2, 1] {
+                let refused = conversations.joined(&joined(id, Ok(())), &mut stage.turn());
+                assert!(refused.is_empty(), "{refused:?}");
+            }
+            let mut appends = Vec::new();
+            assert_eq!(conversations.number(log(), 1, &mut appends), 1);
+            assert_eq!((appends[0].log, appends[0].seq), (log(), 1));
+        }
+
+        #[test]
+        fn if_one_of_them_cannot_join_the_send_is_refused() {
+            let mut stage = Stage::new();
+            let mut conversations = joining(&mut stage);
+            let failed = joined(1, Err(INTERNAL));
+            assert!(conversations.joined(&failed, &mut stage.turn()).is_empty());
+            let refused = conversations.joined(&joined(2, Ok(())), &mut stage.turn());
+            assert_eq!(refused.len(), 1);
+            assert_eq!(refused[0].refusal, INTERNAL);
+            assert!(!conversations.is_waiting(log()));
+        }
+
+        #[test]
+        fn a_stranger_is_refused_and_nothing_is_remembered() {
+            let (mut stage, mut conversations) = (Stage::new(), Conversations::default());
+            let refused = conversations.send(send_of(3), &mut stage.turn()).unwrap_err();
+            assert_eq!(refused.refusal, NO_SUCH_CONVERSATION);
+            assert_eq!(conversations.len(), 0);
+        }
     }
 }

@@ -44,6 +44,14 @@ pub(crate) struct Syncs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SyncId(u64);
 
+#[cfg(test)]
+impl SyncId {
+    /// For the tests of those who let a sync wait.
+    pub(crate) fn of(number: u64) -> SyncId {
+        SyncId(number)
+    }
+}
+
 /// What a page of a sync is for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum SyncPage {
@@ -183,5 +191,66 @@ impl Syncs {
             Some(Begun { id, user })
         });
         Progress::Ended { user: client.user, conn: client.conn, synced, next }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dunlin_protocol::LogId;
+
+    use super::*;
+    use crate::account::NO_SUCH_USER;
+    use crate::store::StoreRequest;
+    use crate::worker::turn::stage::Stage;
+
+    fn client(id: u64) -> Client {
+        let conn = ConnId { shard: 0, slot: id as u32, generation: 0 };
+        Client { conn, user: UserId::new(id).unwrap(), request_id: 1 }
+    }
+
+    fn from_nothing() -> SyncFrom {
+        let positions = Vec::new();
+        SyncFrom { epoch: 0, account_seq: 0, positions, entries_per_conversation: 1 }
+    }
+
+    #[test]
+    fn so_many_run_at_a_time_and_the_end_of_one_begins_the_next() {
+        let (mut syncs, mut stage) = (Syncs::default(), Stage::new());
+        let ids = 1..=SYNCS_MAX as u64;
+        let begun: Vec<_> = ids.map(|id| syncs.take(client(id), from_nothing()).unwrap()).collect();
+        let last = client(SYNCS_MAX as u64 + 1);
+        assert!(syncs.take(last, from_nothing()).is_none());
+        let refused = syncs.account_known(begun[3].id, Err(NO_SUCH_USER), &mut stage.turn());
+        match refused {
+            Progress::Ended { user, synced: false, next: Some(next), .. } => {
+                assert_eq!((user, next.user), (begun[3].user, last.user));
+            }
+            Progress::Ended { .. } | Progress::Waits => panic!("{refused:?}"),
+        }
+    }
+
+    #[test]
+    fn one_that_was_refused_hears_the_rest_of_its_answers_in_vain() {
+        let (mut syncs, mut stage) = (Syncs::default(), Stage::new());
+        let Begun { id, user } = syncs.take(client(1), from_nothing()).unwrap();
+        let account = Account::default();
+        assert!(matches!(
+            syncs.account_known(id, Ok(&account), &mut stage.turn()),
+            Progress::Waits
+        ));
+        let asked = stage.asked();
+        assert!(
+            matches!(
+                &asked[..],
+                [StoreRequest::Range(range), StoreRequest::Heads(_), StoreRequest::Cursors(_)]
+                    if range.log == LogId::account(user)
+            ),
+            "{asked:?}"
+        );
+        // One head too many: the store has answered for somebody else.
+        let refused = syncs.heads_read(id, Ok(vec![Head::default()]), &mut stage.turn());
+        assert!(matches!(refused, Progress::Ended { synced: false, next: None, .. }));
+        let late = syncs.cursors_read(id, Ok(Vec::new()), &mut stage.turn());
+        assert!(matches!(late, Progress::Waits));
     }
 }

@@ -1,4 +1,4 @@
-//! What follows from what accounts tell.
+//! Requests about accounts, and what follows from what accounts tell.
 
 use dunlin_protocol::wire::{self, frame::Body};
 use dunlin_protocol::{LogId, UserId};
@@ -7,24 +7,49 @@ use super::flow::Answer;
 use super::message::{Join, WorkerMessage};
 use super::router::Router;
 use super::turn::Turn;
-use crate::account::read::MarkRead;
-use crate::account::{Change, Loaded, NO_SUCH_USER, Reader, Told};
+use crate::account::read::{self, MarkRead};
+use crate::account::{AccountPage, Change, Loaded, NO_SUCH_USER, Reader, Told};
 use crate::refusal::Refusal;
+use crate::request::{AccountRequest, Client};
 use crate::store::{Append, Appended, Page};
 
 impl Router {
+    pub(super) fn take_account_request(
+        &mut self,
+        client: Client,
+        request: AccountRequest,
+        turn: &mut Turn<'_>,
+    ) {
+        match request {
+            AccountRequest::MarkRead { conversation, seq } => {
+                read::ask(client, conversation, seq, turn);
+            }
+            AccountRequest::FindUsers { usernames, user_ids } => {
+                self.finds.take(client, &usernames, &user_ids, turn);
+            }
+        }
+    }
+
+    pub(super) fn account_page_read(
+        &mut self,
+        page: AccountPage,
+        answer: Answer<Page>,
+        turn: &mut Turn<'_>,
+    ) {
+        match page {
+            AccountPage::Log(user) => self.log_page_read(user, answer, turn),
+            AccountPage::MarkRead(mark) => self.read_entry_known(mark, answer, turn),
+            AccountPage::Find(find, read) => self.finds.page_read(find, read, answer, turn),
+        }
+    }
+
     /// A user shall become a member of a conversation.
     pub(super) fn take_join(&mut self, join: Join, turn: &mut Turn<'_>) {
         self.change_account(join.user, Change::Join(join), turn);
     }
 
     /// The entry that a read cursor shall move to was read.
-    pub(super) fn read_entry_known(
-        &mut self,
-        mark: MarkRead,
-        answer: Answer<Page>,
-        turn: &mut Turn<'_>,
-    ) {
+    fn read_entry_known(&mut self, mark: MarkRead, answer: Answer<Page>, turn: &mut Turn<'_>) {
         let client = mark.client;
         match mark.entry_known(answer) {
             Ok(mark) => self.change_account(client.user, Change::Read(mark), turn),
@@ -54,12 +79,7 @@ impl Router {
         }
     }
 
-    pub(super) fn account_page_read(
-        &mut self,
-        user: UserId,
-        answer: Answer<Page>,
-        turn: &mut Turn<'_>,
-    ) {
+    fn log_page_read(&mut self, user: UserId, answer: Answer<Page>, turn: &mut Turn<'_>) {
         match self.accounts.page_read(user, answer, turn) {
             Loaded::Waits => {}
             Loaded::Done => self.serve_account(user, turn),

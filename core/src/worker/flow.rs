@@ -7,29 +7,27 @@
 //! there is none:
 //!
 //! ```text
-//! turn.ask_page(range, PageFlow::History(client));          the machine asks, and returns
+//! turn.ask_page(range, PageFlow::Sync(id, page));            the machine asks, and returns
 //! ...
-//! PageFlow::History(client) => history::read(client, answer, turn)      the router carries on
+//! PageFlow::Sync(id, page) => self.syncs.page_read(id, page, answer, turn)      the router carries on
 //! ```
 //!
 //! A ticket is used once. Each question is answered once; an unknown ticket is ignored, since a
 //! restarted worker may hear answers that were meant for the one before it.
 
-use dunlin_protocol::{LogId, UserId};
+use dunlin_protocol::LogId;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::agenda::Run;
 use super::effect::Ticket;
-use crate::account::find::{FindId, FindRead};
-use crate::account::read::MarkRead;
+use crate::account::AccountPage;
 use crate::auth::password::{PasswordDone, PasswordError};
-use crate::conversation::pending::ReplyTo;
+use crate::conversation::ConversationPage;
 use crate::credential::{CredentialAppend, CredentialPage, PasswordFlow};
 use crate::identity::Appending;
 use crate::identity::operation::Operation;
 use crate::refusal::{INTERNAL, Refusal, store_refusal};
-use crate::request::Client;
 use crate::store::{Appended, Head, Page, StoreError, StoreReply};
 use crate::sync::{SyncId, SyncPage};
 use crate::transaction::Running;
@@ -72,16 +70,10 @@ pub(crate) enum AppendFlow {
 /// Who waits for a page of a log.
 #[derive(Debug)]
 pub(crate) enum PageFlow {
-    /// An account, for a page of its log.
-    Account(UserId),
-    /// A message that was sent again, for the entry that it was the first time.
-    Retried(LogId, ReplyTo),
-    /// A client, for a page of history.
-    History(Client),
-    /// A read cursor, for the entry that it shall move to.
-    MarkRead(MarkRead),
-    /// A look-up of users.
-    Find(FindId, FindRead),
+    /// What belongs to accounts.
+    Account(AccountPage),
+    /// What is asked of a conversation.
+    Conversation(ConversationPage),
     /// A sync.
     Sync(SyncId, SyncPage),
     /// A login or the like.
@@ -189,6 +181,8 @@ kind!(Vec<LogId>, Logs);
 
 #[cfg(test)]
 mod tests {
+    use dunlin_protocol::UserId;
+
     use super::*;
 
     #[test]
@@ -202,7 +196,7 @@ mod tests {
     fn a_ticket_is_good_once_and_for_one_kind_of_answer() {
         let mut tickets = Tickets::default();
         let user = UserId::new(1).unwrap();
-        let ticket = tickets.keep(StoreFlow::Page(PageFlow::Account(user)));
+        let ticket = tickets.keep(StoreFlow::Page(PageFlow::Account(AccountPage::Log(user))));
         assert!(tickets.take_password(ticket).is_none());
         assert!(tickets.take(ticket).is_some());
         assert!(tickets.take(ticket).is_none());

@@ -20,13 +20,14 @@
 //! - [`input`], [`effect`], [`message`]: what goes in, what comes out, what workers tell each other
 //! - [`turn`]: what a machine works with; [`flow`]: who waits for which answer; [`agenda`]: what is
 //!   to be numbered and swept
-//! - [`router`]: which machine an input is for; `sends`, `accounts`, `identities`, `syncs`, `nodes`,
+//! - [`router`]: which machine an input is for; `conversations`, `accounts`, `identities`, `syncs`, `nodes`,
 //!   `push`: what follows from the answers of machines; `unsure`: what the store left open
 //!
 //! Why it is built so: docs/decisions/0060.
 
 mod accounts;
 pub(crate) mod agenda;
+mod conversations;
 pub mod effect;
 pub(crate) mod flow;
 mod identities;
@@ -35,7 +36,6 @@ pub mod message;
 mod nodes;
 mod push;
 mod router;
-mod sends;
 mod syncs;
 pub(crate) mod turn;
 mod unsure;

@@ -18,16 +18,16 @@ use super::message::WorkerMessage;
 use super::turn::Turn;
 use super::unsure::Unsure;
 use crate::account::find::Finds;
-use crate::account::{Accounts, Told, read};
+use crate::account::{Accounts, Told};
 use crate::audience::session::{OpenSession, Sessions};
 use crate::cluster::Cluster;
 use crate::conversation::pending::Pending;
-use crate::conversation::{Conversations, Outcome, first_time, history};
+use crate::conversation::{Conversations, Outcome};
 use crate::credential::{self, Credentials};
 use crate::identity::{self, Identities};
 use crate::limits::STATE_SWEEP_MAX;
 use crate::refusal::{NEEDS_CONNECTION, NOT_LOGGED_IN, Refusal};
-use crate::request::{AccountRequest, Client, Command, ConversationRequest, Request};
+use crate::request::{Client, Command, Request};
 use crate::statistics::WorkerStatistics;
 use crate::store::{Appended, Head, Page};
 use crate::sync::Syncs;
@@ -168,36 +168,6 @@ impl Router {
         }
     }
 
-    fn take_conversation_request(
-        &mut self,
-        client: Client,
-        log: LogId,
-        request: ConversationRequest,
-        turn: &mut Turn<'_>,
-    ) {
-        match request {
-            ConversationRequest::Send(message) => self.take_send(client, log, message, turn),
-            ConversationRequest::Signal(signal) => self.take_signal(client, log, &signal, turn),
-            ConversationRequest::History(history) => history::ask(client, log, history, turn),
-        }
-    }
-
-    fn take_account_request(
-        &mut self,
-        client: Client,
-        request: AccountRequest,
-        turn: &mut Turn<'_>,
-    ) {
-        match request {
-            AccountRequest::MarkRead { conversation, seq } => {
-                read::ask(client, conversation, seq, turn);
-            }
-            AccountRequest::FindUsers { usernames, user_ids } => {
-                self.finds.take(client, &usernames, &user_ids, turn);
-            }
-        }
-    }
-
     pub(super) fn take_message(&mut self, message: WorkerMessage, turn: &mut Turn<'_>) {
         match message {
             WorkerMessage::Push(push) => self.sessions.push(&push, turn.effects),
@@ -261,13 +231,8 @@ impl Router {
 
     fn page_read(&mut self, flow: PageFlow, answer: Answer<Page>, turn: &mut Turn<'_>) {
         match flow {
-            PageFlow::Account(user) => self.account_page_read(user, answer, turn),
-            PageFlow::Retried(log, reply_to) => {
-                self.answer_send(log, reply_to, first_time(answer), turn);
-            }
-            PageFlow::History(client) => history::page_read(client, answer, turn),
-            PageFlow::MarkRead(mark) => self.read_entry_known(mark, answer, turn),
-            PageFlow::Find(find, read) => self.finds.page_read(find, read, answer, turn),
+            PageFlow::Account(page) => self.account_page_read(page, answer, turn),
+            PageFlow::Conversation(page) => self.conversation_page_read(page, answer, turn),
             PageFlow::Sync(sync, page) => {
                 let progress = self.syncs.page_read(sync, page, answer, turn);
                 self.sync_goes_on(progress, turn);

@@ -88,3 +88,48 @@ impl Turn<'_> {
         placement::worker_of_log(log, self.shared.config.workers)
     }
 }
+
+/// What a machine stands on when it is tested alone.
+#[cfg(test)]
+pub(crate) mod stage {
+    use std::sync::Arc;
+
+    use super::{Agenda, Effects, Shared, Tickets, Turn};
+    use crate::auth::issuer::Issuers;
+    use crate::auth::token::TokenKeys;
+    use crate::config::EngineConfig;
+    use crate::random::SystemSource;
+    use crate::store::StoreRequest;
+
+    pub(crate) struct Stage {
+        pub(crate) effects: Effects,
+        shared: Shared,
+        agenda: Agenda,
+        tickets: Tickets,
+    }
+
+    impl Stage {
+        pub(crate) fn new() -> Stage {
+            let shared = Shared {
+                config: EngineConfig { workers: 1, ..EngineConfig::default() },
+                epoch: 1,
+                random: Arc::new(SystemSource::new()),
+                tokens: TokenKeys::new(&[7; 32], &[]),
+                issuers: Issuers::new(&[]).unwrap(),
+                cluster: None,
+            };
+            let (agenda, tickets) = (Agenda::default(), Tickets::default());
+            Stage { effects: Effects::new(), shared, agenda, tickets }
+        }
+
+        pub(crate) fn turn(&mut self) -> Turn<'_> {
+            let Stage { effects, shared, agenda, tickets } = self;
+            Turn { index: 0, now_ms: 1000, shared, agenda, effects, tickets }
+        }
+
+        /// What was asked of the store since it was taken last.
+        pub(crate) fn asked(&mut self) -> Vec<StoreRequest> {
+            self.effects.store.drain(..).map(|(_, request)| request).collect()
+        }
+    }
+}

@@ -1,4 +1,5 @@
-//! The way of a send: to its home, and what follows when it is stored or refused.
+//! Requests about conversations. The way of a send: to its home, and what follows when it is stored or
+//! refused.
 
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{self, frame::Body};
@@ -10,21 +11,46 @@ use super::turn::Turn;
 use crate::audience::push::LogPush;
 use crate::cluster::forward::{Forwarded, Route};
 use crate::conversation::pending::{Pending, ReplyTo, Stored};
-use crate::conversation::{MESSAGE_ID_CONFLICT, Outcome, Refused, ask_first_time, signal};
+use crate::conversation::{
+    ConversationPage, MESSAGE_ID_CONFLICT, Outcome, Refused, ask_first_time, first_time, history,
+    signal,
+};
 use crate::membership::users_of;
 use crate::refusal::{INTERNAL, Refusal};
-use crate::request::{Client, Message, Signal};
-use crate::store::{Appended, Head};
+use crate::request::{Client, ConversationRequest, Message, Signal};
+use crate::store::{Appended, Head, Page};
 
 impl Router {
-    /// Takes a send of a client of this node: it is appended by its home.
-    pub(super) fn take_send(
+    pub(super) fn take_conversation_request(
         &mut self,
         client: Client,
         log: LogId,
-        message: Message,
+        request: ConversationRequest,
         turn: &mut Turn<'_>,
     ) {
+        match request {
+            ConversationRequest::Send(message) => self.take_send(client, log, message, turn),
+            ConversationRequest::Signal(signal) => self.take_signal(client, log, &signal, turn),
+            ConversationRequest::History(history) => history::ask(client, log, history, turn),
+        }
+    }
+
+    pub(super) fn conversation_page_read(
+        &mut self,
+        page: ConversationPage,
+        answer: Answer<Page>,
+        turn: &mut Turn<'_>,
+    ) {
+        match page {
+            ConversationPage::History(client) => history::page_read(client, answer, turn),
+            ConversationPage::Retried(log, reply_to) => {
+                self.answer_send(log, reply_to, first_time(answer), turn);
+            }
+        }
+    }
+
+    /// Takes a send of a client of this node: it is appended by its home.
+    fn take_send(&mut self, client: Client, log: LogId, message: Message, turn: &mut Turn<'_>) {
         let Client { conn, user, request_id } = client;
         let pending = Pending::new(ReplyTo::Client { conn, request_id }, user, conn, log, message);
         match self.route_of(log) {
@@ -190,13 +216,7 @@ impl Router {
         }
     }
 
-    pub(super) fn take_signal(
-        &mut self,
-        client: Client,
-        log: LogId,
-        signal: &Signal,
-        turn: &mut Turn<'_>,
-    ) {
+    fn take_signal(&mut self, client: Client, log: LogId, signal: &Signal, turn: &mut Turn<'_>) {
         let Client { conn, request_id, .. } = client;
         match signal::push_of(client, log, signal) {
             Ok(push) => {
