@@ -8,6 +8,10 @@
 //! Micro-benchmarks are in `benches/`.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+#[path = "../../loadtest/src/printing.rs"]
+mod printing;
+
 pub mod holder;
 pub mod measure;
 pub mod profile;

@@ -2,6 +2,10 @@
 //! to use it.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+#[path = "../../loadtest/src/printing.rs"]
+mod printing;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -18,6 +18,9 @@
 //! - [`interrupt`]: how it comes to an end before its time
 #![deny(unsafe_code)]
 
+#[macro_use]
+mod printing;
+
 pub mod audit;
 pub mod capacity;
 pub mod compare;

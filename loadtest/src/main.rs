@@ -1,6 +1,9 @@
 //! `dunlin-loadtest`: the harness as a program. docs/loadtest.md is its manual.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod printing;
+
 mod arguments;
 mod command_line;
 mod output;
