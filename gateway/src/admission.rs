@@ -249,7 +249,6 @@ impl Admission {
     }
 
     /// TLS handshakes that are under way.
-    #[cfg(any(test, fuzzing))]
     pub(crate) fn handshakes(&self) -> usize {
         self.handshakes.load(Ordering::Relaxed)
     }

@@ -27,6 +27,7 @@
 //! - `slots`: tables that are as large as what is in them
 //! - `admin`: accounts, backups and checks from the command line, through a socket in the data folder
 //! - `backup`: copies of the whole data folder
+//! - `status`: what a running server says of itself
 //! - `admission`: limits of the node and of each address
 //! - `sys`: the one module with `unsafe`
 #![deny(unsafe_code)]
@@ -44,6 +45,7 @@ mod limits;
 mod log;
 mod shard;
 mod slots;
+mod status;
 mod stream;
 mod sys;
 mod tls;

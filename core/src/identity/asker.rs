@@ -72,6 +72,7 @@ impl Asker {
             Asker::Nobody => {}
             Asker::Request { conn, request_id } => turn.effects.refuse(conn, request_id, refusal),
             Asker::Login { conn, request_id } => {
+                turn.effects.counters.count_error(refusal.code);
                 let response = EncodedFrame::response(request_id, Body::Error(refusal.into()));
                 let delivery = if is_a_guess(refusal.code) {
                     Delivery::LoginRefused(response)

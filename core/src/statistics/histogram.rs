@@ -10,7 +10,7 @@ const CUTS: usize = 1 << CUTS_LOG2;
 /// Values from here on are counted as the largest: 71 minutes in microseconds, 4 GiB in bytes.
 const VALUE_END_LOG2: u32 = 32;
 
-const BUCKETS: usize = (VALUE_END_LOG2 - CUTS_LOG2 + 1) as usize * CUTS;
+pub(super) const BUCKETS: usize = (VALUE_END_LOG2 - CUTS_LOG2 + 1) as usize * CUTS;
 
 /// Counts values by their size.
 ///
@@ -41,6 +41,10 @@ impl fmt::Debug for Histogram {
 }
 
 impl Histogram {
+    pub(super) fn of_parts(buckets: [u64; BUCKETS], sum: u64, max: u64) -> Histogram {
+        Histogram { buckets, sum, max }
+    }
+
     /// Counts a value.
     pub fn record(&mut self, value: u64) {
         self.buckets[bucket_of(value)] += 1;
@@ -95,7 +99,7 @@ impl Histogram {
     }
 }
 
-fn bucket_of(value: u64) -> usize {
+pub(super) fn bucket_of(value: u64) -> usize {
     let value = value.min((1 << VALUE_END_LOG2) - 1);
     if value < CUTS as u64 {
         return value as usize;

@@ -7,11 +7,13 @@
 
 mod errors;
 mod histogram;
+mod shared_histogram;
 
 use dunlin_protocol::wire::ErrorCode;
 
 pub use errors::ErrorCounts;
 pub use histogram::Histogram;
+pub use shared_histogram::SharedHistogram;
 
 /// Counts of one worker since it started, and its state at the end of its last tick.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -62,10 +62,7 @@ impl Access {
         let until = Instant::now() + LOCKED_TIMEOUT;
         loop {
             let socket = data.admin_socket();
-            let found = socket::connect(&socket).map_err(|error| {
-                let path = socket.display();
-                Fault::new(format_args!("{path}: {error}; run it as the user of the server"))
-            })?;
+            let found = connect(&socket)?;
             if found.is_some() {
                 return Ok(Access::Online { socket, found });
             }
@@ -81,6 +78,19 @@ impl Access {
                 Err(error) => return Err(Fault::new(error)),
                 Ok(stored) => return Access::offline(checked, stored, data),
             }
+        }
+    }
+
+    /// Finds the way to a server that runs; there is no other for what only it knows.
+    pub(crate) fn online(checked: &Checked) -> Result<Access, Fault> {
+        let folder = &checked.config.data.folder;
+        let socket = DataFolder::admin_socket_in(folder);
+        match connect(&socket)? {
+            Some(found) => Ok(Access::Online { socket, found: Some(found) }),
+            None => Err(Fault::new(format_args!(
+                "no server runs on {}; --data names another folder",
+                folder.display()
+            ))),
         }
     }
 
@@ -118,6 +128,13 @@ impl Access {
             drop(administration);
         }
     }
+}
+
+fn connect(socket: &Path) -> Result<Option<UnixStream>, Fault> {
+    socket::connect(socket).map_err(|error| {
+        let path = socket.display();
+        Fault::new(format_args!("{path}: {error}; run it as the user of the server"))
+    })
 }
 
 /// Files that a command makes must be files that the server can open: root's would not be.

@@ -13,6 +13,7 @@ use super::message::{ANSWER_BYTES_MAX, Answer, Fault, Reply, Request, UserLine};
 use crate::backup;
 use crate::node::data::DataFolder;
 use crate::node::keeper::Keeper;
+use crate::status::Witness;
 
 /// How many places of damage an answer lists; there may be one for each entry of a store.
 const DAMAGE_MAX: usize = 1000;
@@ -26,6 +27,8 @@ pub(crate) struct Administration {
     /// None if the store is kept elsewhere.
     keeper: Option<Arc<dyn Keeper>>,
     data: DataFolder,
+    /// None if no server runs.
+    witness: Option<Witness>,
     /// Reading the whole store keeps one of its readers busy; a second time at once would leave
     /// the clients none.
     reading_all: Mutex<()>,
@@ -37,7 +40,14 @@ impl Administration {
         keeper: Option<Arc<dyn Keeper>>,
         data: DataFolder,
     ) -> Administration {
-        Administration { accounts, keeper, data, reading_all: Mutex::new(()) }
+        Administration { accounts, keeper, data, witness: None, reading_all: Mutex::new(()) }
+    }
+
+    /// The same, of a server that runs.
+    #[must_use]
+    pub(crate) fn witness(self, witness: Witness) -> Administration {
+        let witness = Some(witness.keeper(self.keeper.clone()));
+        Administration { witness, ..self }
     }
 
     pub(crate) fn carry_out(&self, request: Request) -> Answer {
@@ -56,11 +66,18 @@ impl Administration {
             }
             Request::Backup { folder } => return self.backup(&folder),
             Request::Verify => return self.verify(),
+            Request::Status => return self.status(),
         };
         match self.accounts.administer_and_wait(request) {
             Ok(reply) => accounts_reply(reply),
             Err(error) => Err(explain(&error)),
         }
+    }
+
+    fn status(&self) -> Answer {
+        let nobody = || Fault::new("no server runs, so there is nothing to say of it");
+        let witness = self.witness.as_ref().ok_or_else(nobody)?;
+        Ok(Reply::Status { status: Box::new(witness.status()) })
     }
 
     fn keeper(&self) -> Result<&dyn Keeper, Fault> {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::status::Status;
+
 /// The version of the messages. Both ends are the same program; only an upgrade under a running
 /// server makes them differ, and then a clear word is better than a guess.
 const VERSION: u32 = 1;
@@ -27,6 +29,7 @@ pub(crate) enum Request {
     ResetPassword { username: String, password: Secret },
     Backup { folder: PathBuf },
     Verify,
+    Status,
 }
 
 /// What was done.
@@ -38,6 +41,7 @@ pub(crate) enum Reply {
     Done,
     BackedUp { segments: usize, bytes: u64 },
     Verified { segments: usize, entries: u64, logs: usize, bytes: u64, damage: Vec<String> },
+    Status { status: Box<Status> },
 }
 
 /// Why it was not done, in one line for a person.

@@ -6,6 +6,7 @@ mod password;
 mod restore;
 mod serve;
 mod signals;
+mod status;
 mod user;
 mod verify;
 
@@ -38,6 +39,8 @@ enum Command {
     Serve,
     /// Read and check the configuration, then say what it amounts to.
     CheckConfig,
+    /// What a running server counts: connections, rates, queues, disk, how long things take.
+    Status(status::StatusArgs),
     /// Make, list and change accounts; with or without a server that runs.
     #[command(subcommand)]
     User(user::UserCommand),
@@ -168,6 +171,7 @@ pub fn run() -> ExitCode {
     let done = match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&cli.settings),
         Command::CheckConfig => check_config::run(&cli.settings),
+        Command::Status(arguments) => status::run(&cli.settings, &arguments),
         Command::User(command) => user::run(&cli.settings, command),
         Command::Backup { folder } => backup::run(&cli.settings, &folder),
         Command::Restore { backup } => restore::run(&cli.settings, &backup),

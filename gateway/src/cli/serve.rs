@@ -168,6 +168,7 @@ fn start_admin(
 ) -> Result<AdminServer, Failure> {
     let accounts = server.engine().door();
     let administration = Administration::new(accounts, keeper, data.clone());
+    let administration = administration.witness(server.witness());
     let path = data.admin_socket();
     let started = AdminServer::start(path.clone(), administration);
     started.map_err(|error| format!("{}: {error}", path.display()).into())

@@ -175,7 +175,6 @@ pub(crate) fn finish() {
 }
 
 /// What was counted since the start; nothing in a process that does not log.
-#[allow(dead_code, reason = "the statistics of a node will show it")]
 pub(crate) fn counters() -> Counters {
     LOG.get().map(|shared| shared.counted()).unwrap_or_default()
 }

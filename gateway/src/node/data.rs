@@ -133,7 +133,12 @@ impl DataFolder {
     }
 
     pub(crate) fn admin_socket(&self) -> PathBuf {
-        self.path.join("admin.sock")
+        DataFolder::admin_socket_in(&self.path)
+    }
+
+    /// Where a server would listen that runs on this folder, which may not exist.
+    pub(crate) fn admin_socket_in(path: &Path) -> PathBuf {
+        path.join("admin.sock")
     }
 
     pub(super) fn tls(&self) -> PathBuf {

@@ -3,7 +3,9 @@
 use std::fmt::Debug;
 use std::path::Path;
 
-use dunlin_core::store::embedded::{BackupReport, EmbeddedStore, OpenError, VerifyReport};
+use dunlin_core::store::embedded::{
+    BackupReport, EmbeddedStatistics, EmbeddedStore, OpenError, VerifyReport,
+};
 
 /// Keeps what is stored: copies it and looks whether it is whole. A store on other machines has
 /// tools of its own for that, and no keeper here.
@@ -14,6 +16,19 @@ pub(crate) trait Keeper: Send + Sync + Debug {
 
     /// Reads everything that is stored, and compares the index with it, while the store is in use.
     fn verify(&self) -> Result<VerifyReport, OpenError>;
+
+    /// What the store has done since it was opened, and what was found then.
+    fn standing(&self) -> Standing;
+}
+
+/// How a store stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) counted: EmbeddedStatistics,
+    /// Places that were damaged when it was opened.
+    pub(crate) damage_at_start: usize,
+    /// Entries had been lost, so that it began a new epoch.
+    pub(crate) history_lost_at_start: bool,
 }
 
 impl Keeper for EmbeddedStore {
@@ -23,5 +38,14 @@ impl Keeper for EmbeddedStore {
 
     fn verify(&self) -> Result<VerifyReport, OpenError> {
         EmbeddedStore::verify(self)
+    }
+
+    fn standing(&self) -> Standing {
+        let recovery = self.recovery();
+        Standing {
+            counted: self.statistics(),
+            damage_at_start: recovery.damage.len(),
+            history_lost_at_start: recovery.history_lost,
+        }
     }
 }

@@ -18,6 +18,7 @@ use crate::config::{Checked, Config};
 use crate::shard::control::{Control, Deadlines, Node, Settings};
 use crate::shard::counters::Counters;
 use crate::shard::{ShardStart, ensure_free, spawn};
+use crate::status::Witness;
 use crate::stream::entrance::{Entrance, ListenOn};
 use crate::tls::{Certificate, TlsError, ticketer};
 use crate::transport::ShardTransport;
@@ -201,6 +202,11 @@ impl Server {
     /// Bytes that wait to be written to clients.
     pub fn outbox_bytes(&self) -> usize {
         self.node.counters.outbox_bytes()
+    }
+
+    /// Who sees all parts of it.
+    pub(crate) fn witness(&self) -> Witness {
+        Witness::new(Arc::clone(&self.node), self.engine().door(), self.data.clone())
     }
 
     /// Takes limits, timeouts and drain settings from `checked`, and reads the certificate files

@@ -62,6 +62,7 @@ impl Shard {
         let outbox = self.slots[key].outbox.get_or_insert_default();
         let before = outbox.bytes();
         let result = change(outbox);
+        self.tally.queued();
         self.tally.outbox_changed(before, outbox.bytes());
         self.mark_dirty(key);
         result

@@ -124,7 +124,7 @@ impl Shard {
         self.handover.flush();
         self.run_worker();
         self.flush_dirty();
-        self.tally.report(&self.node.counters);
+        self.tally.report(&self.node.counters, self.clock.tick_us());
     }
 
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {

@@ -84,6 +84,7 @@ impl Shard {
             Ok(count) => count,
             Err(error) => return self.read_failed(key, error.kind()),
         };
+        self.tally.read(count);
         // A short read has emptied the socket, so the next bytes cause an event; unless the end is
         // already there, for which no event would come.
         slot.flags.readable = count == offered || slot.flags.hung_up;

@@ -1,6 +1,6 @@
 //! The time of a shard: read once at the beginning of a tick, all of which happens at that moment.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dunlin_core::clock::{Clock, SystemClock};
 
@@ -10,17 +10,21 @@ use super::timer_wheel::{Tick, tick_of};
 #[derive(Debug)]
 pub(super) struct ShardClock {
     started: Instant,
+    /// When this tick began.
+    began: Instant,
     now_ms: u64,
     unix_ms: u64,
 }
 
 impl ShardClock {
     pub(super) fn new() -> ShardClock {
-        ShardClock { started: Instant::now(), now_ms: 0, unix_ms: 0 }
+        let now = Instant::now();
+        ShardClock { started: now, began: now, now_ms: 0, unix_ms: 0 }
     }
 
     pub(super) fn begin_tick(&mut self) {
-        self.now_ms = self.elapsed_ms();
+        self.began = Instant::now();
+        self.now_ms = milliseconds(self.began.saturating_duration_since(self.started));
         self.unix_ms = SystemClock.now_ms();
     }
 
@@ -41,12 +45,22 @@ impl ShardClock {
 
     /// Milliseconds since the shard's start, right now.
     pub(super) fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        milliseconds(self.started.elapsed())
+    }
+
+    /// How long this tick has taken so far, in microseconds.
+    pub(super) fn tick_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Time passes that nobody has waited for.
     #[cfg(any(test, fuzzing))]
     pub(super) fn pass(&mut self, milliseconds: u64) {
-        self.started -= std::time::Duration::from_millis(milliseconds);
+        self.started -= Duration::from_millis(milliseconds);
     }
+}
+
+/// Longer than half a billion years is for ever.
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -119,6 +119,7 @@ impl Shard {
             listeners.push(listener);
         }
         let outbox_limits = start.settings.outbox;
+        let tally = Tally::new(&start.node.counters);
         Ok(Shard {
             index: start.index,
             node: start.node,
@@ -137,7 +138,7 @@ impl Shard {
             buffers: Buffers::new(),
             read_queues: ReadQueues::default(),
             dirty: Vec::new(),
-            tally: Tally::default(),
+            tally,
             outbox_limits,
             drain: None,
             ended: false,

@@ -51,6 +51,7 @@ impl Shard {
             return;
         }
         let before = self.slots[key].outbox_bytes();
+        self.tally.writing(before);
         let flushed = self.write_out(key);
         let slot = &mut self.slots[key];
         self.tally.outbox_changed(before, slot.outbox_bytes());
@@ -77,6 +78,7 @@ impl Shard {
         let (written, flushed) = write_out(&mut slot.socket, stream, outbox, &mut self.buffers)?;
         if written > 0 {
             slot.progress = now;
+            self.tally.written(written);
         }
         Ok(flushed)
     }

@@ -5,5 +5,6 @@ mod config;
 mod documented;
 mod program;
 mod socket;
+mod status;
 mod users;
 mod wire;

@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use crate::statistics::Histogram;
+use crate::statistics::{Histogram, SharedHistogram};
 
 /// What an embedded store has done since it was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,8 +38,8 @@ pub(super) struct Counters {
     pub refused: Counter,
     pub failures: Counter,
     pub fsyncs: Counter,
-    /// Only the commit lane adds to it, once for each fsync: that is nobody to wait for.
-    pub fsync_us: Mutex<Histogram>,
+    /// Recorded by the commit lane alone.
+    pub fsync_us: SharedHistogram,
     pub bytes: Counter,
     pub index_bytes: Counter,
     pub damaged_reads: Counter,
@@ -51,7 +49,7 @@ impl Counters {
     /// The commit lane has waited so long for an fsync.
     pub(super) fn synced(&self, took: Duration) {
         self.fsyncs.add(1);
-        self.fsync_us.lock().record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.fsync_us.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
     pub(super) fn snapshot(&self, queued: usize) -> EmbeddedStatistics {
@@ -61,7 +59,7 @@ impl Counters {
             refused: self.refused.get(),
             failures: self.failures.get(),
             fsyncs: self.fsyncs.get(),
-            fsync_us: self.fsync_us.lock().clone(),
+            fsync_us: self.fsync_us.snapshot(),
             bytes: self.bytes.get(),
             index_bytes: self.index_bytes.get(),
             queued: queued as u64,

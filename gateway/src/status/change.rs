@@ -1,0 +1,71 @@
+//! What happened between two snapshots of one server.
+
+use serde::Serialize;
+
+use super::report::{Moments, Status};
+
+/// Rates and moments. Without an earlier snapshot they are those since the start.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Change {
+    /// How long it took.
+    pub(crate) over_ms: u64,
+    pub(crate) accepted_per_s: f64,
+    pub(crate) requests_per_s: f64,
+    pub(crate) appends_per_s: f64,
+    pub(crate) pushes_per_s: f64,
+    pub(crate) signals_per_s: f64,
+    pub(crate) errors_per_s: f64,
+    pub(crate) frames_in_per_s: f64,
+    pub(crate) bytes_in_per_s: f64,
+    pub(crate) frames_out_per_s: f64,
+    pub(crate) bytes_out_per_s: f64,
+    pub(crate) fsyncs_per_s: f64,
+    pub(crate) shard_tick_us: Moments,
+    pub(crate) worker_tick_us: Moments,
+    pub(crate) store_round_us: Moments,
+    pub(crate) batch_entries: Moments,
+    pub(crate) outbox_flush_bytes: Moments,
+    pub(crate) fsync_us: Option<Moments>,
+}
+
+impl Change {
+    /// From `before` to `after`, if both are of one process; since its start otherwise.
+    pub(crate) fn between(before: Option<&Status>, after: &Status) -> Change {
+        let before = before.filter(|before| before.pid == after.pid);
+        let over_ms = after.uptime_ms - before.map_or(0, |before| before.uptime_ms);
+        let number = |of: &dyn Fn(&Status) -> u64| {
+            let more = of(after).saturating_sub(before.map_or(0, of));
+            // Numbers of a moment ago, over less than a millisecond, are no rate.
+            more as f64 * 1000.0 / over_ms.max(1) as f64
+        };
+        let moments = |of: &dyn Fn(&Status) -> &Moments| match before {
+            Some(before) => of(after).since(of(before)),
+            None => of(after).clone(),
+        };
+        let fsyncs = |status: &Status| status.store.as_ref().map_or(0, |store| store.fsyncs);
+        let fsync_us = after.store.as_ref().map(|store| {
+            let earlier = before.and_then(|before| before.store.as_ref());
+            earlier.map_or_else(|| store.fsync_us.clone(), |of| store.fsync_us.since(&of.fsync_us))
+        });
+        Change {
+            over_ms,
+            accepted_per_s: number(&|status| status.connections.accepted),
+            requests_per_s: number(&|status| status.engine.requests),
+            appends_per_s: number(&|status| status.engine.appends),
+            pushes_per_s: number(&|status| status.engine.pushes),
+            signals_per_s: number(&|status| status.engine.signals),
+            errors_per_s: number(&|status| status.engine.errors.values().sum()),
+            frames_in_per_s: number(&|status| status.traffic.frames_in),
+            bytes_in_per_s: number(&|status| status.traffic.bytes_in),
+            frames_out_per_s: number(&|status| status.traffic.frames_out),
+            bytes_out_per_s: number(&|status| status.traffic.bytes_out),
+            fsyncs_per_s: number(&fsyncs),
+            shard_tick_us: moments(&|status| &status.traffic.tick_us),
+            worker_tick_us: moments(&|status| &status.engine.tick_us),
+            store_round_us: moments(&|status| &status.engine.store_round_us),
+            batch_entries: moments(&|status| &status.engine.batch_entries),
+            outbox_flush_bytes: moments(&|status| &status.traffic.outbox_flush_bytes),
+            fsync_us,
+        }
+    }
+}

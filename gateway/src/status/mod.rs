@@ -1,0 +1,79 @@
+//! What a running server can say of itself: everything that is counted, in one snapshot.
+//!
+//! ```text
+//! workers ─┐
+//! shards  ─┤
+//! store   ─┼─► Witness::status ─► Status ─► admin socket ─► dunlin status: a page, or JSON
+//! disk    ─┤
+//! log     ─┘
+//! ```
+//!
+//! - `report`: the snapshot, with the names and units that docs/operating.md explains
+//! - `disk`: how full the disk is
+//! - `change`: what happened between two snapshots
+//! - `page`: both for people
+
+mod change;
+mod disk;
+mod page;
+mod report;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use dunlin_core::engine::door::Door;
+
+use crate::node::data::DataFolder;
+use crate::node::keeper::Keeper;
+use crate::shard::control::Node;
+
+pub(crate) use change::Change;
+pub(crate) use page::write_page;
+pub(crate) use report::Status;
+use report::{Connections, Engine, Log, Store, Traffic};
+
+/// Sees all parts of a running server. It has nothing that keeps the server from ending.
+pub(crate) struct Witness {
+    node: Arc<Node>,
+    door: Door,
+    keeper: Option<Arc<dyn Keeper>>,
+    data: DataFolder,
+    started: Instant,
+}
+
+impl std::fmt::Debug for Witness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Witness").field("data", &self.data).finish_non_exhaustive()
+    }
+}
+
+impl Witness {
+    /// Begins when the server does.
+    pub(crate) fn new(node: Arc<Node>, door: Door, data: DataFolder) -> Witness {
+        Witness { node, door, keeper: None, data, started: Instant::now() }
+    }
+
+    /// With what keeps the store, if it is kept here.
+    #[must_use]
+    pub(crate) fn keeper(self, keeper: Option<Arc<dyn Keeper>>) -> Witness {
+        Witness { keeper, ..self }
+    }
+
+    /// Looks at everything, on the calling thread: it reads the names in the folder of the store.
+    pub(crate) fn status(&self) -> Status {
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
+        Status {
+            server: crate::node::SERVER_NAME.into(),
+            pid: std::process::id(),
+            time_ms: u64::try_from(now_ms).unwrap_or(u64::MAX),
+            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            shards: self.node.shards as u64,
+            connections: Connections::of(&self.node),
+            traffic: Traffic::of(&self.node.counters.snapshot()),
+            engine: Engine::of(&self.door.statistics()),
+            store: self.keeper.as_ref().map(|keeper| Store::of(&keeper.standing())),
+            disk: disk::usage(&self.data),
+            log: Log::of(crate::log::counters()),
+        }
+    }
+}
