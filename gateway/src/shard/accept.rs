@@ -214,10 +214,7 @@ fn is_shortage(error: &io::Error) -> bool {
 /// Turns a connection away. It was never a slot: one write, as far as it goes, and the end. Who
 /// has yet to shake hands can't be told anything.
 fn refuse(mut socket: TcpStream, refusal: Refusal, entrance: Entrance, scratch: &mut [u8]) {
-    if entrance.is_secure() {
-        return;
-    }
-    let frame = match refusal {
+    let close = match refusal {
         Refusal::NodeFull | Refusal::AddressFull => {
             close_frame(CloseReason::Overloaded, REFUSED_DELAY_MS)
         }
@@ -225,8 +222,9 @@ fn refuse(mut socket: TcpStream, refusal: Refusal, entrance: Entrance, scratch: 
             close_frame(CloseReason::LoginFailed, retry_after_ms)
         }
     };
+    let Some(farewell) = entrance.farewell(close) else { return };
     // A fresh socket takes a few bytes; if it does not, its peer is gone.
-    let _best_effort = socket.write(frame.wire());
+    let _best_effort = socket.write(&farewell);
     let _best_effort = socket.shutdown(Shutdown::Write);
     // The Hello has often arrived. Closing a socket with unread bytes is a reset, which may
     // destroy what is on its way to the peer.

@@ -2,6 +2,9 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+use dunlin_protocol::EncodedFrame;
+
 /// A kind of listener, and so of the connections that come in by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entrance {
@@ -29,6 +32,14 @@ impl Entrance {
         match self {
             Entrance::Tcp => false,
             Entrance::Tls => true,
+        }
+    }
+
+    /// What is written to who may not come in, to say so: there is no stream yet that could.
+    pub(crate) fn farewell(self, close: EncodedFrame) -> Option<Bytes> {
+        match self {
+            Entrance::Tcp => Some(close.into_wire()),
+            Entrance::Tls => None,
         }
     }
 }
