@@ -28,7 +28,7 @@ use dunlin_client::driver::{Client, ClientConfig};
 use dunlin_client::machine::{Backlog, Config, Credentials, Device, Password};
 use dunlin_protocol::wire::DeviceKind;
 use model::Model;
-use model::refusal::{check_new_password, password_rule};
+use model::refusal::{check_new_password, password_length};
 use model::unsent::{MESSAGES_BYTES_MAX, MESSAGES_MAX};
 use outbox::{Opened, Outbox};
 use session::{Disk, Session};
@@ -127,7 +127,7 @@ fn ask_password(is_new: bool) -> Result<String, Box<dyn Error>> {
     if !is_new {
         return Ok(rpassword::prompt_password("password: ")?);
     }
-    let password = rpassword::prompt_password(format!("password ({}): ", password_rule()))?;
+    let password = rpassword::prompt_password(format!("password, {}: ", password_length()))?;
     check_new_password(&password)?;
     if rpassword::prompt_password("again: ")? != password {
         return Err("the two are not the same".into());

@@ -4,9 +4,13 @@ use dunlin_client::machine::{Failure, Stop};
 use dunlin_protocol::limits::{PASSWORD_BYTES, USERNAME_LENGTH};
 use dunlin_protocol::wire::{self, ErrorCode};
 
-/// What a password must be.
-pub(crate) fn password_rule() -> String {
-    format!("a password has {} to {} bytes", PASSWORD_BYTES.start(), PASSWORD_BYTES.end())
+/// How long a password may be.
+pub(crate) fn password_length() -> String {
+    format!("{} to {} bytes", PASSWORD_BYTES.start(), PASSWORD_BYTES.end())
+}
+
+fn password_rule() -> String {
+    format!("a password has {}", password_length())
 }
 
 /// Why a password can't be one.
