@@ -1,8 +1,10 @@
 //! A server of one's own for a run: a fresh data folder, free ports, a key for logins. It can be
 //! killed and started again, as often as a crash test wants.
 
-use std::io::{self, BufRead, BufReader};
+use std::fs::OpenOptions;
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -85,7 +87,7 @@ impl SpawnedServer {
     ) -> Result<SpawnedServer, LoadtestError> {
         let folder = tempfile::tempdir().map_err(LoadtestError::machine("making a data folder"))?;
         let secret = secret().map_err(LoadtestError::machine("making a key"))?;
-        std::fs::write(folder.path().join(CONFIG_NAME), configuration(&secret))
+        write_for_owner(&folder.path().join(CONFIG_NAME), &configuration(&secret))
             .map_err(LoadtestError::machine("writing a configuration"))?;
         let mut child = spawn(program, processors, settings, folder.path(), log)?;
         let started = read_addresses(&mut child)
@@ -217,6 +219,12 @@ fn configuration(secret: &[u8]) -> String {
     )
 }
 
+/// A file that nobody else may read: there is a secret in it.
+fn write_for_owner(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
 /// The first line says where the server listens: `listening tcp=ADDRESS tls=ADDRESS`.
 fn read_addresses(child: &mut Child) -> Result<(SocketAddr, SocketAddr), String> {
     let output = child.stdout.take().ok_or("its output is not connected")?;
@@ -264,6 +272,8 @@ fn ends_in_time(child: &mut Child) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -273,6 +283,14 @@ mod tests {
         assert_eq!((tcp.port(), tls.port()), (7410, 7411));
         assert_eq!(addresses("error: no"), None);
         assert_eq!(addresses("listening tcp=127.0.0.1:7410"), None);
+    }
+
+    #[test]
+    fn nobody_else_reads_the_secret_of_a_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(CONFIG_NAME);
+        write_for_owner(&path, &configuration(&[7; 32])).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
