@@ -119,6 +119,16 @@ fn a_closed_connection_is_a_fault() {
 }
 
 #[test]
+fn whoever_was_closed_comes_back_and_all_is_audited_even_then() {
+    let report = report(&scenario(Sabotage::CloseUnanswered));
+    assert_eq!(report.faults.counts.keys().copied().collect::<Vec<_>>(), ["closed"]);
+    let totals = report.totals;
+    assert!(totals.connections_lost > 0 && totals.resent > 0, "{report:#?}");
+    assert_eq!((totals.acknowledged, totals.delivered), (400, 1200), "{report:#?}");
+    assert_eq!(totals.entries_read, 800, "{report:#?}");
+}
+
+#[test]
 fn a_signal_that_one_device_gets_twice_is_found() {
     for message in [MessageKind::Signal, MessageKind::QuietSignal] {
         let mut scenario = scenario(Sabotage::DoubleSignal);
