@@ -5,23 +5,24 @@
 //! a simulation) carries the effects out.
 //!
 //! The work is done by machines with state of their own, each in a folder of its own, that know
-//! nothing of each other. The [`router`] calls them, and carries on what they answer:
+//! nothing of each other. The `router` calls them, and carries on what they answer:
 //!
 //! ```text
-//!           input                      asks, effects, agenda
+//!           input                          questions, effects, agenda
 //!  driver ────────► Worker ─► Router ─┬─► Conversations ─┐
-//!                                ▲    ├─► Accounts       │  &mut Turn
-//!                                │    ├─► Identities     ├─────────────► Effects ─► driver
+//!                                ▲    ├─► Accounts       │
+//!                                │    ├─► Credentials    │  &mut Turn
+//!                                │    ├─► Identities     ├────────────► Effects ─► driver
 //!                                │    ├─► Syncs          │
 //!                                │    └─► Cluster        ┘
 //!                                └─ closed enums: what concerns others
 //! ```
 //!
 //! - [`input`], [`effect`], [`message`]: what goes in, what comes out, what workers tell each other
-//! - [`turn`]: what a machine works with; [`flow`]: who waits for which answer; [`agenda`]: what is
-//!   to be numbered and swept
-//! - [`router`]: which machine an input is for; `conversations`, `accounts`, `identities`, `syncs`, `nodes`,
-//!   `push`: what follows from the answers of machines; `unsure`: what the store left open
+//! - `turn`: what a machine works with; `flow`: who waits for which answer; `agenda`: what is to be
+//!   numbered and swept
+//! - `router`: which machine an input is for; `conversations`, `accounts`, `identities`, `syncs`,
+//!   `nodes`, `push`: what follows from the answers of machines; `unsure`: what the store left open
 //!
 //! Why it is built so: docs/decisions/0060.
 
