@@ -8,7 +8,7 @@
 //! ```
 //!
 //! - `item`, `reader`, `envelope`: what is said, as bytes; `streams`: how losses are found out
-//! - [`forward`]: sends whose conversation has its home on another node
+//! - `forward`: sends whose conversation has its home on another node
 //! - `recheck`: sessions that were ended on another node
 //!
 //! Nothing here is needed for the promise to hold: that is the fence of the store. It makes the
