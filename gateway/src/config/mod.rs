@@ -18,6 +18,8 @@ mod devices;
 mod drain;
 mod engine;
 mod error;
+#[cfg(test)]
+mod example;
 mod issuers;
 mod key;
 mod known;

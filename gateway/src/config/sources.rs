@@ -245,7 +245,6 @@ fn put(table: &mut Table, segments: &[String], value: Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::known::defaults;
     use super::*;
 
     fn sources(
@@ -410,58 +409,5 @@ key = \"x\"
         assert_eq!(secret_files(&issuer("ES256", "key"), &[]), none);
         assert_eq!(secret_files(&issuer("ES256", "key_file"), &[]), none);
         assert_eq!(secret_files("[tls]\nkey_file = \"y\"", &[]), [Path::new("y")]);
-    }
-
-    const EXAMPLE: &str = include_str!("../../dunlin.example.toml");
-
-    /// The example is the documentation: it must say all, and say the truth.
-    #[test]
-    fn the_example_names_every_key_with_its_default() {
-        let example: Table = EXAMPLE.parse().unwrap();
-        assert_eq!(example, defaults());
-    }
-
-    #[test]
-    fn the_example_explains_every_key() {
-        let mut explained = false;
-        for line in EXAMPLE.lines() {
-            match line.chars().next() {
-                None | Some('[') => explained = false,
-                Some('#') => explained = true,
-                // Keys that belong together share what is written above them.
-                Some(_) => assert!(explained, "{line}"),
-            }
-        }
-    }
-
-    /// The unit of a time or of a size is in the name, and numbers of both kinds say so.
-    #[test]
-    fn names_carry_their_unit() {
-        let times = ["timeout", "interval", "delay", "lifetime"];
-        let sizes = ["memory", "outbox", "segment", "filter"];
-        let sections = defaults();
-        let keys = sections.values().filter_map(Value::as_table).flat_map(Table::keys);
-        for key in keys {
-            let is = |words: &[&str]| words.iter().any(|word| key.contains(word));
-            assert!(!is(&times) || key.ends_with("_ms") || key.ends_with("_s"), "{key}");
-            assert!(!is(&sizes) || key.contains("_bytes") || key.ends_with("_kib"), "{key}");
-        }
-    }
-
-    #[test]
-    fn what_the_example_has_in_comments_can_be_used() {
-        let uncommented = |first: &str| -> String {
-            let (_, rest) = EXAMPLE.split_once(first).expect(first);
-            let lines = rest.lines().map_while(|line| line.strip_prefix("# "));
-            let lines = lines.filter(|line| line.contains(" = "));
-            lines.collect::<Vec<_>>().join("\n")
-        };
-        let issuer = format!("[issuers.my-app]\n{}", uncommented("# [issuers.my-app]\n"));
-        assert_eq!(issuer.matches(" = ").count(), 3, "{issuer}");
-        assert_eq!(read(&issuer, &[], &[]), "127.0.0.1:7410");
-        let kinds =
-            format!("[devices.by_kind]\n{}", uncommented("(phone, tablet, desktop, web, bot):\n"));
-        assert!(kinds.contains("phone = 1"), "{kinds}");
-        assert_eq!(read(&kinds, &[], &[]), "127.0.0.1:7410");
     }
 }
