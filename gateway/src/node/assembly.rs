@@ -23,9 +23,10 @@ use dunlin_core::store::Store;
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError, RecoveryReport};
 use dunlin_core::transport::Transport;
 
-use super::data::{DataError, DataFolder, SigningKeys};
+use super::data::{DataError, DataFolder};
 use super::keeper::Keeper;
 use super::server::ServerError;
+use super::signing_key::SigningKeys;
 use crate::config::{self, Checked};
 use crate::shard::mailbox::{MailReceiver, MailSender, mailbox};
 use crate::transport::{ShardTransport, ShardWaker};

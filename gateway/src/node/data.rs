@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! data/                  0700
-//!   signing.key          0600  32 random bytes that sign this server's tokens
+//!   signing.key          0600  signs this server's tokens
 //!   signing.key.1 ..     0600  keys that signed in the past; what they signed is believed still
 //!   admin.sock           0600  for `dunlin user` and `dunlin backup` while the server runs
 //!   tls/certificate.pem  the certificate of the first start
@@ -19,17 +19,19 @@ use std::path::{Path, PathBuf};
 use dunlin_core::random::{Random, SystemSource};
 
 use super::secrecy;
-
-/// Bytes of the signing key.
-pub(crate) const SIGNING_KEY_BYTES: usize = 32;
+use super::signing_key::{self, SIGNING_KEY_BYTES, SigningKeys};
 
 /// What is wrong with the data folder.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataError {
     #[error("{path}: {error}", path = path.display())]
     Io { path: PathBuf, error: io::Error },
-    #[error("{path}: {bytes} bytes, where a signing key has 32", path = path.display())]
+    #[error("{path}: {bytes} bytes, where a signing key has 32, and 8 of its checksum",
+        path = path.display())]
     SigningKey { path: PathBuf, bytes: usize },
+    #[error("{path}: its checksum is wrong: the disk has changed it; take it from a backup, or remove \
+        it, and everybody has to log in again", path = path.display())]
+    DamagedKey { path: PathBuf },
     #[error("{path}: others may read it (mode {mode:o}); chmod 600 it", path = path.display())]
     Exposed { path: PathBuf, mode: u32 },
     #[error("{path} holds half of a backup: its restore did not end; empty it and restore again",
@@ -73,21 +75,6 @@ fn is_retired_key(name: &str) -> bool {
     number.is_some_and(|number| {
         !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
     })
-}
-
-/// The secrets that sign tokens. All nodes of a service have the same.
-#[derive(Clone)]
-pub struct SigningKeys {
-    /// Signs, and is believed.
-    pub current: [u8; SIGNING_KEY_BYTES],
-    /// Signed in the past, and are believed still.
-    pub retired: Vec<[u8; SIGNING_KEY_BYTES]>,
-}
-
-impl std::fmt::Debug for SigningKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SigningKeys").field("retired", &self.retired.len()).finish_non_exhaustive()
-    }
 }
 
 /// The data folder.
@@ -169,13 +156,13 @@ impl DataFolder {
         if !path.exists() {
             let mut key = [0; SIGNING_KEY_BYTES];
             SystemSource::new().fill(&mut key);
-            write_whole(&path, &key, Mode::Secret)?;
+            write_whole(&path, &signing_key::encode(&key), Mode::Secret)?;
             if self.store_identity_file().exists() {
                 tracing::warn!(path = %path.display(), "there was no signing key beside the store, \
                     and a new one was made: everybody has to log in again");
             }
         }
-        read_key(&path)
+        signing_key::read(&path)
     }
 
     /// Keys that signed in the past: `signing.key` is changed by giving it the name
@@ -183,7 +170,7 @@ impl DataFolder {
     fn retired_keys(&self) -> Result<Vec<[u8; SIGNING_KEY_BYTES]>, DataError> {
         let names = self.names_at_the_top()?;
         let retired = names.iter().filter(|name| is_retired_key(name));
-        retired.map(|name| read_key(&self.path.join(name))).collect()
+        retired.map(|name| signing_key::read(&self.path.join(name))).collect()
     }
 
     /// What is wrong with the keys that are there.
@@ -195,7 +182,7 @@ impl DataFolder {
         let mut keys: Vec<&String> =
             names.iter().filter(|name| *name == SIGNING_KEY || is_retired_key(name)).collect();
         keys.sort_unstable();
-        keys.into_iter().filter_map(|name| read_key(&self.path.join(name)).err()).collect()
+        keys.into_iter().filter_map(|name| signing_key::read(&self.path.join(name)).err()).collect()
     }
 
     /// The names of the files that a backup keeps beside the store, as far as they are there.
@@ -228,15 +215,6 @@ impl DataFolder {
     pub(crate) fn write(&self, path: &Path, content: &[u8], mode: Mode) -> Result<(), DataError> {
         write_whole(path, content, mode)
     }
-}
-
-/// Whoever reads a signing key can be anyone, so one that others may read is refused.
-fn read_key(path: &Path) -> Result<[u8; SIGNING_KEY_BYTES], DataError> {
-    secrecy::ensure_own(path)?;
-    let io_error = |error| DataError::Io { path: path.to_owned(), error };
-    let key = fs::read(path).map_err(io_error)?;
-    let bytes = key.len();
-    key.try_into().map_err(|_| DataError::SigningKey { path: path.to_owned(), bytes })
 }
 
 /// Writes a file whole or not at all: another name first, then a rename, both durable.

@@ -6,6 +6,7 @@
 //! - `inspection`: what a server would open, looked at without changing anything
 //! - `keeper`: what can be done with a store that is kept here
 //! - `secrecy`: who else may read a secret
+//! - `signing_key`: the file of a key that signs tokens
 
 pub(crate) mod assembly;
 pub(crate) mod data;
@@ -13,8 +14,9 @@ pub(crate) mod inspection;
 pub(crate) mod keeper;
 pub(crate) mod secrecy;
 mod server;
+mod signing_key;
 
 pub use assembly::Parts;
-pub use data::SigningKeys;
 pub(crate) use server::SERVER_NAME;
 pub use server::{Server, ServerError};
+pub use signing_key::SigningKeys;
