@@ -11,9 +11,10 @@ use dunlin_loadtest::{LoadtestError, compare, doctor};
 /// Puts load on a Dunlin server, and audits every message.
 ///
 /// Exit codes: 0 all is well; 1 the server broke its promise, or a threshold was not kept; 2 wrong
-/// usage; 3 the harness was too slow for its figures to mean anything, or lost one of its generators; 4
-/// this machine can't do it: it lacks descriptors, ports, memory or a way to the server, or the doctor
-/// found that it would.
+/// usage, or no server that could be tested; 3 the harness was too slow for its figures to mean
+/// anything, or lost one of its generators; 4 this machine can't do it: it lacks descriptors, ports,
+/// memory or a way to the server, or the doctor found that it would; 5 it was interrupted, and all was
+/// well until then.
 #[derive(Debug, Parser)]
 #[command(name = "dunlin-loadtest", version, max_term_width = 100)]
 pub(crate) struct Arguments {

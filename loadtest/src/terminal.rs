@@ -8,6 +8,9 @@ use dunlin_loadtest::latency::LatencySummary;
 use dunlin_loadtest::remote::GeneratorReport;
 use dunlin_loadtest::report::{Circumstances, ThresholdOutcome, Verdict};
 
+/// Faults of one kind that are printed.
+const EXAMPLES_SHOWN: usize = 3;
+
 fn print_verdict(verdict: Verdict, reasons: &[String]) {
     let word = match verdict {
         Verdict::Ok => "ok",
@@ -19,6 +22,19 @@ fn print_verdict(verdict: Verdict, reasons: &[String]) {
     println!("{word}");
     for reason in reasons {
         println!("  {reason}");
+    }
+}
+
+/// Many users meet with the same fault: some of each kind are enough to see it.
+fn print_examples(examples: &[String]) {
+    let kind = |example: &str| example.split(':').next().unwrap_or_default().to_owned();
+    for (number, example) in examples.iter().enumerate() {
+        let of_kind = |other: &&String| kind(other) == kind(example);
+        match examples[..number].iter().filter(of_kind).count() {
+            0..EXAMPLES_SHOWN => println!("  {example}"),
+            EXAMPLES_SHOWN => println!("  {}: more of it is in the JSON", kind(example)),
+            _ => {}
+        }
     }
 }
 
@@ -65,9 +81,7 @@ fn print_generator(generator: &GeneratorReport) {
 
 pub(crate) fn print_chat(report: &ChatReport) {
     print_verdict(report.verdict, &report.reasons);
-    for example in &report.faults.examples {
-        println!("  {example}");
-    }
+    print_examples(&report.faults.examples);
     println!(
         "rates        {:.0} sent, {:.0} acknowledged, {:.0} delivered per second",
         report.rates.sent_per_s, report.rates.acknowledged_per_s, report.rates.delivered_per_s
@@ -106,9 +120,7 @@ pub(crate) fn print_chat(report: &ChatReport) {
 
 pub(crate) fn print_fanout(report: &FanoutReport) {
     print_verdict(report.verdict, &report.reasons);
-    for example in &report.faults.examples {
-        println!("  {example}");
-    }
+    print_examples(&report.faults.examples);
     println!(
         "rates        {:.0} sent, {:.0} acknowledged, {:.0} deliveries per second",
         report.rates.sent_per_s, report.rates.acknowledged_per_s, report.rates.delivered_per_s

@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
 use model::{Model, Sabotage};
-use program::{ISSUER_KEY, output};
+use program::{ISSUER_KEY, Program, output};
 
 /// What the program says of a server at this address; it must not get as far as a run.
 fn refused(address: &str, more: &[&str]) -> String {
@@ -68,6 +68,30 @@ fn another_program() {
     assert!(refused(&silent.to_string(), &[]).contains("closes the connection when it is greeted"));
     assert!(refused(&http.to_string(), &["--tls"]).contains("does not speak TLS"));
     assert!(refused(&silent.to_string(), &["--tls"]).contains("does not speak TLS"));
+}
+
+#[test]
+fn generators_say_it_to_their_coordinator() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "the secret of this test\n").unwrap();
+    let (secret, address) = (secret.to_str().unwrap(), || {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    });
+    let (generator, nobody) = (address(), address());
+    let listening = Program::start(&["generate", "--listen", &generator, "--secret-file", secret]);
+    let start = std::time::Instant::now();
+    while std::net::TcpStream::connect(&generator).is_err() {
+        assert!(start.elapsed() < program::DEADLINE, "it does not listen");
+        thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let words = ["idle", "--address", &nobody, "--issuer-key", ISSUER_KEY, "--quiet"];
+    let more = ["--generators", &generator, "--generators-secret-file", secret];
+    let output = output(&[&words[..], &more].concat());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.lines().count()), (Some(3), 1), "{said}");
+    assert!(said.contains(&format!("{nobody}: connection refused")), "{said}");
+    drop(listening);
 }
 
 #[test]

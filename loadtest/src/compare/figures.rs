@@ -162,6 +162,8 @@ fn direction(figure: &str) -> Direction {
             Direction::None
         }
         "rate_per_s" | "sent_per_s" | "lowest_unmet_per_s" => Direction::None,
+        // What stood there before anything was measured.
+        "resident_bytes_before" | "resident_bytes_empty" => Direction::None,
         _ if TROUBLES.contains(&field) => Direction::Trouble,
         _ if field.ends_with("_per_s") || field.ends_with("_per_cpu_s") => Direction::Higher,
         _ if field.contains("cpu_us_per_") || field == "idle_cpu_share" => Direction::Lower,
@@ -188,6 +190,7 @@ mod tests {
             ("cpu_us_per_message", Direction::Lower),
             ("resident_bytes_per_connection", Direction::Lower),
             ("back_100_s", Direction::Lower),
+            ("resident_bytes_before", Direction::None),
             ("connections_lost", Direction::Trouble),
             ("sent", Direction::None),
             ("window_s", Direction::None),

@@ -22,6 +22,7 @@ use crate::error::LoadtestError;
 use crate::generators::threads_for;
 use crate::interrupt::Interrupt;
 use crate::net::Clock;
+use crate::probe::probe;
 use crate::target::Target;
 
 /// Connections that are looked at, at once. Those of strangers end soon.
@@ -210,6 +211,10 @@ impl<T: DeserializeOwned> Desk<T> {
             Ok(target) => target,
             Err(error) => return led.fail(&error.to_string()),
         };
+        // Here, since the coordinator need not have a way there: said once, and not by every user.
+        if let Err(error) = probe(&target) {
+            return led.fail(&error.to_string());
+        }
         (self.play)(task, Share { led, target, place: &self.place, clock, users })
     }
 }
