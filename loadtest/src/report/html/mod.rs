@@ -8,6 +8,7 @@ mod headline;
 mod markup;
 mod plot;
 mod plots;
+mod rows;
 mod scale;
 mod tables;
 
@@ -72,7 +73,8 @@ fn body(page: &mut Markup, report: &Value) {
     let Some(fields) = report.as_object() else {
         return page.leaf("pre", &report.to_string());
     };
-    plots::of_rounds(page, &report["disturbance"]["storm"]["rounds"]);
+    rows::of_steps(page, &report["steps"]);
+    rows::of_rounds(page, &report["disturbance"]["storm"]["rounds"]);
     plots::of_series(page, report);
     plots::of_distributions(page, &report["distributions"]);
     let is_table = |name: &str| !NO_TABLES.contains(&name);

@@ -97,66 +97,6 @@ fn storm_bands(rounds: &Value) -> Vec<Band> {
     rows(rounds).filter_map(band).collect()
 }
 
-/// Figures of the rounds of a storm that are drawn together: the title, their unit, and their ways in
-/// a round with their names.
-type OfRounds = (&'static str, Unit, &'static [(&'static str, &'static str)]);
-
-const ROUNDS: [OfRounds; 4] = [
-    (
-        "Until so many were back",
-        Unit::Seconds,
-        &[("back_50_s", "50 %"), ("back_99_s", "99 %"), ("back_100_s", "all")],
-    ),
-    (
-        "Deliveries to the established",
-        Unit::Microseconds,
-        &[
-            ("established.deliver.p50_us", "p50 in the storm"),
-            ("established.deliver.p99_us", "p99 in the storm"),
-            ("established_calm.deliver.p99_us", "p99 in calm"),
-        ],
-    ),
-    ("Attempts beyond the first ones", Unit::Whole, &[("attempts_repeated", "repeated")]),
-    (
-        "Memory of the server",
-        Unit::Bytes,
-        &[("resident_bytes_back", "when all were back"), ("resident_bytes_calm", "after the calm")],
-    ),
-];
-
-/// A storm round by round.
-pub(super) fn of_rounds(page: &mut Markup, rounds: &Value) {
-    let Some(rounds) = rounds.as_array().filter(|rounds| !rounds.is_empty()) else {
-        return;
-    };
-    page.leaf("h2", "Storms, round by round");
-    let line = |&(path, name): &(&str, &str)| Line {
-        name: name.to_owned(),
-        points: rounds
-            .iter()
-            .map(|round| {
-                let value = path.split('.').fold(round, |value, field| &value[field]);
-                (number(round, "round"), value.as_f64().unwrap_or(f64::NAN))
-            })
-            .collect(),
-    };
-    page.element("div", &[("class", "plots")], |page| {
-        for (title, unit, figures) in ROUNDS {
-            let is_latency = unit == Unit::Microseconds;
-            let division = if is_latency { Division::Logarithmic } else { Division::Linear };
-            Plot {
-                title: title.to_owned(),
-                across: (Division::Linear, Unit::Whole),
-                up: (division, unit),
-                lines: figures.iter().map(line).collect(),
-                filled: false,
-                bands: Vec::new(),
-            }
-            .draw(page);
-        }
-    });
-}
-
 /// What matters most comes first; what nobody knows comes last.
 fn rank(group: &str) -> usize {
     let known = ["latency", "rates", "connections", "trouble", "server", "kernel"];
@@ -321,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn storms_stand_out_over_time_and_have_plots_of_their_own() {
+    fn storms_stand_out_over_time() {
         let point = |at_s: u32, doing: &str| json!({ "at_s": at_s, "doing": doing, "errors": 0 });
         let doing = ["connecting", "warming up", "measuring", "storm 1", "calm 1", "draining"];
         let points: Vec<_> = (1..).zip(doing).map(|(at_s, doing)| point(at_s, doing)).collect();
@@ -331,22 +271,6 @@ mod tests {
             { "begun_at_s": 3.5, "back_100_s": 0.25 }, { "begun_at_s": 5, "back_100_s": null }, {},
         ]);
         assert_eq!(storm_bands(&rounds), [band(3.5, 3.75, STORM), band(5.0, 5.0, STORM)]);
-        let round = |round: u32| {
-            json!({
-                "round": round, "back_50_s": 0.5, "back_99_s": 0.9, "back_100_s": 1.5,
-                "attempts_repeated": 3, "resident_bytes_back": null, "resident_bytes_calm": null,
-                "established": { "deliver": { "p50_us": 10.0, "p99_us": 20.0 } },
-                "established_calm": { "deliver": { "p99_us": 5.0 } },
-            })
-        };
-        let mut page = Markup::default();
-        of_rounds(&mut page, &json!([round(1), round(2), round(3)]));
-        let page = page.finish();
-        // Nothing is known of the server's memory.
-        assert_eq!((page.matches("<svg").count(), page.matches("<path").count()), (3, 7), "{page}");
-        for words in ["Until so many were back", "p99 in the storm", "Attempts beyond"] {
-            assert!(page.contains(words), "{words}: {page}");
-        }
     }
 
     #[test]

@@ -200,7 +200,7 @@ fn cell(page: &mut Markup, field: &str, value: Option<&Value>) {
     let Some(value) = value else {
         return page.leaf("td", "");
     };
-    let class = if value.is_string() { "words" } else { "number" };
+    let class = if value.is_number() { "number" } else { "words" };
     page.element("td", &[("class", class)], |page| page.text(&text(field, value)));
 }
 
