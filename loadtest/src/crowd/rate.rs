@@ -99,6 +99,11 @@ impl Rate {
         if self.last_per_s > 0.0 { start_s + left / self.last_per_s } else { f64::INFINITY }
     }
 
+    /// How long it takes until its last part begins.
+    pub(crate) fn last_begins_s(&self) -> f64 {
+        self.parts.iter().rev().skip(1).map(|part| part.seconds).sum()
+    }
+
     /// Why no load can have it, if so.
     pub(crate) fn problem(&self) -> Option<&'static str> {
         let ends = self.parts.iter().flat_map(|part| [part.from_per_s, part.to_per_s]);

@@ -192,6 +192,18 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_rate_that_would_never_come_is_in_vain() {
+        let text = "scenario = \"chat\"\n[server]\nspawn = \"dunlin\"\n[chat]\nduration_s = 20\n";
+        let problems_of = |rate: &str| parse(&format!("{text}rate_per_s = \"{rate}\"")).err();
+        assert_eq!(problems_of("10..100:5,100:30"), None);
+        assert_eq!(problems_of("10:60"), None);
+        let found = problems_of("10:15,20:5,30:10").unwrap().to_string();
+        let expected =
+            "line 6: chat.rate_per_s: its last part begins after 20 s, when the window is over";
+        assert_eq!(found, expected);
+    }
+
+    #[test]
     fn a_check_names_what_is_wrong_and_what_is_missing_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("plan.toml");

@@ -34,7 +34,7 @@ use crate::chat::churn::Churn;
 use crate::chat::slow::Slow;
 use crate::chat::storm::Storm;
 
-use crate::chat::{ChatParameters, ChatScenario, Disturbance};
+use crate::chat::{self, ChatParameters, ChatScenario, Disturbance};
 use crate::error::LoadtestError;
 use crate::fanout::{self, FanoutParameters, FanoutScenario};
 use crate::idle::{IdleParameters, IdleScenario};
@@ -138,7 +138,11 @@ impl Plan {
     /// Everything that makes no sense, whatever this machine has.
     pub fn problems(&self) -> Vec<Problem> {
         let (generator, parameters) = match self {
-            Plan::Chat(plan) => (&plan.generator, plan.chat.problems()),
+            Plan::Chat(plan) => {
+                let mut problems = plan.chat.problems();
+                problems.extend(in_vain(&plan.chat));
+                (&plan.generator, problems)
+            }
             Plan::Capacity(plan) => {
                 let mut problems = plan.chat.problems();
                 problems.extend(plan.capacity.problems(&plan.chat));
@@ -229,6 +233,15 @@ impl Plan {
             | Plan::Idle(IdlePlan { server, .. }) => server,
         }
     }
+}
+
+/// A part of a rate for which there is no time. (Where something befalls the users, the load goes on
+/// after the window.)
+fn in_vain(chat: &ChatParameters) -> Option<Problem> {
+    let begins_s = chat.rate_per_s.as_ref()?.last_begins_s();
+    let reason = format!("its last part begins after {begins_s} s, when the window is over");
+    let is_late = begins_s > 0.0 && begins_s >= f64::from(chat.duration_s);
+    is_late.then(|| Problem::new(chat::SECTION, "rate_per_s", reason))
 }
 
 impl ChatPlan {
