@@ -14,11 +14,12 @@
 //! without a session may be submitted to any worker. Every step that fails answers the request. What
 //! comes out in the end is an [`Operation`] for the worker of the user.
 //!
-//! - `by_password`, `by_issuer`, `creation`: the ways in
+//! - `by_token`, `by_password`, `by_issuer`, `creation`: the ways in
 //! - `password_change`: a new password for an old one; `operator`, `listing`: what the operator asks
 
 mod by_issuer;
 mod by_password;
+mod by_token;
 mod creation;
 mod listing;
 mod operator;
@@ -33,7 +34,7 @@ use crate::auth::password::PasswordError;
 use crate::auth::throttle::Throttle;
 use crate::auth::token::{Claims, TokenError, TokenKind};
 use crate::identity::asker::Asker;
-use crate::identity::enter::{ABANDONED, Enter, Proof};
+use crate::identity::enter::ABANDONED;
 use crate::identity::operation::{Action, Operation, Speaker};
 use crate::limits::OVERLOADED_RETRY_MS;
 use crate::refusal::{INTERNAL, Refusal};
@@ -45,6 +46,7 @@ use crate::worker::turn::Turn;
 use by_issuer::IssuerLogin;
 use by_password::Checked;
 pub(crate) use by_password::PasswordLogin;
+use by_token::TokenLogin;
 use creation::{Creation, Registration};
 use listing::{ListRead, Listings};
 use operator::Named;
@@ -195,24 +197,11 @@ impl Credentials {
                 (TokenKind::Refresh, own_text(TokenKind::Refresh, &text, turn))
             }
             Credential::ResumeToken(token) => {
-                let keys = &turn.shared.tokens;
-                let verified = keys.verify(TokenKind::Resume, turn.now_ms, &token);
+                let verified = turn.shared.tokens.verify(TokenKind::Resume, turn.now_ms, &token);
                 (TokenKind::Resume, verified.map_err(token_refusal))
             }
         };
-        // A token belongs to the device that it was given to.
-        let ours = verified.and_then(|claims| {
-            attempt.names(&claims.username);
-            if claims.device == device.id { Ok(claims) } else { Err(TOKEN_INVALID) }
-        });
-        let claims = ours.map_err(|refusal| asker.refuse(refusal, turn)).ok()?;
-        let (user, username) = (claims.user, claims.username.clone());
-        let proof = match kind {
-            TokenKind::Refresh => Proof::Refresh(claims),
-            TokenKind::Access | TokenKind::Resume => Proof::Token(claims),
-        };
-        let enter = Enter { conn, request_id, attempt, username, device, proof };
-        Some(Operation { user, asker, action: Action::Enter(enter) })
+        TokenLogin { conn, request_id, attempt, device, kind }.enter(verified, turn)
     }
 }
 
