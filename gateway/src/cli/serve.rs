@@ -23,11 +23,11 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     warn_of_plain_text(&checked);
     warn_of_files(&checked);
     let data = DataFolder::open(&checked.config.data.folder)?;
-    let Stored { store, keeper } = open_store(&checked, &data)?;
+    let stored = open_store(&checked, &data)?;
     let running = checked.config.clone();
-    let parts = Parts::new(store.clone(), data.signing_keys()?);
+    let parts = Parts::of_folder(&stored, &data)?;
     let mut server = Server::of_parts(checked, parts)?;
-    let admin = start_admin(&server, keeper, &data)?;
+    let admin = start_admin(&server, stored.keeper.clone(), &data)?;
     announce(&server);
     loop {
         select! {
@@ -55,7 +55,7 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     let finished = server.finish();
     // The store is still locked, so the socket is still ours.
     admin.stop();
-    drop(store);
+    drop(stored);
     finished?;
     tracing::info!("down");
     Ok(())

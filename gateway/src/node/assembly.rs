@@ -56,6 +56,8 @@ pub(crate) struct Stored {
     pub(crate) store: Arc<dyn Store>,
     /// What copies and verifies it, if it is kept here.
     pub(crate) keeper: Option<Arc<dyn Keeper>>,
+    /// Whether it was made just now.
+    is_new: bool,
 }
 
 /// Opens the store that the configuration names. To be called on a thread that is no shard:
@@ -72,9 +74,10 @@ pub(crate) fn open_store(
 fn open_embedded(config: &EmbeddedConfig, data: &DataFolder) -> Result<Stored, OpenStoreError> {
     // Who knows its secret can make entries that look like those of this store.
     data.ensure_secret(&data.store_identity_file())?;
+    let is_new = !data.store_identity_file().exists();
     let store = Arc::new(EmbeddedStore::open(&data.store(), config.clone())?);
     tell_of_recovery(store.recovery());
-    Ok(Stored { store: store.clone(), keeper: Some(store) })
+    Ok(Stored { store: store.clone(), keeper: Some(store), is_new })
 }
 
 fn tell_of_recovery(report: &RecoveryReport) {
@@ -108,6 +111,18 @@ impl Parts {
     /// A node by itself, over a store that is open.
     pub fn new(store: Arc<dyn Store>, keys: SigningKeys) -> Parts {
         Parts { store, keys, neighbours: None }
+    }
+
+    /// A node by itself, with the keys of its data folder. They are made when the store is open, so
+    /// that of two servers on one folder only the one that has its lock makes any.
+    pub(crate) fn of_folder(stored: &Stored, data: &DataFolder) -> Result<Parts, DataError> {
+        if !stored.is_new && !data.has_signing_key() {
+            tracing::warn!(
+                "there was no signing key beside the store, and a new one is made: who was logged in \
+                 has to log in again"
+            );
+        }
+        Ok(Parts::new(Arc::clone(&stored.store), data.signing_keys()?))
     }
 
     /// Makes it one of several nodes that have the same store and the same signing keys. Its name

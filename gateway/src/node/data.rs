@@ -144,6 +144,10 @@ impl DataFolder {
         self.path.join(SIGNING_KEY)
     }
 
+    pub(super) fn has_signing_key(&self) -> bool {
+        self.signing_key_file().exists()
+    }
+
     /// The keys that sign tokens, and that did; one is made now if there is none.
     pub(crate) fn signing_keys(&self) -> Result<SigningKeys, DataError> {
         let current = self.signing_key()?;
@@ -157,10 +161,6 @@ impl DataFolder {
             let mut key = [0; SIGNING_KEY_BYTES];
             SystemSource::new().fill(&mut key);
             write_whole(&path, &signing_key::encode(&key), Mode::Secret)?;
-            if self.store_identity_file().exists() {
-                tracing::warn!(path = %path.display(), "there was no signing key beside the store, \
-                    and a new one was made: everybody has to log in again");
-            }
         }
         signing_key::read(&path)
     }

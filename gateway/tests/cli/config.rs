@@ -164,6 +164,22 @@ fn a_secret_that_anybody_can_read_is_warned_of() {
     assert_eq!(place.run(&["check-config"]).error, "");
 }
 
+#[test]
+fn a_signing_key_that_is_missing_beside_a_store_is_warned_of() {
+    let place = Place::new();
+    let warned = || {
+        let log = std::fs::read_to_string(place.path("server.log")).unwrap();
+        log.matches("there was no signing key beside the store").count()
+    };
+    place.serve().end();
+    assert_eq!(warned(), 0, "the store is new, too");
+    std::fs::remove_file(place.data().join("signing.key")).unwrap();
+    place.serve().end();
+    assert_eq!(warned(), 1);
+    place.serve().end();
+    assert_eq!(warned(), 1);
+}
+
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
