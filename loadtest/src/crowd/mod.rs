@@ -4,7 +4,7 @@
 //!  Scenario ── who sits where, who writes, what befalls them ──▶ Crowd, one for each thread
 //!
 //!  run ── Crew ── threads ──▶ Crowd ◀── event loop
-//!   │                           │  arriving ── connect, Hello, Login, Sync, and back again
+//!   │                           │  arriving, syncing ── connect, Hello, Login, Sync, and back again
 //!   └─ remote ─▶ processes      │  sending ─── open or closed load, retries
 //!                               │  inbound ─── acknowledgements, pushes, signals ──▶ audit
 //!                               │  repairing, reading, requests, rare
@@ -58,6 +58,7 @@ mod scenario;
 mod sending;
 mod state;
 mod summary;
+mod syncing;
 mod turmoil;
 mod turns;
 

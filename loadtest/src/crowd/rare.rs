@@ -5,9 +5,9 @@ use dunlin_protocol::frame;
 use dunlin_protocol::wire::{Error, Frame, frame::Body};
 
 use crate::audit::{Fault, Way};
-use crate::crowd::arriving::Asked;
 use crate::crowd::ids::{HELLO, LOGIN, READ, REPAIR, SYNC, repaired};
 use crate::crowd::state::{Crowd, Retry};
+use crate::crowd::syncing::Asked;
 use crate::crowd::{Scenario, refusal, retry_after_ms};
 use crate::net::Links;
 use crate::phases::Phase;

@@ -11,9 +11,9 @@ use dunlin_protocol::wire::{
 use dunlin_protocol::{LogId, UserId};
 
 use crate::audit::{Fault, NewestPage, Way};
-use crate::crowd::arriving::Asked;
 use crate::crowd::member::{Sending, Stage};
 use crate::crowd::state::Crowd;
+use crate::crowd::syncing::Asked;
 use crate::crowd::{Action, Place, RequestKind, Scenario, Seating};
 use crate::net::Links;
 

@@ -1,5 +1,5 @@
 //! The connections of one generator thread and the conversations among them. What they do is in the
-//! files beside this one, by the occasion: `arriving`, `sending`, `inbound`, `rare`, `requests`,
+//! files beside this one, by the occasion: `arriving`, `syncing`, `sending`, `inbound`, `rare`, `requests`,
 //! `repairing`, `reading`, and `handler`, which is called by the event loop.
 
 use std::ops::Range;
