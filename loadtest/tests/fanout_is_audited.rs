@@ -129,6 +129,15 @@ fn whoever_was_closed_comes_back_and_all_is_audited_even_then() {
 }
 
 #[test]
+fn nobody_waits_for_a_server_that_has_vanished() {
+    let mut scenario = scenario(Sabotage::Vanish);
+    // Whoever waited for all of it would still be there when the tests are given up.
+    (scenario.drain_timeout, scenario.read_timeout) =
+        (Duration::from_secs(36_000), Duration::from_secs(36_000));
+    assert_found(&report(&scenario), Sabotage::Vanish, "closed");
+}
+
+#[test]
 fn a_signal_that_one_device_gets_twice_is_found() {
     for message in [MessageKind::Signal, MessageKind::QuietSignal] {
         let mut scenario = scenario(Sabotage::DoubleSignal);

@@ -4,7 +4,9 @@
 use crate::audit::Fault;
 use crate::crowd::member::Member;
 use crate::crowd::state::Crowd;
-use crate::crowd::{CHORES_INTERVAL, Departure, HEARTBEAT, Scenario, Scene, Turmoil};
+use crate::crowd::{
+    CHORES_INTERVAL, Departure, FORSAKEN_PATIENCE, HEARTBEAT, Scenario, Scene, Turmoil,
+};
 use crate::net::{CloseCause, Handler, Links, Next};
 use crate::phases::Phase;
 
@@ -100,6 +102,7 @@ impl<S: Scenario> Crowd<'_, S> {
         if let Some(silent_since_ns) = self.heartbeats.silent_since(now_ns) {
             self.heartbeat(silent_since_ns, now_ns, links);
         }
+        self.note_forsaken(now_ns);
         if !self.phase_finished && self.is_phase_finished(now_ns) {
             self.phase_finished = true;
             board.finish(self.phase);
@@ -139,6 +142,7 @@ impl<S: Scenario> Crowd<'_, S> {
     fn enter(&mut self, phase: Phase, links: &mut Links) {
         self.phase = phase;
         self.phase_finished = false;
+        self.forsaken_since_ns = None;
         self.schedule = self.setup.board.schedule();
         if phase == Phase::Drain && self.turmoil.end(links.now_ns(), links) {
             self.comings.come_back_now(links.now_ns());
@@ -153,10 +157,27 @@ impl<S: Scenario> Crowd<'_, S> {
         }
     }
 
+    fn note_forsaken(&mut self, now_ns: u64) {
+        if self.account.progress.active > 0 {
+            self.forsaken_since_ns = None;
+        } else {
+            self.forsaken_since_ns.get_or_insert(now_ns);
+        }
+    }
+
+    /// The server has ended, as it seems, and is not expected to come back.
+    fn is_forsaken(&self, now_ns: u64) -> bool {
+        let since_ns = self.forsaken_since_ns.filter(|_| !self.setup.terms.reconnect);
+        since_ns.is_some_and(|since_ns| {
+            now_ns.saturating_sub(since_ns) > FORSAKEN_PATIENCE.as_nanos() as u64
+        })
+    }
+
     fn is_phase_finished(&self, now_ns: u64) -> bool {
         match self.phase {
             Phase::Gather | Phase::End => false,
             Phase::Run => self.open_load.is_over(now_ns, &self.schedule),
+            Phase::Drain | Phase::Read if self.is_forsaken(now_ns) => true,
             Phase::Drain => {
                 let is_home = |member: &Member| member.queue.is_empty() && member.open == 0;
                 self.members.iter().all(is_home)

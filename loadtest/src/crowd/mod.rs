@@ -97,5 +97,10 @@ pub(crate) const ARRIVING_MAX: usize = 512;
 /// gap may be on its way.
 pub(crate) const GAP_PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long nobody of a thread may be there, once the window has passed, until it gives the server up:
+/// what is under way will not come home, and no log can be read. Longer than a wait before coming
+/// back, and than those who were away need for it.
+pub(crate) const FORSAKEN_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How often newcomers, heartbeats and progress are looked after.
 pub(crate) const CHORES_INTERVAL: Duration = Duration::from_millis(10);

@@ -69,6 +69,8 @@ pub(crate) struct Crowd<'a, S: Scenario> {
     pub(crate) gaps: Later<Place>,
     pub(crate) open_load: OpenLoad,
     pub(crate) next_chores_ns: u64,
+    /// Since when in this phase nobody has been there; nothing while somebody is.
+    pub(crate) forsaken_since_ns: Option<u64>,
     // What the terms say, once and for all.
     pub(crate) has_durable: bool,
     pub(crate) is_mix: bool,
@@ -120,6 +122,7 @@ impl<'a, S: Scenario> Crowd<'a, S> {
             gaps: Later::default(),
             open_load: OpenLoad::new(&terms.load, terms.warm_up, &senders),
             next_chores_ns: 0,
+            forsaken_since_ns: None,
             has_durable: terms.has_durable(),
             is_mix: terms.is_mix(),
             is_relay: matches!(terms.target.service, Service::Relay),

@@ -58,6 +58,8 @@ pub(crate) enum Sabotage {
     ForgetMark,
     /// One user is let in once, and never again.
     ShutOut,
+    /// All connections end, and nobody is let in again.
+    Vanish,
 }
 
 /// The message of a conversation that a fault befalls.
@@ -79,6 +81,8 @@ struct State {
     signals: u64,
     /// How far each user has read each log.
     marks: HashMap<(u64, LogId), u64>,
+    /// The server is gone.
+    vanished: bool,
     /// Users who came back with the token of their last login.
     resumed: u64,
 }
@@ -157,6 +161,9 @@ impl Server {
     }
 
     fn handle(&self, user: &mut Option<u64>, id: u64, body: Body, stream: &TcpStream) -> bool {
+        if self.lock().vanished {
+            return false;
+        }
         match body {
             Body::Hello(_) => put(
                 stream,
@@ -329,6 +336,14 @@ impl Server {
             ..Entry::default()
         };
         entries.push(entry.clone());
+        if self.sabotage == Sabotage::Vanish && seq == VICTIM {
+            state.vanished = true;
+            for session in state.sessions.values().flatten() {
+                // It may have ended by itself.
+                let _gone = session.shutdown(Shutdown::Both);
+            }
+            return true;
+        }
         let closes = matches!(self.sabotage, Sabotage::CloseUnanswered | Sabotage::ForgetMark);
         if closes && seq.is_multiple_of(VICTIM) {
             self.push(state, user, log, entry);
