@@ -56,6 +56,7 @@ impl Shard {
         self.ended
     }
 
+    #[cfg(test)]
     pub(crate) fn connections(&self) -> usize {
         self.slots.len()
     }

@@ -304,13 +304,13 @@ mod tests {
             let (mut side, mut peer) = Side::opened(speech);
             let mut raw = side.write(&mut outbox(&said));
             let last = side.stream().close();
-            assert_eq!(last == LastWord::Queued, speech != Speech::Plain);
+            assert_eq!(last == LastWord::Queued, speech.has_a_last_word());
             raw.extend(side.write(&mut None));
             assert_eq!(side.stream().close(), LastWord::Said);
             assert!(side.write(&mut None).is_empty());
             let mut plain = Vec::new();
             let seen = peer.hear(&raw, &mut plain);
-            assert_eq!(seen == Seen::Ended, speech != Speech::Plain);
+            assert_eq!(seen == Seen::Ended, speech.has_a_last_word());
             assert!(plain == wire(&said), "{speech:?}");
         }
     }

@@ -35,6 +35,14 @@ impl Speech {
             Speech::Tls13 | Speech::Tls12 => Entrance::Tls,
         }
     }
+
+    /// Whether it is said by bytes that nothing more follows.
+    pub(crate) fn has_a_last_word(self) -> bool {
+        match self {
+            Speech::Plain => false,
+            Speech::Tls13 | Speech::Tls12 => true,
+        }
+    }
 }
 
 /// See the module.
