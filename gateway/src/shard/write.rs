@@ -176,6 +176,11 @@ fn write_once(
     mut outbox: Option<&mut Outbox>,
     buffers: &mut Buffers,
 ) -> io::Result<usize> {
+    let waits = outbox.as_deref().is_some_and(|outbox| !outbox.is_empty());
+    if !waits && !stream.has_output() {
+        // The usual end: the slices need not be made for it.
+        return Ok(0);
+    }
     let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
     let count = stream.output(outbox.as_deref_mut(), buffers, &mut slices)?;
     let written = match &slices[..count] {
