@@ -47,6 +47,7 @@ use layer::LogLayer;
 use levels::Levels;
 use limit::Limits;
 use line::{Format, Line};
+pub(crate) use opening::COMMIT;
 use outlet::Outlet;
 use queue::{Queue, Room};
 use writer::{TARGET, Writer};

@@ -11,7 +11,7 @@ use crate::config::Config;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The commit that it was built from; empty if nobody knows.
-const COMMIT: &str = env!("COMMIT_OF_BUILD");
+pub(crate) const COMMIT: &str = env!("COMMIT_OF_BUILD");
 
 /// What stands for a key: that there is one is no secret.
 const SECRET: &str = "(not shown)";

@@ -64,6 +64,7 @@ impl Witness {
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
         Status {
             server: crate::node::SERVER_NAME.into(),
+            commit: crate::log::COMMIT.into(),
             pid: std::process::id(),
             time_ms: u64::try_from(now_ms).unwrap_or(u64::MAX),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -11,8 +11,10 @@ const FREE_PART_LOW: f64 = 0.1;
 
 /// Writes a page: what is now, what happened lately, what is wrong.
 pub(crate) fn write_page(out: &mut dyn Write, status: &Status, change: &Change) -> io::Result<()> {
-    let Status { server, pid, uptime_ms, shards, engine, connections, traffic, .. } = status;
+    let Status { server, commit, pid, uptime_ms, shards, engine, connections, traffic, .. } =
+        status;
     let up = duration(*uptime_ms);
+    let server = if commit.is_empty() { server.clone() } else { format!("{server} ({commit})") };
     writeln!(out, "{server}, pid {pid}, up {up}, {shards} shards, {} workers", engine.workers)?;
     writeln!(out)?;
     row(

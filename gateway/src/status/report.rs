@@ -16,6 +16,8 @@ use crate::shard::counters::Counted;
 pub(crate) struct Status {
     /// Name and version.
     pub(crate) server: String,
+    /// What it was built from; empty if nobody knows.
+    pub(crate) commit: String,
     pub(crate) pid: u32,
     /// Unix time of the snapshot.
     pub(crate) time_ms: u64,
