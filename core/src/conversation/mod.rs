@@ -86,6 +86,7 @@ impl Conversations {
     }
 
     /// Takes a send of a user who was authenticated, here or on another node.
+    #[inline]
     pub(crate) fn send(&mut self, pending: Pending, turn: &mut Turn<'_>) -> Result<(), Refused> {
         let log = pending.log;
         if other_member(log, pending.sender).is_none() {

@@ -110,6 +110,7 @@ impl Conversation {
     }
 
     /// Takes a send; gives it back if too many wait already.
+    #[inline]
     #[allow(clippy::result_large_err, reason = "a box would be an allocation for each send")]
     pub(super) fn enqueue(&mut self, pending: Pending) -> Result<(), Pending> {
         if self.queue.len() >= CONVERSATION_QUEUE_MAX {

@@ -44,6 +44,7 @@ pub(crate) struct Stored {
 }
 
 impl Pending {
+    #[inline]
     pub(crate) fn new(
         reply_to: ReplyTo,
         sender: UserId,

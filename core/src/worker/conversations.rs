@@ -21,6 +21,7 @@ use crate::request::{Client, ConversationRequest, Message, Signal};
 use crate::store::{Appended, Head, Page};
 
 impl Router {
+    #[inline]
     pub(super) fn take_conversation_request(
         &mut self,
         client: Client,
@@ -50,6 +51,7 @@ impl Router {
     }
 
     /// Takes a send of a client of this node: it is appended by its home.
+    #[inline(never)] // Its frame is large, and a signal takes the same way up to here.
     fn take_send(&mut self, client: Client, log: LogId, message: Message, turn: &mut Turn<'_>) {
         let Client { conn, user, request_id } = client;
         let pending = Pending::new(ReplyTo::Client { conn, request_id }, user, conn, log, message);
@@ -89,6 +91,7 @@ impl Router {
     }
 
     /// Appends a send on this node, wherever its home is.
+    #[inline]
     pub(super) fn append_here(&mut self, pending: Pending, turn: &mut Turn<'_>) {
         if let Err(refused) = self.conversations.send(pending, turn) {
             self.refuse_send(refused, turn);
@@ -145,6 +148,7 @@ impl Router {
         self.settled = settled;
     }
 
+    #[inline]
     fn send_settled(&mut self, pending: &Pending, outcome: Outcome, turn: &mut Turn<'_>) {
         let Pending { log, reply_to, .. } = *pending;
         match outcome {
@@ -174,6 +178,7 @@ impl Router {
         }
     }
 
+    #[inline]
     pub(super) fn answer_send(
         &mut self,
         log: LogId,
@@ -181,14 +186,14 @@ impl Router {
         outcome: Result<Stored, Refusal>,
         turn: &mut Turn<'_>,
     ) {
-        match (reply_to, outcome) {
-            (ReplyTo::Client { conn, request_id }, Ok(Stored { seq, time_ms })) => {
-                turn.effects.respond(conn, request_id, Body::Sent(wire::Sent { seq, time_ms }));
-            }
-            (ReplyTo::Client { conn, request_id }, Err(refusal)) => {
-                turn.effects.refuse(conn, request_id, refusal);
-            }
-            (ReplyTo::Node { from, batch, index }, outcome) => {
+        match reply_to {
+            ReplyTo::Client { conn, request_id } => match outcome {
+                Ok(Stored { seq, time_ms }) => {
+                    turn.effects.respond(conn, request_id, Body::Sent(wire::Sent { seq, time_ms }));
+                }
+                Err(refusal) => turn.effects.refuse(conn, request_id, refusal),
+            },
+            ReplyTo::Node { from, batch, index } => {
                 let Some(cluster) = &mut self.cluster else { return };
                 cluster.answer_forwarded(log, from, (batch, index), outcome, turn);
             }

@@ -72,6 +72,7 @@ impl Router {
         }
     }
 
+    #[inline]
     pub(super) fn take(&mut self, input: Input, turn: &mut Turn<'_>) {
         match input {
             Input::Command(command) => self.take_command(command, turn),
@@ -121,34 +122,34 @@ impl Router {
     fn take_command(&mut self, command: Command, turn: &mut Turn<'_>) {
         turn.effects.counters.commands += 1;
         let Command { conn, session, request_id, request } = command;
-        match (request, session) {
-            (Request::Credential(request), _) => {
+        // Matched where it lies: in a pair with the session it would be moved once more, and moving is
+        // most of what a signal costs.
+        match request {
+            Request::Credential(request) => {
                 let operation = self.credentials.take_request(conn, request_id, request, turn);
                 self.operate(operation, turn);
             }
-            (Request::Identity(request), Some(session)) => {
+            Request::Identity(request) => {
+                let Some(session) = session else { return refuse_stranger(conn, request_id, turn) };
                 let operation = self
                     .credentials
                     .take_identity_request(conn, session, request_id, request, turn);
                 self.operate(operation, turn);
             }
-            (Request::Conversation(log, request), Some(Session { user, .. })) => {
-                let client = Client { conn, user, request_id };
+            Request::Conversation(log, request) => {
+                let Some(session) = session else { return refuse_stranger(conn, request_id, turn) };
+                let client = Client { conn, user: session.user, request_id };
                 self.take_conversation_request(client, log, request, turn);
             }
-            (Request::Account(request), Some(Session { user, .. })) => {
-                self.take_account_request(Client { conn, user, request_id }, request, turn);
+            Request::Account(request) => {
+                let Some(session) = session else { return refuse_stranger(conn, request_id, turn) };
+                let client = Client { conn, user: session.user, request_id };
+                self.take_account_request(client, request, turn);
             }
-            (Request::Sync(from), Some(Session { user, .. })) => {
-                self.take_sync(Client { conn, user, request_id }, from, turn);
+            Request::Sync(from) => {
+                let Some(session) = session else { return refuse_stranger(conn, request_id, turn) };
+                self.take_sync(Client { conn, user: session.user, request_id }, from, turn);
             }
-            (
-                Request::Identity(_)
-                | Request::Conversation(..)
-                | Request::Account(_)
-                | Request::Sync(_),
-                None,
-            ) => turn.effects.refuse(conn, request_id, NOT_LOGGED_IN),
         }
     }
 
@@ -366,4 +367,9 @@ impl Router {
             Owner::Account(user) => self.accounts.forget_if_idle(user, now_ms),
         }
     }
+}
+
+/// What is asked needs a session.
+fn refuse_stranger(conn: ConnId, request_id: u64, turn: &mut Turn<'_>) {
+    turn.effects.refuse(conn, request_id, NOT_LOGGED_IN);
 }
