@@ -1,4 +1,5 @@
-//! The one module with `unsafe`: a descriptor table of its own for a shard.
+//! The one module with `unsafe`: a descriptor table of its own for a shard, and threads that signals
+//! don't reach.
 //!
 //! RLIMIT_NOFILE counts the descriptors of a *table*, and a table may belong to a single thread.
 //! So a process of 60 shards may hold 60 times as many connections as the limit says, without
@@ -56,7 +57,7 @@ pub(crate) fn unshare_descriptor_table(keep: &[RawFd]) -> io::Result<()> {
 }
 
 /// Blocks all signals of this thread but its faults.
-fn block_signals() -> io::Result<()> {
+pub(crate) fn block_signals() -> io::Result<()> {
     let mut signals = MaybeUninit::uninit();
     // SAFETY: sigfillset makes a set of what it is given a valid place for, so it is one when it is
     // changed and read; the last call only reads it, and asks for no copy of the mask before.

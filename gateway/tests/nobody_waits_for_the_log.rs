@@ -1,5 +1,5 @@
 //! Whatever standard error is, the server serves: a pipe that nobody reads, one whose reader has gone, a
-//! full disk, a descriptor that would block. The same holds for standard output.
+//! full disk, a file that may not grow, a descriptor that would block. The same holds for standard output.
 
 mod support;
 
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use dunlin_protocol::wire::{CloseReason, frame::Body};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal};
 use support::messages::message;
 use support::process::Process;
 use support::{Client, eventually};
@@ -112,6 +112,23 @@ fn a_disk_that_becomes_full_and_has_room_again() {
         std::fs::read_to_string(&path).unwrap().contains("lines could not be written")
     };
     eventually("the log says that lines are missing", told);
+    still_serves(server);
+}
+
+/// The limit of a file's size is told by a signal, which ends a process that expects none.
+#[test]
+fn a_file_that_may_not_grow() {
+    const ROOM_BYTES: u64 = 16 * 1024;
+    // Above the size of the store's own files.
+    const LIMIT_BYTES: u64 = 80 * 1024 * 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let log = File::options().create(true).append(true).open(&path).unwrap();
+    log.set_len(LIMIT_BYTES - ROOM_BYTES).unwrap();
+    let server = Process::start_logging_to(DEBUG, log);
+    server.limit(Resource::Fsize, LIMIT_BYTES);
+    flood(&server);
+    eventually("the limit is reached", || std::fs::metadata(&path).unwrap().len() == LIMIT_BYTES);
     still_serves(server);
 }
 

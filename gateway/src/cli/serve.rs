@@ -99,6 +99,7 @@ fn announce(server: &Server) {
 /// to read them, and the thread that waits for signals must not wait for a reader.
 fn print_aside(lines: String) {
     let print = move || {
+        crate::log::be_spared_by_the_descriptor();
         if let Err(error) = printed(|out| out.write_all(lines.as_bytes())) {
             tracing::warn!(%error, "what it listens on can't be printed");
         }

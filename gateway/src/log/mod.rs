@@ -118,6 +118,7 @@ pub(crate) fn start(log: &config::Log) -> Result<(), String> {
     let of_writer = Arc::clone(&shared);
     let thread = std::thread::Builder::new().name(THREAD.into());
     let started = thread.spawn(move || {
+        be_spared_by_the_descriptor();
         let stderr = std::io::stderr();
         Writer::new(of_writer, Outlet::new(stderr.as_fd())).run();
     });
@@ -132,6 +133,15 @@ pub(crate) fn start(log: &config::Log) -> Result<(), String> {
         }
     }));
     LOG.set(shared).map_err(|_| "the log was started before".to_owned())
+}
+
+/// A write may also fail by a signal, which would end or stop the whole process: a file that has reached
+/// the limit of its size (SIGXFSZ), a terminal that belongs to another job (SIGTTOU). A thread that
+/// blocks them gets an error, or writes.
+pub(crate) fn be_spared_by_the_descriptor() {
+    if let Err(error) = crate::sys::block_signals() {
+        tracing::debug!(%error, "signals can't be blocked");
+    }
 }
 
 /// Logs what starts here, as the first line.
