@@ -290,7 +290,7 @@ mod tests {
             assert_eq!(texts(&open(folder.path()).outbox).last(), Some(&"three"), "{cut}");
         }
         assert!(!folder.path().join(DAMAGED).exists());
-        let zeros = [&whole.as_bytes()[..], &[0; 20], b"\n- zz\n+ 00 1\n"].concat();
+        let zeros = [whole.as_bytes(), &[0; 20], b"\n- zz\n+ 00 1\n"].concat();
         fs::write(&path, &zeros).unwrap();
         let Opened { outbox, damaged } = open(folder.path());
         assert_eq!((texts(&outbox), damaged), (vec!["one", "two"], 3));
