@@ -24,8 +24,9 @@ use chat::Chat;
 use input::Input;
 use news::News;
 
-/// Notices that are shown at one time.
-const NOTICES_MAX: usize = 12;
+/// Notices that are shown at one time: the help is the most of them.
+const NOTICES_MAX: usize = 16;
+const _: () = assert!(command::HELP.len() <= NOTICES_MAX);
 /// Older messages that are read at one time.
 const PAGE_ENTRIES: u32 = 50;
 /// News that may wait for names: a server that never tells one must not fill the memory.

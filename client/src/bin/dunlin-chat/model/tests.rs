@@ -96,6 +96,14 @@ fn to_finds_the_user_and_opens_the_conversation() {
 }
 
 #[test]
+fn help_lists_every_command() {
+    let mut model = model();
+    model.enter("/help");
+    assert_eq!(model.notices, command::HELP);
+    assert!(model.notices[0].starts_with("/to NAME"));
+}
+
+#[test]
 fn a_message_is_on_its_way_then_stored_then_read() {
     let mut model = model();
     model.go_to(conversation());
