@@ -83,10 +83,10 @@ impl House {
     }
 
     /// Runs it with these lines, to its end.
-    fn say(&self, user: &str, lines: &str) -> (Output, String) {
+    fn say(&self, user: &str, lines: impl AsRef<[u8]>) -> (Output, String) {
         let mut chat = self.chat(user).spawn().unwrap();
         // A program that ends before it has read everything is seen by what it says.
-        let _ = chat.stdin.take().unwrap().write_all(lines.as_bytes());
+        let _ = chat.stdin.take().unwrap().write_all(lines.as_ref());
         let output = chat.wait_with_output().unwrap();
         let said = String::from_utf8(output.stdout.clone()).unwrap();
         (output, said)
@@ -171,6 +171,16 @@ fn piped_lines_are_said_to_whom_they_follow_and_then_it_ends() {
         assert_eq!(count(&heard, &format!("< alice {seq}: {text}")), 1, "{heard}");
     }
     assert!(!heard.contains("not for bob"), "{heard}");
+}
+
+#[test]
+fn a_piped_line_that_is_no_text_is_told_of_and_the_next_is_said() {
+    let house = House::new();
+    house.say("bob", "");
+    let (output, said) = house.say("alice", b"/to bob\none\r\nt\xffo\nthree\n");
+    assert!(!output.status.success(), "a line was not said");
+    assert!(said.contains("no UTF-8"), "{said}");
+    assert_eq!((count(&said, "✓ bob 1: one"), count(&said, "✓ bob 2: three")), (1, 1), "{said}");
 }
 
 #[test]

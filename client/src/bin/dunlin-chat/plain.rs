@@ -50,7 +50,10 @@ fn talk(session: &mut Session) -> Result<(), Box<dyn Error>> {
         select! {
             recv(events) -> event => session.apply(event?),
             recv(if has_to_wait { &no_lines } else { &lines }) -> line => match line {
-                Ok(line) => enter(session, &line),
+                Ok(line) => match String::from_utf8(line) {
+                    Ok(line) => enter(session, &line),
+                    Err(_) => session.model.unreadable(),
+                },
                 Err(_) => {
                     lines = never();
                     leave_ms = Some(session.client.now_ms() + PATIENCE_MS);
@@ -91,11 +94,12 @@ fn tell(news: &News) {
 }
 
 /// A thread of its own, since standard input can't be waited for together with a channel.
-fn read_lines() -> Receiver<String> {
+fn read_lines() -> Receiver<Vec<u8>> {
     let (sender, receiver) = bounded(16);
     std::thread::spawn(move || {
-        for line in io::stdin().lock().lines() {
-            let Ok(line) = line else { return };
+        for line in io::stdin().lock().split(b'\n') {
+            let Ok(mut line) = line else { return };
+            line.pop_if(|last| *last == b'\r');
             if sender.send(line).is_err() {
                 return;
             }

@@ -44,6 +44,12 @@ impl Model {
         Entered::Taken
     }
 
+    /// A line was entered that is no text.
+    pub(crate) fn unreadable(&mut self) {
+        self.unsaid += 1;
+        self.notice("a line is no UTF-8; nothing is said".into());
+    }
+
     /// Leaves a prompt, and takes the notices away. What was typed for somebody stays.
     pub(crate) fn cancel(&mut self) {
         self.prompt = None;
