@@ -184,6 +184,29 @@ fn a_piped_line_that_is_no_text_is_told_of_and_the_next_is_said() {
 }
 
 #[test]
+fn what_follows_a_misspelt_command_goes_to_nobody() {
+    let house = House::new();
+    house.say("bob", "");
+    let (output, said) = house.say("alice", "/to bob\none\n/ot carol\nfor carol\n");
+    assert!(!output.status.success(), "{output:?}");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("1 commands were not understood; 1 texts went to nobody"), "{error}");
+    assert_eq!((count(&said, "✓ bob 1: one"), said.contains("for carol")), (1, false), "{said}");
+}
+
+#[test]
+fn who_is_not_let_in_is_told_so_by_the_exit_code() {
+    let house = House::new();
+    house.say("alice", "");
+    fs::remove_file(house.state("alice").join("tokens")).unwrap();
+    let output = house.chat("alice").env(PASSWORD, "wrong horse").output().unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("this name is taken"), "{error}");
+    assert!(house.say("alice", "/logout\n").0.status.success(), "that is what was wanted");
+}
+
+#[test]
 fn what_was_said_to_a_server_that_is_away_arrives_once_after_all() {
     let mut house = House::new();
     house.say("bob", "");

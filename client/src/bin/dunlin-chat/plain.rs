@@ -3,15 +3,21 @@
 //!
 //! Input that is no terminal is taken at the pace of the answers: what follows `/to NAME` waits
 //! until the name is found, and after the last line, or `/quit`, the program ends when everything
-//! is sent.
+//! is sent. Nobody looks at what it says meanwhile: what follows a command that there is not goes to
+//! nobody, since it may have been for somebody else, and whatever was not done makes the program
+//! fail.
 
 use std::error::Error;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, never, select, tick};
+use dunlin_client::machine::{Status, Stop};
 
+use crate::model::Model;
+use crate::model::entering::Entered;
 use crate::model::news::News;
+use crate::model::refusal::why_stopped;
 use crate::session::{Next, Session};
 use crate::signals::EndWanted;
 
@@ -23,17 +29,30 @@ const PATIENCE_MS: u64 = 60_000;
 pub(crate) fn run(mut session: Session) -> Result<(), Box<dyn Error>> {
     let outcome = talk(&mut session);
     // Who sits at a terminal has read it.
-    let unsaid = if io::stdin().is_terminal() { 0 } else { session.model.unsaid };
+    let mut left = if io::stdin().is_terminal() { Vec::new() } else { undone(&session.model) };
     let waiting = session.close();
     outcome?;
-    let mut left = Vec::new();
-    if unsaid > 0 {
-        left.push(format!("{unsaid} texts went to nobody"));
-    }
     if waiting > 0 {
         left.push(format!("{waiting} messages are not sent; they go out at the next start"));
     }
     if left.is_empty() { Ok(()) } else { Err(left.join("; ").into()) }
+}
+
+/// What a script has to be told of at the end.
+fn undone(model: &Model) -> Vec<String> {
+    let mut undone = Vec::new();
+    if let Some(Status::Stopped(stop)) = &model.status
+        && *stop != Stop::LoggedOut
+    {
+        undone.push(why_stopped(stop));
+    }
+    if model.unknown > 0 {
+        undone.push(format!("{} commands were not understood", model.unknown));
+    }
+    if model.unsaid > 0 {
+        undone.push(format!("{} texts went to nobody", model.unsaid));
+    }
+    undone
 }
 
 fn talk(session: &mut Session) -> Result<(), Box<dyn Error>> {
@@ -77,8 +96,12 @@ fn talk(session: &mut Session) -> Result<(), Box<dyn Error>> {
 }
 
 fn enter(session: &mut Session, line: &str) {
-    session.model.enter(line);
-    if session.model.prompt.is_some() && io::stdin().is_terminal() {
+    let is_terminal = io::stdin().is_terminal();
+    let entered = session.model.enter(line);
+    if entered == Entered::Unknown && !is_terminal {
+        session.model.go_to_nobody();
+    }
+    if session.model.prompt.is_some() && is_terminal {
         // It would be shown while it is typed.
         session.model.cancel();
         session.model.notice("passwords are not asked for here: use the full screen".into());

@@ -90,7 +90,7 @@ impl Model {
     }
 
     /// Closes the conversation. What was typed for a name that is still looked up stays in sight.
-    pub(super) fn go_to_nobody(&mut self) {
+    pub(crate) fn go_to_nobody(&mut self) {
         if let Addressee::Sought(sought) = std::mem::take(&mut self.addressee) {
             add(&mut self.nobodys_line, &sought.line, &mut self.deleted);
         }

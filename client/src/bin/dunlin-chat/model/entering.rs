@@ -16,15 +16,17 @@ const COMMAND_COLUMNS: usize = 40;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entered {
     Taken,
-    /// It was not understood, or can't be said now: it stays with whoever typed it.
+    /// It can't be said now: it stays with whoever typed it.
     Refused,
+    /// It is no command that there is, and stays likewise.
+    Unknown,
 }
 
 impl Model {
     /// Enters the line that was typed.
     pub(crate) fn press_enter(&mut self) {
         let line = std::mem::take(self.input_mut());
-        if self.enter(line.text()) == Entered::Refused {
+        if self.enter(line.text()) != Entered::Taken {
             // The addressee is still the same: no line that is refused changes it.
             *self.input_mut() = line;
         }
@@ -157,9 +159,10 @@ impl Model {
             Command::Help => HELP.iter().for_each(|line| self.notice((*line).into())),
             Command::Quit => self.quit(),
             Command::Unknown(line) => {
+                self.unknown += 1;
                 let line = text::shorten(&text::clean(line), COMMAND_COLUMNS);
                 self.notice(format!("what is {line}? /help lists what there is"));
-                return Entered::Refused;
+                return Entered::Unknown;
             }
         }
         Entered::Taken

@@ -4,7 +4,7 @@
 pub(crate) mod addressee;
 pub(crate) mod chat;
 mod command;
-mod entering;
+pub(crate) mod entering;
 pub(crate) mod input;
 pub(crate) mod news;
 pub(crate) mod refusal;
@@ -128,6 +128,8 @@ pub(crate) struct Model {
     is_leaving: bool,
     /// Texts that were entered and went to nobody.
     pub(crate) unsaid: usize,
+    /// Commands that were entered and that there are not.
+    pub(crate) unknown: usize,
     marked_ms: u64,
     typed_ms: u64,
     effects: Vec<Effect>,
@@ -154,6 +156,7 @@ impl Model {
             secrets: Vec::new(),
             is_leaving: false,
             unsaid: 0,
+            unknown: 0,
             marked_ms: 0,
             typed_ms: 0,
             effects: Vec::new(),
