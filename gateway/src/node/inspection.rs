@@ -33,15 +33,15 @@ pub(crate) enum Problem {
 }
 
 /// The settings that lead to what is looked at.
-pub(crate) const SETTINGS: [&str; 4] =
-    ["data.folder", "tls.certificate_file", "listen.tcp", "listen.tls"];
+pub(crate) const SETTINGS: [&str; 5] =
+    ["data.folder", "tls.certificate_file", "tls.key_file", "listen.tcp", "listen.tls"];
 
 impl Problem {
     /// The setting that leads there, one of [`SETTINGS`].
     pub(crate) fn setting(&self) -> &'static str {
         match self {
             Problem::Data(_) | Problem::Store(_) => "data.folder",
-            Problem::Tls(_) => "tls.certificate_file",
+            Problem::Tls(error) => error.setting(),
             Problem::Listen { entrance, .. } => entrance.setting(),
         }
     }

@@ -1,14 +1,15 @@
 //! What the server shows: a certificate from files, or one of its own, made on first start.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
-use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
-use rustls_pki_types::pem::PemObject;
+use rustls::{InconsistentKeys, ServerConfig};
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::validity::{Untimely, untimely};
@@ -20,19 +21,73 @@ pub(crate) const ALPN: &[u8] = b"dunlin";
 /// Whom the certificate of the first start is for. Others need one of their own.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
+/// What stands in front of a key that has a password.
+const ENCRYPTED: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
+
 /// What can be wrong with a certificate.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
-    #[error("{path}: {error}", path = path.display())]
-    Pem { path: PathBuf, error: rustls_pki_types::pem::Error },
+    #[error("{path}: {}", pem_fault(error), path = path.display())]
+    Pem { path: PathBuf, error: pem::Error },
     #[error("{path}: there is no certificate in it", path = path.display())]
     Empty { path: PathBuf },
-    #[error("the certificate and its key: {0}")]
+    #[error("{path}: {}", pem_fault(error), path = path.display())]
+    KeyPem { path: PathBuf, error: pem::Error },
+    #[error("{path}: {}", no_key(*is_encrypted), path = path.display())]
+    NoKey { path: PathBuf, is_encrypted: bool },
+    #[error("{}", misfit(.0))]
     Rustls(#[from] rustls::Error),
     #[error("a certificate can't be made: {0}")]
     Made(#[from] rcgen::Error),
     #[error(transparent)]
     Data(#[from] DataError),
+}
+
+/// In the words of somebody who looks at the file.
+fn pem_fault(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            let section = String::from_utf8_lossy(end_marker);
+            format!("it ends too early: there is no -----END {section}-----")
+        }
+        pem::Error::IllegalSectionStart { line } => {
+            format!("this begins no section: {}", String::from_utf8_lossy(line).escape_debug())
+        }
+        pem::Error::Base64Decode(why) => format!("its base64 is broken: {why}"),
+        pem::Error::Io(error) => error.to_string(),
+        // What else there may be has words of its own.
+        other => other.to_string(),
+    }
+}
+
+fn no_key(is_encrypted: bool) -> &'static str {
+    match is_encrypted {
+        true => "the key in it is encrypted; the server needs one that it can read",
+        false => "there is no key in it (PKCS #8, SEC1 or PKCS #1, as PEM)",
+    }
+}
+
+fn misfit(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            "the key is not that of the certificate".into()
+        }
+        other => format!("the certificate and its key: {other}"),
+    }
+}
+
+impl TlsError {
+    /// The setting that leads to what is wrong.
+    pub(crate) fn setting(&self) -> &'static str {
+        match self {
+            TlsError::KeyPem { .. } | TlsError::NoKey { .. } => "tls.key_file",
+            TlsError::Pem { .. }
+            | TlsError::Empty { .. }
+            | TlsError::Rustls(_)
+            | TlsError::Made(_)
+            | TlsError::Data(_) => "tls.certificate_file",
+        }
+    }
 }
 
 /// Where certificate and key are.
@@ -109,8 +164,15 @@ impl Certificate {
     }
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
-        PrivateKeyDer::from_pem_file(&self.key_file)
-            .map_err(|error| TlsError::Pem { path: self.key_file.clone(), error })
+        let path = self.key_file.clone();
+        PrivateKeyDer::from_pem_file(&path).map_err(|error| match error {
+            pem::Error::NoItemsFound => {
+                let text = fs::read(&path).unwrap_or_default();
+                let is_encrypted = text.windows(ENCRYPTED.len()).any(|part| part == ENCRYPTED);
+                TlsError::NoKey { path, is_encrypted }
+            }
+            error => TlsError::KeyPem { path, error },
+        })
     }
 
     fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -162,7 +224,38 @@ mod tests {
         });
         let mixed = Certificate::of_files(&one.certificate_file, &other.key_file);
         assert!(matches!(mixed.load(ticketer().unwrap()), Err(TlsError::Rustls(_))));
+        let told = mixed.wrong()[0].to_string();
+        assert_eq!(told, "the key is not that of the certificate");
         let swapped = Certificate::of_files(&one.key_file, &one.certificate_file);
         assert!(matches!(swapped.load(ticketer().unwrap()), Err(TlsError::Empty { .. })));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said_of_that_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::open(&folder.path().join("data")).unwrap();
+        let own = Certificate::own(&data).unwrap();
+        let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
+        let told = |certificate_text: &str, key_text: &str| {
+            fs::write(&certificate, certificate_text).unwrap();
+            fs::write(&key, key_text).unwrap();
+            let wrong = Certificate::of_files(&certificate, &key).wrong();
+            let line = |error: &TlsError| format!("{}: {error}", error.setting());
+            let lines: Vec<String> = wrong.iter().map(line).collect();
+            lines.join("; ").replace(&folder.path().display().to_string(), "F")
+        };
+        let whole = fs::read_to_string(&own.certificate_file).unwrap();
+        let key_text = fs::read_to_string(&own.key_file).unwrap();
+        assert_eq!(told(&whole, &key_text), "");
+        let no_key =
+            "tls.key_file: F/k.pem: there is no key in it (PKCS #8, SEC1 or PKCS #1, as PEM)";
+        assert_eq!(told(&whole, &whole), no_key);
+        let encrypted = key_text.replace("PRIVATE", "ENCRYPTED PRIVATE");
+        assert!(
+            told(&whole, &encrypted).starts_with("tls.key_file: F/k.pem: the key in it is enc")
+        );
+        let cut = told(&whole[..whole.len() / 2], &key_text);
+        assert!(cut.starts_with("tls.certificate_file: F/c.pem: it ends too early"), "{cut}");
+        assert!(cut.ends_with("there is no -----END CERTIFICATE-----"), "{cut}");
     }
 }

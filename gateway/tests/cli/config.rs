@@ -128,7 +128,7 @@ fn a_check_reads_what_a_server_would_read_and_changes_nothing() {
         "--set: store.readers: 1 is not in 2 to 256",
         "signing.key: others may read it (mode 644)",
         "STORE: others may read it (mode 640)",
-        "tls.certificate_file: data/tls/key.pem: ",
+        "tls.key_file: data/tls/key.pem: ",
     ]) {
         assert!(line.starts_with("dunlin: ") && line.contains(contains), "{contains}: {ended:?}");
     }
