@@ -37,6 +37,13 @@ impl Section for Listen {
         {
             listen_on.extend(address(key, text, faults).map(|address| (entrance, address)));
         }
+        if let [(_, tcp), (_, tls)] = listen_on[..]
+            && tcp == tls
+            && tcp.port() != 0
+        {
+            // The kernel would let both listen, and spread the clients over them.
+            faults.refuse(&["tls"], format!("is {tls}, and so is listen.tcp"));
+        }
         listen_on
     }
 }
@@ -51,4 +58,22 @@ fn address(key: &str, text: &str, faults: &mut SectionFaults<'_>) -> Option<Sock
         Err(error) => faults.refuse(&[key], format!("{text:?} is no address:port: {error}")),
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Checked, Config};
+
+    #[test]
+    fn one_address_is_for_one_kind_of_connection() {
+        let wrong = |tcp: &str, tls: &str| {
+            let mut config = Config::default();
+            (config.listen.tcp, config.listen.tls) = (tcp.into(), tls.into());
+            Checked::new(config, 1024, 1).err().map(|errors| errors.to_string())
+        };
+        let told = "listen.tls: is 127.0.0.1:7410, and so is listen.tcp";
+        assert_eq!(wrong("127.0.0.1:7410", "127.0.0.1:7410").as_deref(), Some(told));
+        assert_eq!(wrong("127.0.0.1:7410", "127.0.0.2:7410"), None);
+        assert_eq!(wrong("127.0.0.1:0", "127.0.0.1:0"), None);
+    }
 }
