@@ -46,7 +46,7 @@ pub(crate) enum BackupError {
     #[error("{path} is no backup, or one that was not finished: there is no {CONTENTS} in it",
         path = path.display())]
     NotABackup { path: PathBuf },
-    #[error("the backup is damaged: {name}: {what}; nothing was restored from it")]
+    #[error("the backup is damaged: {name}: {what}")]
     Damaged { name: String, what: String },
     #[error("the store: {0}")]
     Store(#[from] OpenError),
