@@ -10,6 +10,7 @@ mod output;
 mod terminal;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
@@ -41,8 +42,16 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Plan(plan) => Session::begin().and_then(|session| run(&plan, &session)),
-        Command::Run(arguments) => run_files(&arguments),
-        Command::Check(arguments) => return check(&arguments),
+        Command::Run(arguments) => {
+            if let Some(code) = refused(&arguments, |_| {}) {
+                return code;
+            }
+            run_files(&arguments)
+        }
+        Command::Check(arguments) => {
+            let sound = |file: &Path| println!("{}: ok", file.display());
+            return refused(&arguments, sound).unwrap_or(ExitCode::SUCCESS);
+        }
         Command::Generate(arguments) => generate(arguments),
         Command::Doctor(arguments) => return doctor(&arguments),
         Command::Render(arguments) => render(&arguments).map(|()| Verdict::Ok),
@@ -55,14 +64,16 @@ fn main() -> ExitCode {
 
 /// Nothing came of it.
 fn failed(error: &LoadtestError) -> ExitCode {
-    eprintln!("dunlin-loadtest: {error}");
+    // Each line is for itself, whoever picks it out of a log.
+    for line in error.to_string().lines() {
+        eprintln!("dunlin-loadtest: {line}");
+    }
     error.exit_code()
 }
 
 /// A plan in which everything makes sense, to its report.
 fn run(plan: &Plan, session: &Session) -> Result<Verdict, LoadtestError> {
-    Problems::check(plan.problems())?;
-    Problems::check(plan.missing())?;
+    Problems::check(plan.problems().into_iter().chain(plan.missing()).collect())?;
     let stop = || Some(session.interrupt.flag());
     // A coordinator of generators need not have a way to the server.
     let is_here = plan.generator().generators.is_empty();
@@ -166,19 +177,20 @@ fn run_files(arguments: &FileArguments) -> Result<Verdict, LoadtestError> {
     Ok(Verdict::Ok)
 }
 
-fn check(arguments: &FileArguments) -> ExitCode {
-    let mut code = ExitCode::SUCCESS;
+/// Says what is wrong with all of the files; with what exit code, if anything is.
+fn refused(arguments: &FileArguments, sound: impl Fn(&Path)) -> Option<ExitCode> {
+    let mut code = None;
     for file in &arguments.files {
         let name = file.display();
         match arguments.check(file) {
-            Ok(()) => println!("{name}: ok"),
+            Ok(()) => sound(file),
             Err(LoadtestError::Problems(problems)) => {
                 problems.iter().for_each(|problem| eprintln!("{name}: {problem}"));
-                code = ExitCode::from(USAGE);
+                code = Some(ExitCode::from(USAGE));
             }
             Err(error) => {
                 eprintln!("{name}: {error}");
-                code = error.exit_code();
+                code = Some(error.exit_code());
             }
         }
     }

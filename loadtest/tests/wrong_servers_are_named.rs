@@ -104,3 +104,34 @@ fn who_is_looked_at_first_is_none_of_the_users() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &report["arrived"]), (Some(0), &3.into()), "{report}");
 }
+
+#[test]
+fn a_run_says_all_that_is_wrong_with_its_files_as_check_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["one.toml", "two.toml"].map(|name| folder.path().join(name));
+    let plan = "scenario = \"chat\"\n[server]\nspawn = \"nowhere/dunlin\"\n[chat]\nusers = 3\n";
+    files.iter().for_each(|file| std::fs::write(file, plan).unwrap());
+    let said = |word: &str| {
+        let output = program::command(&[word]).args(&files).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        said
+    };
+    let checked = said("check");
+    assert_eq!(said("run"), checked);
+    for file in files {
+        for wrong in ["line 3: server.spawn: ", "line 5: chat.users: "] {
+            let line = format!("{}: {wrong}", file.display());
+            assert_eq!(checked.lines().filter(|said| said.starts_with(&line)).count(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_command_line_is_told_all_that_is_wrong_with_it_line_by_line() {
+    let output = output(&["chat", "--spawn", "nowhere/dunlin", "--users", "3"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!((output.status.code(), lines.len()), (Some(2), 2), "{said}");
+    assert!(lines.iter().all(|line| line.starts_with("dunlin-loadtest: ")), "{said}");
+}
