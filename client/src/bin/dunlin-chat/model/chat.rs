@@ -161,6 +161,14 @@ impl Chat {
         self.first_seq = self.first_seq.min(oldest);
     }
 
+    /// The entry before the oldest one is damaged: a page would have begun with it, and the next one
+    /// begins behind it. Returns which.
+    pub(crate) fn pass_damaged(&mut self) -> u64 {
+        self.is_loading = false;
+        self.first_seq = self.first_seq.saturating_sub(1).max(1);
+        self.first_seq
+    }
+
     /// What follows begins behind `to_seq`; what is shown does not reach it.
     pub(crate) fn skip(&mut self, to_seq: u64) {
         self.lines.clear();

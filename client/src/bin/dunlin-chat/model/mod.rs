@@ -300,6 +300,12 @@ impl Model {
                     chat.prepend(&page.entries);
                 }
             }
+            (Purpose::Older(conversation), Err(failure)) if refusal::is_damage(&failure) => {
+                if let Some(chat) = self.chats.get_mut(&conversation) {
+                    let seq = chat.pass_damaged();
+                    self.notice(format!("message {seq} is damaged and can't be read"));
+                }
+            }
             (Purpose::Older(conversation), Err(failure)) => {
                 if let Some(chat) = self.chats.get_mut(&conversation) {
                     chat.is_loading = false;
@@ -407,6 +413,9 @@ impl Model {
 
     pub(crate) fn notice(&mut self, notice: String) {
         self.tell(News::Notice(notice.clone()));
+        if self.notices.back() == Some(&notice) {
+            return;
+        }
         self.notices.push_back(notice);
         if self.notices.len() > NOTICES_MAX {
             self.notices.pop_front();

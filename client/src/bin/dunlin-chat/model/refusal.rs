@@ -35,6 +35,11 @@ pub(crate) fn why_failed(failure: &Failure) -> String {
     }
 }
 
+/// Whether what was asked for can be read no more.
+pub(crate) fn is_damage(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused(error) if error.code() == ErrorCode::DataCorrupt)
+}
+
 fn rule_of(error: &wire::Error) -> Option<String> {
     match (error.code(), error.field.as_str()) {
         (ErrorCode::InvalidArgument, "password" | "new_password") => Some(password_rule()),

@@ -203,6 +203,31 @@ fn older_messages_are_asked_for_once_at_the_top() {
 }
 
 #[test]
+fn a_damaged_message_does_not_hide_the_older_ones() {
+    let mut model = model();
+    let skipped = Event::Skipped { conversation: conversation(), from_seq: 1, to_seq: 9 };
+    model.apply(0, skipped);
+    model.go_to(conversation());
+    let refused = |code: wire::ErrorCode| {
+        Failure::Refused(wire::Error { code: code as i32, ..wire::Error::default() })
+    };
+    let mut ask = |failure| {
+        model.take_effects();
+        model.scroll(5, true);
+        let (purpose, request) = asked(&mut model).remove(0);
+        model.asked(Ticket(1), purpose);
+        model.apply(0, Event::Completed { ticket: Ticket(1), result: Err(failure) });
+        let Request::History(request) = request else { panic!("{request:?}") };
+        (request.from_seq, model.notices.len())
+    };
+    assert_eq!(ask(refused(wire::ErrorCode::Overloaded)), (9, 1));
+    assert_eq!(ask(refused(wire::ErrorCode::Overloaded)), (9, 1), "it is said once");
+    assert_eq!(ask(refused(wire::ErrorCode::DataCorrupt)), (9, 2));
+    assert_eq!(ask(refused(wire::ErrorCode::DataCorrupt)), (8, 3));
+    assert_eq!(model.chats[&conversation()].first_seq, 8);
+}
+
+#[test]
 fn passwords_are_prompted_for_and_checked_twice() {
     let mut model = model();
     model.enter("/password");
