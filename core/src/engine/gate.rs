@@ -10,8 +10,8 @@ const CLOSED: usize = 1 << (usize::BITS - 1);
 
 /// See the module.
 ///
-/// Counts batches of commands and letters in queues, tickets and calls that wait for an answer.
-/// What is made by handling something is added before that something is taken off, so 0 means that
+/// Counts batches of commands and letters in queues, tickets, and sends that wait for another node.
+/// (Calls at the door need no count of their own: one that waits has one of these under way.) What is made by handling something is added before that something is taken off, so 0 means that
 /// nothing can follow.
 ///
 /// Whether it is closed is a bit of the same word. So the two questions "is it closed?" and "is
