@@ -34,10 +34,15 @@
 //! - [`config`]: settings of the engine
 //! - [`transport`]: the trait that a transport implements, and what is delivered through it
 //! - [`store`]: the trait of durable logs, in memory and embedded
-//! - [`worker`]: the state machine between all of these
+//! - [`worker`]: the state machine between all of these, made of machines: `conversation`, `account`,
+//!   `credential`, `identity`, `sync`, [`cluster`]
+//! - `audience`: sessions, and what is pushed to them; `membership`: who belongs to a log; `entry`: entries as
+//!   bytes; `transaction`: changes that are decided on what is durable
+//! - [`auth`]: tokens, passwords, issuers; [`admin`]: what the operator asks; [`refusal`]: why something is
+//!   not done
 //! - [`placement`]: which worker owns what, on which node
 //! - [`bus`], [`presence`]: how nodes talk, and where users are
-//! - [`limits`]: bounds of memory and work
+//! - [`limits`]: bounds of memory and work; `dense_map`: tables that give their room back
 //! - [`clock`], [`random`]: time and chance, injected, so that a simulation replays a seed
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -22,6 +22,7 @@
 //! - [`cli`]: the program `dunlin`
 //! - `shard`: the event loop
 //! - `fuzzing`: a shard under fire, for tests and for `gateway/fuzz`
+//! - `transport`: what the engine delivers, to the mailboxes of shards
 //! - `stream`: from what a socket carries to frames and back, without a socket
 //! - `tls`: the certificate and its keys
 //! - `slots`: tables that are as large as what is in them
@@ -29,6 +30,7 @@
 //! - `backup`: copies of the whole data folder
 //! - `status`: what a running server says of itself
 //! - `admission`: limits of the node and of each address
+//! - `log`: lines to standard error that can neither stop nor end the server
 //! - `sys`: the one module with `unsafe`
 #![deny(unsafe_code)]
 

@@ -19,6 +19,7 @@
 //! - [`layer`]: from an event to the queue
 //! - [`queue`], [`writer`], [`outlet`]: from the queue to the descriptor
 //! - [`opening`], [`panic`]: the first line, and last ones
+//! - [`names`]: what reasons and codes are called; [`mod@counters`]: what became of lines
 
 mod counters;
 mod layer;

@@ -21,6 +21,7 @@
 //! - [`table`]: the streams of a shard
 //! - [`buffers`], [`read_buffer`]: what all of them share
 //! - [`outbox`]: what waits to be written
+//! - `peer`: the other end, for tests
 
 pub(crate) mod buffers;
 pub(crate) mod entrance;
