@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) register: bool,
     /// Where the server listens [default: 127.0.0.1:7410, with --tls 127.0.0.1:7411].
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     server: Option<String>,
     /// Use TLS; the server proves itself by --fingerprint or --ca.
     #[arg(long, requires = "trust")]
@@ -65,12 +65,36 @@ impl Arguments {
     }
 }
 
+/// What is no address is said at once: to try it again and again would not help.
+fn host_port(text: &str) -> Result<String, &'static str> {
+    let is_host = |host: &str| {
+        let is_bare = !host.is_empty() && !host.contains(':');
+        is_bare || (host.starts_with('[') && host.ends_with(']'))
+    };
+    let parts = text.rsplit_once(':');
+    match parts.is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok()) {
+        true => Ok(text.to_owned()),
+        false => Err("HOST:PORT is expected, for example 127.0.0.1:7410"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parse(arguments: &str) -> Result<Arguments, clap::Error> {
         Arguments::try_parse_from(arguments.split(' '))
+    }
+
+    #[test]
+    fn a_server_has_a_host_and_a_port() {
+        let server = |server| parse(&format!("dunlin-chat --user alice --server {server}"));
+        for good in ["im.example.org:7410", "127.0.0.1:1", "[::1]:7410"] {
+            assert_eq!(server(good).unwrap().server(), good);
+        }
+        for bad in ["im.example.org", ":7410", "::1", "a:b", "a:70000", "a:"] {
+            assert!(server(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
