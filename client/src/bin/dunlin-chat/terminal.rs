@@ -127,7 +127,8 @@ fn press(session: &mut Session, key: KeyEvent, page: isize, is_at_top: bool) -> 
         KeyCode::End => model.input_mut().end(),
         KeyCode::Esc => model.cancel(),
         KeyCode::Up => model.walk(false),
-        KeyCode::Down | KeyCode::Tab => model.walk(true),
+        KeyCode::Down => model.walk(true),
+        KeyCode::Tab => model.walk_around(),
         KeyCode::PageUp => model.scroll(page, is_at_top),
         KeyCode::PageDown => model.scroll(-page, is_at_top),
         _ => {}

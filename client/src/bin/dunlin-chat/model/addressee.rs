@@ -146,6 +146,15 @@ impl Model {
         }
     }
 
+    /// Opens the next conversation in the list, and after the last one the first.
+    pub(crate) fn walk_around(&mut self) {
+        let order = self.order();
+        match (self.open(), order.as_slice()) {
+            (Some(open), [first, .., last]) if open == *last => self.go_to(*first),
+            _ => self.walk(true),
+        }
+    }
+
     /// Opens the next conversation in the list, or the one before. Above the first is nobody, if
     /// something was typed there.
     pub(crate) fn walk(&mut self, is_down: bool) {

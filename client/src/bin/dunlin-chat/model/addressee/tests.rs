@@ -137,6 +137,24 @@ fn each_conversation_has_a_line_of_its_own() {
 }
 
 #[test]
+fn one_key_goes_round_all_conversations() {
+    let mut model = model();
+    model.walk_around();
+    assert_eq!(model.open(), None, "there is none");
+    model.go_to(carols());
+    model.walk_around();
+    assert_eq!(model.open(), Some(carols()), "there is no other");
+    model.go_to(conversation());
+    let order = model.order();
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.extend(model.open());
+        model.walk_around();
+    }
+    assert!(seen[0] != seen[1] && seen[..2] == seen[2..], "{seen:?} of {order:?}");
+}
+
+#[test]
 fn what_was_typed_for_nobody_is_found_again_and_carried_by_hand() {
     let mut model = model();
     model.go_to(conversation());
