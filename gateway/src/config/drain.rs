@@ -27,7 +27,20 @@ impl Section for Drain {
         faults.within("connections_per_second", self.connections_per_second, 1..=1_000_000_000);
         faults.within("timeout_ms", self.timeout_ms, 0..=DAY_MS);
         faults.within("reconnect_delay_ms", self.reconnect_delay_ms, 0..=DAY_MS);
+        if !self.address.is_empty() && !is_host_port(&self.address) {
+            faults.refuse(&["address"], format!("{:?} is no host:port", self.address));
+        }
     }
+}
+
+/// Whether a client could go there. Its name may be one that only clients can look up.
+fn is_host_port(text: &str) -> bool {
+    let is_host = |host: &str| {
+        let is_name = !host.is_empty() && !host.contains(|c: char| c == ':' || c.is_whitespace());
+        is_name || (host.starts_with('[') && host.ends_with(']'))
+    };
+    let parts = text.rsplit_once(':');
+    parts.is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok_and(|it| it > 0))
 }
 
 impl Drain {
@@ -39,5 +52,24 @@ impl Drain {
             reconnect_delay_ms: self.reconnect_delay_ms,
             address: self.address.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for good in ["im2.example.org:7411", "192.0.2.1:1", "[2001:db8::1]:7411"] {
+            assert!(is_host_port(good), "{good}");
+        }
+        for bad in ["im2.example.org", ":7411", "2001:db8::1", "a:0", "a:70000", "a b:1"] {
+            assert!(!is_host_port(bad), "{bad}");
+        }
+        let mut config = crate::config::Config::default();
+        config.drain.address = "im2".into();
+        let errors = crate::config::Checked::new(config, 1024, 1).unwrap_err();
+        assert_eq!(errors.to_string(), "drain.address: \"im2\" is no host:port");
     }
 }
