@@ -110,6 +110,10 @@ pub fn compare(a: &Value, b: &Value, options: &Options) -> Result<Comparison, St
     if of != other {
         return Err(format!("{of} can't be compared with {other}"));
     }
+    let (one, another) = (scenario_of(a), scenario_of(b));
+    if one != another {
+        return Err(format!("{one} can't be compared with {another}"));
+    }
     let (of_a, of_b) = (Figures::of(a), Figures::of(b));
     let figures: Vec<_> = of_a.both(&of_b).filter(|(name, ..)| options.looks_at(name)).collect();
     if figures.is_empty() {
@@ -139,6 +143,12 @@ pub fn compare(a: &Value, b: &Value, options: &Options) -> Result<Comparison, St
         better,
         invalid,
     })
+}
+
+/// A chat that was disturbed has the report of a chat, and says by what.
+fn scenario_of(report: &Value) -> &str {
+    let disturbance = report["disturbance"].as_object();
+    disturbance.and_then(|by| by.keys().next()).map_or("an undisturbed run", String::as_str)
 }
 
 impl Options {
@@ -345,6 +355,11 @@ mod tests {
         bad["schema"] = json!("dunlin-loadtest/idle/1");
         assert!(compare(&ok, &bad, &OPTIONS).is_err());
         assert!(compare(&json!({}), &ok, &OPTIONS).is_err());
+        let mut storm = report(1.0, 0);
+        storm["disturbance"] = json!({ "storm": {} });
+        let refused = compare(&ok, &storm, &OPTIONS).unwrap_err();
+        assert_eq!(refused, "an undisturbed run can't be compared with storm");
+        assert!(compare(&storm, &storm, &OPTIONS).is_ok());
         let only = Options { only: vec!["nothing".to_owned()], ..OPTIONS };
         assert!(compare(&ok, &ok, &only).is_err());
     }
