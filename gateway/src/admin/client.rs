@@ -16,12 +16,13 @@ const ACCOUNTS_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) fn ask(mut stream: UnixStream, request: &Request) -> Answer {
     let patient = matches!(request, Request::Backup { .. } | Request::Verify);
     let timeout = (!patient).then_some(ACCOUNTS_TIMEOUT);
-    let answer = stream
+    let asked = stream
         .set_read_timeout(timeout)
         .map_err(MessageError::from)
-        .and_then(|()| message::write(&mut stream, request, REQUEST_BYTES_MAX))
-        .and_then(|()| message::read(&mut stream, ANSWER_BYTES_MAX));
-    answer.unwrap_or_else(|error| Err(explain(&error)))
+        .and_then(|()| message::write(&mut stream, request, REQUEST_BYTES_MAX));
+    // Who is turned away is told so without being heard: the answer is there, and nobody listens.
+    let answer = message::read(&mut stream, ANSWER_BYTES_MAX);
+    answer.unwrap_or_else(|error| Err(explain(&asked.err().unwrap_or(error))))
 }
 
 fn explain(error: &MessageError) -> Fault {
@@ -38,5 +39,27 @@ fn explain(error: &MessageError) -> Fault {
             "the server did not answer in time; whether it was done is not known, so look first",
         ),
         _ => Fault::new(format_args!("the server: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_turned_away_learns_why() {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let answer: Answer = Err(Fault::new("too many commands at a time; try again"));
+        message::write(&mut there, &answer, ANSWER_BYTES_MAX).unwrap();
+        drop(there);
+        assert_eq!(ask(here, &Request::Verify), answer);
+    }
+
+    #[test]
+    fn a_server_that_has_gone_is_named() {
+        let (here, there) = UnixStream::pair().unwrap();
+        drop(there);
+        let fault = ask(here, &Request::Verify).unwrap_err().to_string();
+        assert!(fault.starts_with("the server ended before it answered"), "{fault}");
     }
 }
