@@ -157,3 +157,16 @@ fn a_reload_changes_the_level() {
         vanished() && server.logged(&["PEER_CLOSED"]) > before
     });
 }
+
+/// Who asks every second must not keep out of the log what was changed.
+#[test]
+fn commands_that_only_look_are_not_logged() {
+    let server = Process::start("");
+    for _ in 0..3 {
+        server.ask(&["status", "--over", "0"]);
+    }
+    server.ask(&["user", "list"]);
+    let carried_out = || with_message(&server.log(), "an admin command was carried out");
+    eventually("a line", || !carried_out().is_empty());
+    assert_eq!(carried_out().len(), 1, "{:?}", carried_out());
+}
