@@ -31,7 +31,10 @@ pub(crate) struct Change {
 impl Change {
     /// From `before` to `after`, if both are of one process; since its start otherwise.
     pub(crate) fn between(before: Option<&Status>, after: &Status) -> Change {
-        let before = before.filter(|before| before.pid == after.pid);
+        // In a container each server has the same number.
+        let is_same =
+            |before: &&Status| before.pid == after.pid && before.uptime_ms <= after.uptime_ms;
+        let before = before.filter(is_same);
         let over_ms = after.uptime_ms - before.map_or(0, |before| before.uptime_ms);
         let number = |of: &dyn Fn(&Status) -> u64| {
             let more = of(after).saturating_sub(before.map_or(0, of));
@@ -67,5 +70,23 @@ impl Change {
             outbox_flush_bytes: moments(&|status| &status.traffic.outbox_flush_bytes),
             fsync_us,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::Connections;
+    use super::*;
+
+    #[test]
+    fn a_server_that_began_between_two_looks_is_another_one() {
+        let status = |uptime_ms, accepted| {
+            let connections = Connections { accepted, ..Connections::default() };
+            Status { pid: 1, uptime_ms, connections, ..Status::default() }
+        };
+        let change = Change::between(Some(&status(60_000, 5)), &status(500, 10));
+        assert_eq!((change.over_ms, change.accepted_per_s), (500, 20.0));
+        let change = Change::between(Some(&status(60_000, 5)), &status(60_500, 10));
+        assert_eq!((change.over_ms, change.accepted_per_s), (500, 10.0));
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Disk {
     pub(crate) folder: String,
     /// What the store takes, with the space that it keeps ready.
     pub(crate) store_bytes: Option<u64>,
-    /// Files that hold entries, one that is kept ready included.
+    /// Files that hold entries; one that is kept ready is none yet.
     pub(crate) segments: Option<u64>,
     /// What the server may still write.
     pub(crate) free_bytes: Option<u64>,

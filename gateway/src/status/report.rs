@@ -12,7 +12,7 @@ use crate::shard::control::Node;
 use crate::shard::counters::Counted;
 
 /// Everything. Counts are since the start of the server; what a number is of now says so.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Status {
     /// Name and version.
     pub(crate) server: String,
@@ -32,7 +32,7 @@ pub(crate) struct Status {
     pub(crate) log: Log,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Connections {
     /// Now.
     pub(crate) open: u64,
@@ -47,7 +47,7 @@ pub(crate) struct Connections {
     pub(crate) closed: BTreeMap<String, u64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Traffic {
     pub(crate) frames_in: u64,
     pub(crate) bytes_in: u64,
@@ -61,7 +61,7 @@ pub(crate) struct Traffic {
     pub(crate) tick_us: Moments,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Engine {
     pub(crate) workers: u64,
     /// Now.
@@ -99,7 +99,7 @@ pub(crate) struct Engine {
     pub(crate) batch_entries: Moments,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Store {
     pub(crate) entries: u64,
     pub(crate) batches: u64,
@@ -122,7 +122,7 @@ pub(crate) struct Store {
     pub(crate) damaged_reads: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Log {
     pub(crate) lines_written: u64,
     /// There was no room: nobody read those before them.
@@ -137,7 +137,7 @@ pub(crate) struct Log {
 }
 
 /// How large the values of something were. The quantiles are at most an eighth too large.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Moments {
     pub(crate) count: u64,
     pub(crate) sum: u64,
