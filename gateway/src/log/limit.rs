@@ -32,7 +32,8 @@ struct Rate {
     per_second: u32,
 }
 
-/// What everybody logs. At 300 bytes a line, a kind that never pauses takes 130 MB a day.
+/// What everybody logs. At 300 bytes a line, a kind that never pauses takes 130 MB a day; with a name of 128
+/// characters that must be escaped, a line has 1,050.
 const NORMAL: Rate = Rate { burst: 50, per_second: 5 };
 
 /// What is logged for somebody who looks for something: it should miss little, and still not fill
