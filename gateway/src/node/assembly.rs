@@ -116,13 +116,16 @@ impl Parts {
     /// A node by itself, with the keys of its data folder. They are made when the store is open, so
     /// that of two servers on one folder only the one that has its lock makes any.
     pub(crate) fn of_folder(stored: &Stored, data: &DataFolder) -> Result<Parts, DataError> {
-        if !stored.is_new && !data.has_signing_key() {
+        let is_missed = !stored.is_new && !data.has_signing_key();
+        let keys = data.signing_keys()?;
+        // An operator who changes the key leaves the one of before under another name.
+        if is_missed && keys.retired.is_empty() {
             tracing::warn!(
                 "there was no signing key beside the store, and a new one is made: who was logged in \
                  has to log in again"
             );
         }
-        Ok(Parts::new(Arc::clone(&stored.store), data.signing_keys()?))
+        Ok(Parts::new(Arc::clone(&stored.store), keys))
     }
 
     /// Makes it one of several nodes that have the same store and the same signing keys. Its name

@@ -178,6 +178,11 @@ fn a_signing_key_that_is_missing_beside_a_store_is_warned_of() {
     assert_eq!(warned(), 1);
     place.serve().end();
     assert_eq!(warned(), 1);
+    // Changed as the manual says: tokens of before stay good.
+    let (key, retired) = (place.data().join("signing.key"), place.data().join("signing.key.1"));
+    std::fs::rename(&key, retired).unwrap();
+    place.serve().end();
+    assert_eq!((warned(), key.exists()), (1, true));
 }
 
 fn mode(path: &Path) -> u32 {
