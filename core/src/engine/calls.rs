@@ -11,7 +11,7 @@ use crate::limits::DOOR_CALLS_MAX;
 use crate::refusal::INTERNAL;
 use crate::transport::Delivery;
 
-use super::door::{DoorError, OVERLOADED};
+use super::door_error::{DoorError, OVERLOADED};
 
 /// What is called with the answer to a request of a user.
 pub(super) type Done = Box<dyn FnOnce(Result<Body, DoorError>) + Send>;

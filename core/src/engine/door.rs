@@ -9,45 +9,21 @@ use std::sync::Arc;
 
 use crossbeam_channel::TrySendError;
 use dunlin_protocol::UserId;
-use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
+use dunlin_protocol::wire::frame::Body;
 use parking_lot::Mutex;
 
 use crate::admin::{AdminError, AdminReply, AdminRequest};
-use crate::limits::OVERLOADED_RETRY_MS;
 use crate::placement;
-use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::statistics::{EngineStatistics, WorkerStatistics};
 
 use super::calls::{Calls, Waiting};
+pub use super::door_error::DoorError;
+use super::door_error::OVERLOADED;
 use super::driver::Letter;
 use super::gate::Gate;
 use super::mailbox::Mailbox;
 use super::submitter::Submitted;
-
-pub(super) const OVERLOADED: Refusal = Refusal::retry(
-    ErrorCode::Overloaded,
-    "too many calls are under way at the door",
-    OVERLOADED_RETRY_MS,
-);
-
-/// Why a request at the door was not done.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DoorError {
-    /// What a client would be told; the code says what helps.
-    #[error("{}", .0.message)]
-    Refused(wire::Error),
-    /// The engine is stopping, or has stopped. What was asked may have been done all the same.
-    #[error("the engine is stopping")]
-    Stopped,
-}
-
-impl DoorError {
-    pub(super) fn of(refusal: Refusal) -> DoorError {
-        DoorError::Refused(refusal.into())
-    }
-}
 
 /// A way in without a connection, from any thread. Clones are the same door, and may outlive the
 /// engine. See the [module](self).

@@ -5,6 +5,7 @@ pub mod hosted;
 pub mod submitter;
 
 mod calls;
+mod door_error;
 mod driver;
 mod gate;
 mod mailbox;
