@@ -45,7 +45,7 @@ use super::submitter::Submitted;
 
 /// What comes from within.
 pub(crate) enum Letter {
-    /// The answer to a request, and when that was submitted.
+    /// The answer to a request, and when the tick began that submitted it.
     Store(Ticket, Result<StoreReply, StoreError>, Instant),
     Password(Ticket, Result<PasswordDone, PasswordError>),
     Workers(Vec<WorkerMessage>),
@@ -284,12 +284,9 @@ impl Driver {
         self.answer_calls();
     }
 
-    /// The same moment for all: a tick asks for its appends together.
+    /// What a tick asks for counts from its beginning: one reading of the clock less.
     fn ask_store(&mut self) {
-        if self.effects.store.is_empty() {
-            return;
-        }
-        let asked = Instant::now();
+        let asked = self.began;
         for (ticket, request) in self.effects.store.drain(..) {
             self.gate.add(1);
             let mailbox = self.mailboxes[self.index].clone();

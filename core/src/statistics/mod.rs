@@ -42,8 +42,8 @@ pub struct WorkerStatistics {
     pub errors: ErrorCounts,
     /// How long ticks took that had something to do, in microseconds.
     pub tick_us: Histogram,
-    /// How long the store took for each request, in microseconds: from its submission to the tick
-    /// that takes the answer.
+    /// How long the store took for each request, in microseconds: from the beginning of the tick that
+    /// submits it to that of the tick that takes the answer.
     pub store_round_us: Histogram,
     /// Entries of each request that appended.
     pub batch_entries: Histogram,

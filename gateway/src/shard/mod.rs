@@ -38,7 +38,7 @@ mod write;
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dunlin_core::engine::hosted::HostedWorker;
 use dunlin_core::transport::ConnId;
@@ -124,7 +124,7 @@ impl Shard {
         self.handover.flush();
         self.run_worker();
         self.flush_dirty();
-        self.tally.report(&self.node.counters, self.clock.tick_us());
+        self.tally.report(&self.node.counters, self.clock.end_tick());
     }
 
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
@@ -147,7 +147,7 @@ impl Shard {
         if work {
             return Some(Duration::ZERO);
         }
-        let now_ms = self.clock.elapsed_ms();
+        let now_ms = self.clock.ended_ms();
         let timers = self.wheel.next().map(|tick| u64::from(tick) * TICK_MS);
         let blocked = self.handover.is_blocked().then_some(now_ms + BLOCKED_RETRY_MS);
         let accepting = self.listeners.iter().filter_map(Listener::next_accept_ms).min();
@@ -157,7 +157,7 @@ impl Shard {
         let of_worker = self
             .worker
             .as_ref()
-            .map(|worker| worker.next_turn().saturating_duration_since(Instant::now()));
+            .map(|worker| worker.next_turn().saturating_duration_since(self.clock.ended()));
         own.into_iter().chain(of_worker).min()
     }
 

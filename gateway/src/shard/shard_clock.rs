@@ -1,4 +1,5 @@
-//! The time of a shard: read once at the beginning of a tick, all of which happens at that moment.
+//! The time of a shard: read at the beginning of a tick, all of which happens at that moment, and at
+//! its end. Where ticks have little to do, each reading is a part of what a message costs.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ pub(super) struct ShardClock {
     started: Instant,
     /// When this tick began.
     began: Instant,
+    /// When the last tick ended.
+    ended: Instant,
     now_ms: u64,
     unix_ms: u64,
 }
@@ -19,7 +22,7 @@ pub(super) struct ShardClock {
 impl ShardClock {
     pub(super) fn new() -> ShardClock {
         let now = Instant::now();
-        ShardClock { started: now, began: now, now_ms: 0, unix_ms: 0 }
+        ShardClock { started: now, began: now, ended: now, now_ms: 0, unix_ms: 0 }
     }
 
     pub(super) fn begin_tick(&mut self) {
@@ -43,14 +46,21 @@ impl ShardClock {
         self.unix_ms
     }
 
-    /// Milliseconds since the shard's start, right now.
-    pub(super) fn elapsed_ms(&self) -> u64 {
-        milliseconds(self.started.elapsed())
+    /// Ends the tick; how long it has taken, in microseconds.
+    pub(super) fn end_tick(&mut self) -> u64 {
+        self.ended = Instant::now();
+        let took = self.ended.saturating_duration_since(self.began);
+        u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// How long this tick has taken so far, in microseconds.
-    pub(super) fn tick_us(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    /// When the last tick ended: the present, for who plans how long to sleep.
+    pub(super) fn ended(&self) -> Instant {
+        self.ended
+    }
+
+    /// The same in milliseconds since the shard's start.
+    pub(super) fn ended_ms(&self) -> u64 {
+        milliseconds(self.ended.saturating_duration_since(self.started))
     }
 
     /// Time passes that nobody has waited for.
