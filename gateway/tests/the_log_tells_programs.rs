@@ -169,4 +169,17 @@ fn commands_that_only_look_are_not_logged() {
     let carried_out = || with_message(&server.log(), "an admin command was carried out");
     eventually("a line", || !carried_out().is_empty());
     assert_eq!(carried_out().len(), 1, "{:?}", carried_out());
+    assert_eq!(carried_out()[0]["command"], "list_users");
+}
+
+/// Programs alert on who was changed by which command.
+#[test]
+fn commands_are_logged_with_what_they_are_about() {
+    let server = Process::start("");
+    assert!(!server.answer(&["user", "disable", "nobody"]).status.success());
+    let refused = || with_message(&server.log(), "an admin command was refused");
+    eventually("a line", || !refused().is_empty());
+    assert_eq!(refused()[0]["command"], "disable_user");
+    assert_eq!(refused()[0]["name"], "nobody");
+    assert!(refused()[0].get("folder").is_none(), "{:?}", refused()[0]);
 }

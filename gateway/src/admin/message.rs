@@ -32,6 +32,50 @@ pub(crate) enum Request {
     Status,
 }
 
+impl Request {
+    /// What it is called, as on the wire.
+    pub(super) fn command(&self) -> &'static str {
+        match self {
+            Request::AddUser { .. } => "add_user",
+            Request::ListUsers { .. } => "list_users",
+            Request::DisableUser { .. } => "disable_user",
+            Request::EnableUser { .. } => "enable_user",
+            Request::ResetPassword { .. } => "reset_password",
+            Request::Backup { .. } => "backup",
+            Request::Verify => "verify",
+            Request::Status => "status",
+        }
+    }
+
+    /// The user whom it is about.
+    pub(super) fn username(&self) -> Option<&str> {
+        match self {
+            Request::AddUser { username, .. }
+            | Request::DisableUser { username }
+            | Request::EnableUser { username }
+            | Request::ResetPassword { username, .. } => Some(username),
+            Request::ListUsers { .. }
+            | Request::Backup { .. }
+            | Request::Verify
+            | Request::Status => None,
+        }
+    }
+
+    /// The folder that it writes to.
+    pub(super) fn folder(&self) -> Option<String> {
+        match self {
+            Request::Backup { folder } => Some(folder.display().to_string()),
+            Request::AddUser { .. }
+            | Request::ListUsers { .. }
+            | Request::DisableUser { .. }
+            | Request::EnableUser { .. }
+            | Request::ResetPassword { .. }
+            | Request::Verify
+            | Request::Status => None,
+        }
+    }
+}
+
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

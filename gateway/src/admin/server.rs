@@ -134,14 +134,16 @@ impl Shared {
     }
 
     fn carry_out(&self, request: Request) -> Answer {
-        let said = format!("{request:?}");
-        let is_look = matches!(request, Request::Status);
+        let (command, is_look) = (request.command(), matches!(request, Request::Status));
+        let (name, folder) = (request.username().map(str::to_owned), request.folder());
         let answer = self.administration.carry_out(request);
         match &answer {
             // Programs ask every few seconds, and would keep what was changed out of the log.
-            Ok(_) if is_look => tracing::debug!(request = said, "an admin command was carried out"),
-            Ok(_) => tracing::info!(request = said, "an admin command was carried out"),
-            Err(error) => tracing::warn!(request = said, %error, "an admin command was refused"),
+            Ok(_) if is_look => tracing::debug!(command, "an admin command was carried out"),
+            Ok(_) => tracing::info!(command, name, folder, "an admin command was carried out"),
+            Err(error) => {
+                tracing::warn!(command, name, folder, %error, "an admin command was refused");
+            }
         }
         answer
     }

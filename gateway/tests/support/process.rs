@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -83,11 +83,16 @@ impl Process {
 
     /// Runs a command on its data folder; what it printed, if it went well.
     pub fn ask(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
-        command.args(arguments).arg("--data").arg(self.folder.path().join("data"));
-        let output = command.stdin(Stdio::null()).output().unwrap();
+        let output = self.answer(arguments);
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The same, whatever comes of it.
+    pub fn answer(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+        command.args(arguments).arg("--data").arg(self.folder.path().join("data"));
+        command.stdin(Stdio::null()).output().unwrap()
     }
 
     fn with_issuer(config: &str) -> String {
