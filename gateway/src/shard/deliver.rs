@@ -60,9 +60,9 @@ impl Shard {
         change: impl FnOnce(&mut Outbox) -> T,
     ) -> T {
         let outbox = self.slots[key].outbox.get_or_insert_default();
-        let before = outbox.bytes();
+        let (frames, before) = (outbox.frames(), outbox.bytes());
         let result = change(outbox);
-        self.tally.queued();
+        self.tally.queued(outbox.frames().saturating_sub(frames));
         self.tally.outbox_changed(before, outbox.bytes());
         self.mark_dirty(key);
         result

@@ -31,9 +31,9 @@ impl Tally {
         self.counts.bytes_in += bytes as u64;
     }
 
-    /// A frame was queued.
-    pub(super) fn queued(&mut self) {
-        self.counts.frames_out += 1;
+    /// So many frames were queued: none, where a signal was dropped or a push collapsed.
+    pub(super) fn queued(&mut self, frames: usize) {
+        self.counts.frames_out += frames as u64;
     }
 
     /// An outbox begins to be written.

@@ -83,6 +83,11 @@ impl Outbox {
         self.queue.is_empty()
     }
 
+    /// Frames that wait.
+    pub(crate) fn frames(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Queues a frame that must arrive.
     pub(crate) fn keep(
         &mut self,
