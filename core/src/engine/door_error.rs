@@ -7,7 +7,7 @@ use crate::refusal::Refusal;
 
 pub(super) const OVERLOADED: Refusal = Refusal::retry(
     ErrorCode::Overloaded,
-    "too many calls are under way at the door",
+    "too much is under way, at the door or behind it",
     OVERLOADED_RETRY_MS,
 );
 

@@ -16,7 +16,7 @@ pub(super) const BUCKETS: usize = (VALUE_END_LOG2 - CUTS_LOG2 + 1) as usize * CU
 ///
 /// Its memory is fixed, 2 KiB; recording is a few instructions and no allocation. Values below 8
 /// have a bucket each, larger ones share one with those that are at most an eighth larger: so
-/// a quantile is never too small, and at most 12.5 % too large.
+/// a quantile is never too small, and at most 12.5 % too large, for values below 2^32.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Histogram {
     buckets: [u64; BUCKETS],
