@@ -7,8 +7,8 @@ use thiserror::Error;
 
 use crate::problem::Problems;
 use crate::remote::LinkError;
-use crate::report::Verdict;
 use crate::shortage::shortage;
+use crate::verdict::Verdict;
 
 /// The exit code of wrong usage.
 const USAGE: u8 = 2;

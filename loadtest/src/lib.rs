@@ -47,6 +47,7 @@ mod sys;
 pub mod target;
 mod text;
 pub mod token;
+mod verdict;
 pub mod view;
 pub mod weighted;
 pub mod wire;

@@ -97,7 +97,7 @@ impl<'scope, 'run, T> Coordinator<'scope, 'run, T> {
         audience: Audience<'run>,
     ) -> Coordinator<'scope, 'run, T> {
         let recorder = Recorder::new(board.clock.now_ns(), course.server)
-            .waiting_for(course.generators.as_ref());
+            .waiting_elsewhere(course.generators.is_some());
         Coordinator { course, board, threads, audience, next_progress_ns: 0, recorder }
     }
 

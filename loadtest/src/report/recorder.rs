@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use crate::process;
-use crate::remote::Generators;
 use crate::report::interval::{Interval, SECOND_NS};
 use crate::report::kernel::{self, KernelMemory};
 use crate::report::{IntervalLatency, Point, Reasons, Series, ServerPoint};
@@ -68,8 +67,8 @@ impl Recorder {
     }
 
     /// Waits longer for the accounts of threads that are in other processes, if there are any.
-    pub(crate) fn waiting_for(self, generators: Option<&Generators>) -> Recorder {
-        let lag_ns = generators.map_or(LAG_NS, |_| LAG_ELSEWHERE_NS);
+    pub(crate) fn waiting_elsewhere(self, are_elsewhere: bool) -> Recorder {
+        let lag_ns = if are_elsewhere { LAG_ELSEWHERE_NS } else { LAG_NS };
         Recorder { lag_ns, next_ns: next_look_ns(self.before_ns, lag_ns), ..self }
     }
 
@@ -163,8 +162,7 @@ mod tests {
             assert_eq!(next_look_ns(second, lag_ns), second + SECOND_NS);
             assert_eq!(next_look_ns(second + 5 * SECOND_NS + 1, lag_ns), second + 6 * SECOND_NS);
         }
-        let generators = Generators { addresses: Vec::new(), secret_file: "secret".into() };
-        let recorder = Recorder::new(0, None).waiting_for(Some(&generators));
+        let recorder = Recorder::new(0, None).waiting_elsewhere(true);
         assert!(!recorder.is_due(SECOND_NS + LAG_NS));
         assert!(recorder.is_due(SECOND_NS + LAG_ELSEWHERE_NS));
     }

@@ -70,7 +70,7 @@ pub fn run_watched(
             harness_samples: harness_empty.into_iter().collect(),
             sample_interval: SAMPLE_INTERVAL,
             recorder: Recorder::new(clock.now_ns(), scenario.target.pid)
-                .waiting_for(scenario.generators.as_ref()),
+                .waiting_elsewhere(scenario.generators.is_some()),
             on_progress,
             on_second,
         };
