@@ -14,7 +14,7 @@ use super::config::OpenError;
 use super::disk::{Disk, Folder, read_all, write_whole};
 use super::identity::{self, FORMAT, Identity};
 use super::recovery::Scan;
-use super::segment::{SegmentHead, segment_name, segment_number};
+use super::segment::{SegmentHead, first_batches_behind, segment_name, segment_number};
 use super::verify::{SegmentsCheck, VerifyReport, durable_segments, read_segment};
 
 /// The name of the manifest, which is written last.
@@ -185,16 +185,15 @@ fn check_files(source: &Folder, listed: &[Listed]) -> Result<VerifyReport, OpenE
     let mut numbers: Vec<(u32, &Listed)> =
         listed.iter().filter_map(|file| Some((segment_number(&file.name)?, file))).collect();
     numbers.sort_unstable_by_key(|(number, _)| *number);
+    let first = |&(number, file): &(u32, &Listed)| {
+        let head = read_listed(source, file)?;
+        let head = SegmentHead::decode(&identity, number, &head)?;
+        Ok(head.map(|head| head.first_batch))
+    };
+    let firsts = numbers.iter().map(first).collect::<Result<Vec<_>, OpenError>>()?;
     let mut check = SegmentsCheck::default();
-    for (at, (number, file)) in numbers.iter().enumerate() {
+    for ((number, file), next_first) in numbers.iter().zip(first_batches_behind(&firsts)) {
         let content = read_listed(source, file)?;
-        let next_first = match numbers.get(at + 1) {
-            Some((next, file)) => {
-                let head = read_listed(source, file)?;
-                SegmentHead::decode(&identity, *next, &head)?.map(|head| head.first_batch)
-            }
-            None => None,
-        };
         let Scan { unfinished_bytes, .. } =
             check.segment_of(&identity, *number, &content, next_first)?;
         if unfinished_bytes > 0 && next_first.is_none() {

@@ -12,7 +12,7 @@ use super::index::memory::SegmentIndex;
 use super::index::run::Run;
 use super::index::{merge_runs, run_name, write_segment};
 use super::recovery::scan_file;
-use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, segment_number};
+use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, first_batches_behind, segment_number};
 
 /// How long to wait after a failure, which is most often a full disk.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -100,17 +100,13 @@ fn rebuild(shared: &Shared, damaged: &Run) -> io::Result<()> {
     let mut numbers: Vec<u32> =
         shared.disk.names()?.iter().filter_map(|name| segment_number(name)).collect();
     numbers.sort_unstable();
+    numbers.retain(|number| (first..=last).contains(number));
+    // The last batch of its last segment is known; of the others, the headers behind them tell.
+    let firsts = numbers.iter().map(|&number| first_batch(shared, number));
+    let mut firsts = firsts.collect::<io::Result<Vec<_>>>()?;
+    firsts.push(Some(damaged.next_batch()));
     let mut runs = Vec::new();
-    for (at, &number) in numbers.iter().enumerate() {
-        if !(first..=last).contains(&number) {
-            continue;
-        }
-        // The last batch of its last segment is known; of the others, the next header tells.
-        let next = numbers.get(at + 1).filter(|next| **next <= last);
-        let next_first = match next {
-            Some(&next) => first_batch(shared, next)?,
-            None => Some(damaged.next_batch()),
-        };
+    for (number, next_first) in numbers.into_iter().zip(first_batches_behind(&firsts)) {
         let scan = scan_file(&*shared.disk, &shared.identity, number, None, next_first)?;
         for damage in &scan.damage {
             tracing::error!(%damage, "the store is damaged");

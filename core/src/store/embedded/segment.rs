@@ -129,6 +129,19 @@ impl Segments {
     }
 }
 
+/// By the batches that segments begin with, in their order: the batch at which each ends at the
+/// latest, since it counts where it came later. A segment without a whole header says nothing: it was
+/// opened for a batch that failed, and so may have been the one before it.
+pub(super) fn first_batches_behind(firsts: &[Option<u64>]) -> Vec<Option<u64>> {
+    let mut behind = vec![None; firsts.len()];
+    let mut lowest: Option<u64> = None;
+    for (behind, first) in behind.iter_mut().zip(firsts).rev() {
+        *behind = lowest;
+        lowest = lowest.into_iter().chain(*first).min();
+    }
+    behind
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,5 +169,14 @@ mod tests {
         let other = Identity::random(&SystemSource::new());
         assert!(matches!(SegmentHead::decode(&other, 3, &bytes), Err(OpenError::Foreign { .. })));
         assert_eq!(SegmentHead::decode(&identity, 3, &bytes[1..]).unwrap(), None);
+    }
+
+    /// Two segments in a row were opened for a batch that failed, and could not be removed.
+    #[test]
+    fn what_failed_is_overruled_by_whatever_comes_later() {
+        let firsts = [Some(1), Some(4), None, Some(4), Some(9), None];
+        let behind = [Some(4), Some(4), Some(4), Some(9), None, None];
+        assert_eq!(first_batches_behind(&firsts), behind);
+        assert_eq!(first_batches_behind(&[]), []);
     }
 }

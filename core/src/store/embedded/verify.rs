@@ -14,7 +14,9 @@ use super::disk::read_all;
 use super::index::memory::{LOST, LogPart, SegmentIndex};
 use super::index::run_name;
 use super::recovery::{Scan, scan};
-use super::segment::{Location, SEGMENT_HEAD_BYTES, SegmentHead, segment_name, segment_number};
+use super::segment::{
+    Location, SEGMENT_HEAD_BYTES, SegmentHead, first_batches_behind, segment_name, segment_number,
+};
 
 /// What a full check has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,14 +40,11 @@ pub struct VerifyReport {
 pub(super) fn verify(shared: &Shared) -> Result<VerifyReport, OpenError> {
     let segments = durable_segments(shared)?;
     let mut check = SegmentsCheck::default();
-    let mut segments = segments.into_iter().peekable();
-    while let Some((number, end)) = segments.next() {
-        let io = OpenError::io("can't read", shared.disk.path().join(segment_name(number)));
-        let content = read_segment(shared, number, end).map_err(&io)?;
-        let next_first = match segments.peek() {
-            Some(&(next, _)) => first_batch(shared, next).map_err(&io)?,
-            None => None,
-        };
+    let io = |number| OpenError::io("can't read", shared.disk.path().join(segment_name(number)));
+    let first = |&number: &u32| first_batch(shared, number).map_err(io(number));
+    let firsts = segments.keys().map(first).collect::<Result<Vec<_>, _>>()?;
+    for ((number, end), next_first) in segments.into_iter().zip(first_batches_behind(&firsts)) {
+        let content = read_segment(shared, number, end).map_err(io(number))?;
         let scan = check.segment(shared, number, &content, next_first)?;
         compare(shared, &scan.index, &mut check.report.damage);
     }
