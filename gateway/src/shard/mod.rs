@@ -38,7 +38,7 @@ mod write;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dunlin_core::engine::hosted::HostedWorker;
 use dunlin_core::transport::ConnId;
@@ -124,7 +124,7 @@ impl Shard {
         self.handover.flush();
         self.run_worker();
         self.flush_dirty();
-        self.tally.report(&self.node.counters, self.clock.end_tick());
+        self.tally.report(&self.node.counters, self.clock.tick_us());
     }
 
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
@@ -147,17 +147,16 @@ impl Shard {
         if work {
             return Some(Duration::ZERO);
         }
-        let now_ms = self.clock.ended_ms();
+        let now = Instant::now();
+        let now_ms = self.clock.milliseconds_at(now);
         let timers = self.wheel.next().map(|tick| u64::from(tick) * TICK_MS);
         let blocked = self.handover.is_blocked().then_some(now_ms + BLOCKED_RETRY_MS);
         let accepting = self.listeners.iter().filter_map(Listener::next_accept_ms).min();
         let draining = self.drain.as_ref().map(|_| now_ms + drain::STEP_MS);
         let next_ms = [timers, blocked, accepting, draining].into_iter().flatten().min();
         let own = next_ms.map(|next_ms| Duration::from_millis(next_ms.saturating_sub(now_ms)));
-        let of_worker = self
-            .worker
-            .as_ref()
-            .map(|worker| worker.next_turn().saturating_duration_since(self.clock.ended()));
+        let of_worker =
+            self.worker.as_ref().map(|worker| worker.next_turn().saturating_duration_since(now));
         own.into_iter().chain(of_worker).min()
     }
 

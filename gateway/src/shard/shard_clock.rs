@@ -1,5 +1,5 @@
-//! The time of a shard: read at the beginning of a tick, all of which happens at that moment, and at
-//! its end. Where ticks have little to do, each reading is a part of what a message costs.
+//! The time of a shard: read at the beginning of a tick, all of which happens at that moment. Where
+//! ticks have little to do, each reading is a part of what a message costs.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,6 @@ pub(super) struct ShardClock {
     started: Instant,
     /// When this tick began.
     began: Instant,
-    /// When the last tick ended.
-    ended: Instant,
     now_ms: u64,
     unix_ms: u64,
 }
@@ -22,7 +20,7 @@ pub(super) struct ShardClock {
 impl ShardClock {
     pub(super) fn new() -> ShardClock {
         let now = Instant::now();
-        ShardClock { started: now, began: now, ended: now, now_ms: 0, unix_ms: 0 }
+        ShardClock { started: now, began: now, now_ms: 0, unix_ms: 0 }
     }
 
     pub(super) fn begin_tick(&mut self) {
@@ -46,21 +44,14 @@ impl ShardClock {
         self.unix_ms
     }
 
-    /// Ends the tick; how long it has taken, in microseconds.
-    pub(super) fn end_tick(&mut self) -> u64 {
-        self.ended = Instant::now();
-        let took = self.ended.saturating_duration_since(self.began);
-        u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+    /// A moment in milliseconds since the shard's start.
+    pub(super) fn milliseconds_at(&self, moment: Instant) -> u64 {
+        milliseconds(moment.saturating_duration_since(self.started))
     }
 
-    /// When the last tick ended: the present, for who plans how long to sleep.
-    pub(super) fn ended(&self) -> Instant {
-        self.ended
-    }
-
-    /// The same in milliseconds since the shard's start.
-    pub(super) fn ended_ms(&self) -> u64 {
-        milliseconds(self.ended.saturating_duration_since(self.started))
+    /// How long this tick has taken so far, in microseconds.
+    pub(super) fn tick_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Time passes that nobody has waited for.
