@@ -76,6 +76,7 @@ struct State {
     /// Pages that are sent when the next message is stored in their log.
     held_pages: Vec<(LogId, TcpStream, u64, Body)>,
     postponed_seq: u64,
+    shut_out: Option<u64>,
     /// By user and request id.
     postponed_pages: HashSet<(u64, u64)>,
     signals: u64,
@@ -191,8 +192,12 @@ impl Server {
                     }
                     other => panic!("the model knows no {other:?}"),
                 };
+                // The first who comes back: any other may be one who never has to.
                 let was_here = user_id <= known;
-                if self.sabotage == Sabotage::ShutOut && user_id == VICTIM && was_here {
+                if self.sabotage == Sabotage::ShutOut
+                    && was_here
+                    && *state.shut_out.get_or_insert(user_id) == user_id
+                {
                     return false;
                 }
                 *user = Some(user_id);
