@@ -3,7 +3,7 @@
 //! One run says how much its figures fluctuate: a rate, a percentile and the processor time of a message
 //! have a value for every second of the measured window, and a storm one for every round. The means of
 //! two such lists differ by chance by about the root of the sum of their squared standard errors; what
-//! differs by [`ERRORS_OF_NOISE`] times as much differs in earnest. Seconds that follow each other are
+//! differs by `ERRORS_OF_NOISE` times as much differs in earnest. Seconds that follow each other are
 //! alike, so this is the least that noise can be: what one machine does on two days is not in it.
 
 mod figures;
