@@ -11,9 +11,10 @@
 //! list that forgets what has expired anyway, or by `tokens_valid_from_ms`, which ends everything
 //! before it.
 
-use dunlin_protocol::wire::{self, DeviceKind, IdentityChanged};
+use dunlin_protocol::wire::{self, IdentityChanged};
 use dunlin_protocol::{DeviceId, SessionId};
 
+use super::room::{Held, Room};
 use super::token::Claims;
 use crate::config::DevicePolicy;
 use crate::request::Device;
@@ -284,17 +285,6 @@ pub fn device_to_wire(device: &Device) -> wire::Device {
     }
 }
 
-/// What the device policy must know of a session. `D` names a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held<D> {
-    /// Which.
-    pub session: SessionId,
-    /// On which device.
-    pub device: D,
-    /// Of what kind.
-    pub kind: DeviceKind,
-}
-
 impl From<&Recorded> for Held<DeviceId> {
     fn from(recorded: &Recorded) -> Held<DeviceId> {
         let Recorded { session, device, .. } = recorded;
@@ -302,51 +292,10 @@ impl From<&Recorded> for Held<DeviceId> {
     }
 }
 
-/// The sessions that must end so that one more fits.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Room {
-    /// Those of the same device: it has come back.
-    pub same_device: Vec<SessionId>,
-    /// Those that are too many.
-    pub surplus: Vec<SessionId>,
-}
-
-impl Room {
-    /// Chooses them. `held` is in order of age, the oldest first.
-    pub fn make<D: PartialEq>(
-        held: &[Held<D>],
-        device: &D,
-        kind: DeviceKind,
-        policy: &DevicePolicy,
-    ) -> Room {
-        let (same_device, others): (Vec<_>, Vec<_>) =
-            held.iter().partition(|held| held.device == *device);
-        let of_kind = others.iter().filter(|held| held.kind == kind);
-        // A limit of none would lock everybody out; it means one.
-        let too_many =
-            (of_kind.clone().count() + 1).saturating_sub(policy.sessions_of(kind).max(1));
-        let mut surplus: Vec<_> = of_kind.take(too_many).map(|held| held.session).collect();
-        let left = others.len() - surplus.len();
-        let too_many = (left + 1).saturating_sub(policy.sessions_max.max(1));
-        let oldest = others.iter().map(|held| held.session);
-        let oldest: Vec<_> =
-            oldest.filter(|session| !surplus.contains(session)).take(too_many).collect();
-        surplus.extend(oldest);
-        let same_device = same_device.into_iter().map(|held| held.session).collect();
-        Room { same_device, surplus }
-    }
-
-    /// All of them.
-    pub fn into_sessions(self) -> Vec<SessionId> {
-        let mut sessions = self.same_device;
-        sessions.extend(self.surplus);
-        sessions
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use dunlin_protocol::UserId;
+    use dunlin_protocol::wire::DeviceKind;
     use proptest::prelude::*;
 
     use super::*;

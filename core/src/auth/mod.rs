@@ -7,11 +7,13 @@
 //! - [`token`]: what this server signs: access, refresh and resume tokens
 //! - [`issuer`]: what others sign, whom this server trusts
 //! - [`identity`]: the credentials and sessions of a user, and how they change
+//! - [`room`]: which sessions have to go so that one more device fits
 //! - [`throttle`]: how often a password may be guessed
 
 pub mod identity;
 pub mod issuer;
 pub mod names;
 pub mod password;
+pub mod room;
 pub mod throttle;
 pub mod token;

@@ -19,7 +19,8 @@ use dunlin_protocol::{DeviceId, EncodedFrame, SessionId, UserId};
 
 use crate::attempt::Attempt;
 use crate::audience::session::{Closed, OpenSession};
-use crate::auth::identity::{Held, Identity, Recorded, Room};
+use crate::auth::identity::{Identity, Recorded};
+use crate::auth::room::{Held, Room};
 use crate::auth::token::{Claims, TokenKind};
 use crate::identity::decide::{WRONG_CREDENTIALS, end_issued, refused_token};
 use crate::identity::operation::{ACCOUNT_DISABLED, Closing, Decision, Outcome, SESSION_ENDED};
