@@ -1,7 +1,5 @@
 //! `dunlin check-config`.
 
-use std::net::SocketAddr;
-
 use super::{Failure, SettingsArgs, Wrong, check, printed};
 use crate::config::{Checked, Key, Loaded, Origin};
 use crate::node::inspection::{self, Problem};
@@ -52,14 +50,12 @@ impl Origins {
 }
 
 fn sum_up(checked: &Checked) -> Result<(), Failure> {
-    let listen = |entrance| {
-        let address = checked.address_of(entrance);
-        address.map_or("off".to_owned(), |address: SocketAddr| address.to_string())
-    };
     let registration = if checked.engine.registration { "open" } else { "closed" };
     printed(|out| {
-        writeln!(out, "tcp             {}", listen(Entrance::Tcp))?;
-        writeln!(out, "tls             {}", listen(Entrance::Tls))?;
+        for entrance in Entrance::ALL {
+            let address = checked.address_of(entrance).map(|address| address.to_string());
+            writeln!(out, "{:<15} {}", entrance.name(), address.as_deref().unwrap_or("off"))?;
+        }
         writeln!(out, "data            {}", checked.config.data.folder.display())?;
         writeln!(out, "shards          {}", checked.shards)?;
         writeln!(out, "connections_max {}", checked.connections_max)?;

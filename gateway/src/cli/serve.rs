@@ -1,6 +1,5 @@
 //! `dunlin serve`: start, wait for signals, go down.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crossbeam_channel::select;
@@ -78,14 +77,15 @@ fn wait_for_the_rest(server: &mut Server, signals: &crossbeam_channel::Receiver<
 
 /// Tells where it listens, in the log and on standard output.
 fn announce(server: &Server) {
-    let [tcp, tls] = [server.tcp_address(), server.tls_address()];
-    let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+    let text = |entrance| server.address_of(entrance).map(|address| address.to_string());
     let (shards, data) = (server.shards(), server.data_folder().display());
-    tracing::info!(tcp = text(tcp), tls = text(tls), shards, %data, "listening");
+    // The names of fields are part of the program, so these can't be a loop over all.
+    let [tcp, tls] = Entrance::ALL.map(text);
+    tracing::info!(tcp, tls, shards, %data, "listening");
     let mut lines = String::from("listening");
-    for (name, address) in [("tcp", tcp), ("tls", tls)] {
+    for (entrance, address) in Entrance::ALL.into_iter().zip([tcp, tls]) {
         if let Some(address) = address {
-            lines.push_str(&format!(" {name}={address}"));
+            lines.push_str(&format!(" {}={address}", entrance.name()));
         }
     }
     lines.push_str(&format!("\ndata {data}\n"));

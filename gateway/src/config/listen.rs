@@ -31,20 +31,27 @@ impl Section for Listen {
         }
         faults.count_within("shards", self.shards, 0..=SHARDS_MAX as u64);
         faults.within("backlog", self.backlog.max(0).cast_unsigned(), 1..=65_535);
-        let mut listen_on = Vec::new();
-        for (entrance, key, text) in
-            [(Entrance::Tcp, "tcp", &self.tcp), (Entrance::Tls, "tls", &self.tls)]
-        {
-            listen_on.extend(address(key, text, faults).map(|address| (entrance, address)));
-        }
-        if let [(_, tcp), (_, tls)] = listen_on[..]
-            && tcp == tls
-            && tcp.port() != 0
-        {
-            // The kernel would let both listen, and spread the clients over them.
-            faults.refuse(&["tls"], format!("is {tls}, and so is listen.tcp"));
+        let mut listen_on: Vec<ListenOn> = Vec::new();
+        for entrance in Entrance::ALL {
+            let key = entrance.name();
+            let Some(address) = address(key, self.text_of(entrance), faults) else { continue };
+            let same = listen_on.iter().find(|(_, other)| *other == address && address.port() != 0);
+            if let Some((other, _)) = same {
+                // The kernel would let both listen, and spread the clients over them.
+                faults.refuse(&[key], format!("is {address}, and so is {}", other.setting()));
+            }
+            listen_on.push((entrance, address));
         }
         listen_on
+    }
+}
+
+impl Listen {
+    fn text_of(&self, entrance: Entrance) -> &str {
+        match entrance {
+            Entrance::Tcp => &self.tcp,
+            Entrance::Tls => &self.tls,
+        }
     }
 }
 

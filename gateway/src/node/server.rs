@@ -151,7 +151,8 @@ impl Server {
         Ok(())
     }
 
-    fn address_of(&self, entrance: Entrance) -> Option<SocketAddr> {
+    /// Where it listens at an entrance.
+    pub(crate) fn address_of(&self, entrance: Entrance) -> Option<SocketAddr> {
         let found = self.listen_on.iter().find(|(way_in, _)| *way_in == entrance);
         found.map(|(_, address)| *address)
     }

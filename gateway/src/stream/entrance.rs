@@ -18,6 +18,17 @@ pub(crate) enum Entrance {
 pub(crate) type ListenOn = (Entrance, SocketAddr);
 
 impl Entrance {
+    /// All of them, in the order in which people are told of them.
+    pub(crate) const ALL: [Entrance; 2] = [Entrance::Tcp, Entrance::Tls];
+
+    /// What people and programs call it, and its key in `[listen]`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Entrance::Tcp => "tcp",
+            Entrance::Tls => "tls",
+        }
+    }
+
     /// The setting that says where it is.
     pub(crate) fn setting(self) -> &'static str {
         match self {
