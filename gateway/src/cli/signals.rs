@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 /// What the operator wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,11 @@ pub(super) enum Signal {
 
 /// Listens from now on. A handler may do next to nothing, so it sets a flag and writes a byte to
 /// a pipe; a thread of ours reads the pipe.
+///
+/// A file that reaches the limit of its size (`ulimit -f`) is an error like a full disk, for whoever
+/// writes it. Without a handler of its signal the process would end; nobody needs to hear of it.
 pub(super) fn listen() -> io::Result<Receiver<Signal>> {
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let (reader, writer) = UnixStream::pair()?;
     let mut flags = Vec::new();
     for (number, signal) in
