@@ -183,7 +183,31 @@ impl Response {
             Body::HistoryPage(page) => Some(Response::Page(page)),
             Body::Users(users) => Some(Response::Users(users.users)),
             Body::Sessions(sessions) => Some(Response::Sessions(sessions.sessions)),
-            _ => None,
+            // Responses to the client's own requests, requests, and what only a server says.
+            Body::Error(_)
+            | Body::Welcome(_)
+            | Body::Registered(_)
+            | Body::LoggedIn(_)
+            | Body::Tokens(_)
+            | Body::Synced(_)
+            | Body::Hello(_)
+            | Body::Register(_)
+            | Body::Login(_)
+            | Body::Refresh(_)
+            | Body::Logout(_)
+            | Body::Sync(_)
+            | Body::History(_)
+            | Body::FindUsers(_)
+            | Body::ListSessions(_)
+            | Body::ChangePassword(_)
+            | Body::Send(_)
+            | Body::Signal(_)
+            | Body::MarkRead(_)
+            | Body::Push(_)
+            | Body::ReadReceipt(_)
+            | Body::Behind(_)
+            | Body::GoAway(_)
+            | Body::Close(_) => None,
         }
     }
 }
