@@ -113,7 +113,11 @@ impl Bench {
 /// A store in which every log has one entry (an account, or a message that was there before) and
 /// every append succeeds.
 fn answer(request: StoreRequest) -> StoreReply {
-    let head = Head { seq: 1, meta: EntryMeta { time_ms: 1, sender: 1, ..EntryMeta::default() } };
+    let head = Head {
+        seq: 1,
+        meta: EntryMeta { time_ms: 1, sender: 1, ..EntryMeta::default() },
+        ..Head::default()
+    };
     match request {
         StoreRequest::Append(items) => {
             StoreReply::Appended(items.iter().map(|_: &Append| Appended::Stored).collect())
@@ -124,7 +128,7 @@ fn answer(request: StoreRequest) -> StoreReply {
             let body = Some(entry::Body::AccountCreated(account));
             let entry = wire::Entry { seq: 1, body, ..wire::Entry::default() };
             let body = entry.encode_to_vec().into();
-            let first = StoredEntry { seq: 1, meta: head.meta, body };
+            let first = StoredEntry { seq: 1, meta: head.meta, erased: false, body };
             let entries = if range.from <= 1 { vec![first] } else { Vec::new() };
             StoreReply::Page(Page { entries, head, more: false })
         }

@@ -217,7 +217,7 @@ mod tests {
             assert_eq!(by_hand.frame, generated.frame);
             assert_eq!(by_hand.body, generated.body);
             assert!(frame::decode(by_hand.frame.body()).is_ok());
-            let stored = StoredEntry { seq, meta, body: by_hand.body };
+            let stored = StoredEntry { seq, meta, erased: false, body: by_hand.body };
             assert_eq!(decode_entry(&stored).unwrap().seq, seq);
         }
     }

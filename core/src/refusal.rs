@@ -51,7 +51,8 @@ pub(crate) fn store_refusal(error: &StoreError) -> Refusal {
             "the store does not work now",
             UNAVAILABLE_RETRY_MS,
         ),
-        StoreError::Corrupt { .. } => DATA_CORRUPT,
+        StoreError::Corrupt { .. } | StoreError::CorruptRegister { .. } => DATA_CORRUPT,
+        StoreError::Malformed(_) => INTERNAL,
     }
 }
 

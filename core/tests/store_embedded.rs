@@ -100,7 +100,7 @@ fn assert_filled(store: &dyn Store, entries: u64, logs: u64) {
     assert_eq!(ask::logs(store, LogKind::Direct, None, usize::MAX), names);
     let found = heads(store, names.clone());
     for (other, log) in (0..).zip(names) {
-        let newest = Head { seq: entries, meta: item(log, entries, other).meta };
+        let newest = Head { seq: entries, meta: item(log, entries, other).meta, ..Head::default() };
         assert_eq!(found[other as usize], newest);
         assert_eq!(cursors(store, vec![(log, user(1)), (log, user(2))]), [entries, 0]);
         let page = range(store, all(log));

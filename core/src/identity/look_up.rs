@@ -79,7 +79,7 @@ pub(crate) fn identity(answer: Answer<Page>) -> Result<(Identity, Head), Refusal
     match decode_entry(stored).and_then(|entry| entry.body) {
         Some(entry::Body::IdentityChanged(changed)) => {
             let identity = Identity::from_wire(&changed).map_err(|_| INTERNAL)?;
-            Ok((identity, Head { seq: stored.seq, meta: stored.meta }))
+            Ok((identity, Head { seq: stored.seq, meta: stored.meta, ..Head::default() }))
         }
         Some(_) | None => Err(INTERNAL),
     }

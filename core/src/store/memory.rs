@@ -92,6 +92,17 @@ impl Store for MemoryStore {
 impl State {
     fn answer(&mut self, request: StoreRequest) -> Result<StoreReply, StoreError> {
         Ok(match request {
+            StoreRequest::Write(_)
+            | StoreRequest::Ranges(_)
+            | StoreRequest::Register(_)
+            | StoreRequest::Registers(_)
+            | StoreRequest::Changes(_)
+            | StoreRequest::Delete(_)
+            | StoreRequest::Feed(_)
+            | StoreRequest::Consumer(_)
+            | StoreRequest::Consumers => {
+                return Err(StoreError::Unavailable { reason: "not by this store".into() });
+            }
             StoreRequest::Append(items) => StoreReply::Appended(self.append(items)?),
             StoreRequest::Range(range) => StoreReply::Page(self.range(&range)),
             StoreRequest::Heads(logs) => {
@@ -136,7 +147,12 @@ impl State {
         if let Some(key) = item.key {
             log.keys.insert(key, (item.seq, item.digest));
         }
-        log.entries.push(StoredEntry { seq: item.seq, meta: item.meta, body: item.body });
+        log.entries.push(StoredEntry {
+            seq: item.seq,
+            meta: item.meta,
+            erased: false,
+            body: item.body,
+        });
         if let Some(CursorMove { conversation, user, seq }) = item.cursor {
             let cursor = self.cursors.entry((conversation, user)).or_default();
             *cursor = seq.max(*cursor);
@@ -146,7 +162,11 @@ impl State {
 
     fn head(&self, log: &LogId) -> Head {
         let newest = self.logs.get(log).and_then(|log| log.entries.last());
-        newest.map_or_else(Head::default, |entry| Head { seq: entry.seq, meta: entry.meta })
+        newest.map_or_else(Head::default, |entry| Head {
+            seq: entry.seq,
+            meta: entry.meta,
+            ..Head::default()
+        })
     }
 
     fn range(&self, range: &Range) -> Page {

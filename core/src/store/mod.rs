@@ -12,33 +12,22 @@
 
 #[cfg(feature = "contract")]
 pub mod contract;
+pub mod delete;
 pub mod embedded;
+pub mod feed;
 pub mod memory;
+pub mod read;
+pub mod register;
+pub mod write;
 
 use bytes::Bytes;
-use dunlin_protocol::{ClientMessageId, LogId, LogKind, UserId};
+use dunlin_protocol::{LogId, LogKind, UserId};
 
-/// Numbers of an entry that the store returns without reading the body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct EntryMeta {
-    /// Unix time in milliseconds.
-    pub time_ms: u64,
-    /// The user who made it; 0 for the server itself.
-    pub sender: u64,
-    /// How many entries of the log count as unread, up to and including this one.
-    pub counted: u64,
-    /// The same, of this sender alone.
-    pub sender_counted: u64,
-}
-
-/// What makes a retry known: unique in its log for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct DedupeKey {
-    /// The user who sends.
-    pub sender: UserId,
-    /// The id that the sender gave.
-    pub client_message_id: ClientMessageId,
-}
+pub use delete::{Deleted, Deletion};
+pub use feed::{Consumer, ConsumerChange, FeedPage, FeedRange};
+pub use read::{EntryMeta, Head, Page, Range, StoredEntry};
+pub use register::{ChangeRange, Register, RegisterKey, RegisterRange, Registers};
+pub use write::{DedupeKey, Fence, Malformed, NewEntry, Rule, Set, Write, Written};
 
 /// The read cursor of a user in a conversation, moved in the same atomic step as the entry that
 /// tells of it. It only moves forwards.
@@ -95,58 +84,31 @@ pub enum Appended {
     },
 }
 
-/// The end of a log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Head {
-    /// The newest sequence; 0 if the log is empty.
-    pub seq: u64,
-    /// The numbers of that entry.
-    pub meta: EntryMeta,
-}
-
-/// An entry as it is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredEntry {
-    /// Its sequence.
-    pub seq: u64,
-    /// The numbers beside it.
-    pub meta: EntryMeta,
-    /// The entry.
-    pub body: Bytes,
-}
-
-/// Which part of a log to read. Both ends are included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
-    /// The log.
-    pub log: LogId,
-    /// The lowest sequence, at least 1.
-    pub from: u64,
-    /// The highest; beyond the head it means the head.
-    pub to: u64,
-    /// At most so many entries.
-    pub entries_max: usize,
-    /// At most so many bytes of bodies, but always one entry if there is one.
-    pub bytes_max: usize,
-    /// Begin at `to` and go down.
-    pub backwards: bool,
-}
-
-/// What was read.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Page {
-    /// Consecutive entries in the order asked for.
-    pub entries: Vec<StoredEntry>,
-    /// The head of the log at that time.
-    pub head: Head,
-    /// Entries of the range were left out because of a limit.
-    pub more: bool,
-}
-
 /// What can be asked of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreRequest {
+    /// Write, durably, all items that are not refused. Replied by [`StoreReply::Written`], one per
+    /// item, in order.
+    Write(Vec<Write>),
+    /// Read entries of several logs. Replied by [`StoreReply::Pages`], one per range, in order.
+    Ranges(Vec<Range>),
+    /// Read registers by their names. Replied by [`StoreReply::Register`], one per question, in order;
+    /// version 0 and no value for one that was never set.
+    Register(Vec<(LogId, RegisterKey)>),
+    /// Read registers of logs by prefix. Replied by [`StoreReply::Registers`], one per range, in order.
+    Registers(Vec<RegisterRange>),
+    /// Read what has changed of registers. Replied by [`StoreReply::Registers`], one per range, in
+    /// order.
+    Changes(Vec<ChangeRange>),
+    /// Delete. Replied by [`StoreReply::Deleted`], one per item, in order.
+    Delete(Vec<Deletion>),
+    /// Read the feed. Replied by [`StoreReply::Feed`].
+    Feed(FeedRange),
+    /// Change the list of consumers of the feed, durably. Replied by [`StoreReply::Done`].
+    Consumer(ConsumerChange),
+    /// List the consumers of the feed by name. Replied by [`StoreReply::Consumers`].
+    Consumers,
     /// Append, durably, all items that are not refused. Replied by [`StoreReply::Appended`].
     Append(Vec<Append>),
     /// Read entries. Replied by [`StoreReply::Page`].
@@ -170,6 +132,22 @@ pub enum StoreRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreReply {
+    /// To `Write`: one per item, in order.
+    Written(Vec<Written>),
+    /// To `Ranges`.
+    Pages(Vec<Result<Page, StoreError>>),
+    /// To `Register`.
+    Register(Vec<Result<Register, StoreError>>),
+    /// To `Registers` and `Changes`.
+    Registers(Vec<Result<Registers, StoreError>>),
+    /// To `Delete`: one per item, in order.
+    Deleted(Vec<Deleted>),
+    /// To `Feed`.
+    Feed(FeedPage),
+    /// To `Consumers`.
+    Consumers(Vec<Consumer>),
+    /// To what is only done.
+    Done,
     /// To `Append`: one per item, in order.
     Appended(Vec<Appended>),
     /// To `Range`.
@@ -193,6 +171,17 @@ pub enum StoreError {
     Unavailable {
         /// What the system said.
         reason: String,
+    },
+    /// No store takes this. Nothing of it was done.
+    #[error("{0}")]
+    Malformed(Malformed),
+    /// A register is damaged. Others can still be read.
+    #[error("a register of log {log} is damaged")]
+    CorruptRegister {
+        /// Which log.
+        log: LogId,
+        /// Which register.
+        key: RegisterKey,
     },
     /// The entry is damaged. Others can still be read.
     #[error("entry {seq} of log {log} is damaged")]

@@ -13,7 +13,7 @@ pub(super) fn the_fence_orders_appends(store: &dyn Store) {
     assert_eq!(append(store, vec![plain(log, 0, 0)]), [Appended::Conflict { head: empty }]);
     assert_eq!(append(store, vec![plain(log, 2, 0)]), [Appended::Conflict { head: empty }]);
     assert_eq!(append(store, vec![plain(log, 1, 0)]), [Appended::Stored]);
-    let head = Head { seq: 1, meta: plain(log, 1, 0).meta };
+    let head = Head { seq: 1, meta: plain(log, 1, 0).meta, ..Head::default() };
     assert_eq!(append(store, vec![plain(log, 1, 5)]), [Appended::Conflict { head }]);
     assert_eq!(append(store, vec![plain(log, 3, 5)]), [Appended::Conflict { head }]);
     assert_eq!(append(store, vec![plain(log, 2, 5)]), [Appended::Stored]);
@@ -32,7 +32,7 @@ pub(super) fn what_counts_on_a_duplicate_is_refused(store: &dyn Store) {
     // Numbered when the head was 1: meanwhile another appender has stored something at 2. The
     // first is a retry; the second would fit, but its counts stand on the first one being at 2.
     let batch = vec![retry(item(log, 2, 0), &item(log, 1, 0)), item(log, 3, 0)];
-    let head = Head { seq: 2, meta: item(log, 2, 7).meta };
+    let head = Head { seq: 2, meta: item(log, 2, 7).meta, ..Head::default() };
     let duplicate = Appended::Duplicate { seq: 1, digest: item(log, 1, 0).digest };
     assert_eq!(append(store, batch), [duplicate, Appended::Conflict { head }]);
     assert_eq!(append(store, vec![item(log, 3, 0)]), [Appended::Stored]);
@@ -50,7 +50,7 @@ pub(super) fn a_batch_is_done_in_order(store: &dyn Store) {
         retry(item(other, 9, 0), &item(other, 2, 0)), // A retry within the batch.
         retry(item(log, 9, 0), &item(log, 1, 0)),     // A retry in a log that was refused.
     ];
-    let head = Head { seq: 1, meta: item(log, 1, 0).meta };
+    let head = Head { seq: 1, meta: item(log, 1, 0).meta, ..Head::default() };
     let expected = [
         Appended::Stored,
         Appended::Stored,

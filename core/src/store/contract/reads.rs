@@ -40,7 +40,7 @@ pub(super) fn ranges_keep_their_limits(store: &dyn Store) {
 pub(super) fn heads_tell_the_newest_numbers(store: &dyn Store) {
     let (log, other) = (chat(1, 2), chat(1, 3));
     append(store, vec![item(log, 1, 0), item(log, 2, 9)]);
-    let newest = Head { seq: 2, meta: item(log, 2, 9).meta };
+    let newest = Head { seq: 2, meta: item(log, 2, 9).meta, ..Head::default() };
     assert_eq!(heads(store, vec![other, log]), [Head::default(), newest]);
     assert_eq!(heads(store, Vec::new()), []);
 }

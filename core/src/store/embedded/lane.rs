@@ -109,7 +109,7 @@ impl Frame {
         let offset = self.buffer.len();
         encode_record(mark, item, &mut self.buffer);
         let Append { log, seq, meta, digest, cursor, .. } = *item;
-        self.heads.insert(log, Head { seq, meta });
+        self.heads.insert(log, Head { seq, meta, ..Head::default() });
         if let Some(hash) = hash {
             self.keys.insert(hash, self.planned.len());
         }

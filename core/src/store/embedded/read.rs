@@ -53,6 +53,17 @@ fn answer(shared: &Shared, request: StoreRequest) -> Result<StoreReply, StoreErr
         StoreRequest::Logs { kind, after, limit } => {
             StoreReply::Logs(index.logs(kind, after, limit)?)
         }
+        StoreRequest::Write(_)
+        | StoreRequest::Ranges(_)
+        | StoreRequest::Register(_)
+        | StoreRequest::Registers(_)
+        | StoreRequest::Changes(_)
+        | StoreRequest::Delete(_)
+        | StoreRequest::Feed(_)
+        | StoreRequest::Consumer(_)
+        | StoreRequest::Consumers => {
+            return Err(StoreError::Unavailable { reason: "not by this store".into() });
+        }
         StoreRequest::Append(_) => unreachable!("appends go to the commit lane"),
     })
 }
@@ -108,7 +119,7 @@ pub(super) fn read_entry(
     let read = window.read(shared, place).map_err(|error| unreadable(&error))?;
     match read {
         Some((head, body)) if head.log == log && head.seq == seq => {
-            Ok(StoredEntry { seq, meta: head.meta, body })
+            Ok(StoredEntry { seq, meta: head.meta, erased: false, body })
         }
         _ => {
             shared.counters.damaged_reads.add(1);

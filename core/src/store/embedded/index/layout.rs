@@ -217,7 +217,7 @@ impl LogSpan {
     }
 
     pub(super) fn head(&self) -> Head {
-        Head { seq: self.newest, meta: self.meta }
+        Head { seq: self.newest, meta: self.meta, ..Head::default() }
     }
 }
 

@@ -63,7 +63,7 @@ impl LogPart {
 
     /// The end of the log, if this is its newest part.
     pub(in super::super) fn head(&self) -> Head {
-        Head { seq: self.last(), meta: self.newest }
+        Head { seq: self.last(), meta: self.newest, ..Head::default() }
     }
 }
 
