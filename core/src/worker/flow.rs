@@ -28,12 +28,24 @@ use crate::credential::{CredentialAppend, CredentialPage, PasswordFlow};
 use crate::identity::Appending;
 use crate::identity::operation::Operation;
 use crate::refusal::{INTERNAL, Refusal, store_refusal};
-use crate::store::{Appended, Head, Page, StoreError, StoreReply};
+use crate::store::{Appended, Head, Page, Register, Registers, StoreError, StoreReply, Written};
 use crate::sync::{SyncId, SyncPage};
 use crate::transaction::Running;
 
 /// The answer to a question of one kind, or what to tell whoever waits for it.
 pub(crate) type Answer<T> = Result<T, Refusal>;
+
+/// The answer to several questions of one kind: each has its own.
+#[allow(dead_code, reason = "the machines come over to these one after another")]
+pub(crate) type Answers<T> = Answer<Vec<Answer<T>>>;
+
+/// The answer where one thing was asked.
+#[allow(dead_code, reason = "see above")]
+pub(crate) fn single<T>(answers: Answers<T>) -> Answer<T> {
+    let mut answers = answers?;
+    let answer = answers.pop().ok_or(INTERNAL)?;
+    if answers.is_empty() { answer } else { Err(INTERNAL) }
+}
 
 /// What the store answers, whatever it was asked.
 pub(super) type StoreResult = Result<StoreReply, StoreError>;
@@ -44,12 +56,32 @@ pub(crate) type PasswordResult = Result<PasswordDone, PasswordError>;
 /// Who goes on with an answer of the store.
 #[derive(Debug)]
 pub(super) enum StoreFlow {
+    Written(WriteFlow),
+    Pages(PagesFlow),
+    Register(RegisterFlow),
+    Registers(RegistersFlow),
     Appended(AppendFlow),
     Page(PageFlow),
     Heads(HeadsFlow),
     Cursors(CursorsFlow),
     Logs(LogsFlow),
 }
+
+/// Who waits for writes.
+#[derive(Debug)]
+pub(crate) enum WriteFlow {}
+
+/// Who waits for pages of several logs.
+#[derive(Debug)]
+pub(crate) enum PagesFlow {}
+
+/// Who waits for registers that were asked for by their names.
+#[derive(Debug)]
+pub(crate) enum RegisterFlow {}
+
+/// Who waits for registers of logs.
+#[derive(Debug)]
+pub(crate) enum RegistersFlow {}
 
 /// Who waits for appends.
 #[derive(Debug)]
@@ -173,6 +205,24 @@ macro_rules! kind {
     };
 }
 
+/// The same for an arm whose items have verdicts of their own.
+macro_rules! kind_of_items {
+    ($item:ty, $arm:ident) => {
+        impl Kind for Vec<Answer<$item>> {
+            fn of(reply: StoreReply) -> Option<Vec<Answer<$item>>> {
+                let StoreReply::$arm(items) = reply else { return None };
+                let refuse =
+                    |item: Result<$item, StoreError>| item.map_err(|error| store_refusal(&error));
+                Some(items.into_iter().map(refuse).collect())
+            }
+        }
+    };
+}
+
+kind!(Vec<Written>, Written);
+kind_of_items!(Page, Pages);
+kind_of_items!(Register, Register);
+kind_of_items!(Registers, Registers);
 kind!(Vec<Appended>, Appended);
 kind!(Page, Page);
 kind!(Vec<Head>, Heads);
@@ -190,6 +240,18 @@ mod tests {
         assert_eq!(answer(Ok(StoreReply::Cursors(vec![7]))), Ok(vec![7_u64]));
         let refused: Answer<Page> = answer(Ok(StoreReply::Cursors(vec![7])));
         assert_eq!(refused, Err(INTERNAL));
+    }
+
+    #[test]
+    fn each_of_several_answers_is_a_page_or_says_why_there_is_none() {
+        let corrupt = StoreError::Corrupt { log: LogId::account(UserId::new(1).unwrap()), seq: 1 };
+        let refusal = store_refusal(&corrupt);
+        let reply = StoreReply::Pages(vec![Err(corrupt), Ok(Page::default())]);
+        let answers: Answers<Page> = answer(Ok(reply));
+        assert_eq!(answers, Ok(vec![Err(refusal), Ok(Page::default())]));
+        assert_eq!(single(answers), Err(INTERNAL), "one was asked for");
+        assert_eq!(single(Ok(vec![Ok(7)])), Ok(7));
+        assert_eq!(single::<u8>(Ok(Vec::new())), Err(INTERNAL));
     }
 
     #[test]

@@ -196,6 +196,10 @@ impl Router {
 impl Router {
     fn store_answered(&mut self, ticket: Ticket, result: StoreResult, turn: &mut Turn<'_>) {
         match turn.tickets.take(ticket) {
+            Some(StoreFlow::Written(flow)) => match flow {},
+            Some(StoreFlow::Pages(flow)) => match flow {},
+            Some(StoreFlow::Register(flow)) => match flow {},
+            Some(StoreFlow::Registers(flow)) => match flow {},
             Some(StoreFlow::Appended(flow)) => self.appended(flow, flow::answer(result), turn),
             Some(StoreFlow::Page(flow)) => self.page_read(flow, flow::answer(result), turn),
             Some(StoreFlow::Heads(flow)) => self.heads_read(flow, flow::answer(result), turn),

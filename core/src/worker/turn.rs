@@ -11,11 +11,14 @@ use dunlin_protocol::{LogId, LogKind, UserId};
 use super::Shared;
 use super::agenda::Agenda;
 use super::effect::Effects;
-use super::flow::{AppendFlow, CursorsFlow, HeadsFlow, LogsFlow, PageFlow, StoreFlow, Tickets};
+use super::flow::{
+    AppendFlow, CursorsFlow, HeadsFlow, LogsFlow, PageFlow, PagesFlow, RegisterFlow, RegistersFlow,
+    StoreFlow, Tickets, WriteFlow,
+};
 use crate::auth::password::PasswordJob;
 use crate::credential::PasswordFlow;
 use crate::placement;
-use crate::store::{Append, Range, StoreRequest};
+use crate::store::{Append, Range, RegisterKey, RegisterRange, StoreRequest, Write};
 
 /// See the module.
 #[derive(Debug)]
@@ -27,6 +30,33 @@ pub(crate) struct Turn<'a> {
     pub(crate) agenda: &'a mut Agenda,
     pub(crate) effects: &'a mut Effects,
     pub(super) tickets: &'a mut Tickets,
+}
+
+#[allow(dead_code, reason = "the machines come over to these one after another")]
+impl Turn<'_> {
+    /// Writes these; the verdicts, one each, continue the flow.
+    pub(crate) fn write(&mut self, writes: Vec<Write>, flow: WriteFlow) {
+        self.ask_store(StoreRequest::Write(writes), StoreFlow::Written(flow));
+    }
+
+    /// Reads entries of several logs.
+    pub(crate) fn ask_pages(&mut self, ranges: Vec<Range>, flow: PagesFlow) {
+        self.ask_store(StoreRequest::Ranges(ranges), StoreFlow::Pages(flow));
+    }
+
+    /// Reads these registers.
+    pub(crate) fn ask_register(
+        &mut self,
+        registers: Vec<(LogId, RegisterKey)>,
+        flow: RegisterFlow,
+    ) {
+        self.ask_store(StoreRequest::Register(registers), StoreFlow::Register(flow));
+    }
+
+    /// Reads registers of logs by prefix.
+    pub(crate) fn ask_registers(&mut self, ranges: Vec<RegisterRange>, flow: RegistersFlow) {
+        self.ask_store(StoreRequest::Registers(ranges), StoreFlow::Registers(flow));
+    }
 }
 
 impl Turn<'_> {
