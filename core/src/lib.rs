@@ -33,7 +33,7 @@
 //! - [`attempt`]: logins that are under way, and what becomes of them when a connection ends
 //! - [`config`]: settings of the engine
 //! - [`transport`]: the trait that a transport implements, and what is delivered through it
-//! - [`store`]: the trait of durable logs, in memory and embedded
+//! - [`store`]: the trait of durable logs, in memory and embedded; `stored`: what registers hold
 //! - [`worker`]: the state machine between all of these, made of machines: `conversation`, `account`,
 //!   `credential`, `identity`, `sync`, [`cluster`]
 //! - `audience`: sessions, and what is pushed to them; `membership`: who belongs to a log; `entry`: entries as
@@ -72,6 +72,7 @@ pub mod refusal;
 pub mod request;
 pub mod statistics;
 pub mod store;
+mod stored;
 mod sync;
 mod transaction;
 pub mod transport;
