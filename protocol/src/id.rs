@@ -137,6 +137,8 @@ pub enum LogKind {
     Name = 4,
     /// Credentials and sessions of a user. Never leaves the server.
     Identity = 5,
+    /// What the store keeps for itself. Never leaves the server.
+    Service = 6,
 }
 
 /// The name of a log: 16 bytes, the first of which is the kind.
@@ -147,6 +149,7 @@ pub enum LogKind {
 /// account   3  0  7 zero bytes                      user (7 bytes)
 /// name      4  0  14 bytes of a hash of the name
 /// identity  5  0  7 zero bytes                      user (7 bytes)
+/// service   6  0  14 bytes of its name, then zeros
 /// ```
 ///
 /// So the id of a direct conversation follows from its members, needs no look-up, and says who
@@ -180,6 +183,13 @@ impl LogId {
         LogId::of_hash(LogKind::Group, random)
     }
 
+    /// A log of the store itself, by its name; what is behind its 14th byte does not count.
+    pub fn service(name: &[u8]) -> LogId {
+        let mut padded = [0; 14];
+        padded.iter_mut().zip(name).for_each(|(place, byte)| *place = *byte);
+        LogId::of_hash(LogKind::Service, padded)
+    }
+
     fn of_users(kind: LogKind, lower: u64, higher: u64) -> LogId {
         let mut id = [0; 16];
         id[0] = kind as u8;
@@ -204,7 +214,7 @@ impl LogId {
             && match bytes[0] {
                 1 => lower >= 1 && lower <= higher && higher <= NUMBER_MAX,
                 3 | 5 => lower == 0 && (1..=NUMBER_MAX).contains(&higher),
-                2 | 4 => true,
+                2 | 4 | 6 => true,
                 _ => false,
             };
         if valid { Ok(id) } else { Err(InvalidId::Log) }
@@ -215,7 +225,7 @@ impl LogId {
         let id = LogId::from_bytes(bytes)?;
         match id.kind() {
             LogKind::Direct | LogKind::Group | LogKind::Account => Ok(id),
-            LogKind::Name | LogKind::Identity => Err(InvalidId::Log),
+            LogKind::Name | LogKind::Identity | LogKind::Service => Err(InvalidId::Log),
         }
     }
 
@@ -236,7 +246,8 @@ impl LogId {
             2 => LogKind::Group,
             3 => LogKind::Account,
             4 => LogKind::Name,
-            _ => LogKind::Identity,
+            5 => LogKind::Identity,
+            _ => LogKind::Service,
         }
     }
 
@@ -291,6 +302,9 @@ mod tests {
         let user = UserId::new(9).unwrap();
         assert_eq!(LogId::from_wire(LogId::identity(user).as_bytes()), Err(InvalidId::Log));
         assert_eq!(LogId::from_wire(LogId::name([1; 14]).as_bytes()), Err(InvalidId::Log));
+        let service = LogId::service(b"consumers");
+        assert_eq!(LogId::from_wire(service.as_bytes()), Err(InvalidId::Log));
+        assert_eq!(LogId::from_bytes(service.as_bytes()).map(LogId::kind), Ok(LogKind::Service));
         assert_eq!(LogId::from_wire(LogId::account(user).as_bytes()), Ok(LogId::account(user)));
     }
 

@@ -31,7 +31,8 @@ use super::disk::DiskFile;
 use super::queue::{Job, Queue};
 use super::read::read_head;
 use super::record::{FRAME_HEAD_BYTES, FrameHead, Mark, encode_record, record_bytes};
-use super::segment::{Location, SEGMENT_HEAD_BYTES, SegmentHead, segment_name};
+use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, segment_name};
+use super::segments::Location;
 
 /// The state of the thread.
 pub(super) struct Lane {

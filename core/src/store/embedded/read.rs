@@ -11,7 +11,7 @@ use crate::store::{Page, Range, StoreDone, StoreError, StoreReply, StoreRequest,
 use super::Shared;
 use super::disk::DiskFile;
 use super::record::{Mark, RECORD_HEAD_BYTES_MAX, RecordHead, decode_body};
-use super::segment::Location;
+use super::segments::Location;
 
 /// What is read at once where an entry begins: most entries are smaller, and the neighbours of
 /// a small one often belong to the same log.
@@ -132,8 +132,8 @@ pub(super) fn read_entry(
 /// Reads the head of an entry.
 pub(super) fn read_head(shared: &Shared, place: Location) -> Result<RecordHead, StoreError> {
     let mut bytes = [0; RECORD_HEAD_BYTES_MAX];
-    let file = shared.segments.file(place.segment).map_err(|error| unreadable(&error))?;
-    let read = file.read_at(&mut bytes, u64::from(place.offset));
+    let found = shared.segments.resolve(place).map_err(|error| unreadable(&error))?;
+    let read = found.map_or(Ok(0), |(file, offset)| file.read_at(&mut bytes, offset));
     let read = read.map_err(|error| unreadable(&error))?;
     let mark = shared.identity.mark(place.segment);
     RecordHead::decode(mark, &bytes[..read]).ok_or_else(|| {

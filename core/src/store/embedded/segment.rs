@@ -1,23 +1,12 @@
-//! Segment files: their names, their headers, and the few of them that are kept open.
-
-use std::io;
-use std::sync::Arc;
-
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-use parking_lot::Mutex;
+//! Segment files: their names and their headers.
 
 use super::config::OpenError;
-use super::disk::{Disk, DiskFile};
 use super::identity::{FORMAT, Identity};
 use super::record::{u32_at, u64_at};
 
 /// Bytes before the first frame of a segment: one block, so that the first batch doesn't share
 /// a block with the header.
 pub(super) const SEGMENT_HEAD_BYTES: usize = 4096;
-
-/// Sealed segments that are kept open for reading.
-const OPEN_SEGMENTS_MAX: usize = 512;
 
 const MAGIC: &[u8; 8] = b"DUNLINSG";
 const SUFFIX: &str = ".log";
@@ -33,13 +22,6 @@ pub(super) fn segment_name(number: u32) -> String {
 pub(super) fn segment_number(name: &str) -> Option<u32> {
     let number = u32::from_str_radix(name.strip_suffix(SUFFIX)?, 16).ok()?;
     (segment_name(number) == name).then_some(number)
-}
-
-/// Where an entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Location {
-    pub segment: u32,
-    pub offset: u32,
 }
 
 /// The header of a segment.
@@ -86,46 +68,6 @@ impl SegmentHead {
             return Err(OpenError::Foreign { name });
         }
         Ok(Some(SegmentHead { number, first_batch: u64_at(head, 40) }))
-    }
-}
-
-/// Opens segments to read from them, and keeps a bounded number of them open.
-#[derive(Debug)]
-pub(super) struct Segments {
-    disk: Arc<dyn Disk>,
-    open: Mutex<HashMap<u32, Arc<dyn DiskFile>, RandomState>>,
-}
-
-impl Segments {
-    pub(super) fn new(disk: Arc<dyn Disk>) -> Segments {
-        Segments { disk, open: Mutex::default() }
-    }
-
-    /// The file of a segment.
-    pub(super) fn file(&self, number: u32) -> io::Result<Arc<dyn DiskFile>> {
-        if let Some(file) = self.open.lock().get(&number) {
-            return Ok(Arc::clone(file));
-        }
-        let file = self.disk.open(&segment_name(number))?;
-        self.keep(number, Arc::clone(&file));
-        Ok(file)
-    }
-
-    /// Keeps a file that is open anyway.
-    pub(super) fn keep(&self, number: u32, file: Arc<dyn DiskFile>) {
-        let mut open = self.open.lock();
-        if open.len() >= OPEN_SEGMENTS_MAX
-            && let Some(oldest) = open.keys().copied().min()
-        {
-            // Old segments are read least.
-            open.remove(&oldest);
-        }
-        open.insert(number, file);
-    }
-
-    /// Forgets a segment that is removed.
-    pub(super) fn forget(&self, number: u32) {
-        self.open.lock().remove(&number);
     }
 }
 

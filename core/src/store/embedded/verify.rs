@@ -15,8 +15,9 @@ use super::index::memory::{LOST, LogPart, SegmentIndex};
 use super::index::run_name;
 use super::recovery::{Scan, scan};
 use super::segment::{
-    Location, SEGMENT_HEAD_BYTES, SegmentHead, first_batches_behind, segment_name, segment_number,
+    SEGMENT_HEAD_BYTES, SegmentHead, first_batches_behind, segment_name, segment_number,
 };
+use super::segments::Location;
 
 /// What a full check has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

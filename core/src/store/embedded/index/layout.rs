@@ -17,7 +17,7 @@ use crate::store::{EntryMeta, Head};
 
 use super::super::identity::FORMAT;
 use super::super::record::{u32_at, u64_at};
-use super::super::segment::Location;
+use super::super::segments::Location;
 use super::memory::LOST;
 
 /// Everything but the guide is in blocks of this size, each with a checksum.

@@ -23,7 +23,7 @@ use crate::store::{Head, StoreError};
 use super::disk::Disk;
 use super::hash::HashKey;
 use super::identity::Identity;
-use super::segment::Location;
+use super::segments::Location;
 use super::wake::Wake;
 pub(super) use layout::{run_name, run_segments};
 use memory::{LOST, LogPart, SegmentIndex};

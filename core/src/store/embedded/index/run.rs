@@ -9,7 +9,7 @@ use dunlin_protocol::{LogId, LogKind, UserId};
 use super::super::disk::{Disk, DiskFile, read_exact_at};
 use super::super::identity::Identity;
 use super::super::record::{u32_at, u64_at};
-use super::super::segment::Location;
+use super::super::segments::Location;
 use super::filter::{self, Filter, LINE_BYTES};
 use super::layout::{
     BLOCK_BYTES, CursorAt, Key, LogSpan, Position, Record, RunHead, Section, Sections, log_id,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::super::disk::{Disk, DiskFile};
 use super::super::hash::HashKey;
 use super::super::identity::Identity;
-use super::super::segment::{Location, UNFINISHED_SUFFIX};
+use super::super::segment::UNFINISHED_SUFFIX;
+use super::super::segments::Location;
 use super::filter::Filter;
 use super::layout::{
     BLOCK_BYTES, CursorAt, Key, LogSpan, Position, Record, RunHead, log_id, run_name,
