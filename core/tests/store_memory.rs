@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use dunlin_core::store::contract::ask::{append, ask, heads};
+use bytes::Bytes;
+use dunlin_core::store::contract::ask::{append, ask, changes, heads, write};
 use dunlin_core::store::contract::sample::{chat, item};
 use dunlin_core::store::contract::{self, Answers};
 use dunlin_core::store::memory::{AppendFailure, MemoryStore};
-use dunlin_core::store::{Appended, StoreError, StoreRequest};
+use dunlin_core::store::{
+    Appended, ChangeRange, RegisterKey, Set, StoreError, StoreRequest, Write, Written,
+};
 
 #[test]
 fn it_keeps_the_contract() {
@@ -45,4 +48,44 @@ fn a_completion_may_submit_again() {
         Box::new(move |_| sender.send(append(&*again, vec![item(chat(1, 2), 2, 0)])).unwrap()),
     );
     assert_eq!(receiver.recv().unwrap(), [Appended::Stored]);
+}
+
+#[test]
+fn an_ordered_failure_may_concern_one_item() {
+    let store = MemoryStore::default();
+    let log = chat(1, 2);
+    let entry = |seq| Write::from(item(log, seq, 0));
+    let stored = Written::Stored { version: 0 };
+    store.fail_appends(1, AppendFailure::Unknown { item: 1, stored: true });
+    let answers = write(&store, vec![entry(1), entry(2), entry(3)]);
+    assert_eq!(answers, [stored.clone(), Written::Unknown, stored.clone()]);
+
+    store.fail_appends(1, AppendFailure::Unknown { item: 0, stored: false });
+    let answers = write(&store, vec![entry(4), entry(4)]);
+    // What comes after something that was not stored is refused, even if it fits.
+    assert!(matches!(answers[..], [Written::Unknown, Written::Conflict { .. }]), "{answers:?}");
+    assert_eq!(write(&store, vec![entry(4)]), [stored]);
+}
+
+#[test]
+fn forgotten_marks_make_changes_unknown() {
+    let store = MemoryStore::default();
+    let log = chat(1, 2);
+    let key = |number| RegisterKey::numbered(b'k', number);
+    write(&store, vec![Write::registers(log, [Set::always(key(1), Bytes::from("one"))])]);
+    write(&store, vec![Write::registers(log, [Set::always(key(2), Bytes::from("two"))])]);
+    write(&store, vec![Write::registers(log, [Set::removal(key(1))])]);
+    let since = |since| {
+        let range = ChangeRange { log, since, registers_max: 9, bytes_max: usize::MAX };
+        let answer = changes(&store, range);
+        (answer.registers.iter().map(|register| register.version).collect(), answer.afresh)
+    };
+    assert_eq!(since(1), (vec![2, 3], false));
+    store.forget_marks();
+    assert_eq!(since(1), (vec![], true));
+    assert_eq!(since(2), (vec![], true));
+    assert_eq!(since(3), (vec![], false));
+    assert_eq!(since(0), (vec![2], false));
+    // The log never had this version.
+    assert_eq!(since(4), (vec![], true));
 }

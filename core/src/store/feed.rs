@@ -43,7 +43,7 @@ pub enum FeedFrom {
 pub struct FeedRange {
     /// Where to begin.
     pub from: FeedFrom,
-    /// At most so many items, at least 1.
+    /// At most so many items; 0 to be told a position alone.
     pub items_max: usize,
     /// At most so many bytes of bodies, keys and values, but always one item if there is one.
     pub bytes_max: usize,
@@ -56,6 +56,17 @@ pub struct FeedItem {
     pub log: LogId,
     /// What.
     pub what: FeedWhat,
+}
+
+impl FeedItem {
+    /// What it counts for in a limit of bytes: its body, or its key and its value.
+    pub fn bytes(&self) -> usize {
+        match &self.what {
+            FeedWhat::Entry(entry) => entry.body.len(),
+            FeedWhat::Register(register) => register.bytes(),
+            FeedWhat::Truncated { .. } | FeedWhat::Erased { .. } | FeedWhat::Dropped => 0,
+        }
+    }
 }
 
 /// What was written.

@@ -4,6 +4,7 @@
 //! time. A write that sets registers gets the log's next *version*; so "what has changed since
 //! version v" is one question for all of them, whatever they are used for.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -58,6 +59,13 @@ impl RegisterKey {
     }
 }
 
+/// Keys are ordered and compared as their bytes are.
+impl Borrow<[u8]> for RegisterKey {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl fmt::Debug for RegisterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RegisterKey({})", self.0.escape_ascii())
@@ -73,6 +81,13 @@ pub struct Register {
     pub version: u64,
     /// What it holds; `None` if it was removed.
     pub value: Option<Bytes>,
+}
+
+impl Register {
+    /// What it counts for in a limit of bytes: its key and its value.
+    pub fn bytes(&self) -> usize {
+        self.key.as_bytes().len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 /// Which registers of a log to read, in the order of their keys. Those that were removed are left
@@ -96,7 +111,8 @@ pub struct RegisterRange {
 pub struct ChangeRange {
     /// The log.
     pub log: LogId,
-    /// Those that were set, or removed, by a later version than this.
+    /// Those that were set, or removed, by a later version than this. Whoever knows nothing asks since
+    /// 0, which is never answered `afresh`.
     pub since: u64,
     /// At most so many, at least 1; but the registers that one version has set are never parted.
     pub registers_max: usize,
@@ -113,7 +129,8 @@ pub struct Registers {
     pub version: u64,
     /// Registers were left out because of a limit.
     pub more: bool,
-    /// Of changes: that registers were removed since then is not known any more. Whoever asks has to
-    /// forget all that it knows, and to read them by [`RegisterRange`].
+    /// Of changes: that registers were removed since then is not known any more, or the log never had
+    /// that version. Whoever asks has to forget all that it knows, and to read them by
+    /// [`RegisterRange`]; here are none.
     pub afresh: bool,
 }

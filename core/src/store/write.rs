@@ -83,10 +83,11 @@ pub enum Rule {
     IfGreater,
 }
 
-/// What became of one write of a batch. The writes to one log are done in order. After a `Conflict`
-/// or `Duplicate` every later entry for the same log within the batch that is no `Duplicate` is a
+/// What became of one write of a batch. The writes to one log are done in order. After an entry that
+/// was refused every later entry for the same log within the batch that is no `Duplicate` is a
 /// `Conflict` too, even if its seq should fit by chance: it was numbered and counted by somebody who
 /// did not know the head, or who took it for granted that the one before it would be stored there.
+/// (Writes of registers alone are each judged for themselves.)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Written {
     /// Durable.
@@ -146,6 +147,9 @@ pub enum Malformed {
     /// It has neither an entry nor a register.
     #[error("a write does nothing")]
     Empty,
+    /// See [`FeedPosition`](super::feed::FeedPosition).
+    #[error("the position is none of this store's feed")]
+    Position,
     /// See [`ConsumerName`](super::feed::ConsumerName).
     #[error("the name of a consumer is 1 to 32 of a-z, 0-9 and -")]
     Consumer,

@@ -4,6 +4,9 @@
 //! behind an `Arc`, and failures can be ordered in advance, so that what happens to a node whose
 //! store fails can be tested without a disk.
 
+mod feed;
+mod log;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
@@ -12,10 +15,14 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 
+use super::feed::{FeedItem, FeedWhat};
 use super::{
-    Append, Appended, CursorMove, DedupeKey, Head, Page, Range, Store, StoreDone, StoreError,
-    StoreReply, StoreRequest, StoredEntry,
+    Append, Appended, ChangeRange, CursorMove, Deleted, Deletion, Fence, Head, NewEntry, Page,
+    Range, Register, RegisterKey, RegisterRange, Registers, Store, StoreDone, StoreError,
+    StoreReply, StoreRequest, Write, Written,
 };
+use feed::{Feed, Place};
+use log::{Before, Erased, Log};
 
 /// A store that lives as long as the process. Completions are called on the thread that submits,
 /// after the store's own lock was let go, so they may submit again.
@@ -25,28 +32,33 @@ pub struct MemoryStore {
     state: Mutex<State>,
 }
 
-/// How an append fails that was ordered to fail.
+/// How a request to write fails that was ordered to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendFailure {
     /// Nothing was stored.
     NotStored,
     /// It was stored, but the answer was lost, as happens with a store beyond a network.
     AnswerLost,
+    /// Of one of its items nobody knows whether it was stored. (The first contract has no such verdict:
+    /// there the whole request fails.)
+    Unknown {
+        /// Which, from 0.
+        item: usize,
+        /// Whether it was.
+        stored: bool,
+    },
 }
 
 #[derive(Debug, Default)]
 struct State {
     logs: BTreeMap<LogId, Log>,
+    feed: Feed,
     cursors: HashMap<(LogId, UserId), u64, RandomState>,
     failures: VecDeque<AppendFailure>,
 }
 
-#[derive(Debug, Default)]
-struct Log {
-    /// The entry of sequence n is at n - 1.
-    entries: Vec<StoredEntry>,
-    keys: HashMap<DedupeKey, (u64, u64), RandomState>,
-}
+/// The logs of which an entry was refused earlier in a batch.
+type Stale = HashSet<LogId, RandomState>;
 
 impl Default for MemoryStore {
     fn default() -> MemoryStore {
@@ -61,8 +73,8 @@ impl MemoryStore {
         MemoryStore { epoch, state: Mutex::default() }
     }
 
-    /// Makes the next `requests` append requests that are submitted fail with `Unavailable`,
-    /// after those that were ordered to fail before.
+    /// Makes the next `requests` requests to write (`Write` or `Append`) that are submitted fail, after
+    /// those that were ordered to fail before.
     pub fn fail_appends(&self, requests: usize, failure: AppendFailure) {
         self.state.lock().failures.extend(std::iter::repeat_n(failure, requests));
     }
@@ -74,7 +86,14 @@ impl MemoryStore {
 
     /// How many entries all logs have together.
     pub fn entries(&self) -> usize {
-        self.state.lock().logs.values().map(|log| log.entries.len()).sum()
+        self.state.lock().logs.values().map(Log::entries).sum()
+    }
+
+    /// Forgets which registers were removed, as a store does after a while: whoever asks what has
+    /// changed since before is answered `afresh`.
+    pub fn forget_marks(&self) {
+        let State { logs, feed, .. } = &mut *self.state.lock();
+        logs.values_mut().for_each(|log| feed.dead(log.forget_marks()));
     }
 }
 
@@ -92,17 +111,31 @@ impl Store for MemoryStore {
 impl State {
     fn answer(&mut self, request: StoreRequest) -> Result<StoreReply, StoreError> {
         Ok(match request {
-            StoreRequest::Write(_)
-            | StoreRequest::Ranges(_)
-            | StoreRequest::Register(_)
-            | StoreRequest::Registers(_)
-            | StoreRequest::Changes(_)
-            | StoreRequest::Delete(_)
-            | StoreRequest::Feed(_)
-            | StoreRequest::Consumer(_)
-            | StoreRequest::Consumers => {
-                return Err(StoreError::Unavailable { reason: "not by this store".into() });
+            StoreRequest::Write(writes) => StoreReply::Written(self.write(writes)?),
+            StoreRequest::Ranges(ranges) => {
+                StoreReply::Pages(ranges.iter().map(|range| Ok(self.range(range))).collect())
             }
+            StoreRequest::Register(questions) => {
+                let register = |(log, key): (LogId, RegisterKey)| Ok(self.register(log, key));
+                StoreReply::Register(questions.into_iter().map(register).collect())
+            }
+            StoreRequest::Registers(ranges) => {
+                let registers = |range| Ok(self.registers(range));
+                StoreReply::Registers(ranges.iter().map(registers).collect())
+            }
+            StoreRequest::Changes(ranges) => {
+                StoreReply::Registers(ranges.iter().map(|range| Ok(self.changes(range))).collect())
+            }
+            StoreRequest::Delete(deletions) => {
+                StoreReply::Deleted(deletions.iter().map(|item| self.delete(*item)).collect())
+            }
+            StoreRequest::Feed(range) => StoreReply::Feed(self.feed.page(&range)?),
+            StoreRequest::Consumer(change) => {
+                let State { logs, feed, .. } = self;
+                feed.change(change, |item| is_alive(logs, item))?;
+                StoreReply::Done
+            }
+            StoreRequest::Consumers => StoreReply::Consumers(self.feed.consumers()),
             StoreRequest::Append(items) => StoreReply::Appended(self.append(items)?),
             StoreRequest::Range(range) => StoreReply::Page(self.range(&range)),
             StoreRequest::Heads(logs) => {
@@ -118,72 +151,27 @@ impl State {
         })
     }
 
-    fn append(&mut self, items: Vec<Append>) -> Result<Vec<Appended>, StoreError> {
-        let failure = self.failures.pop_front();
-        let unavailable = || StoreError::Unavailable { reason: "a failure was ordered".into() };
-        if failure == Some(AppendFailure::NotStored) {
-            return Err(unavailable());
-        }
-        let mut stale = HashSet::default();
-        let answers = items.into_iter().map(|item| self.append_one(item, &mut stale)).collect();
-        if failure == Some(AppendFailure::AnswerLost) { Err(unavailable()) } else { Ok(answers) }
-    }
-
-    /// `stale` are the logs of which something was refused earlier in the batch.
-    fn append_one(&mut self, item: Append, stale: &mut HashSet<LogId, RandomState>) -> Appended {
-        if let Some(log) = self.logs.get(&item.log) {
-            let used = item.key.and_then(|key| log.keys.get(&key));
-            if let Some(&(seq, digest)) = used {
-                stale.insert(item.log);
-                return Appended::Duplicate { seq, digest };
-            }
-        }
-        let head = self.head(&item.log);
-        if head.seq.checked_add(1) != Some(item.seq) || stale.contains(&item.log) {
-            stale.insert(item.log);
-            return Appended::Conflict { head };
-        }
-        let log = self.logs.entry(item.log).or_default();
-        if let Some(key) = item.key {
-            log.keys.insert(key, (item.seq, item.digest));
-        }
-        log.entries.push(StoredEntry {
-            seq: item.seq,
-            meta: item.meta,
-            erased: false,
-            body: item.body,
-        });
-        if let Some(CursorMove { conversation, user, seq }) = item.cursor {
-            let cursor = self.cursors.entry((conversation, user)).or_default();
-            *cursor = seq.max(*cursor);
-        }
-        Appended::Stored
-    }
-
     fn head(&self, log: &LogId) -> Head {
-        let newest = self.logs.get(log).and_then(|log| log.entries.last());
-        newest.map_or_else(Head::default, |entry| Head {
-            seq: entry.seq,
-            meta: entry.meta,
-            ..Head::default()
-        })
+        self.logs.get(log).map(Log::head).unwrap_or_default()
     }
 
     fn range(&self, range: &Range) -> Page {
-        let head = self.head(&range.log);
-        let (from, to) = (range.from.max(1), range.to.min(head.seq));
-        if from > to {
-            return Page { head, ..Page::default() };
+        self.logs.get(&range.log).map(|log| log.range(range)).unwrap_or_default()
+    }
+
+    fn register(&self, log: LogId, key: RegisterKey) -> Register {
+        match self.logs.get(&log) {
+            Some(log) => log.register(&key),
+            None => Register { key, version: 0, value: None },
         }
-        let entries = self.logs.get(&range.log).map_or(&[][..], |log| &log.entries);
-        let index = |seq: u64| usize::try_from(seq - 1).expect("an index of a vector in memory");
-        let asked = &entries[index(from)..=index(to)];
-        let (entries, more) = if range.backwards {
-            take(asked.iter().rev(), range)
-        } else {
-            take(asked.iter(), range)
-        };
-        Page { entries, head, more }
+    }
+
+    fn registers(&self, range: &RegisterRange) -> Registers {
+        self.logs.get(&range.log).map(|log| log.registers(range)).unwrap_or_default()
+    }
+
+    fn changes(&self, range: &ChangeRange) -> Registers {
+        self.logs.get(&range.log).unwrap_or(&Log::default()).changes(range)
     }
 
     fn logs_of(&self, kind: LogKind, after: Option<LogId>, limit: usize) -> Vec<LogId> {
@@ -195,19 +183,159 @@ impl State {
     }
 }
 
-/// Takes what the limits of the range allow; true if something is left.
-fn take<'a>(
-    asked: impl Iterator<Item = &'a StoredEntry>,
-    range: &Range,
-) -> (Vec<StoredEntry>, bool) {
-    let mut taken = Vec::new();
-    let mut bytes = 0;
-    for entry in asked {
-        bytes += entry.body.len();
-        if taken.len() == range.entries_max || (bytes > range.bytes_max && !taken.is_empty()) {
-            return (taken, true);
+/// Writing.
+impl State {
+    fn write(&mut self, writes: Vec<Write>) -> Result<Vec<Written>, StoreError> {
+        writes.iter().try_for_each(Write::check).map_err(StoreError::Malformed)?;
+        let failure = self.failures.pop_front();
+        let unavailable = || StoreError::Unavailable { reason: "a failure was ordered".into() };
+        if failure == Some(AppendFailure::NotStored) {
+            return Err(unavailable());
         }
-        taken.push(entry.clone());
+        let mut stale = Stale::default();
+        let items = writes.into_iter().enumerate();
+        let verdicts = items.map(|(place, write)| match failure {
+            Some(AppendFailure::Unknown { item, stored }) if item == place => {
+                if stored {
+                    self.write_one(write, &mut stale);
+                } else if write.entry.is_some() {
+                    stale.insert(write.log);
+                }
+                Written::Unknown
+            }
+            Some(_) | None => self.write_one(write, &mut stale),
+        });
+        let verdicts = verdicts.collect();
+        if failure == Some(AppendFailure::AnswerLost) { Err(unavailable()) } else { Ok(verdicts) }
     }
-    (taken, false)
+
+    fn write_one(&mut self, write: Write, stale: &mut Stale) -> Written {
+        let before = if stale.contains(&write.log) { Before::Refused } else { Before::Stored };
+        let refusal = match self.logs.get(&write.log) {
+            Some(log) => log.refusal(&write, before),
+            None => Log::default().refusal(&write, before),
+        };
+        if let Some(refusal) = refusal {
+            if write.entry.is_some() {
+                stale.insert(write.log);
+            }
+            return refusal;
+        }
+        Written::Stored { version: self.do_write(write) }
+    }
+
+    /// Nothing is in the way of it. The version of the log afterwards.
+    fn do_write(&mut self, write: Write) -> u64 {
+        let State { logs, feed, .. } = self;
+        let log = logs.entry(write.log).or_default();
+        if let Some(entry) = write.entry {
+            let stored = log.append(entry, feed.next_place());
+            feed.add(write.log, FeedWhat::Entry(stored));
+        }
+        if write.sets.is_empty() {
+            return log.head().version;
+        }
+        let version = log.begin_version();
+        for set in write.sets {
+            let register = Register { key: set.key, version, value: set.value };
+            let replaced = log.set(&register, feed.next_place());
+            feed.add(write.log, FeedWhat::Register(register));
+            feed.dead(replaced);
+        }
+        version
+    }
+
+    fn delete(&mut self, deletion: Deletion) -> Deleted {
+        let State { logs, feed, .. } = self;
+        let Some(log) = logs.get_mut(&deletion.log()) else {
+            let head = Head::default();
+            return match deletion {
+                Deletion::Erase { .. } => Deleted::NoSuchEntry { head },
+                Deletion::Truncate { .. } | Deletion::Drop { .. } => Deleted::Done { head },
+            };
+        };
+        match deletion {
+            Deletion::Truncate { log: id, below } => {
+                let expired = log.truncate(below);
+                if !expired.is_empty() {
+                    let below = log.head().expired_below;
+                    tell_of_deletion(feed, id, FeedWhat::Truncated { below }, expired);
+                }
+            }
+            Deletion::Erase { log: id, seq } => match log.erase(seq) {
+                None => return Deleted::NoSuchEntry { head: log.head() },
+                Some(Erased::Before) => {}
+                Some(Erased::Now(entry, place)) => {
+                    feed.erase(place, entry);
+                    tell_of_deletion(feed, id, FeedWhat::Erased { seq }, []);
+                }
+            },
+            Deletion::Drop { log: id } => {
+                if !log.is_empty() {
+                    let gone = log.drop_all();
+                    tell_of_deletion(feed, id, FeedWhat::Dropped, gone);
+                }
+            }
+        }
+        Deleted::Done { head: log.head() }
+    }
+}
+
+/// Only a consumer wants to know: whoever begins later does not see what was deleted.
+fn tell_of_deletion(
+    feed: &mut Feed,
+    log: LogId,
+    what: FeedWhat,
+    gone: impl IntoIterator<Item = Place>,
+) {
+    feed.add(log, what);
+    feed.dead([feed.next_place() - 1]);
+    feed.dead(gone);
+}
+
+/// Whether what the feed has is needed for itself, and not only by those who have not passed it.
+fn is_alive(logs: &BTreeMap<LogId, Log>, item: &FeedItem) -> bool {
+    let Some(log) = logs.get(&item.log) else { return false };
+    match &item.what {
+        FeedWhat::Entry(entry) => log.has_entry(entry.seq),
+        FeedWhat::Register(register) => log.has_register(&register.key, register.version),
+        FeedWhat::Truncated { .. } | FeedWhat::Erased { .. } | FeedWhat::Dropped => false,
+    }
+}
+
+/// The first contract, by means of the second.
+impl State {
+    fn append(&mut self, items: Vec<Append>) -> Result<Vec<Appended>, StoreError> {
+        let lost = matches!(self.failures.front(), Some(AppendFailure::Unknown { .. }));
+        let cursors: Vec<_> = items.iter().map(|item| item.cursor).collect();
+        let verdicts = self.write(items.into_iter().map(Write::from).collect())?;
+        let appended = verdicts.into_iter().zip(cursors).map(|(verdict, cursor)| match verdict {
+            Written::Stored { .. } => {
+                cursor.into_iter().for_each(|cursor| self.move_cursor(cursor));
+                Appended::Stored
+            }
+            Written::Duplicate { seq, digest } => Appended::Duplicate { seq, digest },
+            Written::Conflict { head } => Appended::Conflict { head },
+            Written::Unmet { .. } | Written::Unknown => {
+                Appended::Conflict { head: Head::default() }
+            }
+        });
+        let appended = appended.collect();
+        let reason = || "a failure was ordered".into();
+        if lost { Err(StoreError::Unavailable { reason: reason() }) } else { Ok(appended) }
+    }
+
+    fn move_cursor(&mut self, cursor: CursorMove) {
+        let CursorMove { conversation, user, seq } = cursor;
+        let at = self.cursors.entry((conversation, user)).or_default();
+        *at = seq.max(*at);
+    }
+}
+
+impl From<Append> for Write {
+    fn from(append: Append) -> Write {
+        let Append { log, seq, meta, key, digest, cursor: _, body } = append;
+        let entry = Some(NewEntry { seq, meta, key, digest, body });
+        Write { log, fence: Fence::default(), entry, sets: smallvec::SmallVec::new() }
+    }
 }
