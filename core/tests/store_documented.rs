@@ -11,7 +11,7 @@ use dunlin_core::store::embedded::disk::Folder;
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use dunlin_core::store::{Append, Appended, CursorMove, DedupeKey, EntryMeta};
 use dunlin_protocol::wire::{self, entry};
-use dunlin_protocol::{ClientMessageId, LogId};
+use dunlin_protocol::ClientMessageId;
 use prost::Message as _;
 
 const DOCUMENT: &str = include_str!("../../docs/storage-format.md");
@@ -26,7 +26,7 @@ impl Random for Counting {
     }
 }
 
-/// User 1 has said "hi" to user 2, ...
+/// User 1 has said "hi" to user 2, and so has read up to there.
 fn message() -> Append {
     let meta = EntryMeta { time_ms: 1_700_000_000_000, sender: 1, counted: 1, sender_counted: 1 };
     let client_message_id = ClientMessageId([0xaa; 16]);
@@ -41,24 +41,8 @@ fn message() -> Append {
         meta,
         key: Some(DedupeKey { sender: user(1), client_message_id }),
         digest: (2 << 32) | u64::from(crc32c::crc32c(b"\0hi")),
-        cursor: None,
+        cursor: Some(CursorMove { conversation: chat(1, 2), user: user(1), seq: 1 }),
         body: body(1, meta, entry::Body::Message(message)),
-    }
-}
-
-/// ... who has read it.
-fn read_moved() -> Append {
-    let meta = EntryMeta { time_ms: 1_700_000_000_500, sender: 2, counted: 0, sender_counted: 0 };
-    let conversation_id = chat(1, 2).to_wire();
-    let moved = wire::ReadMoved { conversation_id, seq: 1, others_counted: 1 };
-    Append {
-        log: LogId::account(user(2)),
-        seq: 1,
-        meta,
-        key: None,
-        digest: 0,
-        cursor: Some(CursorMove { conversation: chat(1, 2), user: user(2), seq: 1 }),
-        body: body(1, meta, entry::Body::ReadMoved(moved)),
     }
 }
 
@@ -101,8 +85,8 @@ fn the_example_in_the_document_is_what_is_written() {
     let disk = Arc::new(Folder::open(folder.path()).unwrap());
     let config = EmbeddedConfig { segment_bytes: 16 * 1024, ..EmbeddedConfig::default() };
     let store = EmbeddedStore::open_on(disk, config, &Counting::default()).unwrap();
-    let answers = append(&store, vec![message(), read_moved()]);
-    assert_eq!(answers, [Appended::Stored, Appended::Stored]);
+    let answers = append(&store, vec![message()]);
+    assert_eq!(answers, [Appended::Stored]);
     drop(store);
     for (file, bytes) in [("STORE", 64), ("00000001.log", 16 * 1024)] {
         let content = std::fs::read(folder.path().join(file)).unwrap();

@@ -10,7 +10,7 @@ use super::record::{Mark, u32_at, u64_at};
 /// The name of the file.
 pub(super) const NAME: &str = "STORE";
 /// The format of all files of a store. A change that an older version can't read makes it larger.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"DUNLINST";
 const BYTES: usize = 64;

@@ -111,7 +111,7 @@ fn rebuild(shared: &Shared, damaged: &Run) -> io::Result<()> {
         for damage in &scan.damage {
             tracing::error!(%damage, "the store is damaged");
         }
-        if scan.index.entries == 0 {
+        if scan.index.records == 0 {
             // Opened for a batch that failed, and not removed.
             continue;
         }

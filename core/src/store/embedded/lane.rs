@@ -23,14 +23,16 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
 use crate::store::{
-    Append, Appended, CursorMove, DedupeKey, EntryMeta, Head, StoreDone, StoreError, StoreReply,
+    Append, Appended, CursorMove, DedupeKey, RegisterKey, StoreDone, StoreError, StoreReply,
 };
 
 use super::Shared;
 use super::disk::DiskFile;
 use super::queue::{Job, Queue};
 use super::read::read_head;
-use super::record::{FRAME_HEAD_BYTES, FrameHead, Mark, encode_record, record_bytes};
+use super::record::{
+    FRAME_HEAD_BYTES, FrameHead, LogState, Mark, NewRecord, RECORD_HEAD_BYTES_MAX,
+};
 use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, segment_name};
 use super::segments::Location;
 
@@ -74,8 +76,10 @@ struct OpenSegment {
 struct Frame {
     buffer: Vec<u8>,
     planned: Vec<Planned>,
-    /// The ends of the logs with this batch, where they differ from the index.
-    heads: HashMap<LogId, Head, RandomState>,
+    /// How many records there are.
+    records: u32,
+    /// The states of the logs with this batch, where they differ from the index.
+    states: HashMap<LogId, LogState, RandomState>,
     /// The keys of this batch by hash: positions in `planned`.
     keys: HashMap<u64, usize, RandomState>,
 }
@@ -83,11 +87,10 @@ struct Frame {
 /// An entry of the frame.
 struct Planned {
     log: LogId,
-    seq: u64,
-    meta: EntryMeta,
+    state: LogState,
     key: Option<(u64, DedupeKey)>,
     digest: u64,
-    cursor: Option<CursorMove>,
+    cursor: Option<(CursorMove, LogState)>,
     /// In the frame.
     offset: usize,
 }
@@ -102,20 +105,53 @@ impl Frame {
         self.buffer.clear();
         self.buffer.resize(FRAME_HEAD_BYTES, 0);
         self.planned.clear();
-        self.heads.clear();
+        self.records = 0;
+        self.states.clear();
         self.keys.clear();
     }
 
-    fn add(&mut self, mark: Mark, item: &Append, hash: Option<u64>) {
+    /// `before` is the state of the log, `conversation` that of the one whose cursor moves with it.
+    fn add(
+        &mut self,
+        mark: Mark,
+        item: &Append,
+        hash: Option<u64>,
+        before: LogState,
+        conversation: Option<LogState>,
+    ) {
         let offset = self.buffer.len();
-        encode_record(mark, item, &mut self.buffer);
-        let Append { log, seq, meta, digest, cursor, .. } = *item;
-        self.heads.insert(log, Head { seq, meta, ..Head::default() });
+        let Append { log, seq, meta, digest, .. } = *item;
+        let state = LogState { seq, meta, ..before };
+        let key = item.key.map(|key| (key, digest));
+        self.encode(mark, &NewRecord::entry(log, state, key, &item.body));
+        self.states.insert(log, state);
+        let cursor = item.cursor.zip(conversation);
+        let cursor = cursor.map(|(cursor, before)| self.add_cursor(mark, cursor, before));
         if let Some(hash) = hash {
             self.keys.insert(hash, self.planned.len());
         }
         let key = hash.zip(item.key);
-        self.planned.push(Planned { log, seq, meta, key, digest, cursor, offset });
+        self.planned.push(Planned { log, state, key, digest, cursor, offset });
+    }
+
+    fn add_cursor(
+        &mut self,
+        mark: Mark,
+        cursor: CursorMove,
+        before: LogState,
+    ) -> (CursorMove, LogState) {
+        let before = self.states.get(&cursor.conversation).copied().unwrap_or(before);
+        let state = LogState { version: before.version + 1, ..before };
+        let key = RegisterKey::numbered(b'r', cursor.user.get());
+        let value = [cursor.seq.to_be_bytes(), [0; 8]].concat();
+        self.encode(mark, &NewRecord::register(cursor.conversation, state, &key, Some(&value)));
+        self.states.insert(cursor.conversation, state);
+        (cursor, state)
+    }
+
+    fn encode(&mut self, mark: Mark, record: &NewRecord<'_>) {
+        record.encode(mark, &mut self.buffer);
+        self.records += 1;
     }
 }
 
@@ -197,17 +233,25 @@ impl Lane {
             }
             hash = Some(hashed);
         }
-        let head = match self.frame.heads.get(&item.log) {
-            Some(head) => *head,
-            None => self.shared.index.head(item.log)?,
-        };
-        if head.seq.checked_add(1) != Some(item.seq) || self.stale.contains(&item.log) {
+        let state = self.state(item.log)?;
+        if state.seq.checked_add(1) != Some(item.seq) || self.stale.contains(&item.log) {
             self.stale.insert(item.log);
-            return Ok(Appended::Conflict { head });
+            return Ok(Appended::Conflict { head: state.head() });
         }
-        let mark = self.make_room(record_bytes(item))?;
-        self.frame.add(mark, item, hash);
+        let conversation = item.cursor.map(|cursor| self.state(cursor.conversation)).transpose()?;
+        let bytes = RECORD_HEAD_BYTES_MAX + item.body.len();
+        let cursor_bytes = item.cursor.map_or(0, |_| RECORD_HEAD_BYTES_MAX);
+        let mark = self.make_room(bytes + cursor_bytes)?;
+        self.frame.add(mark, item, hash, state, conversation);
         Ok(Appended::Stored)
+    }
+
+    /// The state of a log with this batch.
+    fn state(&self, log: LogId) -> Result<LogState, StoreError> {
+        match self.frame.states.get(&log) {
+            Some(state) => Ok(*state),
+            None => self.shared.index.state(log),
+        }
     }
 
     /// Looks for the key in this batch and in the index.
@@ -219,7 +263,8 @@ impl Lane {
     ) -> Result<Option<Appended>, StoreError> {
         let hash = self.hashes[place];
         if let Some(&at) = self.frame.keys.get(&hash) {
-            let Planned { log, seq, digest, key: used, .. } = self.frame.planned[at];
+            let Planned { log, state, digest, key: used, .. } = self.frame.planned[at];
+            let seq = state.seq;
             if log == item.log && used.is_some_and(|(_, used)| used == *key) {
                 return Ok(Some(Appended::Duplicate { seq, digest }));
             }
@@ -235,7 +280,7 @@ impl Lane {
         for &place in &self.places {
             let head = read_head(&self.shared, place)?;
             if head.log == item.log && head.key == Some(*key) {
-                return Ok(Some(Appended::Duplicate { seq: head.seq, digest: head.digest }));
+                return Ok(Some(Appended::Duplicate { seq: head.state.seq, digest: head.digest }));
             }
         }
         Ok(None)
@@ -291,7 +336,7 @@ impl Lane {
         let head = FrameHead {
             batch: self.next_batch,
             payload_bytes: (self.frame.buffer.len() - FRAME_HEAD_BYTES) as u32,
-            records: self.frame.planned.len() as u32,
+            records: self.frame.records,
         };
         head.encode(segment.mark, &mut self.frame.buffer);
         if segment.fresh {
@@ -319,11 +364,12 @@ impl Lane {
             for entry in planned {
                 // Segments are smaller than 2^32 bytes.
                 let offset = (base + entry.offset as u64) as u32;
-                index.add(entry.log, entry.seq, entry.meta, offset);
+                index.add(entry.log, &entry.state, offset);
                 if let Some((hash, _)) = entry.key {
                     index.add_key(hash, offset);
                 }
-                if let Some(cursor) = entry.cursor {
+                if let Some((cursor, state)) = entry.cursor {
+                    index.add_state(cursor.conversation, &state);
                     index.move_cursor(cursor.conversation, cursor.user, cursor.seq);
                 }
             }

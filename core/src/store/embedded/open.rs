@@ -292,7 +292,7 @@ impl Recovery<'_> {
         self.report.unfinished_bytes += unfinished_bytes;
         self.report.damage.extend(damage);
         self.report.history_lost |= history_lost;
-        if index.entries == 0 && !history_lost {
+        if index.records == 0 && !history_lost {
             return self.disk.remove(&name).map_err(io("can't remove"));
         }
         if content.len() as u64 > index.end {

@@ -10,7 +10,7 @@ use crate::store::{Page, Range, StoreDone, StoreError, StoreReply, StoreRequest,
 
 use super::Shared;
 use super::disk::DiskFile;
-use super::record::{Mark, RECORD_HEAD_BYTES_MAX, RecordHead, decode_body};
+use super::record::{Mark, RECORD_HEAD_BYTES_MAX, RecordHead, RecordKind, decode_body};
 use super::segments::Location;
 
 /// What is read at once where an entry begins: most entries are smaller, and the neighbours of
@@ -118,8 +118,12 @@ pub(super) fn read_entry(
     let Some(place) = place else { return Err(corrupt) };
     let read = window.read(shared, place).map_err(|error| unreadable(&error))?;
     match read {
-        Some((head, body)) if head.log == log && head.seq == seq => {
-            Ok(StoredEntry { seq, meta: head.meta, erased: false, body })
+        Some((head, body))
+            if head.kind == RecordKind::Entry && head.log == log && head.state.seq == seq =>
+        {
+            let erased = head.is_erased();
+            let body = if erased { Bytes::new() } else { body };
+            Ok(StoredEntry { seq, meta: head.state.meta, erased, body })
         }
         _ => {
             shared.counters.damaged_reads.add(1);

@@ -1,4 +1,4 @@
-//! The bytes of frames and records: one frame per batch, one record per entry.
+//! The bytes of frames and records: one frame per batch, one record per entry, register or deletion.
 //!
 //! docs/storage-format.md draws them. All numbers are little-endian. Every checksum is seeded
 //! with the mark of its segment, which follows from a secret of the store: the body of a message
@@ -7,20 +7,29 @@
 use bytes::Bytes;
 use dunlin_protocol::{ClientMessageId, LogId, UserId};
 
-use crate::store::{Append, CursorMove, DedupeKey, EntryMeta};
+use crate::store::register::REGISTER_KEY_BYTES_MAX;
+use crate::store::{DedupeKey, EntryMeta, Head, RegisterKey};
+
+use super::segments::Location;
 
 /// Bytes before the records of a frame.
 pub(super) const FRAME_HEAD_BYTES: usize = 40;
-/// Bytes of a record before its key, its cursor and its body.
-pub(super) const RECORD_HEAD_BYTES: usize = 72;
+/// Bytes of a record before its floors, its keys and its body.
+pub(super) const RECORD_HEAD_BYTES: usize = 80;
 /// The most bytes of a record before its body.
-pub(super) const RECORD_HEAD_BYTES_MAX: usize = RECORD_HEAD_BYTES + KEY_BYTES + CURSOR_BYTES;
+pub(super) const RECORD_HEAD_BYTES_MAX: usize =
+    RECORD_HEAD_BYTES + FLOORS_BYTES + KEY_BYTES + REGISTER_KEY_BYTES_MAX;
 
+const FLOORS_BYTES: usize = 24;
 const KEY_BYTES: usize = 32;
-const CURSOR_BYTES: usize = 32;
 const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"DBAT");
+#[allow(dead_code)] // Used by deletion, which comes next.
+const FLAGS_AT: usize = 13;
 const HAS_KEY: u8 = 1;
-const HAS_CURSOR: u8 = 2;
+const HAS_FLOORS: u8 = 2;
+const GONE: u8 = 4;
+const MORE: u8 = 8;
+const FLAGS: u8 = HAS_KEY | HAS_FLOORS | GONE | MORE;
 
 /// What the frames and records of one segment are marked with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,23 +109,187 @@ pub(super) fn used_bytes(bytes: &[u8]) -> usize {
     used.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
-/// A record but for its body.
+/// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RecordHead {
-    pub log: LogId,
+pub(super) enum RecordKind {
+    /// An entry; the body is what the caller gave.
+    Entry = 1,
+    /// A register that was set; the body is its value.
+    Register = 2,
+    /// What of the log is gone from now on. It has no body.
+    Floor = 3,
+    /// An entry was erased; the body is what it takes to do it once more, an [`Erasure`].
+    Erasure = 4,
+}
+
+impl RecordKind {
+    fn decode(byte: u8) -> Option<RecordKind> {
+        let all = [RecordKind::Entry, RecordKind::Register, RecordKind::Floor, RecordKind::Erasure];
+        all.into_iter().find(|kind| *kind as u8 == byte)
+    }
+}
+
+/// What of a log is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Floors {
+    /// Entries below this sequence have expired.
+    pub entries_from: u64,
+    /// Registers that were set by a lower version are gone.
+    pub registers_from: u64,
+    /// Which registers were removed by a lower version is forgotten.
+    pub marks_from: u64,
+}
+
+/// The state of a log after a record. Each record says all of it, so that the newest part of the
+/// index that has the log knows its head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct LogState {
+    /// The newest sequence.
     pub seq: u64,
+    /// The numbers of that entry.
     pub meta: EntryMeta,
+    /// The version of the registers.
+    pub version: u64,
+    pub floors: Floors,
+}
+
+impl LogState {
+    pub(super) fn head(&self) -> Head {
+        let LogState { seq, meta, version, floors } = *self;
+        Head { seq, meta, version, expired_below: floors.entries_from }
+    }
+}
+
+/// A record to write.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewRecord<'a> {
+    kind: RecordKind,
+    log: LogId,
+    state: LogState,
+    /// With the digest of the content.
+    key: Option<(DedupeKey, u64)>,
+    register: &'a [u8],
+    /// The register was removed, the entry erased.
+    gone: bool,
+    body: &'a [u8],
+    /// More records of the same write follow.
+    pub more: bool,
+}
+
+impl<'a> NewRecord<'a> {
+    fn new(kind: RecordKind, log: LogId, state: LogState, body: &'a [u8]) -> NewRecord<'a> {
+        let (key, register) = (None, &[][..]);
+        NewRecord { kind, log, state, key, register, gone: false, body, more: false }
+    }
+
+    /// The entry that the state says to be the newest.
+    pub(super) fn entry(
+        log: LogId,
+        state: LogState,
+        key: Option<(DedupeKey, u64)>,
+        body: &'a [u8],
+    ) -> NewRecord<'a> {
+        NewRecord { key, ..NewRecord::new(RecordKind::Entry, log, state, body) }
+    }
+
+    /// A register that the version of the state has set, or removed if there is no value.
+    pub(super) fn register(
+        log: LogId,
+        state: LogState,
+        register: &'a RegisterKey,
+        value: Option<&'a [u8]>,
+    ) -> NewRecord<'a> {
+        let (register, gone) = (register.as_bytes(), value.is_none());
+        let body = value.unwrap_or_default();
+        NewRecord { register, gone, ..NewRecord::new(RecordKind::Register, log, state, body) }
+    }
+
+    /// The floors that the state has.
+    #[allow(dead_code)] // Used by deletion, which comes next.
+    pub(super) fn floor(log: LogId, state: LogState) -> NewRecord<'static> {
+        NewRecord::new(RecordKind::Floor, log, state, &[])
+    }
+
+    /// `body` is that of an [`Erasure`].
+    #[allow(dead_code)] // Used by deletion, which comes next.
+    pub(super) fn erasure(log: LogId, state: LogState, body: &'a [u8]) -> NewRecord<'a> {
+        NewRecord::new(RecordKind::Erasure, log, state, body)
+    }
+
+    fn flags(&self) -> u8 {
+        let set = |flag, is_set| u8::from(is_set) * flag;
+        set(HAS_KEY, self.key.is_some())
+            | set(HAS_FLOORS, self.has_floors())
+            | set(GONE, self.gone)
+            | set(MORE, self.more)
+    }
+
+    fn has_floors(&self) -> bool {
+        self.kind == RecordKind::Floor || self.state.floors != Floors::default()
+    }
+
+    /// Bytes that it takes in a frame.
+    #[allow(dead_code)] // Used by deletion, which comes next.
+    pub(super) fn bytes(&self) -> usize {
+        head_bytes(self.flags(), self.register.len()) + self.body.len()
+    }
+
+    /// Adds it to the buffer. The caller has checked that the body is smaller than a segment.
+    pub(super) fn encode(&self, mark: Mark, buffer: &mut Vec<u8>) {
+        let start = buffer.len();
+        let LogState { seq, meta, version, floors } = self.state;
+        let EntryMeta { time_ms, sender, counted, sender_counted } = meta;
+        let mut head = [0; RECORD_HEAD_BYTES];
+        head[4..8].copy_from_slice(&mark.checksum(self.body).to_le_bytes());
+        head[8..12].copy_from_slice(&(self.body.len() as u32).to_le_bytes());
+        // A key of a register has at most 64 bytes.
+        head[12..15].copy_from_slice(&[self.kind as u8, self.flags(), self.register.len() as u8]);
+        head[16..32].copy_from_slice(self.log.as_bytes());
+        let numbers = [seq, time_ms, sender, counted, sender_counted, version];
+        for (place, number) in head[32..].chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        buffer.extend_from_slice(&head);
+        if self.has_floors() {
+            for floor in [floors.entries_from, floors.registers_from, floors.marks_from] {
+                buffer.extend_from_slice(&floor.to_le_bytes());
+            }
+        }
+        if let Some((key, digest)) = &self.key {
+            buffer.extend_from_slice(&key.sender.get().to_le_bytes());
+            buffer.extend_from_slice(&key.client_message_id.0);
+            buffer.extend_from_slice(&digest.to_le_bytes());
+        }
+        buffer.extend_from_slice(self.register);
+        let checksum = mark.checksum(&buffer[start + 4..]);
+        buffer[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
+        buffer.extend_from_slice(self.body);
+    }
+}
+
+/// A record but for its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RecordHead {
+    pub kind: RecordKind,
+    pub log: LogId,
+    /// Of the log after it. The sequence and the numbers are those of the entry, if it is one.
+    pub state: LogState,
     pub key: Option<DedupeKey>,
     pub digest: u64,
-    pub cursor: Option<CursorMove>,
+    pub register: Option<RegisterKey>,
+    /// The register was removed, the entry erased.
+    pub gone: bool,
+    /// More records of the same write follow.
+    pub more: bool,
     pub body_bytes: u32,
     body_checksum: u32,
+    head_bytes: u32,
 }
 
 impl RecordHead {
     /// Bytes before the body.
     pub(super) fn bytes(&self) -> usize {
-        head_bytes(self.key.is_some(), self.cursor.is_some())
+        self.head_bytes as usize
     }
 
     /// Bytes of the whole record.
@@ -126,28 +299,43 @@ impl RecordHead {
 
     /// Reads the head of a record from the beginning of the bytes, if it is there and whole.
     pub(super) fn decode(mark: Mark, bytes: &[u8]) -> Option<RecordHead> {
-        let flags = *bytes.get(12)?;
-        let (has_key, has_cursor) = (flags & HAS_KEY != 0, flags & HAS_CURSOR != 0);
-        let head = bytes.get(..head_bytes(has_key, has_cursor))?;
-        if u32_at(head, 0) != mark.checksum(&head[4..]) || flags > HAS_KEY | HAS_CURSOR {
+        let &[kind, flags, register_bytes] = bytes.get(12..15)?.first_chunk()?;
+        let head = bytes.get(..head_bytes(flags, register_bytes.into()))?;
+        if u32_at(head, 0) != mark.checksum(&head[4..]) || flags > FLAGS {
             return None;
         }
-        let key_at = RECORD_HEAD_BYTES;
-        let cursor_at = key_at + if has_key { KEY_BYTES } else { 0 };
+        let kind = RecordKind::decode(kind)?;
+        let (has_key, has_floors) = (flags & HAS_KEY != 0, flags & HAS_FLOORS != 0);
+        let floors_at = RECORD_HEAD_BYTES;
+        let key_at = floors_at + if has_floors { FLOORS_BYTES } else { 0 };
+        let register = &head[head.len() - usize::from(register_bytes)..];
+        let is_register = kind == RecordKind::Register;
         Some(RecordHead {
+            kind,
             log: LogId::from_bytes(&head[16..32]).ok()?,
-            seq: u64_at(head, 32),
-            meta: EntryMeta {
-                time_ms: u64_at(head, 40),
-                sender: u64_at(head, 48),
-                counted: u64_at(head, 56),
-                sender_counted: u64_at(head, 64),
+            state: LogState {
+                seq: u64_at(head, 32),
+                meta: EntryMeta {
+                    time_ms: u64_at(head, 40),
+                    sender: u64_at(head, 48),
+                    counted: u64_at(head, 56),
+                    sender_counted: u64_at(head, 64),
+                },
+                version: u64_at(head, 72),
+                floors: if has_floors {
+                    decode_floors(&head[floors_at..])
+                } else {
+                    Floors::default()
+                },
             },
             key: if has_key { Some(decode_key(&head[key_at..])?) } else { None },
             digest: if has_key { u64_at(head, key_at + 24) } else { 0 },
-            cursor: if has_cursor { Some(decode_cursor(&head[cursor_at..])?) } else { None },
+            register: if is_register { Some(RegisterKey::new(register).ok()?) } else { None },
+            gone: flags & GONE != 0,
+            more: flags & MORE != 0,
             body_bytes: u32_at(head, 8),
             body_checksum: u32_at(head, 4),
+            head_bytes: head.len() as u32,
         })
     }
 
@@ -155,49 +343,25 @@ impl RecordHead {
     pub(super) fn owns(&self, mark: Mark, body: &[u8]) -> bool {
         body.len() == self.body_bytes as usize && mark.checksum(body) == self.body_checksum
     }
-}
 
-/// Bytes that an entry takes in a frame.
-pub(super) fn record_bytes(entry: &Append) -> usize {
-    head_bytes(entry.key.is_some(), entry.cursor.is_some()) + entry.body.len()
-}
-
-fn head_bytes(has_key: bool, has_cursor: bool) -> usize {
-    let key = if has_key { KEY_BYTES } else { 0 };
-    let cursor = if has_cursor { CURSOR_BYTES } else { 0 };
-    RECORD_HEAD_BYTES + key + cursor
-}
-
-/// Adds the record of an entry to the buffer. The caller has checked that the body is smaller
-/// than a segment.
-pub(super) fn encode_record(mark: Mark, entry: &Append, buffer: &mut Vec<u8>) {
-    let start = buffer.len();
-    let has_key = u8::from(entry.key.is_some()) * HAS_KEY;
-    let has_cursor = u8::from(entry.cursor.is_some()) * HAS_CURSOR;
-    let mut head = [0; RECORD_HEAD_BYTES];
-    head[4..8].copy_from_slice(&mark.checksum(&entry.body).to_le_bytes());
-    head[8..12].copy_from_slice(&(entry.body.len() as u32).to_le_bytes());
-    head[12] = has_key | has_cursor;
-    head[16..32].copy_from_slice(entry.log.as_bytes());
-    head[32..40].copy_from_slice(&entry.seq.to_le_bytes());
-    head[40..48].copy_from_slice(&entry.meta.time_ms.to_le_bytes());
-    head[48..56].copy_from_slice(&entry.meta.sender.to_le_bytes());
-    head[56..64].copy_from_slice(&entry.meta.counted.to_le_bytes());
-    head[64..72].copy_from_slice(&entry.meta.sender_counted.to_le_bytes());
-    buffer.extend_from_slice(&head);
-    if let Some(key) = &entry.key {
-        buffer.extend_from_slice(&key.sender.get().to_le_bytes());
-        buffer.extend_from_slice(&key.client_message_id.0);
-        buffer.extend_from_slice(&entry.digest.to_le_bytes());
+    /// It is an entry that was erased: of its body only the length is left.
+    pub(super) fn is_erased(&self) -> bool {
+        self.kind == RecordKind::Entry && self.gone
     }
-    if let Some(cursor) = &entry.cursor {
-        buffer.extend_from_slice(cursor.conversation.as_bytes());
-        buffer.extend_from_slice(&cursor.user.get().to_le_bytes());
-        buffer.extend_from_slice(&cursor.seq.to_le_bytes());
+}
+
+fn head_bytes(flags: u8, register_bytes: usize) -> usize {
+    let floors = if flags & HAS_FLOORS != 0 { FLOORS_BYTES } else { 0 };
+    let key = if flags & HAS_KEY != 0 { KEY_BYTES } else { 0 };
+    RECORD_HEAD_BYTES + floors + key + register_bytes
+}
+
+fn decode_floors(bytes: &[u8]) -> Floors {
+    Floors {
+        entries_from: u64_at(bytes, 0),
+        registers_from: u64_at(bytes, 8),
+        marks_from: u64_at(bytes, 16),
     }
-    let checksum = mark.checksum(&buffer[start + 4..]);
-    buffer[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
-    buffer.extend_from_slice(&entry.body);
 }
 
 fn decode_key(bytes: &[u8]) -> Option<DedupeKey> {
@@ -206,16 +370,68 @@ fn decode_key(bytes: &[u8]) -> Option<DedupeKey> {
     Some(DedupeKey { sender, client_message_id })
 }
 
-fn decode_cursor(bytes: &[u8]) -> Option<CursorMove> {
-    let conversation = LogId::from_bytes(&bytes[..16]).ok()?;
-    let user = UserId::new(u64_at(bytes, 16)).ok()?;
-    Some(CursorMove { conversation, user, seq: u64_at(bytes, 24) })
-}
-
 /// The body of a record that begins at `bytes`, if it is whole.
 pub(super) fn decode_body(mark: Mark, head: &RecordHead, bytes: &[u8]) -> Option<Bytes> {
     let body = bytes.get(head.bytes()..head.record_bytes())?;
     head.owns(mark, body).then(|| Bytes::copy_from_slice(body))
+}
+
+/// What is done to an entry that is erased: its record is overwritten by a form of the same size
+/// that has the head, with the dedupe key, and nothing of the body. All of that form follows from
+/// the old head, which the record of the erasure keeps; so it can be done again whatever a crash has
+/// left of the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(dead_code)] // Used by deletion, which comes next.
+pub(super) struct Erasure {
+    /// Which record.
+    pub target: Location,
+    /// Its erased head without the two checksums: they follow from the rest, and nothing within the
+    /// body of a record may look like a record.
+    head: Vec<u8>,
+}
+
+/// Bytes of the two checksums that a record begins with.
+#[allow(dead_code)] // Used by deletion, which comes next.
+const CHECKSUMS_BYTES: usize = 8;
+/// Bytes of the target's location.
+#[allow(dead_code)] // Used by deletion, which comes next.
+const TARGET_BYTES: usize = 8;
+
+#[allow(dead_code)] // Used by deletion, which comes next.
+impl Erasure {
+    /// The erasure of a record, of which at least the head is given, if it is the head of an entry.
+    pub(super) fn of(target: Location, mark: Mark, bytes: &[u8]) -> Option<Erasure> {
+        let head = RecordHead::decode(mark, bytes)?;
+        let mut bytes = bytes[CHECKSUMS_BYTES..head.bytes()].to_vec();
+        bytes[FLAGS_AT - CHECKSUMS_BYTES] |= GONE;
+        (head.kind == RecordKind::Entry).then_some(Erasure { target, head: bytes })
+    }
+
+    /// For a record.
+    pub(super) fn to_body(&self) -> Vec<u8> {
+        let Location { segment, offset } = self.target;
+        [&segment.to_le_bytes()[..], &offset.to_le_bytes(), &self.head].concat()
+    }
+
+    /// From the body of a record.
+    pub(super) fn from_body(body: &[u8]) -> Option<Erasure> {
+        let (target, head) = body.split_at_checked(TARGET_BYTES)?;
+        let target = Location { segment: u32_at(target, 0), offset: u32_at(target, 4) };
+        let whole = head.len() >= RECORD_HEAD_BYTES - CHECKSUMS_BYTES;
+        whole.then(|| Erasure { target, head: head.to_vec() })
+    }
+
+    /// What the target's record is to be, all of it. `mark` is that of its segment.
+    pub(super) fn erased_record(&self, mark: Mark) -> Vec<u8> {
+        let body = vec![0; u32_at(&self.head, 0) as usize];
+        let mut record = vec![0; 4];
+        record.extend_from_slice(&mark.checksum(&body).to_le_bytes());
+        record.extend_from_slice(&self.head);
+        let checksum = mark.checksum(&record[4..]);
+        record[..4].copy_from_slice(&checksum.to_le_bytes());
+        record.extend_from_slice(&body);
+        record
+    }
 }
 
 /// # Panics
@@ -250,52 +466,123 @@ mod tests {
         }
     }
 
-    fn entry(with_key: bool, with_cursor: bool) -> Append {
-        let user = UserId::new(9).unwrap();
-        let log = LogId::direct(user, UserId::MAX);
-        let key = DedupeKey { sender: user, client_message_id: ClientMessageId([7; 16]) };
-        Append {
-            log,
-            seq: 3,
-            meta: EntryMeta { time_ms: 1, sender: 9, counted: 3, sender_counted: 2 },
-            key: with_key.then_some(key),
-            digest: if with_key { 77 } else { 0 },
-            cursor: with_cursor.then_some(CursorMove { conversation: log, user, seq: 2 }),
-            body: Bytes::from_static(b"hello"),
+    fn log() -> LogId {
+        LogId::direct(UserId::new(9).unwrap(), UserId::MAX)
+    }
+
+    fn state(floors: Floors) -> LogState {
+        let meta = EntryMeta { time_ms: 1, sender: 9, counted: 3, sender_counted: 2 };
+        LogState { seq: 3, meta, version: 5, floors }
+    }
+
+    const FLOORS: Floors = Floors { entries_from: 2, registers_from: 4, marks_from: 6 };
+
+    fn dedupe_key() -> (DedupeKey, u64) {
+        let sender = UserId::new(9).unwrap();
+        (DedupeKey { sender, client_message_id: ClientMessageId([7; 16]) }, 77)
+    }
+
+    /// A record of every kind, with and without all that it may have, each twice: alone, and followed
+    /// by others of its write.
+    fn with_records(mut check: impl FnMut(&NewRecord<'_>)) {
+        let short = RegisterKey::letter(b'a');
+        let long = RegisterKey::new(&[b'k'; REGISTER_KEY_BYTES_MAX]).unwrap();
+        for floors in [Floors::default(), FLOORS] {
+            let state = state(floors);
+            let records = [
+                NewRecord::entry(log(), state, None, b"hello"),
+                NewRecord::entry(log(), state, Some(dedupe_key()), b"hello"),
+                NewRecord::entry(log(), state, None, b""),
+                NewRecord::register(log(), state, &short, Some(b"value")),
+                NewRecord::register(log(), state, &long, Some(b"")),
+                NewRecord::register(log(), state, &long, None),
+                NewRecord::floor(log(), state),
+                NewRecord::erasure(log(), state, b"what it takes"),
+            ];
+            for record in records {
+                check(&record);
+                check(&NewRecord { more: true, ..record });
+            }
         }
     }
 
     #[test]
     fn records_of_every_shape_come_back() {
-        for (with_key, with_cursor) in [(false, false), (true, false), (false, true), (true, true)]
-        {
-            let entry = entry(with_key, with_cursor);
+        with_records(|record| {
             let mut buffer = b"before".to_vec();
-            encode_record(MARK, &entry, &mut buffer);
-            assert_eq!(buffer.len(), 6 + record_bytes(&entry));
+            record.encode(MARK, &mut buffer);
+            assert_eq!(buffer.len(), 6 + record.bytes());
             let head = RecordHead::decode(MARK, &buffer[6..]).unwrap();
-            assert_eq!((head.log, head.seq, head.meta), (entry.log, entry.seq, entry.meta));
+            assert_eq!((head.kind, head.log, head.state), (record.kind, record.log, record.state));
+            let key = record.key;
+            assert_eq!((head.key, head.digest), (key.map(|k| k.0), key.map_or(0, |k| k.1)));
+            let register = head.register.as_ref().map_or(&[][..], RegisterKey::as_bytes);
             assert_eq!(
-                (head.key, head.digest, head.cursor),
-                (entry.key, entry.digest, entry.cursor)
+                (register, head.gone, head.more),
+                (record.register, record.gone, record.more)
             );
-            assert_eq!(decode_body(MARK, &head, &buffer[6..]).unwrap(), entry.body);
-        }
+            assert_eq!(head.record_bytes(), record.bytes());
+            assert!(head.bytes() <= RECORD_HEAD_BYTES_MAX);
+            assert_eq!(&decode_body(MARK, &head, &buffer[6..]).unwrap()[..], record.body);
+        });
     }
 
     #[test]
     fn no_flipped_bit_goes_unseen() {
-        let mut buffer = Vec::new();
-        encode_record(MARK, &entry(true, true), &mut buffer);
-        let good = RecordHead::decode(MARK, &buffer).unwrap();
-        for bit in 0..buffer.len() * 8 {
-            buffer[bit / 8] ^= 1 << (bit % 8);
-            let head = RecordHead::decode(MARK, &buffer);
-            let in_body = bit / 8 >= good.bytes();
-            assert_eq!(head, in_body.then_some(good), "bit {bit}");
-            assert_eq!(head.and_then(|head| decode_body(MARK, &head, &buffer)), None);
-            buffer[bit / 8] ^= 1 << (bit % 8);
+        with_records(|record| {
+            let mut buffer = Vec::new();
+            record.encode(MARK, &mut buffer);
+            let good = RecordHead::decode(MARK, &buffer).unwrap();
+            for bit in 0..buffer.len() * 8 {
+                buffer[bit / 8] ^= 1 << (bit % 8);
+                let head = RecordHead::decode(MARK, &buffer);
+                let in_body = bit / 8 >= good.bytes();
+                assert_eq!(head, in_body.then_some(good.clone()), "bit {bit}");
+                assert_eq!(head.and_then(|head| decode_body(MARK, &head, &buffer)), None);
+                buffer[bit / 8] ^= 1 << (bit % 8);
+            }
+        });
+    }
+
+    #[test]
+    fn a_record_that_is_cut_short_is_none() {
+        with_records(|record| {
+            let mut buffer = Vec::new();
+            record.encode(MARK, &mut buffer);
+            for length in 0..buffer.len() {
+                let head = RecordHead::decode(MARK, &buffer[..length]);
+                let body = head.and_then(|head| decode_body(MARK, &head, &buffer[..length]));
+                assert_eq!(body, None, "{length} bytes");
+            }
+        });
+    }
+
+    /// All but the body stays, whatever is left of the target; and done twice it is the same.
+    #[test]
+    fn an_erased_entry_keeps_its_head_and_its_length() {
+        for (floors, key) in [(Floors::default(), None), (FLOORS, Some(dedupe_key()))] {
+            let mut record = Vec::new();
+            NewRecord::entry(log(), state(floors), key, b"a secret").encode(MARK, &mut record);
+            let before = RecordHead::decode(MARK, &record).unwrap();
+            let target = Location { segment: 7, offset: 4096 };
+            let erasure = Erasure::of(target, MARK, &record).unwrap();
+            let body = erasure.to_body();
+            assert_eq!(Erasure::from_body(&body), Some(erasure.clone()));
+            for place in 0..body.len() {
+                assert_eq!(RecordHead::decode(MARK, &body[place..]), None, "{place}");
+            }
+            let erased = erasure.erased_record(MARK);
+            assert_eq!(erased.len(), record.len());
+            assert!(!erased.windows(8).any(|bytes| bytes == b"a secret"));
+            let head = RecordHead::decode(MARK, &erased).unwrap();
+            assert!(head.is_erased() && head.owns(MARK, &[0; 8]));
+            let RecordHead { gone, body_checksum, .. } = before;
+            assert_eq!(RecordHead { gone, body_checksum, ..head }, before);
+            assert_eq!(Erasure::of(target, MARK, &erased), Some(erasure));
         }
+        let mut other = Vec::new();
+        NewRecord::floor(log(), state(FLOORS)).encode(MARK, &mut other);
+        assert_eq!(Erasure::of(Location { segment: 1, offset: 0 }, MARK, &other), None);
     }
 
     #[test]

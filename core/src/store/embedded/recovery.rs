@@ -213,27 +213,30 @@ impl Scanner<'_> {
         let bytes = &self.content[at..end];
         let head = RecordHead::decode(self.mark, bytes)?;
         let body = bytes.get(head.bytes()..head.record_bytes())?;
-        Some((head, head.owns(self.mark, body)))
+        let good = head.owns(self.mark, body);
+        Some((head, good))
     }
 
     /// Adds all records whose heads are whole to the index; returns how many. One with a damaged
     /// body is known, so that reading it fails and its sequence is not given again.
     fn take_records(&mut self, from: usize, end: usize) -> u64 {
         let mut at = from;
-        let before = self.scan.index.entries;
+        let before = self.scan.index.records;
         while at < end {
             let Some((head, good)) = self.record(at, end) else {
                 at += 1;
                 continue;
             };
             if !good {
-                let (log, seq) = (head.log, head.seq);
+                let (log, seq) = (head.log, head.state.seq);
                 self.report(at, head.record_bytes(), DamageKind::Entry { log, seq });
             }
-            self.scan.index.add_record(self.identity.hash_key, &head, at as u32);
+            let body = &self.content[at..end];
+            let body = body.get(head.bytes()..head.record_bytes()).filter(|_| good);
+            self.scan.index.add_record(self.identity.hash_key, &head, body, at as u32);
             at += head.record_bytes();
         }
-        self.scan.index.entries - before
+        self.scan.index.records - before
     }
 
     fn report(&mut self, at: usize, bytes: usize, kind: DamageKind) {

@@ -153,7 +153,8 @@ impl SegmentsCheck {
             let before = self.newest.insert(log, part.last()).unwrap_or(0);
             if before + 1 != part.first {
                 let kind = DamageKind::Hole { log, seq: part.first };
-                self.report(number, u64::from(part.offsets[0]), 0, kind);
+                let offset = part.offsets.first().copied().unwrap_or_default();
+                self.report(number, u64::from(offset), 0, kind);
             }
         }
         Ok(scan)

@@ -4,7 +4,8 @@
 //! block 0    header
 //! ...        keys        hash 8, segment 4, offset 4             by hash
 //! ...        positions   segment 4, offset 4                     by log, then sequence
-//! ...        logs        id 16, newest 8, count 4, start 4, meta 32      by id
+//! ...        logs        id 16, newest 8, count 4, start 4, meta 32,
+//!                        version 8, floors 24                     by id
 //! ...        cursors     conversation 16, user 8, seq 8          by conversation, then user
 //! ...        filter      hashes of all keys, logs and cursors
 //! the end    guide       checksum 4 of each block; the first record of each block of keys (8),
@@ -13,10 +14,10 @@
 
 use dunlin_protocol::LogId;
 
-use crate::store::{EntryMeta, Head};
+use crate::store::EntryMeta;
 
 use super::super::identity::FORMAT;
-use super::super::record::{u32_at, u64_at};
+use super::super::record::{Floors, LogState, u32_at, u64_at};
 use super::super::segments::Location;
 use super::memory::LOST;
 
@@ -200,37 +201,42 @@ impl Record for Position {
 pub(super) struct LogSpan {
     /// The bytes of the id.
     pub log: [u8; 16],
-    /// The last sequence.
-    pub newest: u64,
-    /// How many entries.
+    /// The state of the log after these segments.
+    pub state: LogState,
+    /// How many entries, the newest of the log the last.
     pub count: u32,
     /// The first of their positions.
     pub start: u32,
-    /// The numbers of the last one.
-    pub meta: EntryMeta,
 }
 
 impl LogSpan {
     /// The first sequence.
     pub(super) fn first(&self) -> u64 {
-        self.newest + 1 - u64::from(self.count)
-    }
-
-    pub(super) fn head(&self) -> Head {
-        Head { seq: self.newest, meta: self.meta, ..Head::default() }
+        self.state.seq + 1 - u64::from(self.count)
     }
 }
 
 impl Record for LogSpan {
-    const BYTES: usize = 64;
+    const BYTES: usize = 96;
 
     fn encode(&self, buffer: &mut Vec<u8>) {
+        let LogState { seq, meta, version, floors } = self.state;
         buffer.extend_from_slice(&self.log);
-        buffer.extend_from_slice(&self.newest.to_le_bytes());
+        buffer.extend_from_slice(&seq.to_le_bytes());
         buffer.extend_from_slice(&self.count.to_le_bytes());
         buffer.extend_from_slice(&self.start.to_le_bytes());
-        let EntryMeta { time_ms, sender, counted, sender_counted } = self.meta;
-        for number in [time_ms, sender, counted, sender_counted] {
+        let EntryMeta { time_ms, sender, counted, sender_counted } = meta;
+        let Floors { entries_from, registers_from, marks_from } = floors;
+        for number in [
+            time_ms,
+            sender,
+            counted,
+            sender_counted,
+            version,
+            entries_from,
+            registers_from,
+            marks_from,
+        ] {
             buffer.extend_from_slice(&number.to_le_bytes());
         }
     }
@@ -238,14 +244,22 @@ impl Record for LogSpan {
     fn decode(bytes: &[u8]) -> LogSpan {
         LogSpan {
             log: bytes[..16].try_into().expect("a slice of 16 bytes"),
-            newest: u64_at(bytes, 16),
             count: u32_at(bytes, 24),
             start: u32_at(bytes, 28),
-            meta: EntryMeta {
-                time_ms: u64_at(bytes, 32),
-                sender: u64_at(bytes, 40),
-                counted: u64_at(bytes, 48),
-                sender_counted: u64_at(bytes, 56),
+            state: LogState {
+                seq: u64_at(bytes, 16),
+                meta: EntryMeta {
+                    time_ms: u64_at(bytes, 32),
+                    sender: u64_at(bytes, 40),
+                    counted: u64_at(bytes, 48),
+                    sender_counted: u64_at(bytes, 56),
+                },
+                version: u64_at(bytes, 64),
+                floors: Floors {
+                    entries_from: u64_at(bytes, 72),
+                    registers_from: u64_at(bytes, 80),
+                    marks_from: u64_at(bytes, 88),
+                },
             },
         }
     }

@@ -81,7 +81,7 @@ fn merge_positions(writer: &mut RunWriter, runs: &[Arc<Run>], stop: &AtomicBool)
             for _ in 0..span.count {
                 writer.position(positions[*run].next()?.ok_or_else(damaged)?)?;
             }
-            next_seq = span.newest + 1;
+            next_seq = span.state.seq + 1;
         }
     }
     Ok(())
@@ -94,7 +94,7 @@ fn merge_logs(writer: &mut RunWriter, runs: &[Arc<Run>], stop: &AtomicBool) -> i
     while let Some(parts) = groups.next()? {
         check_stop(stop)?;
         let (Some((_, first)), Some((_, last))) = (parts.first(), parts.last()) else { continue };
-        let count = u32::try_from(last.newest + 1 - first.first()).map_err(|_| damaged())?;
+        let count = u32::try_from(last.state.seq + 1 - first.first()).map_err(|_| damaged())?;
         writer.log(&LogSpan { count, start, ..*last })?;
         start += count;
     }

@@ -23,10 +23,11 @@ use crate::store::{Head, StoreError};
 use super::disk::Disk;
 use super::hash::HashKey;
 use super::identity::Identity;
+use super::record::LogState;
 use super::segments::Location;
 use super::wake::Wake;
 pub(super) use layout::{run_name, run_segments};
-use memory::{LOST, LogPart, SegmentIndex};
+use memory::{LOST, SegmentIndex};
 use run::Run;
 pub(super) use write::write_segment;
 
@@ -83,11 +84,11 @@ impl Index {
     }
 
     /// Ends the index of the active segment, which ends at `end`, before `next_batch`. Returns
-    /// false if it has no entry and is not needed any more.
+    /// false if it has no record and is not needed any more.
     pub(super) fn seal(&self, end: u64, next_batch: u64) -> bool {
         let mut live = self.live.write();
         let mut sealed = std::mem::replace(&mut live.active, SegmentIndex::new(0));
-        if sealed.entries == 0 {
+        if sealed.records == 0 {
             return false;
         }
         (sealed.end, sealed.next_batch) = (end, next_batch);
@@ -167,31 +168,36 @@ impl Index {
         StoreError::Unavailable { reason: error.to_string() }
     }
 
-    /// The end of a log.
-    pub(super) fn head(&self, log: LogId) -> Result<Head, StoreError> {
+    /// The state of a log.
+    pub(super) fn state(&self, log: LogId) -> Result<LogState, StoreError> {
         let live = self.live.read();
-        if let Some(newest) = live.in_memory().find_map(|part| part.logs.get(&log)) {
-            return Ok(newest.head());
+        if let Some(newest) = live.in_memory().find_map(|part| part.state(&log)) {
+            return Ok(newest);
         }
         if live.runs.is_empty() {
-            return Ok(Head::default());
+            return Ok(LogState::default());
         }
         let runs = Arc::clone(&live.runs);
         drop(live);
-        let mut head = Head::default();
+        let mut state = LogState::default();
         self.ask_runs(&runs, self.hash_key.of_log(log), |run| {
             let Some(span) = run.log(log)? else { return Ok(false) };
-            head = span.head();
+            state = span.state;
             Ok(true)
         })?;
-        Ok(head)
+        Ok(state)
+    }
+
+    /// The end of a log.
+    pub(super) fn head(&self, log: LogId) -> Result<Head, StoreError> {
+        self.state(log).map(|state| state.head())
     }
 
     /// The ends of logs, if all of them are in memory.
     pub(super) fn heads_in_memory(&self, logs: &[LogId]) -> Option<Vec<Head>> {
         let live = self.live.read();
-        let head = |log| live.in_memory().find_map(|part| part.logs.get(log)).map(LogPart::head);
-        logs.iter().map(head).collect()
+        let state = |log| live.in_memory().find_map(|part| part.state(log));
+        logs.iter().map(|log| state(log).map(|state| state.head())).collect()
     }
 
     /// Whether an entry may have a key with such a hash, for many of them at a time: nearly all
@@ -276,7 +282,7 @@ impl Index {
         drop(live);
         self.ask_runs(&runs, self.hash_key.of_log(log), |run| {
             let Some(span) = run.log(log)? else { return Ok(false) };
-            let (low, high) = (from.max(span.first()), to.min(span.newest));
+            let (low, high) = (from.max(span.first()), to.min(span.state.seq));
             if low <= high {
                 let at = (low - from) as usize;
                 let found = run.places(&span, low, high)?;

@@ -120,8 +120,9 @@ impl RunWriter {
 
     fn record<T: Record>(&mut self, record: &T) -> io::Result<()> {
         record.encode(&mut self.buffer);
-        // The sizes of all records divide the size of a block.
-        if self.buffer.len() - self.block_start == BLOCK_BYTES { self.end_block() } else { Ok(()) }
+        // What is left of a block that has no room for another one stays zero.
+        let room = self.block_start + BLOCK_BYTES - self.buffer.len();
+        if room < T::BYTES { self.end_section() } else { Ok(()) }
     }
 
     fn end_block(&mut self) -> io::Result<()> {
@@ -206,7 +207,8 @@ pub(in super::super) fn write_segment(
     let mut start = 0;
     for (log, part) in logs {
         let count = part.offsets.len() as u32;
-        writer.log(&LogSpan { log, newest: part.last(), count, start, meta: part.newest })?;
+        let state = log_id(&log).and_then(|log| index.state(&log)).ok_or_else(damaged)?;
+        writer.log(&LogSpan { log, state, count, start })?;
         start += count;
     }
     writer.end_section()?;
