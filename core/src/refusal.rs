@@ -52,7 +52,7 @@ pub(crate) fn store_refusal(error: &StoreError) -> Refusal {
             UNAVAILABLE_RETRY_MS,
         ),
         StoreError::Corrupt { .. } | StoreError::CorruptRegister { .. } => DATA_CORRUPT,
-        StoreError::Malformed(_) => INTERNAL,
+        StoreError::Malformed(_) | StoreError::Mismatched => INTERNAL,
     }
 }
 

@@ -16,6 +16,7 @@ pub mod delete;
 pub mod embedded;
 pub mod feed;
 pub mod memory;
+pub mod question;
 pub mod read;
 pub mod register;
 pub mod write;
@@ -172,6 +173,9 @@ pub enum StoreError {
         /// What the system said.
         reason: String,
     },
+    /// The store has answered something else than it was asked, which is a defect of the store.
+    #[error("the store has answered another question")]
+    Mismatched,
     /// No store takes this. Nothing of it was done.
     #[error("{0}")]
     Malformed(Malformed),
@@ -203,9 +207,10 @@ pub trait Store: Send + Sync + 'static {
     /// name another entry now. Never 0.
     fn epoch(&self) -> u64;
 
-    /// Takes a request and returns at once; `done` gets the answer. Appends of one caller are
-    /// carried out in the order in which they were submitted. A read sees at least what was
-    /// answered as stored before it was submitted.
+    /// Takes a request and returns at once; `done` gets the answer. What one caller writes to *one log*
+    /// (writes and deletions) is carried out in the order in which it was submitted; nothing is
+    /// promised of what it writes to different logs, not even within one request. A read sees at least
+    /// what was answered as stored before it was submitted, and of one log it sees whole writes.
     ///
     /// It waits for nothing: not for an answer, a connection, or room in a queue. The engine bounds
     /// what is under way

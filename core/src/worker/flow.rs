@@ -28,7 +28,8 @@ use crate::credential::{CredentialAppend, CredentialPage, PasswordFlow};
 use crate::identity::Appending;
 use crate::identity::operation::Operation;
 use crate::refusal::{INTERNAL, Refusal, store_refusal};
-use crate::store::{Appended, Head, Page, Register, Registers, StoreError, StoreReply, Written};
+use crate::store::question::Reply;
+use crate::store::{StoreError, StoreReply};
 use crate::sync::{SyncId, SyncPage};
 use crate::transaction::Running;
 
@@ -142,7 +143,8 @@ pub(crate) enum LogsFlow {
 /// The flows that wait, by the tickets of their questions.
 #[derive(Debug, Default)]
 pub(super) struct Tickets {
-    store: HashMap<Ticket, StoreFlow, RandomState>,
+    /// With the number of items that were asked, if each has an answer of its own.
+    store: HashMap<Ticket, (StoreFlow, Option<usize>), RandomState>,
     passwords: HashMap<Ticket, PasswordFlow, RandomState>,
     next: u64,
 }
@@ -153,9 +155,9 @@ impl Tickets {
         self.store.len() + self.passwords.len()
     }
 
-    pub(super) fn keep(&mut self, flow: StoreFlow) -> Ticket {
+    pub(super) fn keep(&mut self, flow: StoreFlow, items: Option<usize>) -> Ticket {
         let ticket = self.next();
-        self.store.insert(ticket, flow);
+        self.store.insert(ticket, (flow, items));
         ticket
     }
 
@@ -165,8 +167,13 @@ impl Tickets {
         ticket
     }
 
-    pub(super) fn take(&mut self, ticket: Ticket) -> Option<StoreFlow> {
-        self.store.remove(&ticket)
+    /// Who goes on with an answer. One that has not as many items as were asked becomes an error.
+    pub(super) fn take(&mut self, ticket: Ticket, result: &mut StoreResult) -> Option<StoreFlow> {
+        let (flow, asked) = self.store.remove(&ticket)?;
+        if result.as_ref().is_ok_and(|reply| reply.items() != asked) {
+            *result = Err(StoreError::Mismatched);
+        }
+        Some(flow)
     }
 
     pub(super) fn take_password(&mut self, ticket: Ticket) -> Option<PasswordFlow> {
@@ -180,60 +187,28 @@ impl Tickets {
     }
 }
 
-/// What a store answers to one kind of question.
-pub(super) trait Kind: Sized {
-    /// `None` if it is the answer to another kind.
-    fn of(reply: StoreReply) -> Option<Self>;
-}
-
 /// The one place where it is seen whether a store has answered what it was asked.
-pub(super) fn answer<T: Kind>(result: StoreResult) -> Answer<T> {
-    match result {
-        Ok(reply) => T::of(reply).ok_or(INTERNAL),
-        Err(error) => Err(store_refusal(&error)),
-    }
+pub(super) fn answer<T: Reply>(result: StoreResult) -> Answer<T> {
+    let fitting = result.and_then(|reply| T::of(reply).ok_or(StoreError::Mismatched));
+    fitting.map_err(|error| store_refusal(&error))
 }
 
-/// Implements [`Kind`] for what an arm of [`StoreReply`] holds.
-macro_rules! kind {
-    ($held:ty, $arm:ident) => {
-        impl Kind for $held {
-            fn of(reply: StoreReply) -> Option<$held> {
-                if let StoreReply::$arm(held) = reply { Some(held) } else { None }
-            }
-        }
-    };
+/// The same where each item has an answer of its own.
+#[allow(dead_code, reason = "see above")]
+pub(super) fn answers<T>(result: StoreResult) -> Answers<T>
+where
+    Vec<Result<T, StoreError>>: Reply,
+{
+    let items: Vec<Result<T, StoreError>> = answer(result)?;
+    Ok(items.into_iter().map(|item| item.map_err(|error| store_refusal(&error))).collect())
 }
-
-/// The same for an arm whose items have verdicts of their own.
-macro_rules! kind_of_items {
-    ($item:ty, $arm:ident) => {
-        impl Kind for Vec<Answer<$item>> {
-            fn of(reply: StoreReply) -> Option<Vec<Answer<$item>>> {
-                let StoreReply::$arm(items) = reply else { return None };
-                let refuse =
-                    |item: Result<$item, StoreError>| item.map_err(|error| store_refusal(&error));
-                Some(items.into_iter().map(refuse).collect())
-            }
-        }
-    };
-}
-
-kind!(Vec<Written>, Written);
-kind_of_items!(Page, Pages);
-kind_of_items!(Register, Register);
-kind_of_items!(Registers, Registers);
-kind!(Vec<Appended>, Appended);
-kind!(Page, Page);
-kind!(Vec<Head>, Heads);
-kind!(Vec<u64>, Cursors);
-kind!(Vec<LogId>, Logs);
 
 #[cfg(test)]
 mod tests {
     use dunlin_protocol::UserId;
 
     use super::*;
+    use crate::store::Page;
 
     #[test]
     fn what_was_not_asked_is_a_defect_and_no_answer() {
@@ -247,7 +222,7 @@ mod tests {
         let corrupt = StoreError::Corrupt { log: LogId::account(UserId::new(1).unwrap()), seq: 1 };
         let refusal = store_refusal(&corrupt);
         let reply = StoreReply::Pages(vec![Err(corrupt), Ok(Page::default())]);
-        let answers: Answers<Page> = answer(Ok(reply));
+        let answers: Answers<Page> = answers(Ok(reply));
         assert_eq!(answers, Ok(vec![Err(refusal), Ok(Page::default())]));
         assert_eq!(single(answers), Err(INTERNAL), "one was asked for");
         assert_eq!(single(Ok(vec![Ok(7)])), Ok(7));
@@ -258,10 +233,24 @@ mod tests {
     fn a_ticket_is_good_once_and_for_one_kind_of_answer() {
         let mut tickets = Tickets::default();
         let user = UserId::new(1).unwrap();
-        let ticket = tickets.keep(StoreFlow::Page(PageFlow::Account(AccountPage::Log(user))));
+        let flow = || StoreFlow::Page(PageFlow::Account(AccountPage::Log(user)));
+        let ticket = tickets.keep(flow(), None);
+        let mut page = Ok(StoreReply::Page(Page::default()));
         assert!(tickets.take_password(ticket).is_none());
-        assert!(tickets.take(ticket).is_some());
-        assert!(tickets.take(ticket).is_none());
-        assert_eq!(tickets.len(), 0);
+        assert!(tickets.take(ticket, &mut page).is_some());
+        assert!(tickets.take(ticket, &mut page).is_none());
+        assert_eq!((tickets.len(), page), (0, Ok(StoreReply::Page(Page::default()))));
+    }
+
+    #[test]
+    fn an_answer_has_as_many_items_as_were_asked() {
+        let mut tickets = Tickets::default();
+        let reply = || Ok(StoreReply::Cursors(vec![7]));
+        for (asked, expected) in [(1, reply()), (2, Err(StoreError::Mismatched))] {
+            let ticket = tickets.keep(StoreFlow::Heads(HeadsFlow::Load(Vec::new())), Some(asked));
+            let mut result = reply();
+            assert!(tickets.take(ticket, &mut result).is_some());
+            assert_eq!(result, expected);
+        }
     }
 }

@@ -194,8 +194,8 @@ impl Router {
 
 /// Answers of the store and of the password threads.
 impl Router {
-    fn store_answered(&mut self, ticket: Ticket, result: StoreResult, turn: &mut Turn<'_>) {
-        match turn.tickets.take(ticket) {
+    fn store_answered(&mut self, ticket: Ticket, mut result: StoreResult, turn: &mut Turn<'_>) {
+        match turn.tickets.take(ticket, &mut result) {
             Some(StoreFlow::Written(flow)) => match flow {},
             Some(StoreFlow::Pages(flow)) => match flow {},
             Some(StoreFlow::Register(flow)) => match flow {},

@@ -98,7 +98,7 @@ impl Turn<'_> {
     }
 
     fn ask_store(&mut self, request: StoreRequest, flow: StoreFlow) {
-        let ticket = self.tickets.keep(flow);
+        let ticket = self.tickets.keep(flow, request.items());
         self.effects.store.push((ticket, request));
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dunlin_protocol::{LogId, LogKind, UserId};
 
+use crate::store::question::{self, Consumers, Heads, Logs, Question};
 use crate::store::{
     Append, Appended, ChangeRange, Consumer, ConsumerChange, Deleted, Deletion, FeedPage,
     FeedRange, Head, Page, Range, Register, RegisterKey, RegisterRange, Registers, Store,
@@ -25,102 +26,71 @@ pub fn ask(store: &dyn Store, request: StoreRequest) -> Result<StoreReply, Store
     receiver.recv_timeout(DEADLINE).expect("the store answers every request")
 }
 
+/// Asks a question and waits for the answer.
+///
+/// # Panics
+/// If the store answers with an error.
+pub fn answer<Q: Question>(store: &dyn Store, question: Q) -> Q::Answer
+where
+    Q::Answer: Send,
+{
+    let (sender, receiver) = mpsc::channel();
+    question::ask(store, question, move |answer| drop(sender.send(answer)));
+    let answer = receiver.recv_timeout(DEADLINE).expect("the store answers every request");
+    answer.expect("the store can do it")
+}
+
 /// Writes.
 ///
 /// # Panics
-/// If the answer is another one than one per item.
+/// If the store answers with an error, as all of these do.
 pub fn write(store: &dyn Store, writes: Vec<Write>) -> Vec<Written> {
-    let count = writes.len();
-    match ask(store, StoreRequest::Write(writes)) {
-        Ok(StoreReply::Written(verdicts)) if verdicts.len() == count => verdicts,
-        other => panic!("not an answer to {count} writes: {other:?}"),
-    }
+    answer(store, writes)
+}
+
+/// Writes one thing.
+pub fn write_one(store: &dyn Store, one: Write) -> Written {
+    answer(store, vec![one]).remove(0)
 }
 
 /// Reads ranges.
-///
-/// # Panics
-/// If the answer is another one than a page for each.
 pub fn ranges(store: &dyn Store, ranges: Vec<Range>) -> Vec<Page> {
-    let count = ranges.len();
-    match ask(store, StoreRequest::Ranges(ranges)) {
-        Ok(StoreReply::Pages(pages)) if pages.len() == count => all_of(pages),
-        other => panic!("not an answer to {count} ranges: {other:?}"),
-    }
+    all_of(answer(store, ranges))
 }
 
 /// Reads a register.
-///
-/// # Panics
-/// If the answer is no register.
 pub fn register(store: &dyn Store, log: LogId, key: RegisterKey) -> Register {
-    match ask(store, StoreRequest::Register(vec![(log, key)])) {
-        Ok(StoreReply::Register(registers)) if registers.len() == 1 => all_of(registers).remove(0),
-        other => panic!("not an answer to a register: {other:?}"),
-    }
+    all_of(answer(store, vec![(log, key)])).remove(0)
 }
 
 /// Reads registers by prefix.
-///
-/// # Panics
-/// If the answer is no list of registers.
 pub fn registers(store: &dyn Store, range: RegisterRange) -> Registers {
-    match ask(store, StoreRequest::Registers(vec![range])) {
-        Ok(StoreReply::Registers(lists)) if lists.len() == 1 => all_of(lists).remove(0),
-        other => panic!("not an answer to a range of registers: {other:?}"),
-    }
+    all_of(answer(store, vec![range])).remove(0)
 }
 
 /// Reads what has changed of registers.
-///
-/// # Panics
-/// If the answer is no list of registers.
 pub fn changes(store: &dyn Store, range: ChangeRange) -> Registers {
-    match ask(store, StoreRequest::Changes(vec![range])) {
-        Ok(StoreReply::Registers(lists)) if lists.len() == 1 => all_of(lists).remove(0),
-        other => panic!("not an answer to what has changed: {other:?}"),
-    }
+    all_of(answer(store, vec![range])).remove(0)
 }
 
 /// Deletes.
-///
-/// # Panics
-/// If the answer is no verdict.
 pub fn delete(store: &dyn Store, deletion: Deletion) -> Deleted {
-    match ask(store, StoreRequest::Delete(vec![deletion])) {
-        Ok(StoreReply::Deleted(mut verdicts)) if verdicts.len() == 1 => verdicts.remove(0),
-        other => panic!("not an answer to a deletion: {other:?}"),
-    }
+    answer(store, vec![deletion]).remove(0)
 }
 
 /// Reads the feed.
-///
-/// # Panics
-/// If the answer is no page.
 pub fn feed(store: &dyn Store, range: FeedRange) -> FeedPage {
-    match ask(store, StoreRequest::Feed(range)) {
-        Ok(StoreReply::Feed(page)) => page,
-        other => panic!("not an answer to a part of the feed: {other:?}"),
-    }
+    answer(store, range)
 }
 
 /// Changes the list of consumers.
-///
-/// # Panics
-/// If it is not done.
 pub fn consumer(store: &dyn Store, change: ConsumerChange) {
-    assert_eq!(ask(store, StoreRequest::Consumer(change)), Ok(StoreReply::Done));
+    answer(store, change);
 }
 
 /// Lists consumers.
-///
-/// # Panics
-/// If the answer is no list.
 pub fn consumers(store: &dyn Store) -> Vec<Consumer> {
-    match ask(store, StoreRequest::Consumers) {
-        Ok(StoreReply::Consumers(consumers)) => consumers,
-        other => panic!("not an answer to a question for consumers: {other:?}"),
-    }
+    answer(store, Consumers)
 }
 
 fn all_of<T>(items: Vec<Result<T, StoreError>>) -> Vec<T> {
@@ -151,14 +121,8 @@ pub fn range(store: &dyn Store, range: Range) -> Page {
 }
 
 /// Reads heads.
-///
-/// # Panics
-/// If the answer is no list of heads.
 pub fn heads(store: &dyn Store, logs: Vec<LogId>) -> Vec<Head> {
-    match ask(store, StoreRequest::Heads(logs)) {
-        Ok(StoreReply::Heads(heads)) => heads,
-        other => panic!("not an answer to heads: {other:?}"),
-    }
+    answer(store, Heads(logs))
 }
 
 /// Reads cursors.
@@ -173,12 +137,6 @@ pub fn cursors(store: &dyn Store, questions: Vec<(LogId, UserId)>) -> Vec<u64> {
 }
 
 /// Lists logs.
-///
-/// # Panics
-/// If the answer is no list of logs.
 pub fn logs(store: &dyn Store, kind: LogKind, after: Option<LogId>, limit: usize) -> Vec<LogId> {
-    match ask(store, StoreRequest::Logs { kind, after, limit }) {
-        Ok(StoreReply::Logs(logs)) => logs,
-        other => panic!("not an answer to logs: {other:?}"),
-    }
+    answer(store, Logs { kind, after, limit })
 }
