@@ -10,8 +10,8 @@ use dunlin_core::store::contract::sample::{chat, user};
 use dunlin_core::store::embedded::disk::Folder;
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use dunlin_core::store::{Append, Appended, CursorMove, DedupeKey, EntryMeta};
-use dunlin_protocol::wire::{self, entry};
 use dunlin_protocol::ClientMessageId;
+use dunlin_protocol::wire::{self, entry};
 use prost::Message as _;
 
 const DOCUMENT: &str = include_str!("../../docs/storage-format.md");

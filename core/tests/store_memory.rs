@@ -14,6 +14,7 @@ use dunlin_core::store::{
 #[test]
 fn it_keeps_the_contract() {
     contract::check(Answers::Within, &|| Arc::new(MemoryStore::default()));
+    contract::check_second(&|| Arc::new(MemoryStore::default()));
 }
 
 #[test]

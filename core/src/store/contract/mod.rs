@@ -27,7 +27,12 @@ pub mod ask;
 pub mod sample;
 
 mod appends;
+mod changes;
+mod deletion;
+mod entries;
+mod feed;
 mod reads;
+mod registers;
 mod submission;
 
 use std::sync::Arc;
@@ -81,6 +86,44 @@ pub const PARTS: &[Part] = &[
     part!(submission::many_threads_share_one_log),
     part!(submission::submitting_waits_for_no_answer, elsewhere only),
 ];
+
+/// All parts of the second contract that are not above.
+pub const SECOND_PARTS: &[Part] = &[
+    part!(entries::sequences_are_dense),
+    part!(entries::the_entries_of_a_batch_are_done_in_order),
+    part!(entries::what_counts_on_a_refused_entry_is_refused),
+    part!(entries::a_key_is_used_once_in_a_log),
+    part!(entries::ranges_of_several_logs_are_one_question),
+    part!(registers::versions_count_up_and_are_shared_by_a_write),
+    part!(registers::a_register_is_read_by_its_name),
+    part!(registers::fences_are_kept),
+    part!(registers::rules_are_kept),
+    part!(registers::a_refused_write_does_nothing),
+    part!(registers::a_write_is_seen_as_a_whole),
+    part!(registers::registers_are_listed_by_their_keys),
+    part!(registers::what_no_store_takes_is_named),
+    part!(changes::changes_cost_what_changed),
+    part!(changes::changes_of_one_version_are_not_parted),
+    part!(changes::who_knows_what_is_gone_begins_afresh),
+    part!(deletion::expired_entries_are_no_gap),
+    part!(deletion::an_erased_entry_keeps_all_but_its_body),
+    part!(deletion::a_dropped_log_goes_on_at_its_sequences),
+    part!(feed::the_feed_has_all_that_was_written),
+    part!(feed::the_feed_goes_on_where_it_was),
+    part!(feed::what_no_consumer_has_passed_is_kept),
+    part!(feed::consumers_are_known_by_name),
+];
+
+/// Runs [`SECOND_PARTS`].
+///
+/// # Panics
+/// As [`check`] does.
+pub fn check_second(make: &dyn Fn() -> Arc<dyn Store>) {
+    for Part { name, check, .. } in SECOND_PARTS {
+        println!("store contract: {name}");
+        check(&*make());
+    }
+}
 
 /// Runs the whole suite; `make` makes an empty store for each part.
 ///
