@@ -50,6 +50,8 @@ pub enum DamageKind {
         /// Its sequence.
         seq: u64,
     },
+    /// The guide of a cleaned file. It says nothing that the chunks don't.
+    Guide,
     /// An index file. It is made again.
     Index,
 }
@@ -70,6 +72,7 @@ impl fmt::Display for Damage {
             DamageKind::Unindexed { log, seq } => {
                 write!(f, "entry {seq} of log {log} is not in the index")
             }
+            DamageKind::Guide => f.write_str("the guide of a cleaned file is damaged"),
             DamageKind::Index => f.write_str("the index file is damaged"),
         }
     }

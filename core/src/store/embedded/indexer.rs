@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Shared;
+use super::cleaning::scan::scan_cleaned;
 use super::disk::Disk;
 use super::index::memory::SegmentIndex;
 use super::index::run::Run;
 use super::index::{merge_runs, run_name, write_segment};
 use super::recovery::scan_file;
-use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, first_batches_behind, segment_number};
+use super::segment::{SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, first_batches_behind};
+use super::segments::SegmentFile;
 
 /// How long to wait after a failure, which is most often a full disk.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -97,17 +99,30 @@ fn open_run(shared: &Shared, segments: (u32, u32)) -> io::Result<Arc<Run>> {
 fn rebuild(shared: &Shared, damaged: &Run) -> io::Result<()> {
     let (first, last) = damaged.segments();
     tracing::error!(file = run_name(first, last), "an index file is damaged and made again");
-    let mut numbers: Vec<u32> =
-        shared.disk.names()?.iter().filter_map(|name| segment_number(name)).collect();
-    numbers.sort_unstable();
-    numbers.retain(|number| (first..=last).contains(number));
+    let names = shared.disk.names()?;
+    let mut files = SegmentFiles::of_names(names.iter().map(String::as_str)).kept;
+    files.retain(|span| span.first <= last && first <= span.last);
     // The last batch of its last segment is known; of the others, the headers behind them tell.
-    let firsts = numbers.iter().map(|&number| first_batch(shared, number));
+    let firsts = files.iter().map(|span| first_batch(shared, span.first));
     let mut firsts = firsts.collect::<io::Result<Vec<_>>>()?;
     firsts.push(Some(damaged.next_batch()));
+    let mut scans = Vec::new();
+    for (span, next_first) in files.into_iter().zip(first_batches_behind(&firsts)) {
+        match shared.segments.open(span.first)? {
+            SegmentFile::Plain(_) => {
+                let (disk, number) = (&*shared.disk, span.first);
+                scans.push(scan_file(disk, &shared.identity, number, None, next_first)?);
+            }
+            SegmentFile::Cleaned(cleaned) => {
+                scans.extend(scan_cleaned(&shared.identity, &cleaned)?);
+            }
+        }
+    }
+    // A row may reach beyond what the index file is about.
+    scans.retain(|scan| (first..=last).contains(&scan.index.segment));
     let mut runs = Vec::new();
-    for (number, next_first) in numbers.into_iter().zip(first_batches_behind(&firsts)) {
-        let scan = scan_file(&*shared.disk, &shared.identity, number, None, next_first)?;
+    for scan in scans {
+        let number = scan.index.segment;
         for damage in &scan.damage {
             tracing::error!(%damage, "the store is damaged");
         }

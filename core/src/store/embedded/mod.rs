@@ -24,6 +24,7 @@
 //! made so.
 
 mod backup;
+mod cleaning;
 pub mod config;
 mod damage;
 pub mod disk;
@@ -123,7 +124,7 @@ impl EmbeddedStore {
         config.check()?;
         let recovered = open::recover(&*disk, &config, random)?;
         let shared = Arc::new(Shared {
-            segments: Segments::new(Arc::clone(&disk)),
+            segments: Segments::new(Arc::clone(&disk), recovered.identity, recovered.rows),
             disk,
             identity: recovered.identity,
             index: Index::new(

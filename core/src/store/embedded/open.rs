@@ -1,11 +1,13 @@
 //! Finding out what a folder holds, and bringing it into order after a crash.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::random::Random;
 
+use super::cleaning::file::{CleanedFile, open_if_cleaned};
+use super::cleaning::scan::scan_cleaned;
 use super::config::{EmbeddedConfig, OpenError};
 use super::damage::{Damage, DamageKind};
 use super::disk::{Disk, DiskFile, names_in, read_all};
@@ -17,7 +19,7 @@ use super::indexer::remove_covered;
 use super::record::FrameHead;
 use super::recovery::{Scan, scan};
 use super::segment::{
-    SEGMENT_HEAD_BYTES, SegmentHead, UNFINISHED_SUFFIX, segment_name, segment_number,
+    SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, Span, UNFINISHED_SUFFIX, segment_name,
 };
 
 /// Made by file systems at the root of a disk.
@@ -52,6 +54,8 @@ pub(super) struct Recovered {
     pub sealed: Vec<Arc<SegmentIndex>>,
     pub next_segment: u32,
     pub next_batch: u64,
+    /// The files that hold more than one segment.
+    pub rows: Vec<Span>,
     pub report: RecoveryReport,
 }
 
@@ -79,8 +83,11 @@ pub(super) fn recover(
     remove_unfinished(disk, &names)?;
     let mut recovery = Recovery::new(disk, identity);
     recovery.open_runs(&names, config.filter_bytes_max)?;
-    recovery.scan_all(&names)?;
-    recovery.finish(random)
+    let files = recovery.segment_files(&names)?;
+    recovery.scan_all(&files)?;
+    let mut recovered = recovery.finish(random)?;
+    recovered.rows = files.into_iter().filter(|span| span.first != span.last).collect();
+    Ok(recovered)
 }
 
 /// Whether a folder holds a store that this version reads, as far as its identity tells, or is empty
@@ -192,18 +199,36 @@ impl Recovery<'_> {
         (segment <= run.segments().1).then_some(run)
     }
 
+    /// The files of segments, without those of which a wider one has taken the place.
+    fn segment_files(&self, names: &[String]) -> Result<Vec<Span>, OpenError> {
+        let files = SegmentFiles::of_names(names.iter().map(String::as_str));
+        if !files.covered.is_empty() {
+            // The wider one must outlive them.
+            self.disk.sync_names().map_err(OpenError::io("can't sync", self.disk.path()))?;
+        }
+        for name in files.covered.into_iter().map(Span::name) {
+            let removed = self.disk.remove(&name);
+            removed.map_err(OpenError::io("can't remove", self.disk.path().join(name)))?;
+        }
+        Ok(files.kept)
+    }
+
     /// Scans all segments that no run covers.
-    fn scan_all(&mut self, names: &[String]) -> Result<(), OpenError> {
-        let numbers: BTreeSet<u32> = names.iter().filter_map(|n| segment_number(n)).collect();
-        let mut later_first = self.first_batches(&numbers)?;
-        for number in numbers {
-            self.next_segment = self.next_segment.max(number + 1);
-            if let Some(run) = self.run_of(number) {
+    fn scan_all(&mut self, files: &[Span]) -> Result<(), OpenError> {
+        let mut later_first = self.first_batches(files)?;
+        for &span in files {
+            let number = span.first;
+            self.next_segment = self.next_segment.max(span.last + 1);
+            if let Some(run) = self.run_of_all(span) {
                 self.expected = Some(run.next_batch());
                 self.write_older()?;
                 continue;
             }
-            let segment = self.look_at(number)?;
+            if let Some(cleaned) = self.open_cleaned(span)? {
+                self.scan_cleaned(&cleaned)?;
+                continue;
+            }
+            let segment = self.look_at(span)?;
             if segment.first_batch.is_none() {
                 self.remove_unused(number)?;
                 continue;
@@ -215,14 +240,50 @@ impl Recovery<'_> {
         Ok(())
     }
 
+    /// The run of the last segment of a file, if there are runs of all of them.
+    fn run_of_all(&self, span: Span) -> Option<&Arc<Run>> {
+        let all = (span.first..=span.last).all(|number| self.run_of(number).is_some());
+        if all { self.run_of(span.last) } else { None }
+    }
+
+    /// Opens a file if it was cleaned.
+    fn open_cleaned(&self, span: Span) -> Result<Option<CleanedFile>, OpenError> {
+        let name = span.name();
+        let opened = self.disk.open(&name);
+        let opened = opened.and_then(|file| open_if_cleaned(&self.identity, &file, span));
+        opened.map_err(OpenError::io("can't open", self.disk.path().join(name)))
+    }
+
+    /// Gives those segments of a cleaned file an index file that have none.
+    fn scan_cleaned(&mut self, cleaned: &CleanedFile) -> Result<(), OpenError> {
+        self.write_older()?;
+        self.check_begin(cleaned.span().first, Some(cleaned.head.first_batch), false);
+        let io = OpenError::io("can't read", self.disk.path().join(cleaned.span().name()));
+        for scan in scan_cleaned(&self.identity, cleaned).map_err(io)? {
+            self.report.damage.extend(scan.damage);
+            self.report.history_lost |= scan.history_lost;
+            if scan.index.records == 0 || self.run_of(scan.index.segment).is_some() {
+                continue;
+            }
+            self.report.segments_scanned += 1;
+            self.report.batches += scan.batches;
+            self.report.entries += scan.index.entries;
+            self.sealed = Some(scan.index);
+            self.write_older()?;
+        }
+        self.expected = Some(cleaned.cleaned().next_batch);
+        Ok(())
+    }
+
     /// The first batches of the segments that are not indexed, and of those right behind them.
-    fn first_batches(&self, numbers: &BTreeSet<u32>) -> Result<BTreeMap<u32, u64>, OpenError> {
+    fn first_batches(&self, files: &[Span]) -> Result<BTreeMap<u32, u64>, OpenError> {
         let mut first_batches = BTreeMap::new();
         let mut before_indexed = true;
-        for &number in numbers {
-            let indexed = self.run_of(number).is_some();
+        for &span in files {
+            let number = span.first;
+            let indexed = self.run_of_all(span).is_some();
             if (!indexed || !before_indexed)
-                && let Some(first) = self.look_at(number)?.first_batch
+                && let Some(first) = self.look_at(span)?.first_batch
             {
                 first_batches.insert(number, first);
             }
@@ -243,8 +304,8 @@ impl Recovery<'_> {
     }
 
     /// Opens a segment and finds out where it begins.
-    fn look_at(&self, number: u32) -> Result<Unindexed, OpenError> {
-        let name = segment_name(number);
+    fn look_at(&self, span: Span) -> Result<Unindexed, OpenError> {
+        let (number, name) = (span.first, span.name());
         let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
         let file = self.disk.open(&name).map_err(io("can't open"))?;
         let mut head = vec![0; SEGMENT_HEAD_BYTES];
@@ -274,7 +335,7 @@ impl Recovery<'_> {
         let is_newest = next_first.is_none();
         if *head_damaged || is_newest {
             let first_batch = first_batch.unwrap_or(index.next_batch);
-            let head = SegmentHead { number: *number, first_batch };
+            let head = SegmentHead::plain(*number, first_batch);
             let written = file.write_at(&head.encode(&self.identity), 0);
             written.map_err(io("can't write"))?;
         }
@@ -349,6 +410,7 @@ impl Recovery<'_> {
             sealed: self.sealed.into_iter().map(Arc::new).collect(),
             next_segment: self.next_segment,
             next_batch: self.expected.unwrap_or(1),
+            rows: Vec::new(),
             report: self.report,
         })
     }

@@ -37,7 +37,7 @@ pub(super) struct Mark(pub u64);
 
 impl Mark {
     /// The checksum of bytes in this segment.
-    fn checksum(self, bytes: &[u8]) -> u32 {
+    pub(super) fn checksum(self, bytes: &[u8]) -> u32 {
         crc32c::crc32c_append(self.0 as u32, bytes)
     }
 }

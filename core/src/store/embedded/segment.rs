@@ -24,16 +24,111 @@ pub(super) fn segment_number(name: &str) -> Option<u32> {
     (segment_name(number) == name).then_some(number)
 }
 
-/// The header of a segment.
+/// The segments that a file holds, both ends included: one, or after cleaning a row of neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Span {
+    pub first: u32,
+    pub last: u32,
+}
+
+impl Span {
+    /// Of a file of one segment.
+    pub(super) fn one(number: u32) -> Span {
+        Span { first: number, last: number }
+    }
+
+    /// The name of the file.
+    pub(super) fn name(self) -> String {
+        if self.first == self.last {
+            return segment_name(self.first);
+        }
+        format!("{:08x}-{:08x}{SUFFIX}", self.first, self.last)
+    }
+
+    /// What the file of this name holds, if it is one of segments.
+    pub(super) fn of_name(name: &str) -> Option<Span> {
+        if let Some(number) = segment_number(name) {
+            return Some(Span::one(number));
+        }
+        let (first, last) = name.strip_suffix(SUFFIX)?.split_once('-')?;
+        let number = |text| u32::from_str_radix(text, 16).ok();
+        let span = Span { first: number(first)?, last: number(last)? };
+        (span.first < span.last && span.name() == name).then_some(span)
+    }
+
+    pub(super) fn holds(self, segment: u32) -> bool {
+        (self.first..=self.last).contains(&segment)
+    }
+
+    pub(super) fn covers(self, other: Span) -> bool {
+        self.holds(other.first) && self.holds(other.last)
+    }
+}
+
+/// The files of segments of a folder.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct SegmentFiles {
+    /// Those that count, in the order of what they hold.
+    pub kept: Vec<Span>,
+    /// Those that a wider one covers: it took their place, and they are left from a cleaning that was
+    /// interrupted at its end. They may be removed once the name of the wider one is durable.
+    pub covered: Vec<Span>,
+}
+
+impl SegmentFiles {
+    /// Sorts out the names of a folder.
+    pub(super) fn of_names<'a>(names: impl IntoIterator<Item = &'a str>) -> SegmentFiles {
+        let mut found: Vec<Span> = names.into_iter().filter_map(Span::of_name).collect();
+        // The longest of those that begin together comes first.
+        found.sort_unstable_by_key(|span| (span.first, std::cmp::Reverse(span.last)));
+        let mut files = SegmentFiles::default();
+        for span in found {
+            match files.kept.last() {
+                Some(wider) if wider.covers(span) => files.covered.push(span),
+                _ => files.kept.push(span),
+            }
+        }
+        files
+    }
+}
+
+/// The header of a file of segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentHead {
+    /// The number of the segment; of the first one of a row.
     pub number: u32,
     /// The batch that its first frame has. Frames of this number and later ones in earlier
     /// segments were never acknowledged and do not count.
     pub first_batch: u64,
+    /// It was cleaned: chunks are in the place of its frames.
+    pub cleaned: Option<CleanedHead>,
 }
 
+/// What only the header of a cleaned file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CleanedHead {
+    /// The last segment of the row.
+    pub last: u32,
+    /// The batch after the last one of the row.
+    pub next_batch: u64,
+    /// Whatever was dead when this batch was the newest is left out.
+    pub cleaned_through: u64,
+    /// Where the guide begins, which is where the chunks end.
+    pub guide_at: u64,
+    /// How many chunks there are.
+    pub chunks: u64,
+    /// The checksum of the fences of the guide.
+    pub fences_checksum: u32,
+}
+
+const CLEANED: u32 = 1;
+
 impl SegmentHead {
+    /// Of a segment that was not cleaned.
+    pub(super) fn plain(number: u32, first_batch: u64) -> SegmentHead {
+        SegmentHead { number, first_batch, cleaned: None }
+    }
+
     pub(super) fn encode(&self, identity: &Identity) -> [u8; SEGMENT_HEAD_BYTES] {
         let mut bytes = [0; SEGMENT_HEAD_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
@@ -42,6 +137,15 @@ impl SegmentHead {
         bytes[16..32].copy_from_slice(&identity.store_id);
         bytes[32..40].copy_from_slice(&identity.epoch.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.first_batch.to_le_bytes());
+        if let Some(cleaned) = &self.cleaned {
+            bytes[48..52].copy_from_slice(&CLEANED.to_le_bytes());
+            bytes[52..56].copy_from_slice(&cleaned.last.to_le_bytes());
+            bytes[56..64].copy_from_slice(&cleaned.next_batch.to_le_bytes());
+            bytes[64..72].copy_from_slice(&cleaned.cleaned_through.to_le_bytes());
+            bytes[72..80].copy_from_slice(&cleaned.guide_at.to_le_bytes());
+            bytes[80..88].copy_from_slice(&cleaned.chunks.to_le_bytes());
+            bytes[88..92].copy_from_slice(&cleaned.fences_checksum.to_le_bytes());
+        }
         let at = SEGMENT_HEAD_BYTES - 4;
         let checksum = crc32c::crc32c(&bytes[..at]);
         bytes[at..].copy_from_slice(&checksum.to_le_bytes());
@@ -67,7 +171,20 @@ impl SegmentHead {
         if head[16..32] != identity.store_id || u32_at(head, 12) != number {
             return Err(OpenError::Foreign { name });
         }
-        Ok(Some(SegmentHead { number, first_batch: u64_at(head, 40) }))
+        let cleaned = (u32_at(head, 48) == CLEANED).then(|| CleanedHead {
+            last: u32_at(head, 52),
+            next_batch: u64_at(head, 56),
+            cleaned_through: u64_at(head, 64),
+            guide_at: u64_at(head, 72),
+            chunks: u64_at(head, 80),
+            fences_checksum: u32_at(head, 88),
+        });
+        Ok(Some(SegmentHead { number, first_batch: u64_at(head, 40), cleaned }))
+    }
+
+    /// What the file of this header holds.
+    pub(super) fn span(&self) -> Span {
+        Span { first: self.number, last: self.cleaned.map_or(self.number, |cleaned| cleaned.last) }
     }
 }
 
@@ -101,7 +218,7 @@ mod tests {
     #[test]
     fn a_header_is_of_one_store_and_one_number() {
         let identity = Identity::random(&SystemSource::new());
-        let head = SegmentHead { number: 3, first_batch: 9 };
+        let head = SegmentHead::plain(3, 9);
         let bytes = head.encode(&identity);
         assert_eq!(SegmentHead::decode(&identity, 3, &bytes).unwrap(), Some(head));
         assert!(matches!(
@@ -111,6 +228,39 @@ mod tests {
         let other = Identity::random(&SystemSource::new());
         assert!(matches!(SegmentHead::decode(&other, 3, &bytes), Err(OpenError::Foreign { .. })));
         assert_eq!(SegmentHead::decode(&identity, 3, &bytes[1..]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_row_has_a_name_of_both_ends_and_takes_the_place_of_what_it_covers() {
+        let row = Span { first: 2, last: 0x1f };
+        assert_eq!(row.name(), "00000002-0000001f.log");
+        assert_eq!(Span::of_name("00000002-0000001f.log"), Some(row));
+        for other in ["0000001f-00000002.log", "00000002-00000002.log", "00000002-0000001f.idx"] {
+            assert_eq!(Span::of_name(other), None, "{other}");
+        }
+        let names = ["00000001.log", "00000002.log", "00000002-00000004.log", "STORE"];
+        let more = ["00000003-00000004.log", "00000005.log"];
+        let files = SegmentFiles::of_names(names.into_iter().chain(more));
+        let span = |first, last| Span { first, last };
+        assert_eq!(files.kept, [span(1, 1), span(2, 4), span(5, 5)]);
+        assert_eq!(files.covered, [span(2, 2), span(3, 4)]);
+    }
+
+    #[test]
+    fn the_header_of_a_cleaned_file_says_more() {
+        let identity = Identity::random(&SystemSource::new());
+        let cleaned = CleanedHead {
+            last: 6,
+            next_batch: 90,
+            cleaned_through: 120,
+            guide_at: 5000,
+            chunks: 7,
+            fences_checksum: 8,
+        };
+        let head = SegmentHead { number: 3, first_batch: 9, cleaned: Some(cleaned) };
+        let bytes = head.encode(&identity);
+        assert_eq!(SegmentHead::decode(&identity, 3, &bytes).unwrap(), Some(head));
+        assert_eq!(head.span(), Span { first: 3, last: 6 });
     }
 
     /// Two segments in a row were opened for a batch that failed, and could not be removed.

@@ -1,14 +1,17 @@
 //! The segment files that are kept open, and where in them a record is.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
+use super::cleaning::file::{CleanedFile, open_if_cleaned};
 use super::disk::{Disk, DiskFile};
-use super::segment::segment_name;
+use super::identity::Identity;
+use super::segment::Span;
 
 /// Sealed segments that are kept open for reading.
 const OPEN_SEGMENTS_MAX: usize = 512;
@@ -20,26 +23,91 @@ pub(super) struct Location {
     pub offset: u32,
 }
 
+/// An open file of segments.
+#[derive(Debug, Clone)]
+pub(super) enum SegmentFile {
+    /// As the lane wrote it.
+    Plain(Arc<dyn DiskFile>),
+    /// What cleaning has left.
+    Cleaned(Arc<CleanedFile>),
+}
+
 /// Opens segments to read from them, and keeps a bounded number of them open.
 #[derive(Debug)]
 pub(super) struct Segments {
     disk: Arc<dyn Disk>,
-    open: Mutex<HashMap<u32, Arc<dyn DiskFile>, RandomState>>,
+    identity: Identity,
+    /// The rows of several segments that one file holds: the last of each by the first.
+    rows: RwLock<BTreeMap<u32, u32>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    /// By the first segment of each.
+    files: HashMap<u32, SegmentFile, RandomState>,
+    /// How often files took the place of others: one that was opened before is not kept.
+    replaced: u64,
 }
 
 impl Segments {
-    pub(super) fn new(disk: Arc<dyn Disk>) -> Segments {
-        Segments { disk, open: Mutex::default() }
+    /// `rows` are the files that hold more than one segment.
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        identity: Identity,
+        rows: impl IntoIterator<Item = Span>,
+    ) -> Segments {
+        let rows = rows.into_iter().map(|span| (span.first, span.last)).collect();
+        Segments { disk, identity, rows: RwLock::new(rows), open: Mutex::default() }
     }
 
-    /// The file of a segment.
-    pub(super) fn file(&self, number: u32) -> io::Result<Arc<dyn DiskFile>> {
-        if let Some(file) = self.open.lock().get(&number) {
-            return Ok(Arc::clone(file));
+    /// What the file that holds a segment holds.
+    pub(super) fn span_of(&self, segment: u32) -> Span {
+        let rows = self.rows.read();
+        let row = rows.range(..=segment).next_back().map(|(&first, &last)| Span { first, last });
+        row.filter(|row| row.holds(segment)).unwrap_or(Span::one(segment))
+    }
+
+    /// The file that holds a segment.
+    pub(super) fn open(&self, segment: u32) -> io::Result<SegmentFile> {
+        loop {
+            let span = self.span_of(segment);
+            match self.open_span(span) {
+                // Another one took its place meanwhile.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && self.span_of(segment) != span => {
+                }
+                opened => return opened,
+            }
         }
-        let file = self.disk.open(&segment_name(number))?;
-        self.keep(number, Arc::clone(&file));
+    }
+
+    fn open_span(&self, span: Span) -> io::Result<SegmentFile> {
+        let replaced = {
+            let open = self.open.lock();
+            if let Some(file) = open.files.get(&span.first) {
+                return Ok(file.clone());
+            }
+            open.replaced
+        };
+        let file = self.disk.open(&span.name())?;
+        let file = match open_if_cleaned(&self.identity, &file, span)? {
+            Some(cleaned) => SegmentFile::Cleaned(Arc::new(cleaned)),
+            None => SegmentFile::Plain(file),
+        };
+        let mut open = self.open.lock();
+        if open.replaced == replaced {
+            open.keep(span.first, file.clone());
+        }
         Ok(file)
+    }
+
+    /// The file of a segment as it is on the disk, whatever is in it.
+    pub(super) fn file(&self, number: u32) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(match self.open(number)? {
+            SegmentFile::Plain(file) => file,
+            SegmentFile::Cleaned(cleaned) => Arc::clone(&cleaned.file),
+        })
     }
 
     /// The file that holds a record, and where in it the record begins; `None` if it was cleaned
@@ -48,23 +116,50 @@ impl Segments {
         &self,
         location: Location,
     ) -> io::Result<Option<(Arc<dyn DiskFile>, u64)>> {
-        Ok(Some((self.file(location.segment)?, u64::from(location.offset))))
+        Ok(match self.open(location.segment)? {
+            SegmentFile::Plain(file) => Some((file, u64::from(location.offset))),
+            SegmentFile::Cleaned(cleaned) => {
+                let found = cleaned.resolve(location)?;
+                found.map(|offset| (Arc::clone(&cleaned.file), offset))
+            }
+        })
     }
 
-    /// Keeps a file that is open anyway.
+    /// Keeps a segment that is open anyway.
     pub(super) fn keep(&self, number: u32, file: Arc<dyn DiskFile>) {
-        let mut open = self.open.lock();
-        if open.len() >= OPEN_SEGMENTS_MAX
-            && let Some(oldest) = open.keys().copied().min()
-        {
-            // Old segments are read least.
-            open.remove(&oldest);
+        self.open.lock().keep(number, SegmentFile::Plain(file));
+    }
+
+    #[allow(dead_code)] // Used by the cleaner, which comes next.
+    /// Lets a cleaned file take the place of those of its segments. Who reads one of these goes on to
+    /// do so: its content is as good.
+    pub(super) fn replace(&self, cleaned: CleanedFile) {
+        let span = cleaned.span();
+        let mut rows = self.rows.write();
+        rows.retain(|first, _| !span.holds(*first));
+        if span.first != span.last {
+            rows.insert(span.first, span.last);
         }
-        open.insert(number, file);
+        let mut open = self.open.lock();
+        open.replaced += 1;
+        open.files.retain(|first, _| !span.holds(*first));
+        open.keep(span.first, SegmentFile::Cleaned(Arc::new(cleaned)));
     }
 
     /// Forgets a segment that is removed.
     pub(super) fn forget(&self, number: u32) {
-        self.open.lock().remove(&number);
+        self.open.lock().files.remove(&number);
+    }
+}
+
+impl Open {
+    fn keep(&mut self, first: u32, file: SegmentFile) {
+        if self.files.len() >= OPEN_SEGMENTS_MAX
+            && let Some(oldest) = self.files.keys().copied().min()
+        {
+            // Old segments are read least.
+            self.files.remove(&oldest);
+        }
+        self.files.insert(first, file);
     }
 }

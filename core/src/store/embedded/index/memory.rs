@@ -65,6 +65,16 @@ impl LogPart {
         self.offsets.push(offset);
     }
 
+    /// Whatever became of the entries up to here, the log has had them: cleaning leaves out those
+    /// that have expired, and the record that says so must not give their sequences again.
+    fn reach(&mut self, seq: u64) {
+        if self.offsets.is_empty() {
+            self.first = seq + 1;
+        }
+        let missing = usize::try_from(seq.saturating_sub(self.last())).unwrap_or(0);
+        self.offsets.extend(std::iter::repeat_n(LOST, missing));
+    }
+
     /// The sequence of the log's newest entry.
     pub(in super::super) fn last(&self) -> u64 {
         self.first + self.offsets.len() as u64 - 1
@@ -120,7 +130,7 @@ impl SegmentIndex {
 
     /// Takes the state of a log from a record that is no entry.
     pub(in super::super) fn add_state(&mut self, log: LogId, state: &LogState) {
-        self.part(log, state);
+        self.part(log, state).reach(state.seq);
     }
 
     /// The part of a log, with its newest state but for the sequence.
@@ -183,4 +193,26 @@ fn cursor_user(key: &RegisterKey) -> Option<UserId> {
 
 fn cursor_seq(value: &[u8]) -> Option<u64> {
     value.first_chunk().map(|seq| u64::from_be_bytes(*seq))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_without_an_entry_says_how_far_the_log_had_come() {
+        let log = LogId::account(UserId::new(1).unwrap());
+        let state = |seq| LogState { seq, ..LogState::default() };
+        let mut index = SegmentIndex::new(1);
+        // Between these two there were entries, which have expired and were cleaned away.
+        index.add_state(log, &state(5));
+        index.add_state(log, &state(10));
+        assert_eq!(index.state(&log).unwrap().seq, 10);
+        index.add(log, &state(11), 4136);
+        index.add_state(log, &state(13));
+        index.add(log, &state(14), 5000);
+        let part = index.logs.get(&log).unwrap();
+        assert_eq!((part.first, part.last()), (11, 14));
+        assert_eq!(part.offsets[..], [4136, LOST, LOST, 5000]);
+    }
 }

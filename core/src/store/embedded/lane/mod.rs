@@ -340,7 +340,7 @@ impl Lane {
         };
         head.encode(segment.mark, &mut self.frame.buffer);
         if segment.fresh {
-            let head = SegmentHead { number: segment.number, first_batch: self.next_batch };
+            let head = SegmentHead::plain(segment.number, self.next_batch);
             segment.file.write_at(&head.encode(&self.shared.identity), 0)?;
         }
         segment.file.write_at(&self.frame.buffer, segment.end)?;
