@@ -44,6 +44,24 @@ fn a_first_message_survives_a_failed_join() {
 }
 
 #[test]
+fn who_may_have_missed_something_is_told_without_a_retry() {
+    let mut server = Server::start(2);
+    let (ann, bob) = (server.account(1), server.account(2));
+    let (mut phone, mut tablet, mut other) = (server.live(ann), server.live(ann), server.live(bob));
+    let log = LogId::direct(ann, bob);
+    phone.send(bob, 1, "one");
+    assert_eq!((tablet.pushed(log).seq, other.pushed(log).seq), (1, 1));
+    server.store.fail_appends(1, AppendFailure::AnswerLost);
+    assert_eq!(phone.refused(send(log, 2, "two")), ErrorCode::StoreUnavailable);
+    // It was stored, and nobody says it again: all devices of both hear that there is more.
+    for client in [&mut phone, &mut tablet, &mut other] {
+        assert_eq!(client.told_behind_in(log), 2);
+        assert_eq!(client.history(log).head, 2);
+    }
+    server.engine.stop();
+}
+
+#[test]
 fn a_stop_answers_what_was_taken_and_refuses_the_rest() {
     let mut server = Server::start(2);
     let (ann, bob) = (server.account(1), server.account(2));

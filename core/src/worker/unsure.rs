@@ -50,3 +50,65 @@ impl Unsure {
         both.filter_map(|((log, known), head)| (head.seq > known).then_some((log, head.seq)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::refusal::INTERNAL;
+    use crate::store::StoreRequest;
+    use crate::worker::turn::stage::Stage;
+    use dunlin_protocol::UserId;
+
+    fn log(id: u64) -> LogId {
+        LogId::account(UserId::new(id).unwrap())
+    }
+
+    fn heads(seqs: &[u64]) -> Answer<Vec<Head>> {
+        Ok(seqs.iter().map(|&seq| Head { seq, ..Head::default() }).collect())
+    }
+
+    /// What it asks the store for, with what it keeps of it.
+    fn asked(unsure: &mut Unsure, stage: &mut Stage) -> Vec<(LogId, u64)> {
+        let known: HashMap<_, _, RandomState> = unsure.0.clone();
+        unsure.ask(&mut stage.turn());
+        match &stage.asked()[..] {
+            [] => Vec::new(),
+            [StoreRequest::Heads(logs)] => logs.iter().map(|log| (*log, known[log])).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_logs_that_have_grown_are_told_of() {
+        let (mut unsure, mut stage) = (Unsure::default(), Stage::new());
+        assert_eq!(asked(&mut unsure, &mut stage), [], "nothing is open");
+        for (id, head) in [(3, 5), (1, 7), (2, 0)] {
+            unsure.after(log(id), head);
+        }
+        let open = asked(&mut unsure, &mut stage);
+        assert_eq!(open, [(log(1), 7), (log(2), 0), (log(3), 5)], "in order");
+        assert_eq!(asked(&mut unsure, &mut stage), [], "it is asked once at a time");
+        let grown: Vec<_> = unsure.heads_read(open, heads(&[7, 2, 9])).collect();
+        assert_eq!(grown, [(log(2), 2), (log(3), 9)]);
+        assert_eq!(asked(&mut unsure, &mut stage), [], "it is known now");
+    }
+
+    #[test]
+    fn as_long_as_the_store_says_nothing_it_is_asked_again() {
+        let (mut unsure, mut stage) = (Unsure::default(), Stage::new());
+        unsure.after(log(1), 7);
+        let open = asked(&mut unsure, &mut stage);
+        // Meanwhile another batch has failed, later ones before earlier ones or after them.
+        unsure.after(log(1), 9);
+        unsure.after(log(2), 3);
+        assert_eq!(unsure.heads_read(open, Err(INTERNAL)).count(), 0);
+        let open = asked(&mut unsure, &mut stage);
+        assert_eq!(open, [(log(1), 7), (log(2), 3)], "whoever was told least is told");
+        unsure.after(log(2), 2);
+        assert_eq!(unsure.heads_read(open, Err(INTERNAL)).count(), 0);
+        let open = asked(&mut unsure, &mut stage);
+        assert_eq!(open, [(log(1), 7), (log(2), 2)]);
+        let grown: Vec<_> = unsure.heads_read(open, heads(&[8, 2])).collect();
+        assert_eq!(grown, [(log(1), 8)]);
+    }
+}

@@ -245,6 +245,16 @@ impl Client {
         })
     }
 
+    /// Waits for the next word of a log that comes without its entry: how far it has come.
+    pub(crate) fn told_behind_in(&self, log: LogId) -> u64 {
+        self.inbox.take(self.conn, |delivery| match (delivery, body_of(delivery)) {
+            (Delivery::Push { log: of, .. }, Some((0, Body::Behind(behind)))) if *of == log => {
+                Some(behind.head)
+            }
+            _ => None,
+        })
+    }
+
     /// Waits for something momentary.
     pub(crate) fn signalled(&self) -> Body {
         self.inbox.take(self.conn, |delivery| match delivery {
