@@ -229,8 +229,12 @@ fn a_folder_belongs_to_one_process_and_one_kind_of_store() {
     let other = folder.path().join("other");
     drop(EmbeddedStore::open(&other, small()).unwrap());
     std::fs::copy(path.join("00000001.log"), other.join("00000001.log")).unwrap();
-    let foreign = EmbeddedStore::open(&other, small()).unwrap_err();
-    assert!(matches!(foreign, OpenError::Foreign { .. }), "{foreign}");
+    let served = EmbeddedStore::open(&other, small()).unwrap();
+    let damage = &served.recovery().damage;
+    assert_eq!((damage.len(), &*damage[0].file), (1, "00000001.log"));
+    assert_eq!(damage[0].kind, DamageKind::Foreign);
+    assert_eq!(append(&served, vec![item(chat(1, 2), 1, 0)]), [Appended::Stored]);
+    drop(served);
 
     let documents = folder.path().join("documents");
     std::fs::create_dir(&documents).unwrap();

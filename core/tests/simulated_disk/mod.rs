@@ -213,6 +213,31 @@ impl SimulatedDisk {
         lengths
     }
 
+    /// What is in a file.
+    pub(crate) fn content(&self, name: &str) -> Option<Vec<u8>> {
+        let world = self.world();
+        let id = world.names.get(name)?;
+        Some(world.files[id].seen.clone())
+    }
+
+    /// Puts a content on the medium, of a file that may not have been there.
+    pub(crate) fn put(&self, name: &str, content: &[u8]) {
+        let mut world = self.world();
+        let id = world.next_file;
+        world.next_file += 1;
+        let (seen, durable) = (content.to_vec(), content.to_vec());
+        world.files.insert(id, Content { seen, durable, changes: Vec::new() });
+        world.names.insert(name.to_owned(), id);
+        world.durable_names.insert(name.to_owned(), id);
+    }
+
+    /// Takes a file off the medium.
+    pub(crate) fn lose(&self, name: &str) {
+        let mut world = self.world();
+        world.names.remove(name);
+        world.durable_names.remove(name);
+    }
+
     /// Flips bits of a byte on the medium.
     pub(crate) fn flip(&self, name: &str, place: usize, bits: u8) {
         let mut world = self.world();
@@ -394,9 +419,13 @@ impl DiskFile for SimulatedFile {
         let mut world = self.disk.world();
         let percent = world.faults.write;
         if let Err(error) = world.call(percent) {
-            // Some of it may have been written nevertheless.
-            let written = world.dice.below(bytes.len() as u64 + 1) as usize;
-            self.change(&mut world, Change::Write(offset as usize, bytes[..written].to_vec()));
+            // Some of it may have been written nevertheless: whole sectors, since what is written
+            // goes through pages.
+            let start = offset as usize;
+            let end = start + world.dice.below(bytes.len() as u64 + 1) as usize;
+            let end = if end == start + bytes.len() { end } else { end - end % SECTOR_BYTES };
+            let written = bytes[..end.saturating_sub(start)].to_vec();
+            self.change(&mut world, Change::Write(start, written));
             return Err(error);
         }
         self.change(&mut world, Change::Write(offset as usize, bytes.to_vec()));

@@ -12,10 +12,11 @@ use crate::random::SystemSource;
 use super::Shared;
 use super::config::OpenError;
 use super::disk::{Disk, Folder, read_all, write_whole};
+use super::extent::{self, Content};
 use super::identity::{self, FORMAT, Identity};
 use super::recovery::Scan;
 use super::segment::{SegmentHead, first_batches_behind, segment_name, segment_number};
-use super::verify::{SegmentsCheck, VerifyReport, durable_segments, read_segment};
+use super::verify::{SegmentsCheck, durable_segments, read_segment};
 
 /// The name of the manifest, which is written last.
 const MANIFEST: &str = "MANIFEST";
@@ -65,7 +66,7 @@ pub(super) fn backup(shared: &Shared, target: &Path) -> Result<BackupReport, Ope
 pub fn check_backup(backup: &Path) -> Result<BackupReport, OpenError> {
     let source = Folder::open_existing(backup)?;
     let listed = read_manifest(&source)?;
-    let entries = check_files(&source, &listed)?.entries;
+    let entries = check_files(&source, &listed)?.report.entries;
     let epoch = Identity::load(&source)?.epoch;
     let bytes = listed.iter().map(|file| file.bytes).sum();
     Ok(BackupReport { segments: listed.len() - 1, bytes, entries, epoch })
@@ -77,7 +78,7 @@ pub fn check_backup(backup: &Path) -> Result<BackupReport, OpenError> {
 pub fn restore(backup: &Path, target: &Path) -> Result<BackupReport, OpenError> {
     let source = Folder::open_existing(backup)?;
     let listed = read_manifest(&source)?;
-    let report = check_files(&source, &listed)?;
+    let check = check_files(&source, &listed)?;
     let target = empty_folder(target)?;
     for file in listed.iter().filter(|file| file.name != identity::NAME) {
         let content = read_listed(&source, file)?;
@@ -86,9 +87,11 @@ pub fn restore(backup: &Path, target: &Path) -> Result<BackupReport, OpenError> 
     target.sync_names().map_err(OpenError::io("can't sync", target.path()))?;
     // The last, so that a folder with half of a store is none.
     let identity = Identity::load(&source)?.with_new_epoch(&SystemSource::new());
+    let mut extent = Content::of_segments(identity.epoch, &check.rows);
+    extent::save(&target, &mut extent, &identity, false)?;
     identity.save(&target)?;
     let bytes = listed.iter().map(|file| file.bytes).sum();
-    let (entries, epoch) = (report.entries, identity.epoch);
+    let (entries, epoch) = (check.report.entries, identity.epoch);
     Ok(BackupReport { segments: listed.len() - 1, bytes, entries, epoch })
 }
 
@@ -180,7 +183,7 @@ fn read_listed(source: &Folder, file: &Listed) -> Result<Vec<u8>, OpenError> {
 }
 
 /// Checks every file and every entry.
-fn check_files(source: &Folder, listed: &[Listed]) -> Result<VerifyReport, OpenError> {
+fn check_files(source: &Folder, listed: &[Listed]) -> Result<SegmentsCheck, OpenError> {
     let identity = Identity::load(source)?;
     let mut numbers: Vec<(u32, &Listed)> =
         listed.iter().filter_map(|file| Some((segment_number(&file.name)?, file))).collect();
@@ -201,7 +204,7 @@ fn check_files(source: &Folder, listed: &[Listed]) -> Result<VerifyReport, OpenE
         }
     }
     match check.report.damage.first() {
-        None => Ok(check.report),
+        None => Ok(check),
         Some(damage) => {
             tracing::error!(%damage, "the backup is damaged");
             Err(damaged(&damage.file, "not all of its entries are whole"))

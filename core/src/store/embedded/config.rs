@@ -89,6 +89,12 @@ pub enum OpenError {
         /// The folder.
         path: PathBuf,
     },
+    /// The file that says who the store is is missing beside its other files.
+    #[error("{}: STORE is missing, without which nothing in it can be read; take it from a backup", path.display())]
+    NoIdentity {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The folder has something in it where there should be nothing.
     #[error("{} is not empty", path.display())]
     NotEmpty {

@@ -54,26 +54,50 @@ pub enum DamageKind {
     Guide,
     /// An index file. It is made again.
     Index,
+    /// The file is not there.
+    Missing,
+    /// The file is of another store, or of another place in this one.
+    Foreign,
+    /// The file ends before the end that it had.
+    Shortened,
+    /// The file is an earlier state of itself, or another file says so of it.
+    Outdated,
+    /// The file can't be read any more.
+    Unreadable,
+}
+
+impl Damage {
+    /// Something that concerns a file as a whole.
+    pub(super) fn of_file(file: impl Into<String>, kind: DamageKind) -> Damage {
+        Damage { file: file.into(), offset: 0, bytes: 0, kind }
+    }
 }
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Damage { file, offset, bytes, kind } = self;
-        write!(f, "{file} at {offset} ({bytes} bytes): ")?;
+        let place = format_args!("{file} at {offset} ({bytes} bytes)");
         match kind {
-            DamageKind::Header => f.write_str("the header is damaged"),
-            DamageKind::Frame => f.write_str("the head of a batch is damaged"),
-            DamageKind::Records => f.write_str("records are damaged beyond recognition"),
-            DamageKind::Batches => f.write_str("batches are missing"),
-            DamageKind::Entry { log, seq } => write!(f, "entry {seq} of log {log} is damaged"),
+            DamageKind::Header => write!(f, "{place}: the header is damaged"),
+            DamageKind::Frame => write!(f, "{place}: the head of a batch is damaged"),
+            DamageKind::Records => write!(f, "{place}: records are damaged beyond recognition"),
+            DamageKind::Batches => write!(f, "{place}: batches are missing"),
+            DamageKind::Entry { log, seq } => {
+                write!(f, "{place}: entry {seq} of log {log} is damaged")
+            }
             DamageKind::Hole { log, seq } => {
-                write!(f, "entries of log {log} before {seq} are missing")
+                write!(f, "{place}: entries of log {log} before {seq} are missing")
             }
             DamageKind::Unindexed { log, seq } => {
-                write!(f, "entry {seq} of log {log} is not in the index")
+                write!(f, "{place}: entry {seq} of log {log} is not in the index")
             }
-            DamageKind::Guide => f.write_str("the guide of a cleaned file is damaged"),
-            DamageKind::Index => f.write_str("the index file is damaged"),
+            DamageKind::Guide => write!(f, "{place}: the guide of a cleaned file is damaged"),
+            DamageKind::Index => write!(f, "{place}: the index file is damaged"),
+            DamageKind::Missing => write!(f, "{file} is missing"),
+            DamageKind::Foreign => write!(f, "{file} belongs to another store"),
+            DamageKind::Shortened => write!(f, "{file} is shorter than it was"),
+            DamageKind::Outdated => write!(f, "{file} is an earlier state of itself"),
+            DamageKind::Unreadable => write!(f, "{file} is damaged"),
         }
     }
 }

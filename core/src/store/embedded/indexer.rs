@@ -79,9 +79,11 @@ impl Indexer {
 fn index_segment(shared: &Shared, sealed: &SegmentIndex) -> io::Result<()> {
     let number = sealed.segment;
     let file = shared.segments.file(number)?;
-    // Not needed to be correct: it only gives space back.
-    let cut = file.truncate(sealed.end).and_then(|()| file.sync());
-    if let Err(error) = cut {
+    // Not needed to be correct: it only gives space back. But a file that is shorter than it was
+    // made, and not known to be sealed, would look damaged.
+    if shared.extent.has_sealed(number)
+        && let Err(error) = file.truncate(sealed.end).and_then(|()| file.sync())
+    {
         tracing::warn!(%error, segment = number, "can't cut a segment at its end");
     }
     let bytes = write_segment(&*shared.disk, &shared.identity, sealed)?;

@@ -28,10 +28,12 @@ mod cleaning;
 pub mod config;
 mod damage;
 pub mod disk;
+mod extent;
 mod hash;
 mod identity;
 mod index;
 mod indexer;
+mod inventory;
 mod lane;
 mod open;
 mod queue;
@@ -42,9 +44,12 @@ mod segment;
 mod segments;
 mod spare;
 mod statistics;
+mod told;
+mod torn;
 mod verify;
 mod wake;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -52,6 +57,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::Sender;
 // Under a name that `core/tests/hand_overs` can give to loom's: see `queue` and `wake`.
 use parking_lot as locks;
+use parking_lot::Mutex;
 
 use crate::random::{Random, SystemSource};
 
@@ -60,6 +66,7 @@ pub use backup::{BackupReport, check_backup, restore};
 pub use config::{EmbeddedConfig, OpenError};
 pub use damage::{Damage, DamageKind};
 use disk::{Disk, Folder};
+use extent::Extent;
 use identity::Identity;
 use index::Index;
 use indexer::Indexer;
@@ -71,6 +78,7 @@ use segments::Segments;
 use spare::SpareSlot;
 use statistics::Counters;
 pub use statistics::EmbeddedStatistics;
+pub use told::ToldDamage;
 pub use verify::VerifyReport;
 
 /// How nice the threads are that work in the background: beside a busy thread they get a tenth of
@@ -100,11 +108,23 @@ struct Shared {
     config: EmbeddedConfig,
     disk: Arc<dyn Disk>,
     identity: Identity,
+    extent: Extent,
+    /// Segments whose files are there and are not ours, or came back too late.
+    passed_over: BTreeSet<u32>,
+    /// Damage that was told.
+    told: Mutex<Vec<ToldDamage>>,
     segments: Segments,
     index: Index,
     spare: SpareSlot,
     indexer: Indexer,
     counters: Counters,
+}
+
+impl Shared {
+    /// Damage that was told and that nobody has acknowledged.
+    fn unacknowledged(&self) -> Vec<ToldDamage> {
+        told::unacknowledged(&self.told.lock())
+    }
 }
 
 impl EmbeddedStore {
@@ -127,6 +147,9 @@ impl EmbeddedStore {
             segments: Segments::new(Arc::clone(&disk), recovered.identity, recovered.rows),
             disk,
             identity: recovered.identity,
+            extent: recovered.extent,
+            passed_over: recovered.passed_over,
+            told: Mutex::new(recovered.told),
             index: Index::new(
                 recovered.identity.hash_key,
                 config.filter_bytes_max,
@@ -203,6 +226,21 @@ impl EmbeddedStore {
     pub fn backup(&self, target: &Path) -> Result<BackupReport, OpenError> {
         let target = target.to_owned();
         self.on_reader(move |shared| backup::backup(shared, &target))
+    }
+
+    /// Damage that was told when the store was opened, now or earlier, and was not acknowledged.
+    pub fn told_damage(&self) -> Vec<ToldDamage> {
+        self.shared.unacknowledged()
+    }
+
+    /// Somebody has seen the damage that was told, and goes on without what is lost.
+    pub fn acknowledge_damage(&self) -> Result<(), OpenError> {
+        self.on_reader(|shared| {
+            let path = shared.disk.path().join(told::NAME);
+            let mut told = shared.told.lock();
+            let acknowledged = told::acknowledge(&*shared.disk, &mut told);
+            acknowledged.map_err(OpenError::io("can't write", path))
+        })
     }
 
     /// Runs something that needs files on a thread of the store, and waits for it.

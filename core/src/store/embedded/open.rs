@@ -1,6 +1,6 @@
 //! Finding out what a folder holds, and bringing it into order after a crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,16 +11,19 @@ use super::cleaning::scan::scan_cleaned;
 use super::config::{EmbeddedConfig, OpenError};
 use super::damage::{Damage, DamageKind};
 use super::disk::{Disk, DiskFile, names_in, read_all};
+use super::extent::{self, Content, Extent};
 use super::identity::{self, Identity};
 use super::index::memory::SegmentIndex;
 use super::index::run::Run;
 use super::index::{run_name, run_segments, write_segment};
 use super::indexer::remove_covered;
+use super::inventory::SegmentBound;
 use super::record::FrameHead;
-use super::recovery::{Scan, scan};
+use super::recovery::scan;
 use super::segment::{
     SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, Span, UNFINISHED_SUFFIX, segment_name,
 };
+use super::told::{self, ToldDamage};
 
 /// Made by file systems at the root of a disk.
 const LOST_AND_FOUND: &str = "lost+found";
@@ -29,7 +32,7 @@ const LOST_AND_FOUND: &str = "lost+found";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoveryReport {
-    /// Segments that were read because they had no index file.
+    /// Segments that were read because they had no index file, or were not what they should be.
     pub segments_scanned: usize,
     /// Index files that were damaged and are made again.
     pub indexes_rebuilt: usize,
@@ -37,25 +40,29 @@ pub struct RecoveryReport {
     pub batches: u64,
     /// Entries in them.
     pub entries: u64,
-    /// Bytes of an unfinished batch at the end that were cut off. It was never acknowledged. (A
-    /// last batch that was damaged after it was acknowledged, before the end of the process, looks
-    /// the same; nothing follows it that could tell.)
+    /// Bytes of an unfinished batch at the end that were cut off. It was never acknowledged.
     pub unfinished_bytes: u64,
     /// What is damaged.
     pub damage: Vec<Damage>,
-    /// Entries were lost, and the store has a new epoch.
+    /// Entries may be lost, and the store has a new epoch.
     pub history_lost: bool,
+    /// All damage that was told when the store was opened, now or earlier, and was not acknowledged.
+    pub told: Vec<ToldDamage>,
 }
 
 /// A folder in order.
 pub(super) struct Recovered {
     pub identity: Identity,
+    pub extent: Extent,
+    /// Segments whose files are there and are not ours, or came back too late.
+    pub passed_over: BTreeSet<u32>,
     pub runs: Vec<Arc<Run>>,
+    /// The files that hold more than one segment.
+    pub rows: Vec<Span>,
     pub sealed: Vec<Arc<SegmentIndex>>,
     pub next_segment: u32,
     pub next_batch: u64,
-    /// The files that hold more than one segment.
-    pub rows: Vec<Span>,
+    pub told: Vec<ToldDamage>,
     pub report: RecoveryReport,
 }
 
@@ -83,11 +90,9 @@ pub(super) fn recover(
     remove_unfinished(disk, &names)?;
     let mut recovery = Recovery::new(disk, identity);
     recovery.open_runs(&names, config.filter_bytes_max)?;
-    let files = recovery.segment_files(&names)?;
-    recovery.scan_all(&files)?;
-    let mut recovered = recovery.finish(random)?;
-    recovered.rows = files.into_iter().filter(|span| span.first != span.last).collect();
-    Ok(recovered)
+    recovery.take_inventory(&names)?;
+    recovery.scan_all()?;
+    recovery.finish(random)
 }
 
 /// Whether a folder holds a store that this version reads, as far as its identity tells, or is empty
@@ -111,11 +116,19 @@ fn make(disk: &dyn Disk, names: &[String], random: &dyn Random) -> Result<Identi
 }
 
 fn ensure_new(names: &[String], path: &Path) -> Result<(), OpenError> {
+    if names.iter().any(|name| is_of_a_store(name)) {
+        return Err(OpenError::NoIdentity { path: path.to_owned() });
+    }
     let unfinished = format!("{}{UNFINISHED_SUFFIX}", identity::NAME);
     if names.iter().any(|name| name != LOST_AND_FOUND && *name != unfinished) {
         return Err(OpenError::NotAStore { path: path.to_owned() });
     }
     Ok(())
+}
+
+/// Whether it is a file that is beside `STORE` in every store that has something.
+fn is_of_a_store(name: &str) -> bool {
+    Span::of_name(name).is_some() || run_segments(name).is_some() || name == extent::NAME
 }
 
 /// Removes what a crash left half made.
@@ -132,18 +145,30 @@ fn remove_unfinished(disk: &dyn Disk, names: &[String]) -> Result<(), OpenError>
 }
 
 /// The state of a recovery.
-struct Recovery<'a> {
-    disk: &'a dyn Disk,
-    identity: Identity,
+pub(super) struct Recovery<'a> {
+    pub disk: &'a dyn Disk,
+    pub identity: Identity,
+    /// How far the store had come.
+    pub extent: Content,
+    /// As it was read, if it was whole.
+    pub extent_before: Option<Content>,
     /// Index files that are whole, by their first segment.
-    runs: BTreeMap<u32, Arc<Run>>,
+    pub runs: BTreeMap<u32, Arc<Run>>,
     filter_bytes_left: usize,
+    /// The files of segments that are there and are ours, in the order of what they hold.
+    pub files: Vec<Span>,
+    pub passed_over: BTreeSet<u32>,
     /// The batch that comes next, if it is known.
-    expected: Option<u64>,
+    pub expected: Option<u64>,
     next_segment: u32,
     /// The index of the newest segment, if it has no file.
     sealed: Option<SegmentIndex>,
-    report: RecoveryReport,
+    /// Files that are longer than what is in them.
+    uncut: Vec<(Arc<dyn DiskFile>, u64)>,
+    /// Files in which nothing is that counts.
+    unneeded: Vec<String>,
+    told: Vec<ToldDamage>,
+    pub report: RecoveryReport,
 }
 
 impl Recovery<'_> {
@@ -151,12 +176,19 @@ impl Recovery<'_> {
         Recovery {
             disk,
             identity,
+            extent: Content::new(identity.epoch),
+            extent_before: None,
             runs: BTreeMap::new(),
             filter_bytes_left: 0,
+            files: Vec::new(),
+            passed_over: BTreeSet::new(),
             // A new store begins with batch 1 in segment 1.
             expected: Some(1),
             next_segment: 1,
             sealed: None,
+            uncut: Vec::new(),
+            unneeded: Vec::new(),
+            told: Vec::new(),
             report: RecoveryReport::default(),
         }
     }
@@ -194,9 +226,20 @@ impl Recovery<'_> {
     }
 
     /// The run that covers a segment.
-    fn run_of(&self, segment: u32) -> Option<&Arc<Run>> {
+    pub(super) fn run_of(&self, segment: u32) -> Option<&Arc<Run>> {
         let (_, run) = self.runs.range(..=segment).next_back()?;
         (segment <= run.segments().1).then_some(run)
+    }
+
+    /// Finds out what should be there and is not.
+    fn take_inventory(&mut self, names: &[String]) -> Result<(), OpenError> {
+        self.files = self.segment_files(names)?;
+        // No number is given twice, whatever has become of the file.
+        let named = self.files.last().map_or(0, |span| span.last);
+        self.load_extent()?;
+        let sealed = self.extent.sealed().last().map_or(0, |(segment, _)| segment);
+        self.next_segment = named.max(sealed).max(self.extent.bound.segment) + 1;
+        self.check_presence()
     }
 
     /// The files of segments, without those of which a wider one has taken the place.
@@ -214,29 +257,23 @@ impl Recovery<'_> {
     }
 
     /// Scans all segments that no run covers.
-    fn scan_all(&mut self, files: &[Span]) -> Result<(), OpenError> {
-        let mut later_first = self.first_batches(files)?;
-        for &span in files {
+    fn scan_all(&mut self) -> Result<(), OpenError> {
+        let mut later_first = self.first_batches()?;
+        for span in self.files.clone() {
             let number = span.first;
-            self.next_segment = self.next_segment.max(span.last + 1);
+            self.pass_lost(number);
             if let Some(run) = self.run_of_all(span) {
                 self.expected = Some(run.next_batch());
                 self.write_older()?;
-                continue;
-            }
-            if let Some(cleaned) = self.open_cleaned(span)? {
+            } else if let Some(cleaned) = self.open_cleaned(span)? {
                 self.scan_cleaned(&cleaned)?;
-                continue;
+            } else {
+                later_first = later_first.split_off(&(number + 1));
+                let next_first = later_first.values().copied().min();
+                self.scan_unindexed(number, next_first)?;
             }
-            let segment = self.look_at(span)?;
-            if segment.first_batch.is_none() {
-                self.remove_unused(number)?;
-                continue;
-            }
-            later_first = later_first.split_off(&(number + 1));
-            let next_first = later_first.values().copied().min();
-            self.scan_one(&segment, next_first)?;
         }
+        self.pass_lost(u32::MAX);
         Ok(())
     }
 
@@ -247,7 +284,7 @@ impl Recovery<'_> {
     }
 
     /// Opens a file if it was cleaned.
-    fn open_cleaned(&self, span: Span) -> Result<Option<CleanedFile>, OpenError> {
+    pub(super) fn open_cleaned(&self, span: Span) -> Result<Option<CleanedFile>, OpenError> {
         let name = span.name();
         let opened = self.disk.open(&name);
         let opened = opened.and_then(|file| open_if_cleaned(&self.identity, &file, span));
@@ -257,11 +294,12 @@ impl Recovery<'_> {
     /// Gives those segments of a cleaned file an index file that have none.
     fn scan_cleaned(&mut self, cleaned: &CleanedFile) -> Result<(), OpenError> {
         self.write_older()?;
-        self.check_begin(cleaned.span().first, Some(cleaned.head.first_batch), false);
+        let first = cleaned.span().first;
+        self.report.history_lost |=
+            self.check_begin(first, Some(cleaned.head.first_batch), false) && !self.was_told(first);
         let io = OpenError::io("can't read", self.disk.path().join(cleaned.span().name()));
         for scan in scan_cleaned(&self.identity, cleaned).map_err(io)? {
-            self.report.damage.extend(scan.damage);
-            self.report.history_lost |= scan.history_lost;
+            self.take_damage(scan.index.segment, &scan);
             if scan.index.records == 0 || self.run_of(scan.index.segment).is_some() {
                 continue;
             }
@@ -276,10 +314,10 @@ impl Recovery<'_> {
     }
 
     /// The first batches of the segments that are not indexed, and of those right behind them.
-    fn first_batches(&self, files: &[Span]) -> Result<BTreeMap<u32, u64>, OpenError> {
+    fn first_batches(&self) -> Result<BTreeMap<u32, u64>, OpenError> {
         let mut first_batches = BTreeMap::new();
         let mut before_indexed = true;
-        for &span in files {
+        for &span in &self.files {
             let number = span.first;
             let indexed = self.run_of_all(span).is_some();
             if (!indexed || !before_indexed)
@@ -292,6 +330,19 @@ impl Recovery<'_> {
         Ok(first_batches)
     }
 
+    fn scan_unindexed(&mut self, number: u32, next_first: Option<u64>) -> Result<(), OpenError> {
+        let mut segment = self.look_at(Span::one(number))?;
+        if segment.first_batch.is_none() && self.was_durable(number) {
+            // Nothing in it says which batches these were, but it is known that there were some.
+            let row = self.extent.row(number).map(|row| row.first_batch);
+            segment.first_batch = row.or(self.expected);
+        }
+        if segment.first_batch.is_none() {
+            return self.remove_unused(number);
+        }
+        self.scan_one(&segment, next_first)
+    }
+
     /// Removes a segment that was opened for a batch that never became durable: neither its header
     /// nor any frame is whole. If it is garbage instead, the next segment misses its batches.
     fn remove_unused(&mut self, number: u32) -> Result<(), OpenError> {
@@ -300,7 +351,8 @@ impl Recovery<'_> {
         let content = self.disk.open(&name).and_then(|file| read_all(&*file));
         let used = content.map_err(io("can't read"))?.iter().filter(|byte| **byte != 0).count();
         self.report.unfinished_bytes += used as u64;
-        self.disk.remove(&name).map_err(io("can't remove"))
+        self.unneeded.push(name);
+        Ok(())
     }
 
     /// Opens a segment and finds out where it begins.
@@ -324,44 +376,52 @@ impl Recovery<'_> {
 
     fn scan_one(&mut self, segment: &Unindexed, next_first: Option<u64>) -> Result<(), OpenError> {
         let Unindexed { number, file, first_batch, head_damaged } = segment;
-        let name = segment_name(*number);
+        let (number, name) = (*number, segment_name(*number));
         let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
         let content = read_all(&**file).map_err(io("can't read"))?;
-        let Scan { index, batches, damage, last_frame, unfinished_bytes, history_lost } =
-            scan(&self.identity, *number, &content, *first_batch, next_first);
+        let SegmentBound { durable, ends_at } = self.bound_of(number);
+        // Where the next one is lost, its row says how far this one reached.
+        let ends_at = next_first.into_iter().chain(ends_at).min();
+        let mut scan = scan(&self.identity, number, &content, *first_batch, ends_at, durable);
         // If the header is all that a crash left unwritten of the first batch, nothing is damaged.
-        let was_durable = batches > 1 || next_first.is_some_and(|next| *first_batch < Some(next));
-        self.check_begin(*number, *first_batch, *head_damaged && was_durable);
+        let was_durable = self.was_durable(number)
+            || scan.batches > 1
+            || next_first.is_some_and(|next| *first_batch < Some(next));
+        scan.history_lost |= self.check_begin(number, *first_batch, *head_damaged && was_durable);
+        self.check_length(number, content.len() as u64);
         let is_newest = next_first.is_none();
         if *head_damaged || is_newest {
-            let first_batch = first_batch.unwrap_or(index.next_batch);
-            let head = SegmentHead::plain(*number, first_batch);
+            let first_batch = first_batch.unwrap_or(scan.index.next_batch);
+            let head = SegmentHead::plain(number, first_batch);
             let written = file.write_at(&head.encode(&self.identity), 0);
             written.map_err(io("can't write"))?;
         }
         // After the death of the process alone, the last batch may be in the page cache and not on
         // the disk; and if its fsync had failed, no later one would write it. What was read is
         // going to be served, so it is written anew.
-        if is_newest && let Some(at) = last_frame {
-            let frame = &content[at..index.end as usize];
+        if is_newest && let Some(at) = scan.last_frame {
+            let frame = &content[at..scan.index.end as usize];
             file.write_at(frame, at as u64).map_err(io("can't write"))?;
         }
-        self.expected = Some(index.next_batch);
+        self.expected = Some(scan.index.next_batch);
         self.report.segments_scanned += 1;
-        self.report.batches += batches;
-        self.report.entries += index.entries;
-        self.report.unfinished_bytes += unfinished_bytes;
-        self.report.damage.extend(damage);
-        self.report.history_lost |= history_lost;
-        if index.records == 0 && !history_lost {
-            return self.disk.remove(&name).map_err(io("can't remove"));
+        self.report.batches += scan.batches;
+        self.report.entries += scan.index.entries;
+        self.report.unfinished_bytes += scan.unfinished_bytes;
+        self.check_unknown_segment(number, scan.batches);
+        let history_lost = self.take_damage(number, &scan);
+        if scan.index.records == 0 && !history_lost {
+            self.forget(number);
+            self.unneeded.push(name);
+            return Ok(());
         }
-        if content.len() as u64 > index.end {
-            file.truncate(index.end).map_err(io("can't cut"))?;
+        if content.len() as u64 > scan.index.end {
+            self.uncut.push((Arc::clone(file), scan.index.end));
         }
         file.sync().map_err(io("can't sync"))?;
+        self.remember(number, first_batch.unwrap_or(1), &scan);
         self.write_older()?;
-        self.sealed = Some(index);
+        self.sealed = Some(scan.index);
         Ok(())
     }
 
@@ -376,8 +436,8 @@ impl Recovery<'_> {
         self.open_run((segment, segment))
     }
 
-    /// Whether a segment goes on where the one before ended.
-    fn check_begin(&mut self, number: u32, first_batch: Option<u64>, head_damaged: bool) {
+    /// Whether a segment goes on where the one before ended. Returns whether batches are missing.
+    fn check_begin(&mut self, number: u32, first: Option<u64>, head_damaged: bool) -> bool {
         let file = segment_name(number);
         let bytes = SEGMENT_HEAD_BYTES as u64;
         if head_damaged {
@@ -385,33 +445,74 @@ impl Recovery<'_> {
             self.report.damage.push(Damage { file: file.clone(), offset: 0, bytes, kind });
         }
         // If it goes back, it overrules the end of the one before.
-        if let (Some(expected), Some(first)) = (self.expected, first_batch)
-            && first > expected
-        {
+        let is_gap = self.expected.is_some_and(|expected| first > Some(expected));
+        if is_gap {
             let kind = DamageKind::Batches;
             self.report.damage.push(Damage { file, offset: bytes, bytes: 0, kind });
-            self.report.history_lost = true;
         }
+        is_gap
     }
 
     fn finish(mut self, random: &dyn Random) -> Result<Recovered, OpenError> {
+        // What is written down below must be there.
         self.disk.sync_names().map_err(OpenError::io("can't sync", self.disk.path()))?;
-        for damage in &self.report.damage {
-            tracing::error!(%damage, "the store is damaged");
+        let next_batch = self.expected.unwrap_or(1).max(self.extent.bound.next_batch);
+        self.tell()?;
+        self.save_extent(next_batch, random)?;
+        for (file, end) in &self.uncut {
+            let cut = file.truncate(*end).and_then(|()| file.sync());
+            cut.map_err(OpenError::io("can't cut a file in", self.disk.path()))?;
         }
-        if self.report.history_lost {
-            self.identity = self.identity.with_new_epoch(random);
-            self.identity.save(self.disk)?;
-            tracing::error!(epoch = self.identity.epoch, "entries were lost; the epoch is new");
+        for name in &self.unneeded {
+            let removed = self.disk.remove(name);
+            removed.map_err(OpenError::io("can't remove", self.disk.path().join(name)))?;
         }
+        self.disk.sync_names().map_err(OpenError::io("can't sync", self.disk.path()))?;
+        let extent = Extent::open(self.disk, self.identity, self.extent);
+        let rows = self.files.into_iter().filter(|span| span.first != span.last).collect();
         Ok(Recovered {
+            rows,
             identity: self.identity,
+            passed_over: self.passed_over,
+            extent: extent.map_err(OpenError::io("can't open", self.disk.path()))?,
             runs: self.runs.into_values().collect(),
             sealed: self.sealed.into_iter().map(Arc::new).collect(),
             next_segment: self.next_segment,
-            next_batch: self.expected.unwrap_or(1),
-            rows: Vec::new(),
+            next_batch,
+            told: self.told,
             report: self.report,
         })
+    }
+
+    /// Says what is damaged, in the log and in a file that stays until somebody has seen it.
+    fn tell(&mut self) -> Result<(), OpenError> {
+        let io = |doing| OpenError::io(doing, self.disk.path().join(told::NAME));
+        for damage in &self.report.damage {
+            tracing::error!(file = damage.file, %damage, "the store is damaged");
+        }
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now_ms = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        let mut told = told::load(self.disk).map_err(io("can't read"))?;
+        let RecoveryReport { damage, history_lost, .. } = &self.report;
+        let added = told::add(self.disk, &mut told, damage, *history_lost, now_ms);
+        added.map_err(io("can't write"))?;
+        self.report.told = told::unacknowledged(&told);
+        self.told = told;
+        Ok(())
+    }
+
+    /// Writes how far the store has come, and a new epoch if entries may be lost. The epoch is
+    /// first in `EXTENT`: whatever is interrupted there is finished at the next start.
+    fn save_extent(&mut self, next_batch: u64, random: &dyn Random) -> Result<(), OpenError> {
+        self.extent.bound.next_batch = next_batch;
+        if self.report.history_lost {
+            self.identity = self.identity.with_new_epoch(random);
+            tracing::error!(epoch = self.identity.epoch, "entries were lost; the epoch is new");
+        }
+        self.extent.bound.epoch = self.identity.epoch;
+        if self.extent_before.as_ref() == Some(&self.extent) {
+            return Ok(());
+        }
+        extent::save(self.disk, &mut self.extent, &self.identity, self.report.history_lost)
     }
 }

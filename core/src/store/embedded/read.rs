@@ -116,7 +116,10 @@ pub(super) fn read_entry(
 ) -> Result<StoredEntry, StoreError> {
     let corrupt = StoreError::Corrupt { log, seq };
     let Some(place) = place else { return Err(corrupt) };
-    let read = window.read(shared, place).map_err(|error| unreadable(&error))?;
+    let read = match window.read(shared, place) {
+        Err(error) if is_gone(&error) => None,
+        read => read.map_err(|error| unreadable(&error))?,
+    };
     match read {
         Some((head, body))
             if head.kind == RecordKind::Entry && head.log == log && head.state.seq == seq =>
@@ -133,17 +136,33 @@ pub(super) fn read_entry(
     }
 }
 
-/// Reads the head of an entry.
-pub(super) fn read_head(shared: &Shared, place: Location) -> Result<RecordHead, StoreError> {
+/// Reads the head of an entry; `None` if it was cleaned away, or was lost with its file.
+pub(super) fn read_head(
+    shared: &Shared,
+    place: Location,
+) -> Result<Option<RecordHead>, StoreError> {
     let mut bytes = [0; RECORD_HEAD_BYTES_MAX];
-    let found = shared.segments.resolve(place).map_err(|error| unreadable(&error))?;
+    let found = match shared.segments.resolve(place) {
+        Err(error) if is_gone(&error) => None,
+        found => found.map_err(|error| unreadable(&error))?,
+    };
     let read = found.map_or(Ok(0), |(file, offset)| file.read_at(&mut bytes, offset));
     let read = read.map_err(|error| unreadable(&error))?;
+    if read == 0 {
+        return Ok(None);
+    }
     let mark = shared.identity.mark(place.segment);
-    RecordHead::decode(mark, &bytes[..read]).ok_or_else(|| {
+    RecordHead::decode(mark, &bytes[..read]).map(Some).ok_or_else(|| {
         tracing::error!(segment = place.segment, offset = place.offset, "a record is damaged");
         StoreError::Unavailable { reason: "the entry that may have this key is damaged".into() }
     })
+}
+
+/// Whether a file is not there, is not ours, or ends before what is read: that was told when the
+/// store was opened, and will not change.
+fn is_gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    matches!(error.kind(), NotFound | UnexpectedEof | InvalidData)
 }
 
 fn unreadable(error: &std::io::Error) -> StoreError {

@@ -14,6 +14,7 @@ use super::identity::Identity;
 use super::index::memory::SegmentIndex;
 use super::record::{FRAME_HEAD_BYTES, FrameHead, Mark, RecordHead, used_bytes};
 use super::segment::{SEGMENT_HEAD_BYTES, segment_name};
+use super::torn;
 
 /// What was found in a segment.
 #[derive(Debug)]
@@ -39,19 +40,22 @@ struct Scanner<'a> {
     content: &'a [u8],
     /// The first batch of the next segment: it and later ones do not count here.
     next_first: Option<u64>,
+    /// Batches below this one were durable for certain.
+    bound: u64,
     /// The batch that should come next, if that is known.
     expected: Option<u64>,
     scan: Scan,
 }
 
 /// Reads a segment. `first` is the batch that it should begin with, `next_first` the one that the
-/// next segment begins with, if there is a next one.
+/// next segment begins with, if there is a next one. All batches below `bound` were durable.
 pub(super) fn scan(
     identity: &Identity,
     segment: u32,
     content: &[u8],
     first: Option<u64>,
     next_first: Option<u64>,
+    bound: u64,
 ) -> Scan {
     let mut index = SegmentIndex::new(segment);
     index.end = SEGMENT_HEAD_BYTES as u64;
@@ -64,7 +68,9 @@ pub(super) fn scan(
         unfinished_bytes: 0,
         history_lost: false,
     };
-    let scanner = Scanner { identity, mark, content, next_first, expected: first, scan };
+    // A later segment knows better: what it overrules was never acknowledged.
+    let bound = next_first.unwrap_or(bound);
+    let scanner = Scanner { identity, mark, content, next_first, bound, expected: first, scan };
     scanner.run()
 }
 
@@ -77,7 +83,7 @@ pub(super) fn scan_file(
     next_first: Option<u64>,
 ) -> io::Result<Scan> {
     let content = read_all(&*disk.open(&segment_name(segment))?)?;
-    Ok(scan(identity, segment, &content, first, next_first))
+    Ok(scan(identity, segment, &content, first, next_first, 0))
 }
 
 impl Scanner<'_> {
@@ -113,7 +119,7 @@ impl Scanner<'_> {
     fn take_frame(&mut self, at: usize, frame: &FrameHead) -> Option<usize> {
         let (records, end) = (at + FRAME_HEAD_BYTES, at + frame.bytes());
         let whole = self.is_whole(records, end, frame.records);
-        if !whole && !self.is_followed(end, frame.batch) {
+        if !whole && !self.is_followed(end, frame.batch) && self.can_be_torn(at) {
             return None;
         }
         if self.expected.is_some_and(|expected| expected != frame.batch) {
@@ -165,17 +171,28 @@ impl Scanner<'_> {
     /// Looks at what is behind the last frame.
     fn finish(mut self, at: usize) -> Scan {
         let rest = used_bytes(&self.content[at.min(self.content.len())..]);
-        match (self.expected, self.next_first) {
-            // Batches that were durable are gone: a later segment goes on after them.
-            (Some(expected), Some(next)) if expected < next => {
-                self.take_headless(at, at + rest, next);
-                self.scan.index.end = (at + rest) as u64;
-                self.expected = Some(next);
-            }
-            _ => self.scan.unfinished_bytes = rest as u64,
+        let expected = self.expected.unwrap_or(u64::MAX);
+        if expected < self.bound {
+            // Batches that were durable are gone.
+            self.take_lost_end(at, rest, self.bound);
+        } else if rest > 0 && self.next_first.is_none() && !self.can_be_torn(at) {
+            self.take_lost_end(at, rest, expected.saturating_add(1));
+        } else {
+            self.scan.unfinished_bytes = rest as u64;
         }
         self.scan.index.next_batch = self.expected.unwrap_or(0);
         self.scan
+    }
+
+    /// Saves what is readable at the end, where batches up to `next_batch` were.
+    fn take_lost_end(&mut self, at: usize, bytes: usize, next_batch: u64) {
+        if bytes == 0 {
+            self.report(at, 0, DamageKind::Batches);
+            self.scan.history_lost = true;
+        } else {
+            self.take_headless(at, at + bytes, next_batch);
+        }
+        self.advance(at + bytes, next_batch);
     }
 
     /// Whether the records fill the frame and all are good.
@@ -204,8 +221,12 @@ impl Scanner<'_> {
 
     /// Whether a batch was durable: a later one is here or in the next segment.
     fn is_followed(&self, end: usize, batch: u64) -> bool {
-        self.next_first.is_some_and(|next| batch < next)
-            || FrameHead::find(self.mark, &self.content[end..], batch + 1).is_some()
+        batch < self.bound || FrameHead::find(self.mark, &self.content[end..], batch + 1).is_some()
+    }
+
+    fn can_be_torn(&self, at: usize) -> bool {
+        let used = at + used_bytes(&self.content[at..]);
+        torn::can_be_torn(self.mark, self.content, at, used)
     }
 
     /// The head of the record at a place, and whether its body is good.

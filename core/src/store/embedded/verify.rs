@@ -11,6 +11,7 @@ use super::Shared;
 use super::config::OpenError;
 use super::damage::{Damage, DamageKind};
 use super::disk::read_all;
+use super::extent::Row;
 use super::index::memory::{LOST, LogPart, SegmentIndex};
 use super::index::run_name;
 use super::recovery::{Scan, scan};
@@ -18,6 +19,7 @@ use super::segment::{
     SEGMENT_HEAD_BYTES, SegmentHead, first_batches_behind, segment_name, segment_number,
 };
 use super::segments::Location;
+use super::told::ToldDamage;
 
 /// What a full check has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +37,9 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// What is wrong; empty if all is well.
     pub damage: Vec<Damage>,
+    /// What was found wrong when the store was opened, now or earlier, and was not acknowledged: it
+    /// may be found no more.
+    pub told: Vec<ToldDamage>,
 }
 
 /// Checks all of an open store.
@@ -58,6 +63,7 @@ pub(super) fn verify(shared: &Shared) -> Result<VerifyReport, OpenError> {
         }
     }
     check.report.logs = check.newest.len();
+    check.report.told = shared.unacknowledged();
     Ok(check.report)
 }
 
@@ -68,6 +74,7 @@ pub(super) fn durable_segments(shared: &Shared) -> Result<BTreeMap<u32, Option<u
     let active = in_memory.last().copied();
     let names = shared.disk.names().map_err(OpenError::io("can't list", shared.disk.path()))?;
     let numbers = names.iter().filter_map(|name| segment_number(name));
+    let numbers = numbers.filter(|number| !shared.passed_over.contains(number));
     let indexed = shared.index.runs().last().map_or(0, |run| run.segments().1);
     let mut segments: BTreeMap<u32, Option<u64>> =
         numbers.filter(|number| *number <= indexed).map(|number| (number, None)).collect();
@@ -104,6 +111,8 @@ pub(super) struct SegmentsCheck {
     newest: HashMap<LogId, u64, RandomState>,
     /// The batch that comes next.
     expected: Option<u64>,
+    /// The segments that were checked, as `EXTENT` knows them.
+    pub rows: Vec<(u32, Row)>,
 }
 
 impl SegmentsCheck {
@@ -128,7 +137,7 @@ impl SegmentsCheck {
     ) -> Result<Scan, OpenError> {
         let head = SegmentHead::decode(identity, number, content)?;
         let first = head.map(|head| head.first_batch);
-        let scan = scan(identity, number, content, first, next_first);
+        let scan = scan(identity, number, content, first, next_first, 0);
         if scan.batches == 0 && scan.damage.is_empty() {
             // Opened for a batch that failed, and not removed. If it is more than that, the next
             // segment misses its batches.
@@ -143,6 +152,7 @@ impl SegmentsCheck {
             self.report(number, SEGMENT_HEAD_BYTES as u64, 0, DamageKind::Batches);
         }
         self.expected = Some(scan.index.next_batch);
+        self.rows.push((number, Row::of(first.unwrap_or(scan.index.next_batch), &scan)));
         self.report.segments += 1;
         self.report.batches += scan.batches;
         self.report.entries += scan.index.entries;

@@ -28,6 +28,7 @@ use crate::store::{
 
 use super::Shared;
 use super::disk::DiskFile;
+use super::extent::Row;
 use super::queue::{Job, Queue};
 use super::read::read_head;
 use super::record::{
@@ -65,10 +66,16 @@ struct OpenSegment {
     number: u32,
     file: Arc<dyn DiskFile>,
     mark: Mark,
+    /// The batch that it begins with.
+    first_batch: u64,
+    /// Where the last frame begins that is durable; 0 if there is none.
+    last_frame: u64,
     /// Where the next frame begins.
     end: u64,
     /// Nothing was written to it yet, its header neither.
     fresh: bool,
+    /// It may be written that this segment has begun, so that its file has to stay.
+    is_known: bool,
 }
 
 /// The batch that is being made. Its parts keep their memory from batch to batch.
@@ -193,6 +200,10 @@ impl Lane {
             }
             self.commit_and_answer(0);
         }
+        let end = self.segment.as_ref().filter(|segment| !segment.fresh).map(|segment| segment.end);
+        if let Err(error) = self.shared.extent.stop(end, self.next_batch) {
+            tracing::error!(%error, "can't write where the store ends");
+        }
     }
 
     /// Decides about all items of a job and puts those to be stored into the frame.
@@ -278,7 +289,8 @@ impl Lane {
         self.places.clear();
         self.shared.index.places_of_key(hash, &mut self.places)?;
         for &place in &self.places {
-            let head = read_head(&self.shared, place)?;
+            // A retry of what was lost is stored again.
+            let Some(head) = read_head(&self.shared, place)? else { continue };
             if head.log == item.log && head.key == Some(*key) {
                 return Ok(Some(Appended::Duplicate { seq: head.state.seq, digest: head.digest }));
             }
@@ -347,8 +359,13 @@ impl Lane {
         let began = Instant::now();
         segment.file.sync()?;
         self.shared.counters.synced(began.elapsed());
-        if std::mem::take(&mut segment.fresh) {
+        if segment.fresh {
             self.shared.disk.sync_names()?;
+            segment.is_known = true;
+            let end = segment.end + self.frame.buffer.len() as u64;
+            let file_bytes = segment.file.bytes()?;
+            self.shared.extent.begin(segment.number, end, self.next_batch + 1, file_bytes)?;
+            segment.fresh = false;
         }
         Ok(())
     }
@@ -357,6 +374,7 @@ impl Lane {
     fn publish(&mut self) {
         let segment = self.segment.as_mut().expect("the batch was written to it");
         let base = segment.end;
+        segment.last_frame = base;
         segment.end += self.frame.buffer.len() as u64;
         let (end, planned) = (segment.end, &self.frame.planned);
         self.shared.index.add(|index| {
@@ -396,7 +414,13 @@ impl Lane {
     /// Leaves the segment, if there is one.
     fn seal(&mut self) {
         let Some(segment) = self.segment.take() else { return };
-        if self.shared.index.seal(segment.end, self.next_batch) {
+        let OpenSegment { number, first_batch, last_frame, end, .. } = segment;
+        if last_frame > 0 {
+            let (next_batch, loss_told, file_lost) = (self.next_batch, false, false);
+            let row = Row { first_batch, next_batch, last_frame, end, loss_told, file_lost };
+            self.shared.extent.seal(number, row);
+        }
+        if self.shared.index.seal(segment.end, self.next_batch) || segment.is_known {
             return;
         }
         self.shared.segments.forget(segment.number);
@@ -433,7 +457,16 @@ impl Lane {
         self.shared.index.begin(number);
         let mark = self.shared.identity.mark(number);
         let end = SEGMENT_HEAD_BYTES as u64;
-        self.segment = Some(OpenSegment { number, file: spare.file, mark, end, fresh: true });
+        self.segment = Some(OpenSegment {
+            number,
+            file: spare.file,
+            mark,
+            first_batch: self.next_batch,
+            last_frame: 0,
+            end,
+            fresh: true,
+            is_known: false,
+        });
         Ok(mark)
     }
 }

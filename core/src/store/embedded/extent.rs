@@ -1,0 +1,501 @@
+//! The file `EXTENT`: how far the store had come, so that nothing can be missing unnoticed.
+//!
+//! A log can't tell from itself that it was longer once. So beside it stands a lower bound that stays
+//! true: which segments there are, how far each that was sealed reaches, and how far the newest one
+//! did at least. It is written when a segment gets its first batch, before that is acknowledged, and
+//! by an orderly stop, after which the bound is exact.
+//!
+//! The file has two slots, written in turn, of which the one with the higher count is true, and a row
+//! for each sealed segment behind them. Slots and rows lie within sectors, which a disk writes whole
+//! or not at all: so one that is neither whole nor zeros was changed by the medium.
+
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::config::OpenError;
+use super::disk::{Disk, DiskFile, read_all, write_whole};
+use super::identity::{FORMAT, Identity};
+use super::record::{u32_at, u64_at};
+use super::recovery::Scan;
+
+/// The name of the file.
+pub(super) const NAME: &str = "EXTENT";
+
+/// The distance of the slots: each has a block of its own.
+const SLOT_BYTES: usize = 4096;
+/// The part of a slot that is used, which is no more than a sector.
+const SLOT_USED_BYTES: usize = 512;
+const ROWS_AT: usize = 2 * SLOT_BYTES;
+const ROW_BYTES: usize = 64;
+const MAGIC: &[u8; 8] = b"DUNLINEX";
+
+// No row lies in two sectors.
+const _: () = assert!(SLOT_USED_BYTES.is_multiple_of(ROW_BYTES) && ROWS_AT.is_multiple_of(512));
+
+const EXACT: u32 = 1;
+const NEW_EPOCH: u32 = 2;
+const LOSS_TOLD: u32 = 1;
+const FILE_LOST: u32 = 2;
+
+/// How far the log had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bound {
+    /// The newest segment that had a durable batch; 0 if none had.
+    pub segment: u32,
+    /// Up to where that segment was durable, at least.
+    pub end: u64,
+    /// The batch after the last one that was durable for certain.
+    pub next_batch: u64,
+    /// How long its file was made. It is cut only after it has a row.
+    pub file_bytes: u64,
+    /// The segment ends exactly there: the store was stopped in order, or was read back after a crash.
+    pub is_exact: bool,
+    /// The epoch of the store.
+    pub epoch: u64,
+    /// `STORE` may still have the epoch before this one: a change of it was interrupted.
+    pub epoch_is_new: bool,
+}
+
+/// A segment that was sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row {
+    /// The batch that it begins with.
+    pub first_batch: u64,
+    /// The batch that the next segment begins with.
+    pub next_batch: u64,
+    /// Where its last frame begins; 0 if it has none.
+    pub last_frame: u64,
+    /// Where that ends.
+    pub end: u64,
+    /// Something of it is lost, and was told.
+    pub loss_told: bool,
+    /// The whole file is lost, which was told.
+    pub file_lost: bool,
+}
+
+/// What the file says.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Content {
+    pub bound: Bound,
+    /// The rows by the number of their segment, from 0; `None` where there is none.
+    rows: Vec<Option<Row>>,
+    count: u64,
+    /// A slot or a row was changed by the medium.
+    pub damaged: bool,
+}
+
+/// What is known of the file when a store opens.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// It is not there.
+    Missing,
+    /// It is no file of this kind, or of another store, or neither slot is whole.
+    Unreadable,
+    /// It says this.
+    Read(Content),
+}
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct Extent {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: Arc<dyn DiskFile>,
+    identity: Identity,
+    content: Content,
+    /// Segments that were sealed since it was written.
+    unwritten: Vec<(u32, Row)>,
+}
+
+impl Bound {
+    fn encode(&self, store_id: [u8; 16], count: u64) -> [u8; SLOT_USED_BYTES] {
+        let flags = [(self.is_exact, EXACT), (self.epoch_is_new, NEW_EPOCH)];
+        let mut bytes = [0; SLOT_USED_BYTES];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[12..16].copy_from_slice(&sum(&flags).to_le_bytes());
+        bytes[16..32].copy_from_slice(&store_id);
+        bytes[32..40].copy_from_slice(&count.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[48..52].copy_from_slice(&self.segment.to_le_bytes());
+        bytes[56..64].copy_from_slice(&self.end.to_le_bytes());
+        bytes[64..72].copy_from_slice(&self.next_batch.to_le_bytes());
+        bytes[72..80].copy_from_slice(&self.file_bytes.to_le_bytes());
+        let at = SLOT_USED_BYTES - 4;
+        let checksum = crc32c::crc32c(&bytes[..at]);
+        bytes[at..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a slot with its count; `None` if it is not whole, or of another store.
+    fn decode(store_id: [u8; 16], bytes: &[u8]) -> Option<(Bound, u64)> {
+        let at = SLOT_USED_BYTES - 4;
+        let valid = bytes.len() == SLOT_USED_BYTES
+            && &bytes[..8] == MAGIC
+            && u32_at(bytes, at) == crc32c::crc32c(&bytes[..at])
+            && u32_at(bytes, 8) == FORMAT
+            && bytes[16..32] == store_id;
+        let flags = valid.then(|| u32_at(bytes, 12))?;
+        let bound = Bound {
+            segment: u32_at(bytes, 48),
+            end: u64_at(bytes, 56),
+            next_batch: u64_at(bytes, 64),
+            file_bytes: u64_at(bytes, 72),
+            is_exact: flags & EXACT != 0,
+            epoch: u64_at(bytes, 40),
+            epoch_is_new: flags & NEW_EPOCH != 0,
+        };
+        Some((bound, u64_at(bytes, 32)))
+    }
+}
+
+fn sum(flags: &[(bool, u32)]) -> u32 {
+    flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum()
+}
+
+impl Row {
+    /// Of a segment that was read.
+    pub(super) fn of(first_batch: u64, scan: &Scan) -> Row {
+        Row {
+            first_batch,
+            next_batch: scan.index.next_batch,
+            last_frame: scan.last_frame.unwrap_or(0) as u64,
+            end: scan.index.end,
+            loss_told: false,
+            file_lost: false,
+        }
+    }
+
+    fn encode(&self, identity: &Identity, segment: u32) -> [u8; ROW_BYTES] {
+        let flags = [(self.loss_told, LOSS_TOLD), (self.file_lost, FILE_LOST)];
+        let mut bytes = [0; ROW_BYTES];
+        bytes[4..8].copy_from_slice(&sum(&flags).to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.first_batch.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.next_batch.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.last_frame.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.end.to_le_bytes());
+        let checksum = identity.mark(segment).checksum(&bytes[4..]);
+        bytes[..4].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    fn decode(identity: &Identity, segment: u32, bytes: &[u8]) -> Option<Row> {
+        let whole = u32_at(bytes, 0) == identity.mark(segment).checksum(&bytes[4..]);
+        let flags = whole.then(|| u32_at(bytes, 4))?;
+        Some(Row {
+            first_batch: u64_at(bytes, 8),
+            next_batch: u64_at(bytes, 16),
+            last_frame: u64_at(bytes, 24),
+            end: u64_at(bytes, 32),
+            loss_told: flags & LOSS_TOLD != 0,
+            file_lost: flags & FILE_LOST != 0,
+        })
+    }
+}
+
+impl Content {
+    /// Of a store in which nothing was written.
+    pub(super) fn new(epoch: u64) -> Content {
+        let bound = Bound {
+            segment: 0,
+            end: 0,
+            next_batch: 1,
+            file_bytes: 0,
+            is_exact: false,
+            epoch,
+            epoch_is_new: false,
+        };
+        Content { bound, rows: Vec::new(), count: 0, damaged: false }
+    }
+
+    /// Of a store that has these segments and no others.
+    pub(super) fn of_segments(epoch: u64, segments: &[(u32, Row)]) -> Content {
+        let mut content = Content::new(epoch);
+        for (segment, row) in segments {
+            content.set_row(*segment, *row);
+            let Row { end, next_batch, .. } = *row;
+            let bound = &mut content.bound;
+            (bound.segment, bound.end, bound.next_batch) = (*segment, end, next_batch);
+            bound.is_exact = true;
+        }
+        content
+    }
+
+    /// Reads the file.
+    pub(super) fn load(disk: &dyn Disk, identity: &Identity) -> io::Result<Found> {
+        match disk.open(NAME).and_then(|file| read_all(&*file)) {
+            Ok(bytes) => Ok(Content::decode(identity, &bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Missing),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn decode(identity: &Identity, bytes: &[u8]) -> Found {
+        let slot = |at: usize| bytes.get(at..at + SLOT_USED_BYTES).unwrap_or(&[]);
+        let slots = [slot(0), slot(SLOT_BYTES)];
+        let bounds = slots.map(|slot| Bound::decode(identity.store_id, slot));
+        let newest = bounds.iter().flatten().max_by_key(|(_, count)| *count);
+        let Some(&(bound, count)) = newest else { return Found::Unreadable };
+        let mut content = Content { bound, rows: Vec::new(), count, damaged: false };
+        for (slot, bound) in slots.into_iter().zip(bounds) {
+            content.damaged |= bound.is_none() && (slot.is_empty() || !is_zero(slot));
+        }
+        let rows = bytes.get(ROWS_AT..).unwrap_or(&[]);
+        for (segment, row) in (0..).zip(rows.chunks(ROW_BYTES)) {
+            let decoded = <&[u8; ROW_BYTES]>::try_from(row)
+                .ok()
+                .and_then(|row| Row::decode(identity, segment, row));
+            content.damaged |= decoded.is_none() && !is_zero(row);
+            content.rows.push(decoded);
+        }
+        Found::Read(content)
+    }
+
+    fn encode(&self, identity: &Identity) -> Vec<u8> {
+        let mut bytes = vec![0; ROWS_AT];
+        let at = slot_at(self.count);
+        let slot = self.bound.encode(identity.store_id, self.count);
+        bytes[at..at + SLOT_USED_BYTES].copy_from_slice(&slot);
+        for (segment, row) in (0..).zip(&self.rows) {
+            let row = row.map_or([0; ROW_BYTES], |row| row.encode(identity, segment));
+            bytes.extend_from_slice(&row);
+        }
+        bytes
+    }
+
+    /// What it says of a sealed segment.
+    pub(super) fn row(&self, segment: u32) -> Option<&Row> {
+        self.rows.get(segment as usize)?.as_ref()
+    }
+
+    /// All sealed segments, the oldest first.
+    pub(super) fn sealed(&self) -> impl Iterator<Item = (u32, &Row)> {
+        let rows = (0..).zip(&self.rows);
+        rows.filter_map(|(segment, row)| Some((segment, row.as_ref()?)))
+    }
+
+    pub(super) fn set_row(&mut self, segment: u32, row: Row) {
+        let at = segment as usize;
+        if self.rows.len() <= at {
+            self.rows.resize(at + 1, None);
+        }
+        self.rows[at] = Some(row);
+    }
+
+    /// Puts it in the place of the file, whole or not at all.
+    pub(super) fn save(&mut self, disk: &dyn Disk, identity: &Identity) -> io::Result<()> {
+        self.count += 1;
+        self.damaged = false;
+        write_whole(disk, NAME, &self.encode(identity))
+    }
+}
+
+/// Where the slot of this count is.
+fn slot_at(count: u64) -> usize {
+    if count.is_multiple_of(2) { 0 } else { SLOT_BYTES }
+}
+
+/// Saves it. With a new epoch, that stands here first: if saving the identity is interrupted, the
+/// next start finishes it.
+pub(super) fn save(
+    disk: &dyn Disk,
+    content: &mut Content,
+    identity: &Identity,
+    epoch_is_new: bool,
+) -> Result<(), OpenError> {
+    let path = disk.path().join(NAME);
+    let io = OpenError::io("can't write", path);
+    content.bound.epoch = identity.epoch;
+    if epoch_is_new {
+        content.bound.epoch_is_new = true;
+        content.save(disk, identity).map_err(&io)?;
+        identity.save(disk)?;
+        content.bound.epoch_is_new = false;
+    }
+    content.save(disk, identity).map_err(&io)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+impl Extent {
+    /// Opens the file, which says this.
+    pub(super) fn open(
+        disk: &dyn Disk,
+        identity: Identity,
+        content: Content,
+    ) -> io::Result<Extent> {
+        let file = disk.open(NAME)?;
+        let state = State { file, identity, content, unwritten: Vec::new() };
+        Ok(Extent { state: Mutex::new(state) })
+    }
+
+    /// A segment is sealed. If that can't be written, it is with what comes next.
+    pub(super) fn seal(&self, segment: u32, row: Row) {
+        let mut state = self.state.lock();
+        state.unwritten.push((segment, row));
+        if let Err(error) = state.write_rows() {
+            tracing::warn!(%error, segment, "can't write that a segment is sealed yet");
+        }
+    }
+
+    /// Whether it is written, durably, that a segment is sealed: only then may its file be cut.
+    pub(super) fn has_sealed(&self, segment: u32) -> bool {
+        self.state.lock().content.row(segment).is_some()
+    }
+
+    /// A segment has got its first batch, which is durable and ends at `end`; its file was made so
+    /// long.
+    pub(super) fn begin(
+        &self,
+        segment: u32,
+        end: u64,
+        next_batch: u64,
+        file_bytes: u64,
+    ) -> io::Result<()> {
+        self.state.lock().write(|bound| {
+            let (epoch, epoch_is_new) = (bound.epoch, bound.epoch_is_new);
+            let is_exact = false;
+            *bound = Bound { segment, end, next_batch, file_bytes, is_exact, epoch, epoch_is_new };
+        })
+    }
+
+    /// The store ends in order. `active_end` is where the segment that began last ends, if it was
+    /// not sealed.
+    pub(super) fn stop(&self, active_end: Option<u64>, next_batch: u64) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.write(|bound| {
+            bound.end = active_end.unwrap_or(bound.end);
+            (bound.next_batch, bound.is_exact) = (next_batch, true);
+        })
+    }
+}
+
+impl State {
+    fn write_rows(&mut self) -> io::Result<()> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        for (segment, row) in &self.unwritten {
+            let at = (ROWS_AT + *segment as usize * ROW_BYTES) as u64;
+            self.file.write_at(&row.encode(&self.identity, *segment), at)?;
+        }
+        self.file.sync()?;
+        for (segment, row) in std::mem::take(&mut self.unwritten) {
+            self.content.set_row(segment, row);
+        }
+        Ok(())
+    }
+
+    /// Writes the bound, durably, after all rows: once a segment is said to have begun, those before
+    /// it have theirs.
+    fn write(&mut self, change: impl FnOnce(&mut Bound)) -> io::Result<()> {
+        self.write_rows()?;
+        let (mut bound, count) = (self.content.bound, self.content.count + 1);
+        change(&mut bound);
+        // If it fails, the next attempt goes to the same slot: the other one stays good.
+        let slot = bound.encode(self.identity.store_id, count);
+        self.file.write_at(&slot, slot_at(count) as u64)?;
+        self.file.sync()?;
+        (self.content.bound, self.content.count) = (bound, count);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::SystemSource;
+
+    fn identity() -> Identity {
+        Identity::random(&SystemSource::new())
+    }
+
+    fn row(number: u64) -> Row {
+        let (first_batch, next_batch) = (number * 10, number * 10 + 10);
+        let (last_frame, end) = (4096 + number, 5000 + number);
+        Row { first_batch, next_batch, last_frame, end, loss_told: number == 2, file_lost: false }
+    }
+
+    fn content(identity: &Identity) -> Content {
+        let mut content = Content::new(identity.epoch);
+        for segment in [1, 2, 4] {
+            content.set_row(segment, row(u64::from(segment)));
+        }
+        let (segment, end, next_batch, file_bytes) = (5, 4200, 51, 65536);
+        content.bound = Bound { segment, end, next_batch, file_bytes, ..content.bound };
+        content.count = 7;
+        content
+    }
+
+    fn read(identity: &Identity, bytes: &[u8]) -> Content {
+        match Content::decode(identity, bytes) {
+            Found::Read(content) => content,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_written_comes_back() {
+        let identity = identity();
+        let written = content(&identity);
+        let back = read(&identity, &written.encode(&identity));
+        assert_eq!((back.bound, back.count, back.damaged), (written.bound, 7, false));
+        let rows: Vec<_> = back.sealed().map(|(segment, row)| (segment, *row)).collect();
+        assert_eq!(rows, [(1, row(1)), (2, row(2)), (4, row(4))]);
+        assert_eq!((back.row(3), back.row(9)), (None, None));
+        assert!(matches!(Content::decode(&self::identity(), &[]), Found::Unreadable));
+        let foreign = written.encode(&self::identity());
+        assert!(matches!(Content::decode(&identity, &foreign), Found::Unreadable));
+    }
+
+    #[test]
+    fn no_flipped_bit_goes_unseen() {
+        let identity = identity();
+        let mut bytes = content(&identity).encode(&identity);
+        let used = (0..SLOT_USED_BYTES).chain(SLOT_BYTES..SLOT_BYTES + SLOT_USED_BYTES);
+        for place in used.chain(ROWS_AT..bytes.len()) {
+            bytes[place] ^= 0x10;
+            let found = Content::decode(&identity, &bytes);
+            let seen = match found {
+                Found::Read(content) => content.damaged,
+                Found::Missing | Found::Unreadable => true,
+            };
+            assert!(seen, "at {place}");
+            bytes[place] ^= 0x10;
+        }
+        let cut = read_cut(&identity, &bytes);
+        assert!(cut.iter().all(|seen| *seen));
+    }
+
+    /// Whether each file that is cut within its slots is noticed.
+    fn read_cut(identity: &Identity, bytes: &[u8]) -> Vec<bool> {
+        let lengths = [0, 1, 511, 512, SLOT_BYTES, SLOT_BYTES + 511];
+        let seen = lengths.map(|length| match Content::decode(identity, &bytes[..length]) {
+            Found::Read(content) => content.damaged,
+            Found::Missing | Found::Unreadable => true,
+        });
+        seen.to_vec()
+    }
+
+    #[test]
+    fn of_two_slots_the_newer_one_is_true() {
+        let identity = identity();
+        let older = content(&identity);
+        let mut bytes = older.encode(&identity);
+        let newer = Bound { segment: 6, ..older.bound };
+        let slot = newer.encode(identity.store_id, 8);
+        bytes[..SLOT_USED_BYTES].copy_from_slice(&slot);
+        assert_eq!(read(&identity, &bytes).bound, newer);
+        // One that is half written is none: but a disk does not do that to a sector.
+        bytes[100] ^= 1;
+        let back = read(&identity, &bytes);
+        assert_eq!((back.bound, back.damaged), (older.bound, true));
+    }
+}

@@ -1,0 +1,329 @@
+//! What should be in the folder, by `EXTENT` and the index files, and what is.
+
+use super::config::OpenError;
+use super::damage::{Damage, DamageKind};
+use super::disk::{DiskFile, read_all};
+use super::extent::{self, Content, Found, Row};
+use super::open::Recovery;
+use super::record::{FRAME_HEAD_BYTES, FrameHead};
+use super::recovery::{Scan, scan};
+use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Span, segment_name};
+
+/// Where the log of a segment ends, as far as that is known without looking at it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SegmentBound {
+    /// All batches below this one were durable.
+    pub durable: u64,
+    /// It ends before this one: what is behind was never acknowledged.
+    pub ends_at: Option<u64>,
+}
+
+impl Recovery<'_> {
+    /// Reads `EXTENT`. Without it, or without all of it, nobody can say that nothing is missing.
+    pub(super) fn load_extent(&mut self) -> Result<(), OpenError> {
+        let found = Content::load(self.disk, &self.identity);
+        let found =
+            found.map_err(OpenError::io("can't read", self.disk.path().join(extent::NAME)))?;
+        match found {
+            Found::Missing if self.files.is_empty() && self.runs.is_empty() => {}
+            Found::Missing => self.lose(extent::NAME, DamageKind::Missing),
+            Found::Unreadable => self.lose(extent::NAME, DamageKind::Unreadable),
+            Found::Read(content) => {
+                if content.damaged {
+                    self.lose(extent::NAME, DamageKind::Unreadable);
+                } else {
+                    self.extent_before = Some(content.clone());
+                }
+                self.extent = content;
+                self.check_epoch()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `STORE` and `EXTENT` have the same epoch: if not, one of them is older than it was.
+    fn check_epoch(&mut self) -> Result<(), OpenError> {
+        let bound = &mut self.extent.bound;
+        if bound.epoch == self.identity.epoch {
+            bound.epoch_is_new = false;
+            return Ok(());
+        }
+        if std::mem::take(&mut bound.epoch_is_new) {
+            self.identity.epoch = bound.epoch;
+            return self.identity.save(self.disk);
+        }
+        self.lose(super::identity::NAME, DamageKind::Outdated);
+        Ok(())
+    }
+
+    /// Something is not what it was, and entries may be gone with it.
+    fn lose(&mut self, file: impl Into<String>, kind: DamageKind) {
+        self.report.damage.push(Damage::of_file(file, kind));
+        self.report.history_lost = true;
+    }
+
+    /// Looks which files are there and are what they were.
+    pub(super) fn check_presence(&mut self) -> Result<(), OpenError> {
+        self.check_heads()?;
+        let sealed: Vec<(u32, Row)> =
+            self.extent.sealed().map(|(number, row)| (number, *row)).collect();
+        for &(number, row) in &sealed {
+            self.check_row(number, row)?;
+        }
+        let bound = self.extent.bound;
+        if bound.segment > 0 && self.extent.row(bound.segment).is_none() {
+            let first_batch = sealed.last().map_or(1, |(_, row)| row.next_batch);
+            self.expect(bound.segment, first_batch, bound.next_batch);
+        }
+        let runs: Vec<_> = self.runs.values().cloned().collect();
+        for run in runs {
+            let ((first, last), next_batch) = (run.segments(), run.next_batch());
+            self.check_indexed(first, last, next_batch)?;
+        }
+        Ok(())
+    }
+
+    /// Passes over files that are not of this store, or are not what their names say.
+    fn check_heads(&mut self) -> Result<(), OpenError> {
+        for span in self.files.clone() {
+            let (number, name) = (span.first, span.name());
+            let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
+            let file = self.disk.open(&name).map_err(io("can't open"))?;
+            match read_head(&*file, &self.identity, number).map_err(io("can't read"))? {
+                Ok(_) => {}
+                Err(OpenError::Foreign { name }) => {
+                    self.pass_over(span);
+                    self.report.damage.push(Damage::of_file(name, DamageKind::Foreign));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether a sealed segment is there and reaches as far as it did.
+    fn check_row(&mut self, number: u32, row: Row) -> Result<(), OpenError> {
+        if row.file_lost {
+            return self.check_return(number, row);
+        }
+        let Some(span) = self.file_of(number) else {
+            self.lose(segment_name(number), DamageKind::Missing);
+            self.extent.set_row(number, Row { file_lost: true, ..row });
+            return Ok(());
+        };
+        // The others are read anyway, and cleaned files have an end that is known from their header.
+        let is_plain = span == Span::one(number) && self.open_cleaned(span)?.is_none();
+        if is_plain && self.run_of(number).is_some() && !row.loss_told {
+            self.check_sealed(number, row)?;
+        }
+        Ok(())
+    }
+
+    /// A file that was lost is there again: it is taken if the index still leads to it. Otherwise
+    /// others may have taken its place meanwhile.
+    fn check_return(&mut self, number: u32, row: Row) -> Result<(), OpenError> {
+        let Some(span) = self.file_of(number) else { return Ok(()) };
+        let file = span.name();
+        if span == Span::one(number) && self.run_of(number).is_some() {
+            tracing::info!(file, "a segment that was missing is there again");
+            let row = Row { file_lost: false, ..row };
+            self.extent.set_row(number, row);
+            return self.check_sealed(number, row);
+        }
+        tracing::warn!(file, "a segment that was missing is there again, too late to be read");
+        self.pass_over(span);
+        Ok(())
+    }
+
+    fn pass_over(&mut self, span: Span) {
+        self.files.retain(|file| *file != span);
+        self.passed_over.extend(span.first..=span.last);
+    }
+
+    /// What holds a segment.
+    fn file_of(&self, number: u32) -> Option<Span> {
+        let after = self.files.partition_point(|span| span.first <= number);
+        self.files[..after].last().copied().filter(|span| span.holds(number))
+    }
+
+    /// Goes on behind the segments before this one that are lost.
+    pub(super) fn pass_lost(&mut self, number: u32) {
+        let before = self.extent.sealed().filter(|(before, _)| *before < number).last();
+        if let Some((_, row)) = before
+            && row.file_lost
+        {
+            self.expected = Some(row.next_batch);
+        }
+    }
+
+    /// A segment that was begun must be there; if it is not, it is written down as lost.
+    fn expect(&mut self, number: u32, first_batch: u64, next_batch: u64) {
+        if self.file_of(number).is_some() {
+            return;
+        }
+        self.lose(segment_name(number), DamageKind::Missing);
+        let (last_frame, end) = (0, SEGMENT_HEAD_BYTES as u64);
+        let (loss_told, file_lost) = (true, true);
+        let row = Row { first_batch, next_batch, last_frame, end, loss_told, file_lost };
+        self.extent.set_row(number, row);
+    }
+
+    /// Compares an index file with what is there: it is evidence, too.
+    fn check_indexed(&mut self, first: u32, last: u32, next_batch: u64) -> Result<(), OpenError> {
+        for number in [first, last] {
+            if self.extent.row(number).is_none() {
+                self.expect(number, next_batch, next_batch);
+            }
+        }
+        if self.extent_before.is_some() && last > self.extent.bound.segment {
+            self.lose(extent::NAME, DamageKind::Outdated);
+            self.extent.bound.segment = last;
+        }
+        let cleaned = match self.file_of(last) {
+            Some(span) => self.open_cleaned(span)?,
+            None => None,
+        };
+        if self.extent.row(last).is_some() || cleaned.is_some() {
+            return Ok(());
+        }
+        let name = segment_name(last);
+        let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
+        let file = self.disk.open(&name).map_err(io("can't open"))?;
+        let head = read_head(&*file, &self.identity, last).map_err(io("can't read"))??;
+        let first_batch = head.map(|head| head.first_batch);
+        self.scan_again(last, first_batch, next_batch)
+    }
+
+    /// Looks at the two ends of a sealed segment: what was put back or cut can't have both.
+    fn check_sealed(&mut self, number: u32, row: Row) -> Result<(), OpenError> {
+        let name = segment_name(number);
+        let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
+        let file = self.disk.open(&name).map_err(io("can't open"))?;
+        if file.bytes().map_err(io("can't read"))? < row.end {
+            self.report.damage.push(Damage::of_file(&*name, DamageKind::Shortened));
+            return self.scan_again(number, Some(row.first_batch), row.next_batch);
+        }
+        if read_head(&*file, &self.identity, number).map_err(io("can't read"))??.is_none() {
+            let (bytes, kind) = (SEGMENT_HEAD_BYTES as u64, DamageKind::Header);
+            self.report.damage.push(Damage { file: name.clone(), offset: 0, bytes, kind });
+        }
+        let mut head = [0; FRAME_HEAD_BYTES];
+        let read = file.read_at(&mut head, row.last_frame).map_err(io("can't read"))?;
+        let frame = FrameHead::decode(self.identity.mark(number), &head[..read]);
+        let ends = frame.is_some_and(|frame| frame.batch + 1 == row.next_batch);
+        if ends || row.last_frame == 0 {
+            return Ok(());
+        }
+        self.scan_again(number, Some(row.first_batch), row.next_batch)
+    }
+
+    /// Reads an indexed segment that may not be what it was. The index stays: it knows what should
+    /// be there.
+    fn scan_again(
+        &mut self,
+        number: u32,
+        first: Option<u64>,
+        next_batch: u64,
+    ) -> Result<(), OpenError> {
+        let name = segment_name(number);
+        let content = self.disk.open(&name).and_then(|file| read_all(&*file));
+        let content = content.map_err(OpenError::io("can't read", self.disk.path().join(&name)))?;
+        let scan = scan(&self.identity, number, &content, first, Some(next_batch), next_batch);
+        self.report.segments_scanned += 1;
+        self.take_damage(number, &scan);
+        self.remember(number, first.unwrap_or(next_batch), &scan);
+        Ok(())
+    }
+
+    /// Takes over what a scan has found. Returns whether entries may be lost.
+    pub(super) fn take_damage(&mut self, number: u32, scan: &Scan) -> bool {
+        self.report.damage.extend(scan.damage.iter().cloned());
+        self.report.history_lost |= scan.history_lost && !self.was_told(number);
+        scan.history_lost
+    }
+
+    /// Whether it was told that something of a segment is lost.
+    pub(super) fn was_told(&self, number: u32) -> bool {
+        self.extent.row(number).is_some_and(|row| row.loss_told)
+    }
+
+    /// Whether a segment had a batch that was durable for certain.
+    pub(super) fn was_durable(&self, number: u32) -> bool {
+        self.extent.row(number).is_some() || (number > 0 && number == self.extent.bound.segment)
+    }
+
+    pub(super) fn bound_of(&self, number: u32) -> SegmentBound {
+        let bound = &self.extent.bound;
+        if let Some(row) = self.extent.row(number) {
+            return SegmentBound { durable: row.next_batch, ends_at: Some(row.next_batch) };
+        }
+        if number != bound.segment {
+            return SegmentBound::default();
+        }
+        let ends_at = bound.is_exact.then_some(bound.next_batch);
+        SegmentBound { durable: bound.next_batch, ends_at }
+    }
+
+    /// Whether the file of a segment that is scanned has lost its end.
+    pub(super) fn check_length(&mut self, number: u32, bytes: u64) {
+        let bound = &self.extent.bound;
+        let had = match self.extent.row(number) {
+            Some(row) => row.end,
+            None if number == bound.segment => bound.file_bytes,
+            None => 0,
+        };
+        if bytes >= had {
+            return;
+        }
+        // Batches may have been there of which nobody else knows.
+        let is_exact = self.bound_of(number).ends_at.is_some();
+        self.report.history_lost |= !is_exact && !self.was_told(number);
+        self.report.damage.push(Damage::of_file(segment_name(number), DamageKind::Shortened));
+    }
+
+    /// Whether a segment can be one that `EXTENT` does not know of: it has at most one batch, which
+    /// was not acknowledged.
+    pub(super) fn check_unknown_segment(&mut self, number: u32, batches: u64) {
+        let is_unknown = self.extent_before.is_some() && number > self.extent.bound.segment;
+        if is_unknown && batches > 1 {
+            self.lose(extent::NAME, DamageKind::Outdated);
+        }
+    }
+
+    /// Writes down how far a segment reaches that is not written to any more.
+    pub(super) fn remember(&mut self, number: u32, first_batch: u64, scan: &Scan) {
+        let (end, next_batch) = (scan.index.end, scan.index.next_batch);
+        let loss_told = scan.history_lost || self.was_told(number);
+        let row = Row { loss_told, ..Row::of(first_batch, scan) };
+        self.extent.set_row(number, row);
+        let bound = &mut self.extent.bound;
+        if number >= bound.segment {
+            (bound.segment, bound.end, bound.is_exact) = (number, end, true);
+            bound.next_batch = next_batch;
+        }
+    }
+
+    /// A segment has nothing that counts, though it may have begun: its batch was not acknowledged,
+    /// and a later segment has overruled it.
+    pub(super) fn forget(&mut self, number: u32) {
+        if number != self.extent.bound.segment {
+            return;
+        }
+        let before = self.extent.sealed().filter(|(before, _)| *before < number).last();
+        let before = before.map(|(before, row)| (before, row.end, row.next_batch));
+        let bound = &mut self.extent.bound;
+        (bound.segment, bound.end, bound.next_batch) = before.unwrap_or((0, 0, 1));
+        bound.is_exact = true;
+    }
+}
+
+/// The header of a segment, as far as it can be read.
+fn read_head(
+    file: &dyn DiskFile,
+    identity: &super::identity::Identity,
+    number: u32,
+) -> std::io::Result<Result<Option<SegmentHead>, OpenError>> {
+    let mut head = vec![0; SEGMENT_HEAD_BYTES];
+    let read = file.read_at(&mut head, 0)?;
+    Ok(SegmentHead::decode(identity, number, &head[..read]))
+}

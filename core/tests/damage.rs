@@ -1,0 +1,449 @@
+//! What a disk or a hand does to the files of a store that was stopped in order: it is said at the
+//! start with the name of the file, a full check fails until somebody has acknowledged it, where
+//! entries may be gone the epoch is new, and the rest is served.
+//!
+//! Each case runs on a folder of the system and on the simulated disk, with index files and without.
+
+mod simulated_disk;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use dunlin_core::store::contract::ask::{append, ask, heads};
+use dunlin_core::store::contract::sample::{all, chat, item};
+use dunlin_core::store::embedded::{DamageKind, EmbeddedConfig, EmbeddedStore, OpenError};
+use dunlin_core::store::{
+    Append, Appended, Range, Store, StoreError, StoreReply, StoreRequest, StoredEntry,
+};
+use dunlin_protocol::LogId;
+use simulated_disk::{SeededRandom, SimulatedDisk};
+
+const LOGS: u64 = 4;
+/// Entries of each log.
+const ENTRIES: u64 = 120;
+
+fn config() -> EmbeddedConfig {
+    EmbeddedConfig { segment_bytes: 32 * 1024, readers: 1, ..EmbeddedConfig::default() }
+}
+
+static STARTS: AtomicU64 = AtomicU64::new(1);
+
+/// Where a store is kept.
+enum Medium {
+    Folder(tempfile::TempDir),
+    Simulated(SimulatedDisk),
+}
+
+impl Medium {
+    fn open(&self) -> Result<EmbeddedStore, OpenError> {
+        match self {
+            Medium::Folder(folder) => EmbeddedStore::open(folder.path(), config()),
+            Medium::Simulated(disk) => {
+                // Each start draws other numbers.
+                let random = SeededRandom::new(STARTS.fetch_add(1, Ordering::Relaxed));
+                EmbeddedStore::open_on(Arc::new(disk.clone()), config(), &random)
+            }
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        match self {
+            Medium::Folder(folder) => folder.path().join(name),
+            Medium::Simulated(_) => PathBuf::from(name),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = match self {
+            Medium::Folder(folder) => {
+                let entries = std::fs::read_dir(folder.path()).unwrap();
+                entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+            }
+            Medium::Simulated(disk) => disk.lengths().into_iter().map(|(name, _)| name).collect(),
+        };
+        names.sort();
+        names
+    }
+
+    fn ending(&self, suffix: &str) -> Vec<String> {
+        self.names().into_iter().filter(|name| name.ends_with(suffix)).collect()
+    }
+
+    fn get(&self, name: &str) -> Vec<u8> {
+        match self {
+            Medium::Folder(_) => std::fs::read(self.path(name)).unwrap(),
+            Medium::Simulated(disk) => disk.content(name).unwrap(),
+        }
+    }
+
+    fn put(&self, name: &str, content: &[u8]) {
+        match self {
+            Medium::Folder(_) => std::fs::write(self.path(name), content).unwrap(),
+            Medium::Simulated(disk) => disk.put(name, content),
+        }
+    }
+
+    fn lose(&self, name: &str) {
+        match self {
+            Medium::Folder(_) => std::fs::remove_file(self.path(name)).unwrap(),
+            Medium::Simulated(disk) => disk.lose(name),
+        }
+    }
+
+    /// Another one with the same files.
+    fn copy(&self) -> Medium {
+        match self {
+            Medium::Folder(_) => {
+                let copy = Medium::Folder(tempfile::tempdir().unwrap());
+                self.names().iter().for_each(|name| copy.put(name, &self.get(name)));
+                copy
+            }
+            Medium::Simulated(disk) => Medium::Simulated(disk.copy()),
+        }
+    }
+}
+
+fn entry(log: LogId, seq: u64) -> Append {
+    // No zeros: nothing in it looks like a sector that was never written.
+    let body = vec![1 + (seq % 255) as u8; 40 + (seq * 97 % 300) as usize];
+    Append { body: body.into(), ..item(log, seq, 0) }
+}
+
+fn log(number: u64) -> LogId {
+    chat(1, 2 + number)
+}
+
+/// A store of several segments, stopped in order, and the same some time before.
+struct Sample {
+    before: Medium,
+    medium: Medium,
+    epoch: u64,
+}
+
+fn write(medium: &Medium, entries: std::ops::RangeInclusive<u64>) -> u64 {
+    let store = medium.open().unwrap();
+    assert_eq!(store.recovery().damage, []);
+    for seq in entries {
+        let batch = (0..LOGS).map(|number| entry(log(number), seq)).collect();
+        assert!(append(&store, batch).iter().all(|answer| *answer == Appended::Stored));
+    }
+    // All that is sealed has an index file.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while medium.ending(".idx").is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", medium.names());
+        std::thread::yield_now();
+    }
+    store.epoch()
+}
+
+fn sample(medium: Medium) -> Sample {
+    write(&medium, 1..=ENTRIES / 2);
+    let before = medium.copy();
+    let epoch = write(&medium, ENTRIES / 2 + 1..=ENTRIES);
+    assert!(medium.ending(".log").len() >= 5, "{:?}", medium.names());
+    Sample { before, medium, epoch }
+}
+
+/// Runs a case on every medium, with index files and without.
+fn on_all(case: impl Fn(&Sample)) {
+    let media = || {
+        let folder = Medium::Folder(tempfile::tempdir().unwrap());
+        [folder, Medium::Simulated(SimulatedDisk::new(1))]
+    };
+    for medium in media() {
+        case(&sample(medium));
+    }
+    for medium in media() {
+        let sample = sample(medium);
+        sample.medium.ending(".idx").iter().for_each(|name| sample.medium.lose(name));
+        case(&sample);
+    }
+}
+
+/// What is read of one entry.
+fn read(store: &EmbeddedStore, log: LogId, seq: u64) -> Result<Option<StoredEntry>, StoreError> {
+    let range = Range { from: seq, to: seq, ..all(log) };
+    match ask(store, StoreRequest::Range(range))? {
+        StoreReply::Page(page) => Ok(page.entries.into_iter().next()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// How many entries of all logs are there; every other one is refused as damaged, or is gone in a
+/// new epoch.
+fn served(store: &EmbeddedStore, epoch: u64) -> u64 {
+    let mut served = 0;
+    for log in (0..LOGS).map(log) {
+        for seq in 1..=ENTRIES {
+            match read(store, log, seq) {
+                Ok(Some(found)) => {
+                    assert_eq!(found.body, entry(log, seq).body, "{log} {seq}");
+                    served += 1;
+                }
+                Ok(None) => assert_ne!(store.epoch(), epoch, "{log} {seq} is silently gone"),
+                Err(error) => assert_eq!(error, StoreError::Corrupt { log, seq }),
+            }
+        }
+    }
+    served
+}
+
+/// Opens a store of which a file was damaged, and looks whether it is told as it should be; returns
+/// how much of it is served.
+fn told(sample: &Sample, file: &str, is_new_epoch: Option<bool>) -> u64 {
+    let medium = &sample.medium;
+    let store = medium.open().unwrap();
+    let report = store.recovery().clone();
+    assert!(report.damage.iter().any(|damage| damage.file == file), "{file}: {report:?}");
+    assert_eq!(report.history_lost, store.epoch() != sample.epoch);
+    if let Some(is_new_epoch) = is_new_epoch {
+        assert_eq!(report.history_lost, is_new_epoch, "{report:?}");
+    }
+    let served = served(&store, sample.epoch);
+    let epoch = store.epoch();
+    // It goes on: what is written now is kept.
+    let next: Vec<u64> =
+        heads(&store, (0..LOGS).map(log).collect()).iter().map(|head| head.seq + 1).collect();
+    for (number, &seq) in (0..).zip(&next) {
+        assert_eq!(append(&store, vec![entry(log(number), seq)]), [Appended::Stored]);
+    }
+    assert!(!store.verify().unwrap().told.is_empty());
+    drop(store);
+    // The next start is a quiet one, but the check still fails.
+    let store = medium.open().unwrap();
+    assert_eq!((store.epoch(), store.recovery().history_lost), (epoch, false), "{file}");
+    assert!(store.verify().unwrap().told.iter().any(|told| told.what.contains(file)));
+    for (number, &seq) in (0..).zip(&next) {
+        assert_eq!(read(&store, log(number), seq).unwrap().unwrap().seq, seq);
+    }
+    // So does one that has to read everything.
+    drop(store);
+    medium.ending(".idx").iter().for_each(|name| medium.lose(name));
+    let store = medium.open().unwrap();
+    assert_eq!((store.epoch(), store.recovery().history_lost), (epoch, false), "{file}");
+    store.acknowledge_damage().unwrap();
+    assert_eq!(store.verify().unwrap().told, []);
+    drop(store);
+    assert_eq!(medium.open().unwrap().recovery().told, []);
+    served
+}
+
+fn flipped(medium: &Medium, name: &str, place: usize) {
+    let mut content = medium.get(name);
+    content[place] ^= 1;
+    medium.put(name, &content);
+}
+
+/// Where the last frame of the newest segment begins, and where it ends.
+fn last_frame(medium: &Medium, name: &str) -> (usize, usize) {
+    let content = medium.get(name);
+    let begin = (0..content.len() - 4).rev().find(|&at| content[at..at + 4] == *b"DBAT");
+    let end = content.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    (begin.unwrap(), end)
+}
+
+#[test]
+fn a_store_that_nobody_touched_is_whole() {
+    on_all(|sample| {
+        let store = sample.medium.open().unwrap();
+        let report = store.recovery();
+        assert_eq!((&report.damage[..], report.history_lost), (&[][..], false));
+        assert_eq!((store.epoch(), served(&store, 0)), (sample.epoch, LOGS * ENTRIES));
+        let report = store.verify().unwrap();
+        assert_eq!((report.damage, report.told), (vec![], vec![]));
+    });
+}
+
+#[test]
+fn a_bit_of_the_last_batch_is_flipped() {
+    let sample = sample(Medium::Simulated(SimulatedDisk::new(1)));
+    let newest = sample.medium.ending(".log").pop().unwrap();
+    let (begin, end) = last_frame(&sample.medium, &newest);
+    for place in begin..end {
+        let medium = sample.medium.copy();
+        flipped(&medium, &newest, place);
+        let damaged = Sample { before: sample.before.copy(), medium, epoch: sample.epoch };
+        if place % 37 == 0 {
+            assert!(told(&damaged, &newest, None) >= LOGS * (ENTRIES - 1));
+        } else {
+            let store = damaged.medium.open().unwrap();
+            assert_eq!(store.recovery().damage[0].file, newest, "at {place}");
+        }
+    }
+    on_all(|sample| {
+        let newest = sample.medium.ending(".log").pop().unwrap();
+        let (_, end) = last_frame(&sample.medium, &newest);
+        // The body of the last entry: it is known which one it is.
+        flipped(&sample.medium, &newest, end - 1);
+        assert_eq!(told(sample, &newest, Some(false)), LOGS * ENTRIES - 1);
+    });
+}
+
+#[test]
+fn a_segment_is_missing() {
+    on_all(|sample| {
+        let names = sample.medium.ending(".log");
+        let (oldest, middle, newest) =
+            (&names[0], &names[names.len() / 2], &names[names.len() - 1]);
+        for name in [oldest, middle, newest] {
+            let medium = sample.medium.copy();
+            medium.lose(name);
+            let damaged = Sample { before: sample.before.copy(), medium, epoch: sample.epoch };
+            let served = told(&damaged, name, Some(true));
+            assert!((LOGS * ENTRIES / 2..LOGS * ENTRIES).contains(&served), "{name}: {served}");
+        }
+    });
+}
+
+#[test]
+fn a_segment_is_cut_short() {
+    on_all(|sample| {
+        let names = sample.medium.ending(".log");
+        for name in [&names[0], &names[names.len() / 2], &names[names.len() - 1]] {
+            let content = sample.medium.get(name);
+            let used = content.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+            for length in [0, 4096, 5000, used - 1] {
+                let medium = sample.medium.copy();
+                medium.put(name, &content[..length]);
+                let damaged = Sample { before: sample.before.copy(), medium, epoch: sample.epoch };
+                told(&damaged, name, None);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_segment_is_an_earlier_state_of_itself() {
+    on_all(|sample| {
+        let older = sample.before.ending(".log").pop().unwrap();
+        let (begin, _) = last_frame(&sample.medium, &older);
+        let mut content = sample.medium.get(&older);
+        content[begin..].fill(0);
+        // As long as it was when it was written, and as it was cut.
+        for bytes in [config().segment_bytes as usize, content.len()] {
+            let medium = sample.medium.copy();
+            content.resize(bytes.max(content.len()), 0);
+            medium.put(&older, &content);
+            let damaged = Sample { before: sample.before.copy(), medium, epoch: sample.epoch };
+            told(&damaged, &older, Some(true));
+        }
+    });
+}
+
+#[test]
+fn a_segment_is_of_another_store() {
+    on_all(|sample| {
+        let other = Medium::Simulated(SimulatedDisk::new(2));
+        let random = SeededRandom::new(99);
+        let Medium::Simulated(disk) = &other else { unreachable!() };
+        let store = EmbeddedStore::open_on(Arc::new(disk.clone()), config(), &random).unwrap();
+        append(&store, vec![entry(log(0), 1)]);
+        drop(store);
+        let foreign = other.get("00000001.log");
+        let names = sample.medium.ending(".log");
+        // A place that was never used is no loss.
+        for (name, is_loss) in [(&*names[0], true), (&*names[2], true), ("00000077.log", false)] {
+            let medium = sample.medium.copy();
+            medium.put(name, &foreign);
+            let damaged = Sample { before: sample.before.copy(), medium, epoch: sample.epoch };
+            let served = told(&damaged, name, Some(is_loss));
+            assert_eq!(served < LOGS * ENTRIES, is_loss);
+            assert_eq!(damaged.medium.get(name), foreign, "it is left as it is");
+        }
+    });
+}
+
+#[test]
+fn the_extent_is_missing_damaged_or_older() {
+    on_all(|sample| {
+        let good = sample.medium.get("EXTENT");
+        let older = sample.before.get("EXTENT");
+        let mut flipped = good.clone();
+        // Whichever slot is the newer one.
+        flipped[60] ^= 1;
+        flipped[4096 + 60] ^= 1;
+        let mut row = good.clone();
+        row[8192 + 64 + 20] ^= 1;
+        let cases =
+            [None, Some(&good[..100]), Some(&good[..0]), Some(&flipped[..]), Some(&row[..])];
+        for content in cases.into_iter().chain([Some(&older[..])]) {
+            let medium = sample.medium.copy();
+            match content {
+                Some(content) => medium.put("EXTENT", content),
+                None => medium.lose("EXTENT"),
+            }
+            let damaged = Sample { before: sample.before.copy(), medium, epoch: sample.epoch };
+            assert_eq!(told(&damaged, "EXTENT", Some(true)), LOGS * ENTRIES);
+        }
+    });
+}
+
+#[test]
+fn without_the_extent_index_files_are_evidence() {
+    let sample = sample(Medium::Folder(tempfile::tempdir().unwrap()));
+    let newest = sample.medium.ending(".log").pop().unwrap();
+    let indexed = sample.medium.ending(".idx").pop().unwrap();
+    let last = format!("{}.log", &indexed[9..17]);
+    sample.medium.lose("EXTENT");
+    sample.medium.lose(&last);
+    if newest != last {
+        sample.medium.lose(&newest);
+    }
+    let store = sample.medium.open().unwrap();
+    let files: Vec<_> = store.recovery().damage.iter().map(|damage| &*damage.file).collect();
+    assert_eq!(files, ["EXTENT", &last]);
+    assert_ne!(store.epoch(), sample.epoch);
+}
+
+#[test]
+fn an_older_identity_is_noticed() {
+    on_all(|sample| {
+        let before = sample.medium.get("STORE");
+        sample.medium.lose("EXTENT");
+        let epoch = sample.medium.open().unwrap().epoch();
+        assert_ne!(epoch, sample.epoch);
+        sample.medium.put("STORE", &before);
+        let store = sample.medium.open().unwrap();
+        assert_eq!(store.recovery().damage[0].kind, DamageKind::Outdated);
+        assert_eq!(store.recovery().damage[0].file, "STORE");
+        assert!(store.epoch() != epoch && store.epoch() != sample.epoch);
+    });
+}
+
+#[test]
+fn without_its_identity_a_store_is_no_new_one() {
+    on_all(|sample| {
+        let good = sample.medium.get("STORE");
+        sample.medium.lose("STORE");
+        for left in [vec![".log", ".idx", "EXTENT"], vec![".log"], vec!["EXTENT"]] {
+            let medium = sample.medium.copy();
+            for name in medium.names() {
+                if !left.iter().any(|left| name.ends_with(left)) {
+                    medium.lose(&name);
+                }
+            }
+            let refused = medium.open().unwrap_err();
+            assert!(matches!(refused, OpenError::NoIdentity { .. }), "{refused}");
+            assert!(refused.to_string().contains("STORE"));
+        }
+        sample.medium.put("STORE", &good);
+        assert_eq!(served(&sample.medium.open().unwrap(), 0), LOGS * ENTRIES);
+    });
+}
+
+#[test]
+fn a_segment_that_comes_back_is_read_again_if_the_index_knows_it() {
+    let sample = sample(Medium::Folder(tempfile::tempdir().unwrap()));
+    let oldest = &sample.medium.ending(".log")[0];
+    let content = sample.medium.get(oldest);
+    sample.medium.lose(oldest);
+    let store = sample.medium.open().unwrap();
+    assert!(served(&store, sample.epoch) < LOGS * ENTRIES);
+    drop(store);
+    sample.medium.put(oldest, &content);
+    let store = sample.medium.open().unwrap();
+    assert_eq!(served(&store, 0), LOGS * ENTRIES);
+    assert!(!store.recovery().history_lost);
+}
