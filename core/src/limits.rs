@@ -37,6 +37,19 @@ pub const STORE_OUTSTANDING_MAX: usize = 16 * 1024;
 /// Bytes of entries of one worker that may be under way to the store, for the same reason.
 pub const STORE_OUTSTANDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// How long a worker waits for an answer of the store, in milliseconds. Whoever asked is told then that
+/// the store does not work, and what was to be written is unknown. A store should say so itself
+/// before: it knows why.
+pub const STORE_DEADLINE_MS: u64 = 10_000;
+
+/// Questions of one worker that were given up and may still be answered. With more the store is asked
+/// nothing: what it has taken and never answered is in memory somewhere.
+pub const STORE_ABANDONED_MAX: usize = 256;
+
+/// After how long a question that was given up is forgotten, in milliseconds: its answer was lost, and
+/// one that is lost now and then must not add up to a store that is asked nothing.
+pub const STORE_ABANDONED_MS: u64 = 60_000;
+
 /// How long a worker sleeps at most, in milliseconds: how late a timer may be.
 pub const TICK_MS: u64 = 250;
 
@@ -153,6 +166,8 @@ pub const ENVELOPE_BYTES_MAX: usize = 512 * 1024;
 /// out by their numbers.
 pub const ENVELOPES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+const _: () =
+    assert!(STORE_DEADLINE_MS.is_multiple_of(TICK_MS) && STORE_DEADLINE_MS < STORE_ABANDONED_MS);
 const _: () = assert!(CONTENT_BYTES_MAX * 2 < FORWARD_BYTES_MAX);
 // Several beacons may get lost in a row before a stream is taken for a new one.
 const _: () = assert!(BEACON_MS * 8 < STREAM_IDLE_MS && FORWARD_TIMEOUT_MS < NODE_GONE_MS);

@@ -55,6 +55,8 @@ pub struct WorkerStatistics {
     pub accounts: u64,
     /// Requests to the store that are not answered yet.
     pub store_outstanding: u64,
+    /// Requests that the store did not answer in time.
+    pub store_overdue: u64,
     /// Batches of commands that wait.
     pub commands_queued: u64,
     /// Answers and messages of other workers that wait.
@@ -88,6 +90,7 @@ impl WorkerStatistics {
             conversations,
             accounts,
             store_outstanding,
+            store_overdue,
             commands_queued,
             messages_queued,
         } = other;
@@ -109,6 +112,7 @@ impl WorkerStatistics {
         self.conversations += conversations;
         self.accounts += accounts;
         self.store_outstanding += store_outstanding;
+        self.store_overdue += store_overdue;
         self.commands_queued += commands_queued;
         self.messages_queued += messages_queued;
     }

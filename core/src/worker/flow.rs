@@ -16,15 +16,12 @@
 //! restarted worker may hear answers that were meant for the one before it.
 
 use dunlin_protocol::LogId;
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 
 use super::agenda::Run;
-use super::effect::Ticket;
 use crate::account::AccountPage;
 use crate::auth::password::{PasswordDone, PasswordError};
 use crate::conversation::ConversationPage;
-use crate::credential::{CredentialAppend, CredentialPage, PasswordFlow};
+use crate::credential::{CredentialAppend, CredentialPage};
 use crate::identity::Appending;
 use crate::identity::operation::Operation;
 use crate::refusal::{INTERNAL, Refusal, store_refusal};
@@ -140,53 +137,6 @@ pub(crate) enum LogsFlow {
     List { call: u64, limit: usize },
 }
 
-/// The flows that wait, by the tickets of their questions.
-#[derive(Debug, Default)]
-pub(super) struct Tickets {
-    /// With the number of items that were asked, if each has an answer of its own.
-    store: HashMap<Ticket, (StoreFlow, Option<usize>), RandomState>,
-    passwords: HashMap<Ticket, PasswordFlow, RandomState>,
-    next: u64,
-}
-
-impl Tickets {
-    /// Questions that are not answered yet.
-    pub(super) fn len(&self) -> usize {
-        self.store.len() + self.passwords.len()
-    }
-
-    pub(super) fn keep(&mut self, flow: StoreFlow, items: Option<usize>) -> Ticket {
-        let ticket = self.next();
-        self.store.insert(ticket, (flow, items));
-        ticket
-    }
-
-    pub(super) fn keep_password(&mut self, flow: PasswordFlow) -> Ticket {
-        let ticket = self.next();
-        self.passwords.insert(ticket, flow);
-        ticket
-    }
-
-    /// Who goes on with an answer. One that has not as many items as were asked becomes an error.
-    pub(super) fn take(&mut self, ticket: Ticket, result: &mut StoreResult) -> Option<StoreFlow> {
-        let (flow, asked) = self.store.remove(&ticket)?;
-        if result.as_ref().is_ok_and(|reply| reply.items() != asked) {
-            *result = Err(StoreError::Mismatched);
-        }
-        Some(flow)
-    }
-
-    pub(super) fn take_password(&mut self, ticket: Ticket) -> Option<PasswordFlow> {
-        self.passwords.remove(&ticket)
-    }
-
-    fn next(&mut self) -> Ticket {
-        let ticket = Ticket(self.next);
-        self.next += 1;
-        ticket
-    }
-}
-
 /// The one place where it is seen whether a store has answered what it was asked.
 pub(super) fn answer<T: Reply>(result: StoreResult) -> Answer<T> {
     let fitting = result.and_then(|reply| T::of(reply).ok_or(StoreError::Mismatched));
@@ -227,30 +177,5 @@ mod tests {
         assert_eq!(single(answers), Err(INTERNAL), "one was asked for");
         assert_eq!(single(Ok(vec![Ok(7)])), Ok(7));
         assert_eq!(single::<u8>(Ok(Vec::new())), Err(INTERNAL));
-    }
-
-    #[test]
-    fn a_ticket_is_good_once_and_for_one_kind_of_answer() {
-        let mut tickets = Tickets::default();
-        let user = UserId::new(1).unwrap();
-        let flow = || StoreFlow::Page(PageFlow::Account(AccountPage::Log(user)));
-        let ticket = tickets.keep(flow(), None);
-        let mut page = Ok(StoreReply::Page(Page::default()));
-        assert!(tickets.take_password(ticket).is_none());
-        assert!(tickets.take(ticket, &mut page).is_some());
-        assert!(tickets.take(ticket, &mut page).is_none());
-        assert_eq!((tickets.len(), page), (0, Ok(StoreReply::Page(Page::default()))));
-    }
-
-    #[test]
-    fn an_answer_has_as_many_items_as_were_asked() {
-        let mut tickets = Tickets::default();
-        let reply = || Ok(StoreReply::Cursors(vec![7]));
-        for (asked, expected) in [(1, reply()), (2, Err(StoreError::Mismatched))] {
-            let ticket = tickets.keep(StoreFlow::Heads(HeadsFlow::Load(Vec::new())), Some(asked));
-            let mut result = reply();
-            assert!(tickets.take(ticket, &mut result).is_some());
-            assert_eq!(result, expected);
-        }
     }
 }

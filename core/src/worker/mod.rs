@@ -19,7 +19,8 @@
 //! ```
 //!
 //! - [`input`], [`effect`], [`message`]: what goes in, what comes out, what workers tell each other
-//! - `turn`: what a machine works with; `flow`: who waits for which answer; `agenda`: what is to be
+//! - `turn`: what a machine works with; `flow`: who waits for which answer; `tickets`: until when;
+//!   `agenda`: what is to be
 //!   numbered and swept
 //! - `router`: which machine an input is for; `conversations`, `accounts`, `identities`, `syncs`,
 //!   `nodes`, `push`: what follows from the answers of machines; `unsure`: what the store left open
@@ -38,6 +39,7 @@ mod nodes;
 mod push;
 mod router;
 mod syncs;
+mod tickets;
 pub(crate) mod turn;
 mod unsure;
 
@@ -45,9 +47,9 @@ use std::sync::Arc;
 
 use agenda::Agenda;
 use effect::Effects;
-use flow::Tickets;
 use input::Input;
 use router::Router;
+use tickets::Tickets;
 use turn::Turn;
 
 use crate::auth::issuer::Issuers;

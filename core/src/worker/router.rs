@@ -29,7 +29,7 @@ use crate::limits::STATE_SWEEP_MAX;
 use crate::refusal::{NEEDS_CONNECTION, NOT_LOGGED_IN, Refusal};
 use crate::request::{Client, Command, Request};
 use crate::statistics::WorkerStatistics;
-use crate::store::{Appended, Head, Page};
+use crate::store::{Appended, Head, Page, StoreError};
 use crate::sync::Syncs;
 use crate::transport::{ConnId, Session};
 
@@ -88,6 +88,7 @@ impl Router {
             Input::Members(members) => self.take_members(&members, turn),
             Input::Envelope(envelope) => self.take_envelope(envelope, turn),
             Input::Tick => {
+                self.give_up_overdue(turn);
                 self.sweep(turn);
                 self.unsure.ask(turn);
                 self.tick_cluster(turn);
@@ -207,6 +208,15 @@ impl Router {
             Some(StoreFlow::Logs(flow)) => self.logs_listed(flow, flow::answer(result), turn),
             // Of the worker before a restart.
             None => {}
+        }
+    }
+
+    /// What the store has not answered in time it will not be asked to answer any more.
+    fn give_up_overdue(&mut self, turn: &mut Turn<'_>) {
+        for ticket in turn.tickets.tick() {
+            turn.effects.counters.store_overdue += 1;
+            let reason = "it does not answer in time".into();
+            self.store_answered(ticket, Err(StoreError::Unavailable { reason }), turn);
         }
     }
 

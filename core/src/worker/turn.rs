@@ -13,8 +13,9 @@ use super::agenda::Agenda;
 use super::effect::Effects;
 use super::flow::{
     AppendFlow, CursorsFlow, HeadsFlow, LogsFlow, PageFlow, PagesFlow, RegisterFlow, RegistersFlow,
-    StoreFlow, Tickets, WriteFlow,
+    StoreFlow, WriteFlow,
 };
+use super::tickets::Tickets;
 use crate::auth::password::PasswordJob;
 use crate::credential::PasswordFlow;
 use crate::placement;
@@ -99,7 +100,9 @@ impl Turn<'_> {
 
     fn ask_store(&mut self, request: StoreRequest, flow: StoreFlow) {
         let ticket = self.tickets.keep(flow, request.items());
-        self.effects.store.push((ticket, request));
+        if self.tickets.may_ask(ticket) {
+            self.effects.store.push((ticket, request));
+        }
     }
 
     /// Whether other nodes may append to the logs that this worker owns. As long as it sees no

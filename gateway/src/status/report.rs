@@ -91,6 +91,7 @@ pub(crate) struct Engine {
     pub(crate) messages_queued: u64,
     /// Requests to the store that are not answered, now.
     pub(crate) store_outstanding: u64,
+    pub(crate) store_overdue: u64,
     /// Ticks of the workers.
     pub(crate) tick_us: Moments,
     /// From a request to the store to the worker that takes the answer.
@@ -241,6 +242,7 @@ impl Engine {
             requests_queued: total.commands_queued,
             messages_queued: total.messages_queued,
             store_outstanding: total.store_outstanding,
+            store_overdue: total.store_overdue,
             tick_us: Moments::of(&total.tick_us),
             store_round_us: Moments::of(&total.store_round_us),
             batch_entries: Moments::of(&total.batch_entries),
