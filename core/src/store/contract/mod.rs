@@ -25,6 +25,7 @@
 
 pub mod ask;
 pub mod sample;
+pub mod wrapper;
 
 mod appends;
 mod changes;

@@ -1,0 +1,124 @@
+//! A store that fails in parts.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Dice, Rate};
+use crate::store::question::{self, Question};
+use crate::store::{
+    Deleted, Deletion, Store, StoreDone, StoreError, StoreReply, StoreRequest, Write, Written,
+};
+
+/// A store that does not know of some items whether it has done them (half of them it has), and can't
+/// read others.
+pub struct Failing {
+    inner: Arc<dyn Store>,
+    dice: Dice,
+    rate: Rate,
+}
+
+impl Failing {
+    /// Over another store; which items fail follows from the seed.
+    pub fn over(inner: Arc<dyn Store>, rate: Rate, seed: u64) -> Failing {
+        Failing { inner, dice: Dice::new(seed), rate }
+    }
+
+    /// The fate of each of so many items.
+    fn fates(&self, items: usize) -> Vec<Fate> {
+        let fate = |_| match (self.rate.strikes(&self.dice), self.dice.below(2)) {
+            (false, _) => Fate::Answered,
+            (true, 0) => Fate::Done,
+            (true, _) => Fate::Lost,
+        };
+        (0..items).map(fate).collect()
+    }
+
+    /// Asks for what is not lost. What is not answered is told to be `unknown`.
+    fn ask_some<Item, Answer>(
+        &self,
+        items: Vec<Item>,
+        unknown: fn() -> Answer,
+        reply: fn(Vec<Answer>) -> StoreReply,
+        done: StoreDone,
+    ) where
+        Vec<Item>: Question<Answer = Vec<Answer>>,
+        Answer: 'static,
+    {
+        let fates = self.fates(items.len());
+        let kept = items.into_iter().zip(&fates).filter(|(_, fate)| **fate != Fate::Lost);
+        let kept: Vec<Item> = kept.map(|(item, _)| item).collect();
+        question::ask(&*self.inner, kept, move |answers| {
+            done(answers.map(|answers| {
+                let mut answers = answers.into_iter();
+                let told = fates.iter().map(|fate| match fate {
+                    Fate::Lost => unknown(),
+                    Fate::Done => {
+                        drop(answers.next());
+                        unknown()
+                    }
+                    Fate::Answered => answers.next().expect("one for each that was asked"),
+                });
+                reply(told.collect())
+            }));
+        });
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Answered,
+    /// It is done, and nobody hears of it.
+    Done,
+    /// It never arrives.
+    Lost,
+}
+
+fn unreadable<T>() -> Result<T, StoreError> {
+    Err(StoreError::Unavailable { reason: "one of several".into() })
+}
+
+impl fmt::Debug for Failing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failing").field("rate", &self.rate).finish_non_exhaustive()
+    }
+}
+
+impl Store for Failing {
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
+
+    fn submit(&self, request: StoreRequest, done: StoreDone) {
+        match request {
+            StoreRequest::Write(items)
+                if items.iter().all(|write: &Write| write.check().is_ok()) =>
+            {
+                self.ask_some(items, || Written::Unknown, StoreReply::Written, done);
+            }
+            StoreRequest::Delete(items) => {
+                let unknown: fn() -> Deleted = || Deleted::Unknown;
+                self.ask_some::<Deletion, _>(items, unknown, StoreReply::Deleted, done);
+            }
+            StoreRequest::Ranges(items) => {
+                self.ask_some(items, unreadable, StoreReply::Pages, done);
+            }
+            StoreRequest::Register(items) => {
+                self.ask_some(items, unreadable, StoreReply::Register, done);
+            }
+            StoreRequest::Registers(items) => {
+                self.ask_some(items, unreadable, StoreReply::Registers, done);
+            }
+            // Has no verdict for each item, or no items.
+            whole @ (StoreRequest::Write(_)
+            | StoreRequest::Changes(_)
+            | StoreRequest::Feed(_)
+            | StoreRequest::Consumer(_)
+            | StoreRequest::Consumers
+            | StoreRequest::Append(_)
+            | StoreRequest::Range(_)
+            | StoreRequest::Heads(_)
+            | StoreRequest::Cursors(_)
+            | StoreRequest::Logs { .. }) => self.inner.submit(whole, done),
+        }
+    }
+}
