@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dunlin_core::limits::RESPONSE_BYTES_MAX;
 use dunlin_core::store::embedded::EmbeddedConfig;
-use dunlin_core::store::embedded::config::SEGMENT_BYTES_MAX;
+use dunlin_core::store::embedded::config::{CLEANING_BYTES_PER_SECOND_MIN, SEGMENT_BYTES_MAX};
 
 use super::error::SectionFaults;
 use super::section::{Section, section};
@@ -32,6 +32,10 @@ section! {
         filter_bytes_max: usize = 256 * 1024 * 1024,
         /// From a failed write to the next attempt.
         retry_interval_ms: u64 = 250,
+        /// How fast files are read and written in the background to clean them of what is dead.
+        cleaning_bytes_per_second: u64 = 16 * 1024 * 1024,
+        /// Old values and expired messages are gone from the disk within so many hours.
+        gone_within_hours: u64 = 7 * 24,
     }
 }
 
@@ -58,6 +62,9 @@ impl Section for StoreSection {
         faults.count_within("merge_runs", self.merge_runs, 2..=64);
         faults.count_within("filter_bytes_max", self.filter_bytes_max, 0..=1 << 40);
         faults.within("retry_interval_ms", self.retry_interval_ms, 1..=60_000);
+        let rates = CLEANING_BYTES_PER_SECOND_MIN..=1 << 40;
+        faults.within("cleaning_bytes_per_second", self.cleaning_bytes_per_second, rates);
+        faults.within("gone_within_hours", self.gone_within_hours, 1..=100 * 366 * 24);
         Store::Embedded(EmbeddedConfig {
             segment_bytes: self.segment_bytes,
             batch_bytes_max: self.batch_bytes_max,
@@ -65,6 +72,9 @@ impl Section for StoreSection {
             merge_runs: self.merge_runs,
             filter_bytes_max: self.filter_bytes_max,
             retry_interval: Duration::from_millis(self.retry_interval_ms),
+            cleaning_bytes_per_second: self.cleaning_bytes_per_second,
+            gone_within: Duration::from_hours(self.gone_within_hours),
+            ..EmbeddedConfig::default()
         })
     }
 }

@@ -11,6 +11,10 @@ pub const SEGMENT_BYTES_MIN: u32 = 16 * 1024;
 /// The largest segment: recovery reads a whole segment into memory, and offsets are 32 bits.
 pub const SEGMENT_BYTES_MAX: u32 = 1024 * 1024 * 1024;
 
+/// The lowest rate of cleaning: below it the largest piece would take longer than anybody waits for a
+/// store that stops.
+pub const CLEANING_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
+
 /// Settings of the embedded store; [`Default`] is what a server wants.
 #[derive(Debug, Clone)]
 pub struct EmbeddedConfig {
@@ -31,6 +35,14 @@ pub struct EmbeddedConfig {
     /// After a failed write or fsync, how long appends are refused before the next attempt: each
     /// attempt takes a new segment file.
     pub retry_interval: Duration,
+    /// How fast files are read and written in the background to clean them, in bytes per second: what
+    /// is left of the disk is for messages.
+    pub cleaning_bytes_per_second: u64,
+    /// How often it is looked whether there is something to clean.
+    pub cleaning_interval: Duration,
+    /// Old values of registers, removed ones and expired entries are gone from the disk within this
+    /// time and the one that cleaning takes. What is erased is gone at once.
+    pub gone_within: Duration,
 }
 
 impl Default for EmbeddedConfig {
@@ -42,6 +54,9 @@ impl Default for EmbeddedConfig {
             merge_runs: 4,
             filter_bytes_max: 256 * 1024 * 1024,
             retry_interval: Duration::from_millis(250),
+            cleaning_bytes_per_second: 16 * 1024 * 1024,
+            cleaning_interval: Duration::from_secs(5),
+            gone_within: Duration::from_hours(7 * 24),
         }
     }
 }
@@ -60,6 +75,9 @@ impl EmbeddedConfig {
         }
         if !(2..=64).contains(&self.merge_runs) {
             return wrong("merge_runs", self.merge_runs);
+        }
+        if self.cleaning_bytes_per_second < CLEANING_BYTES_PER_SECOND_MIN {
+            return wrong("cleaning_bytes_per_second", self.cleaning_bytes_per_second as usize);
         }
         Ok(())
     }

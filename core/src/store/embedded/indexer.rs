@@ -101,6 +101,7 @@ fn open_run(shared: &Shared, segments: (u32, u32)) -> io::Result<Arc<Run>> {
 fn rebuild(shared: &Shared, damaged: &Run) -> io::Result<()> {
     let (first, last) = damaged.segments();
     tracing::error!(file = run_name(first, last), "an index file is damaged and made again");
+    let _names = shared.segments.hold_names();
     let names = shared.disk.names()?;
     let mut files = SegmentFiles::of_names(names.iter().map(String::as_str)).kept;
     files.retain(|span| span.first <= last && first <= span.last);

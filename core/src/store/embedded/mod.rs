@@ -63,6 +63,7 @@ use crate::random::{Random, SystemSource};
 
 use super::{Store, StoreDone, StoreReply, StoreRequest};
 pub use backup::{BackupReport, check_backup, restore};
+use cleaning::cleaner::Cleaner;
 pub use config::{EmbeddedConfig, OpenError};
 pub use damage::{Damage, DamageKind};
 use disk::{Disk, Folder};
@@ -117,6 +118,7 @@ struct Shared {
     index: Index,
     spare: SpareSlot,
     indexer: Indexer,
+    cleaner: Cleaner,
     counters: Counters,
 }
 
@@ -124,6 +126,11 @@ impl Shared {
     /// Damage that was told and that nobody has acknowledged.
     fn unacknowledged(&self) -> Vec<ToldDamage> {
         told::unacknowledged(&self.told.lock())
+    }
+
+    /// The first segment that a consumer of the feed has not passed: from there on nothing is cleaned.
+    fn feed_kept_from(&self) -> u32 {
+        u32::MAX
     }
 }
 
@@ -159,6 +166,7 @@ impl EmbeddedStore {
             config,
             spare: SpareSlot::default(),
             indexer: Indexer::default(),
+            cleaner: Cleaner::default(),
             counters: Counters::default(),
         });
         let queue = Arc::new(Queue::default());
@@ -201,6 +209,12 @@ impl EmbeddedStore {
             shared.indexer.run(&shared);
         });
         self.others.push(spawn("store-index", work)?);
+        let shared = Arc::clone(&self.shared);
+        let work = Box::new(move || {
+            step_back();
+            shared.cleaner.run(&shared);
+        });
+        self.others.push(spawn("store-clean", work)?);
         self.lane = Some(spawn("store-commit", Box::new(move || lane.run()))?);
         Ok(())
     }
@@ -241,6 +255,14 @@ impl EmbeddedStore {
             let acknowledged = told::acknowledge(&*shared.disk, &mut told);
             acknowledged.map_err(OpenError::io("can't write", path))
         })
+    }
+
+    /// Cleans all that is worth it now, and waits for it: see [`EmbeddedConfig::gone_within`]. It is done
+    /// in the background anyway.
+    pub fn clean(&self) -> Result<(), OpenError> {
+        let path = self.shared.disk.path();
+        self.on_reader(|shared| shared.cleaner.clean(shared))
+            .map_err(OpenError::io("can't clean", path))
     }
 
     /// Runs something that needs files on a thread of the store, and waits for it.
@@ -286,6 +308,7 @@ impl Drop for EmbeddedStore {
         self.queue.close();
         join(self.lane.take());
         self.shared.spare.close();
+        self.shared.cleaner.stop();
         self.shared.indexer.stop(&self.shared);
         self.reads = None;
         for thread in self.others.drain(..) {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::cleaning::file::{CleanedFile, open_if_cleaned};
 use super::disk::{Disk, DiskFile};
@@ -15,6 +16,9 @@ use super::segment::Span;
 
 /// Sealed segments that are kept open for reading.
 const OPEN_SEGMENTS_MAX: usize = 512;
+
+/// How long cleaning waits at a time for who goes through the files: it may have to stop.
+const TAKE_OVER_PART: Duration = Duration::from_millis(100);
 
 /// Where an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +44,20 @@ pub(super) struct Segments {
     /// The rows of several segments that one file holds: the last of each by the first.
     rows: RwLock<BTreeMap<u32, u32>>,
     open: Mutex<Open>,
+    /// Held by who changes records in their places.
+    rewrites: Mutex<Rewrites>,
+    /// Held shared by who goes through the files by their names.
+    names: RwLock<()>,
+}
+
+/// Changing records in their places, which cleaning must not miss: a record that is erased after it was
+/// copied is copied once more.
+#[derive(Debug, Default)]
+pub(super) struct Rewrites {
+    is_copying: bool,
+    late: Vec<Location>,
+    /// A cleaned file has its name, and it is not known whether it will keep it.
+    is_unsettled: bool,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +76,14 @@ impl Segments {
         rows: impl IntoIterator<Item = Span>,
     ) -> Segments {
         let rows = rows.into_iter().map(|span| (span.first, span.last)).collect();
-        Segments { disk, identity, rows: RwLock::new(rows), open: Mutex::default() }
+        Segments {
+            disk,
+            identity,
+            rows: RwLock::new(rows),
+            open: Mutex::default(),
+            rewrites: Mutex::default(),
+            names: RwLock::default(),
+        }
     }
 
     /// What the file that holds a segment holds.
@@ -130,7 +155,6 @@ impl Segments {
         self.open.lock().keep(number, SegmentFile::Plain(file));
     }
 
-    #[allow(dead_code)] // Used by the cleaner, which comes next.
     /// Lets a cleaned file take the place of those of its segments. Who reads one of these goes on to
     /// do so: its content is as good.
     pub(super) fn replace(&self, cleaned: CleanedFile) {
@@ -146,9 +170,66 @@ impl Segments {
         open.keep(span.first, SegmentFile::Cleaned(Arc::new(cleaned)));
     }
 
+    /// Lets nobody else change a record in its place, nor a cleaned file take the place of another.
+    pub(super) fn rewrites(&self) -> MutexGuard<'_, Rewrites> {
+        self.rewrites.lock()
+    }
+
+    /// Keeps all files under their names for as long as the guard lives.
+    pub(super) fn hold_names(&self) -> RwLockReadGuard<'_, ()> {
+        self.names.read()
+    }
+
+    /// Lets nobody count on the names of files; `None` if somebody does, for a while.
+    pub(super) fn try_take_over(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        self.names.try_write_for(TAKE_OVER_PART)
+    }
+
     /// Forgets a segment that is removed.
     pub(super) fn forget(&self, number: u32) {
         self.open.lock().files.remove(&number);
+    }
+}
+
+impl Rewrites {
+    #[allow(dead_code)] // Used by deletion, which comes next.
+    /// A record was changed in its place, durably.
+    pub(super) fn rewritten(&mut self, place: Location) {
+        if self.is_copying {
+            self.late.push(place);
+        }
+    }
+
+    /// Makes sure of the names of cleaned files: before the first change of a record in one of them is
+    /// counted on.
+    pub(super) fn settle(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        if self.is_unsettled {
+            disk.sync_names()?;
+            self.is_unsettled = false;
+        }
+        Ok(())
+    }
+
+    /// Files are going to be copied.
+    pub(super) fn begin(&mut self) {
+        self.is_copying = true;
+        self.late.clear();
+    }
+
+    /// What was changed since then.
+    pub(super) fn take_late(&mut self) -> Vec<Location> {
+        std::mem::take(&mut self.late)
+    }
+
+    /// The copy has got a name.
+    pub(super) fn renamed(&mut self) {
+        self.is_unsettled = true;
+    }
+
+    /// Nothing is copied any more.
+    pub(super) fn end(&mut self) {
+        self.is_copying = false;
+        self.late.clear();
     }
 }
 

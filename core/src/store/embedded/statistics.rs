@@ -29,6 +29,12 @@ pub struct EmbeddedStatistics {
     pub queued: u64,
     /// Reads that met a damaged entry.
     pub damaged_reads: u64,
+    /// Files of segments that were cleaned into others.
+    pub cleaned_files: u64,
+    /// Bytes that cleaning wrote.
+    pub cleaning_written_bytes: u64,
+    /// Bytes that the files had less after it.
+    pub cleaning_freed_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +49,9 @@ pub(super) struct Counters {
     pub bytes: Counter,
     pub index_bytes: Counter,
     pub damaged_reads: Counter,
+    pub cleaned_files: Counter,
+    pub cleaning_written_bytes: Counter,
+    pub cleaning_freed_bytes: Counter,
 }
 
 impl Counters {
@@ -50,6 +59,18 @@ impl Counters {
     pub(super) fn synced(&self, took: Duration) {
         self.fsyncs.add(1);
         self.fsync_us.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Files of so many bytes were cleaned into one.
+    pub(super) fn cleaned(&self, before: u64, after: u64) {
+        self.cleaned_files.add(1);
+        self.cleaning_written_bytes.add(after);
+        self.cleaning_freed_bytes.add(before.saturating_sub(after));
+    }
+
+    /// How much more cleaning has freed than it has written.
+    pub(super) fn cleaning_credit(&self) -> u64 {
+        self.cleaning_freed_bytes.get().saturating_sub(self.cleaning_written_bytes.get())
     }
 
     pub(super) fn snapshot(&self, queued: usize) -> EmbeddedStatistics {
@@ -64,6 +85,9 @@ impl Counters {
             index_bytes: self.index_bytes.get(),
             queued: queued as u64,
             damaged_reads: self.damaged_reads.get(),
+            cleaned_files: self.cleaned_files.get(),
+            cleaning_written_bytes: self.cleaning_written_bytes.get(),
+            cleaning_freed_bytes: self.cleaning_freed_bytes.get(),
         }
     }
 }

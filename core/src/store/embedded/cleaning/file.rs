@@ -85,6 +85,12 @@ impl CleanedFile {
         Ok(found.and_then(|entry| entry.resolve(place)))
     }
 
+    /// How many bytes of the chunk of a record there are from its beginning on: more than the record has.
+    pub(in super::super) fn bytes_from(&self, place: Location) -> io::Result<usize> {
+        let found = self.at_or_before(place)?.filter(|entry| entry.end() > place);
+        Ok(found.map_or(0, |entry| (entry.end().offset - place.offset) as usize))
+    }
+
     /// The first chunk of which something was written at this place or behind it.
     pub(in super::super) fn chunk_from(&self, place: Location) -> io::Result<Option<Guided>> {
         let is_before = |entry: &Guided| entry.end() <= place;

@@ -7,10 +7,18 @@
 
 #![allow(dead_code)] // Used by the cleaner, which comes next.
 
+mod choice;
 pub(super) mod chunk;
+pub(super) mod cleaner;
+mod copy;
 pub(super) mod file;
 pub(super) mod guide;
+pub(super) mod life;
+mod pace;
+pub(super) mod pieces;
+mod read_ahead;
 pub(super) mod scan;
+mod survey;
 pub(super) mod writer;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::super::damage::{Damage, DamageKind};
-use super::super::disk::{DiskFile, read_exact_at};
+use super::super::disk::DiskFile;
 use super::super::identity::Identity;
 use super::super::index::memory::SegmentIndex;
 use super::super::record::RecordHead;
@@ -17,9 +17,7 @@ use super::super::segments::Location;
 use super::chunk::{CHUNK_HEAD_BYTES, ChunkHead};
 use super::file::CleanedFile;
 use super::guide::Guided;
-
-/// What is read at once.
-const BUFFER_BYTES: u64 = 256 * 1024;
+use super::read_ahead::ReadAhead;
 
 /// Something found between two chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +35,8 @@ pub(in super::super) struct FoundChunk {
 /// Walks over the chunks of a file.
 pub(in super::super) struct Chunks {
     identity: Identity,
-    file: Arc<dyn DiskFile>,
+    content: ReadAhead,
     at: u64,
-    end: u64,
-    buffer: Vec<u8>,
-    buffer_at: u64,
 }
 
 impl Chunks {
@@ -51,8 +46,8 @@ impl Chunks {
         file: Arc<dyn DiskFile>,
         end: u64,
     ) -> io::Result<Chunks> {
-        let (at, end) = (SEGMENT_HEAD_BYTES as u64, end.min(file.bytes()?));
-        Ok(Chunks { identity, file, at, end, buffer: Vec::new(), buffer_at: 0 })
+        let content = ReadAhead::new(file, end)?;
+        Ok(Chunks { identity, content, at: SEGMENT_HEAD_BYTES as u64 })
     }
 
     /// Begins at the chunk that the guide knows.
@@ -66,7 +61,7 @@ impl Chunks {
         &mut self,
         guide: Option<&CleanedFile>,
     ) -> io::Result<Option<FoundChunk>> {
-        if self.at >= self.end {
+        if self.at >= self.content.end() {
             return Ok(None);
         }
         let found = match self.head_at(self.at)? {
@@ -88,10 +83,10 @@ impl Chunks {
 
     /// The head at a place, if it is whole and its chunk ends before the guide.
     fn head_at(&mut self, at: u64) -> io::Result<Option<ChunkHead>> {
-        if at + CHUNK_HEAD_BYTES as u64 > self.end {
+        if at + CHUNK_HEAD_BYTES as u64 > self.content.end() {
             return Ok(None);
         }
-        let (identity, end) = (self.identity, self.end);
+        let (identity, end) = (self.identity, self.content.end());
         let head = ChunkHead::decode(&identity, self.read(at, CHUNK_HEAD_BYTES as u64)?);
         Ok(head.filter(|head| at + head.bytes() <= end))
     }
@@ -107,22 +102,14 @@ impl Chunks {
             return Ok(FoundChunk { at, bytes, place: Some(place), head: None });
         }
         let mut next = at + 1;
-        while next < self.end && self.head_at(next)?.is_none() {
+        while next < self.content.end() && self.head_at(next)?.is_none() {
             next += 1;
         }
         Ok(FoundChunk { at, bytes: next - at, place: None, head: None })
     }
 
-    fn read(&mut self, at: u64, bytes: u64) -> io::Result<&[u8]> {
-        let held = self.buffer_at..self.buffer_at + self.buffer.len() as u64;
-        if !(held.contains(&at) && at + bytes <= held.end) {
-            let wanted = bytes.max(BUFFER_BYTES).min(self.end - at);
-            self.buffer.resize(wanted as usize, 0);
-            read_exact_at(&*self.file, &mut self.buffer, at)?;
-            self.buffer_at = at;
-        }
-        let from = (at - self.buffer_at) as usize;
-        Ok(&self.buffer[from..from + bytes as usize])
+    pub(super) fn read(&mut self, at: u64, bytes: u64) -> io::Result<&[u8]> {
+        self.content.read(at, bytes)
     }
 }
 

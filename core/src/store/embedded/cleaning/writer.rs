@@ -52,10 +52,17 @@ pub(in super::super) struct Written {
     pub bytes: u64,
 }
 
+impl Written {
+    /// The name of a cleaned file until it is whole.
+    pub(in super::super) fn unfinished_name(span: Span) -> String {
+        span.name() + UNFINISHED_SUFFIX
+    }
+}
+
 impl CleanedWriter {
     pub(in super::super) fn create(disk: &dyn Disk, row: Row) -> io::Result<CleanedWriter> {
         Ok(CleanedWriter {
-            file: disk.create(&unfinished_name(row.span))?,
+            file: disk.create(&Written::unfinished_name(row.span))?,
             row,
             buffer: Vec::with_capacity(BUFFER_BYTES),
             offset: SEGMENT_HEAD_BYTES as u64,
@@ -127,12 +134,8 @@ impl CleanedWriter {
         }
         self.file.write_at(&header, 0)?;
         self.file.sync()?;
-        let (name, bytes) = (unfinished_name(span), self.offset);
+        let (name, bytes) = (Written::unfinished_name(span), self.offset);
         let file = CleanedFile::open(identity, self.file, head, cleaned)?;
         Ok(Written { file, name, bytes })
     }
-}
-
-fn unfinished_name(span: Span) -> String {
-    span.name() + UNFINISHED_SUFFIX
 }

@@ -421,6 +421,7 @@ impl Lane {
             self.shared.extent.seal(number, row);
         }
         if self.shared.index.seal(segment.end, self.next_batch) || segment.is_known {
+            self.shared.cleaner.life.written(segment.number);
             return;
         }
         self.shared.segments.forget(segment.number);

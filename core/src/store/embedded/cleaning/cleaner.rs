@@ -1,0 +1,258 @@
+//! The thread that cleans: one file or row at a time, slowly, and only what is worth it.
+//!
+//! Whatever it fails to do it tries again. At each moment the folder holds everything: a cleaned file
+//! gets its name when it is durable, and what it takes the place of is removed when that name is.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use super::super::Shared;
+use super::super::segment::{SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, Span};
+use super::super::segments::SegmentFile;
+use super::super::wake::Wake;
+use super::choice::{Candidate, Next, Rules, choose};
+use super::copy::copy;
+use super::life::{Died, Life};
+use super::pace::Pace;
+use super::pieces::damaged;
+use super::survey::{Survey, Surveyor};
+use super::writer::Row;
+
+/// Looks after what is dead.
+#[derive(Debug, Default)]
+pub(in super::super) struct Cleaner {
+    stop: AtomicBool,
+    wake: Wake,
+    pub life: Life,
+    /// One round at a time.
+    round: Mutex<Known>,
+}
+
+/// What one round tells the next.
+#[derive(Debug, Default)]
+struct Known {
+    /// The sizes of files that do not change any more.
+    bytes: HashMap<Span, u64, RandomState>,
+    /// Files that are damaged: they are left as they are until the next start.
+    damaged: BTreeSet<Span>,
+}
+
+/// The files of a row, as they are before it is cleaned.
+struct Old<'a> {
+    files: &'a [Candidate],
+    row: Row,
+    /// The batches of each file.
+    batches: Vec<Range<u64>>,
+}
+
+impl Old<'_> {
+    fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+impl Cleaner {
+    pub(in super::super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.wake.wake();
+    }
+
+    /// Works until it is stopped.
+    pub(in super::super) fn run(&self, shared: &Shared) {
+        while !self.stop.load(Ordering::Relaxed) {
+            self.wake.wait(Some(shared.config.cleaning_interval));
+            match self.clean(shared) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::warn!(%error, "can't clean the store; it will be tried again");
+                }
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// Does all that there is to do.
+    pub(in super::super) fn clean(&self, shared: &Shared) -> io::Result<()> {
+        let mut known = self.round.lock();
+        loop {
+            let files = self.candidates(shared, &mut known)?;
+            let rules = Rules {
+                now_ms: now_ms(),
+                gone_within_ms: shared.config.gone_within.as_millis() as u64,
+                file_bytes_max: u64::from(shared.config.segment_bytes),
+                credit_bytes: shared.counters.cleaning_credit(),
+            };
+            let Some(next) = choose(&files, &rules) else { return Ok(()) };
+            let row = match &next {
+                Next::LookThrough(at) | Next::Overdue(at) => *at..*at + 1,
+                Next::Clean(row) | Next::Join(row) => row.clone(),
+            };
+            match self.do_next(shared, &next, &files, row.clone()) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    let names: Vec<String> =
+                        files[row.clone()].iter().map(|f| f.span.name()).collect();
+                    tracing::error!(%error, ?names, "damaged files are not cleaned");
+                    known.damaged.extend(files[row].iter().map(|file| file.span));
+                }
+                done => done?,
+            }
+        }
+    }
+
+    /// All files, and what is known of them.
+    fn candidates(&self, shared: &Shared, known: &mut Known) -> io::Result<Vec<Candidate>> {
+        let names = shared.disk.names()?;
+        let files = SegmentFiles::of_names(names.iter().map(String::as_str));
+        if !files.covered.is_empty() {
+            shared.segments.rewrites().settle(&*shared.disk)?;
+            files.covered.iter().try_for_each(|span| shared.disk.remove(&span.name()))?;
+        }
+        let indexed = shared.index.runs().last().map_or(0, |run| run.segments().1);
+        let newest = files.kept.last().map_or(0, |span| span.last);
+        let kept_from = shared.feed_kept_from();
+        known.bytes.retain(|span, _| files.kept.binary_search(span).is_ok());
+        let mut candidates = Vec::with_capacity(files.kept.len());
+        for span in files.kept {
+            let is_done = span.last <= indexed && span.last < newest && span.last < kept_from;
+            let is_kept = !is_done || known.damaged.contains(&span);
+            let bytes = if is_kept { 0 } else { known.bytes_of(shared, span)? };
+            let life = self.life.of(span.first, span.last);
+            candidates.push(Candidate { span, bytes, life, is_kept });
+        }
+        Ok(candidates)
+    }
+
+    fn do_next(
+        &self,
+        shared: &Shared,
+        next: &Next,
+        files: &[Candidate],
+        row: Range<usize>,
+    ) -> io::Result<()> {
+        let old = old(shared, files, row)?;
+        let span = old.row.span;
+        let before = self.life.begin_survey(span.first, span.last);
+        let pace = Pace::new(&self.stop, &self.wake, shared.config.cleaning_bytes_per_second);
+        let survey = match look_through(shared, &pace, &old) {
+            Ok(survey) => survey,
+            Err(error) => {
+                self.life.give_back(before);
+                return Err(error);
+            }
+        };
+        let since_ms = before.iter().filter_map(|(_, life)| life.dead_since_ms).min();
+        let frees = old.bytes().saturating_sub(survey.cleaned_bytes());
+        let does_it = match next {
+            Next::LookThrough(_) => false,
+            Next::Clean(_) => survey.cleaned_bytes() <= frees,
+            Next::Overdue(_) => survey.has_dead(),
+            Next::Join(_) => survey.cleaned_bytes() <= shared.counters.cleaning_credit() + frees,
+        };
+        if !does_it {
+            self.life.found(&believed(&old, &survey), since_ms, now_ms());
+            return Ok(());
+        }
+        let written = copy(shared, &pace, &old.row, &survey, files_of(&old));
+        match written {
+            Ok(bytes) => {
+                shared.counters.cleaned(old.bytes(), bytes);
+                Ok(())
+            }
+            Err(error) => {
+                self.life.give_back(before);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Known {
+    fn bytes_of(&mut self, shared: &Shared, span: Span) -> io::Result<u64> {
+        if let Some(bytes) = self.bytes.get(&span) {
+            return Ok(*bytes);
+        }
+        let bytes = shared.segments.file(span.first)?.bytes()?;
+        self.bytes.insert(span, bytes);
+        Ok(bytes)
+    }
+}
+
+fn files_of(old: &Old<'_>) -> Vec<Span> {
+    old.files.iter().map(|file| file.span).collect()
+}
+
+/// The files of a row and their batches. All but the last end where the next begins.
+fn old<'a>(shared: &Shared, files: &'a [Candidate], row: Range<usize>) -> io::Result<Old<'a>> {
+    let first_batch = |span: Span| -> io::Result<Option<u64>> {
+        let mut bytes = vec![0; SEGMENT_HEAD_BYTES];
+        let (file, number) = match shared.segments.open(span.first)? {
+            SegmentFile::Cleaned(cleaned) => return Ok(Some(cleaned.head.first_batch)),
+            SegmentFile::Plain(file) => (file, span.first),
+        };
+        let read = file.read_at(&mut bytes, 0)?;
+        let head = SegmentHead::decode(&shared.identity, number, &bytes[..read]);
+        let head = head.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        Ok(head.map(|head| head.first_batch))
+    };
+    let mut batches = Vec::new();
+    for at in row.clone() {
+        let first = first_batch(files[at].span)?.ok_or_else(damaged)?;
+        let next = match shared.segments.open(files[at].span.first)? {
+            SegmentFile::Cleaned(cleaned) => Some(cleaned.cleaned().next_batch),
+            SegmentFile::Plain(_) => match files.get(at + 1) {
+                Some(next) => first_batch(next.span)?,
+                None => None,
+            },
+        };
+        let run_end = || {
+            let runs = shared.index.runs();
+            let run = runs.iter().find(|run| run.segments().1 == files[at].span.last);
+            run.map(|run| run.next_batch())
+        };
+        batches.push(first..next.or_else(run_end).ok_or_else(damaged)?);
+    }
+    let files = &files[row];
+    let (Some(first), Some(last)) = (files.first(), files.last()) else { return Err(damaged()) };
+    let span = Span { first: first.span.first, last: last.span.last };
+    // What is durable beyond the index files may be asked as well; it is newer than this says.
+    let cleaned_through = shared.index.runs().last().map_or(0, |run| run.next_batch() - 1);
+    let (first_batch, next_batch) = match (batches.first(), batches.last()) {
+        (Some(first), Some(last)) => (first.start, last.end),
+        _ => return Err(damaged()),
+    };
+    let row = Row { span, first_batch, next_batch, cleaned_through };
+    Ok(Old { files, row, batches })
+}
+
+fn look_through(shared: &Shared, pace: &Pace<'_>, old: &Old<'_>) -> io::Result<Survey> {
+    let mut surveyor = Surveyor::new(shared, pace);
+    for (file, batches) in old.files.iter().zip(&old.batches) {
+        surveyor.file(file.span, batches.clone())?;
+    }
+    Ok(surveyor.finish())
+}
+
+/// What of the dead of files that are left as they are is worth to be known: cleaning was not worth it,
+/// and is not chosen again before more has died.
+fn believed(old: &Old<'_>, survey: &Survey) -> Vec<Died> {
+    let frees = old.bytes().saturating_sub(survey.cleaned_bytes());
+    let mut left = frees.min(old.bytes() / 2);
+    let part = |died: &Died| {
+        let bytes = died.bytes.min(left);
+        left -= bytes;
+        Died { bytes, ..*died }
+    };
+    survey.dead.iter().map(part).collect()
+}
+
+pub(in super::super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,104 @@
+//! Copying what is alive, and letting the copy take the place of what it was copied from.
+
+use std::io;
+
+use super::super::Shared;
+use super::super::disk::read_exact_at;
+use super::super::segment::Span;
+use super::super::segments::Location;
+use super::chunk::ChunkHead;
+use super::pace::Pace;
+use super::pieces::damaged;
+use super::survey::Survey;
+use super::writer::{CleanedWriter, Row, Written};
+
+/// Writes a cleaned file and puts it in the place of the files of its row. Returns its size. After an
+/// error everything is as it was, or as it should be.
+pub(super) fn copy(
+    shared: &Shared,
+    pace: &Pace<'_>,
+    row: &Row,
+    survey: &Survey,
+    old: Vec<Span>,
+) -> io::Result<u64> {
+    shared.segments.rewrites().begin();
+    let written = write(shared, pace, row, survey);
+    let name = match &written {
+        Ok(written) => written.name.clone(),
+        Err(_) => Written::unfinished_name(row.span),
+    };
+    let done = written.and_then(|written| {
+        let bytes = written.bytes;
+        install(shared, pace, written)?;
+        Ok(bytes)
+    });
+    shared.segments.rewrites().end();
+    if done.is_err() {
+        remove_unfinished(shared, &name);
+        return done;
+    }
+    for span in old.into_iter().filter(|span| *span != row.span) {
+        shared.disk.remove(&span.name())?;
+    }
+    done
+}
+
+fn write(shared: &Shared, pace: &Pace<'_>, row: &Row, survey: &Survey) -> io::Result<Written> {
+    let mut writer = CleanedWriter::create(&*shared.disk, *row)?;
+    let mut records = Vec::new();
+    for chunk in &survey.chunks {
+        pace.spend(2 * chunk.bytes())?;
+        read(shared, chunk, &mut records)?;
+        writer.chunk(&shared.identity, chunk, &records)?;
+    }
+    writer.finish(&shared.identity)
+}
+
+/// Reads the records of a chunk from where they are now.
+fn read(shared: &Shared, chunk: &ChunkHead, records: &mut Vec<u8>) -> io::Result<()> {
+    records.resize(chunk.payload_bytes as usize, 0);
+    let (file, at) = shared.segments.resolve(chunk.place)?.ok_or_else(damaged)?;
+    read_exact_at(&*file, records, at)
+}
+
+/// Gives the file its name. From then on it is read.
+fn install(shared: &Shared, pace: &Pace<'_>, written: Written) -> io::Result<()> {
+    // Who goes through the files by their names goes through all of them first.
+    let _no_one = loop {
+        match shared.segments.try_take_over() {
+            Some(guard) => break guard,
+            None => pace.spend(0)?,
+        }
+    };
+    let mut rewrites = shared.segments.rewrites();
+    let late = rewrites.take_late();
+    for place in late.into_iter().filter(|place| written.file.span().holds(place.segment)) {
+        write_again(shared, &written, place)?;
+    }
+    shared.disk.rename(&written.name, &written.file.span().name())?;
+    // Whatever becomes of the name: from now on both are the same, and who changes a record, changes it
+    // here, after it has made sure of the name.
+    shared.segments.replace(written.file);
+    rewrites.renamed();
+    rewrites.settle(&*shared.disk)
+}
+
+/// A record was erased after it was copied.
+fn write_again(shared: &Shared, written: &Written, place: Location) -> io::Result<()> {
+    let Some(to) = written.file.resolve(place)? else { return Ok(()) };
+    let Some((file, from)) = shared.segments.resolve(place)? else { return Ok(()) };
+    let bytes = written.file.bytes_from(place)?;
+    let mut record = vec![0; bytes];
+    read_exact_at(&*file, &mut record, from)?;
+    written.file.file.write_at(&record, to)?;
+    written.file.file.sync()
+}
+
+fn remove_unfinished(shared: &Shared, name: &str) {
+    match shared.disk.remove(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, name, "can't remove an unfinished file");
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,113 @@
+//! How much of each segment is dead, as far as it is known without reading everything.
+//!
+//! The commit lane says what its writes have made dead; a survey reads a segment and finds out exactly.
+//! Both are estimates for the choice of what to clean: before anything is written, a survey decides.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+use super::super::segments::Location;
+
+/// Entries of a segment are taken for so large until a survey says more.
+const RECORD_BYTES_GUESS: u64 = 250;
+
+/// What is known of a segment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in super::super) struct SegmentLife {
+    /// Bytes of its dead records, about.
+    pub dead_bytes: u64,
+    /// Since when something in it has been dead, in Unix milliseconds; `None` if nothing is.
+    pub dead_since_ms: Option<u64>,
+    /// It has been looked through since the store was opened, or was written since then.
+    pub is_known: bool,
+}
+
+/// A record that has died, or many of which only the number is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Died {
+    pub segment: u32,
+    pub bytes: u64,
+}
+
+impl Died {
+    /// A record at a place of which the size is known.
+    pub(in super::super) fn record(place: Location, bytes: u64) -> Died {
+        Died { segment: place.segment, bytes }
+    }
+
+    /// So many entries of a segment.
+    pub(in super::super) fn entries(segment: u32, entries: u64) -> Died {
+        Died { segment, bytes: entries * RECORD_BYTES_GUESS }
+    }
+}
+
+/// What is known of all segments.
+#[derive(Debug, Default)]
+pub(in super::super) struct Life {
+    segments: Mutex<BTreeMap<u32, SegmentLife>>,
+}
+
+impl Life {
+    /// Records have died.
+    pub(in super::super) fn died(&self, died: &[Died], now_ms: u64) {
+        if died.is_empty() {
+            return;
+        }
+        let mut segments = self.segments.lock();
+        for died in died {
+            let life = segments.entry(died.segment).or_default();
+            life.dead_bytes += died.bytes;
+            life.dead_since_ms.get_or_insert(now_ms);
+        }
+    }
+
+    /// A segment was written from its beginning to its end while the lane told what dies.
+    pub(in super::super) fn written(&self, segment: u32) {
+        self.segments.lock().entry(segment).or_default().is_known = true;
+    }
+
+    /// What is known of the segments from one to another.
+    pub(super) fn of(&self, first: u32, last: u32) -> SegmentLife {
+        let segments = self.segments.lock();
+        let mut all = SegmentLife { is_known: true, ..SegmentLife::default() };
+        for segment in first..=last {
+            let life = segments.get(&segment).copied().unwrap_or_default();
+            all.dead_bytes += life.dead_bytes;
+            all.dead_since_ms = match (all.dead_since_ms, life.dead_since_ms) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+            all.is_known &= life.is_known;
+        }
+        all
+    }
+
+    /// Takes back what is known of the segments, since they are going to be looked through: what dies
+    /// from now on is added to what that finds.
+    pub(super) fn begin_survey(&self, first: u32, last: u32) -> Vec<(u32, SegmentLife)> {
+        let mut segments = self.segments.lock();
+        let before =
+            segments.range(first..=last).map(|(&segment, &life)| (segment, life)).collect();
+        for segment in first..=last {
+            segments.insert(segment, SegmentLife { is_known: true, ..SegmentLife::default() });
+        }
+        before
+    }
+
+    /// A survey was broken off: what was known is true again.
+    pub(super) fn give_back(&self, before: Vec<(u32, SegmentLife)>) {
+        let mut segments = self.segments.lock();
+        for (segment, was) in before {
+            let life = segments.entry(segment).or_default();
+            life.dead_bytes += was.dead_bytes;
+            life.dead_since_ms = was.dead_since_ms.or(life.dead_since_ms);
+            life.is_known = was.is_known;
+        }
+    }
+
+    /// A survey has found so much dead in a segment and left it there.
+    pub(super) fn found(&self, died: &[Died], since_ms: Option<u64>, now_ms: u64) {
+        self.died(died, since_ms.unwrap_or(now_ms));
+    }
+}
