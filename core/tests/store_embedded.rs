@@ -32,6 +32,20 @@ fn it_keeps_the_contract() {
 }
 
 #[test]
+fn it_keeps_the_second_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, part) in contract::SECOND_PARTS.iter().enumerate() {
+        // The feed is not there yet.
+        if part.name.contains("feed") || part.name.contains("consumer") {
+            continue;
+        }
+        println!("store contract: {}", part.name);
+        let path = folder.path().join(number.to_string());
+        (part.check)(&EmbeddedStore::open(&path, small()).unwrap());
+    }
+}
+
+#[test]
 fn everything_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let (log, other) = (chat(1, 2), chat(1, 3));

@@ -4,9 +4,10 @@
 //! that are hashed, so without the secret key of the store nobody may be able to make them
 //! collide. Both rule out the hash functions of hash maps.
 
-use dunlin_protocol::{LogId, UserId};
+use dunlin_protocol::LogId;
+use smallvec::SmallVec;
 
-use crate::store::DedupeKey;
+use crate::store::{DedupeKey, RegisterKey};
 
 /// The secret of a store.
 #[derive(Debug, Clone, Copy)]
@@ -25,10 +26,16 @@ impl HashKey {
         self.hash(&words(log.as_bytes()))
     }
 
-    /// The hash of a cursor.
-    pub(super) fn of_cursor(self, conversation: LogId, user: UserId) -> u64 {
-        let [a, b] = words(conversation.as_bytes());
-        self.hash(&[a, b, user.get()])
+    /// The hash of a register: its log, its key filled up with zeros, and the length of the key.
+    pub(super) fn of_register(self, log: LogId, key: &RegisterKey) -> u64 {
+        let mut message: SmallVec<[u64; 12]> = SmallVec::from_slice(&words(log.as_bytes()));
+        for part in key.as_bytes().chunks(8) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            message.push(u64::from_le_bytes(word));
+        }
+        message.push(key.as_bytes().len() as u64);
+        self.hash(&message)
     }
 
     /// What distinguishes the frames of a segment from everything else: nobody who doesn't know

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Shared;
 use super::cleaning::scan::scan_cleaned;
 use super::disk::Disk;
+use super::eraser::overwrite;
 use super::index::memory::SegmentIndex;
 use super::index::run::Run;
 use super::index::{merge_runs, run_name, write_segment};
@@ -64,7 +65,9 @@ impl Indexer {
     fn merge(&self, shared: &Shared, runs: &[Arc<Run>]) -> io::Result<()> {
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(()) };
         let segments = (first.segments().0, last.segments().1);
-        let bytes = merge_runs(&*shared.disk, &shared.identity, runs, &self.stop)?;
+        let oldest = shared.index.runs().first().map(|run| run.segments());
+        let are_oldest = oldest == Some(first.segments());
+        let bytes = merge_runs(&*shared.disk, &shared.identity, runs, are_oldest, &self.stop)?;
         shared.counters.index_bytes.add(bytes);
         shared.index.install(&[open_run(shared, segments)?]);
         for run in runs {
@@ -85,6 +88,14 @@ fn index_segment(shared: &Shared, sealed: &SegmentIndex) -> io::Result<()> {
         && let Err(error) = file.truncate(sealed.end).and_then(|()| file.sync())
     {
         tracing::warn!(%error, segment = number, "can't cut a segment at its end");
+    }
+    // Segments that have an index file are not looked at when the store opens: what may not have been
+    // overwritten yet must be.
+    let Shared { disk, segments, identity, .. } = shared;
+    let erased = overwrite(&**disk, segments, identity, &sealed.erasures);
+    if let Err(error) = erased {
+        // Whoever has erased was told then, if it could not be done.
+        tracing::error!(%error, segment = number, "what was erased can't be overwritten");
     }
     let bytes = write_segment(&*shared.disk, &shared.identity, sealed)?;
     shared.counters.index_bytes.add(bytes);

@@ -2,7 +2,7 @@
 //! always be made again from them.
 //!
 //! ```text
-//!  any thread      submit(Append)               submit(Range, Heads, ..)
+//!  any thread      submit(Write, Delete)        submit(Ranges, Changes, ..)
 //!                        │                              │
 //!                  ┌─────▼──────┐                 ┌─────▼──────┐
 //!                  │   queue    │                 │  channel   │
@@ -28,6 +28,7 @@ mod cleaning;
 pub mod config;
 mod damage;
 pub mod disk;
+mod eraser;
 mod extent;
 mod hash;
 mod identity;
@@ -61,7 +62,7 @@ use parking_lot::Mutex;
 
 use crate::random::{Random, SystemSource};
 
-use super::{Store, StoreDone, StoreReply, StoreRequest};
+use super::{Store, StoreDone, StoreError, StoreRequest, Write};
 pub use backup::{BackupReport, check_backup, restore};
 use cleaning::cleaner::Cleaner;
 pub use config::{EmbeddedConfig, OpenError};
@@ -73,7 +74,7 @@ use index::Index;
 use indexer::Indexer;
 use lane::Lane;
 pub use open::{RecoveryReport, inspect};
-use queue::{Job, Queue};
+use queue::{Job, Queue, Task};
 use read::ReadJob;
 use segments::Segments;
 use spare::SpareSlot;
@@ -97,10 +98,19 @@ pub struct EmbeddedStore {
     shared: Arc<Shared>,
     queue: Arc<Queue>,
     /// Taken when the store is dropped, which ends the readers.
-    reads: Option<Sender<ReadJob>>,
+    reads: Option<Readers>,
     lane: Option<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
     recovery: RecoveryReport,
+}
+
+/// The ways to the threads that read.
+#[derive(Debug)]
+struct Readers {
+    /// For what is little work.
+    little: Sender<ReadJob>,
+    /// For everything else.
+    pages: Sender<ReadJob>,
 }
 
 /// What the threads share.
@@ -189,13 +199,14 @@ impl EmbeddedStore {
             let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
             thread.map_err(OpenError::io("can't start a thread for", self.shared.disk.path()))
         };
-        let (reads, jobs) = crossbeam_channel::unbounded();
-        for _ in 0..self.shared.config.readers {
-            let (shared, jobs) = (Arc::clone(&self.shared), jobs.clone());
-            let work = Box::new(move || read::run(&shared, &jobs));
-            self.others.push(spawn("store-read", work)?);
+        let (little, questions) = crossbeam_channel::unbounded();
+        let (pages, jobs) = crossbeam_channel::unbounded();
+        let all = std::iter::repeat_n(("store-read", jobs), self.shared.config.readers);
+        for (name, jobs) in all.chain([("store-ask", questions)]) {
+            let shared = Arc::clone(&self.shared);
+            self.others.push(spawn(name, Box::new(move || read::run(&shared, &jobs)))?);
         }
-        self.reads = Some(reads);
+        self.reads = Some(Readers { little, pages });
         let shared = Arc::clone(&self.shared);
         let bytes = u64::from(shared.config.segment_bytes);
         let work = Box::new(move || {
@@ -275,18 +286,23 @@ impl EmbeddedStore {
     }
 
     fn send(&self, job: ReadJob) {
-        let sent = self.reads.as_ref().map(|reads| reads.send(job));
+        let sent = self.reads.as_ref().map(|Readers { little, pages }| match &job {
+            ReadJob::Request(request, _) if read::is_little(request) => little.send(job),
+            ReadJob::Request(..) | ReadJob::Run(_) => pages.send(job),
+        });
         debug_assert!(matches!(sent, Some(Ok(()))), "the readers live as long as the store");
+    }
+
+    fn change(&self, task: Task, done: StoreDone) {
+        self.queue.push(Job { task, done });
     }
 
     fn read(&self, request: StoreRequest, done: StoreDone) {
         // What is known in memory needs no other thread.
-        if let StoreRequest::Heads(logs) = &request
-            && let Some(heads) = self.shared.index.heads_in_memory(logs)
-        {
-            return done(Ok(StoreReply::Heads(heads)));
+        match self.shared.index.answer_in_memory(&request) {
+            Some(reply) => done(Ok(reply)),
+            None => self.send(ReadJob::Request(request, done)),
         }
-        self.send(ReadJob::Request(request, done));
     }
 }
 
@@ -297,7 +313,12 @@ impl Store for EmbeddedStore {
 
     fn submit(&self, request: StoreRequest, done: StoreDone) {
         match request {
-            StoreRequest::Append(items) => self.queue.push(Job { items, done }),
+            StoreRequest::Append(items) => self.change(Task::Append(items), done),
+            StoreRequest::Write(writes) => match writes.iter().try_for_each(Write::check) {
+                Ok(()) => self.change(Task::Write(writes), done),
+                Err(malformed) => done(Err(StoreError::Malformed(malformed))),
+            },
+            StoreRequest::Delete(deletions) => self.change(Task::Delete(deletions), done),
             read => self.read(read, done),
         }
     }

@@ -1,12 +1,19 @@
 //! The queue in front of the commit lane. `core/tests/hand_overs` tries every interleaving of it.
 
 use super::locks::{Condvar, Mutex};
-use crate::store::{Append, StoreDone, StoreError};
+use crate::store::{Append, Deletion, StoreDone, StoreError, Write};
 
-/// One request of appends.
+/// One request that changes something.
 pub(super) struct Job {
-    pub items: Vec<Append>,
+    pub task: Task,
     pub done: StoreDone,
+}
+
+/// What is to be done.
+pub(super) enum Task {
+    Append(Vec<Append>),
+    Write(Vec<Write>),
+    Delete(Vec<Deletion>),
 }
 
 /// What waits for the lane. It takes everything at once: what arrives while an fsync runs is the

@@ -23,7 +23,6 @@ pub(super) const RECORD_HEAD_BYTES_MAX: usize =
 const FLOORS_BYTES: usize = 24;
 const KEY_BYTES: usize = 32;
 const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"DBAT");
-#[allow(dead_code)] // Used by deletion, which comes next.
 const FLAGS_AT: usize = 13;
 const HAS_KEY: u8 = 1;
 const HAS_FLOORS: u8 = 2;
@@ -173,7 +172,7 @@ pub(super) struct NewRecord<'a> {
     gone: bool,
     body: &'a [u8],
     /// More records of the same write follow.
-    pub more: bool,
+    more: bool,
 }
 
 impl<'a> NewRecord<'a> {
@@ -205,15 +204,18 @@ impl<'a> NewRecord<'a> {
     }
 
     /// The floors that the state has.
-    #[allow(dead_code)] // Used by deletion, which comes next.
     pub(super) fn floor(log: LogId, state: LogState) -> NewRecord<'static> {
         NewRecord::new(RecordKind::Floor, log, state, &[])
     }
 
     /// `body` is that of an [`Erasure`].
-    #[allow(dead_code)] // Used by deletion, which comes next.
     pub(super) fn erasure(log: LogId, state: LogState, body: &'a [u8]) -> NewRecord<'a> {
         NewRecord::new(RecordKind::Erasure, log, state, body)
+    }
+
+    /// The same; `more` if others of its write follow.
+    pub(super) fn followed(self, more: bool) -> NewRecord<'a> {
+        NewRecord { more, ..self }
     }
 
     fn flags(&self) -> u8 {
@@ -229,7 +231,6 @@ impl<'a> NewRecord<'a> {
     }
 
     /// Bytes that it takes in a frame.
-    #[allow(dead_code)] // Used by deletion, which comes next.
     pub(super) fn bytes(&self) -> usize {
         head_bytes(self.flags(), self.register.len()) + self.body.len()
     }
@@ -381,7 +382,6 @@ pub(super) fn decode_body(mark: Mark, head: &RecordHead, bytes: &[u8]) -> Option
 /// the old head, which the record of the erasure keeps; so it can be done again whatever a crash has
 /// left of the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(dead_code)] // Used by deletion, which comes next.
 pub(super) struct Erasure {
     /// Which record.
     pub target: Location,
@@ -391,13 +391,10 @@ pub(super) struct Erasure {
 }
 
 /// Bytes of the two checksums that a record begins with.
-#[allow(dead_code)] // Used by deletion, which comes next.
 const CHECKSUMS_BYTES: usize = 8;
 /// Bytes of the target's location.
-#[allow(dead_code)] // Used by deletion, which comes next.
 const TARGET_BYTES: usize = 8;
 
-#[allow(dead_code)] // Used by deletion, which comes next.
 impl Erasure {
     /// The erasure of a record, of which at least the head is given, if it is the head of an entry.
     pub(super) fn of(target: Location, mark: Mark, bytes: &[u8]) -> Option<Erasure> {
@@ -501,7 +498,7 @@ mod tests {
             ];
             for record in records {
                 check(&record);
-                check(&NewRecord { more: true, ..record });
+                check(&record.followed(true));
             }
         }
     }

@@ -192,8 +192,7 @@ impl Segments {
 }
 
 impl Rewrites {
-    #[allow(dead_code)] // Used by deletion, which comes next.
-    /// A record was changed in its place, durably.
+    /// A record is changed in its place.
     pub(super) fn rewritten(&mut self, place: Location) {
         if self.is_copying {
             self.late.push(place);

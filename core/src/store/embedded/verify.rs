@@ -180,6 +180,7 @@ fn compare(shared: &Shared, found: &SegmentIndex, damage: &mut Vec<Damage>) {
     let segment = found.segment;
     let file = segment_name(segment);
     for &(log, ref part) in found.logs.iter() {
+        // What has expired may be left out of the index.
         for seq in unindexed(shared, segment, log, part) {
             let kind = DamageKind::Unindexed { log, seq };
             damage.push(Damage { file: file.clone(), offset: 0, bytes: 0, kind });
@@ -195,18 +196,25 @@ fn compare(shared: &Shared, found: &SegmentIndex, damage: &mut Vec<Damage>) {
             damage.push(Damage { file, offset: u64::from(offset), bytes: 0, kind });
         }
     }
-    for (&(conversation, user), &seq) in &found.cursors {
-        if shared.index.cursor(conversation, user).is_ok_and(|known| known >= seq) {
+    for ((log, key), slot) in &found.registers {
+        let floors = shared.index.state(*log).map(|state| state.floors).unwrap_or_default();
+        let is_gone =
+            slot.version < floors.registers_from || (slot.gone && slot.version < floors.marks_from);
+        let known = shared.index.register(*log, key);
+        if is_gone
+            || known.is_ok_and(|known| known.is_some_and(|known| known.version >= slot.version))
+        {
             continue;
         }
-        damage.push(Damage { file: file.clone(), offset: 0, bytes: 0, kind: DamageKind::Index });
+        let (file, offset) = (file.clone(), u64::from(slot.offset));
+        damage.push(Damage { file, offset, bytes: 0, kind: DamageKind::Index });
     }
 }
 
 /// The entries of a part that the index does not know, or knows elsewhere.
 fn unindexed(shared: &Shared, segment: u32, log: LogId, part: &LogPart) -> Vec<u64> {
     let places = shared.index.places(log, part.first, part.last()).unwrap_or_default();
-    let head = shared.index.head(log).map_or(0, |head| head.seq);
+    let head = shared.index.head(log).unwrap_or_default();
     let expected = part.offsets.iter().map(|&offset| {
         let place = Location { segment, offset };
         (offset != LOST).then_some(place)
@@ -214,7 +222,9 @@ fn unindexed(shared: &Shared, segment: u32, log: LogId, part: &LogPart) -> Vec<u
     let known = places.into_iter().map(Some).chain(std::iter::repeat(None));
     let pairs = (part.first..).zip(expected.zip(known));
     let wrong = pairs.filter(|(seq, (expected, known))| {
-        expected.is_some() && (Some(*expected) != *known || *seq > head)
+        expected.is_some()
+            && *seq >= head.expired_below
+            && (Some(*expected) != *known || *seq > head.seq)
     });
     wrong.map(|(seq, _)| seq).collect()
 }

@@ -5,16 +5,18 @@
 //! ...        keys        hash 8, segment 4, offset 4             by hash
 //! ...        positions   segment 4, offset 4                     by log, then sequence
 //! ...        logs        id 16, newest 8, count 4, start 4, meta 32,
-//!                        version 8, floors 24                     by id
-//! ...        cursors     conversation 16, user 8, seq 8          by conversation, then user
-//! ...        filter      hashes of all keys, logs and cursors
+//!                        version 8, floors 24                    by id
+//! ...        registers   bytes of the key 1, gone 1, log 16, version 8, segment 4, offset 4,
+//!                        key                                     by log, then key
+//! ...        changes     log 16, version 8, segment 4, offset 4  by log, then version
+//! ...        filter      hashes of all keys, logs and registers
 //! the end    guide       checksum 4 of each block; the first record of each block of keys (8),
-//!                        logs (16) and cursors (24)
+//!                        logs (16), registers (1, 16, key) and changes (24)
 //! ```
 
 use dunlin_protocol::LogId;
 
-use crate::store::EntryMeta;
+use crate::store::{EntryMeta, RegisterKey};
 
 use super::super::identity::FORMAT;
 use super::super::record::{Floors, LogState, u32_at, u64_at};
@@ -44,18 +46,25 @@ pub(in super::super) fn run_segments(name: &str) -> Option<(u32, u32)> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Section {
     pub first_block: u64,
+    pub blocks: u64,
     pub records: u64,
-    pub record_bytes: usize,
 }
 
 impl Section {
-    pub(super) fn per_block(&self) -> u64 {
-        (BLOCK_BYTES / self.record_bytes) as u64
+    /// Behind another one, of records of one size.
+    fn behind<T: FixedRecord>(first_block: u64, records: u64) -> Section {
+        Section { first_block, blocks: records.div_ceil(per_block::<T>()), records }
     }
 
-    pub(super) fn blocks(&self) -> u64 {
-        self.records.div_ceil(self.per_block())
+    /// The first block behind it.
+    pub(super) fn end(&self) -> u64 {
+        self.first_block + self.blocks
     }
+}
+
+/// How many records of a size fit into a block.
+pub(super) const fn per_block<T: FixedRecord>() -> u64 {
+    (BLOCK_BYTES / T::BYTES) as u64
 }
 
 /// The header of an index file.
@@ -67,7 +76,10 @@ pub(super) struct RunHead {
     pub keys: u64,
     pub positions: u64,
     pub logs: u64,
-    pub cursors: u64,
+    pub registers: u64,
+    /// They have no fixed size, so their blocks are counted.
+    pub register_blocks: u64,
+    pub changes: u64,
     pub filter_blocks: u64,
     pub guide_checksum: u32,
 }
@@ -78,25 +90,22 @@ pub(super) struct Sections {
     pub keys: Section,
     pub positions: Section,
     pub logs: Section,
-    pub cursors: Section,
+    pub registers: Section,
+    pub changes: Section,
     pub filter: Section,
 }
 
 impl RunHead {
     pub(super) fn sections(&self) -> Sections {
-        let mut first_block = 1;
-        let mut section = |records, record_bytes| {
-            let section = Section { first_block, records, record_bytes };
-            first_block += section.blocks();
-            section
-        };
-        Sections {
-            keys: section(self.keys, Key::BYTES),
-            positions: section(self.positions, Position::BYTES),
-            logs: section(self.logs, LogSpan::BYTES),
-            cursors: section(self.cursors, CursorAt::BYTES),
-            filter: section(self.filter_blocks, BLOCK_BYTES),
-        }
+        let keys = Section::behind::<Key>(1, self.keys);
+        let positions = Section::behind::<Position>(keys.end(), self.positions);
+        let logs = Section::behind::<LogSpan>(positions.end(), self.logs);
+        let (first_block, blocks) = (logs.end(), self.register_blocks);
+        let registers = Section { first_block, blocks, records: self.registers };
+        let changes = Section::behind::<Change>(registers.end(), self.changes);
+        let (first_block, blocks) = (changes.end(), self.filter_blocks);
+        let filter = Section { first_block, blocks, records: blocks };
+        Sections { keys, positions, logs, registers, changes, filter }
     }
 
     pub(super) fn encode(&self, store_id: [u8; 16]) -> [u8; BLOCK_BYTES] {
@@ -112,7 +121,9 @@ impl RunHead {
             self.keys,
             self.positions,
             self.logs,
-            self.cursors,
+            self.registers,
+            self.register_blocks,
+            self.changes,
             self.filter_blocks,
         ];
         for (at, number) in numbers.iter().enumerate() {
@@ -139,20 +150,48 @@ impl RunHead {
             keys: u64_at(bytes, 48),
             positions: u64_at(bytes, 56),
             logs: u64_at(bytes, 64),
-            cursors: u64_at(bytes, 72),
-            filter_blocks: u64_at(bytes, 80),
+            registers: u64_at(bytes, 72),
+            register_blocks: u64_at(bytes, 80),
+            changes: u64_at(bytes, 88),
+            filter_blocks: u64_at(bytes, 96),
         })
     }
 }
 
 /// A record of a section.
-pub(super) trait Record: Copy {
-    /// Its size.
+pub(super) trait Record: Clone {
+    /// Adds its bytes.
+    fn encode(&self, buffer: &mut Vec<u8>);
+    /// How many bytes that are; at least as many.
+    fn bytes(&self) -> usize;
+    /// All records of a block of their section. The checksum of the block is good.
+    fn of_block(section: &Section, block: u64, bytes: &[u8; BLOCK_BYTES]) -> Vec<Self>;
+}
+
+/// A record of which all have one size.
+pub(super) trait FixedRecord: Copy {
+    /// Their size.
     const BYTES: usize;
     /// Adds its bytes.
     fn encode(&self, buffer: &mut Vec<u8>);
     /// Reads it from as many bytes.
     fn decode(bytes: &[u8]) -> Self;
+}
+
+impl<T: FixedRecord> Record for T {
+    fn encode(&self, buffer: &mut Vec<u8>) {
+        FixedRecord::encode(self, buffer);
+    }
+
+    fn bytes(&self) -> usize {
+        T::BYTES
+    }
+
+    fn of_block(section: &Section, block: u64, bytes: &[u8; BLOCK_BYTES]) -> Vec<T> {
+        let before = block * per_block::<T>();
+        let held = section.records.saturating_sub(before).min(per_block::<T>());
+        bytes.chunks_exact(T::BYTES).take(held as usize).map(T::decode).collect()
+    }
 }
 
 /// The hash of an entry's key, and where the entry is.
@@ -162,7 +201,7 @@ pub(super) struct Key {
     pub place: Location,
 }
 
-impl Record for Key {
+impl FixedRecord for Key {
     const BYTES: usize = 16;
 
     fn encode(&self, buffer: &mut Vec<u8>) {
@@ -181,7 +220,7 @@ impl Record for Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Position(pub Option<Location>);
 
-impl Record for Position {
+impl FixedRecord for Position {
     const BYTES: usize = 8;
 
     fn encode(&self, buffer: &mut Vec<u8>) {
@@ -216,7 +255,7 @@ impl LogSpan {
     }
 }
 
-impl Record for LogSpan {
+impl FixedRecord for LogSpan {
     const BYTES: usize = 96;
 
     fn encode(&self, buffer: &mut Vec<u8>) {
@@ -243,7 +282,7 @@ impl Record for LogSpan {
 
     fn decode(bytes: &[u8]) -> LogSpan {
         LogSpan {
-            log: bytes[..16].try_into().expect("a slice of 16 bytes"),
+            log: id_at(bytes, 0),
             count: u32_at(bytes, 24),
             start: u32_at(bytes, 28),
             state: LogState {
@@ -265,27 +304,93 @@ impl Record for LogSpan {
     }
 }
 
-/// A cursor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CursorAt {
-    /// The bytes of the conversation's id, and the user: what cursors are sorted by.
-    pub whose: ([u8; 16], u64),
-    pub seq: u64,
+/// A register, and where the record is that set or removed it last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RegisterAt {
+    /// What registers are sorted by.
+    pub name: RegisterName,
+    pub version: u64,
+    pub place: Location,
+    /// It was removed.
+    pub gone: bool,
 }
 
-impl Record for CursorAt {
+/// The bytes of a log's id, and the key of one of its registers.
+pub(super) type RegisterName = ([u8; 16], RegisterKey);
+
+impl RegisterAt {
+    /// Bytes before the key.
+    const HEAD_BYTES: usize = 34;
+
+    /// Reads one; `None` where there is no more in the block.
+    fn decode(bytes: &[u8]) -> Option<RegisterAt> {
+        let head = bytes.first_chunk::<{ RegisterAt::HEAD_BYTES }>()?;
+        let key = bytes[RegisterAt::HEAD_BYTES..].get(..usize::from(head[0]))?;
+        Some(RegisterAt {
+            name: (id_at(head, 2), RegisterKey::new(key).ok()?),
+            version: u64_at(head, 18),
+            place: Location { segment: u32_at(head, 26), offset: u32_at(head, 30) },
+            gone: head[1] != 0,
+        })
+    }
+}
+
+impl Record for RegisterAt {
+    fn encode(&self, buffer: &mut Vec<u8>) {
+        let (log, key) = &self.name;
+        // A key has 1 to 64 bytes; a zero is behind the last record of a block.
+        buffer.push(key.as_bytes().len() as u8);
+        buffer.push(u8::from(self.gone));
+        buffer.extend_from_slice(log);
+        buffer.extend_from_slice(&self.version.to_le_bytes());
+        buffer.extend_from_slice(&self.place.segment.to_le_bytes());
+        buffer.extend_from_slice(&self.place.offset.to_le_bytes());
+        buffer.extend_from_slice(key.as_bytes());
+    }
+
+    fn bytes(&self) -> usize {
+        RegisterAt::HEAD_BYTES + self.name.1.as_bytes().len()
+    }
+
+    fn of_block(_: &Section, _: u64, bytes: &[u8; BLOCK_BYTES]) -> Vec<RegisterAt> {
+        let mut rest = &bytes[..];
+        let next = || {
+            let register = RegisterAt::decode(rest)?;
+            rest = &rest[register.bytes()..];
+            Some(register)
+        };
+        std::iter::from_fn(next).collect()
+    }
+}
+
+/// A version of a log, and where a record is that it has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Change {
+    /// The bytes of the log's id, and the version: what changes are sorted by.
+    pub when: ([u8; 16], u64),
+    pub place: Location,
+}
+
+impl FixedRecord for Change {
     const BYTES: usize = 32;
 
     fn encode(&self, buffer: &mut Vec<u8>) {
-        buffer.extend_from_slice(&self.whose.0);
-        buffer.extend_from_slice(&self.whose.1.to_le_bytes());
-        buffer.extend_from_slice(&self.seq.to_le_bytes());
+        buffer.extend_from_slice(&self.when.0);
+        buffer.extend_from_slice(&self.when.1.to_le_bytes());
+        buffer.extend_from_slice(&self.place.segment.to_le_bytes());
+        buffer.extend_from_slice(&self.place.offset.to_le_bytes());
     }
 
-    fn decode(bytes: &[u8]) -> CursorAt {
-        let conversation = bytes[..16].try_into().expect("a slice of 16 bytes");
-        CursorAt { whose: (conversation, u64_at(bytes, 16)), seq: u64_at(bytes, 24) }
+    fn decode(bytes: &[u8]) -> Change {
+        let place = Location { segment: u32_at(bytes, 24), offset: u32_at(bytes, 28) };
+        Change { when: (id_at(bytes, 0), u64_at(bytes, 16)), place }
     }
+}
+
+/// # Panics
+/// As [`u64_at`].
+pub(super) fn id_at(bytes: &[u8], at: usize) -> [u8; 16] {
+    bytes[at..at + 16].try_into().expect("a slice of 16 bytes")
 }
 
 /// The id of a log whose bytes come from a block with a good checksum.

@@ -1,6 +1,9 @@
 //! The index of one segment in memory: of the active one, and of those that have no index file.
 
-use dunlin_protocol::{LogId, UserId};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use dunlin_protocol::LogId;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -10,12 +13,15 @@ use crate::dense_map::DenseMap;
 use crate::store::{EntryMeta, RegisterKey};
 
 use super::super::hash::HashKey;
-use super::super::record::{Floors, LogState, RecordHead, RecordKind};
+use super::super::record::{Erasure, Floors, LogState, RecordHead, RecordKind};
+use super::super::segments::Location;
+use super::found::{Found, KeyRange, SmallValue, small};
+use super::layout::RegisterAt;
 
 /// In the place of an offset: the entry was here and can't be read any more.
 pub(in super::super) const LOST: u32 = u32::MAX;
 
-/// Where the entries of one segment are, by log; which keys and cursors they carry.
+/// Where the entries and registers of one segment are, by log; which dedupe keys they carry.
 #[derive(Debug)]
 pub(in super::super) struct SegmentIndex {
     pub segment: u32,
@@ -32,9 +38,39 @@ pub(in super::super) struct SegmentIndex {
     pub keys: HashMap<u64, u32, RandomState>,
     /// The floors of the logs that have any, which are few.
     pub floors: HashMap<LogId, Floors, RandomState>,
+    /// Erasures that were begun in this segment: until it has an index file, they may have to be done
+    /// again.
+    pub erasures: Vec<Erasure>,
     /// Keys whose hash was there already, of another key: one in 10^9 segments has any.
     pub collisions: Vec<(u64, u32)>,
-    pub cursors: HashMap<(LogId, UserId), u64, RandomState>,
+    /// The registers, each as it was set last. Ordered, so that those of a log can be had page by
+    /// page.
+    pub registers: BTreeMap<(LogId, RegisterKey), RegisterSlot>,
+}
+
+/// A register in a segment.
+#[derive(Debug, Clone)]
+pub(in super::super) struct RegisterSlot {
+    pub version: u64,
+    pub offset: u32,
+    /// It was removed.
+    pub gone: bool,
+    pub value: Option<SmallValue>,
+}
+
+/// That a register was set: the low half of the version, and where. A segment has fewer versions of a
+/// log than the half can tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct ChangeSlot {
+    version: u32,
+    offset: u32,
+}
+
+impl ChangeSlot {
+    /// The whole version, if the newest one of the log is `newest`.
+    fn version(self, newest: u64) -> u64 {
+        newest - u64::from((newest as u32).wrapping_sub(self.version))
+    }
 }
 
 /// The part of a log that is in a segment.
@@ -48,11 +84,13 @@ pub(in super::super) struct LogPart {
     pub version: u64,
     /// The offsets of the entries, by sequence; [`LOST`] where one is damaged.
     pub offsets: SmallVec<[u32; 4]>,
+    /// What was set, in the order of versions, with some that was set again since.
+    pub changes: SmallVec<[ChangeSlot; 2]>,
 }
 
-// A user who logs in for the first time begins three logs: 300 bytes until the segment is full,
+// A user who logs in for the first time begins three logs: 400 bytes until the segment is full,
 // with the places in the table that finds them.
-const _: () = assert!(size_of::<(LogId, LogPart)>() <= 96);
+const _: () = assert!(size_of::<(LogId, LogPart)>() <= 128);
 
 impl LogPart {
     fn push(&mut self, seq: u64, offset: u32) {
@@ -91,9 +129,10 @@ impl SegmentIndex {
             entries: 0,
             logs: DenseMap::default(),
             floors: HashMap::default(),
+            erasures: Vec::new(),
             keys: HashMap::default(),
             collisions: Vec::new(),
-            cursors: HashMap::default(),
+            registers: BTreeMap::new(),
         }
     }
 
@@ -108,13 +147,15 @@ impl SegmentIndex {
         match head.kind {
             RecordKind::Entry => self.add(head.log, &head.state, offset),
             RecordKind::Register => {
-                self.add_state(head.log, &head.state);
-                let cursor = head.register.as_ref().and_then(cursor_user);
-                if let Some((user, seq)) = cursor.zip(body.and_then(cursor_seq)) {
-                    self.move_cursor(head.log, user, seq);
+                if let Some(key) = head.register.clone() {
+                    self.set_register(head.log, &head.state, key, head.gone, body, offset);
                 }
             }
-            RecordKind::Floor | RecordKind::Erasure => self.add_state(head.log, &head.state),
+            RecordKind::Floor => self.add_state(head.log, &head.state),
+            RecordKind::Erasure => {
+                self.add_state(head.log, &head.state);
+                self.erasures.extend(body.and_then(Erasure::from_body));
+            }
         }
         if let Some(key) = &head.key {
             self.add_key(hash_key.of_message(head.log, key), offset);
@@ -126,6 +167,97 @@ impl SegmentIndex {
         let part = self.part(log, state);
         part.push(state.seq, offset);
         self.entries += 1;
+    }
+
+    /// Sets or removes a register. The value is that of the record, or `None` if it is not known.
+    pub(in super::super) fn set_register(
+        &mut self,
+        log: LogId,
+        state: &LogState,
+        key: RegisterKey,
+        gone: bool,
+        value: Option<&[u8]>,
+        offset: u32,
+    ) {
+        let version = state.version;
+        let change = ChangeSlot { version: version as u32, offset };
+        let part = self.part(log, state);
+        if part.changes.len() < part.changes.capacity() {
+            part.changes.push(change);
+        } else if let Some(part) = self.tidy_changes(&log) {
+            part.changes.push(change);
+        }
+        let slot = RegisterSlot { version, offset, gone, value: small(value) };
+        self.registers.insert((log, key), slot);
+    }
+
+    /// Forgets the changes of a log that were overwritten, and makes room for as many as are left: so
+    /// the list is never more than four times as long as it must be, and a change costs little.
+    fn tidy_changes(&mut self, log: &LogId) -> Option<&mut LogPart> {
+        let of_log = of_log(&self.registers, *log, Bound::Unbounded);
+        let mut current: Vec<u32> = of_log.map(|(_, slot)| slot.offset).collect();
+        current.sort_unstable();
+        let part = self.logs.get_mut(log)?;
+        part.changes.retain(|change| current.binary_search(&change.offset).is_ok());
+        if part.changes.len() > part.changes.capacity() / 4 {
+            part.changes.reserve_exact(part.changes.capacity());
+        }
+        Some(part)
+    }
+
+    /// The register as this segment has it.
+    pub(in super::super) fn register(&self, name: &(LogId, RegisterKey)) -> Option<Found> {
+        self.registers.get(name).map(|slot| self.found(slot))
+    }
+
+    fn found(&self, slot: &RegisterSlot) -> Found {
+        let &RegisterSlot { version, offset, gone, ref value } = slot;
+        let place = Location { segment: self.segment, offset };
+        Found { version, place, gone, value: value.clone() }
+    }
+
+    /// The first registers of a log that are within a range, at most so many. True if there are no
+    /// others.
+    pub(in super::super) fn registers(
+        &self,
+        range: &KeyRange<'_>,
+        registers_max: usize,
+    ) -> (Vec<(RegisterKey, Found)>, bool) {
+        let of_log = of_log(&self.registers, range.log, range.begin());
+        let mut within =
+            of_log.take_while(|((_, key), _)| key.as_bytes().starts_with(range.prefix));
+        let taken = within.by_ref().take(registers_max);
+        let registers = taken.map(|((_, key), slot)| (key.clone(), self.found(slot))).collect();
+        (registers, within.next().is_none())
+    }
+
+    /// The first changes of a log after a version, at most so many, if there are any. True if there
+    /// are no others.
+    pub(in super::super) fn changes(
+        &self,
+        log: &LogId,
+        since: u64,
+        changes_max: usize,
+    ) -> (Vec<(u64, Location)>, bool) {
+        let Some(part) = self.logs.get(log) else { return (Vec::new(), true) };
+        let version = |change: &ChangeSlot| change.version(part.version);
+        let from = part.changes.partition_point(|change| version(change) <= since);
+        let later = &part.changes[from..];
+        let taken = later.iter().take(changes_max).map(|change| {
+            let place = Location { segment: self.segment, offset: change.offset };
+            (version(change), place)
+        });
+        (taken.collect(), later.len() <= changes_max)
+    }
+
+    /// All registers, by log and key.
+    pub(super) fn registers_at(&self) -> impl Iterator<Item = RegisterAt> {
+        self.registers.iter().map(|((log, key), slot)| RegisterAt {
+            name: (*log.as_bytes(), key.clone()),
+            version: slot.version,
+            place: Location { segment: self.segment, offset: slot.offset },
+            gone: slot.gone,
+        })
     }
 
     /// Takes the state of a log from a record that is no entry.
@@ -144,6 +276,7 @@ impl SegmentIndex {
             newest: state.meta,
             version: state.version,
             offsets: SmallVec::new(),
+            changes: SmallVec::new(),
         };
         let (part, is_new) = self.logs.get_or_insert_with(log, new);
         if !is_new {
@@ -172,12 +305,6 @@ impl SegmentIndex {
         }
     }
 
-    /// Moves a cursor, forwards only.
-    pub(in super::super) fn move_cursor(&mut self, conversation: LogId, user: UserId, seq: u64) {
-        let cursor = self.cursors.entry((conversation, user)).or_default();
-        *cursor = seq.max(*cursor);
-    }
-
     /// The offsets of the entries whose key has this hash.
     pub(in super::super) fn offsets_of_key(&self, hash: u64) -> impl Iterator<Item = u32> {
         let collided = self.collisions.iter().filter(move |(other, _)| *other == hash);
@@ -185,19 +312,27 @@ impl SegmentIndex {
     }
 }
 
-/// The user whose read cursor a register of a conversation is.
-fn cursor_user(key: &RegisterKey) -> Option<UserId> {
-    let (b'r', user) = key.as_bytes().split_first()? else { return None };
-    UserId::new(u64::from_be_bytes(user.try_into().ok()?)).ok()
-}
-
-fn cursor_seq(value: &[u8]) -> Option<u64> {
-    value.first_chunk().map(|seq| u64::from_be_bytes(*seq))
+/// The registers of a log from a key on.
+fn of_log<'a>(
+    registers: &'a BTreeMap<(LogId, RegisterKey), RegisterSlot>,
+    log: LogId,
+    begin: Bound<&[u8]>,
+) -> impl Iterator<Item = (&'a (LogId, RegisterKey), &'a RegisterSlot)> {
+    // A key has at least one byte, which may be zero: this is the first one that there can be.
+    let lowest = || RegisterKey::letter(0);
+    let key = |bytes: &[u8]| RegisterKey::new(bytes).unwrap_or_else(|_| lowest());
+    let begin = match begin {
+        Bound::Included(bytes) => Bound::Included((log, key(bytes))),
+        Bound::Excluded(bytes) => Bound::Excluded((log, key(bytes))),
+        Bound::Unbounded => Bound::Included((log, lowest())),
+    };
+    registers.range((begin, Bound::Unbounded)).take_while(move |((other, _), _)| *other == log)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dunlin_protocol::UserId;
 
     #[test]
     fn a_record_without_an_entry_says_how_far_the_log_had_come() {

@@ -4,13 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dunlin_protocol::UserId;
-
 use super::super::disk::Disk;
 use super::super::identity::Identity;
-use super::layout::{CursorAt, Key, LogSpan, Position, Record, log_id};
+use super::super::record::Floors;
+use super::layout::{Key, LogSpan, Position, Record, RegisterAt};
 use super::run::{Run, Stream, damaged};
-use super::write::RunWriter;
+use super::write::{Changes, RunWriter};
 
 /// Positions that one file can have: their numbers are 32 bits.
 const POSITIONS_MAX: u64 = u32::MAX as u64;
@@ -32,17 +31,19 @@ pub(super) fn choose(runs: &[Arc<Run>], at_a_time: usize) -> Option<std::ops::Ra
     equal.min_by_key(|range| level(&runs[range.start]))
 }
 
-/// Merges runs, the oldest first, into a new file. Returns its size, or an error of the kind
+/// Merges runs, the oldest first, into a new file. If `are_oldest`, there are no older ones that they
+/// have to overrule. Returns its size, or an error of the kind
 /// `Interrupted` when `stop` is set.
 pub(super) fn merge(
     disk: &dyn Disk,
     identity: &Identity,
     runs: &[Arc<Run>],
+    are_oldest: bool,
     stop: &AtomicBool,
 ) -> io::Result<u64> {
     let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Err(damaged()) };
     let segments = (first.segments().0, last.segments().1);
-    let elements = runs.iter().map(|run| run.head().keys + run.head().logs + run.head().cursors);
+    let elements = runs.iter().map(|run| run.head().keys + run.head().logs + run.head().registers);
     let mut writer =
         RunWriter::create(disk, identity, segments, last.next_batch(), elements.sum())?;
     let mut keys = Merge::new(runs.iter().map(Run::keys))?;
@@ -55,8 +56,7 @@ pub(super) fn merge(
     writer.end_section()?;
     merge_logs(&mut writer, runs, stop)?;
     writer.end_section()?;
-    merge_cursors(&mut writer, identity, runs)?;
-    writer.end_section()?;
+    merge_registers(&mut writer, runs, are_oldest, stop)?;
     writer.finish(disk, identity)
 }
 
@@ -66,25 +66,35 @@ fn check_stop(stop: &AtomicBool) -> io::Result<()> {
 }
 
 /// Writes the positions of all logs. Each run has them in the order of its logs, so they are
-/// read from beginning to end.
+/// read from beginning to end. Those of entries that have expired are left out.
 fn merge_positions(writer: &mut RunWriter, runs: &[Arc<Run>], stop: &AtomicBool) -> io::Result<()> {
     let mut positions: Vec<Stream<Position>> = runs.iter().map(Run::positions).collect();
     let mut groups = Groups::new(runs)?;
     while let Some(parts) = groups.next()? {
         check_stop(stop)?;
-        let mut next_seq = parts[0].1.first();
+        let mut next_seq = first_of(parts);
         for (run, span) in parts {
             // What damage has taken away between two runs.
             for _ in next_seq..span.first() {
                 writer.position(Position(None))?;
             }
-            for _ in 0..span.count {
-                writer.position(positions[*run].next()?.ok_or_else(damaged)?)?;
+            next_seq = next_seq.max(span.first());
+            for seq in span.first()..=span.state.seq {
+                let position = positions[*run].next()?.ok_or_else(damaged)?;
+                if seq == next_seq {
+                    writer.position(position)?;
+                    next_seq += 1;
+                }
             }
-            next_seq = span.state.seq + 1;
         }
     }
     Ok(())
+}
+
+/// The first entry that is kept of a log.
+fn first_of(parts: &[(usize, LogSpan)]) -> u64 {
+    let (Some((_, first)), Some((_, last))) = (parts.first(), parts.last()) else { return 1 };
+    first.first().max(last.state.floors.entries_from)
 }
 
 /// Writes what is known of each log, as one span.
@@ -93,37 +103,91 @@ fn merge_logs(writer: &mut RunWriter, runs: &[Arc<Run>], stop: &AtomicBool) -> i
     let mut start = 0;
     while let Some(parts) = groups.next()? {
         check_stop(stop)?;
-        let (Some((_, first)), Some((_, last))) = (parts.first(), parts.last()) else { continue };
-        let count = u32::try_from(last.state.seq + 1 - first.first()).map_err(|_| damaged())?;
+        let Some((_, last)) = parts.last() else { continue };
+        let count = (last.state.seq + 1).saturating_sub(first_of(parts));
+        let count = u32::try_from(count).map_err(|_| damaged())?;
         writer.log(&LogSpan { count, start, ..*last })?;
         start += count;
     }
     if u64::from(start) == writer.positions() { Ok(()) } else { Err(damaged()) }
 }
 
-/// Writes each cursor once, where it is furthest.
-fn merge_cursors(writer: &mut RunWriter, identity: &Identity, runs: &[Arc<Run>]) -> io::Result<()> {
-    let mut cursors = Merge::new(runs.iter().map(Run::cursors))?;
-    let mut current: Option<CursorAt> = None;
-    loop {
-        let next = cursors.next(|a, b| a.whose.cmp(&b.whose))?.map(|(_, cursor)| cursor);
-        match (&mut current, next) {
-            (Some(current), Some(next)) if current.whose == next.whose => {
-                current.seq = current.seq.max(next.seq);
+/// Writes each register as it was set last, and then all changes that led to one of these.
+fn merge_registers(
+    writer: &mut RunWriter,
+    runs: &[Arc<Run>],
+    are_oldest: bool,
+    stop: &AtomicBool,
+) -> io::Result<()> {
+    let mut registers = NewestRegisters::new(runs, are_oldest)?;
+    while let Some(register) = registers.next()? {
+        check_stop(stop)?;
+        writer.register(&register)?;
+    }
+    writer.end_section()?;
+    // By version they can't be had from what is sorted by key, but log by log; so all registers are
+    // gone through once more, and those of one log are in memory.
+    let mut registers = NewestRegisters::new(runs, are_oldest)?;
+    let mut changes = Changes::default();
+    while let Some(register) = registers.next()? {
+        check_stop(stop)?;
+        changes.add(writer, &register)?;
+    }
+    changes.end_log(writer)?;
+    writer.end_section()
+}
+
+/// Reads the registers of several runs, each as it was set last, without those that are gone for good.
+struct NewestRegisters {
+    registers: Merge<RegisterAt>,
+    ahead: Option<(usize, RegisterAt)>,
+    groups: Groups,
+    /// The log that was asked for last, and its floors.
+    floors: ([u8; 16], Floors),
+    /// No older run may hold what a mark says to be removed.
+    are_oldest: bool,
+}
+
+impl NewestRegisters {
+    fn new(runs: &[Arc<Run>], are_oldest: bool) -> io::Result<NewestRegisters> {
+        let mut registers = Merge::new(runs.iter().map(Run::all_registers))?;
+        let ahead = registers.next(by_name)?;
+        let groups = Groups::new(runs)?;
+        let floors = ([0; 16], Floors::default());
+        Ok(NewestRegisters { registers, ahead, groups, floors, are_oldest })
+    }
+
+    fn next(&mut self) -> io::Result<Option<RegisterAt>> {
+        while let Some((_, mut newest)) = self.ahead.take() {
+            // Equal ones come in the order of the runs: the last one counts.
+            self.ahead = self.registers.next(by_name)?;
+            while let Some((_, later)) = self.ahead.take_if(|(_, next)| next.name == newest.name) {
+                newest = later;
+                self.ahead = self.registers.next(by_name)?;
             }
-            (done, next) => {
-                if let Some(done) = done {
-                    let conversation = log_id(&done.whose.0).ok_or_else(damaged)?;
-                    let user = UserId::new(done.whose.1).map_err(|_| damaged())?;
-                    writer.cursor(done, identity.hash_key.of_cursor(conversation, user))?;
-                }
-                if next.is_none() {
-                    return Ok(());
-                }
-                current = next;
+            let floors = self.floors_of(&newest.name.0)?;
+            let is_gone = newest.version < floors.registers_from
+                || (self.are_oldest && newest.gone && newest.version < floors.marks_from);
+            if !is_gone {
+                return Ok(Some(newest));
             }
         }
+        Ok(None)
     }
+
+    /// The floors of a log. Registers are sorted by logs, so logs are asked for in their order.
+    fn floors_of(&mut self, log: &[u8; 16]) -> io::Result<Floors> {
+        while self.floors.0 < *log {
+            let parts = self.groups.next()?.ok_or_else(damaged)?;
+            let (_, newest) = parts.last().ok_or_else(damaged)?;
+            self.floors = (newest.log, newest.state.floors);
+        }
+        Ok(self.floors.1)
+    }
+}
+
+fn by_name(one: &RegisterAt, other: &RegisterAt) -> std::cmp::Ordering {
+    one.name.cmp(&other.name)
 }
 
 /// Reads several sorted streams as one. Equal records come in the order of the streams.
@@ -146,13 +210,11 @@ impl<T: Record> Merge<T> {
         order: impl Fn(&T, &T) -> std::cmp::Ordering,
     ) -> io::Result<Option<(usize, T)>> {
         let heads = self.streams.iter().enumerate();
-        let heads = heads.filter_map(|(at, (_, head))| Some((at, (*head)?)));
-        let Some((at, lowest)) = heads.min_by(|(_, a), (_, b)| order(a, b)) else {
-            return Ok(None);
-        };
+        let heads = heads.filter_map(|(at, (_, head))| Some((at, head.as_ref()?)));
+        let Some((at, _)) = heads.min_by(|(_, a), (_, b)| order(a, b)) else { return Ok(None) };
         let (stream, head) = &mut self.streams[at];
-        *head = stream.next()?;
-        Ok(Some((at, lowest)))
+        let lowest = std::mem::replace(head, stream.next()?);
+        Ok(lowest.map(|lowest| (at, lowest)))
     }
 }
 

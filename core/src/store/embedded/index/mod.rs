@@ -5,9 +5,11 @@
 //! a reader that waits for the disk never keeps the commit lane from adding its next batch.
 
 mod filter;
+pub(super) mod found;
 mod layout;
 pub(super) mod memory;
 mod merge;
+mod registers;
 pub(super) mod run;
 mod write;
 
@@ -15,7 +17,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use dunlin_protocol::{LogId, LogKind, UserId};
+use dunlin_protocol::{LogId, LogKind};
 use parking_lot::RwLock;
 
 use crate::store::{Head, StoreError};
@@ -243,21 +245,6 @@ impl Index {
         self.ask_runs(&runs, hash, |run| run.places_of_key(hash, places).map(|()| false))
     }
 
-    /// A cursor.
-    pub(super) fn cursor(&self, conversation: LogId, user: UserId) -> Result<u64, StoreError> {
-        let live = self.live.read();
-        let parts = live.in_memory().filter_map(|part| part.cursors.get(&(conversation, user)));
-        let mut furthest = parts.copied().max().unwrap_or(0);
-        let runs = Arc::clone(&live.runs);
-        drop(live);
-        // A newer part can hold a lower value: a move backwards that had no effect.
-        self.ask_runs(&runs, self.hash_key.of_cursor(conversation, user), |run| {
-            furthest = furthest.max(run.cursor(conversation, user)?.unwrap_or(0));
-            Ok(false)
-        })?;
-        Ok(furthest)
-    }
-
     /// Where the entries `from..=to` of a log are; `None` for one that is lost.
     pub(super) fn places(
         &self,
@@ -323,7 +310,8 @@ pub(super) fn merge_runs(
     disk: &dyn Disk,
     identity: &Identity,
     runs: &[Arc<Run>],
+    are_oldest: bool,
     stop: &AtomicBool,
 ) -> io::Result<u64> {
-    merge::merge(disk, identity, runs, stop)
+    merge::merge(disk, identity, runs, are_oldest, stop)
 }

@@ -1,20 +1,23 @@
 //! An index file: the sorted index of one segment or of several in a row. It never changes.
 
+use std::cmp::Ordering;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{self, AtomicBool};
 
-use dunlin_protocol::{LogId, LogKind, UserId};
+use dunlin_protocol::{LogId, LogKind};
 
 use super::super::disk::{Disk, DiskFile, read_exact_at};
 use super::super::identity::Identity;
 use super::super::record::{u32_at, u64_at};
 use super::super::segments::Location;
 use super::filter::{self, Filter, LINE_BYTES};
+use super::found::KeyRange;
 use super::layout::{
-    BLOCK_BYTES, CursorAt, Key, LogSpan, Position, Record, RunHead, Section, Sections, log_id,
-    run_name,
+    BLOCK_BYTES, Change, Key, LogSpan, Position, Record, RegisterAt, RegisterName, RunHead,
+    Section, Sections, id_at, log_id, per_block, run_name,
 };
+use crate::store::RegisterKey;
 
 /// An open index file.
 #[derive(Debug)]
@@ -26,7 +29,8 @@ pub(in super::super) struct Run {
     checksums: Vec<u32>,
     key_fences: Vec<u64>,
     log_fences: Vec<[u8; 16]>,
-    cursor_fences: Vec<([u8; 16], u64)>,
+    register_fences: Vec<RegisterName>,
+    change_fences: Vec<([u8; 16], u64)>,
     /// `None`: it is read from the file.
     filter: Option<Filter>,
     /// A block was found to be damaged; the file is being made again.
@@ -50,12 +54,11 @@ impl Run {
             return Err(damaged());
         }
         let sections = head.sections();
-        let filter_end = sections.filter.first_block + sections.filter.blocks();
-        let guide = read_guide(&*file, filter_end * BLOCK_BYTES as u64, &head)?;
+        let guide = read_guide(&*file, sections.filter.end() * BLOCK_BYTES as u64, &head)?;
         let mut run = Run::with_guide(file, head, sections, &guide)?;
-        if sections.filter.blocks() as usize * BLOCK_BYTES <= filter_bytes_max {
+        if sections.filter.blocks as usize * BLOCK_BYTES <= filter_bytes_max {
             let mut bytes = Vec::new();
-            for at in 0..sections.filter.blocks() {
+            for at in 0..sections.filter.blocks {
                 bytes.extend_from_slice(&run.block(sections.filter.first_block + at)?);
             }
             run.filter = Some(Filter::from_bytes(&bytes));
@@ -72,21 +75,29 @@ impl Run {
         let mut take = |items: u64, bytes: usize| {
             let (part, rest) = guide.split_at_checked(items as usize * bytes)?;
             guide = rest;
-            Some(part.chunks_exact(bytes))
+            Some(part)
         };
-        let blocks = sections.filter.first_block + sections.filter.blocks() - 1;
-        let id = |bytes: &[u8]| -> [u8; 16] { bytes[..16].try_into().expect("16 bytes") };
         let run = (|| {
+            let checksums = take(sections.filter.end() - 1, 4)?;
+            let key_fences = take(sections.keys.blocks, 8)?;
+            let log_fences = take(sections.logs.blocks, 16)?;
+            let mut register_fences = Vec::new();
+            for _ in 0..sections.registers.blocks {
+                let key_bytes = take(1, 1)?[0];
+                let log = id_at(take(1, 16)?, 0);
+                register_fences.push((log, RegisterKey::new(take(1, key_bytes.into())?).ok()?));
+            }
+            let change_fences = take(sections.changes.blocks, 24)?;
+            let version = |fence: &[u8]| (id_at(fence, 0), u64_at(fence, 16));
             Some(Run {
                 file,
                 head,
                 sections,
-                checksums: take(blocks, 4)?.map(|item| u32_at(item, 0)).collect(),
-                key_fences: take(sections.keys.blocks(), 8)?.map(|item| u64_at(item, 0)).collect(),
-                log_fences: take(sections.logs.blocks(), 16)?.map(id).collect(),
-                cursor_fences: take(sections.cursors.blocks(), 24)?
-                    .map(|item| (id(item), u64_at(item, 16)))
-                    .collect(),
+                checksums: checksums.chunks_exact(4).map(|fence| u32_at(fence, 0)).collect(),
+                key_fences: key_fences.chunks_exact(8).map(|fence| u64_at(fence, 0)).collect(),
+                log_fences: log_fences.chunks_exact(16).map(|fence| id_at(fence, 0)).collect(),
+                register_fences,
+                change_fences: change_fences.chunks_exact(24).map(version).collect(),
                 filter: None,
                 damaged: AtomicBool::new(false),
             })
@@ -116,7 +127,7 @@ impl Run {
 
     /// A damaged block was found.
     pub(in super::super) fn is_damaged(&self) -> bool {
-        self.damaged.load(Ordering::Relaxed)
+        self.damaged.load(atomic::Ordering::Relaxed)
     }
 
     /// The filter, if it is in memory.
@@ -172,25 +183,81 @@ impl Run {
         let start = u64::from(span.start) + (from - span.first());
         let end = u64::from(span.start) + (to - span.first());
         let mut places = Vec::with_capacity((to - from + 1) as usize);
-        for block in start / section.per_block()..=end / section.per_block() {
-            let base = block * section.per_block();
+        let per_block = per_block::<Position>();
+        for block in start / per_block..=end / per_block {
+            let base = block * per_block;
             let records = self.records::<Position>(section, block)?;
             let low = start.saturating_sub(base) as usize;
-            let high = (end - base).min(section.per_block() - 1) as usize;
+            let high = (end - base).min(per_block - 1) as usize;
             let wanted = records.get(low..=high).ok_or_else(damaged)?;
             places.extend(wanted.iter().map(|position| position.0));
         }
         Ok(places)
     }
 
-    /// A cursor.
-    pub(super) fn cursor(&self, conversation: LogId, user: UserId) -> io::Result<Option<u64>> {
-        let whose = (*conversation.as_bytes(), user.get());
-        let after = self.cursor_fences.partition_point(|fence| *fence <= whose);
+    /// A register.
+    pub(super) fn register(&self, log: LogId, key: &RegisterKey) -> io::Result<Option<RegisterAt>> {
+        let name = (*log.as_bytes(), key.clone());
+        let after = self.register_fences.partition_point(|fence| *fence <= name);
         let Some(at) = after.checked_sub(1) else { return Ok(None) };
-        let records = self.records::<CursorAt>(&self.sections.cursors, at as u64)?;
-        let found = records.binary_search_by(|record| record.whose.cmp(&whose));
-        Ok(found.ok().map(|place| records[place].seq))
+        let mut records = self.records::<RegisterAt>(&self.sections.registers, at as u64)?;
+        let found = records.binary_search_by(|record| record.name.cmp(&name));
+        Ok(found.ok().map(|place| records.swap_remove(place)))
+    }
+
+    /// The first registers of a log that are within a range, at most so many. True if there are no
+    /// others.
+    pub(super) fn registers(
+        &self,
+        range: &KeyRange<'_>,
+        registers_max: usize,
+    ) -> io::Result<(Vec<RegisterAt>, bool)> {
+        let low = (*range.log.as_bytes(), range.low());
+        let begins_after = |fence: &RegisterName| (&fence.0, fence.1.as_bytes()) > (&low.0, low.1);
+        let after = self.register_fences.partition_point(|fence| !begins_after(fence));
+        let mut registers = Vec::new();
+        for at in after.saturating_sub(1)..self.register_fences.len() {
+            for record in self.records::<RegisterAt>(&self.sections.registers, at as u64)? {
+                let (log, key) = &record.name;
+                match range.place_of(log, key) {
+                    Ordering::Less => {}
+                    Ordering::Equal if registers.len() == registers_max => {
+                        return Ok((registers, false));
+                    }
+                    Ordering::Equal => registers.push(record),
+                    Ordering::Greater => return Ok((registers, true)),
+                }
+            }
+        }
+        Ok((registers, true))
+    }
+
+    /// The first changes of a log after a version, at most so many. True if there are no others.
+    pub(super) fn changes(
+        &self,
+        log: LogId,
+        since: u64,
+        changes_max: usize,
+    ) -> io::Result<(Vec<Change>, bool)> {
+        let since = (*log.as_bytes(), since);
+        // Of one version there may be several, so the first later one may be where the fence is.
+        let from = self.change_fences.partition_point(|fence| *fence <= since).saturating_sub(1);
+        let mut changes = Vec::new();
+        for at in from..self.change_fences.len() {
+            for change in self.records::<Change>(&self.sections.changes, at as u64)? {
+                if change.when.0 > since.0 {
+                    return Ok((changes, true));
+                }
+                if change.when <= since {
+                    continue;
+                }
+                if changes.len() == changes_max {
+                    return Ok((changes, false));
+                }
+                changes.push(change);
+            }
+        }
+        Ok((changes, true))
     }
 
     /// The first logs of a kind after one.
@@ -221,10 +288,7 @@ impl Run {
 
     /// All records of a block of a section.
     fn records<T: Record>(&self, section: &Section, block: u64) -> io::Result<Vec<T>> {
-        let bytes = self.block(section.first_block + block)?;
-        let held = (section.records - block * section.per_block()).min(section.per_block());
-        let records = bytes.chunks_exact(T::BYTES).take(held as usize);
-        Ok(records.map(T::decode).collect())
+        Ok(T::of_block(section, block, &self.block(section.first_block + block)?))
     }
 
     /// A block whose checksum is good.
@@ -235,7 +299,7 @@ impl Run {
         if checksum == Some(crc32c::crc32c(&block)) {
             return Ok(block);
         }
-        self.damaged.store(true, Ordering::Relaxed);
+        self.damaged.store(true, atomic::Ordering::Relaxed);
         Err(damaged())
     }
 
@@ -259,9 +323,9 @@ impl Run {
         Stream::new(self, self.sections.logs)
     }
 
-    /// All cursors, in order.
-    pub(super) fn cursors(self: &Arc<Run>) -> Stream<CursorAt> {
-        Stream::new(self, self.sections.cursors)
+    /// All registers, in order.
+    pub(super) fn all_registers(self: &Arc<Run>) -> Stream<RegisterAt> {
+        Stream::new(self, self.sections.registers)
     }
 }
 
@@ -285,7 +349,7 @@ impl<T: Record> Stream<T> {
             if let Some(record) = self.records.next() {
                 return Ok(Some(record));
             }
-            if self.next_block == self.section.blocks() {
+            if self.next_block == self.section.blocks {
                 return Ok(None);
             }
             self.records = self.run.records(&self.section, self.next_block)?.into_iter();

@@ -10,7 +10,7 @@ use super::super::segment::UNFINISHED_SUFFIX;
 use super::super::segments::Location;
 use super::filter::Filter;
 use super::layout::{
-    BLOCK_BYTES, CursorAt, Key, LogSpan, Position, Record, RunHead, log_id, run_name,
+    BLOCK_BYTES, Change, Key, LogSpan, Position, Record, RegisterAt, RunHead, log_id, run_name,
 };
 use super::memory::{LOST, LogPart, SegmentIndex};
 use super::run::damaged;
@@ -41,7 +41,7 @@ pub(super) struct RunWriter {
 
 impl RunWriter {
     /// Begins a file for these segments. `elements` is at least the number of its keys, logs and
-    /// cursors.
+    /// registers.
     pub(super) fn create(
         disk: &dyn Disk,
         identity: &Identity,
@@ -64,7 +64,9 @@ impl RunWriter {
                 keys: 0,
                 positions: 0,
                 logs: 0,
-                cursors: 0,
+                registers: 0,
+                register_blocks: 0,
+                changes: 0,
                 filter_blocks: 0,
                 guide_checksum: 0,
             },
@@ -103,15 +105,28 @@ impl RunWriter {
         self.record(span)
     }
 
-    /// `hash` is that of the cursor.
-    pub(super) fn cursor(&mut self, cursor: &CursorAt, hash: u64) -> io::Result<()> {
+    pub(super) fn register(&mut self, register: &RegisterAt) -> io::Result<()> {
+        self.make_room(register.bytes())?;
+        let (log, key) = &register.name;
         if self.block_is_empty() {
-            self.fences.extend_from_slice(&cursor.whose.0);
-            self.fences.extend_from_slice(&cursor.whose.1.to_le_bytes());
+            self.head.register_blocks += 1;
+            self.fences.push(key.as_bytes().len() as u8);
+            self.fences.extend_from_slice(log);
+            self.fences.extend_from_slice(key.as_bytes());
         }
-        self.head.cursors += 1;
-        self.filter.add(hash);
-        self.record(cursor)
+        self.head.registers += 1;
+        let log = log_id(log).ok_or_else(damaged)?;
+        self.filter.add(self.hash_key.of_register(log, key));
+        self.record(register)
+    }
+
+    pub(super) fn change(&mut self, change: &Change) -> io::Result<()> {
+        if self.block_is_empty() {
+            self.fences.extend_from_slice(&change.when.0);
+            self.fences.extend_from_slice(&change.when.1.to_le_bytes());
+        }
+        self.head.changes += 1;
+        self.record(change)
     }
 
     fn block_is_empty(&self) -> bool {
@@ -120,9 +135,14 @@ impl RunWriter {
 
     fn record<T: Record>(&mut self, record: &T) -> io::Result<()> {
         record.encode(&mut self.buffer);
-        // What is left of a block that has no room for another one stays zero.
+        // Where not even one more of this size fits, the block ends: the next one may need a fence.
+        self.make_room(record.bytes().min(BLOCK_BYTES))
+    }
+
+    /// Ends the block if it has no room for so many bytes. What is left of it stays zero.
+    fn make_room(&mut self, bytes: usize) -> io::Result<()> {
         let room = self.block_start + BLOCK_BYTES - self.buffer.len();
-        if room < T::BYTES { self.end_section() } else { Ok(()) }
+        if room < bytes { self.end_section() } else { Ok(()) }
     }
 
     fn end_block(&mut self) -> io::Result<()> {
@@ -183,7 +203,7 @@ pub(in super::super) fn write_segment(
 ) -> io::Result<u64> {
     let segment = index.segment;
     let elements =
-        index.keys.len() + index.collisions.len() + index.logs.len() + index.cursors.len();
+        index.keys.len() + index.collisions.len() + index.logs.len() + index.registers.len();
     let segments = (segment, segment);
     let mut writer =
         RunWriter::create(disk, identity, segments, index.next_batch, elements as u64)?;
@@ -212,17 +232,43 @@ pub(in super::super) fn write_segment(
         start += count;
     }
     writer.end_section()?;
-
-    let mut cursors: Vec<(CursorAt, u64)> = index
-        .cursors
-        .iter()
-        .map(|(&(conversation, user), &seq)| {
-            let hash = identity.hash_key.of_cursor(conversation, user);
-            (CursorAt { whose: (*conversation.as_bytes(), user.get()), seq }, hash)
-        })
-        .collect();
-    cursors.sort_unstable_by_key(|(cursor, _)| cursor.whose);
-    cursors.into_iter().try_for_each(|(cursor, hash)| writer.cursor(&cursor, hash))?;
-    writer.end_section()?;
+    write_registers(&mut writer, index)?;
     writer.finish(disk, identity)
+}
+
+fn write_registers(writer: &mut RunWriter, index: &SegmentIndex) -> io::Result<()> {
+    // The ids of logs are ordered as their bytes are.
+    for register in index.registers_at() {
+        writer.register(&register)?;
+    }
+    writer.end_section()?;
+    let mut changes = Changes::default();
+    for register in index.registers_at() {
+        changes.add(writer, &register)?;
+    }
+    changes.end_log(writer)?;
+    writer.end_section()
+}
+
+/// Writes the changes of registers that come by log and key: those of one log at a time, sorted by
+/// their versions.
+#[derive(Default)]
+pub(super) struct Changes {
+    of_log: Vec<Change>,
+}
+
+impl Changes {
+    pub(super) fn add(&mut self, writer: &mut RunWriter, register: &RegisterAt) -> io::Result<()> {
+        let RegisterAt { name: (log, _), version, place, .. } = *register;
+        if self.of_log.first().is_some_and(|first| first.when.0 != log) {
+            self.end_log(writer)?;
+        }
+        self.of_log.push(Change { when: (log, version), place });
+        Ok(())
+    }
+
+    pub(super) fn end_log(&mut self, writer: &mut RunWriter) -> io::Result<()> {
+        self.of_log.sort_unstable_by_key(|change| (change.when.1, change.place));
+        self.of_log.drain(..).try_for_each(|change| writer.change(&change))
+    }
 }

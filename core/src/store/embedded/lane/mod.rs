@@ -14,28 +14,29 @@
 //! lane leaves it for ever, and the next batch opens a new segment whose header says that it
 //! begins with the same batch number, which overrules whatever the failed one left on the disk.
 
+mod delete;
+mod frame;
+mod plan;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use dunlin_protocol::LogId;
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 
-use crate::store::{
-    Append, Appended, CursorMove, DedupeKey, RegisterKey, StoreDone, StoreError, StoreReply,
-};
+use crate::store::{Appended, Deleted, StoreDone, StoreError, StoreReply, Written};
 
 use super::Shared;
 use super::disk::DiskFile;
+use super::eraser::overwrite;
 use super::extent::Row;
-use super::queue::{Job, Queue};
-use super::read::read_head;
-use super::record::{
-    FRAME_HEAD_BYTES, FrameHead, LogState, Mark, NewRecord, RECORD_HEAD_BYTES_MAX,
-};
+use super::queue::{Job, Queue, Task};
+use super::record::{Erasure, FRAME_HEAD_BYTES, FrameHead, LogState, Mark};
 use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, segment_name};
 use super::segments::Location;
+use frame::Frame;
 
 /// The state of the thread.
 pub(super) struct Lane {
@@ -48,7 +49,9 @@ pub(super) struct Lane {
     /// After a failure, when to try again.
     retry_at: Option<Instant>,
     frame: Frame,
-    /// The jobs that have entries in the frame, or wait for it, the oldest first.
+    /// What has to be overwritten.
+    erasures: Vec<Erasure>,
+    /// The jobs that have something in the frame, or wait for it, the oldest first.
     unanswered: Vec<Unanswered>,
     /// Scratch.
     places: Vec<Location>,
@@ -78,87 +81,81 @@ struct OpenSegment {
     is_known: bool,
 }
 
-/// The batch that is being made. Its parts keep their memory from batch to batch.
-#[derive(Default)]
-struct Frame {
-    buffer: Vec<u8>,
-    planned: Vec<Planned>,
-    /// How many records there are.
-    records: u32,
-    /// The states of the logs with this batch, where they differ from the index.
-    states: HashMap<LogId, LogState, RandomState>,
-    /// The keys of this batch by hash: positions in `planned`.
-    keys: HashMap<u64, usize, RandomState>,
-}
-
-/// An entry of the frame.
-struct Planned {
-    log: LogId,
-    state: LogState,
-    key: Option<(u64, DedupeKey)>,
-    digest: u64,
-    cursor: Option<(CursorMove, LogState)>,
-    /// In the frame.
-    offset: usize,
-}
-
+/// A job of which something may not be durable yet.
 struct Unanswered {
-    reply: Result<Vec<Appended>, StoreError>,
+    answers: Answers,
+    /// So many of them stand, whatever becomes of the frame.
+    settled: usize,
+    /// Why something of it is unknown.
+    error: Option<StoreError>,
     done: StoreDone,
 }
 
-impl Frame {
-    fn clear(&mut self) {
-        self.buffer.clear();
-        self.buffer.resize(FRAME_HEAD_BYTES, 0);
-        self.planned.clear();
-        self.records = 0;
-        self.states.clear();
-        self.keys.clear();
-    }
+/// What became of the items of a job.
+enum Answers {
+    Written(Vec<Written>),
+    /// By the first contract.
+    Appended(Vec<Written>),
+    Deleted(Vec<Deleted>),
+}
 
-    /// `before` is the state of the log, `conversation` that of the one whose cursor moves with it.
-    fn add(
-        &mut self,
-        mark: Mark,
-        item: &Append,
-        hash: Option<u64>,
-        before: LogState,
-        conversation: Option<LogState>,
-    ) {
-        let offset = self.buffer.len();
-        let Append { log, seq, meta, digest, .. } = *item;
-        let state = LogState { seq, meta, ..before };
-        let key = item.key.map(|key| (key, digest));
-        self.encode(mark, &NewRecord::entry(log, state, key, &item.body));
-        self.states.insert(log, state);
-        let cursor = item.cursor.zip(conversation);
-        let cursor = cursor.map(|(cursor, before)| self.add_cursor(mark, cursor, before));
-        if let Some(hash) = hash {
-            self.keys.insert(hash, self.planned.len());
+impl Answers {
+    fn len(&self) -> usize {
+        match self {
+            Answers::Written(verdicts) | Answers::Appended(verdicts) => verdicts.len(),
+            Answers::Deleted(verdicts) => verdicts.len(),
         }
-        let key = hash.zip(item.key);
-        self.planned.push(Planned { log, state, key, digest, cursor, offset });
     }
 
-    fn add_cursor(
-        &mut self,
-        mark: Mark,
-        cursor: CursorMove,
-        before: LogState,
-    ) -> (CursorMove, LogState) {
-        let before = self.states.get(&cursor.conversation).copied().unwrap_or(before);
-        let state = LogState { version: before.version + 1, ..before };
-        let key = RegisterKey::numbered(b'r', cursor.user.get());
-        let value = [cursor.seq.to_be_bytes(), [0; 8]].concat();
-        self.encode(mark, &NewRecord::register(cursor.conversation, state, &key, Some(&value)));
-        self.states.insert(cursor.conversation, state);
-        (cursor, state)
+    /// Nobody knows what became of those that are not settled.
+    fn forget(&mut self, settled: usize) {
+        match self {
+            Answers::Written(verdicts) | Answers::Appended(verdicts) => {
+                verdicts[settled..].fill(Written::Unknown);
+            }
+            Answers::Deleted(verdicts) => verdicts[settled..].fill(Deleted::Unknown),
+        }
     }
 
-    fn encode(&mut self, mark: Mark, record: &NewRecord<'_>) {
-        record.encode(mark, &mut self.buffer);
-        self.records += 1;
+    /// How many writes were refused.
+    fn refused(&self) -> usize {
+        match self {
+            Answers::Written(verdicts) | Answers::Appended(verdicts) => {
+                let refused = |verdict: &&Written| !matches!(verdict, Written::Stored { .. });
+                verdicts.iter().filter(refused).count()
+            }
+            Answers::Deleted(_) => 0,
+        }
+    }
+
+    /// The answer to the whole job. If nothing is known of any item, why is more than that.
+    fn reply(self, error: Option<StoreError>) -> Result<StoreReply, StoreError> {
+        let unknown = match &self {
+            Answers::Written(verdicts) => verdicts.iter().all(|one| *one == Written::Unknown),
+            Answers::Appended(verdicts) => verdicts.contains(&Written::Unknown),
+            Answers::Deleted(verdicts) => verdicts.iter().all(|one| *one == Deleted::Unknown),
+        };
+        match (error, unknown) {
+            (Some(error), true) => Err(error),
+            (Some(_) | None, _) => Ok(match self {
+                Answers::Written(verdicts) => StoreReply::Written(verdicts),
+                Answers::Appended(verdicts) => {
+                    StoreReply::Appended(verdicts.iter().map(appended).collect())
+                }
+                Answers::Deleted(verdicts) => StoreReply::Deleted(verdicts),
+            }),
+        }
+    }
+}
+
+fn appended(verdict: &Written) -> Appended {
+    match *verdict {
+        Written::Stored { .. } => Appended::Stored,
+        Written::Duplicate { seq, digest } => Appended::Duplicate { seq, digest },
+        Written::Conflict { head } => Appended::Conflict { head },
+        Written::Unmet { .. } | Written::Unknown => {
+            unreachable!("an append has no rules, and what is unknown is an error")
+        }
     }
 }
 
@@ -179,6 +176,7 @@ impl Lane {
             next_batch,
             retry_at: None,
             frame,
+            erasures: Vec::new(),
             unanswered: Vec::new(),
             places: Vec::new(),
             hashes: Vec::new(),
@@ -195,10 +193,10 @@ impl Lane {
             for job in jobs.drain(..) {
                 self.plan(job);
                 if self.frame.buffer.len() >= self.shared.config.batch_bytes_max as usize {
-                    self.commit_and_answer(0);
+                    self.end_batch();
                 }
             }
-            self.commit_and_answer(0);
+            self.end_batch();
         }
         let end = self.segment.as_ref().filter(|segment| !segment.fresh).map(|segment| segment.end);
         if let Err(error) = self.shared.extent.stop(end, self.next_batch) {
@@ -206,103 +204,48 @@ impl Lane {
         }
     }
 
-    /// Decides about all items of a job and puts those to be stored into the frame.
+    fn end_batch(&mut self) {
+        // Whoever has asked is told if it fails.
+        let _committed = self.commit_and_answer(0);
+    }
+
+    /// Decides about all items of a job and puts those to be done into the frame.
     fn plan(&mut self, job: Job) {
         self.stale.clear();
-        let reply = Ok(Vec::with_capacity(job.items.len()));
-        self.unanswered.push(Unanswered { reply, done: job.done });
-        self.look_up(&job.items);
-        for (place, item) in job.items.iter().enumerate() {
-            let decided = self.plan_item(place, item);
-            let current = self.unanswered.last_mut().expect("the job was just pushed");
-            match (&mut current.reply, decided) {
-                (Ok(answers), Ok(answer)) => answers.push(answer),
-                (reply, Err(error)) => return *reply = Err(error),
-                (Err(_), Ok(_)) => return,
-            }
+        let Job { task, done } = job;
+        let answers = match &task {
+            Task::Append(items) => Answers::Appended(Vec::with_capacity(items.len())),
+            Task::Write(writes) => Answers::Written(Vec::with_capacity(writes.len())),
+            Task::Delete(deletions) => Answers::Deleted(Vec::with_capacity(deletions.len())),
+        };
+        self.unanswered.push(Unanswered { answers, settled: 0, error: None, done });
+        match task {
+            Task::Append(items) => self.plan_appends(items),
+            Task::Write(writes) => self.plan_writes(writes),
+            Task::Delete(deletions) => self.plan_deletions(&deletions),
         }
     }
 
-    /// Hashes the keys of a job and asks the index for all of them at once.
-    fn look_up(&mut self, items: &[Append]) {
-        let hash_key = self.shared.identity.hash_key;
-        let hash =
-            |item: &Append| item.key.as_ref().map_or(0, |key| hash_key.of_message(item.log, key));
-        self.hashes.clear();
-        self.hashes.extend(items.iter().map(hash));
-        self.shared.index.may_hold_keys(&self.hashes, &mut self.may_be_known);
-        self.looked_up = self.next_batch;
-    }
-
-    fn plan_item(&mut self, place: usize, item: &Append) -> Result<Appended, StoreError> {
-        let mut hash = None;
-        if let Some(key) = &item.key {
-            let hashed = self.hashes[place];
-            if let Some(duplicate) = self.find_duplicate(place, item, key)? {
-                self.stale.insert(item.log);
-                return Ok(duplicate);
-            }
-            hash = Some(hashed);
+    /// Keeps why something of the current job is unknown.
+    fn note(&mut self, error: StoreError) {
+        if let Some(current) = self.unanswered.last_mut() {
+            current.error = Some(error);
         }
-        let state = self.state(item.log)?;
-        if state.seq.checked_add(1) != Some(item.seq) || self.stale.contains(&item.log) {
-            self.stale.insert(item.log);
-            return Ok(Appended::Conflict { head: state.head() });
-        }
-        let conversation = item.cursor.map(|cursor| self.state(cursor.conversation)).transpose()?;
-        let bytes = RECORD_HEAD_BYTES_MAX + item.body.len();
-        let cursor_bytes = item.cursor.map_or(0, |_| RECORD_HEAD_BYTES_MAX);
-        let mark = self.make_room(bytes + cursor_bytes)?;
-        self.frame.add(mark, item, hash, state, conversation);
-        Ok(Appended::Stored)
     }
 
     /// The state of a log with this batch.
     fn state(&self, log: LogId) -> Result<LogState, StoreError> {
-        match self.frame.states.get(&log) {
-            Some(state) => Ok(*state),
+        match self.frame.state(&log) {
+            Some(state) => Ok(state),
             None => self.shared.index.state(log),
         }
-    }
-
-    /// Looks for the key in this batch and in the index.
-    fn find_duplicate(
-        &mut self,
-        place: usize,
-        item: &Append,
-        key: &DedupeKey,
-    ) -> Result<Option<Appended>, StoreError> {
-        let hash = self.hashes[place];
-        if let Some(&at) = self.frame.keys.get(&hash) {
-            let Planned { log, state, digest, key: used, .. } = self.frame.planned[at];
-            let seq = state.seq;
-            if log == item.log && used.is_some_and(|(_, used)| used == *key) {
-                return Ok(Some(Appended::Duplicate { seq, digest }));
-            }
-            // Another key with the same hash. The index can hold both, this batch can't.
-            self.commit_for_room()?;
-        }
-        // A commit in the middle of the job has added to the index.
-        if !self.may_be_known[place] && self.looked_up == self.next_batch {
-            return Ok(None);
-        }
-        self.places.clear();
-        self.shared.index.places_of_key(hash, &mut self.places)?;
-        for &place in &self.places {
-            // A retry of what was lost is stored again.
-            let Some(head) = read_head(&self.shared, place)? else { continue };
-            if head.log == item.log && head.key == Some(*key) {
-                return Ok(Some(Appended::Duplicate { seq: head.state.seq, digest: head.digest }));
-            }
-        }
-        Ok(None)
     }
 
     /// Makes sure that a record fits into the frame and the frame into the segment.
     fn make_room(&mut self, bytes: usize) -> Result<Mark, StoreError> {
         let segment_bytes = u64::from(self.shared.config.segment_bytes);
         if (SEGMENT_HEAD_BYTES + FRAME_HEAD_BYTES + bytes) as u64 > segment_bytes {
-            return Err(unavailable("the entry is larger than a segment"));
+            return Err(unavailable("the write is larger than a segment"));
         }
         let frame_bytes = self.frame.buffer.len() + bytes;
         match &self.segment {
@@ -316,30 +259,41 @@ impl Lane {
 
     /// Commits before the current job is complete: the current one is not answered yet.
     fn commit_for_room(&mut self) -> Result<(), StoreError> {
-        self.commit_and_answer(1);
-        match self.unanswered.last() {
-            Some(Unanswered { reply: Err(error), .. }) => Err(error.clone()),
-            _ => Ok(()),
-        }
+        self.commit_and_answer(1)
     }
 
     /// Commits the frame and answers all jobs but the last `incomplete`.
-    fn commit_and_answer(&mut self, incomplete: usize) {
-        if !self.frame.planned.is_empty() {
-            match self.commit() {
-                Ok(()) => self.publish(),
-                Err(error) => self.fail(&error),
+    fn commit_and_answer(&mut self, incomplete: usize) -> Result<(), StoreError> {
+        let committed = if self.frame.is_empty() { Ok(()) } else { self.commit_frame() };
+        if let Err(error) = &committed {
+            for Unanswered { answers, settled, error: reason, .. } in &mut self.unanswered {
+                answers.forget(*settled);
+                *reason = Some(error.clone());
             }
-            self.frame.clear();
+        }
+        for unanswered in &mut self.unanswered {
+            unanswered.settled = unanswered.answers.len();
         }
         let complete = self.unanswered.len().saturating_sub(incomplete);
-        for Unanswered { reply, done } in self.unanswered.drain(..complete) {
-            if let Ok(answers) = &reply {
-                let refused = answers.iter().filter(|answer| **answer != Appended::Stored);
-                self.shared.counters.refused.add(refused.count() as u64);
-            }
-            done(reply.map(StoreReply::Appended));
+        for Unanswered { answers, error, done, .. } in self.unanswered.drain(..complete) {
+            self.shared.counters.refused.add(answers.refused() as u64);
+            done(answers.reply(error));
         }
+        committed
+    }
+
+    /// Makes the frame durable, shows it to readers, and does what has to follow.
+    fn commit_frame(&mut self) -> Result<(), StoreError> {
+        let committed = match self.commit() {
+            Ok(()) => {
+                self.publish();
+                self.overwrite();
+                Ok(())
+            }
+            Err(error) => Err(self.fail(&error)),
+        };
+        self.frame.clear();
+        committed
     }
 
     /// Writes the frame and makes it durable.
@@ -348,7 +302,7 @@ impl Lane {
         let head = FrameHead {
             batch: self.next_batch,
             payload_bytes: (self.frame.buffer.len() - FRAME_HEAD_BYTES) as u32,
-            records: self.frame.records,
+            records: self.frame.records() as u32,
         };
         head.encode(segment.mark, &mut self.frame.buffer);
         if segment.fresh {
@@ -376,39 +330,44 @@ impl Lane {
         let base = segment.end;
         segment.last_frame = base;
         segment.end += self.frame.buffer.len() as u64;
-        let (end, planned) = (segment.end, &self.frame.planned);
-        self.shared.index.add(|index| {
-            index.end = end;
-            for entry in planned {
-                // Segments are smaller than 2^32 bytes.
-                let offset = (base + entry.offset as u64) as u32;
-                index.add(entry.log, &entry.state, offset);
-                if let Some((hash, _)) = entry.key {
-                    index.add_key(hash, offset);
-                }
-                if let Some((cursor, state)) = entry.cursor {
-                    index.add_state(cursor.conversation, &state);
-                    index.move_cursor(cursor.conversation, cursor.user, cursor.seq);
-                }
-            }
-        });
-        self.next_batch += 1;
         let counters = &self.shared.counters;
         counters.batches.add(1);
-        counters.appends.add(planned.len() as u64);
+        counters.appends.add(self.frame.entries() as u64);
         counters.bytes.add(self.frame.buffer.len() as u64);
+        let (end, frame, erasures) = (segment.end, &mut self.frame, &mut self.erasures);
+        self.shared.index.add(|index| {
+            index.end = end;
+            frame.publish(base, index, erasures);
+        });
+        self.next_batch += 1;
+    }
+
+    /// Overwrites what the batch has erased. What fails is tried again when the segment gets its index
+    /// file, or at the next start if that comes before.
+    fn overwrite(&mut self) {
+        if self.erasures.is_empty() {
+            return;
+        }
+        let Shared { disk, segments, identity, .. } = &*self.shared;
+        let overwritten = overwrite(&**disk, segments, identity, &self.erasures);
+        self.erasures.clear();
+        let Err(error) = overwritten else { return };
+        tracing::error!(%error, "an entry that was erased can't be overwritten");
+        for Unanswered { answers, settled, error: reason, .. } in &mut self.unanswered {
+            if let Answers::Deleted(_) = answers {
+                answers.forget(*settled);
+                *reason = Some(unavailable(&error.to_string()));
+            }
+        }
     }
 
     /// Gives the batch up, and the segment: it is not known what of it is on the disk.
-    fn fail(&mut self, error: &io::Error) {
+    fn fail(&mut self, error: &io::Error) -> StoreError {
         tracing::error!(%error, batch = self.next_batch, "a batch can't be made durable");
         self.shared.counters.failures.add(1);
         self.retry_at = Some(Instant::now() + self.shared.config.retry_interval);
-        let reason = unavailable(&error.to_string());
-        for unanswered in &mut self.unanswered {
-            unanswered.reply = Err(reason.clone());
-        }
         self.seal();
+        unavailable(&error.to_string())
     }
 
     /// Leaves the segment, if there is one.
