@@ -104,6 +104,24 @@ struct Content {
     durable: Vec<u8>,
     /// Changes since the last sync.
     changes: Vec<Change>,
+    /// What some earlier syncs have left, the oldest first.
+    earlier: Vec<Vec<u8>>,
+}
+
+/// Earlier states that are kept of a file.
+const EARLIER_MAX: usize = 6;
+
+/// What a medium does to what was synced long ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MediumFault {
+    /// A bit changes.
+    Flip,
+    /// A file is gone.
+    Lose,
+    /// A file ends early.
+    Cut,
+    /// A file is what it was at an earlier sync.
+    RollBack,
 }
 
 #[derive(Debug, Clone)]
@@ -226,9 +244,38 @@ impl SimulatedDisk {
         let id = world.next_file;
         world.next_file += 1;
         let (seen, durable) = (content.to_vec(), content.to_vec());
-        world.files.insert(id, Content { seen, durable, changes: Vec::new() });
+        world.files.insert(id, Content { seen, durable, ..Content::default() });
         world.names.insert(name.to_owned(), id);
         world.durable_names.insert(name.to_owned(), id);
+    }
+
+    /// Lets the medium do something to a file; returns whether there was something to be done.
+    pub(crate) fn damage(&self, name: &str, fault: MediumFault, dice: &mut Dice) -> bool {
+        let mut world = self.world();
+        let Some(&id) = world.names.get(name) else { return false };
+        let content = world.files.get_mut(&id).unwrap();
+        let mut bytes = content.seen.clone();
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+        match fault {
+            MediumFault::Lose => {
+                world.names.remove(name);
+                world.durable_names.remove(name);
+                return true;
+            }
+            _ if used == 0 => return false,
+            MediumFault::Flip => bytes[dice.below(used) as usize] ^= 1 << dice.below(8),
+            MediumFault::Cut => bytes.truncate(dice.below(used) as usize),
+            MediumFault::RollBack => {
+                let earlier = &content.earlier;
+                if earlier.is_empty() {
+                    return false;
+                }
+                bytes = earlier[dice.below(earlier.len() as u64) as usize].clone();
+            }
+        }
+        let changed = bytes != content.seen;
+        content.become_other(bytes);
+        changed
     }
 
     /// Takes a file off the medium.
@@ -266,6 +313,24 @@ impl NameChange {
 }
 
 impl Content {
+    /// Keeps what is on the medium, now and then, before it changes.
+    fn remember(&mut self, dice: &mut Dice) {
+        if self.durable.is_empty() || !dice.chance(40) {
+            return;
+        }
+        if self.earlier.len() == EARLIER_MAX {
+            self.earlier.remove(dice.below(EARLIER_MAX as u64) as usize);
+        }
+        self.earlier.push(self.durable.clone());
+    }
+
+    /// Puts something else in its place, for good.
+    fn become_other(&mut self, content: Vec<u8>) {
+        self.changes.clear();
+        self.durable.clone_from(&content);
+        self.seen = content;
+    }
+
     /// Makes a random part of the changes durable and forgets the others.
     fn lose_some(&mut self, dice: &mut Dice, percent: u64) {
         let mut parts = Vec::new();
@@ -443,6 +508,7 @@ impl DiskFile for SimulatedFile {
             Ok(()) if world.lies => {}
             // Not all that is seen: what an earlier sync failed to write is not tried again.
             Ok(()) => {
+                content.remember(&mut world.dice);
                 content.changes.drain(..).for_each(|change| change.apply(&mut content.durable));
             }
             // The power cut itself decides what is left.

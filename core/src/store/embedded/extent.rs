@@ -38,6 +38,7 @@ const EXACT: u32 = 1;
 const NEW_EPOCH: u32 = 2;
 const LOSS_TOLD: u32 = 1;
 const FILE_LOST: u32 = 2;
+const FORGOTTEN: u32 = 4;
 
 /// How far the log had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub(super) struct Bound {
 }
 
 /// A segment that was sealed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Row {
     /// The batch that it begins with.
     pub first_batch: u64,
@@ -73,6 +74,9 @@ pub(super) struct Row {
     pub loss_told: bool,
     /// The whole file is lost, which was told.
     pub file_lost: bool,
+    /// No index file knows any more what is lost, so that its sequences may be given again: there is
+    /// a new epoch for that.
+    pub forgotten: bool,
 }
 
 /// What the file says.
@@ -166,13 +170,18 @@ impl Row {
             next_batch: scan.index.next_batch,
             last_frame: scan.last_frame.unwrap_or(0) as u64,
             end: scan.index.end,
-            loss_told: false,
-            file_lost: false,
+            ..Row::default()
         }
     }
 
+    /// Something of it is lost.
+    pub(super) fn has_loss(&self) -> bool {
+        self.loss_told || self.file_lost
+    }
+
     fn encode(&self, identity: &Identity, segment: u32) -> [u8; ROW_BYTES] {
-        let flags = [(self.loss_told, LOSS_TOLD), (self.file_lost, FILE_LOST)];
+        let flags =
+            [(self.loss_told, LOSS_TOLD), (self.file_lost, FILE_LOST), (self.forgotten, FORGOTTEN)];
         let mut bytes = [0; ROW_BYTES];
         bytes[4..8].copy_from_slice(&sum(&flags).to_le_bytes());
         bytes[8..16].copy_from_slice(&self.first_batch.to_le_bytes());
@@ -194,6 +203,7 @@ impl Row {
             end: u64_at(bytes, 32),
             loss_told: flags & LOSS_TOLD != 0,
             file_lost: flags & FILE_LOST != 0,
+            forgotten: flags & FORGOTTEN != 0,
         })
     }
 }
@@ -345,6 +355,12 @@ impl Extent {
         }
     }
 
+    /// Whether something is lost of a row of segments.
+    pub(super) fn has_loss(&self, first: u32, last: u32) -> bool {
+        let state = self.state.lock();
+        (first..=last).any(|segment| state.content.row(segment).is_some_and(Row::has_loss))
+    }
+
     /// Whether it is written, durably, that a segment is sealed: only then may its file be cut.
     pub(super) fn has_sealed(&self, segment: u32) -> bool {
         self.state.lock().content.row(segment).is_some()
@@ -420,7 +436,9 @@ mod tests {
     fn row(number: u64) -> Row {
         let (first_batch, next_batch) = (number * 10, number * 10 + 10);
         let (last_frame, end) = (4096 + number, 5000 + number);
-        Row { first_batch, next_batch, last_frame, end, loss_told: number == 2, file_lost: false }
+        let (loss_told, forgotten) = (number == 2, number == 4);
+        let file_lost = number == 4;
+        Row { first_batch, next_batch, last_frame, end, loss_told, file_lost, forgotten }
     }
 
     fn content(identity: &Identity) -> Content {

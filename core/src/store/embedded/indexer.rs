@@ -111,6 +111,10 @@ fn open_run(shared: &Shared, segments: (u32, u32)) -> io::Result<Arc<Run>> {
 /// Makes a damaged index file again, as one file for each of its segments.
 fn rebuild(shared: &Shared, damaged: &Run) -> io::Result<()> {
     let (first, last) = damaged.segments();
+    if shared.extent.has_loss(first, last) {
+        // It is all that knows what is lost of them. The next start begins another epoch.
+        return Err(io::Error::other("what an index file is about is lost in part"));
+    }
     tracing::error!(file = run_name(first, last), "an index file is damaged and made again");
     let _names = shared.segments.hold_names();
     let names = shared.disk.names()?;

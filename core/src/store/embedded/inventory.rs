@@ -4,6 +4,8 @@ use super::config::OpenError;
 use super::damage::{Damage, DamageKind};
 use super::disk::{DiskFile, read_all};
 use super::extent::{self, Content, Found, Row};
+use super::index::run::Run;
+use super::index::run_name;
 use super::open::Recovery;
 use super::record::{FRAME_HEAD_BYTES, FrameHead};
 use super::recovery::{Scan, scan};
@@ -76,11 +78,47 @@ impl Recovery<'_> {
             self.expect(bound.segment, first_batch, bound.next_batch);
         }
         let runs: Vec<_> = self.runs.values().cloned().collect();
-        for run in runs {
+        for run in &runs {
             let ((first, last), next_batch) = (run.segments(), run.next_batch());
             self.check_indexed(first, last, next_batch)?;
         }
+        for run in &runs {
+            self.check_witness(run)?;
+        }
+        self.check_forgotten();
         Ok(())
+    }
+
+    /// An index file is all that knows which entries are lost with a segment: so it has to be whole.
+    fn check_witness(&mut self, run: &Run) -> Result<(), OpenError> {
+        let (first, last) = run.segments();
+        let has_loss = (first..=last).any(|number| self.was_lost(number));
+        if !has_loss || run.check().is_ok() {
+            return Ok(());
+        }
+        let name = run_name(first, last);
+        tracing::error!(name, "an index file is damaged and made again");
+        self.report.indexes_rebuilt += 1;
+        self.runs.remove(&first);
+        let removed = self.disk.remove(&name);
+        removed.map_err(OpenError::io("can't remove", self.disk.path().join(name)))
+    }
+
+    /// What is lost, and is not in an index file either, is forgotten: its sequences may be given
+    /// again, in another epoch.
+    fn check_forgotten(&mut self) {
+        let sealed: Vec<(u32, Row)> =
+            self.extent.sealed().map(|(number, row)| (number, *row)).collect();
+        for (number, row) in sealed {
+            if row.has_loss() && !row.forgotten && self.run_of(number).is_none() {
+                self.lose(segment_name(number), DamageKind::Missing);
+                self.extent.set_row(number, Row { forgotten: true, ..row });
+            }
+        }
+    }
+
+    fn was_lost(&self, number: u32) -> bool {
+        self.extent.row(number).is_some_and(Row::has_loss)
     }
 
     /// Passes over files that are not of this store, or are not what their names say.
@@ -113,7 +151,7 @@ impl Recovery<'_> {
         };
         // The others are read anyway, and cleaned files have an end that is known from their header.
         let is_plain = span == Span::one(number) && self.open_cleaned(span)?.is_none();
-        if is_plain && self.run_of(number).is_some() && !row.loss_told {
+        if is_plain && self.run_of(number).is_some() {
             self.check_sealed(number, row)?;
         }
         Ok(())
@@ -163,8 +201,8 @@ impl Recovery<'_> {
         }
         self.lose(segment_name(number), DamageKind::Missing);
         let (last_frame, end) = (0, SEGMENT_HEAD_BYTES as u64);
-        let (loss_told, file_lost) = (true, true);
-        let row = Row { first_batch, next_batch, last_frame, end, loss_told, file_lost };
+        let (loss_told, file_lost, forgotten) = (true, true, false);
+        let row = Row { first_batch, next_batch, last_frame, end, loss_told, file_lost, forgotten };
         self.extent.set_row(number, row);
     }
 
@@ -200,19 +238,28 @@ impl Recovery<'_> {
         let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
         let file = self.disk.open(&name).map_err(io("can't open"))?;
         if file.bytes().map_err(io("can't read"))? < row.end {
-            self.report.damage.push(Damage::of_file(&*name, DamageKind::Shortened));
+            self.lose(&*name, DamageKind::Shortened);
             return self.scan_again(number, Some(row.first_batch), row.next_batch);
         }
-        if read_head(&*file, &self.identity, number).map_err(io("can't read"))??.is_none() {
+        let segment_head =
+            read_head(&*file, &self.identity, number).map_err(io("can't read"))??;
+        if segment_head.is_none() && !row.loss_told {
             let (bytes, kind) = (SEGMENT_HEAD_BYTES as u64, DamageKind::Header);
             self.report.damage.push(Damage { file: name.clone(), offset: 0, bytes, kind });
+            let head = SegmentHead::plain(number, row.first_batch).encode(&self.identity);
+            let healed = file.write_at(&head, 0).and_then(|()| file.sync());
+            healed.map_err(io("can't write"))?;
         }
         let mut head = [0; FRAME_HEAD_BYTES];
         let read = file.read_at(&mut head, row.last_frame).map_err(io("can't read"))?;
         let frame = FrameHead::decode(self.identity.mark(number), &head[..read]);
-        let ends = frame.is_some_and(|frame| frame.batch + 1 == row.next_batch);
-        if ends || row.last_frame == 0 {
+        let is_last = |frame: FrameHead| row.loss_told || frame.batch + 1 == row.next_batch;
+        if frame.is_some_and(is_last) || row.last_frame == 0 {
             return Ok(());
+        }
+        if row.loss_told {
+            // What is lost now can't be told from what was lost before.
+            self.lose(&*name, DamageKind::Outdated);
         }
         self.scan_again(number, Some(row.first_batch), row.next_batch)
     }
@@ -275,9 +322,9 @@ impl Recovery<'_> {
         if bytes >= had {
             return;
         }
-        // Batches may have been there of which nobody else knows.
-        let is_exact = self.bound_of(number).ends_at.is_some();
-        self.report.history_lost |= !is_exact && !self.was_told(number);
+        // What was there is lost; or of the newest one, batches may have been of which nobody knows.
+        let is_unused = bound.segment == number && bound.is_exact && bytes >= bound.end;
+        self.report.history_lost |= !is_unused && !self.was_told(number);
         self.report.damage.push(Damage::of_file(segment_name(number), DamageKind::Shortened));
     }
 
@@ -294,7 +341,9 @@ impl Recovery<'_> {
     pub(super) fn remember(&mut self, number: u32, first_batch: u64, scan: &Scan) {
         let (end, next_batch) = (scan.index.end, scan.index.next_batch);
         let loss_told = scan.history_lost || self.was_told(number);
-        let row = Row { loss_told, ..Row::of(first_batch, scan) };
+        // If an index file is made of it, that knows no more than is there.
+        let forgotten = loss_told && self.run_of(number).is_none();
+        let row = Row { loss_told, forgotten, ..Row::of(first_batch, scan) };
         self.extent.set_row(number, row);
         let bound = &mut self.extent.bound;
         if number >= bound.segment {

@@ -156,7 +156,9 @@ impl Scanner<'_> {
         self.report(at, end - at, DamageKind::Frame);
         let records = (at + FRAME_HEAD_BYTES).min(end);
         let one_frame = self.expected.is_some_and(|expected| expected + 1 == next_batch);
-        let covered = self.is_covered(records, end);
+        // A whole head says how many records there were, which do not fit in here.
+        let is_cut = FrameHead::decode(self.mark, &self.content[at..]).is_some();
+        let covered = !is_cut && records < end && self.is_covered(records, end);
         self.take_records(if covered { records } else { at }, end);
         if !one_frame || !covered {
             self.scan.history_lost = true;
@@ -192,7 +194,8 @@ impl Scanner<'_> {
         } else {
             self.take_headless(at, at + bytes, next_batch);
         }
-        self.advance(at + bytes, next_batch);
+        // A file can end before the place where its first frame was.
+        self.advance((at + bytes).min(self.content.len()), next_batch);
     }
 
     /// Whether the records fill the frame and all are good.

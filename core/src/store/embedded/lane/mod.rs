@@ -375,8 +375,8 @@ impl Lane {
         let Some(segment) = self.segment.take() else { return };
         let OpenSegment { number, first_batch, last_frame, end, .. } = segment;
         if last_frame > 0 {
-            let (next_batch, loss_told, file_lost) = (self.next_batch, false, false);
-            let row = Row { first_batch, next_batch, last_frame, end, loss_told, file_lost };
+            let next_batch = self.next_batch;
+            let row = Row { first_batch, next_batch, last_frame, end, ..Row::default() };
             self.shared.extent.seal(number, row);
         }
         if self.shared.index.seal(segment.end, self.next_batch) || segment.is_known {
