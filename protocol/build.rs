@@ -10,16 +10,8 @@ const PROTO: &str = "proto/dunlin/v1/dunlin.proto";
 
 /// Messages that hold a credential. `src/redacted.rs` prints them without it, so that no log line
 /// can ever show one.
-const SECRET: [&str; 8] = [
-    "Register",
-    "PasswordCredential",
-    "Login",
-    "LoggedIn",
-    "Tokens",
-    "Refresh",
-    "ChangePassword",
-    "IdentityChanged",
-];
+const SECRET: [&str; 7] =
+    ["Register", "PasswordCredential", "Login", "LoggedIn", "Tokens", "Refresh", "ChangePassword"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={PROTO}");

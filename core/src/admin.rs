@@ -76,6 +76,8 @@ pub enum AdminReply {
     Users {
         /// Some of them.
         users: Vec<UserRecord>,
+        /// Logs of names that can't be read, nor whose they are.
+        damaged: Vec<LogId>,
         /// For the next page; `None` if this was the last one.
         next: Option<LogId>,
     },
@@ -96,6 +98,8 @@ pub struct UserRecord {
     pub disabled: bool,
     /// Recorded sessions; those of issuer logins are not.
     pub sessions: usize,
+    /// What else is known of the user can't be read: whether it is disabled, and its sessions.
+    pub damaged: bool,
 }
 
 /// Why an [`AdminRequest`] was not done.

@@ -150,6 +150,10 @@ pub const NODE_GONE_MS: u64 = 2_000;
 /// How long a stream of another node is remembered that is not heard, in milliseconds: many beacons.
 pub const STREAM_IDLE_MS: u64 = 60_000;
 
+/// The most sessions of one user, whatever the device policy says: each operation reads all that are
+/// recorded, some 150 bytes each.
+pub const SESSIONS_MAX: usize = 1000;
+
 /// Identities that one worker reads at a time, after word of ended sessions may have been lost:
 /// logins go on meanwhile.
 pub const RECHECKS_MAX: usize = 64;

@@ -35,6 +35,13 @@ pub(crate) const INTERNAL: Refusal = Refusal::new(ErrorCode::Internal, "a defect
 pub(crate) const DATA_CORRUPT: Refusal =
     Refusal::new(ErrorCode::DataCorrupt, "a stored entry is damaged");
 
+/// The store can't do it now, or nobody knows whether it did.
+pub(crate) const STORE_UNAVAILABLE: Refusal = Refusal::retry(
+    ErrorCode::StoreUnavailable,
+    "the store does not work now",
+    UNAVAILABLE_RETRY_MS,
+);
+
 pub(crate) const NOT_LOGGED_IN: Refusal = Refusal::new(ErrorCode::NotLoggedIn, "log in first");
 
 pub(crate) const NEEDS_CONNECTION: Refusal =
@@ -46,11 +53,7 @@ pub(crate) const NO_SUCH_CONVERSATION: Refusal =
 /// What to tell a client when the store can't do it.
 pub(crate) fn store_refusal(error: &StoreError) -> Refusal {
     match error {
-        StoreError::Unavailable { .. } => Refusal::retry(
-            ErrorCode::StoreUnavailable,
-            "the store does not work now",
-            UNAVAILABLE_RETRY_MS,
-        ),
+        StoreError::Unavailable { .. } => STORE_UNAVAILABLE,
         StoreError::Corrupt { .. } | StoreError::CorruptRegister { .. } => DATA_CORRUPT,
         StoreError::Malformed(_) | StoreError::Mismatched => INTERNAL,
     }

@@ -9,22 +9,18 @@ use prost::Message;
 use crate::refusal::{DATA_CORRUPT, Refusal};
 
 #[allow(clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
-#[allow(dead_code, reason = "the machines come over to registers one after another")]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/dunlin.store.v1.rs"));
 }
 
-#[allow(unused_imports, reason = "see above")]
 pub(crate) use generated::*;
 
-#[allow(dead_code, reason = "see above")]
 /// Reads what a register holds. The store vouches for the bytes, so if they can't be read, somebody
 /// else has written them.
 pub(crate) fn decode<M: Message + Default>(value: &Bytes) -> Result<M, Refusal> {
     M::decode(value.clone()).map_err(|_| DATA_CORRUPT)
 }
 
-#[allow(dead_code, reason = "see above")]
 /// What a register shall hold.
 pub(crate) fn encode(message: &impl Message) -> Bytes {
     message.encode_to_vec().into()

@@ -1,11 +1,11 @@
-//! Changing what the newest entry of a log says: one change after another, each decided on what is
+//! Changing what the registers of a log hold: one change after another, each decided on what is
 //! durable.
 //!
 //! ```text
-//! waiting ─► read the newest entry ─► decide ─► append the next ─► carry it out ─► the next change
-//!                      ▲                 │            │
-//!                      │                 └── nothing changed ─► carry it out
-//!                      └──── Conflict: somebody else was faster
+//! waiting ─► read the registers ─► decide ─► write those that differ ─► carry it out ─► the next change
+//!                     ▲               │            │
+//!                     │               └── nothing changed ─► carry it out
+//!                     └──── Conflict: somebody else was faster
 //! ```
 //!
 //! A decision is pure: nothing is told to anybody before the change is durable, and after a conflict
@@ -13,7 +13,7 @@
 //! at a time, so that what follows from one is done before the next one is decided. Nothing is kept
 //! of the log in between: the store is the truth, and a million owners cost nothing here.
 //!
-//! What is read, decided and appended is the business of whoever has such changes.
+//! What is read, decided and written is the business of whoever has such changes.
 
 use std::collections::VecDeque;
 use std::hash::Hash;

@@ -135,7 +135,7 @@ fn the_operator_reaches_accounts_of_all_workers() {
     let (mut listed, mut disabled, mut after) = (BTreeSet::new(), Vec::new(), None);
     loop {
         let page = door.administer_and_wait(AdminRequest::ListUsers { after, limit: 8 });
-        let Ok(AdminReply::Users { users, next }) = page else { panic!("{page:?}") };
+        let Ok(AdminReply::Users { users, next, .. }) = page else { panic!("{page:?}") };
         for user in users {
             assert!(listed.insert(user.user), "{user:?} is listed twice");
             disabled.extend(user.disabled.then_some(user.username));

@@ -83,7 +83,10 @@ fn a_door_may_outlive_the_engine() {
     let server = Server::start(2);
     let door = server.engine.door();
     let list = || door.administer_and_wait(AdminRequest::ListUsers { after: None, limit: 1 });
-    assert_eq!(list(), Ok(AdminReply::Users { users: Vec::new(), next: None }));
+    assert_eq!(
+        list(),
+        Ok(AdminReply::Users { users: Vec::new(), damaged: Vec::new(), next: None })
+    );
     server.engine.stop();
     assert_eq!(list(), Err(AdminError::Stopped));
 }

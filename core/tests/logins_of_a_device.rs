@@ -41,8 +41,8 @@ impl Store for SlowStore {
 
     fn submit(&self, request: StoreRequest, done: StoreDone) {
         let log = match &request {
-            StoreRequest::Range(range) => Some(range.log),
-            StoreRequest::Append(appends) => appends.first().map(|append| append.log),
+            StoreRequest::Register(registers) => registers.first().map(|(log, _)| *log),
+            StoreRequest::Write(writes) => writes.first().map(|write| write.log),
             _ => None,
         };
         if log == Some(self.slow)

@@ -8,11 +8,12 @@ use hashbrown::HashMap;
 use super::AccountPage;
 use crate::auth::names;
 use crate::entry::decode_entry;
+use crate::identity::look_up;
 use crate::limits::RESPONSE_BYTES_MAX;
 use crate::refusal::{DATA_CORRUPT, Refusal};
 use crate::request::Client;
-use crate::store::{Page, Range};
-use crate::worker::flow::{Answer, PageFlow};
+use crate::store::{Page, Range, Register};
+use crate::worker::flow::{Answer, Answers, PageFlow, RegisterFlow};
 use crate::worker::turn::Turn;
 
 /// The look-ups that are under way.
@@ -35,15 +36,6 @@ struct Find {
     found: Vec<wire::User>,
 }
 
-/// What one read of a look-up is for.
-#[derive(Debug, Clone)]
-pub(crate) enum FindRead {
-    /// Who has this name.
-    Name(String),
-    /// The first entry of an account log.
-    Account(UserId),
-}
-
 impl Finds {
     pub(crate) fn take(
         &mut self,
@@ -55,51 +47,61 @@ impl Finds {
         self.last += 1;
         let id = FindId(self.last);
         let names = spellings(usernames);
-        let outstanding = names.len() + user_ids.len();
+        let outstanding = usize::from(!names.is_empty()) + user_ids.len();
         self.under_way.insert(id, Find { client, outstanding, found: Vec::new() });
-        for name in names {
-            ask_first(names::log_of(&name), id, FindRead::Name(name), turn);
+        if !names.is_empty() {
+            let registers = names.iter().map(|name| look_up::name_register(name)).collect();
+            turn.ask_register(registers, RegisterFlow::Find(id, names));
         }
         for &user in user_ids {
-            ask_first(LogId::account(user), id, FindRead::Account(user), turn);
+            ask_account(user, id, turn);
         }
         self.finish(id, turn);
     }
 
+    /// The registers of the names were read.
+    pub(crate) fn names_read(
+        &mut self,
+        id: FindId,
+        names: &[String],
+        answers: Answers<Register>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(find) = self.under_way.get_mut(&id) else { return };
+        match users_of(names, answers) {
+            Ok(users) => {
+                find.outstanding += users.len();
+                find.outstanding -= 1;
+                users.into_iter().for_each(|user| ask_account(user, id, turn));
+                self.finish(id, turn);
+            }
+            Err(refusal) => self.refuse(id, refusal, turn),
+        }
+    }
+
+    /// The first entry of an account log was read.
     pub(crate) fn page_read(
         &mut self,
         id: FindId,
-        read: FindRead,
+        user: UserId,
         answer: Answer<Page>,
         turn: &mut Turn<'_>,
     ) {
         let Some(find) = self.under_way.get_mut(&id) else { return };
-        let body = match first_body(answer) {
-            Ok(body) => body,
-            Err(refusal) => {
-                let Client { conn, request_id, .. } = find.client;
-                self.under_way.remove(&id);
-                turn.effects.refuse(conn, request_id, refusal);
-                return;
-            }
-        };
         find.outstanding -= 1;
-        match (read, body) {
-            (FindRead::Name(name), Some(entry::Body::NameClaimed(claim))) => {
-                if claim.username == name
-                    && let Ok(user) = UserId::new(claim.user_id)
-                {
-                    find.outstanding += 1;
-                    ask_first(LogId::account(user), id, FindRead::Account(user), turn);
-                }
-            }
-            (FindRead::Account(user), Some(entry::Body::AccountCreated(created))) => {
-                find.add(user, created);
-            }
-            // Nobody has the name or the id.
-            (FindRead::Name(_) | FindRead::Account(_), _) => {}
+        match first_body(answer) {
+            Ok(Some(entry::Body::AccountCreated(created))) => find.add(user, created),
+            // Nobody has the id.
+            Ok(_) => {}
+            Err(refusal) => return self.refuse(id, refusal, turn),
         }
         self.finish(id, turn);
+    }
+
+    fn refuse(&mut self, id: FindId, refusal: Refusal, turn: &mut Turn<'_>) {
+        if let Some(Find { client, .. }) = self.under_way.remove(&id) {
+            turn.effects.refuse(client.conn, client.request_id, refusal);
+        }
     }
 
     fn finish(&mut self, id: FindId, turn: &mut Turn<'_>) {
@@ -112,11 +114,23 @@ impl Finds {
     }
 }
 
-/// Reads the first entry of a log for a look-up.
-fn ask_first(log: LogId, id: FindId, read: FindRead, turn: &mut Turn<'_>) {
-    let bytes_max = RESPONSE_BYTES_MAX;
+/// Who has these names.
+fn users_of(names: &[String], answers: Answers<Register>) -> Answer<Vec<UserId>> {
+    let mut users = Vec::new();
+    for (name, register) in names.iter().zip(answers?) {
+        let claimed = look_up::name_claim(&register?)?;
+        if let Some(claimed) = claimed.filter(|claimed| claimed.username == *name) {
+            users.push(look_up::claimant(&claimed)?);
+        }
+    }
+    Ok(users)
+}
+
+/// Reads the first entry of an account log for a look-up.
+fn ask_account(user: UserId, id: FindId, turn: &mut Turn<'_>) {
+    let (log, bytes_max) = (LogId::account(user), RESPONSE_BYTES_MAX);
     let range = Range { log, from: 1, to: 1, entries_max: 1, bytes_max, backwards: false };
-    turn.ask_page(range, PageFlow::Account(AccountPage::Find(id, read)));
+    turn.ask_page(range, PageFlow::Account(AccountPage::Find(id, user)));
 }
 
 impl Find {

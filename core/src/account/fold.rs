@@ -49,13 +49,7 @@ impl Account {
             Some(entry::Body::ReadMoved(read)) => self.read(read),
             Some(entry::Body::AccountSnapshot(snapshot)) => self.restore(entry.seq, snapshot),
             // Of a later version, or of another kind of log: nothing that concerns us.
-            Some(
-                entry::Body::Message(_)
-                | entry::Body::Void(_)
-                | entry::Body::NameClaimed(_)
-                | entry::Body::IdentityChanged(_),
-            )
-            | None => {}
+            Some(entry::Body::Message(_) | entry::Body::Void(_)) | None => {}
         }
     }
 

@@ -25,7 +25,7 @@ use crate::worker::agenda::Owner;
 use crate::worker::flow::{Answer, PageFlow};
 use crate::worker::message::{Join, Joined};
 use crate::worker::turn::Turn;
-use find::{FindId, FindRead};
+use find::FindId;
 pub(crate) use fold::{Account, ReadState};
 use log::{AccountLog, Changed, Load, Need};
 pub(crate) use log::{Change, Reader};
@@ -49,14 +49,14 @@ pub(crate) struct Accounts {
 }
 
 /// What waits for a page.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum AccountPage {
     /// An account, for a page of its log.
     Log(UserId),
     /// A read cursor, for the entry that it shall move to.
     MarkRead(MarkRead),
     /// A look-up of users.
-    Find(FindId, FindRead),
+    Find(FindId, UserId),
 }
 
 /// What became of a change, for those whom it concerns.

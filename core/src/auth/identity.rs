@@ -1,9 +1,9 @@
 //! The credentials and sessions of a user, and how they change.
 //!
-//! An identity is the newest entry of the user's identity log, whole. Each operation here changes
-//! it in memory; the flow that called it appends the result at the next sequence, and answers when
-//! that is durable. If another node was faster, the fence says `Conflict`, and the flow begins
-//! anew with what that node wrote.
+//! An identity is what the registers of the user's identity log hold: see [`registers`]. Each
+//! operation here changes it in memory; the flow that called it writes what is different then, and
+//! answers when that is durable. If another node was faster, the fence says `Conflict`, and the flow
+//! begins anew with what that node wrote.
 //!
 //! There are two sorts of sessions. Those that a password opened are *recorded* here: a token of a
 //! session that is not found is worthless. A login by an issuer's token writes nothing, since a
@@ -11,7 +11,9 @@
 //! list that forgets what has expired anyway, or by `tokens_valid_from_ms`, which ends everything
 //! before it.
 
-use dunlin_protocol::wire::{self, IdentityChanged};
+pub(crate) mod registers;
+
+use dunlin_protocol::wire;
 use dunlin_protocol::{DeviceId, SessionId};
 
 use super::room::{Held, Room};
@@ -48,6 +50,9 @@ pub struct Recorded {
     pub session: SessionId,
     /// On which device.
     pub device: Device,
+    /// Its place among the sessions of the user, in the order in which they were opened: clocks of
+    /// several nodes would not tell it. Given by [`Identity::open`].
+    pub number: u64,
     /// Since when. Unix time in milliseconds.
     pub opened_ms: u64,
     /// Only the refresh token of this generation is good.
@@ -62,14 +67,6 @@ struct Ended {
     session: SessionId,
     /// When its last token expires, and it can be forgotten.
     until_ms: u64,
-}
-
-/// A stored identity that can't be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("session {index} of an identity is malformed")]
-pub struct MalformedIdentity {
-    /// Which of its sessions, recorded or ended.
-    pub index: usize,
 }
 
 /// Why a token of this server is not good, though its signature is.
@@ -96,41 +93,6 @@ impl Identity {
         Identity { password_hash, ..Identity::default() }
     }
 
-    /// Reads an entry of the identity log.
-    pub fn from_wire(entry: &IdentityChanged) -> Result<Identity, MalformedIdentity> {
-        let sessions =
-            entry.sessions.iter().enumerate().map(|(index, stored)| {
-                Recorded::from_wire(stored).ok_or(MalformedIdentity { index })
-            });
-        let ended = entry.ended.iter().enumerate().map(|(index, ended)| {
-            let session = SessionId::new(ended.session_id);
-            let session = session.map_err(|_| MalformedIdentity { index })?;
-            Ok(Ended { session, until_ms: ended.until_ms })
-        });
-        Ok(Identity {
-            password_hash: entry.password_hash.clone(),
-            disabled: entry.disabled,
-            tokens_valid_from_ms: entry.tokens_valid_from_ms,
-            sessions: sessions.collect::<Result<_, _>>()?,
-            ended: ended.collect::<Result<_, _>>()?,
-        })
-    }
-
-    /// The entry to append.
-    pub fn to_wire(&self) -> IdentityChanged {
-        let ended = |ended: &Ended| wire::EndedSession {
-            session_id: ended.session.get(),
-            until_ms: ended.until_ms,
-        };
-        IdentityChanged {
-            password_hash: self.password_hash.clone(),
-            disabled: self.disabled,
-            tokens_valid_from_ms: self.tokens_valid_from_ms,
-            sessions: self.sessions.iter().map(Recorded::to_wire).collect(),
-            ended: self.ended.iter().map(ended).collect(),
-        }
-    }
-
     /// The recorded sessions, oldest first.
     pub fn sessions(&self) -> &[Recorded] {
         &self.sessions
@@ -146,8 +108,7 @@ impl Identity {
         if self.disabled {
             return Err(Inadmissible::Disabled);
         }
-        let ended = self.ended.iter().any(|ended| ended.session == claims.session);
-        if claims.issued_ms < self.tokens_valid_from_ms || ended {
+        if claims.issued_ms < self.tokens_valid_from_ms || self.has_ended(claims.session) {
             return Err(Inadmissible::Revoked);
         }
         match self.session(claims.session) {
@@ -161,8 +122,7 @@ impl Identity {
     /// Whether a session that was let in at this time may stay. `recorded` if the identity recorded
     /// it then.
     pub fn keeps(&self, session: SessionId, recorded: bool, opened_ms: u64) -> bool {
-        let ended = self.ended.iter().any(|ended| ended.session == session);
-        if self.disabled || ended {
+        if self.disabled || self.has_ended(session) {
             return false;
         }
         if recorded {
@@ -182,7 +142,8 @@ impl Identity {
         let room = Room::make(&held, &opened.device.id, opened.device.kind, policy);
         let replaced = room.into_sessions();
         self.sessions.retain(|recorded| !replaced.contains(&recorded.session));
-        self.sessions.push(opened);
+        let number = self.sessions.last().map_or(1, |newest| newest.number + 1);
+        self.sessions.push(Recorded { number, ..opened });
         replaced
     }
 
@@ -202,6 +163,12 @@ impl Identity {
             return;
         }
         self.ended.push(Ended { session, until_ms });
+        self.ended.sort_unstable_by_key(|ended| ended.session);
+    }
+
+    /// Whether a session that is not recorded was ended, and its tokens have not expired since.
+    fn has_ended(&self, session: SessionId) -> bool {
+        self.ended.iter().any(|ended| ended.session == session)
     }
 
     /// Ends every session.
@@ -254,28 +221,6 @@ impl Identity {
     }
 }
 
-impl Recorded {
-    fn from_wire(stored: &wire::StoredSession) -> Option<Recorded> {
-        Some(Recorded {
-            session: SessionId::new(stored.session_id).ok()?,
-            device: stored.device.clone()?.try_into().ok()?,
-            opened_ms: stored.opened_ms,
-            generation: stored.refresh_generation,
-            expires_ms: stored.refresh_expires_ms,
-        })
-    }
-
-    fn to_wire(&self) -> wire::StoredSession {
-        wire::StoredSession {
-            session_id: self.session.get(),
-            device: Some(device_to_wire(&self.device)),
-            opened_ms: self.opened_ms,
-            refresh_generation: self.generation,
-            refresh_expires_ms: self.expires_ms,
-        }
-    }
-}
-
 /// A device for the wire.
 pub fn device_to_wire(device: &Device) -> wire::Device {
     wire::Device {
@@ -307,7 +252,7 @@ mod tests {
     fn recorded(number: u64, kind: DeviceKind) -> Recorded {
         let device = Device { id: DeviceId([number as u8; 16]), kind, name: format!("d{number}") };
         let (session, opened_ms) = (id(number), 1_000 + number);
-        Recorded { session, device, opened_ms, generation: 0, expires_ms: 100_000 }
+        Recorded { session, device, number: 0, opened_ms, generation: 0, expires_ms: 100_000 }
     }
 
     fn claims(number: u64, generation: u32, issued_ms: u64) -> Claims {
@@ -339,19 +284,6 @@ mod tests {
 
     fn ids(identity: &Identity) -> Vec<u64> {
         identity.sessions().iter().map(|recorded| recorded.session.get()).collect()
-    }
-
-    #[test]
-    fn what_is_stored_is_read_back() {
-        let mut identity = identity(&[(1, DeviceKind::Phone), (2, DeviceKind::Web)]);
-        identity.end(id(9), 50_000, 2_000);
-        assert_eq!(Identity::from_wire(&identity.to_wire()), Ok(identity.clone()));
-        let mut spoilt = identity.to_wire();
-        spoilt.sessions[1].session_id = 0;
-        assert_eq!(Identity::from_wire(&spoilt), Err(MalformedIdentity { index: 1 }));
-        let mut spoilt = identity.to_wire();
-        spoilt.sessions[0].device = None;
-        assert_eq!(Identity::from_wire(&spoilt), Err(MalformedIdentity { index: 0 }));
     }
 
     #[test]

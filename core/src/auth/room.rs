@@ -4,6 +4,7 @@ use dunlin_protocol::SessionId;
 use dunlin_protocol::wire::DeviceKind;
 
 use crate::config::DevicePolicy;
+use crate::limits::SESSIONS_MAX;
 
 /// What the device policy must know of a session. `D` names a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +42,7 @@ impl Room {
             (of_kind.clone().count() + 1).saturating_sub(policy.sessions_of(kind).max(1));
         let mut surplus: Vec<_> = of_kind.take(too_many).map(|held| held.session).collect();
         let left = others.len() - surplus.len();
-        let too_many = (left + 1).saturating_sub(policy.sessions_max.max(1));
+        let too_many = (left + 1).saturating_sub(policy.sessions_max.clamp(1, SESSIONS_MAX));
         let oldest = others.iter().map(|held| held.session);
         let oldest: Vec<_> =
             oldest.filter(|session| !surplus.contains(session)).take(too_many).collect();

@@ -3,7 +3,7 @@
 
 use dunlin_protocol::UserId;
 
-use super::CredentialPage;
+use super::CredentialRegister;
 use super::creation::{self, NAME_TAKEN, Origin};
 use crate::attempt::Attempt;
 use crate::auth::issuer::Issued;
@@ -12,9 +12,9 @@ use crate::identity::enter::{Enter, Proof};
 use crate::identity::look_up::{self, Claim};
 use crate::identity::operation::{Action, Operation};
 use crate::request::Device;
-use crate::store::Page;
+use crate::store::Register;
 use crate::transport::ConnId;
-use crate::worker::flow::{Answer, PageFlow};
+use crate::worker::flow::{Answers, RegisterFlow};
 use crate::worker::turn::Turn;
 
 /// A login by an issuer's token, which was verified.
@@ -35,13 +35,13 @@ impl IssuerLogin {
 
 /// Asks whose name it is.
 pub(super) fn read_name(login: Box<IssuerLogin>, turn: &mut Turn<'_>) {
-    let range = look_up::read_name(&login.issued.username);
-    turn.ask_page(range, PageFlow::Credential(CredentialPage::IssuerName(login)));
+    let name = look_up::name_register(&login.issued.username);
+    turn.ask_register(vec![name], RegisterFlow::Credential(CredentialRegister::IssuerName(login)));
 }
 
 pub(super) fn name_read(
     login: IssuerLogin,
-    answer: Answer<Page>,
+    answer: Answers<Register>,
     turn: &mut Turn<'_>,
 ) -> Option<Operation> {
     match look_up::claim(&login.issued.username, answer) {

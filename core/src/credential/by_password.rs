@@ -3,7 +3,7 @@
 use dunlin_protocol::UserId;
 use dunlin_protocol::wire::ErrorCode;
 
-use super::{CredentialPage, Credentials, PasswordFlow, hash_refusal};
+use super::{CredentialRegister, Credentials, PasswordFlow, hash_refusal};
 use crate::attempt::Attempt;
 use crate::auth::names;
 use crate::auth::password::{PasswordDone, PasswordJob};
@@ -14,9 +14,9 @@ use crate::identity::look_up::{self, Claim};
 use crate::identity::operation::{Action, Operation};
 use crate::refusal::{INTERNAL, Refusal};
 use crate::request::Device;
-use crate::store::Page;
+use crate::store::Register;
 use crate::transport::ConnId;
-use crate::worker::flow::{Answer, PageFlow, PasswordResult};
+use crate::worker::flow::{Answers, PasswordResult, RegisterFlow};
 use crate::worker::message::WorkerMessage;
 use crate::worker::turn::Turn;
 
@@ -71,20 +71,24 @@ impl Credentials {
             return login.asker().refuse(refusal, turn);
         }
         self.throttle.failed(name, turn.now_ms);
-        let range = look_up::read_name(&login.username);
-        turn.ask_page(range, PageFlow::Credential(CredentialPage::PasswordName(login)));
+        let name = look_up::name_register(&login.username);
+        turn.ask_register(
+            vec![name],
+            RegisterFlow::Credential(CredentialRegister::PasswordName(login)),
+        );
     }
 
     pub(super) fn password_name_read(
         &mut self,
         login: Box<PasswordLogin>,
-        answer: Answer<Page>,
+        answer: Answers<Register>,
         turn: &mut Turn<'_>,
     ) {
         match look_up::claim(&login.username, answer) {
             Ok(Claim::Of { user, .. }) => {
-                let flow = CredentialPage::PasswordIdentity(login, user);
-                turn.ask_page(look_up::read_identity(user), PageFlow::Credential(flow));
+                let flow = CredentialRegister::PasswordIdentity(login, user);
+                let credentials = look_up::credentials_register(user);
+                turn.ask_register(vec![credentials], RegisterFlow::Credential(flow));
             }
             Ok(Claim::Free | Claim::Blocked) => self.verify_password(login, None, turn),
             Err(refusal) => self.password_not_tried(&login, refusal, turn),
@@ -95,12 +99,11 @@ impl Credentials {
         &mut self,
         login: Box<PasswordLogin>,
         user: UserId,
-        answer: Answer<Page>,
+        answer: Answers<Register>,
         turn: &mut Turn<'_>,
     ) {
-        match look_up::identity(answer) {
-            Ok((identity, _)) => {
-                let hash = identity.password_hash;
+        match look_up::password_hash(answer) {
+            Ok(hash) => {
                 let checked = (!hash.is_empty()).then_some(Checked { user, hash });
                 self.verify_password(login, checked, turn);
             }

@@ -1,7 +1,7 @@
 //! New accounts: by registration, by the program around the engine, by an issuer's first token.
 //!
 //! ```text
-//! [is the name free?] ─► [hash the password] ─► append account and identity ─► claim the name
+//! [is the name free?] ─► [hash the password] ─► write account and identity ─► claim the name
 //! ```
 //!
 //! The claim comes last, so that a claimed name always has an account. Whoever loses the race for
@@ -13,20 +13,20 @@ use std::sync::Arc;
 
 use dunlin_protocol::wire::{self, ErrorCode, entry, frame::Body};
 use dunlin_protocol::{LogId, UserId};
+use prost::Message as _;
 
 use super::by_issuer::{self, IssuerLogin};
-use super::{CredentialAppend, CredentialPage, PasswordFlow, hash_refusal};
+use super::{CredentialRegister, CredentialWrite, PasswordFlow, hash_refusal};
 use crate::admin::AdminReply;
 use crate::auth::identity::Identity;
-use crate::auth::names;
 use crate::auth::password::{PasswordDone, PasswordJob};
 use crate::identity::asker::{Asker, Reply};
 use crate::identity::look_up::{self, Claim};
 use crate::identity::operation::Operation;
 use crate::refusal::{INTERNAL, Refusal};
 use crate::request::Register;
-use crate::store::{Appended, Head, Page};
-use crate::worker::flow::{Answer, AppendFlow, PageFlow, PasswordResult};
+use crate::store::{self, EntryMeta, NewEntry, Write, Written};
+use crate::worker::flow::{Answer, Answers, PasswordResult, RegisterFlow, WriteFlow};
 use crate::worker::turn::Turn;
 
 /// How often a random user id may turn out to be taken. Once would be a wonder.
@@ -72,14 +72,15 @@ impl Creation {
 /// Makes an account with a password.
 pub(super) fn register(asker: Asker, register: Register, turn: &mut Turn<'_>) {
     // A name that is taken is not worth a hash.
-    let range = look_up::read_name(&register.username);
+    let name = look_up::name_register(&register.username);
     let registration = Box::new(Registration { asker, register });
-    turn.ask_page(range, PageFlow::Credential(CredentialPage::RegisterName(registration)));
+    let flow = CredentialRegister::RegisterName(registration);
+    turn.ask_register(vec![name], RegisterFlow::Credential(flow));
 }
 
 pub(super) fn name_read(
     registration: Box<Registration>,
-    answer: Answer<Page>,
+    answer: Answers<store::Register>,
     turn: &mut Turn<'_>,
 ) {
     match look_up::claim(&registration.register.username, answer) {
@@ -108,31 +109,46 @@ pub(super) fn hashed(registration: Registration, result: PasswordResult, turn: &
 pub(super) fn begin(username: String, display_name: String, origin: Origin, turn: &mut Turn<'_>) {
     let user = random_user(turn);
     let creation = Creation { username, display_name, origin, user, attempts: 0 };
-    append_account(creation, turn);
+    write_account(creation, turn);
 }
 
 fn random_user(turn: &Turn<'_>) -> UserId {
     UserId::from_random(turn.shared.random.next_u64())
 }
 
-fn append_account(creation: Creation, turn: &mut Turn<'_>) {
+fn write_account(creation: Creation, turn: &mut Turn<'_>) {
     let (user, time_ms) = (creation.user, turn.now_ms);
     let created = entry::Body::AccountCreated(wire::AccountCreated {
         username: creation.username.clone(),
         display_name: creation.display_name.clone(),
     });
-    let mut appends = vec![look_up::append(LogId::account(user), 1, time_ms, user, created)];
+    let mut writes = vec![first_entry(LogId::account(user), time_ms, user, created)];
     if let Origin::Password { hash, .. } = &creation.origin {
         let identity = Identity::with_password(hash.clone());
-        appends.push(look_up::append_identity(user, &identity, Head::default(), time_ms));
+        let mut sets = identity.sets_after(&Identity::default()).into();
+        // At version 0 nobody has this id.
+        writes.push(look_up::write_identity(user, 0, &mut sets));
     }
-    let flow = CredentialAppend::Account(Box::new(creation));
-    turn.append(appends, AppendFlow::Credential(flow));
+    let flow = CredentialWrite::Account(Box::new(creation));
+    turn.write(writes, WriteFlow::Credential(flow));
 }
 
-pub(super) fn account_appended(
+fn first_entry(log: LogId, time_ms: u64, sender: UserId, body: entry::Body) -> Write {
+    let meta = EntryMeta { time_ms, sender: sender.get(), ..EntryMeta::default() };
+    let entry = wire::Entry {
+        seq: 1,
+        time_ms,
+        sender: meta.sender,
+        body: Some(body),
+        ..Default::default()
+    };
+    let body = entry.encode_to_vec().into();
+    Write::entry(log, NewEntry { seq: 1, meta, key: None, digest: 0, body })
+}
+
+pub(super) fn account_written(
     mut creation: Box<Creation>,
-    answer: Answer<Vec<Appended>>,
+    answer: Answer<Vec<Written>>,
     turn: &mut Turn<'_>,
 ) {
     match look_up::all_stored(answer) {
@@ -140,7 +156,7 @@ pub(super) fn account_appended(
         Ok(false) if creation.attempts < ATTEMPTS_MAX => {
             creation.attempts += 1;
             creation.user = random_user(turn);
-            append_account(*creation, turn);
+            write_account(*creation, turn);
         }
         Ok(false) => creation.asker().refuse(INTERNAL, turn),
         Err(refusal) => creation.asker().refuse(refusal, turn),
@@ -148,27 +164,21 @@ pub(super) fn account_appended(
 }
 
 fn claim_name(creation: Box<Creation>, turn: &mut Turn<'_>) {
-    let user = creation.user;
     let issuer = match &creation.origin {
-        Origin::Password { .. } => String::new(),
-        Origin::Issuer { issuer, .. } => issuer.as_ref().to_owned(),
+        Origin::Password { .. } => "",
+        Origin::Issuer { issuer, .. } => issuer,
     };
-    let username = creation.username.clone();
-    let log = names::log_of(&username);
-    let claimed = wire::NameClaimed { user_id: user.get(), username, issuer };
-    let body = entry::Body::NameClaimed(claimed);
-    let append = look_up::append(log, 1, turn.now_ms, user, body);
-    let flow = CredentialAppend::Name(creation);
-    turn.append(vec![append], AppendFlow::Credential(flow));
+    let write = look_up::claim_name(creation.user, &creation.username, issuer);
+    turn.write(vec![write], WriteFlow::Credential(CredentialWrite::Name(creation)));
 }
 
 pub(super) fn name_claimed(
     creation: Creation,
-    answer: Answer<Vec<Appended>>,
+    answer: Answer<Vec<Written>>,
     turn: &mut Turn<'_>,
 ) -> Option<Operation> {
-    let stored = match look_up::all_stored(answer) {
-        Ok(stored) => stored,
+    let stored = match look_up::stored_alone(answer) {
+        Ok(version) => version.is_some(),
         Err(refusal) => {
             creation.asker().refuse(refusal, turn);
             return None;

@@ -1,42 +1,37 @@
-//! A page of all accounts: three rounds to the store, however many are on it.
+//! A page of all accounts: three questions to the store, however many accounts are on it.
 //!
 //! ```text
 //! [logs of names] ─► [all their names at once] ─► [all their identities at once] ─► the page
 //! ```
+//!
+//! What is damaged is named, and does not keep the rest from being listed.
 
-use dunlin_protocol::wire;
+use dunlin_protocol::wire::ErrorCode;
 use dunlin_protocol::{LogId, LogKind, UserId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::CredentialPage;
+use super::CredentialRegister;
 use crate::admin::{AdminReply, LIST_USERS_MAX, UserRecord};
 use crate::identity::look_up;
-use crate::refusal::{INTERNAL, Refusal};
-use crate::store::Page;
-use crate::worker::flow::{Answer, LogsFlow, PageFlow};
+use crate::refusal::Refusal;
+use crate::store::{Register, Registers};
+use crate::stored::NameClaim;
+use crate::worker::flow::{Answer, Answers, LogsFlow, RegisterFlow, RegistersFlow};
 use crate::worker::turn::Turn;
-
-/// What one page of a log is for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum ListRead {
-    /// The name of one place of the page.
-    Name { place: usize },
-    /// Its identity.
-    Identity { place: usize },
-}
 
 /// The pages that are under way, by the call that asked. One is as long as [`LIST_USERS_MAX`], and
 /// there are no more of them than calls at the door.
 #[derive(Debug, Default)]
 pub(super) struct Listings(HashMap<u64, Listing, RandomState>);
 
+/// A page, as far as it is known.
 #[derive(Debug)]
 struct Listing {
-    /// By the order of their logs.
-    places: Vec<Option<UserRecord>>,
-    /// Reads that are not answered yet.
-    outstanding: usize,
+    /// The logs of its names, in order.
+    logs: Vec<LogId>,
+    users: Vec<UserRecord>,
+    damaged: Vec<LogId>,
     next: Option<LogId>,
 }
 
@@ -63,76 +58,98 @@ impl Listings {
     ) {
         let logs = match answer {
             Ok(logs) => logs,
-            Err(refusal) => return turn.effects.admin.push((call, Err(refusal.into()))),
+            Err(refusal) => return refuse(call, refusal, turn),
         };
         let next = logs.last().copied().filter(|_| logs.len() >= limit);
-        let places = logs.iter().map(|_| None).collect();
-        self.0.insert(call, Listing { places, outstanding: logs.len(), next });
-        for (place, log) in logs.into_iter().enumerate() {
-            let flow = PageFlow::Credential(CredentialPage::List(call, ListRead::Name { place }));
-            turn.ask_page(look_up::read_name_log(log), flow);
+        let names = logs.iter().map(|log| look_up::name_register_of(*log)).collect();
+        let listing = Listing { logs, users: Vec::new(), damaged: Vec::new(), next };
+        if listing.logs.is_empty() {
+            return listing.finish(call, turn);
         }
-        self.finish(call, turn);
+        self.0.insert(call, listing);
+        let flow = CredentialRegister::ListNames(call);
+        turn.ask_register(names, RegisterFlow::Credential(flow));
     }
 
-    pub(super) fn page_read(
+    pub(super) fn names_read(
         &mut self,
         call: u64,
-        read: ListRead,
-        answer: Answer<Page>,
+        answers: Answers<Register>,
         turn: &mut Turn<'_>,
     ) {
-        // The answers that come after one that could not be had find no page.
-        let Some(listing) = self.0.get_mut(&call) else { return };
-        listing.outstanding -= 1;
-        let taken = match read {
-            ListRead::Name { place } => listing.name_read(call, place, answer, turn),
-            ListRead::Identity { place } => listing.identity_read(place, answer),
-        };
-        match taken {
-            Ok(()) => self.finish(call, turn),
-            Err(refusal) => {
-                self.0.remove(&call);
-                turn.effects.admin.push((call, Err(refusal.into())));
-            }
+        let Some(mut listing) = self.0.remove(&call) else { return };
+        if let Err(refusal) = listing.take_names(answers) {
+            return refuse(call, refusal, turn);
         }
+        if listing.users.is_empty() {
+            return listing.finish(call, turn);
+        }
+        let users = listing.users.iter();
+        let identities = users.map(|record| look_up::read_identity(record.user)).collect();
+        self.0.insert(call, listing);
+        turn.ask_registers(identities, RegistersFlow::List(call));
     }
 
-    fn finish(&mut self, call: u64, turn: &mut Turn<'_>) {
-        if self.0.get(&call).is_some_and(|listing| listing.outstanding == 0)
-            && let Some(Listing { places, next, .. }) = self.0.remove(&call)
-        {
-            let users = places.into_iter().flatten().collect();
-            turn.effects.admin.push((call, Ok(AdminReply::Users { users, next })));
+    pub(super) fn identities_read(
+        &mut self,
+        call: u64,
+        answers: Answers<Registers>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(mut listing) = self.0.remove(&call) else { return };
+        match listing.take_identities(answers) {
+            Ok(()) => listing.finish(call, turn),
+            Err(refusal) => refuse(call, refusal, turn),
         }
     }
 }
 
 impl Listing {
-    fn name_read(
-        &mut self,
-        call: u64,
-        place: usize,
-        answer: Answer<Page>,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), Refusal> {
-        let Some(claimed) = look_up::name_claimed(answer)? else { return Ok(()) };
-        let user = UserId::new(claimed.user_id).map_err(|_| INTERNAL)?;
-        let wire::NameClaimed { username, issuer, .. } = claimed;
-        let record = UserRecord { user, username, issuer, disabled: false, sessions: 0 };
-        self.places[place] = Some(record);
-        self.outstanding += 1;
-        let flow = PageFlow::Credential(CredentialPage::List(call, ListRead::Identity { place }));
-        turn.ask_page(look_up::read_identity(user), flow);
-        Ok(())
-    }
-
-    fn identity_read(&mut self, place: usize, answer: Answer<Page>) -> Result<(), Refusal> {
-        let (identity, _) = look_up::identity(answer)?;
-        if let Some(record) = &mut self.places[place] {
-            record.disabled = identity.disabled;
-            record.sessions = identity.sessions().len();
+    fn take_names(&mut self, answers: Answers<Register>) -> Answer<()> {
+        for (log, answer) in self.logs.iter().zip(answers?) {
+            let claimed = answer.and_then(|register| look_up::name_claim(&register));
+            match claimed.and_then(|claimed| claimed.map(record).transpose()) {
+                Ok(Some(record)) => self.users.push(record),
+                // It is the log of a name that nobody has.
+                Ok(None) => {}
+                Err(refusal) if is_damage(refusal) => self.damaged.push(*log),
+                Err(refusal) => return Err(refusal),
+            }
         }
         Ok(())
     }
+
+    fn take_identities(&mut self, answers: Answers<Registers>) -> Answer<()> {
+        for (record, answer) in self.users.iter_mut().zip(answers?) {
+            match look_up::identity(answer) {
+                Ok((identity, _)) => {
+                    record.disabled = identity.disabled;
+                    record.sessions = identity.sessions().len();
+                }
+                Err(refusal) if is_damage(refusal) => record.damaged = true,
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, call: u64, turn: &mut Turn<'_>) {
+        let Listing { users, damaged, next, .. } = self;
+        turn.effects.admin.push((call, Ok(AdminReply::Users { users, damaged, next })));
+    }
+}
+
+/// What is known of the user of a name by the name alone.
+fn record(claimed: NameClaim) -> Answer<UserRecord> {
+    let user: UserId = look_up::claimant(&claimed)?;
+    let NameClaim { username, issuer, .. } = claimed;
+    Ok(UserRecord { user, username, issuer, disabled: false, sessions: 0, damaged: false })
+}
+
+fn is_damage(refusal: Refusal) -> bool {
+    refusal.code == ErrorCode::DataCorrupt
+}
+
+fn refuse(call: u64, refusal: Refusal, turn: &mut Turn<'_>) {
+    turn.effects.admin.push((call, Err(refusal.into())));
 }

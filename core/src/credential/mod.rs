@@ -39,16 +39,16 @@ use crate::identity::operation::{Action, Operation, Speaker};
 use crate::limits::OVERLOADED_RETRY_MS;
 use crate::refusal::{INTERNAL, Refusal};
 use crate::request::{CredentialRequest, IdentityRequest, Login};
-use crate::store::{Appended, Page};
+use crate::store::{Register, Registers, Written};
 use crate::transport::{ConnId, Session};
-use crate::worker::flow::{Answer, PasswordResult};
+use crate::worker::flow::{Answer, Answers, PasswordResult};
 use crate::worker::turn::Turn;
 use by_issuer::IssuerLogin;
 use by_password::Checked;
 pub(crate) use by_password::PasswordLogin;
 use by_token::TokenLogin;
 use creation::{Creation, Registration};
-use listing::{ListRead, Listings};
+use listing::Listings;
 use operator::Named;
 use password_change::PasswordChange;
 
@@ -59,9 +59,9 @@ pub(crate) struct Credentials {
     listings: Listings,
 }
 
-/// What waits for a page.
+/// What waits for registers that were asked for by their names.
 #[derive(Debug)]
-pub(crate) enum CredentialPage {
+pub(crate) enum CredentialRegister {
     /// Whether the name is free.
     RegisterName(Box<Registration>),
     /// Whose name it is.
@@ -74,13 +74,13 @@ pub(crate) enum CredentialPage {
     ChangeIdentity(Box<PasswordChange>),
     /// Whose name it is, for the operator.
     Named(Box<Named>),
-    /// A page of all accounts, by the call that asked for it.
-    List(u64, ListRead),
+    /// The names of a page of all accounts, by the call that asked for it.
+    ListNames(u64),
 }
 
-/// What waits for an append.
+/// What waits for a write.
 #[derive(Debug)]
-pub(crate) enum CredentialAppend {
+pub(crate) enum CredentialWrite {
     /// A new account.
     Account(Box<Creation>),
     /// The claim of its name.
@@ -207,24 +207,38 @@ impl Credentials {
 
 /// Answers of the store and of the password threads.
 impl Credentials {
-    pub(crate) fn page_read(
+    pub(crate) fn register_read(
         &mut self,
-        flow: CredentialPage,
-        answer: Answer<Page>,
+        flow: CredentialRegister,
+        answer: Answers<Register>,
         turn: &mut Turn<'_>,
     ) -> Option<Operation> {
         match flow {
-            CredentialPage::IssuerName(login) => return by_issuer::name_read(*login, answer, turn),
-            CredentialPage::Named(named) => return operator::name_read(*named, answer, turn),
-            CredentialPage::RegisterName(flow) => creation::name_read(flow, answer, turn),
-            CredentialPage::PasswordName(login) => self.password_name_read(login, answer, turn),
-            CredentialPage::PasswordIdentity(login, user) => {
+            CredentialRegister::IssuerName(login) => {
+                return by_issuer::name_read(*login, answer, turn);
+            }
+            CredentialRegister::Named(named) => return operator::name_read(*named, answer, turn),
+            CredentialRegister::RegisterName(flow) => creation::name_read(flow, answer, turn),
+            CredentialRegister::PasswordName(login) => self.password_name_read(login, answer, turn),
+            CredentialRegister::PasswordIdentity(login, user) => {
                 self.password_identity_read(login, user, answer, turn);
             }
-            CredentialPage::ChangeIdentity(flow) => self.change_identity_read(flow, answer, turn),
-            CredentialPage::List(call, read) => self.listings.page_read(call, read, answer, turn),
+            CredentialRegister::ChangeIdentity(flow) => {
+                self.change_identity_read(flow, answer, turn);
+            }
+            CredentialRegister::ListNames(call) => self.listings.names_read(call, answer, turn),
         }
         None
+    }
+
+    /// The identities of a page of all accounts were read.
+    pub(crate) fn identities_read(
+        &mut self,
+        call: u64,
+        answers: Answers<Registers>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.listings.identities_read(call, answers, turn);
     }
 
     pub(crate) fn logs_listed(
@@ -258,17 +272,17 @@ impl Credentials {
 }
 
 /// Something that an account needs is durable, or not.
-pub(crate) fn appended(
-    flow: CredentialAppend,
-    answer: Answer<Vec<Appended>>,
+pub(crate) fn written(
+    flow: CredentialWrite,
+    answer: Answer<Vec<Written>>,
     turn: &mut Turn<'_>,
 ) -> Option<Operation> {
     match flow {
-        CredentialAppend::Account(creation) => {
-            creation::account_appended(creation, answer, turn);
+        CredentialWrite::Account(creation) => {
+            creation::account_written(creation, answer, turn);
             None
         }
-        CredentialAppend::Name(creation) => creation::name_claimed(*creation, answer, turn),
+        CredentialWrite::Name(creation) => creation::name_claimed(*creation, answer, turn),
     }
 }
 

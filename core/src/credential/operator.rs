@@ -5,7 +5,7 @@
 use dunlin_protocol::UserId;
 use dunlin_protocol::wire::{self, ErrorCode};
 
-use super::{CredentialPage, Credentials, PasswordFlow, creation, hash_refusal};
+use super::{CredentialRegister, Credentials, PasswordFlow, creation, hash_refusal};
 use crate::admin::{AdminError, AdminRequest};
 use crate::auth::password::{PasswordDone, PasswordJob};
 use crate::identity::ISSUER_ACCOUNT;
@@ -14,8 +14,8 @@ use crate::identity::look_up::{self, Claim};
 use crate::identity::operation::{Action, Operation};
 use crate::refusal::{INTERNAL, Refusal};
 use crate::request::{InvalidRequest, Register, checked_new_password};
-use crate::store::Page;
-use crate::worker::flow::{Answer, PageFlow, PasswordResult};
+use crate::store;
+use crate::worker::flow::{Answers, PasswordResult, RegisterFlow};
 use crate::worker::turn::Turn;
 
 /// Something to do to the user of a name.
@@ -71,16 +71,16 @@ impl Credentials {
                 Named { call, username, change: Change::Enable }
             }
         };
-        let range = look_up::read_name(&named.username);
-        let flow = CredentialPage::Named(Box::new(named));
-        turn.ask_page(range, PageFlow::Credential(flow));
+        let name = look_up::name_register(&named.username);
+        let flow = CredentialRegister::Named(Box::new(named));
+        turn.ask_register(vec![name], RegisterFlow::Credential(flow));
     }
 }
 
 /// Whose name it is was read.
 pub(super) fn name_read(
     named: Named,
-    answer: Answer<Page>,
+    answer: Answers<store::Register>,
     turn: &mut Turn<'_>,
 ) -> Option<Operation> {
     let Named { call, username, change } = named;

@@ -6,15 +6,15 @@
 use dunlin_protocol::wire::ErrorCode;
 use dunlin_protocol::{LogId, UserId};
 
-use super::{CredentialPage, Credentials, PasswordFlow, hash_refusal};
+use super::{CredentialRegister, Credentials, PasswordFlow, hash_refusal};
 use crate::auth::password::{PasswordDone, PasswordJob};
 use crate::identity::asker::Asker;
 use crate::identity::look_up;
 use crate::identity::operation::{Action, Operation, Speaker};
 use crate::identity::{ISSUER_ACCOUNT, WRONG_CREDENTIALS};
 use crate::refusal::{INTERNAL, Refusal};
-use crate::store::Page;
-use crate::worker::flow::{Answer, PageFlow, PasswordResult};
+use crate::store::Register;
+use crate::worker::flow::{Answers, PasswordResult, RegisterFlow};
 use crate::worker::turn::Turn;
 
 /// A new password instead of an old one.
@@ -42,19 +42,19 @@ impl Credentials {
             return change.asker.refuse(refusal, turn);
         }
         self.throttle.failed(name, turn.now_ms);
-        let range = look_up::read_identity(change.user);
-        let flow = CredentialPage::ChangeIdentity(Box::new(change));
-        turn.ask_page(range, PageFlow::Credential(flow));
+        let credentials = look_up::credentials_register(change.user);
+        let flow = CredentialRegister::ChangeIdentity(Box::new(change));
+        turn.ask_register(vec![credentials], RegisterFlow::Credential(flow));
     }
 
     pub(super) fn change_identity_read(
         &mut self,
         change: Box<PasswordChange>,
-        answer: Answer<Page>,
+        answer: Answers<Register>,
         turn: &mut Turn<'_>,
     ) {
-        let hash = match look_up::identity(answer) {
-            Ok((identity, _)) => identity.password_hash,
+        let hash = match look_up::password_hash(answer) {
+            Ok(hash) => hash,
             Err(refusal) => return self.change_not_tried(&change, refusal, turn),
         };
         if hash.is_empty() {

@@ -100,15 +100,12 @@ fn decide_recheck(recheck: &Recheck, identity: &Identity, open: &[OpenSession]) 
     };
     let closing = Some(Closing { of: Closed::Sessions(over), reason });
     let outcome = Ok(Outcome::Reply(Reply::Done));
-    Decision { changed: false, closing, outcome }
+    Decision { closing, outcome }
 }
 
 fn decide_enable(identity: &mut Identity) -> Decision {
-    if !identity.disabled {
-        return Decision::tell(Reply::Done);
-    }
     identity.disabled = false;
-    Decision { changed: true, closing: None, outcome: Ok(Outcome::Reply(Reply::Done)) }
+    Decision::tell(Reply::Done)
 }
 
 fn decide_password(
@@ -124,7 +121,7 @@ fn decide_password(
     identity.password_hash = new_hash.to_owned();
     identity.close_others(speaker.session);
     let done = Outcome::Reply(Reply::Done);
-    Decision::store(done, Closed::AllBut(speaker.session), CloseReason::LoggedOut)
+    Decision::close(done, Closed::AllBut(speaker.session), CloseReason::LoggedOut)
 }
 
 /// A token of this server whose session does not admit it. The session of a refresh token that
@@ -135,7 +132,7 @@ pub(crate) fn refused_token(session: SessionId, why: Inadmissible) -> Decision {
     }
     let closing =
         Some(Closing { of: Closed::Sessions(vec![session]), reason: CloseReason::LoggedOut });
-    Decision { changed: true, closing, outcome: Err(why.into()) }
+    Decision { closing, outcome: Err(why.into()) }
 }
 
 fn decide_refresh(claims: &Claims, identity: &mut Identity, turn: &Turn<'_>) -> Decision {
@@ -143,9 +140,7 @@ fn decide_refresh(claims: &Claims, identity: &mut Identity, turn: &Turn<'_>) -> 
     match identity.refresh(claims, turn.now_ms, expires_ms) {
         Ok(generation) => {
             let renewed = renewed(claims, generation, identity, turn.now_ms);
-            let reply = Reply::Body(Box::new(Body::Tokens(sign_tokens(&renewed, turn))));
-            let outcome = Ok(Outcome::Reply(reply));
-            Decision { changed: true, closing: None, outcome }
+            Decision::tell(Reply::Body(Box::new(Body::Tokens(sign_tokens(&renewed, turn)))))
         }
         Err(why) => refused_token(claims.session, why),
     }
@@ -163,20 +158,20 @@ fn decide_logout(
         Logout::All => {
             identity.close_all(turn.now_ms);
             let done = Outcome::Reply(Reply::Done);
-            return Decision::store(done, Closed::All, CloseReason::LoggedOut);
+            return Decision::close(done, Closed::All, CloseReason::LoggedOut);
         }
     };
     let done = Outcome::Reply(Reply::Done);
     if identity.close(session) {
         let closed = Closed::Sessions(vec![session]);
-        return Decision::store(done, closed, CloseReason::LoggedOut);
+        return Decision::close(done, closed, CloseReason::LoggedOut);
     }
     if !identity.password_hash.is_empty() {
         // All sessions of this user are recorded: it is gone already.
         return Decision::tell(Reply::Done);
     }
     let closed = end_issued(&[session], identity, turn);
-    Decision::store(done, closed, CloseReason::LoggedOut)
+    Decision::close(done, closed, CloseReason::LoggedOut)
 }
 
 /// Ends sessions of issuer logins. Returns which connections end by it: all of them, if there
@@ -206,7 +201,7 @@ fn decide_reset(hash: &str, identity: &mut Identity, now_ms: u64) -> Decision {
     identity.password_hash = hash.to_owned();
     identity.close_all(now_ms);
     let done = Outcome::Reply(Reply::Done);
-    Decision::store(done, Closed::All, CloseReason::LoggedOut)
+    Decision::close(done, Closed::All, CloseReason::LoggedOut)
 }
 
 fn decide_disable(identity: &mut Identity, now_ms: u64) -> Decision {
@@ -216,5 +211,5 @@ fn decide_disable(identity: &mut Identity, now_ms: u64) -> Decision {
     identity.disabled = true;
     identity.close_all(now_ms);
     let done = Outcome::Reply(Reply::Done);
-    Decision::store(done, Closed::All, CloseReason::AccountDisabled)
+    Decision::close(done, Closed::All, CloseReason::AccountDisabled)
 }

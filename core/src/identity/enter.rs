@@ -2,10 +2,10 @@
 //!
 //! | credential | session | written |
 //! |---|---|---|
-//! | password | a new one, recorded | the identity |
-//! | refresh token | the same | the identity, with the next generation |
+//! | password | a new one, recorded | the session, and what goes for it |
+//! | refresh token | the same | the session, with the next generation |
 //! | access token, resume token | the same | nothing |
-//! | issuer's token | a new one, not recorded | nothing, unless another device is replaced |
+//! | issuer's token | a new one, not recorded | nothing, unless others have to go: that these are ended |
 //!
 //! Before that it is asked whether the login is still wanted: see [`attempt`](crate::attempt).
 //!
@@ -127,7 +127,7 @@ pub(super) fn decide_enter(
                     let renewed = renewed(claims, generation, identity, turn.now_ms);
                     let tokens = Some(sign_tokens(&renewed, turn));
                     let closed = vec![claims.session];
-                    let_in(enter, &renewed, tokens, Closed::Sessions(closed), true, turn)
+                    let_in(enter, &renewed, tokens, Closed::Sessions(closed), turn)
                 }
                 Err(why) => refused_token(claims.session, why),
             }
@@ -164,7 +164,7 @@ fn enter_issued(
     if room.surplus.is_empty() {
         let mut closed = room.same_device;
         closed.push(claims.session);
-        return let_in(enter, &claims, None, Closed::Sessions(closed), false, turn);
+        return let_in(enter, &claims, None, Closed::Sessions(closed), turn);
     }
     let closed = match end_issued(&room.surplus, identity, turn) {
         Closed::Sessions(mut sessions) => {
@@ -176,7 +176,7 @@ fn enter_issued(
     };
     // If everything signed so far was ended, this one is signed after it.
     let claims = Claims { issued_ms: identity.issue_time_ms(claims.issued_ms), ..claims };
-    let_in(enter, &claims, None, closed, true, turn)
+    let_in(enter, &claims, None, closed, turn)
 }
 
 /// Whether a newer login of the device has opened its session before this one. Only those who
@@ -207,13 +207,14 @@ fn enter_recorded(
     let recorded = Recorded {
         session: claims.session,
         device: enter.device.clone(),
+        number: 0,
         opened_ms: claims.issued_ms,
         generation: 0,
         expires_ms: refresh_expires_ms(identity, turn),
     };
     let replaced = identity.open(recorded, &turn.shared.config.devices);
     let tokens = Some(sign_tokens(&claims, turn));
-    let_in(enter, &claims, tokens, Closed::Sessions(replaced), true, turn)
+    let_in(enter, &claims, tokens, Closed::Sessions(replaced), turn)
 }
 
 /// A recorded session on another connection.
@@ -226,7 +227,7 @@ fn continue_session(
     let issued_ms = identity.issue_time_ms(turn.now_ms);
     let expires_ms = resume_expires_ms(identity, turn);
     let renewed = Claims { issued_ms, expires_ms, ..claims.clone() };
-    let_in(enter, &renewed, None, Closed::Sessions(vec![claims.session]), false, turn)
+    let_in(enter, &renewed, None, Closed::Sessions(vec![claims.session]), turn)
 }
 
 /// `claims` as of the resume token.
@@ -235,7 +236,6 @@ fn let_in(
     claims: &Claims,
     tokens: Option<wire::Tokens>,
     closed: Closed,
-    changed: bool,
     turn: &Turn<'_>,
 ) -> Decision {
     let expires_ms = if claims.recorded {
@@ -264,7 +264,7 @@ fn let_in(
         response: EncodedFrame::response(enter.request_id, Body::LoggedIn(logged_in)),
     });
     let closing = Some(Closing { of: closed, reason: CloseReason::Replaced });
-    Decision { changed, closing, outcome: Ok(Outcome::Entered(entered)) }
+    Decision { closing, outcome: Ok(Outcome::Entered(entered)) }
 }
 
 fn new_claims(

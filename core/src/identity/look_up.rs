@@ -1,20 +1,24 @@
-//! Finding out who has a name, and what is known of a user: reads that begin most flows.
+//! Finding out who has a name, and what is known of a user: reads that begin most flows, and the
+//! writes that end them.
 
-use bytes::Bytes;
-use dunlin_protocol::wire::{self, entry};
+use std::collections::VecDeque;
+
 use dunlin_protocol::{LogId, UserId};
-use prost::Message as _;
 
 use crate::auth::identity::Identity;
+use crate::auth::identity::registers::{REGISTERS_MAX, credentials_key};
 use crate::auth::names;
-use crate::entry::decode_entry;
-use crate::refusal::{INTERNAL, Refusal};
-use crate::store::{Append, Appended, EntryMeta, Head, Page, Range};
-use crate::worker::flow::Answer;
+use crate::refusal::{DATA_CORRUPT, INTERNAL, STORE_UNAVAILABLE};
+use crate::store::write::SETS_MAX;
+use crate::store::{
+    Fence, Register, RegisterKey, RegisterRange, Registers, Rule, Set, Write, Written,
+};
+use crate::stored::{self, NameClaim};
+use crate::worker::flow::{Answer, Answers, single};
 
-/// Names and identities are one small entry each: this limit is never met, and a store returns
-/// one entry whatever its size.
-const BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the registers of an identity: some 150 of each, of which there are at most
+/// [`REGISTERS_MAX`].
+const IDENTITY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Who has a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,87 +36,105 @@ pub(crate) enum Claim {
     Blocked,
 }
 
-/// Asks who has a name; see [`claim`].
-pub(crate) fn read_name(username: &str) -> Range {
-    read_name_log(names::log_of(username))
+/// The register that says who has a name; see [`claim`].
+pub(crate) fn name_register(username: &str) -> (LogId, RegisterKey) {
+    name_register_of(names::log_of(username))
 }
 
 /// The same, by the log of the name.
-pub(crate) fn read_name_log(log: LogId) -> Range {
-    let (entries_max, bytes_max) = (1, BYTES_MAX);
-    Range { log, from: 1, to: 1, entries_max, bytes_max, backwards: false }
+pub(crate) fn name_register_of(log: LogId) -> (LogId, RegisterKey) {
+    (log, RegisterKey::letter(b'n'))
 }
 
-/// Reads the answer to [`read_name`].
-pub(crate) fn claim(username: &str, answer: Answer<Page>) -> Result<Claim, Refusal> {
-    let Some(claimed) = name_claimed(answer)? else { return Ok(Claim::Free) };
+/// Who has a name, by its register.
+pub(crate) fn claim(username: &str, answers: Answers<Register>) -> Answer<Claim> {
+    let Some(claimed) = name_claim(&single(answers)?)? else { return Ok(Claim::Free) };
     if claimed.username != username {
         return Ok(Claim::Blocked);
     }
-    let user = UserId::new(claimed.user_id).map_err(|_| INTERNAL)?;
-    Ok(Claim::Of { user, issuer: claimed.issuer })
+    Ok(Claim::Of { user: claimant(&claimed)?, issuer: claimed.issuer })
 }
 
-/// The first entry of the log of a name; `None` if there is none.
-pub(crate) fn name_claimed(answer: Answer<Page>) -> Result<Option<wire::NameClaimed>, Refusal> {
-    let page = answer?;
-    let Some(stored) = page.entries.first() else { return Ok(None) };
-    match decode_entry(stored).and_then(|entry| entry.body) {
-        Some(entry::Body::NameClaimed(claimed)) => Ok(Some(claimed)),
-        Some(_) | None => Err(INTERNAL),
+/// What the register of a name holds.
+pub(crate) fn name_claim(register: &Register) -> Answer<Option<NameClaim>> {
+    register.value.as_ref().map(stored::decode).transpose()
+}
+
+/// The user who has a name.
+pub(crate) fn claimant(claimed: &NameClaim) -> Answer<UserId> {
+    UserId::new(claimed.user_id).map_err(|_| DATA_CORRUPT)
+}
+
+/// Claims a name for a user, if nobody has it.
+pub(crate) fn claim_name(user: UserId, username: &str, issuer: &str) -> Write {
+    let (log, key) = name_register(username);
+    let (username, issuer) = (username.to_owned(), issuer.to_owned());
+    let claim = NameClaim { user_id: user.get(), username, issuer };
+    let value = Some(stored::encode(&claim));
+    Write::registers(log, [Set { key, value, rule: Rule::IfAbsent }])
+}
+
+/// Asks for all registers of an identity; see [`identity`].
+pub(crate) fn read_identity(user: UserId) -> RegisterRange {
+    RegisterRange {
+        log: LogId::identity(user),
+        prefix: Default::default(),
+        after: None,
+        registers_max: REGISTERS_MAX,
+        bytes_max: IDENTITY_BYTES_MAX,
     }
 }
 
-/// Asks for the newest entry of an identity log; see [`identity`].
-pub(crate) fn read_identity(user: UserId) -> Range {
-    let (entries_max, bytes_max) = (1, BYTES_MAX);
-    let (log, from, to) = (LogId::identity(user), 1, u64::MAX);
-    Range { log, from, to, entries_max, bytes_max, backwards: true }
+/// What is known of a user, by the answer to [`read_identity`], and at which version.
+pub(crate) fn identity(answer: Answer<Registers>) -> Answer<(Identity, u64)> {
+    let Registers { registers, version, more, .. } = answer?;
+    if more {
+        // There are never so many.
+        return Err(INTERNAL);
+    }
+    let identity = Identity::from_registers(&registers).map_err(|_| DATA_CORRUPT)?;
+    Ok((identity, version))
 }
 
-/// Reads the answer to [`read_identity`]: what is known of the user, and where it stands.
-pub(crate) fn identity(answer: Answer<Page>) -> Result<(Identity, Head), Refusal> {
-    let page = answer?;
-    let Some(stored) = page.entries.first() else {
-        return Ok((Identity::default(), Head::default()));
-    };
-    match decode_entry(stored).and_then(|entry| entry.body) {
-        Some(entry::Body::IdentityChanged(changed)) => {
-            let identity = Identity::from_wire(&changed).map_err(|_| INTERNAL)?;
-            Ok((identity, Head { seq: stored.seq, meta: stored.meta, ..Head::default() }))
-        }
-        Some(_) | None => Err(INTERNAL),
+/// The register with the password hash of a user; see [`password_hash`].
+pub(crate) fn credentials_register(user: UserId) -> (LogId, RegisterKey) {
+    (LogId::identity(user), credentials_key())
+}
+
+/// The hash of a user's password, by the register of it; empty if there is none.
+pub(crate) fn password_hash(answers: Answers<Register>) -> Answer<String> {
+    Identity::password_hash_of(&single(answers)?).map_err(|_| DATA_CORRUPT)
+}
+
+/// Writes some of what has changed of an identity that was read at this version: at most so much as
+/// one write takes. The rest stays in `sets`.
+pub(crate) fn write_identity(user: UserId, version: u64, sets: &mut VecDeque<Set>) -> Write {
+    let some = sets.drain(..sets.len().min(SETS_MAX));
+    let fence = Fence { version: Some(version), ..Fence::default() };
+    Write { fence, ..Write::registers(LogId::identity(user), some) }
+}
+
+/// Whether all writes of a request were stored; if not, somebody else was faster.
+pub(crate) fn all_stored(answer: Answer<Vec<Written>>) -> Answer<bool> {
+    let mut all = true;
+    for written in answer? {
+        all &= stored_at(&written)?.is_some();
+    }
+    Ok(all)
+}
+
+/// At which version the only write of a request was stored; `None` if somebody else was faster.
+pub(crate) fn stored_alone(answer: Answer<Vec<Written>>) -> Answer<Option<u64>> {
+    match &answer?[..] {
+        [written] => stored_at(written),
+        _ => Err(INTERNAL),
     }
 }
 
-/// The append of a changed identity after `head`.
-pub(crate) fn append_identity(
-    user: UserId,
-    identity: &Identity,
-    head: Head,
-    now_ms: u64,
-) -> Append {
-    let time_ms = now_ms.max(head.meta.time_ms);
-    let body = entry::Body::IdentityChanged(identity.to_wire());
-    append(LogId::identity(user), head.seq + 1, time_ms, user, body)
-}
-
-/// An append without a key: its sequence alone decides.
-pub(crate) fn append(
-    log: LogId,
-    seq: u64,
-    time_ms: u64,
-    sender: UserId,
-    body: entry::Body,
-) -> Append {
-    let meta = EntryMeta { time_ms, sender: sender.get(), ..EntryMeta::default() };
-    let entry =
-        wire::Entry { seq, time_ms, sender: meta.sender, body: Some(body), ..Default::default() };
-    let body = Bytes::from(entry.encode_to_vec());
-    Append { log, seq, meta, key: None, digest: 0, cursor: None, body }
-}
-
-/// Whether all appends of a request were stored; if not, at least one met another's entry.
-pub(crate) fn all_stored(answer: Answer<Vec<Appended>>) -> Result<bool, Refusal> {
-    Ok(answer?.iter().all(|appended| *appended == Appended::Stored))
+fn stored_at(written: &Written) -> Answer<Option<u64>> {
+    match written {
+        Written::Stored { version } => Ok(Some(*version)),
+        Written::Duplicate { .. } | Written::Conflict { .. } | Written::Unmet { .. } => Ok(None),
+        Written::Unknown => Err(STORE_UNAVAILABLE),
+    }
 }

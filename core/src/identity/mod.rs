@@ -16,6 +16,8 @@ pub(crate) mod enter;
 pub(crate) mod look_up;
 pub(crate) mod operation;
 
+use std::collections::VecDeque;
+
 use dunlin_protocol::UserId;
 use dunlin_protocol::wire::ErrorCode;
 
@@ -23,9 +25,9 @@ use crate::audience::session::Sessions;
 use crate::auth::identity::Identity;
 use crate::limits::OVERLOADED_RETRY_MS;
 use crate::refusal::Refusal;
-use crate::store::{Appended, Head, Page};
+use crate::store::{Registers, Set, Written};
 use crate::transaction::{Running, Taken, Transactions};
-use crate::worker::flow::{Answer, AppendFlow, PageFlow};
+use crate::worker::flow::{Answer, Answers, RegistersFlow, WriteFlow, single};
 use crate::worker::turn::Turn;
 use decide::decide;
 pub(crate) use decide::{ISSUER_ACCOUNT, WRONG_CREDENTIALS};
@@ -44,11 +46,13 @@ pub(crate) struct Identities {
     operations: Transactions<UserId, Operation>,
 }
 
-/// What waits for the append of a changed identity.
+/// What waits until a changed identity is durable.
 #[derive(Debug)]
-pub(crate) struct Appending {
+pub(crate) struct Writing {
     running: Running<Operation>,
     decision: Decision,
+    /// What one write had no room for: many sessions end at once.
+    rest: VecDeque<Set>,
 }
 
 /// An operation that has come to its end.
@@ -111,58 +115,69 @@ fn begin(running: Running<Operation>, sessions: &Sessions, turn: &mut Turn<'_>) 
     if matches!(action, Action::Enter(_)) {
         sessions.announce(user, turn);
     }
-    turn.ask_page(look_up::read_identity(user), PageFlow::Identity(Box::new(running)));
+    let flow = RegistersFlow::Identity(Box::new(running));
+    turn.ask_registers(vec![look_up::read_identity(user)], flow);
 }
 
-/// The newest identity of the user was read.
+/// The identity of the user was read.
 pub(crate) fn identity_read(
     running: Running<Operation>,
-    answer: Answer<Page>,
+    answers: Answers<Registers>,
     sessions: &Sessions,
     turn: &mut Turn<'_>,
 ) -> Option<Finished> {
-    match look_up::identity(answer) {
-        Ok((identity, head)) => decided(running, identity, head, sessions, turn),
+    match look_up::identity(single(answers)) {
+        Ok((identity, version)) => decided(running, &identity, version, sessions, turn),
         Err(refusal) => Some(finished(running.change, Err(refusal))),
     }
 }
 
 fn decided(
     running: Running<Operation>,
-    mut identity: Identity,
-    head: Head,
+    before: &Identity,
+    version: u64,
     sessions: &Sessions,
     turn: &mut Turn<'_>,
 ) -> Option<Finished> {
     let user = running.change.user;
+    let mut identity = before.clone();
     let decision = decide(&running.change, &mut identity, sessions.of(user), turn);
-    if !decision.changed {
+    let rest = VecDeque::from(identity.sets_after(before));
+    if rest.is_empty() {
         return Some(finished(running.change, Ok(decision)));
     }
-    let append = look_up::append_identity(user, &identity, head, turn.now_ms);
-    let appending = Box::new(Appending { running, decision });
-    turn.append(vec![append], AppendFlow::Identity(appending));
+    write(Writing { running, decision, rest }, version, turn);
     None
 }
 
-/// The successor of an identity is durable, or somebody else was faster.
-pub(crate) fn appended(
-    appending: Appending,
-    answer: Answer<Vec<Appended>>,
+/// Writes what is left of a changed identity, if nobody has written since this version.
+fn write(mut writing: Writing, version: u64, turn: &mut Turn<'_>) {
+    let user = writing.running.change.user;
+    let write = look_up::write_identity(user, version, &mut writing.rest);
+    turn.write(vec![write], WriteFlow::Identity(Box::new(writing)));
+}
+
+/// A changed identity is durable, or somebody else was faster.
+pub(crate) fn written(
+    writing: Writing,
+    answer: Answer<Vec<Written>>,
     sessions: &Sessions,
     turn: &mut Turn<'_>,
 ) -> Option<Finished> {
-    let Appending { running, decision } = appending;
-    match look_up::all_stored(answer) {
-        Ok(true) => Some(finished(running.change, Ok(decision))),
-        Ok(false) => match running.again() {
+    match look_up::stored_alone(answer) {
+        Ok(Some(version)) if !writing.rest.is_empty() => {
+            write(writing, version, turn);
+            None
+        }
+        Ok(Some(_)) => Some(finished(writing.running.change, Ok(writing.decision))),
+        Ok(None) => match writing.running.again() {
             Ok(running) => {
                 begin(running, sessions, turn);
                 None
             }
             Err(operation) => Some(finished(operation, Err(TOO_BUSY))),
         },
-        Err(refusal) => Some(finished(running.change, Err(refusal))),
+        Err(refusal) => Some(finished(writing.running.change, Err(refusal))),
     }
 }
 

@@ -64,8 +64,6 @@ pub(crate) struct Speaker {
 /// What an operation comes to, once it is durable.
 #[derive(Debug)]
 pub(crate) struct Decision {
-    /// Whether the identity was changed and must be appended.
-    pub(crate) changed: bool,
     /// Connections that end by it.
     pub(crate) closing: Option<Closing>,
     /// What the asker is told.
@@ -113,20 +111,20 @@ impl Operation {
 
 impl Decision {
     pub(crate) fn refuse(refusal: impl Into<Refusal>) -> Decision {
-        Decision { changed: false, closing: None, outcome: Err(refusal.into()) }
+        Decision { closing: None, outcome: Err(refusal.into()) }
     }
 
     pub(crate) fn tell(reply: Reply) -> Decision {
-        Decision { changed: false, closing: None, outcome: Ok(Outcome::Reply(reply)) }
+        Decision { closing: None, outcome: Ok(Outcome::Reply(reply)) }
     }
 
     pub(crate) fn overtaken() -> Decision {
-        Decision { changed: false, closing: None, outcome: Ok(Outcome::Overtaken) }
+        Decision { closing: None, outcome: Ok(Outcome::Overtaken) }
     }
 
-    pub(crate) fn store(outcome: Outcome, closed: Closed, reason: CloseReason) -> Decision {
+    pub(crate) fn close(outcome: Outcome, closed: Closed, reason: CloseReason) -> Decision {
         let closing = Some(Closing { of: closed, reason });
-        Decision { changed: true, closing, outcome: Ok(outcome) }
+        Decision { closing, outcome: Ok(outcome) }
     }
 }
 

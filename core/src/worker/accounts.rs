@@ -39,7 +39,7 @@ impl Router {
         match page {
             AccountPage::Log(user) => self.log_page_read(user, answer, turn),
             AccountPage::MarkRead(mark) => self.read_entry_known(mark, answer, turn),
-            AccountPage::Find(find, read) => self.finds.page_read(find, read, answer, turn),
+            AccountPage::Find(find, user) => self.finds.page_read(find, user, answer, turn),
         }
     }
 

@@ -19,10 +19,11 @@ use dunlin_protocol::LogId;
 
 use super::agenda::Run;
 use crate::account::AccountPage;
+use crate::account::find::FindId;
 use crate::auth::password::{PasswordDone, PasswordError};
 use crate::conversation::ConversationPage;
-use crate::credential::{CredentialAppend, CredentialPage};
-use crate::identity::Appending;
+use crate::credential::{CredentialRegister, CredentialWrite};
+use crate::identity::Writing;
 use crate::identity::operation::Operation;
 use crate::refusal::{INTERNAL, Refusal, store_refusal};
 use crate::store::question::Reply;
@@ -34,11 +35,9 @@ use crate::transaction::Running;
 pub(crate) type Answer<T> = Result<T, Refusal>;
 
 /// The answer to several questions of one kind: each has its own.
-#[allow(dead_code, reason = "the machines come over to these one after another")]
 pub(crate) type Answers<T> = Answer<Vec<Answer<T>>>;
 
 /// The answer where one thing was asked.
-#[allow(dead_code, reason = "see above")]
 pub(crate) fn single<T>(answers: Answers<T>) -> Answer<T> {
     let mut answers = answers?;
     let answer = answers.pop().ok_or(INTERNAL)?;
@@ -67,7 +66,12 @@ pub(super) enum StoreFlow {
 
 /// Who waits for writes.
 #[derive(Debug)]
-pub(crate) enum WriteFlow {}
+pub(crate) enum WriteFlow {
+    /// A new account.
+    Credential(CredentialWrite),
+    /// A changed identity.
+    Identity(Box<Writing>),
+}
 
 /// Who waits for pages of several logs.
 #[derive(Debug)]
@@ -75,11 +79,21 @@ pub(crate) enum PagesFlow {}
 
 /// Who waits for registers that were asked for by their names.
 #[derive(Debug)]
-pub(crate) enum RegisterFlow {}
+pub(crate) enum RegisterFlow {
+    /// A login or the like.
+    Credential(CredentialRegister),
+    /// Who has the names of a look-up of users.
+    Find(FindId, Vec<String>),
+}
 
 /// Who waits for registers of logs.
 #[derive(Debug)]
-pub(crate) enum RegistersFlow {}
+pub(crate) enum RegistersFlow {
+    /// What is done to a user, for the identity.
+    Identity(Box<Running<Operation>>),
+    /// The identities of a page of all accounts, by the call that asked for it.
+    List(u64),
+}
 
 /// Who waits for appends.
 #[derive(Debug)]
@@ -91,14 +105,10 @@ pub(crate) enum AppendFlow {
         /// How large the appends are.
         bytes: usize,
     },
-    /// A new account.
-    Credential(CredentialAppend),
-    /// A changed identity.
-    Identity(Box<Appending>),
 }
 
 /// Who waits for a page of a log.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum PageFlow {
     /// What belongs to accounts.
     Account(AccountPage),
@@ -106,10 +116,6 @@ pub(crate) enum PageFlow {
     Conversation(ConversationPage),
     /// A sync.
     Sync(SyncId, SyncPage),
-    /// A login or the like.
-    Credential(CredentialPage),
-    /// What is done to a user, for the newest identity.
-    Identity(Box<Running<Operation>>),
 }
 
 /// Who waits for the heads of logs.
@@ -144,7 +150,6 @@ pub(super) fn answer<T: Reply>(result: StoreResult) -> Answer<T> {
 }
 
 /// The same where each item has an answer of its own.
-#[allow(dead_code, reason = "see above")]
 pub(super) fn answers<T>(result: StoreResult) -> Answers<T>
 where
     Vec<Result<T, StoreError>>: Reply,

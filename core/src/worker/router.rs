@@ -10,8 +10,8 @@ use super::Shared;
 use super::agenda::{Batch, Owner, Run};
 use super::effect::Ticket;
 use super::flow::{
-    self, Answer, AppendFlow, CursorsFlow, HeadsFlow, LogsFlow, PageFlow, PasswordResult,
-    StoreFlow, StoreResult,
+    self, Answer, Answers, AppendFlow, CursorsFlow, HeadsFlow, LogsFlow, PageFlow, PasswordResult,
+    RegisterFlow, RegistersFlow, StoreFlow, StoreResult, WriteFlow,
 };
 use super::input::Input;
 use super::message::WorkerMessage;
@@ -29,7 +29,7 @@ use crate::limits::STATE_SWEEP_MAX;
 use crate::refusal::{NEEDS_CONNECTION, NOT_LOGGED_IN, Refusal};
 use crate::request::{Client, Command, Request};
 use crate::statistics::WorkerStatistics;
-use crate::store::{Appended, Head, Page, StoreError};
+use crate::store::{Appended, Head, Page, Register, Registers, StoreError, Written};
 use crate::sync::Syncs;
 use crate::transport::{ConnId, Session};
 
@@ -197,10 +197,14 @@ impl Router {
 impl Router {
     fn store_answered(&mut self, ticket: Ticket, mut result: StoreResult, turn: &mut Turn<'_>) {
         match turn.tickets.take(ticket, &mut result) {
-            Some(StoreFlow::Written(flow)) => match flow {},
+            Some(StoreFlow::Written(flow)) => self.written(flow, flow::answer(result), turn),
             Some(StoreFlow::Pages(flow)) => match flow {},
-            Some(StoreFlow::Register(flow)) => match flow {},
-            Some(StoreFlow::Registers(flow)) => match flow {},
+            Some(StoreFlow::Register(flow)) => {
+                self.register_read(flow, flow::answers(result), turn);
+            }
+            Some(StoreFlow::Registers(flow)) => {
+                self.registers_read(flow, flow::answers(result), turn);
+            }
             Some(StoreFlow::Appended(flow)) => self.appended(flow, flow::answer(result), turn),
             Some(StoreFlow::Page(flow)) => self.page_read(flow, flow::answer(result), turn),
             Some(StoreFlow::Heads(flow)) => self.heads_read(flow, flow::answer(result), turn),
@@ -227,19 +231,54 @@ impl Router {
         self.operate(operation, turn);
     }
 
+    fn written(&mut self, flow: WriteFlow, answer: Answer<Vec<Written>>, turn: &mut Turn<'_>) {
+        match flow {
+            WriteFlow::Credential(flow) => {
+                let operation = credential::written(flow, answer, turn);
+                self.operate(operation, turn);
+            }
+            WriteFlow::Identity(writing) => {
+                let finished = identity::written(*writing, answer, &self.sessions, turn);
+                self.operation_finished(finished, turn);
+            }
+        }
+    }
+
+    fn register_read(
+        &mut self,
+        flow: RegisterFlow,
+        answers: Answers<Register>,
+        turn: &mut Turn<'_>,
+    ) {
+        match flow {
+            RegisterFlow::Credential(flow) => {
+                let operation = self.credentials.register_read(flow, answers, turn);
+                self.operate(operation, turn);
+            }
+            RegisterFlow::Find(find, names) => self.finds.names_read(find, &names, answers, turn),
+        }
+    }
+
+    fn registers_read(
+        &mut self,
+        flow: RegistersFlow,
+        answers: Answers<Registers>,
+        turn: &mut Turn<'_>,
+    ) {
+        match flow {
+            RegistersFlow::Identity(running) => {
+                let finished = identity::identity_read(*running, answers, &self.sessions, turn);
+                self.operation_finished(finished, turn);
+            }
+            RegistersFlow::List(call) => self.credentials.identities_read(call, answers, turn),
+        }
+    }
+
     fn appended(&mut self, flow: AppendFlow, answer: Answer<Vec<Appended>>, turn: &mut Turn<'_>) {
         match flow {
             AppendFlow::Batch { runs, bytes } => {
                 self.append_bytes -= bytes;
                 self.batch_answered(&runs, answer, turn);
-            }
-            AppendFlow::Credential(flow) => {
-                let operation = credential::appended(flow, answer, turn);
-                self.operate(operation, turn);
-            }
-            AppendFlow::Identity(appending) => {
-                let finished = identity::appended(*appending, answer, &self.sessions, turn);
-                self.operation_finished(finished, turn);
             }
         }
     }
@@ -251,14 +290,6 @@ impl Router {
             PageFlow::Sync(sync, page) => {
                 let progress = self.syncs.page_read(sync, page, answer, turn);
                 self.sync_goes_on(progress, turn);
-            }
-            PageFlow::Credential(flow) => {
-                let operation = self.credentials.page_read(flow, answer, turn);
-                self.operate(operation, turn);
-            }
-            PageFlow::Identity(running) => {
-                let finished = identity::identity_read(*running, answer, &self.sessions, turn);
-                self.operation_finished(finished, turn);
             }
         }
     }

@@ -10,7 +10,7 @@ use super::node::*;
 /// Runs a flow again and again, with the first, the second ... request to the store failing,
 /// until it comes to its end untouched.
 fn at_every_step(mut flow: impl FnMut(&mut Node, &mut dyn FnMut(&mut Node))) {
-    for fault in [Fault::Refused, Fault::AnswerLost] {
+    for fault in [Fault::Refused, Fault::AnswerLost, Fault::Unknown] {
         let mut step = 0;
         loop {
             let mut node = Node::new();

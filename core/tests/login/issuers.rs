@@ -12,14 +12,14 @@ fn the_first_login_makes_the_account_and_later_ones_write_nothing() {
     let ada = node.login(conn(1), issued("Ada@example.org"), device(1)).unwrap();
     assert_eq!(ada.reply.username, "Ada@example.org");
     assert_eq!(ada.reply.tokens, None);
-    assert_eq!(node.appends, 2, "the account, and the claim of the name");
+    assert_eq!(node.writes.len(), 2, "the account, and the claim of the name");
     let again = node.login(conn(2), issued("Ada@example.org"), device(2)).unwrap();
     assert_eq!(again.session.user, ada.session.user);
     assert_ne!(again.session.session, ada.session.session);
     let requests = node.store_requests;
     node.login(conn(3), again.resume(), device(2)).unwrap();
     assert_eq!(node.store_requests - requests, 1, "only the identity is read");
-    assert_eq!(node.appends, 2);
+    assert_eq!(node.writes.len(), 2);
     // Issuers' names are exact.
     let other = node.login(conn(4), issued("ada@example.org"), device(1)).unwrap();
     assert_ne!(other.session.user, ada.session.user);
@@ -120,16 +120,16 @@ fn logging_out_everywhere_ends_older_tokens_of_the_issuer_too() {
 fn another_device_takes_the_place_of_the_oldest() {
     let mut node = Node::new();
     let oldest = node.login(conn(1), issued("ada"), device(1)).unwrap();
-    let appends = node.appends;
+    let writes = node.writes.len();
     for number in 2..=4 {
         node.login(conn(number), issued("ada"), device(number as u8)).unwrap();
     }
     node.login(conn(5), issued("ada"), device_of(5, DeviceKind::Desktop)).unwrap();
     node.assert_open(conn(1));
-    assert_eq!(node.appends, appends);
+    assert_eq!(node.writes.len(), writes);
     node.login(conn(6), issued("ada"), device(6)).unwrap();
     node.assert_closed(conn(1), CloseReason::Replaced);
-    assert_eq!(node.appends, appends + 1, "the end of a session is remembered");
+    assert_eq!(node.writes.len(), writes + 1, "the end of a session is remembered");
     let refused = node.login(conn(7), oldest.resume(), device(1)).postponed();
     assert_eq!(refused, ErrorCode::SessionRevoked);
     (2..=6).for_each(|number| node.assert_open(conn(number)));
@@ -139,13 +139,13 @@ fn another_device_takes_the_place_of_the_oldest() {
 fn the_same_device_takes_its_own_place_without_a_write() {
     let mut node = Node::new();
     node.login(conn(1), issued("ada"), device(1)).unwrap();
-    let appends = node.appends;
+    let writes = node.writes.len();
     for number in 2..20 {
         let ada = node.login(conn(number), issued("ada"), device(1)).unwrap();
         node.assert_closed(conn(number - 1), CloseReason::Replaced);
         assert_eq!(node.sessions(conn(number), ada.session).len(), 1);
     }
-    assert_eq!(node.appends, appends);
+    assert_eq!(node.writes.len(), writes);
 }
 
 #[test]

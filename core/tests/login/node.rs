@@ -17,7 +17,7 @@ use dunlin_core::request::{
 };
 use dunlin_core::statistics::WorkerStatistics;
 use dunlin_core::store::memory::MemoryStore;
-use dunlin_core::store::{Store, StoreError, StoreReply, StoreRequest};
+use dunlin_core::store::{Store, StoreError, StoreReply, StoreRequest, Write, Written};
 use dunlin_core::transport::{ConnId, Delivery, Outbound, Session};
 use dunlin_core::worker::effect::{Effects, Ticket};
 use dunlin_core::worker::input::Input;
@@ -37,8 +37,11 @@ pub(crate) const PASSWORD: &str = "correct horse";
 pub(crate) enum Fault {
     /// It is not done.
     Refused,
-    /// An append is done, but the answer is lost. (A read is not done.)
+    /// A write is done, but the answer is lost. (A read is not done.)
     AnswerLost,
+    /// The verdict of the last write of the request is that nobody knows; it was done. (Of a read, one
+    /// item is not answered.)
+    Unknown,
 }
 
 pub(crate) struct Node {
@@ -49,7 +52,10 @@ pub(crate) struct Node {
     fault: Option<(usize, Fault)>,
     has_failed: bool,
     pub(crate) store_requests: usize,
-    pub(crate) appends: usize,
+    /// What the store was asked to write so far.
+    pub(crate) writes: Vec<Write>,
+    /// Writes that were refused since somebody else was faster.
+    pub(crate) conflicts: usize,
     /// The password threads take nothing.
     pub(crate) passwords_busy: bool,
     hasher: Hasher,
@@ -63,7 +69,7 @@ pub(crate) struct Node {
 }
 
 /// The same numbers in each run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counter(AtomicU64);
 
 impl Random for Counter {
@@ -96,7 +102,16 @@ impl Node {
     }
 
     pub(crate) fn with(config: EngineConfig, store: Arc<MemoryStore>) -> Node {
-        let random: Arc<dyn Random> = Arc::new(Counter::default());
+        Node::one_of_several(config, store, 0)
+    }
+
+    /// A node whose users and sessions have other ids than those of nodes of other numbers.
+    pub(crate) fn one_of_several(
+        config: EngineConfig,
+        store: Arc<MemoryStore>,
+        number: u64,
+    ) -> Node {
+        let random: Arc<dyn Random> = Arc::new(Counter(AtomicU64::new(number << 32)));
         let hasher = Hasher::new(&config.passwords, Arc::clone(&random)).unwrap();
         let shared = Arc::new(Shared {
             epoch: 1,
@@ -113,7 +128,8 @@ impl Node {
             fault: None,
             has_failed: false,
             store_requests: 0,
-            appends: 0,
+            writes: Vec::new(),
+            conflicts: 0,
             passwords_busy: false,
             hasher,
             effects: Effects::new(),
@@ -254,17 +270,26 @@ impl Node {
     fn ask_store(&mut self, request: StoreRequest) -> Result<StoreReply, StoreError> {
         let number = self.store_requests;
         self.store_requests += 1;
-        let is_append = matches!(request, StoreRequest::Append(_));
-        self.appends += usize::from(is_append);
+        let is_write = matches!(request, StoreRequest::Write(_));
+        if let StoreRequest::Write(writes) = &request {
+            self.writes.extend(writes.iter().cloned());
+        }
         let fault = self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
-        let unavailable = Err(StoreError::Unavailable { reason: "ordered".into() });
-        if fault == Some(Fault::Refused) || (fault.is_some() && !is_append) {
-            return unavailable;
+        if fault == Some(Fault::Refused) || (fault == Some(Fault::AnswerLost) && !is_write) {
+            return Err(unavailable());
         }
         let (sender, receiver) = std::sync::mpsc::channel();
         self.store.submit(request, Box::new(move |result| sender.send(result).unwrap()));
         let result = receiver.try_recv().unwrap();
-        if fault.is_some() { unavailable } else { result }
+        if let Ok(StoreReply::Written(verdicts)) = &result {
+            let refused = |verdict: &&Written| matches!(verdict, Written::Conflict { .. });
+            self.conflicts += verdicts.iter().filter(refused).count();
+        }
+        match fault {
+            None => result,
+            Some(Fault::Refused | Fault::AnswerLost) => Err(unavailable()),
+            Some(Fault::Unknown) => spoil_last(result?),
+        }
     }
 
     /// What was delivered to a connection since it was last asked.
@@ -292,6 +317,7 @@ impl Node {
         assert!(deliveries.is_empty(), "{deliveries:?}");
     }
 
+    /// What a login came to that was submitted before.
     pub(crate) fn take_login(&mut self, conn: ConnId) -> LoginResult {
         let mut deliveries = self.take(conn);
         assert_eq!(deliveries.len(), 1, "a login has one answer: {deliveries:?}");
@@ -422,6 +448,25 @@ impl Node {
     }
 }
 
+fn unavailable() -> StoreError {
+    StoreError::Unavailable { reason: "ordered".into() }
+}
+
+/// The same answer, of which the last item is not known.
+fn spoil_last(reply: StoreReply) -> Result<StoreReply, StoreError> {
+    fn spoil<T>(mut items: Vec<T>, spoilt: T) -> Vec<T> {
+        *items.last_mut().expect("something was asked") = spoilt;
+        items
+    }
+    match reply {
+        StoreReply::Written(items) => Ok(StoreReply::Written(spoil(items, Written::Unknown))),
+        StoreReply::Pages(items) => Ok(StoreReply::Pages(spoil(items, Err(unavailable())))),
+        StoreReply::Register(items) => Ok(StoreReply::Register(spoil(items, Err(unavailable())))),
+        StoreReply::Registers(items) => Ok(StoreReply::Registers(spoil(items, Err(unavailable())))),
+        _ => Err(unavailable()),
+    }
+}
+
 /// What a login came to.
 #[derive(Debug)]
 pub(crate) enum LoginResult {
@@ -456,7 +501,7 @@ impl LoggedIn {
 }
 
 impl LoginResult {
-    fn of(delivery: Delivery) -> LoginResult {
+    pub(crate) fn of(delivery: Delivery) -> LoginResult {
         let error = |response: &EncodedFrame| match decoded(response).body {
             Some(Body::Error(error)) => error,
             other => panic!("{other:?}"),

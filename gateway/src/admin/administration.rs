@@ -112,16 +112,18 @@ fn busy() -> Fault {
 fn accounts_reply(reply: AdminReply) -> Answer {
     Ok(match reply {
         AdminReply::UserAdded { user } => Reply::UserAdded { user_id: user.get() },
-        AdminReply::Users { users, next } => {
+        AdminReply::Users { users, damaged, next } => {
             let line = |user: dunlin_core::admin::UserRecord| UserLine {
                 user_id: user.user.get(),
                 username: user.username,
                 issuer: user.issuer,
                 disabled: user.disabled,
                 sessions: user.sessions,
+                damaged: user.damaged,
             };
             let next = next.map(|next| *next.as_bytes());
-            Reply::Users { users: users.into_iter().map(line).collect(), next }
+            let damaged = damaged.iter().map(LogId::to_string).collect();
+            Reply::Users { users: users.into_iter().map(line).collect(), damaged, next }
         }
         AdminReply::Done => Reply::Done,
         other => return Err(Fault::new(format_args!("an answer of another kind: {other:?}"))),

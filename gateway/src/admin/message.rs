@@ -81,7 +81,7 @@ impl Request {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reply {
     UserAdded { user_id: u64 },
-    Users { users: Vec<UserLine>, next: Option<[u8; 16]> },
+    Users { users: Vec<UserLine>, damaged: Vec<String>, next: Option<[u8; 16]> },
     Done,
     BackedUp { segments: usize, bytes: u64 },
     Verified { segments: usize, entries: u64, logs: usize, bytes: u64, damage: Vec<String> },
@@ -111,6 +111,8 @@ pub(crate) struct UserLine {
     pub(crate) issuer: String,
     pub(crate) disabled: bool,
     pub(crate) sessions: usize,
+    /// What else is known of the user can't be read.
+    pub(crate) damaged: bool,
 }
 
 /// A text that no log shows.

@@ -93,18 +93,24 @@ fn list_all(access: &mut Access, json: bool) -> Result<(), Failure> {
     if !json {
         printed(|out| writeln!(out, "{:>16}  {:8}  {:>8}  NAME", "ID", "STATE", "SESSIONS"))?;
     }
-    let mut after = None;
+    let (mut after, mut damage) = (None, 0);
     loop {
         let reply = access.ask(Request::ListUsers { after, limit: PAGE })?;
-        let Reply::Users { users, next } = reply else {
+        let Reply::Users { users, damaged, next } = reply else {
             return Err("the server answered something else".into());
         };
         printed(|out| users.iter().try_for_each(|user| print_user(out, user, json)))?;
-        if next.is_none() {
-            return Ok(());
-        }
+        damaged.iter().for_each(|log| eprintln!("the name of log {log} can't be read"));
+        damage += damaged.len() + users.iter().filter(|user| user.damaged).count();
         after = next;
+        if after.is_none() {
+            break;
+        }
     }
+    if damage > 0 {
+        return Err(format!("{damage} users are damaged; `dunlin verify` says more").into());
+    }
+    Ok(())
 }
 
 fn print_user(out: &mut dyn Write, user: &UserLine, json: bool) -> std::io::Result<()> {
@@ -112,8 +118,12 @@ fn print_user(out: &mut dyn Write, user: &UserLine, json: bool) -> std::io::Resu
         serde_json::to_writer(&mut *out, user)?;
         return writeln!(out);
     }
-    let UserLine { user_id, username, issuer, disabled, sessions } = user;
-    let state = if *disabled { "disabled" } else { "enabled" };
+    let UserLine { user_id, username, issuer, disabled, sessions, damaged } = user;
+    let state = match (damaged, disabled) {
+        (true, _) => "damaged",
+        (false, true) => "disabled",
+        (false, false) => "enabled",
+    };
     write!(out, "{user_id:>16}  {state:8}  {sessions:>8}  {username}")?;
     if !issuer.is_empty() {
         write!(out, "  (by {issuer})")?;

@@ -1,12 +1,17 @@
 //! `[devices]`: how many sessions a user may have.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use dunlin_core::config::DevicePolicy;
+use dunlin_core::limits;
 use dunlin_protocol::wire::DeviceKind;
 
 use super::error::SectionFaults;
 use super::section::{Section, section};
+
+/// How many the engine allows.
+const SESSIONS: RangeInclusive<u64> = 1..=limits::SESSIONS_MAX as u64;
 
 section! {
     /// How many sessions a user may have; the oldest is replaced.
@@ -25,8 +30,8 @@ impl Section for Devices {
     type Checked = DevicePolicy;
 
     fn check(&self, faults: &mut SectionFaults<'_>) -> DevicePolicy {
-        faults.count_within("sessions_per_kind", self.sessions_per_kind, 1..=1000);
-        faults.count_within("sessions_max", self.sessions_max, 1..=1000);
+        faults.count_within("sessions_per_kind", self.sessions_per_kind, SESSIONS);
+        faults.count_within("sessions_max", self.sessions_max, SESSIONS);
         let by_kind = self.by_kind.iter();
         DevicePolicy {
             sessions_per_kind: self.sessions_per_kind,
@@ -42,7 +47,7 @@ fn exception(
     faults: &mut SectionFaults<'_>,
 ) -> Option<(DeviceKind, usize)> {
     let key = ["by_kind", name];
-    faults.range(&key, sessions as u64, 1..=1000);
+    faults.range(&key, sessions as u64, SESSIONS);
     let wire_name = format!("DEVICE_KIND_{}", name.to_uppercase());
     let kind = DeviceKind::from_str_name(&wire_name);
     let kind = kind.filter(|kind| *kind != DeviceKind::Unspecified);
