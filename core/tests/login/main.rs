@@ -7,5 +7,7 @@ mod failures;
 mod issuers;
 mod node;
 mod passwords;
+mod registers;
 mod sessions;
 mod tokens;
+mod two_nodes;
