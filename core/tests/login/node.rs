@@ -51,6 +51,8 @@ pub(crate) struct Node {
     /// The store request of this number fails so; they count from 0 since `fail_at` was called.
     fault: Option<(usize, Fault)>,
     has_failed: bool,
+    /// Of so many requests in a thousand, one fails in one of the ways, as this seed has it.
+    pub(crate) unsteady: Option<(u64, u64)>,
     pub(crate) store_requests: usize,
     /// What the store was asked to write so far.
     pub(crate) writes: Vec<Write>,
@@ -127,6 +129,7 @@ impl Node {
             now_ms: NOW_MS,
             fault: None,
             has_failed: false,
+            unsteady: None,
             store_requests: 0,
             writes: Vec::new(),
             conflicts: 0,
@@ -238,9 +241,7 @@ impl Node {
         if self.inputs.is_empty() {
             return None;
         }
-        *seed =
-            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let index = (*seed >> 33) as usize % self.inputs.len();
+        let index = next_number(seed) as usize % self.inputs.len();
         self.inputs.remove(index)
     }
 
@@ -274,7 +275,8 @@ impl Node {
         if let StoreRequest::Write(writes) = &request {
             self.writes.extend(writes.iter().cloned());
         }
-        let fault = self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        let ordered = self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        let fault = ordered.or_else(|| self.by_chance());
         if fault == Some(Fault::Refused) || (fault == Some(Fault::AnswerLost) && !is_write) {
             return Err(unavailable());
         }
@@ -290,6 +292,17 @@ impl Node {
             Some(Fault::Refused | Fault::AnswerLost) => Err(unavailable()),
             Some(Fault::Unknown) => spoil_last(result?),
         }
+    }
+
+    fn by_chance(&mut self) -> Option<Fault> {
+        let (seed, permille) = self.unsteady.as_mut()?;
+        let number = next_number(seed);
+        let fault = match number / 1000 % 3 {
+            0 => Fault::Refused,
+            1 => Fault::AnswerLost,
+            _ => Fault::Unknown,
+        };
+        (number % 1000 < *permille).then_some(fault)
     }
 
     /// What was delivered to a connection since it was last asked.
@@ -446,6 +459,12 @@ impl Node {
         }
         self.run();
     }
+}
+
+/// The next number of a seed.
+pub(crate) fn next_number(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *seed >> 33
 }
 
 fn unavailable() -> StoreError {
