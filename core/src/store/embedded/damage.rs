@@ -36,6 +36,13 @@ pub enum DamageKind {
         /// Its sequence.
         seq: u64,
     },
+    /// The value of a register that is known.
+    Register {
+        /// Its log.
+        log: LogId,
+        /// The version that set it.
+        version: u64,
+    },
     /// Entries of a log are missing before this one.
     Hole {
         /// The log.
@@ -84,6 +91,9 @@ impl fmt::Display for Damage {
             DamageKind::Batches => write!(f, "{place}: batches are missing"),
             DamageKind::Entry { log, seq } => {
                 write!(f, "{place}: entry {seq} of log {log} is damaged")
+            }
+            DamageKind::Register { log, version } => {
+                write!(f, "a register that version {version} of log {log} has set is damaged")
             }
             DamageKind::Hole { log, seq } => {
                 write!(f, "{place}: entries of log {log} before {seq} are missing")

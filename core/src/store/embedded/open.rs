@@ -259,6 +259,7 @@ impl Recovery<'_> {
     /// Scans all segments that no run covers.
     fn scan_all(&mut self) -> Result<(), OpenError> {
         let mut later_first = self.first_batches()?;
+        self.erase_again(&later_first)?;
         for span in self.files.clone() {
             let number = span.first;
             self.pass_lost(number);

@@ -7,12 +7,15 @@
 //! lost, history was lost and the store gets a new epoch.
 
 use std::io;
+use std::ops::Range;
 
 use super::damage::{Damage, DamageKind};
 use super::disk::{Disk, read_all};
 use super::identity::Identity;
 use super::index::memory::SegmentIndex;
-use super::record::{FRAME_HEAD_BYTES, FrameHead, Mark, RecordHead, used_bytes};
+use super::record::{
+    Erasure, FRAME_HEAD_BYTES, FrameHead, Mark, RecordHead, RecordKind, used_bytes,
+};
 use super::segment::{SEGMENT_HEAD_BYTES, segment_name};
 use super::torn;
 
@@ -84,6 +87,73 @@ pub(super) fn scan_file(
 ) -> io::Result<Scan> {
     let content = read_all(&*disk.open(&segment_name(segment))?)?;
     Ok(scan(identity, segment, &content, first, next_first, 0))
+}
+
+/// A frame with erasures, which may have to be done again.
+#[derive(Debug)]
+pub(super) struct ErasingFrame {
+    /// Where it is.
+    pub range: Range<usize>,
+    pub erasures: Vec<Erasure>,
+}
+
+/// Finds the whole frames of a segment that erase something. `next_first` is as for [`scan`]: what a
+/// later segment overrules was never acknowledged, and is not done.
+pub(super) fn erasing_frames(
+    mark: Mark,
+    content: &[u8],
+    next_first: Option<u64>,
+) -> Vec<ErasingFrame> {
+    let mut frames = Vec::new();
+    let mut at = SEGMENT_HEAD_BYTES.min(content.len());
+    loop {
+        let Some(frame) = FrameHead::decode(mark, &content[at..]) else {
+            // To look for the next one takes long where there is none, so only behind damage.
+            let from = (at + 1).min(content.len());
+            let Some(found) = FrameHead::find(mark, &content[from..], 0) else { return frames };
+            at = from + found;
+            continue;
+        };
+        if next_first.is_some_and(|first| frame.batch >= first) {
+            return frames;
+        }
+        let range = at..at + frame.bytes();
+        let records = content.get(at + FRAME_HEAD_BYTES..range.end);
+        let erasures = records.and_then(|records| erasures_of(mark, records));
+        // What is not whole may be no frame of this length.
+        at = if erasures.is_some() { range.end } else { at + FRAME_HEAD_BYTES };
+        let erasures = erasures.unwrap_or_default();
+        if !erasures.is_empty() {
+            frames.push(ErasingFrame { range, erasures });
+        }
+    }
+}
+
+/// The erasures among the records of a frame; `None` if these are not all there, or there is an
+/// erasure and not all of them are whole.
+fn erasures_of(mark: Mark, records: &[u8]) -> Option<Vec<Erasure>> {
+    let mut erasures = Vec::new();
+    let mut rest = records;
+    while !rest.is_empty() {
+        let head = RecordHead::decode(mark, rest)?;
+        let body = rest.get(head.bytes()..head.record_bytes())?;
+        rest = &rest[head.record_bytes()..];
+        if head.kind == RecordKind::Erasure {
+            erasures.push(Erasure::from_body(body)?);
+        }
+    }
+    let is_good = |head: &RecordHead, at: usize| {
+        head.owns(mark, &records[at + head.bytes()..at + head.record_bytes()])
+    };
+    let mut at = 0;
+    while !erasures.is_empty() && at < records.len() {
+        let head = RecordHead::decode(mark, &records[at..])?;
+        if !is_good(&head, at) {
+            return None;
+        }
+        at += head.record_bytes();
+    }
+    Some(erasures)
 }
 
 impl Scanner<'_> {
@@ -252,8 +322,13 @@ impl Scanner<'_> {
                 continue;
             };
             if !good {
-                let (log, seq) = (head.log, head.state.seq);
-                self.report(at, head.record_bytes(), DamageKind::Entry { log, seq });
+                let (log, seq, version) = (head.log, head.state.seq, head.state.version);
+                let kind = match head.kind {
+                    RecordKind::Entry => DamageKind::Entry { log, seq },
+                    RecordKind::Register => DamageKind::Register { log, version },
+                    RecordKind::Floor | RecordKind::Erasure => DamageKind::Records,
+                };
+                self.report(at, head.record_bytes(), kind);
             }
             let body = &self.content[at..end];
             let body = body.get(head.bytes()..head.record_bytes()).filter(|_| good);
