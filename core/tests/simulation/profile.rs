@@ -1,5 +1,7 @@
 //! How hostile a run is. Chosen by the seed, so that some runs are calm and others are not.
 
+use dunlin_core::limits::STORE_DEADLINE_MS;
+
 use super::chance::Chance;
 
 /// What is broken on purpose, to show that the checks find it.
@@ -17,6 +19,49 @@ pub(crate) enum Sabotage {
     UnorderedRequests,
     /// Requests get lost on their way in.
     LostRequests,
+}
+
+/// What is between the nodes and their store, beside the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Between {
+    /// Nothing: what arrives is done at once.
+    Nothing,
+    /// Everything takes its time, and overtakes each other.
+    Slowness,
+    /// Each log is somewhere else.
+    Parts,
+    /// Items fail, some of which were done.
+    Failures,
+    /// Some requests are never answered.
+    LostAnswers,
+}
+
+impl Between {
+    pub(crate) const ALL: [Between; 5] = [
+        Between::Nothing,
+        Between::Slowness,
+        Between::Parts,
+        Between::Failures,
+        Between::LostAnswers,
+    ];
+
+    /// Of a thousand items, or requests: so many fail while there is trouble.
+    pub(crate) fn permille(self) -> u64 {
+        match self {
+            Between::Nothing | Between::Slowness | Between::Parts => 0,
+            Between::Failures => 50,
+            Between::LostAnswers => 15,
+        }
+    }
+
+    /// How much longer everything may take: whoever asks hears of a lost answer after a while, and some
+    /// requests ask several times.
+    pub(crate) fn patience_ms(self) -> u64 {
+        match self {
+            Between::Nothing | Between::Slowness | Between::Parts | Between::Failures => 0,
+            Between::LostAnswers => STORE_DEADLINE_MS + 1_000,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -46,6 +91,7 @@ pub(crate) struct Profile {
     /// How often a client does something, about.
     pub(crate) client_every_ms: u64,
     pub(crate) sabotage: Option<Sabotage>,
+    pub(crate) between: Between,
 }
 
 impl Profile {
@@ -70,6 +116,7 @@ impl Profile {
             view_delay_ms: 1 + sometimes(800, 2_500),
             client_every_ms: 20 + sometimes(800, 150),
             sabotage: None,
+            between: Between::Nothing,
         }
     }
 }

@@ -1,51 +1,92 @@
-//! The store that all nodes of a run share, and the ways in which it can be broken on purpose.
+//! The store that all nodes of a run share, what lies before it, and the ways in which it can be
+//! broken on purpose.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
+use dunlin_core::store::contract::wrapper::{Deed, Failing, Later, Losing, Rate, Reordering, Slow};
 use dunlin_core::store::memory::MemoryStore;
+use dunlin_core::store::question::{self, Heads, Question};
 use dunlin_core::store::{
-    Append, Appended, Head, Page, Range, Store, StoreError, StoreReply, StoreRequest, StoredEntry,
+    Append, Appended, Head, Page, Range, Store, StoreDone, StoreError, StoreReply, StoreRequest,
+    StoredEntry, Write, Written,
 };
 use dunlin_protocol::LogId;
+use parking_lot::Mutex;
 
 use super::chance::Chance;
-use super::profile::Sabotage;
+use super::profile::{Between, Sabotage};
 
 pub(crate) struct SharedStore {
     memory: MemoryStore,
     sabotage: Option<Sabotage>,
-    chance: Chance,
+    chance: Mutex<Chance>,
 }
 
 impl SharedStore {
     pub(crate) fn new(sabotage: Option<Sabotage>, chance: Chance) -> SharedStore {
-        SharedStore { memory: MemoryStore::new(1), sabotage, chance }
+        SharedStore { memory: MemoryStore::new(1), sabotage, chance: Mutex::new(chance) }
     }
 
     pub(crate) fn memory(&self) -> &MemoryStore {
         &self.memory
     }
 
-    /// Carries a request out.
-    pub(crate) fn run(&mut self, request: StoreRequest) -> Result<StoreReply, StoreError> {
-        let StoreRequest::Append(mut items) = request else { return self.ask(request) };
+    fn run(&self, request: StoreRequest) -> Result<StoreReply, StoreError> {
+        match request {
+            StoreRequest::Write(writes) => self.write(writes),
+            StoreRequest::Append(items) => self.append(items),
+            request => self.pass_on(request),
+        }
+    }
+
+    fn write(&self, mut writes: Vec<Write>) -> Result<StoreReply, StoreError> {
+        match self.sabotage {
+            Some(Sabotage::NoDedupe) => {
+                let entries = writes.iter_mut().filter_map(|write| write.entry.as_mut());
+                entries.for_each(|entry| entry.key = None);
+            }
+            Some(Sabotage::NoFence) => return self.write_unfenced(writes),
+            Some(Sabotage::ForgetsAppends) if self.chance.lock().permille(20) => {
+                let stored =
+                    |write: &Write| Written::Stored { version: self.head(write.log).version };
+                return Ok(StoreReply::Written(writes.iter().map(stored).collect()));
+            }
+            _ => {}
+        }
+        self.ask(writes).map(StoreReply::Written)
+    }
+
+    fn write_unfenced(&self, writes: Vec<Write>) -> Result<StoreReply, StoreError> {
+        let mut verdicts = Vec::new();
+        for mut write in writes {
+            if let Some(entry) = &mut write.entry {
+                entry.seq = self.head(write.log).seq + 1;
+            }
+            verdicts.extend(self.ask(vec![write])?);
+        }
+        Ok(StoreReply::Written(verdicts))
+    }
+
+    fn append(&self, mut items: Vec<Append>) -> Result<StoreReply, StoreError> {
         match self.sabotage {
             Some(Sabotage::NoDedupe) => items.iter_mut().for_each(|item| item.key = None),
             Some(Sabotage::NoFence) => return self.append_unfenced(items),
-            Some(Sabotage::ForgetsAppends) if self.chance.permille(20) => {
+            Some(Sabotage::ForgetsAppends) if self.chance.lock().permille(20) => {
                 let stored = items.iter().map(|_| Appended::Stored).collect();
                 return Ok(StoreReply::Appended(stored));
             }
             _ => {}
         }
-        self.ask(StoreRequest::Append(items))
+        self.pass_on(StoreRequest::Append(items))
     }
 
-    fn append_unfenced(&mut self, items: Vec<Append>) -> Result<StoreReply, StoreError> {
+    fn append_unfenced(&self, items: Vec<Append>) -> Result<StoreReply, StoreError> {
         let mut all = Vec::new();
         for mut item in items {
             item.seq = self.head(item.log).seq + 1;
-            match self.ask(StoreRequest::Append(vec![item]))? {
+            match self.pass_on(StoreRequest::Append(vec![item]))? {
                 StoreReply::Appended(one) => all.extend(one),
                 other => panic!("{other:?}"),
             }
@@ -53,26 +94,85 @@ impl SharedStore {
         Ok(StoreReply::Appended(all))
     }
 
-    fn ask(&self, request: StoreRequest) -> Result<StoreReply, StoreError> {
+    fn pass_on(&self, request: StoreRequest) -> Result<StoreReply, StoreError> {
         let (sender, receiver) = mpsc::channel();
         self.memory.submit(request, Box::new(move |reply| sender.send(reply).unwrap()));
         receiver.try_recv().unwrap()
     }
 
+    fn ask<Q: Question>(&self, question: Q) -> Result<Q::Answer, StoreError>
+    where
+        Q::Answer: Send,
+    {
+        let (sender, receiver) = mpsc::channel();
+        question::ask(&self.memory, question, move |answer| sender.send(answer).unwrap());
+        receiver.try_recv().unwrap()
+    }
+
     fn head(&self, log: LogId) -> Head {
-        match self.ask(StoreRequest::Heads(vec![log])) {
-            Ok(StoreReply::Heads(heads)) => heads[0],
-            other => panic!("{other:?}"),
-        }
+        self.ask(Heads(vec![log])).unwrap()[0]
     }
 
     /// All of a log.
     pub(crate) fn entries(&self, log: LogId) -> Vec<StoredEntry> {
         let (entries_max, bytes_max) = (usize::MAX, usize::MAX);
         let range = Range { log, from: 1, to: u64::MAX, entries_max, bytes_max, backwards: false };
-        match self.ask(StoreRequest::Range(range)) {
-            Ok(StoreReply::Page(Page { entries, .. })) => entries,
-            other => panic!("{other:?}"),
-        }
+        let Page { entries, .. } = self.ask(vec![range]).unwrap().remove(0).unwrap();
+        entries
+    }
+}
+
+impl Store for SharedStore {
+    fn epoch(&self) -> u64 {
+        self.memory.epoch()
+    }
+
+    fn submit(&self, request: StoreRequest, done: StoreDone) {
+        done(self.run(request));
+    }
+}
+
+/// Puts over a store what is between it and the nodes.
+pub(crate) fn over(
+    store: Arc<dyn Store>,
+    between: Between,
+    clock: &Arc<Clockwork>,
+    rate: &Rate,
+    seed: u64,
+) -> Arc<dyn Store> {
+    let later = Arc::clone(clock) as Arc<dyn Later>;
+    match between {
+        Between::Nothing => store,
+        Between::Slowness => Arc::new(Slow::over(store, later, seed)),
+        Between::Parts => Arc::new(Reordering::over(store, later, seed)),
+        Between::Failures => Arc::new(Failing::over(store, rate.clone(), seed)),
+        Between::LostAnswers => Arc::new(Losing::over(store, rate.clone(), seed)),
+    }
+}
+
+/// The time of a run as the stores over the store have it: what they want done later becomes an event.
+#[derive(Default)]
+pub(crate) struct Clockwork {
+    now_ms: AtomicU64,
+    wanted: Mutex<Vec<(u64, Deed)>>,
+}
+
+impl Clockwork {
+    pub(crate) fn set(&self, now_ms: u64) {
+        self.now_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_wanted(&self) -> Vec<(u64, Deed)> {
+        std::mem::take(&mut *self.wanted.lock())
+    }
+}
+
+impl Later for Clockwork {
+    fn now_ms(&self) -> u64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
+    fn at(&self, time_ms: u64, deed: Deed) {
+        self.wanted.lock().push((time_ms, deed));
     }
 }

@@ -15,18 +15,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dunlin_core::bus::NodeId;
 use dunlin_core::presence::{LocalPresence, Presence};
-use dunlin_core::store::StoreRequest;
+use dunlin_core::store::contract::wrapper::{Deed, Rate};
+use dunlin_core::store::{Store, StoreError, StoreReply, StoreRequest};
 use dunlin_core::transport::{ConnId, Delivery};
 use dunlin_core::worker::Worker;
 use dunlin_core::worker::effect::{Effects, Ticket};
 use dunlin_core::worker::input::Input;
-use dunlin_protocol::UserId;
+use dunlin_protocol::{LogId, UserId};
+use parking_lot::Mutex;
 
 use super::chance::Chance;
 use super::client::Client;
 use super::engine_support::create_account;
-use super::profile::{Profile, Sabotage};
-use super::store::SharedStore;
+use super::profile::{Between, Profile, Sabotage};
+use super::store::{Clockwork, SharedStore, over};
 
 pub(crate) const NODES: usize = 3;
 const WORKERS: usize = 2;
@@ -41,7 +43,13 @@ pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) profile: Profile,
     pub(crate) chance: Chance,
-    pub(crate) store: SharedStore,
+    pub(crate) store: Arc<SharedStore>,
+    /// What the nodes ask: the store, with what is between.
+    asked: Arc<dyn Store>,
+    clock: Arc<Clockwork>,
+    /// How often items fail, or answers are lost.
+    rate: Rate,
+    answers: Arc<Mutex<Vec<StoreAnswer>>>,
     pub(crate) clients: Vec<Client>,
     pub(crate) violations: Vec<String>,
     /// What happened, in one number.
@@ -75,6 +83,14 @@ pub(crate) struct Counts {
     pub(crate) pushes: u64,
 }
 
+/// An answer on its way to whoever asked.
+struct StoreAnswer {
+    node: NodeId,
+    worker: usize,
+    ticket: Ticket,
+    result: Result<StoreReply, StoreError>,
+}
+
 struct Node {
     id: NodeId,
     workers: Vec<Worker>,
@@ -82,8 +98,8 @@ struct Node {
     flushing: Vec<bool>,
     /// How its clock differs.
     clock_ms: u64,
-    /// When the last append of each worker is carried out: they are done in their order.
-    appends_at: Vec<u64>,
+    /// When the last write of each worker to each log arrives: those of one log are done in their order.
+    writes_at: Vec<BTreeMap<LogId, u64>>,
 }
 
 enum Event {
@@ -91,6 +107,7 @@ enum Event {
     Envelope { from: NodeId, node: NodeId, worker: usize, envelope: Bytes },
     Flush { node: NodeId, worker: usize },
     Store { node: NodeId, worker: usize, ticket: Ticket, request: Box<StoreRequest> },
+    Deed(Deed),
     Tick { node: NodeId },
     View { node: NodeId },
     PresenceExpires { node: NodeId },
@@ -106,10 +123,12 @@ enum Event {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>) -> World {
+    pub(crate) fn new(seed: u64, between: Between, sabotage: Option<Sabotage>) -> World {
         let mut chance = Chance::new(seed);
-        let profile = Profile { sabotage, ..Profile::of_seed(&mut chance) };
-        let store = SharedStore::new(sabotage, Chance::new(seed + 1));
+        let profile = Profile { sabotage, between, ..Profile::of_seed(&mut chance) };
+        let store = Arc::new(SharedStore::new(sabotage, Chance::new(seed + 1)));
+        let (clock, rate) = (Arc::new(Clockwork::default()), Rate::default());
+        let asked = over(Arc::clone(&store) as _, between, &clock, &rate, seed);
         let users: Vec<_> = (1..=USERS).map(|id| UserId::new(id).unwrap()).collect();
         users.iter().for_each(|user| create_account(store.memory(), *user));
         // The first two users have two devices.
@@ -125,6 +144,10 @@ impl World {
             profile,
             chance,
             store,
+            asked,
+            clock,
+            rate,
+            answers: Arc::default(),
             violations: Vec::new(),
             trace: seed,
             counts: Counts::default(),
@@ -153,6 +176,7 @@ impl World {
     pub(crate) fn trouble(&mut self) {
         self.round += 1;
         self.is_healed = false;
+        self.rate.set(self.profile.between.permille());
         let (round, profile) = (self.round, self.profile.clone());
         let troubles = [
             (profile.crash_every_ms, Event::Crash { round }),
@@ -180,8 +204,10 @@ impl World {
             }
             self.events.pop();
             self.now = at;
+            self.clock.set(at);
             let event = self.pending.remove(&number).expect("each event happens once");
             self.happen(event);
+            self.hear_of_the_store();
         }
         self.now = end;
     }
@@ -190,8 +216,14 @@ impl World {
     fn heal(&mut self) {
         self.is_healed = true;
         self.store_is_down = false;
+        self.rate.set(0);
         self.apart.clear();
         self.views_change();
+    }
+
+    /// How often items have failed, or answers were lost.
+    pub(crate) fn struck(&self) -> u64 {
+        self.rate.struck()
     }
 
     fn at(&mut self, time: u64, event: Event) {
@@ -215,6 +247,7 @@ impl World {
             Event::Store { node, worker, ticket, request } => {
                 self.run_store(node, worker, ticket, *request);
             }
+            Event::Deed(deed) => deed(),
             Event::Tick { node } => {
                 (0..WORKERS).for_each(|worker| self.input(node, worker, Input::Tick));
                 if self.slot_of(node).is_some() {

@@ -1,5 +1,6 @@
 //! Nodes: how they begin, whom they see, and what their workers want done.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dunlin_core::auth::issuer::Issuers;
@@ -15,6 +16,7 @@ use dunlin_core::worker::input::Input;
 use dunlin_core::worker::{Shared, Worker};
 
 use super::super::chance::SeededSource;
+use super::wires::is_write;
 use super::{Event, Node, TICK_MS, WORKERS, World};
 
 impl World {
@@ -46,7 +48,7 @@ impl World {
             effects: (0..WORKERS).map(|_| Effects::new()).collect(),
             flushing: vec![false; WORKERS],
             clock_ms: self.chance.below(1000),
-            appends_at: vec![0; WORKERS],
+            writes_at: vec![BTreeMap::new(); WORKERS],
         });
         self.view(id);
         self.soon(TICK_MS, Event::Tick { node: id });
@@ -102,9 +104,8 @@ impl World {
             }
         }
         let store = std::mem::take(&mut effects.store);
-        let is_append = |request: &StoreRequest| matches!(request, StoreRequest::Append(_));
-        let (appends, mut reads): (Vec<_>, Vec<_>) =
-            store.into_iter().partition(|(_, request)| is_append(request));
+        let (writes, mut reads): (Vec<_>, Vec<_>) =
+            store.into_iter().partition(|(_, request)| is_write(request));
         let mut published = std::mem::take(&mut effects.bus);
         let mut told = Vec::new();
         effects.take_workers(|to, messages| told.push((to, messages)));
@@ -114,7 +115,7 @@ impl World {
         published.sort_by_key(|published| (published.to, published.worker));
         outbound.sort_by_key(|out| out.conn);
         reads.sort_by_cached_key(|(_, request)| regardless_of_order(request));
-        for (ticket, request) in reads.into_iter().chain(appends) {
+        for (ticket, request) in reads.into_iter().chain(writes) {
             self.submit(slot, worker, ticket, request);
         }
         for (to, messages) in told {

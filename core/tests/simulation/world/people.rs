@@ -115,7 +115,8 @@ impl World {
     /// Nobody waits for ever.
     pub(super) fn check_waiting(&mut self, client: usize) {
         let Some(link) = &self.clients[client].link else { return };
-        let late = link.outstanding.values().find(|(_, since)| since + ANSWER_MS_MAX < self.now);
+        let patience_ms = ANSWER_MS_MAX + 3 * self.profile.between.patience_ms();
+        let late = link.outstanding.values().find(|(_, since)| since + patience_ms < self.now);
         if let Some((asked, _)) = late {
             self.violations.push(format!("client {client} waits for {asked:?}"));
         }

@@ -1,13 +1,16 @@
 //! What lies between the nodes: a store that fails, and a bus that can't be trusted.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use dunlin_core::bus::NodeId;
+use dunlin_core::store::contract::wrapper::written_logs;
 use dunlin_core::store::{StoreError, StoreRequest};
 use dunlin_core::worker::effect::{Published, Ticket};
 use dunlin_core::worker::input::Input;
 use dunlin_protocol::LogKind;
 
-use super::{Event, World};
+use super::{Event, StoreAnswer, World};
 
 impl World {
     pub(super) fn submit(
@@ -23,10 +26,10 @@ impl World {
             time += self.chance.below(400);
         }
         let Some(node) = &mut self.nodes[slot] else { return };
-        if matches!(request, StoreRequest::Append(_)) {
-            time = time.max(node.appends_at[worker]);
-            node.appends_at[worker] = time;
-        }
+        let logs = written_logs(&request);
+        let writes_at = &mut node.writes_at[worker];
+        time = logs.iter().filter_map(|log| writes_at.get(log).copied()).fold(time, u64::max);
+        writes_at.extend(logs.into_iter().map(|log| (log, time)));
         let (node, request) = (node.id, Box::new(request));
         self.at(time, Event::Store { node, worker, ticket, request });
     }
@@ -54,18 +57,33 @@ impl World {
         }
         let unavailable = || Err(StoreError::Unavailable { reason: "simulated".into() });
         let trouble = !self.is_healed;
-        let is_append = matches!(request, StoreRequest::Append(_));
         let is_refused =
             self.store_is_down || (trouble && self.chance.permille(self.profile.refused));
-        let result = if is_refused {
-            unavailable()
-        } else {
-            let done = self.store.run(request);
-            let is_lost = trouble && is_append && self.chance.permille(self.profile.answer_lost);
-            if is_lost { unavailable() } else { done }
+        if is_refused {
+            let result = unavailable();
+            self.answers.lock().push(StoreAnswer { node, worker, ticket, result });
+            return;
+        }
+        let is_lost =
+            trouble && is_write(&request) && self.chance.permille(self.profile.answer_lost);
+        let answers = Arc::clone(&self.answers);
+        let done = move |result| {
+            let result = if is_lost { unavailable() } else { result };
+            answers.lock().push(StoreAnswer { node, worker, ticket, result });
         };
-        let input = Box::new(Input::Store { ticket, result });
-        self.soon(5, Event::Input { node, worker, input });
+        self.asked.submit(request, Box::new(done));
+    }
+
+    /// What the store has answered is on its way, and what it wants to do later will happen.
+    pub(super) fn hear_of_the_store(&mut self) {
+        for (time, deed) in self.clock.take_wanted() {
+            self.at(time.max(self.now), Event::Deed(deed));
+        }
+        let answers = std::mem::take(&mut *self.answers.lock());
+        for StoreAnswer { node, worker, ticket, result } in answers {
+            let input = Box::new(Input::Store { ticket, result });
+            self.soon(5, Event::Input { node, worker, input });
+        }
     }
 
     pub(super) fn publish(&mut self, from: usize, published: Published) {
@@ -113,7 +131,17 @@ impl World {
     }
 }
 
+pub(super) fn is_write(request: &StoreRequest) -> bool {
+    !written_logs(request).is_empty()
+}
+
 fn carries_messages_only(request: &StoreRequest) -> bool {
-    let StoreRequest::Append(items) = request else { return false };
-    items.iter().all(|item| item.log.kind() == LogKind::Direct)
+    match request {
+        StoreRequest::Append(items) => items.iter().all(|item| item.log.kind() == LogKind::Direct),
+        StoreRequest::Write(writes) => {
+            let mut writes = writes.iter();
+            writes.all(|write| write.log.kind() == LogKind::Direct && write.sets.is_empty())
+        }
+        _ => false,
+    }
 }

@@ -68,21 +68,36 @@ impl Dice {
 /// How often something goes wrong: in so many of a thousand cases. It can be changed at any time, so
 /// that trouble ends.
 #[derive(Debug, Clone, Default)]
-pub struct Rate(Arc<AtomicU64>);
+pub struct Rate(Arc<Luck>);
+
+#[derive(Debug, Default)]
+struct Luck {
+    permille: AtomicU64,
+    struck: AtomicU64,
+}
 
 impl Rate {
     /// In so many of a thousand cases.
     pub fn permille(permille: u64) -> Rate {
-        Rate(Arc::new(AtomicU64::new(permille)))
+        let rate = Rate::default();
+        rate.set(permille);
+        rate
     }
 
     /// From now on in so many.
     pub fn set(&self, permille: u64) {
-        self.0.store(permille, Ordering::Relaxed);
+        self.0.permille.store(permille, Ordering::Relaxed);
+    }
+
+    /// How often something went wrong.
+    pub fn struck(&self) -> u64 {
+        self.0.struck.load(Ordering::Relaxed)
     }
 
     pub(super) fn strikes(&self, dice: &Dice) -> bool {
-        dice.below(1000) < self.0.load(Ordering::Relaxed)
+        let strikes = dice.below(1000) < self.0.permille.load(Ordering::Relaxed);
+        self.0.struck.fetch_add(u64::from(strikes), Ordering::Relaxed);
+        strikes
     }
 }
 
@@ -102,7 +117,7 @@ impl Order {
 }
 
 /// The logs that a request writes to.
-pub(super) fn written_logs(request: &StoreRequest) -> Vec<LogId> {
+pub fn written_logs(request: &StoreRequest) -> Vec<LogId> {
     match request {
         StoreRequest::Write(writes) => writes.iter().map(|write| write.log).collect(),
         StoreRequest::Delete(deletions) => deletions.iter().map(Deletion::log).collect(),
