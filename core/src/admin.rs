@@ -46,6 +46,26 @@ pub enum AdminRequest {
         /// In clear; hashed and forgotten.
         password: String,
     },
+    /// How long messages are kept. Answered by `Done`.
+    Retention(RetentionRequest),
+}
+
+/// What is asked about how long the messages of a conversation are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetentionRequest {
+    /// The conversation says so itself, from now on, within what the node
+    /// [allows](crate::config::RetentionConfig).
+    Set {
+        /// Which.
+        conversation: LogId,
+        /// In milliseconds, 0 for ever; `None` to leave it to the node.
+        kept_ms: Option<u64>,
+    },
+    /// What is too old expires now, and not when the node comes by.
+    Apply {
+        /// Where.
+        conversation: LogId,
+    },
 }
 
 impl std::fmt::Debug for AdminRequest {
@@ -59,6 +79,7 @@ impl std::fmt::Debug for AdminRequest {
             AdminRequest::ResetPassword { username, .. } => {
                 write!(f, "ResetPassword({username:?})")
             }
+            AdminRequest::Retention(request) => write!(f, "Retention({request:?})"),
         }
     }
 }

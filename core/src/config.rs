@@ -21,6 +21,8 @@ pub struct EngineConfig {
     pub issuers: Vec<IssuerConfig>,
     /// How many sessions of which kind one user may have.
     pub devices: DevicePolicy,
+    /// How long messages are kept.
+    pub retention: RetentionConfig,
 }
 
 impl Default for EngineConfig {
@@ -33,6 +35,7 @@ impl Default for EngineConfig {
             tokens: TokenConfig::default(),
             issuers: Vec::new(),
             devices: DevicePolicy::default(),
+            retention: RetentionConfig::default(),
         }
     }
 }
@@ -138,5 +141,22 @@ impl DevicePolicy {
     pub fn sessions_of(&self, kind: DeviceKind) -> usize {
         let exception = self.by_kind.iter().find(|(of, _)| *of == kind);
         exception.map_or(self.sessions_per_kind, |(_, sessions)| *sessions)
+    }
+}
+
+/// How long messages are kept. A conversation may say so itself, within these.
+#[derive(Debug, Clone)]
+pub struct RetentionConfig {
+    /// No message is kept longer; `None` for ever.
+    pub kept_ms_max: Option<u64>,
+    /// A conversation can't have its messages expire sooner.
+    pub kept_ms_min: u64,
+    /// How many conversations are looked at in a second, about: all of them, again and again.
+    pub conversations_per_second: u32,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> RetentionConfig {
+        RetentionConfig { kept_ms_max: None, kept_ms_min: 0, conversations_per_second: 100 }
     }
 }

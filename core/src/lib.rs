@@ -35,7 +35,7 @@
 //! - [`transport`]: the trait that a transport implements, and what is delivered through it
 //! - [`store`]: the trait of durable logs, in memory and embedded; `stored`: what registers hold
 //! - [`worker`]: the state machine between all of these, made of machines: `conversation`, `account`,
-//!   `credential`, `identity`, `sync`, [`cluster`]
+//!   `credential`, `identity`, `sync`, [`cluster`]; `retention`: how long messages are kept
 //! - `audience`: sessions, and what is pushed to them; `membership`: who belongs to a log; `entry`: entries as
 //!   bytes; `transaction`: changes that are decided on what is durable
 //! - [`auth`]: tokens, passwords, issuers; [`admin`]: what the operator asks; [`refusal`]: why something is
@@ -70,6 +70,7 @@ pub mod presence;
 pub mod random;
 pub mod refusal;
 pub mod request;
+mod retention;
 pub mod statistics;
 pub mod store;
 mod stored;

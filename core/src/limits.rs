@@ -50,6 +50,20 @@ pub const STORE_ABANDONED_MAX: usize = 256;
 /// one that is lost now and then must not add up to a store that is asked nothing.
 pub const STORE_ABANDONED_MS: u64 = 60_000;
 
+/// Conversations that the retention looks at together: a few questions to the store for all of them.
+pub const RETENTION_CONVERSATIONS_MAX: usize = 64;
+
+/// How long after its start a node begins to look for messages that are too old, in milliseconds: it
+/// has better things to do at first.
+pub const RETENTION_FIRST_MS: u64 = 60_000;
+
+/// How long it rests when it has looked at all conversations, in milliseconds: messages expire after
+/// days.
+pub const RETENTION_REST_MS: u64 = 3_600_000;
+
+/// How long it rests between two questions for conversations at least, in milliseconds.
+pub const RETENTION_STEP_MS: u64 = 100;
+
 /// How long a worker sleeps at most, in milliseconds: how late a timer may be.
 pub const TICK_MS: u64 = 250;
 

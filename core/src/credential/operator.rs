@@ -70,6 +70,8 @@ impl Credentials {
             AdminRequest::EnableUser { username } => {
                 Named { call, username, change: Change::Enable }
             }
+            // Is about no user: the router has it.
+            AdminRequest::Retention(_) => return Asker::Admin { call }.refuse(INTERNAL, turn),
         };
         let name = look_up::name_register(&named.username);
         let flow = CredentialRegister::Named(Box::new(named));

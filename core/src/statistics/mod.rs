@@ -57,6 +57,8 @@ pub struct WorkerStatistics {
     pub store_outstanding: u64,
     /// Requests that the store did not answer in time.
     pub store_overdue: u64,
+    /// How often messages of a conversation have expired.
+    pub expirations: u64,
     /// Batches of commands that wait.
     pub commands_queued: u64,
     /// Answers and messages of other workers that wait.
@@ -91,6 +93,7 @@ impl WorkerStatistics {
             accounts,
             store_outstanding,
             store_overdue,
+            expirations,
             commands_queued,
             messages_queued,
         } = other;
@@ -113,6 +116,7 @@ impl WorkerStatistics {
         self.accounts += accounts;
         self.store_outstanding += store_outstanding;
         self.store_overdue += store_overdue;
+        self.expirations += expirations;
         self.commands_queued += commands_queued;
         self.messages_queued += messages_queued;
     }

@@ -26,6 +26,7 @@ use crate::credential::{CredentialRegister, CredentialWrite};
 use crate::identity::Writing;
 use crate::identity::operation::Operation;
 use crate::refusal::{INTERNAL, Refusal, store_refusal};
+use crate::retention::RetentionFlow;
 use crate::store::question::Reply;
 use crate::store::{StoreError, StoreReply};
 use crate::sync::{SyncId, SyncPage};
@@ -45,7 +46,7 @@ pub(crate) fn single<T>(answers: Answers<T>) -> Answer<T> {
 }
 
 /// What the store answers, whatever it was asked.
-pub(super) type StoreResult = Result<StoreReply, StoreError>;
+pub(crate) type StoreResult = Result<StoreReply, StoreError>;
 
 /// What the password threads answer.
 pub(crate) type PasswordResult = Result<PasswordDone, PasswordError>;
@@ -62,6 +63,8 @@ pub(super) enum StoreFlow {
     Heads(HeadsFlow),
     Cursors(CursorsFlow),
     Logs(LogsFlow),
+    /// Whatever the retention has asked.
+    Retention(RetentionFlow),
 }
 
 /// Who waits for writes.
@@ -144,13 +147,13 @@ pub(crate) enum LogsFlow {
 }
 
 /// The one place where it is seen whether a store has answered what it was asked.
-pub(super) fn answer<T: Reply>(result: StoreResult) -> Answer<T> {
+pub(crate) fn answer<T: Reply>(result: StoreResult) -> Answer<T> {
     let fitting = result.and_then(|reply| T::of(reply).ok_or(StoreError::Mismatched));
     fitting.map_err(|error| store_refusal(&error))
 }
 
 /// The same where each item has an answer of its own.
-pub(super) fn answers<T>(result: StoreResult) -> Answers<T>
+pub(crate) fn answers<T>(result: StoreResult) -> Answers<T>
 where
     Vec<Result<T, StoreError>>: Reply,
 {

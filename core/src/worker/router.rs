@@ -19,6 +19,7 @@ use super::turn::Turn;
 use super::unsure::Unsure;
 use crate::account::find::Finds;
 use crate::account::{Accounts, Told};
+use crate::admin::AdminRequest;
 use crate::audience::session::{OpenSession, Sessions};
 use crate::cluster::Cluster;
 use crate::conversation::pending::Pending;
@@ -28,6 +29,7 @@ use crate::identity::{self, Identities};
 use crate::limits::STATE_SWEEP_MAX;
 use crate::refusal::{NEEDS_CONNECTION, NOT_LOGGED_IN, Refusal};
 use crate::request::{Client, Command, Request};
+use crate::retention::{self, Retention};
 use crate::statistics::WorkerStatistics;
 use crate::store::{Appended, Head, Page, Register, Registers, StoreError, Written};
 use crate::sync::Syncs;
@@ -45,6 +47,7 @@ pub(super) struct Router {
     pub(super) syncs: Syncs,
     pub(super) cluster: Option<Cluster>,
     pub(super) unsure: Unsure,
+    retention: Retention,
     /// Bytes of the appends that are at the store.
     append_bytes: usize,
     /// Scratch space, kept for its capacity.
@@ -66,6 +69,7 @@ impl Router {
             syncs: Syncs::default(),
             cluster: place.map(|place| Cluster::new(place, index, workers)),
             unsure: Unsure::default(),
+            retention: Retention::default(),
             append_bytes: 0,
             settled: Vec::new(),
             told: Vec::new(),
@@ -80,6 +84,9 @@ impl Router {
             Input::Store { ticket, result } => self.store_answered(ticket, result, turn),
             Input::Password { ticket, result } => self.password_answered(ticket, result, turn),
             Input::Call { call, user, request } => self.take_call(call, user, request, turn),
+            Input::Admin { call, request: AdminRequest::Retention(request) } => {
+                retention::take_admin(call, request, turn);
+            }
             Input::Admin { call, request } => self.credentials.take_admin(call, request, turn),
             Input::OpenSession { conn, session, kind } => {
                 self.open_session(conn, session, kind, turn);
@@ -89,6 +96,7 @@ impl Router {
             Input::Envelope(envelope) => self.take_envelope(envelope, turn),
             Input::Tick => {
                 self.give_up_overdue(turn);
+                self.retention.tick(turn);
                 self.sweep(turn);
                 self.unsure.ask(turn);
                 self.tick_cluster(turn);
@@ -210,6 +218,7 @@ impl Router {
             Some(StoreFlow::Heads(flow)) => self.heads_read(flow, flow::answer(result), turn),
             Some(StoreFlow::Cursors(flow)) => self.cursors_read(flow, flow::answer(result), turn),
             Some(StoreFlow::Logs(flow)) => self.logs_listed(flow, flow::answer(result), turn),
+            Some(StoreFlow::Retention(flow)) => self.retention.answered(flow, result, turn),
             // Of the worker before a restart.
             None => {}
         }

@@ -19,6 +19,7 @@ use super::tickets::Tickets;
 use crate::auth::password::PasswordJob;
 use crate::credential::PasswordFlow;
 use crate::placement;
+use crate::retention::RetentionFlow;
 use crate::store::{Append, Range, RegisterKey, RegisterRange, StoreRequest, Write};
 
 /// See the module.
@@ -90,6 +91,11 @@ impl Turn<'_> {
         flow: LogsFlow,
     ) {
         self.ask_store(StoreRequest::Logs { kind, after, limit }, StoreFlow::Logs(flow));
+    }
+
+    /// Asks something for the retention.
+    pub(crate) fn ask_retention(&mut self, request: StoreRequest, flow: RetentionFlow) {
+        self.ask_store(request, StoreFlow::Retention(flow));
     }
 
     /// Gives the password threads something to do.

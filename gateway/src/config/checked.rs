@@ -62,6 +62,7 @@ impl Checked {
             drain,
             engine,
             store,
+            retention,
             passwords,
             tokens,
             devices,
@@ -78,6 +79,7 @@ impl Checked {
         faults.check(log);
         let (shards, connections_max) = capacity(&config, descriptors, cores, faults);
         let engine = EngineConfig {
+            retention: faults.check(retention),
             passwords: faults.check(passwords),
             tokens: faults.check(tokens),
             devices: faults.check(devices),

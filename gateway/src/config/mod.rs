@@ -28,6 +28,7 @@ mod listen;
 mod log;
 mod passwords;
 mod protocol;
+mod retention;
 mod section;
 mod sources;
 mod store;
@@ -48,6 +49,7 @@ pub use listen::Listen;
 pub use log::{Log, LogFormat};
 pub use passwords::Passwords;
 pub use protocol::Protocol;
+pub use retention::Retention;
 pub use sources::{Flag, Loaded, Sources};
 pub use store::{Store, StoreSection};
 pub use timeouts::Timeouts;
@@ -79,6 +81,8 @@ section! {
         engine: Engine = Engine::default(),
         /// Where messages are durable.
         store: StoreSection = StoreSection::default(),
+        /// How long messages are kept.
+        retention: Retention = Retention::default(),
         /// How passwords are hashed.
         passwords: Passwords = Passwords::default(),
         /// How long tokens are good.
@@ -132,6 +136,7 @@ mod tests {
             Drain::NAME,
             Engine::NAME,
             StoreSection::NAME,
+            Retention::NAME,
             Passwords::NAME,
             Tokens::NAME,
             Devices::NAME,

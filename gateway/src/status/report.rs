@@ -92,6 +92,7 @@ pub(crate) struct Engine {
     /// Requests to the store that are not answered, now.
     pub(crate) store_outstanding: u64,
     pub(crate) store_overdue: u64,
+    pub(crate) expirations: u64,
     /// Ticks of the workers.
     pub(crate) tick_us: Moments,
     /// From a request to the store to the worker that takes the answer.
@@ -243,6 +244,7 @@ impl Engine {
             messages_queued: total.messages_queued,
             store_outstanding: total.store_outstanding,
             store_overdue: total.store_overdue,
+            expirations: total.expirations,
             tick_us: Moments::of(&total.tick_us),
             store_round_us: Moments::of(&total.store_round_us),
             batch_entries: Moments::of(&total.batch_entries),

@@ -1,0 +1,163 @@
+//! Messages expire that are older than they may be, and nothing else does.
+
+mod engine_support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use dunlin_core::admin::{AdminError, AdminReply, AdminRequest, RetentionRequest};
+use dunlin_core::clock::Clock;
+use dunlin_core::config::{EngineConfig, RetentionConfig};
+use dunlin_core::store::Store;
+use dunlin_core::store::contract::ask::{heads, ranges, write};
+use dunlin_core::store::contract::sample::{all, chat, entry, user};
+use dunlin_core::store::contract::wrapper::{Failing, Rate};
+use dunlin_core::store::memory::{AppendFailure, MemoryStore};
+use dunlin_protocol::LogId;
+use dunlin_protocol::wire::ErrorCode;
+use engine_support::Server;
+
+/// A clock that is set by the test.
+#[derive(Debug, Default)]
+struct SetClock(AtomicU64);
+
+impl Clock for SetClock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// An engine that keeps messages for so many milliseconds, at a time.
+fn engine<S: Store>(
+    store: Arc<S>,
+    now_ms: u64,
+    kept: (u64, Option<u64>),
+) -> (Server<S>, Arc<SetClock>) {
+    let clock = Arc::new(SetClock(now_ms.into()));
+    let retention = RetentionConfig {
+        kept_ms_min: kept.0,
+        kept_ms_max: kept.1,
+        conversations_per_second: 10_000,
+    };
+    let config = EngineConfig { workers: 2, retention, ..EngineConfig::default() };
+    let given = Arc::clone(&clock) as Arc<dyn Clock>;
+    (Server::with(2, store, |builder| builder.config(config).clock(given)), clock)
+}
+
+/// A conversation of which the entry at seq was written at 10 times seq.
+fn fill(store: &dyn Store, log: LogId, entries: u64) {
+    write(store, (1..=entries).map(|seq| entry(log, seq, 0)).collect());
+}
+
+fn floor(store: &dyn Store, log: LogId) -> u64 {
+    heads(store, vec![log])[0].expired_below
+}
+
+fn retention(
+    server: &Server<impl Store>,
+    request: RetentionRequest,
+) -> Result<AdminReply, AdminError> {
+    server.engine.administer(AdminRequest::Retention(request))
+}
+
+#[track_caller]
+fn wait_until(holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "it never happens");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_node_walks_over_all_conversations() {
+    let store = Arc::new(MemoryStore::default());
+    // More than a page of them, of any length, and the first with nothing in it.
+    let logs: Vec<_> = (2..150).map(|other| chat(1, other)).collect();
+    for (entries, log) in (0..).zip(&logs) {
+        fill(&*store, *log, entries);
+    }
+    // These are written to at the end of all times as well.
+    let (young, account) = (logs[100], LogId::account(user(1)));
+    let mut last = entry(young, 101, 0);
+    last.entry.as_mut().unwrap().meta.time_ms = u64::MAX / 2;
+    write(&*store, vec![last, entry(account, 1, 0)]);
+    let (server, clock) = engine(Arc::clone(&store), 5_000, (0, Some(1_000)));
+    // Time passes as fast as it can.
+    wait_until(|| {
+        clock.0.fetch_add(1_000, Ordering::Relaxed);
+        logs.iter().skip(1).all(|log| floor(&*store, *log) > 0)
+    });
+    for (entries, log) in (0..).zip(&logs) {
+        let expected = if entries == 0 { 0 } else { entries + 1 };
+        let kept = u64::from(*log == young);
+        let head = heads(&*store, vec![*log])[0];
+        assert_eq!((head.expired_below, head.seq), (expected, entries + kept), "{log}");
+    }
+    assert_eq!(floor(&*store, account), 0, "an account is no conversation");
+    server.engine.stop();
+}
+
+#[test]
+fn what_is_too_old_expires_when_the_operator_says_so() {
+    let store = Arc::new(MemoryStore::default());
+    let (log, other) = (chat(1, 2), chat(1, 3));
+    fill(&*store, log, 100);
+    fill(&*store, other, 100);
+    let (server, _clock) = engine(Arc::clone(&store), 1_000, (200, None));
+    let apply = |conversation| retention(&server, RetentionRequest::Apply { conversation });
+    let set = |kept_ms| retention(&server, RetentionRequest::Set { conversation: log, kept_ms });
+    // For ever, unless it says otherwise.
+    assert_eq!(apply(log), Ok(AdminReply::Done));
+    assert_eq!(floor(&*store, log), 0);
+    assert_eq!(set(Some(500)), Ok(AdminReply::Done));
+    assert_eq!(apply(log), Ok(AdminReply::Done));
+    assert_eq!(apply(other), Ok(AdminReply::Done));
+    assert_eq!((floor(&*store, log), floor(&*store, other)), (50, 0));
+    let page = ranges(&*store, vec![all(log)]).remove(0);
+    assert_eq!(page.entries[0].meta.time_ms, 500);
+    // Not sooner than the node allows; and what has expired does not come back.
+    assert_eq!(set(Some(1)), Ok(AdminReply::Done));
+    assert_eq!(apply(log), Ok(AdminReply::Done));
+    assert_eq!(floor(&*store, log), 80);
+    assert_eq!((set(None), apply(log)), (Ok(AdminReply::Done), Ok(AdminReply::Done)));
+    assert_eq!(floor(&*store, log), 80);
+    // Only conversations have messages.
+    let no_conversation = LogId::account(user(1));
+    let refused = apply(no_conversation);
+    assert!(
+        matches!(refused, Err(AdminError::Refused { code: ErrorCode::NoSuchConversation, .. })),
+        "{refused:?}"
+    );
+    store.fail_appends(1, AppendFailure::Unknown { item: 0, stored: false });
+    let refused = set(Some(7));
+    assert!(
+        matches!(refused, Err(AdminError::Refused { code: ErrorCode::StoreUnavailable, .. })),
+        "{refused:?}"
+    );
+    server.engine.stop();
+}
+
+#[test]
+fn what_fails_is_done_another_time() {
+    let memory = Arc::new(MemoryStore::default());
+    let log = chat(1, 2);
+    fill(&*memory, log, 100);
+    let rate = Rate::permille(300);
+    let store = Arc::new(Failing::over(Arc::clone(&memory) as _, rate.clone(), 1));
+    let (server, _clock) = engine(store, 1_000, (0, Some(300)));
+    let apply = || retention(&server, RetentionRequest::Apply { conversation: log });
+    // Whatever is answered meanwhile: never does anything expire that should not.
+    for _ in 0..50 {
+        let answer = apply();
+        let failed =
+            matches!(answer, Err(AdminError::Refused { code: ErrorCode::StoreUnavailable, .. }));
+        assert!(answer == Ok(AdminReply::Done) || failed, "{answer:?}");
+        assert!([0, 70].contains(&floor(&*memory, log)));
+    }
+    assert!(rate.struck() > 0);
+    rate.set(0);
+    assert_eq!((apply(), floor(&*memory, log)), (Ok(AdminReply::Done), 70));
+    server.engine.stop();
+}
