@@ -52,8 +52,9 @@ fn round(round: u64) -> Vec<Write> {
         1 => Set { key: key(number), value: Some(value(round, number)), rule: Rule::IfGreater },
         _ => Set::always(key(number), value(round, number)),
     };
-    let of_log = |number| {
-        let chosen = (0..KEYS).filter(move |key| round == 0 || (key * 7 + round + number) % 9 == 0);
+    let of_log = |number: u64| {
+        let chosen = (0..KEYS)
+            .filter(move |key: &u64| round == 0 || (*key * 7 + round + number).is_multiple_of(9));
         let sets: Vec<Set> = chosen.map(set).collect();
         let parts = sets.chunks(5).map(<[Set]>::to_vec).collect::<Vec<_>>();
         parts.into_iter().map(move |part| Write::registers(log(number), part))
