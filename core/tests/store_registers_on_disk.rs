@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dunlin_core::store::contract::ask;
-use dunlin_core::store::contract::sample::{all_registers, chat, since};
+use dunlin_core::store::contract::sample::{all, all_registers, chat, since};
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::{
-    ChangeRange, Deletion, RegisterKey, RegisterRange, Rule, Set, Store, StoreError, Write,
+    ChangeRange, Deletion, RegisterKey, RegisterRange, Rule, Set, Store, StoreError, StoreRequest,
+    Write,
 };
 use dunlin_protocol::LogId;
 
@@ -207,4 +208,44 @@ fn a_damaged_block_of_an_index_file_tells_no_lies_about_registers() {
         assert_eq!(read, wanted);
     }
     compare(&store, &model);
+}
+
+/// What is in memory of the newest segment is bounded, however little its registers take on the disk.
+#[test]
+fn a_segment_ends_when_its_index_takes_too_much_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = EmbeddedConfig { index_bytes_max: 16 * 1024, ..EmbeddedConfig::default() };
+    let store = EmbeddedStore::open(folder.path(), config).unwrap();
+    for number in 0..500 {
+        let set = Set::always(key(0), Bytes::from_static(b"small"));
+        ask::write(&store, vec![Write::registers(log(number), [set])]);
+    }
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let segments = names.filter(|name| name.to_str().unwrap().ends_with(".log")).count();
+    assert!(segments >= 4, "{segments} segments for 500 logs of some 300 bytes in memory each");
+    for number in 0..500 {
+        assert_eq!(ask::register(&store, log(number), key(0)).version, 1);
+    }
+}
+
+/// The threads that read pages are all busy, and whoever asks for little is answered.
+#[test]
+fn little_questions_do_not_wait_behind_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(folder.path(), small()).unwrap();
+    // Too large to be kept in memory, so somebody has to read it.
+    ask::write(&store, vec![Write::registers(log(1), [Set::always(key(1), value(1, 1))])]);
+    let (open, opened) = crossbeam_channel::bounded::<()>(0);
+    for _ in 0..2 * small().readers {
+        let opened = opened.clone();
+        // A completion is called on the thread that has read.
+        let wait = move |_| assert!(opened.recv().is_err(), "it is opened by being dropped");
+        store.submit(StoreRequest::Ranges(vec![all(log(1))]), Box::new(wait));
+    }
+    assert_eq!(ask::register(&store, log(1), key(1)).value, Some(value(1, 1)));
+    let few = RegisterRange { bytes_max: 64 * 1024, ..all_registers(log(1)) };
+    assert_eq!(ask::registers(&store, few).registers.len(), 1);
+    let few = ChangeRange { bytes_max: 64 * 1024, ..since(log(1), 0) };
+    assert_eq!(ask::changes(&store, few).registers.len(), 1);
+    drop(open);
 }

@@ -32,6 +32,10 @@ pub struct EmbeddedConfig {
     /// Memory for the filters of the index in bytes, about 1.3 bytes for each entry. The filters
     /// of the oldest runs are read from their files when all of them need more.
     pub filter_bytes_max: usize,
+    /// Memory in bytes, about, for the index of the segment that is being written: when it has more, the
+    /// next segment is begun, full or not. Entries in few logs never take so much; many users who log
+    /// in for the first time, or many registers, may. The same again waits for its index file.
+    pub index_bytes_max: usize,
     /// After a failed write or fsync, how long appends are refused before the next attempt: each
     /// attempt takes a new segment file.
     pub retry_interval: Duration,
@@ -53,6 +57,7 @@ impl Default for EmbeddedConfig {
             readers: 2,
             merge_runs: 4,
             filter_bytes_max: 256 * 1024 * 1024,
+            index_bytes_max: 64 * 1024 * 1024,
             retry_interval: Duration::from_millis(250),
             cleaning_bytes_per_second: 16 * 1024 * 1024,
             cleaning_interval: Duration::from_secs(5),

@@ -285,6 +285,19 @@ impl SegmentIndex {
         part
     }
 
+    /// How much memory it takes, about.
+    pub(in super::super) fn bytes(&self) -> usize {
+        // A hash table is at least half full, but for what it was given for the keys to come; the
+        // nodes of a tree are to two thirds, and a key of a register may lie outside.
+        let log = size_of::<(LogId, LogPart)>() + 2 * size_of::<u32>();
+        let key = 2 * size_of::<(u64, u32)>();
+        let register = size_of::<((LogId, RegisterKey), RegisterSlot)>() * 3 / 2;
+        self.logs.len() * log
+            + self.keys.len() * key
+            + self.registers.len() * register
+            + self.records as usize * size_of::<u32>()
+    }
+
     /// The state of a log after this segment, if it is in it.
     pub(in super::super) fn state(&self, log: &LogId) -> Option<LogState> {
         let part = self.logs.get(log)?;

@@ -75,6 +75,8 @@ struct OpenSegment {
     last_frame: u64,
     /// Where the next frame begins.
     end: u64,
+    /// Memory of its index.
+    index_bytes: usize,
     /// Nothing was written to it yet, its header neither.
     fresh: bool,
     /// It may be written that this segment has begun, so that its file has to stay.
@@ -249,7 +251,10 @@ impl Lane {
         }
         let frame_bytes = self.frame.buffer.len() + bytes;
         match &self.segment {
-            Some(segment) if segment.end + frame_bytes as u64 <= segment_bytes => {
+            Some(segment)
+                if segment.end + frame_bytes as u64 <= segment_bytes
+                    && segment.index_bytes <= self.shared.config.index_bytes_max =>
+            {
                 return Ok(segment.mark);
             }
             _ => self.commit_for_room()?,
@@ -335,9 +340,11 @@ impl Lane {
         counters.appends.add(self.frame.entries() as u64);
         counters.bytes.add(self.frame.buffer.len() as u64);
         let (end, frame, erasures) = (segment.end, &mut self.frame, &mut self.erasures);
+        let index_bytes = &mut segment.index_bytes;
         self.shared.index.add(|index| {
             index.end = end;
             frame.publish(base, index, erasures);
+            *index_bytes = index.bytes();
         });
         self.next_batch += 1;
     }
@@ -424,6 +431,7 @@ impl Lane {
             first_batch: self.next_batch,
             last_frame: 0,
             end,
+            index_bytes: 0,
             fresh: true,
             is_known: false,
         });

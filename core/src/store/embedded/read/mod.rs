@@ -17,8 +17,9 @@ pub(super) use registers::read_value;
 use registers::{read_changes, read_cursor, read_register, read_registers};
 pub(super) use window::{read_head, read_head_bytes};
 
-/// The most bytes of registers that are read among what is little work.
-const LITTLE_BYTES_MAX: usize = 256 * 1024;
+/// The most bytes of registers that are asked for among what is little work: an identity or an account,
+/// which a login waits for, and which mostly has a hundredth of what it may have.
+const LITTLE_BYTES_MAX: usize = 1024 * 1024;
 /// The most ranges, or registers, of which the same holds.
 const LITTLE_ITEMS_MAX: usize = 64;
 
