@@ -10,13 +10,15 @@ use serde_json::{Value, json};
 use crate::random::SystemSource;
 
 use super::Shared;
+use super::cleaning::file::open_if_cleaned;
+use super::cleaning::scan::scan_cleaned;
 use super::config::OpenError;
-use super::disk::{Disk, Folder, read_all, write_whole};
-use super::extent::{self, Content};
+use super::disk::{Disk, DiskFile, Folder, read_all, write_whole};
+use super::extent::{self, Content, Row};
 use super::identity::{self, FORMAT, Identity};
 use super::recovery::Scan;
-use super::segment::{SegmentHead, first_batches_behind, segment_name, segment_number};
-use super::verify::{SegmentsCheck, durable_segments, read_segment};
+use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Span, first_batches_behind};
+use super::verify::{LogsCheck, SegmentsCheck, durable_parts, read_part};
 
 /// The name of the manifest, which is written last.
 const MANIFEST: &str = "MANIFEST";
@@ -35,6 +37,13 @@ pub struct BackupReport {
     pub epoch: u64,
 }
 
+/// What was found in a whole backup.
+struct CheckedFiles {
+    entries: u64,
+    /// Its segments, as `EXTENT` knows them.
+    rows: Vec<(u32, Row)>,
+}
+
 /// A file as the manifest names it.
 struct Listed {
     name: String,
@@ -45,11 +54,11 @@ struct Listed {
 /// Copies the durable part of an open store into an empty folder.
 pub(super) fn backup(shared: &Shared, target: &Path) -> Result<BackupReport, OpenError> {
     let target = empty_folder(target)?;
-    let segments = durable_segments(shared)?;
+    let _names = shared.segments.hold_names();
     let mut listed = vec![copy(&target, identity::NAME, &shared.identity.encode())?];
-    for (number, end) in segments {
-        let name = segment_name(number);
-        let content = read_segment(shared, number, end);
+    for part in durable_parts(shared)? {
+        let name = part.span.name();
+        let content = read_part(shared, &part);
         let content =
             content.map_err(OpenError::io("can't read", shared.disk.path().join(&name)))?;
         listed.push(copy(&target, &name, &content)?);
@@ -66,7 +75,7 @@ pub(super) fn backup(shared: &Shared, target: &Path) -> Result<BackupReport, Ope
 pub fn check_backup(backup: &Path) -> Result<BackupReport, OpenError> {
     let source = Folder::open_existing(backup)?;
     let listed = read_manifest(&source)?;
-    let entries = check_files(&source, &listed)?.report.entries;
+    let entries = check_files(&source, &listed)?.entries;
     let epoch = Identity::load(&source)?.epoch;
     let bytes = listed.iter().map(|file| file.bytes).sum();
     Ok(BackupReport { segments: listed.len() - 1, bytes, entries, epoch })
@@ -91,7 +100,7 @@ pub fn restore(backup: &Path, target: &Path) -> Result<BackupReport, OpenError> 
     extent::save(&target, &mut extent, &identity, false)?;
     identity.save(&target)?;
     let bytes = listed.iter().map(|file| file.bytes).sum();
-    let (entries, epoch) = (check.report.entries, identity.epoch);
+    let (entries, epoch) = (check.entries, identity.epoch);
     Ok(BackupReport { segments: listed.len() - 1, bytes, entries, epoch })
 }
 
@@ -167,7 +176,7 @@ fn decode_manifest(content: &[u8]) -> Result<Vec<Listed>, OpenError> {
 /// Only names of our own files are accepted: nothing outside of the folder can be named.
 fn decode_listed(file: &Value) -> Option<Listed> {
     let name = file["name"].as_str()?.to_owned();
-    let known = name == identity::NAME || segment_number(&name).is_some();
+    let known = name == identity::NAME || Span::of_name(&name).is_some();
     let (bytes, sha256) = (file["bytes"].as_u64()?, file["sha256"].as_str()?.to_owned());
     known.then_some(Listed { name, bytes, sha256 })
 }
@@ -183,31 +192,60 @@ fn read_listed(source: &Folder, file: &Listed) -> Result<Vec<u8>, OpenError> {
 }
 
 /// Checks every file and every entry.
-fn check_files(source: &Folder, listed: &[Listed]) -> Result<SegmentsCheck, OpenError> {
+fn check_files(source: &Folder, listed: &[Listed]) -> Result<CheckedFiles, OpenError> {
     let identity = Identity::load(source)?;
-    let mut numbers: Vec<(u32, &Listed)> =
-        listed.iter().filter_map(|file| Some((segment_number(&file.name)?, file))).collect();
-    numbers.sort_unstable_by_key(|(number, _)| *number);
-    let first = |&(number, file): &(u32, &Listed)| {
-        let head = read_listed(source, file)?;
-        let head = SegmentHead::decode(&identity, number, &head)?;
+    let mut files: Vec<(Span, &Listed)> =
+        listed.iter().filter_map(|file| Some((Span::of_name(&file.name)?, file))).collect();
+    files.sort_unstable_by_key(|(span, _)| *span);
+    let first = |&(span, file): &(Span, &Listed)| {
+        let head = source.open(&file.name).and_then(|file| read_begin(&*file));
+        let head = head.map_err(OpenError::io("can't read", source.path().join(&file.name)))?;
+        let head = SegmentHead::decode(&identity, span.first, &head)?;
         Ok(head.map(|head| head.first_batch))
     };
-    let firsts = numbers.iter().map(first).collect::<Result<Vec<_>, OpenError>>()?;
-    let mut check = SegmentsCheck::default();
-    for ((number, file), next_first) in numbers.iter().zip(first_batches_behind(&firsts)) {
+    let firsts = files.iter().map(first).collect::<Result<Vec<_>, OpenError>>()?;
+    let (mut check, mut logs) = (SegmentsCheck::default(), LogsCheck::default());
+    for ((span, file), next_first) in files.iter().zip(first_batches_behind(&firsts)) {
         let content = read_listed(source, file)?;
-        let Scan { unfinished_bytes, .. } =
-            check.segment_of(&identity, *number, &content, next_first)?;
-        if unfinished_bytes > 0 && next_first.is_none() {
-            return Err(damaged(&file.name, "its last batch is incomplete"));
+        for scan in scan_listed(source, &identity, (*span, &content), next_first, &mut check)? {
+            if scan.unfinished_bytes > 0 && next_first.is_none() {
+                return Err(damaged(&file.name, "its last batch is incomplete"));
+            }
+            logs.add(&scan.index);
         }
     }
+    check.report.damage.extend(logs.gaps());
     match check.report.damage.first() {
-        None => Ok(check),
+        None => Ok(CheckedFiles { entries: check.report.entries, rows: check.rows }),
         Some(damage) => {
             tracing::error!(%damage, "the backup is damaged");
             Err(damaged(&damage.file, "not all of its entries are whole"))
         }
     }
+}
+
+/// As much of a file as a header has.
+fn read_begin(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
+    let mut begin = vec![0; SEGMENT_HEAD_BYTES];
+    let read = file.read_at(&mut begin, 0)?;
+    begin.truncate(read);
+    Ok(begin)
+}
+
+/// Reads a file of segments, whether it was cleaned or not.
+fn scan_listed(
+    source: &Folder,
+    identity: &Identity,
+    (span, content): (Span, &[u8]),
+    next_first: Option<u64>,
+    check: &mut SegmentsCheck,
+) -> Result<Vec<Scan>, OpenError> {
+    let io = OpenError::io("can't read", source.path().join(span.name()));
+    let file = source.open(&span.name()).map_err(&io)?;
+    let Some(cleaned) = open_if_cleaned(identity, &file, span).map_err(&io)? else {
+        return Ok(vec![check.segment(identity, span.first, content, next_first)?]);
+    };
+    let scans = scan_cleaned(identity, &cleaned).map_err(&io)?;
+    check.cleaned(span, &scans, cleaned.head.first_batch, cleaned.cleaned().next_batch);
+    Ok(scans)
 }

@@ -86,6 +86,67 @@ impl Folder {
     }
 }
 
+/// A folder that is only read. Nobody is kept from writing to it.
+#[derive(Debug)]
+pub(super) struct ReadFolder {
+    path: PathBuf,
+    /// Locked together with others who read, for as long as it is open.
+    _lock: Option<File>,
+}
+
+impl ReadFolder {
+    /// Opens a folder that is there, unless a process has it open to write. Makes nothing in it.
+    pub(super) fn open(path: &Path) -> Result<ReadFolder, OpenError> {
+        let lock_path = path.join(LOCK_NAME);
+        let lock = match File::open(&lock_path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            lock => Some(lock.map_err(OpenError::io("can't open", &lock_path))?),
+        };
+        let locked = lock
+            .as_ref()
+            .map_or(Ok(()), |lock| rustix::fs::flock(lock, FlockOperation::NonBlockingLockShared));
+        match locked {
+            Ok(()) => Ok(ReadFolder { path: path.to_owned(), _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { path: path.to_owned() }),
+            Err(error) => Err(OpenError::io("can't lock", lock_path)(error.into())),
+        }
+    }
+}
+
+fn read_only() -> io::Error {
+    io::ErrorKind::ReadOnlyFilesystem.into()
+}
+
+impl Disk for ReadFolder {
+    fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    fn create(&self, _: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Err(read_only())
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(FolderFile(File::open(self.path.join(name))?)))
+    }
+
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        Err(read_only())
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        Err(read_only())
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        names_in(&self.path)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        Err(read_only())
+    }
+}
+
 fn file_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);

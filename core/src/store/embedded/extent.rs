@@ -361,6 +361,13 @@ impl Extent {
         (first..=last).any(|segment| state.content.row(segment).is_some_and(Row::has_loss))
     }
 
+    /// The segments whose files are lost.
+    pub(super) fn lost_files(&self) -> Vec<u32> {
+        let state = self.state.lock();
+        let lost = state.content.sealed().filter(|(_, row)| row.file_lost);
+        lost.map(|(segment, _)| segment).collect()
+    }
+
     /// Whether it is written, durably, that a segment is sealed: only then may its file be cut.
     pub(super) fn has_sealed(&self, segment: u32) -> bool {
         self.state.lock().content.row(segment).is_some()

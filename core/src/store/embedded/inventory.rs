@@ -1,5 +1,7 @@
 //! What should be in the folder, by `EXTENT` and the index files, and what is.
 
+use super::cleaning::file::CleanedFile;
+use super::cleaning::scan::scan_cleaned;
 use super::config::OpenError;
 use super::damage::{Damage, DamageKind};
 use super::disk::{DiskFile, read_all};
@@ -82,10 +84,35 @@ impl Recovery<'_> {
             let ((first, last), next_batch) = (run.segments(), run.next_batch());
             self.check_indexed(first, last, next_batch)?;
         }
+        if self.extent_before.is_none() {
+            self.assume_rows()?;
+        }
         for run in &runs {
             self.check_witness(run)?;
         }
         self.check_forgotten();
+        Ok(())
+    }
+
+    /// Without a whole `EXTENT`, what is there now is written down of the segments that are not read.
+    fn assume_rows(&mut self) -> Result<(), OpenError> {
+        let mut next_batch = None;
+        for span in self.files.clone().into_iter().rev() {
+            let (number, name) = (span.first, span.name());
+            let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
+            let file = self.disk.open(&name).map_err(io("can't open"))?;
+            let head = read_head(&*file, &self.identity, number).map_err(io("can't read"))??;
+            let first_batch = head.map(|head| head.first_batch);
+            let run = self.run_of(number).filter(|_| self.extent.row(number).is_none());
+            let next = next_batch.or(run.map(|run| run.next_batch()));
+            next_batch = first_batch.or(next_batch);
+            let is_plain = head.is_none_or(|head| head.cleaned.is_none());
+            if let (true, true, Some(next_batch)) = (run.is_some(), is_plain, next) {
+                let end = file.bytes().map_err(io("can't read"))?;
+                let first_batch = first_batch.unwrap_or(next_batch);
+                self.extent.set_row(number, Row { first_batch, next_batch, end, ..Row::default() });
+            }
+        }
         Ok(())
     }
 
@@ -149,12 +176,41 @@ impl Recovery<'_> {
             self.extent.set_row(number, Row { file_lost: true, ..row });
             return Ok(());
         };
-        // The others are read anyway, and cleaned files have an end that is known from their header.
-        let is_plain = span == Span::one(number) && self.open_cleaned(span)?.is_none();
-        if is_plain && self.run_of(number).is_some() {
-            self.check_sealed(number, row)?;
+        // The others are read anyway.
+        if self.run_of_all(span).is_none() {
+            return Ok(());
+        }
+        match self.open_cleaned(span)? {
+            Some(cleaned) if number == span.first => self.check_cleaned(&cleaned),
+            None if span == Span::one(number) => self.check_sealed(number, row),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Looks at both ends of a cleaned file, as at those of a segment.
+    fn check_cleaned(&mut self, cleaned: &CleanedFile) -> Result<(), OpenError> {
+        if cleaned.heads_are_whole() && cleaned.guide_is_whole() {
+            return Ok(());
+        }
+        let io = OpenError::io("can't read", self.disk.path().join(cleaned.span().name()));
+        for scan in scan_cleaned(&self.identity, cleaned).map_err(io)? {
+            self.report.segments_scanned += 1;
+            self.take_cleaned(&scan);
         }
         Ok(())
+    }
+
+    /// Takes over what a scan of a cleaned file has found of one of its segments.
+    pub(super) fn take_cleaned(&mut self, scan: &Scan) {
+        let number = scan.index.segment;
+        if !self.take_damage(number, scan) {
+            return;
+        }
+        let next_batch = scan.index.next_batch;
+        let row = Row { first_batch: next_batch, next_batch, ..Row::default() };
+        let row = self.extent.row(number).copied().unwrap_or(row);
+        let forgotten = self.run_of(number).is_none();
+        self.extent.set_row(number, Row { loss_told: true, forgotten, ..row });
     }
 
     /// A file that was lost is there again: it is taken if the index still leads to it. Otherwise

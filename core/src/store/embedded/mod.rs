@@ -37,6 +37,7 @@ mod indexer;
 mod inventory;
 mod lane;
 mod open;
+mod overlay;
 mod queue;
 mod read;
 mod record;
@@ -73,6 +74,7 @@ use identity::Identity;
 use index::Index;
 use indexer::Indexer;
 use lane::Lane;
+use open::Recovered;
 pub use open::{RecoveryReport, inspect};
 use queue::{Job, Queue, Task};
 use read::ReadJob;
@@ -81,7 +83,7 @@ use spare::SpareSlot;
 use statistics::Counters;
 pub use statistics::EmbeddedStatistics;
 pub use told::ToldDamage;
-pub use verify::VerifyReport;
+pub use verify::{VerifyProgress, VerifyReport, verify_folder};
 
 /// How nice the threads are that work in the background: beside a busy thread they get a tenth of
 /// a processor, which is enough to be ready in time.
@@ -133,6 +135,28 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(disk: Arc<dyn Disk>, config: EmbeddedConfig, recovered: Recovered) -> Shared {
+        Shared {
+            segments: Segments::new(Arc::clone(&disk), recovered.identity, recovered.rows),
+            disk,
+            identity: recovered.identity,
+            extent: recovered.extent,
+            passed_over: recovered.passed_over,
+            told: Mutex::new(recovered.told),
+            index: Index::new(
+                recovered.identity.hash_key,
+                config.filter_bytes_max,
+                recovered.runs,
+                recovered.sealed,
+            ),
+            config,
+            spare: SpareSlot::default(),
+            indexer: Indexer::default(),
+            cleaner: Cleaner::default(),
+            counters: Counters::default(),
+        }
+    }
+
     /// Damage that was told and that nobody has acknowledged.
     fn unacknowledged(&self) -> Vec<ToldDamage> {
         told::unacknowledged(&self.told.lock())
@@ -159,37 +183,14 @@ impl EmbeddedStore {
         random: &dyn Random,
     ) -> Result<EmbeddedStore, OpenError> {
         config.check()?;
-        let recovered = open::recover(&*disk, &config, random)?;
-        let shared = Arc::new(Shared {
-            segments: Segments::new(Arc::clone(&disk), recovered.identity, recovered.rows),
-            disk,
-            identity: recovered.identity,
-            extent: recovered.extent,
-            passed_over: recovered.passed_over,
-            told: Mutex::new(recovered.told),
-            index: Index::new(
-                recovered.identity.hash_key,
-                config.filter_bytes_max,
-                recovered.runs,
-                recovered.sealed,
-            ),
-            config,
-            spare: SpareSlot::default(),
-            indexer: Indexer::default(),
-            cleaner: Cleaner::default(),
-            counters: Counters::default(),
-        });
-        let queue = Arc::new(Queue::default());
+        let mut recovered = open::recover(&*disk, &config, random)?;
+        let recovery = std::mem::take(&mut recovered.report);
         let (next_segment, next_batch) = (recovered.next_segment, recovered.next_batch);
+        let shared = Arc::new(Shared::new(disk, config, recovered));
+        let queue = Arc::new(Queue::default());
         let lane = Lane::new(Arc::clone(&shared), Arc::clone(&queue), next_segment, next_batch);
-        let mut store = EmbeddedStore {
-            shared,
-            queue,
-            reads: None,
-            lane: None,
-            others: Vec::new(),
-            recovery: recovered.report,
-        };
+        let mut store =
+            EmbeddedStore { shared, queue, reads: None, lane: None, others: Vec::new(), recovery };
         store.start(lane)?;
         Ok(store)
     }
@@ -243,7 +244,26 @@ impl EmbeddedStore {
     /// Reads everything that is stored, and compares the index with it. Appends go on meanwhile;
     /// what comes after the call began is not looked at.
     pub fn verify(&self) -> Result<VerifyReport, OpenError> {
-        self.on_reader(verify::verify)
+        self.verify_with(|_| {})
+    }
+
+    /// The same, telling after each segment how far it has come.
+    pub fn verify_with(
+        &self,
+        mut told: impl FnMut(VerifyProgress),
+    ) -> Result<VerifyReport, OpenError> {
+        let (steps, progress) = crossbeam_channel::unbounded();
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        // The receivers wait below, so a failed send is impossible.
+        let work = move |shared: &Shared| {
+            let verified = verify::verify(shared, &mut |step| {
+                let _told = steps.send(step);
+            });
+            drop(sender.send(verified));
+        };
+        self.send(ReadJob::Run(Box::new(work)));
+        progress.iter().for_each(&mut told);
+        receiver.recv().expect("the readers live as long as the store")
     }
 
     /// Copies the store into an empty folder while it is in use: all that was durable when the

@@ -279,7 +279,7 @@ impl Recovery<'_> {
     }
 
     /// The run of the last segment of a file, if there are runs of all of them.
-    fn run_of_all(&self, span: Span) -> Option<&Arc<Run>> {
+    pub(super) fn run_of_all(&self, span: Span) -> Option<&Arc<Run>> {
         let all = (span.first..=span.last).all(|number| self.run_of(number).is_some());
         if all { self.run_of(span.last) } else { None }
     }
@@ -300,7 +300,7 @@ impl Recovery<'_> {
             self.check_begin(first, Some(cleaned.head.first_batch), false) && !self.was_told(first);
         let io = OpenError::io("can't read", self.disk.path().join(cleaned.span().name()));
         for scan in scan_cleaned(&self.identity, cleaned).map_err(io)? {
-            self.take_damage(scan.index.segment, &scan);
+            self.take_cleaned(&scan);
             if scan.index.records == 0 || self.run_of(scan.index.segment).is_some() {
                 continue;
             }

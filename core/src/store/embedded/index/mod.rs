@@ -9,8 +9,10 @@ pub(super) mod found;
 mod layout;
 pub(super) mod memory;
 mod merge;
+mod recent;
 mod registers;
 pub(super) mod run;
+pub(super) mod spans;
 mod write;
 
 use std::io;

@@ -17,6 +17,7 @@ use super::layout::{
     BLOCK_BYTES, Change, Key, LogSpan, Position, Record, RegisterAt, RegisterName, RunHead,
     Section, Sections, id_at, log_id, per_block, run_name,
 };
+use super::recent::Recent;
 use crate::store::RegisterKey;
 
 /// An open index file.
@@ -33,6 +34,7 @@ pub(in super::super) struct Run {
     change_fences: Vec<([u8; 16], u64)>,
     /// `None`: it is read from the file.
     filter: Option<Filter>,
+    recent: Recent,
     /// A block was found to be damaged; the file is being made again.
     damaged: AtomicBool,
 }
@@ -99,6 +101,7 @@ impl Run {
                 register_fences,
                 change_fences: change_fences.chunks_exact(24).map(version).collect(),
                 filter: None,
+                recent: Recent::default(),
                 damaged: AtomicBool::new(false),
             })
         })();
@@ -293,14 +296,28 @@ impl Run {
 
     /// A block whose checksum is good.
     fn block(&self, number: u64) -> io::Result<[u8; BLOCK_BYTES]> {
+        if let Some(block) = self.recent.get(number) {
+            return Ok(block);
+        }
         let mut block = [0; BLOCK_BYTES];
         read_exact_at(&*self.file, &mut block, number * BLOCK_BYTES as u64).map_err(truncated)?;
         let checksum = self.checksums.get(number as usize - 1).copied();
         if checksum == Some(crc32c::crc32c(&block)) {
+            self.recent.keep(number, &block);
             return Ok(block);
         }
         self.damaged.store(true, atomic::Ordering::Relaxed);
         Err(damaged())
+    }
+
+    /// Somebody begins to look up one thing after the other, in their order.
+    pub(in super::super) fn begin_walk(&self) {
+        self.recent.begin();
+    }
+
+    /// The end of that.
+    pub(in super::super) fn end_walk(&self) {
+        self.recent.end();
     }
 
     /// Reads every block.
