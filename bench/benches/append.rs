@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
-use dunlin_core::store::{Append, Appended, DedupeKey, EntryMeta, Store, StoreReply, StoreRequest};
+use dunlin_core::store::{
+    DedupeKey, EntryMeta, NewEntry, Store, StoreReply, StoreRequest, Write, Written,
+};
 use dunlin_protocol::{ClientMessageId, LogId, UserId};
 
 const LOGS: u64 = 500;
@@ -28,39 +30,38 @@ struct Source {
 }
 
 impl Source {
-    fn batch(&mut self, appends: u64) -> Vec<Append> {
+    fn batch(&mut self, appends: u64) -> Vec<Write> {
         (0..appends).map(|_| self.next()).collect()
     }
 
-    fn next(&mut self) -> Append {
+    fn next(&mut self) -> Write {
         let (turn, place) = (self.made / LOGS, self.made % LOGS);
         self.made += 1;
         let user = |id| UserId::new(id).expect("a user id of the benchmark is in range");
         let (sender, other) = (user(2 * place + 1), user(2 * place + 2));
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.made.to_be_bytes());
-        Append {
-            log: LogId::direct(sender, other),
+        let entry = NewEntry {
             seq: turn + 1,
             meta: EntryMeta { time_ms: turn, sender: sender.get(), ..EntryMeta::default() },
             key: Some(DedupeKey { sender, client_message_id: ClientMessageId(id) }),
             digest: self.made,
-            cursor: None,
             body: Bytes::from_static(&BODY),
-        }
+        };
+        Write::entry(LogId::direct(sender, other), entry)
     }
 }
 
 /// Appends a batch and waits until it is durable; how long that took.
-fn append(store: &EmbeddedStore, items: Vec<Append>) -> Duration {
+fn append(store: &EmbeddedStore, writes: Vec<Write>) -> Duration {
     let (sender, receiver) = std::sync::mpsc::sync_channel(1);
     let start = Instant::now();
     let done = move |reply| sender.send(reply).expect("the receiver waits");
-    store.submit(StoreRequest::Append(items), Box::new(done));
+    store.submit(StoreRequest::Write(writes), Box::new(done));
     let reply = receiver.recv().expect("the store answers");
     let elapsed = start.elapsed();
-    let stored = matches!(&reply, Ok(StoreReply::Appended(all))
-        if all.iter().all(|one| *one == Appended::Stored));
+    let stored = matches!(&reply, Ok(StoreReply::Written(all))
+        if all.iter().all(|one| matches!(one, Written::Stored { .. })));
     assert!(stored, "{reply:?}");
     elapsed
 }

@@ -11,14 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use dunlin_core::store::contract::ask::{append, ask, heads};
-use dunlin_core::store::contract::sample::{all, chat, item};
+use dunlin_core::store::contract::ask::{ask, heads, write as write_all};
+use dunlin_core::store::contract::sample::{self, all, chat, entry_of, with_body};
 use dunlin_core::store::embedded::{DamageKind, EmbeddedConfig, EmbeddedStore, OpenError};
 use dunlin_core::store::{
-    Append, Appended, Range, Store, StoreError, StoreReply, StoreRequest, StoredEntry,
+    Range, Store, StoreError, StoreReply, StoreRequest, StoredEntry, Write, Written,
 };
 use dunlin_protocol::LogId;
 use simulated_disk::{SeededRandom, SimulatedDisk};
+
+const STORED: Written = Written::Stored { version: 0 };
 
 const LOGS: u64 = 4;
 /// Entries of each log.
@@ -105,10 +107,10 @@ impl Medium {
     }
 }
 
-fn entry(log: LogId, seq: u64) -> Append {
+fn entry(log: LogId, seq: u64) -> Write {
     // No zeros: nothing in it looks like a sector that was never written.
     let body = vec![1 + (seq % 255) as u8; 40 + (seq * 97 % 300) as usize];
-    Append { body: body.into(), ..item(log, seq, 0) }
+    with_body(sample::entry(log, seq, 0), body)
 }
 
 fn log(number: u64) -> LogId {
@@ -127,7 +129,7 @@ fn write(medium: &Medium, entries: std::ops::RangeInclusive<u64>) -> u64 {
     assert_eq!(store.recovery().damage, []);
     for seq in entries {
         let batch = (0..LOGS).map(|number| entry(log(number), seq)).collect();
-        assert!(append(&store, batch).iter().all(|answer| *answer == Appended::Stored));
+        assert!(write_all(&store, batch).iter().all(|answer| *answer == STORED));
     }
     // All that is sealed has an index file.
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -165,8 +167,8 @@ fn on_all(case: impl Fn(&Sample)) {
 /// What is read of one entry.
 fn read(store: &EmbeddedStore, log: LogId, seq: u64) -> Result<Option<StoredEntry>, StoreError> {
     let range = Range { from: seq, to: seq, ..all(log) };
-    match ask(store, StoreRequest::Range(range))? {
-        StoreReply::Page(page) => Ok(page.entries.into_iter().next()),
+    match ask(store, StoreRequest::Ranges(vec![range]))? {
+        StoreReply::Pages(mut pages) => Ok(pages.remove(0)?.entries.into_iter().next()),
         other => panic!("{other:?}"),
     }
 }
@@ -179,7 +181,7 @@ fn served(store: &EmbeddedStore, epoch: u64) -> u64 {
         for seq in 1..=ENTRIES {
             match read(store, log, seq) {
                 Ok(Some(found)) => {
-                    assert_eq!(found.body, entry(log, seq).body, "{log} {seq}");
+                    assert_eq!(found.body, entry_of(&entry(log, seq)).body, "{log} {seq}");
                     served += 1;
                 }
                 Ok(None) => assert_ne!(store.epoch(), epoch, "{log} {seq} is silently gone"),
@@ -207,7 +209,7 @@ fn told(sample: &Sample, file: &str, is_new_epoch: Option<bool>) -> u64 {
     let next: Vec<u64> =
         heads(&store, (0..LOGS).map(log).collect()).iter().map(|head| head.seq + 1).collect();
     for (number, &seq) in (0..).zip(&next) {
-        assert_eq!(append(&store, vec![entry(log(number), seq)]), [Appended::Stored]);
+        assert_eq!(write_all(&store, vec![entry(log(number), seq)]), [STORED]);
     }
     assert!(!store.verify().unwrap().told.is_empty());
     drop(store);
@@ -341,7 +343,7 @@ fn a_segment_is_of_another_store() {
         let random = SeededRandom::new(99);
         let Medium::Simulated(disk) = &other else { unreachable!() };
         let store = EmbeddedStore::open_on(Arc::new(disk.clone()), config(), &random).unwrap();
-        append(&store, vec![entry(log(0), 1)]);
+        write_all(&store, vec![entry(log(0), 1)]);
         drop(store);
         let foreign = other.get("00000001.log");
         let names = sample.medium.ending(".log");

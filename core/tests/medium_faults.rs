@@ -25,9 +25,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dunlin_core::store::contract::ask::ask;
-use dunlin_core::store::contract::sample::{all, chat, item};
+use dunlin_core::store::contract::sample::{all, chat, entry, entry_of, with_body};
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
-use dunlin_core::store::{Append, Appended, Range, Store, StoreError, StoreReply, StoreRequest};
+use dunlin_core::store::{
+    Page, Range, Store, StoreError, StoreReply, StoreRequest, Write, Written,
+};
 use dunlin_protocol::LogId;
 use simulated_disk::{Dice, MediumFault, SeededRandom, SimulatedDisk};
 
@@ -51,9 +53,11 @@ fn log(number: u64) -> LogId {
 
 /// A message: everything in it follows from its number. It has no zeros, so that no sector of it looks
 /// as if it had never been written.
-fn message(log: LogId, seq: u64, number: u64) -> Append {
+fn message(log: LogId, seq: u64, number: u64) -> Write {
     let body = vec![1 + (number % 255) as u8; 1 + (number * 37 % 700) as usize];
-    Append { body: body.into(), digest: number, ..item(log, seq, number) }
+    let mut write = with_body(entry(log, seq, number), body);
+    write.entry.as_mut().unwrap().digest = number;
+    write
 }
 
 /// What the clients of the store know.
@@ -95,6 +99,24 @@ fn ask_patiently(store: &EmbeddedStore, request: &StoreRequest) -> Result<StoreR
     }
 }
 
+/// Reads one range, until the index file that it needs is there.
+fn read_patiently(store: &EmbeddedStore, range: Range) -> Result<Page, StoreError> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let page = match ask_patiently(store, &StoreRequest::Ranges(vec![range]))? {
+            StoreReply::Pages(mut pages) => pages.remove(0),
+            other => panic!("{other:?}"),
+        };
+        match page {
+            Err(StoreError::Unavailable { reason }) => {
+                assert!(Instant::now() < deadline, "{reason}");
+                thread::yield_now();
+            }
+            page => return page,
+        }
+    }
+}
+
 impl Witness {
     /// Compares a store that was just opened with what is known.
     fn check(&mut self, store: &EmbeddedStore, fault: Option<(&str, MediumFault)>) {
@@ -117,12 +139,13 @@ impl Witness {
         let before = std::mem::take(&mut self.acknowledged);
         for (&(log, seq), &number) in &before {
             let range = Range { from: seq, to: seq, ..all(log) };
-            match ask_patiently(store, &StoreRequest::Range(range)) {
-                Ok(StoreReply::Page(page)) if page.entries.is_empty() => {
+            match read_patiently(store, range) {
+                Ok(page) if page.entries.is_empty() => {
                     assert!(is_new_epoch, "{log} {seq} is silently gone: {fault:?} {report:?}");
                 }
-                Ok(StoreReply::Page(page)) => {
+                Ok(page) => {
                     let (found, was) = (&page.entries[0], message(log, seq, number));
+                    let was = entry_of(&was);
                     assert_eq!((found.seq, &found.body), (seq, &was.body), "{fault:?} {report:?}");
                     self.acknowledged.insert((log, seq), number);
                 }
@@ -153,11 +176,11 @@ impl Witness {
                     continue;
                 }
                 let range = Range { from: seq, to: seq, ..all(log) };
-                match ask_patiently(store, &StoreRequest::Range(range)) {
-                    Ok(StoreReply::Page(page)) => {
+                match read_patiently(store, range) {
+                    Ok(page) => {
                         let found = page.entries.first().expect("a log is dense up to its head");
                         let number = found.meta.sender;
-                        assert_eq!(found.body, message(log, seq, number).body);
+                        assert_eq!(found.body, entry_of(&message(log, seq, number)).body);
                         // An earlier state of a file may be the good one.
                         if let Some(Some(was)) = self.damaged.remove(&(log, seq)) {
                             assert_eq!(number, was, "{log} {seq} was taken");
@@ -193,10 +216,13 @@ impl Witness {
                 self.next_message += 1;
                 items.push(message(log, seq, self.next_message));
             }
-            let request = StoreRequest::Append(items.clone());
-            let Ok(StoreReply::Appended(answers)) = ask(store, request) else { return };
-            for (item, answer) in items.iter().zip(answers) {
-                assert_eq!(answer, Appended::Stored);
+            let request = StoreRequest::Write(items.clone());
+            let Ok(StoreReply::Written(answers)) = ask(store, request) else { return };
+            for (item, answer) in items.iter().map(entry_of).zip(answers) {
+                if answer == Written::Unknown {
+                    return;
+                }
+                assert_eq!(answer, Written::Stored { version: 0 });
                 let before = self.acknowledged.insert((log, item.seq), item.digest);
                 assert_eq!(before, None, "{log} {} was given twice", item.seq);
                 let is_damaged = self.damaged.contains_key(&(log, item.seq));

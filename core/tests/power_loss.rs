@@ -17,11 +17,12 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dunlin_core::store::contract::ask::{append, cursors, heads, range};
-use dunlin_core::store::contract::sample::{all, chat, user};
+use dunlin_core::store::contract::ask::{heads, range, register, write};
+use dunlin_core::store::contract::sample::{all, chat, entry_of, user};
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
 use dunlin_core::store::{
-    Append, Appended, CursorMove, DedupeKey, EntryMeta, Store, StoreError, StoreReply, StoreRequest,
+    DedupeKey, EntryMeta, NewEntry, RegisterKey, Rule, Set, Store, StoreError, StoreReply,
+    StoreRequest, Write, Written,
 };
 use dunlin_protocol::{ClientMessageId, LogId};
 use simulated_disk::{Dice, Faults, SeededRandom, SimulatedDisk};
@@ -59,14 +60,21 @@ fn log(number: u64) -> LogId {
 }
 
 /// A message: everything in it follows from its number, but where it is put.
-fn message(log: LogId, seq: u64, number: u64) -> Append {
+fn message(log: LogId, seq: u64, number: u64) -> Write {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&number.to_be_bytes());
     let key = DedupeKey { sender: user(1), client_message_id: ClientMessageId(id) };
     let body = Bytes::from(vec![number as u8; 1 + (number * 37 % 700) as usize]);
     let meta = EntryMeta { time_ms: number, sender: 1, counted: seq, sender_counted: seq };
-    let cursor = Some(CursorMove { conversation: log, user: user(9), seq });
-    Append { log, seq, meta, key: Some(key), digest: number, cursor, body }
+    let mut write = Write::entry(log, NewEntry { seq, meta, key: Some(key), digest: number, body });
+    // The read cursor moves with it.
+    let cursor = Set::always(cursor_key(), Bytes::copy_from_slice(&seq.to_be_bytes()));
+    write.sets.push(Set { rule: Rule::IfGreater, ..cursor });
+    write
+}
+
+fn cursor_key() -> RegisterKey {
+    RegisterKey::numbered(b'r', 9)
 }
 
 type Answer = (Vec<(LogId, u64, u64)>, Result<StoreReply, StoreError>);
@@ -137,11 +145,12 @@ impl Client<'_> {
             self.witness.sent.entry((log, *head)).or_default().push(number);
             items.push(message(log, *head, number));
         }
-        let sent = items.iter().map(|item| (item.log, item.seq, item.digest)).collect();
+        let sent = |write: &Write| (write.log, entry_of(write).seq, entry_of(write).digest);
+        let sent = items.iter().map(sent).collect();
         let sender = self.sender.clone();
         // Nobody listens any more when a check has failed meanwhile.
         let done = Box::new(move |reply| drop(sender.send((sent, reply))));
-        self.store.submit(StoreRequest::Append(items), done);
+        self.store.submit(StoreRequest::Write(items), done);
         self.under_way += 1;
     }
 
@@ -149,7 +158,7 @@ impl Client<'_> {
         let answer = self.answers.recv_timeout(Duration::from_secs(60));
         let (sent, reply) = answer.expect("the store answers every request");
         self.under_way -= 1;
-        let Ok(StoreReply::Appended(answers)) = reply else {
+        let Ok(StoreReply::Written(answers)) = reply else {
             self.witness.coverage.refused += 1;
             for (log, _, number) in sent {
                 self.witness.open.push((log, number));
@@ -159,18 +168,24 @@ impl Client<'_> {
         };
         for ((log, seq, number), answer) in sent.into_iter().zip(answers) {
             match answer {
-                Appended::Stored => self.acknowledged(log, seq, number),
-                Appended::Duplicate { seq, digest } => {
+                Written::Stored { .. } => self.acknowledged(log, seq, number),
+                Written::Duplicate { seq, digest } => {
                     assert_eq!(digest, number, "a duplicate of another message");
                     self.witness.coverage.duplicates += 1;
                     self.acknowledged(log, seq, number);
                     self.reload();
                 }
-                Appended::Conflict { .. } => {
+                Written::Conflict { .. } => {
                     self.witness.coverage.conflicts += 1;
                     self.witness.open.push((log, number));
                     self.reload();
                 }
+                Written::Unknown => {
+                    self.witness.coverage.refused += 1;
+                    self.witness.open.push((log, number));
+                    self.reload();
+                }
+                Written::Unmet { .. } => panic!("the cursor was ahead of the log"),
             }
         }
     }
@@ -205,6 +220,7 @@ impl Witness {
                 let sent = self.sent.get(&(log, seq)).is_some_and(|sent| sent.contains(&number));
                 assert!(sent, "nobody sent {number} as {seq}");
                 let original = message(log, seq, number);
+                let original = entry_of(&original);
                 assert_eq!((&entry.body, entry.meta), (&original.body, original.meta));
                 assert_eq!(seen.insert(number, seq), None, "{number} is there twice");
                 let before = self.acknowledged.insert((log, seq), number);
@@ -215,10 +231,11 @@ impl Witness {
             for (&(_, seq), &number) in acknowledged {
                 assert_eq!(seen.get(&number), Some(&seq), "{number} was acknowledged");
                 retries.push(message(log, seq + 1, number));
-                duplicates.push(Appended::Duplicate { seq, digest: number });
+                duplicates.push(Written::Duplicate { seq, digest: number });
             }
-            assert_eq!(append(store, retries), duplicates);
-            let cursor = cursors(store, vec![(log, user(9))])[0];
+            assert_eq!(write(store, retries), duplicates);
+            let cursor = register(store, log, cursor_key()).value;
+            let cursor = cursor.map_or(0, |seq| u64::from_be_bytes(seq[..].try_into().unwrap()));
             assert!(cursor >= self.cursors.get(&log).copied().unwrap_or(0));
             assert!(cursor <= page.head.seq);
         }

@@ -3,13 +3,13 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use dunlin_protocol::{LogId, LogKind, UserId};
+use dunlin_protocol::{LogId, LogKind};
 
 use crate::store::question::{self, Consumers, Heads, Logs, Question};
 use crate::store::{
-    Append, Appended, ChangeRange, Consumer, ConsumerChange, Deleted, Deletion, FeedPage,
-    FeedRange, Head, Page, Range, Register, RegisterKey, RegisterRange, Registers, Store,
-    StoreError, StoreReply, StoreRequest, Write, Written,
+    ChangeRange, Consumer, ConsumerChange, Deleted, Deletion, FeedPage, FeedRange, Head, Page,
+    Range, Register, RegisterKey, RegisterRange, Registers, Store, StoreError, StoreReply,
+    StoreRequest, Write, Written,
 };
 
 /// Only there so that an answer that never comes fails the test. Machines that test are busy.
@@ -97,43 +97,14 @@ fn all_of<T>(items: Vec<Result<T, StoreError>>) -> Vec<T> {
     items.into_iter().map(|item| item.expect("nothing is damaged")).collect()
 }
 
-/// Appends.
-///
-/// # Panics
-/// If the answer is another one than one per item.
-pub fn append(store: &dyn Store, items: Vec<Append>) -> Vec<Appended> {
-    let count = items.len();
-    match ask(store, StoreRequest::Append(items)) {
-        Ok(StoreReply::Appended(answers)) if answers.len() == count => answers,
-        other => panic!("not an answer to {count} appends: {other:?}"),
-    }
-}
-
-/// Reads a range.
-///
-/// # Panics
-/// If the answer is no page.
+/// Reads one range.
 pub fn range(store: &dyn Store, range: Range) -> Page {
-    match ask(store, StoreRequest::Range(range)) {
-        Ok(StoreReply::Page(page)) => page,
-        other => panic!("not an answer to a range: {other:?}"),
-    }
+    ranges(store, vec![range]).remove(0)
 }
 
 /// Reads heads.
 pub fn heads(store: &dyn Store, logs: Vec<LogId>) -> Vec<Head> {
     answer(store, Heads(logs))
-}
-
-/// Reads cursors.
-///
-/// # Panics
-/// If the answer is no list of cursors.
-pub fn cursors(store: &dyn Store, questions: Vec<(LogId, UserId)>) -> Vec<u64> {
-    match ask(store, StoreRequest::Cursors(questions)) {
-        Ok(StoreReply::Cursors(cursors)) => cursors,
-        other => panic!("not an answer to cursors: {other:?}"),
-    }
 }
 
 /// Lists logs.

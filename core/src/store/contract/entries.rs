@@ -1,19 +1,19 @@
 //! Entries: their order, their keys, and what becomes of those behind one that is refused.
 
 use super::ask::{heads, ranges, write, write_one};
-use super::sample::{all, chat, entry, plain_entry, retry_of, seqs, set_if, user};
+use super::sample::{all, chat, entry, entry_of, plain_entry, retry_of, seqs, set_if, user};
 use crate::store::{EntryMeta, Fence, Head, Page, Rule, Store, Write, Written};
 
 const STORED: Written = Written::Stored { version: 0 };
 
 /// The head of a log that ends with this entry.
 fn head_after(write: &Write) -> Head {
-    let entry = write.entry.as_ref().expect("it writes an entry");
+    let entry = entry_of(write);
     Head { seq: entry.seq, meta: entry.meta, ..Head::default() }
 }
 
 fn digest(write: &Write) -> u64 {
-    write.entry.as_ref().expect("it writes an entry").digest
+    entry_of(write).digest
 }
 
 fn page(store: &dyn Store, log: dunlin_protocol::LogId) -> Page {

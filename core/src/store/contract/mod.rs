@@ -27,7 +27,6 @@ pub mod ask;
 pub mod sample;
 pub mod wrapper;
 
-mod appends;
 mod changes;
 mod deletion;
 mod entries;
@@ -74,22 +73,6 @@ macro_rules! part {
 
 /// All parts.
 pub const PARTS: &[Part] = &[
-    part!(appends::the_fence_orders_appends),
-    part!(appends::a_batch_is_done_in_order),
-    part!(appends::what_counts_on_a_duplicate_is_refused),
-    part!(appends::a_key_is_used_once_in_its_log),
-    part!(appends::cursors_only_move_forwards),
-    part!(reads::ranges_keep_their_limits),
-    part!(reads::heads_tell_the_newest_numbers),
-    part!(reads::logs_are_listed_by_kind_and_id),
-    part!(reads::a_read_sees_what_was_stored_before),
-    part!(submission::appends_of_one_caller_keep_their_order),
-    part!(submission::many_threads_share_one_log),
-    part!(submission::submitting_waits_for_no_answer, elsewhere only),
-];
-
-/// All parts of the second contract that are not above.
-pub const SECOND_PARTS: &[Part] = &[
     part!(entries::sequences_are_dense),
     part!(entries::the_entries_of_a_batch_are_done_in_order),
     part!(entries::what_counts_on_a_refused_entry_is_refused),
@@ -113,18 +96,14 @@ pub const SECOND_PARTS: &[Part] = &[
     part!(feed::the_feed_goes_on_where_it_was),
     part!(feed::what_no_consumer_has_passed_is_kept),
     part!(feed::consumers_are_known_by_name),
+    part!(reads::ranges_keep_their_limits),
+    part!(reads::heads_tell_the_newest_numbers),
+    part!(reads::logs_are_listed_by_kind_and_id),
+    part!(reads::a_read_sees_what_was_stored_before),
+    part!(submission::writes_of_one_caller_to_one_log_keep_their_order),
+    part!(submission::many_threads_share_one_log),
+    part!(submission::submitting_waits_for_no_answer, elsewhere only),
 ];
-
-/// Runs [`SECOND_PARTS`].
-///
-/// # Panics
-/// As [`check`] does.
-pub fn check_second(make: &dyn Fn() -> Arc<dyn Store>) {
-    for Part { name, check, .. } in SECOND_PARTS {
-        println!("store contract: {name}");
-        check(&*make());
-    }
-}
 
 /// Runs the whole suite; `make` makes an empty store for each part.
 ///

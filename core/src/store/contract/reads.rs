@@ -2,15 +2,15 @@
 
 use dunlin_protocol::{LogId, LogKind};
 
-use super::ask::{append, heads, logs, range};
-use super::sample::{all, chat, item, seqs, user};
-use crate::store::{Appended, Head, Page, Range, Store};
+use super::ask::{heads, logs, range, write};
+use super::sample::{all, chat, entry, entry_of, seqs, set, user};
+use crate::store::{Head, Page, Range, Store, Write, Written};
 
 pub(super) fn ranges_keep_their_limits(store: &dyn Store) {
     let log = chat(1, 2);
     let empty = range(store, all(log));
     assert_eq!(empty, Page::default());
-    append(store, (1..=10).map(|seq| item(log, seq, 0)).collect());
+    write(store, (1..=10).map(|seq| entry(log, seq, 0)).collect());
     let of = |from, to, entries_max, backwards| {
         let page = range(store, Range { from, to, entries_max, backwards, ..all(log) });
         assert_eq!(page.head.seq, 10);
@@ -26,7 +26,7 @@ pub(super) fn ranges_keep_their_limits(store: &dyn Store) {
     assert_eq!(of(5, 4, 3, false), (vec![], false));
     assert_eq!(of(1, 4, 0, false), (vec![], true));
 
-    let bytes = |seq| item(log, seq, 0).body.len();
+    let bytes = |seq| entry_of(&entry(log, seq, 0)).body.len();
     let of_bytes = |bytes_max, backwards| {
         let page = range(store, Range { bytes_max, backwards, ..all(log) });
         (seqs(&page), page.more)
@@ -39,8 +39,8 @@ pub(super) fn ranges_keep_their_limits(store: &dyn Store) {
 
 pub(super) fn heads_tell_the_newest_numbers(store: &dyn Store) {
     let (log, other) = (chat(1, 2), chat(1, 3));
-    append(store, vec![item(log, 1, 0), item(log, 2, 9)]);
-    let newest = Head { seq: 2, meta: item(log, 2, 9).meta, ..Head::default() };
+    write(store, vec![entry(log, 1, 0), entry(log, 2, 9)]);
+    let newest = Head { seq: 2, meta: entry_of(&entry(log, 2, 9)).meta, ..Head::default() };
     assert_eq!(heads(store, vec![other, log]), [Head::default(), newest]);
     assert_eq!(heads(store, Vec::new()), []);
 }
@@ -49,9 +49,12 @@ pub(super) fn logs_are_listed_by_kind_and_id(store: &dyn Store) {
     let chats: Vec<LogId> = (2..=6).map(|other| chat(1, other)).collect();
     let accounts: Vec<LogId> = (1..=3).map(|owner| LogId::account(user(owner))).collect();
     let all_logs = chats.iter().rev().chain(accounts.iter().rev());
-    append(store, all_logs.map(|&log| item(log, 1, 0)).collect());
-    append(store, vec![item(chats[3], 2, 0)]);
-    append(store, vec![item(LogId::identity(user(1)), 2, 0)]); // Refused: makes no log.
+    write(store, all_logs.map(|&log| entry(log, 1, 0)).collect());
+    write(store, vec![entry(chats[3], 2, 0)]);
+    write(store, vec![entry(LogId::identity(user(1)), 2, 0)]); // Refused: makes no log.
+    let group = LogId::from_bytes(&[2, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
+    let group = group.expect("an id of a group");
+    write(store, vec![Write::registers(group, [set(1, "a")])]); // Registers make one as well.
     assert_eq!(logs(store, LogKind::Direct, None, 10), chats);
     assert_eq!(logs(store, LogKind::Direct, None, 2), chats[..2]);
     assert_eq!(logs(store, LogKind::Direct, Some(chats[1]), 2), chats[2..4]);
@@ -59,7 +62,7 @@ pub(super) fn logs_are_listed_by_kind_and_id(store: &dyn Store) {
     assert_eq!(logs(store, LogKind::Account, None, 10), accounts);
     assert_eq!(logs(store, LogKind::Account, Some(chats[0]), 10), accounts);
     assert_eq!(logs(store, LogKind::Identity, None, 10), []);
-    assert_eq!(logs(store, LogKind::Group, None, 10), []);
+    assert_eq!(logs(store, LogKind::Group, None, 10), [group]);
     assert_eq!(logs(store, LogKind::Name, None, 10), []);
 }
 
@@ -69,7 +72,7 @@ pub(super) fn a_read_sees_what_was_stored_before(store: &dyn Store) {
     const ENTRIES: u64 = 50;
     let log = chat(1, 2);
     for seq in 1..=ENTRIES {
-        assert_eq!(append(store, vec![item(log, seq, 0)]), [Appended::Stored]);
+        assert_eq!(write(store, vec![entry(log, seq, 0)]), [Written::Stored { version: 0 }]);
         std::thread::scope(|scope| {
             scope.spawn(|| assert_eq!(heads(store, vec![log])[0].seq, seq));
             scope.spawn(|| assert_eq!(seqs(&range(store, Range { from: seq, ..all(log) })), [seq]));

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::store::feed::FeedFrom;
 use crate::store::{
-    Append, ChangeRange, DedupeKey, EntryMeta, FeedRange, Page, Range, Register, RegisterKey,
+    ChangeRange, DedupeKey, EntryMeta, FeedRange, NewEntry, Page, Range, Register, RegisterKey,
     RegisterRange, Rule, Set, Write,
 };
 
@@ -24,40 +24,37 @@ pub fn chat(one: u64, other: u64) -> LogId {
     LogId::direct(user(one), user(other))
 }
 
-/// An entry with a key.
-pub fn item(log: LogId, seq: u64, salt: u64) -> Append {
-    Append { key: Some(dedupe_key(log, seq, salt)), digest: salt ^ seq, ..plain(log, seq, salt) }
-}
-
-/// The same without a key.
-pub fn plain(log: LogId, seq: u64, salt: u64) -> Append {
-    let body = format!("{log}/{seq}/{salt}").repeat(1 + (seq % 3) as usize);
-    let meta =
-        EntryMeta { time_ms: seq.wrapping_mul(10), sender: salt, counted: seq, sender_counted: 1 };
-    Append { log, seq, meta, key: None, digest: 0, cursor: None, body: Bytes::from(body) }
-}
-
-/// The entry, with the key and the digest of another one: a retry of that one.
-pub fn retry(entry: Append, of: &Append) -> Append {
-    Append { key: of.key, digest: of.digest, ..entry }
-}
-
-fn dedupe_key(log: LogId, seq: u64, salt: u64) -> DedupeKey {
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&seq.to_be_bytes());
-    id[8..].copy_from_slice(&salt.to_be_bytes());
-    id[0] ^= log.as_bytes()[15];
-    DedupeKey { sender: user(1 + salt), client_message_id: ClientMessageId(id) }
-}
-
-/// The same as [`item`], as a write of its own.
+/// The write of an entry with a key.
 pub fn entry(log: LogId, seq: u64, salt: u64) -> Write {
-    Write::from(item(log, seq, salt))
+    let mut write = plain_entry(log, seq, salt);
+    if let Some(entry) = &mut write.entry {
+        (entry.key, entry.digest) = (Some(dedupe_key(log, seq, salt)), salt ^ seq);
+    }
+    write
 }
 
 /// The same without a key.
 pub fn plain_entry(log: LogId, seq: u64, salt: u64) -> Write {
-    Write::from(plain(log, seq, salt))
+    let body = format!("{log}/{seq}/{salt}").repeat(1 + (seq % 3) as usize);
+    let time_ms = seq.wrapping_mul(10);
+    let meta = EntryMeta { time_ms, sender: salt, counted: seq, sender_counted: 1 };
+    Write::entry(log, NewEntry { seq, meta, key: None, digest: 0, body: Bytes::from(body) })
+}
+
+/// The write of an entry, with another body.
+pub fn with_body(mut write: Write, body: impl Into<Bytes>) -> Write {
+    if let Some(entry) = &mut write.entry {
+        entry.body = body.into();
+    }
+    write
+}
+
+/// The entry that a write appends.
+///
+/// # Panics
+/// If it appends none.
+pub fn entry_of(write: &Write) -> &NewEntry {
+    write.entry.as_ref().expect("it writes an entry")
 }
 
 /// The write of an entry, with the key and the digest of another one: a retry of that one.
@@ -69,6 +66,14 @@ pub fn retry_of(mut write: Write, of: &Write) -> Write {
     let entry = write.entry.as_mut().expect("it writes an entry");
     (entry.key, entry.digest) = (of.key, of.digest);
     write
+}
+
+fn dedupe_key(log: LogId, seq: u64, salt: u64) -> DedupeKey {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&seq.to_be_bytes());
+    id[8..].copy_from_slice(&salt.to_be_bytes());
+    id[0] ^= log.as_bytes()[15];
+    DedupeKey { sender: user(1 + salt), client_message_id: ClientMessageId(id) }
 }
 
 /// The key of a register: all of one letter are ordered by number.

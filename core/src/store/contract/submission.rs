@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use dunlin_protocol::LogId;
 
-use super::ask::{DEADLINE, append, range};
-use super::sample::{all, chat, item, seqs};
-use crate::store::{Append, Appended, Store, StoreReply, StoreRequest};
+use super::ask::{DEADLINE, range, write_one};
+use super::sample::{all, chat, entry, seqs};
+use crate::store::{Store, StoreReply, StoreRequest, Written};
+
+const STORED: Written = Written::Stored { version: 0 };
 
 /// Requests that are under way at a time: more than a store has threads or connections.
 const UNDER_WAY: u64 = 1000;
@@ -16,18 +18,18 @@ const UNDER_WAY: u64 = 1000;
 /// How long an answer waits for the other requests to be submitted, which takes a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Each append needs the one before it, of which the answer is not waited for.
-pub(super) fn appends_of_one_caller_keep_their_order(store: &dyn Store) {
+/// Each entry needs the one before it, of which the answer is not waited for.
+pub(super) fn writes_of_one_caller_to_one_log_keep_their_order(store: &dyn Store) {
     let log = chat(1, 2);
     let (sender, receiver) = mpsc::channel();
     for seq in 1..=UNDER_WAY {
         let sender = sender.clone();
         let done = move |answer| drop(sender.send((seq, answer)));
-        store.submit(StoreRequest::Append(vec![item(log, seq, 0)]), Box::new(done));
+        store.submit(StoreRequest::Write(vec![entry(log, seq, 0)]), Box::new(done));
     }
     for _ in 1..=UNDER_WAY {
         let (seq, answer) = receiver.recv_timeout(DEADLINE).expect("each is answered");
-        assert_eq!(answer, Ok(StoreReply::Appended(vec![Appended::Stored])), "append {seq}");
+        assert_eq!(answer, Ok(StoreReply::Written(vec![STORED])), "entry {seq}");
     }
     assert_eq!(seqs(&range(store, all(log))), (1..=UNDER_WAY).collect::<Vec<_>>());
 }
@@ -55,11 +57,12 @@ fn append_at_whatever_head(store: &dyn Store, log: LogId, salt: u64, entries: u6
     let mut seq = 1;
     for number in 1..=entries {
         loop {
-            let entry = Append { seq, ..item(log, number, salt) };
-            match append(store, vec![entry])[..] {
-                [Appended::Stored] => break seq += 1,
-                [Appended::Conflict { head }] => seq = head.seq + 1,
-                ref other => panic!("neither stored nor a conflict: {other:?}"),
+            let mut write = entry(log, number, salt);
+            write.entry.as_mut().expect("it writes an entry").seq = seq;
+            match write_one(store, write) {
+                Written::Stored { .. } => break seq += 1,
+                Written::Conflict { head } => seq = head.seq + 1,
+                other => panic!("neither stored nor a conflict: {other:?}"),
             }
         }
     }
@@ -80,16 +83,16 @@ pub(super) fn submitting_waits_for_no_answer(store: &dyn Store) {
             drop(sender.send((elsewhere, answer)));
         }
     };
-    store.submit(StoreRequest::Append(vec![item(log, 1, 0)]), Box::new(first));
+    store.submit(StoreRequest::Write(vec![entry(log, 1, 0)]), Box::new(first));
     for seq in 2..=UNDER_WAY {
         let sender = sender.clone();
         let done = move |answer| drop(sender.send((true, answer)));
-        store.submit(StoreRequest::Append(vec![item(log, seq, 0)]), Box::new(done));
+        store.submit(StoreRequest::Write(vec![entry(log, seq, 0)]), Box::new(done));
     }
     drop(open);
     for _ in 1..=UNDER_WAY {
         let (elsewhere, answer) = receiver.recv_timeout(DEADLINE).expect("each is answered");
         assert!(elsewhere, "submitting waits for an answer");
-        assert_eq!(answer, Ok(StoreReply::Appended(vec![Appended::Stored])));
+        assert_eq!(answer, Ok(StoreReply::Written(vec![STORED])));
     }
 }
