@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
-use dunlin_core::store::contract::ask::append;
-use dunlin_core::store::contract::sample::{chat, item};
+use dunlin_core::store::Written;
+use dunlin_core::store::contract::ask::write;
+use dunlin_core::store::contract::sample::{chat, entry, with_body};
 use dunlin_core::store::embedded::{
     DamageKind, EmbeddedConfig, EmbeddedStore, OpenError, verify_folder,
 };
-use dunlin_core::store::{Append, Appended};
 
 fn small() -> EmbeddedConfig {
     EmbeddedConfig { segment_bytes: 64 * 1024, readers: 1, ..EmbeddedConfig::default() }
@@ -30,10 +30,14 @@ fn fill(folder: &Path) {
     let store = EmbeddedStore::open(folder, small()).unwrap();
     for seq in 1..=150 {
         let batch = (0..8).map(|other| {
-            let body = vec![1 + seq as u8; 300].into();
-            Append { body, ..item(chat(1, other + 2), seq, other) }
+            let body = vec![1 + seq as u8; 300];
+            with_body(entry(chat(1, other + 2), seq, other), body)
         });
-        assert!(append(&store, batch.collect()).iter().all(|answer| *answer == Appended::Stored));
+        assert!(
+            write(&store, batch.collect())
+                .iter()
+                .all(|answer| matches!(answer, Written::Stored { .. }))
+        );
     }
 }
 
