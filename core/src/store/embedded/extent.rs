@@ -368,6 +368,11 @@ impl Extent {
         lost.map(|(segment, _)| segment).collect()
     }
 
+    /// Where a sealed segment ends.
+    pub(super) fn end_of(&self, segment: u32) -> Option<u64> {
+        self.state.lock().content.row(segment).map(|row| row.end)
+    }
+
     /// Whether it is written, durably, that a segment is sealed: only then may its file be cut.
     pub(super) fn has_sealed(&self, segment: u32) -> bool {
         self.state.lock().content.row(segment).is_some()

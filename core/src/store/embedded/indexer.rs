@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Shared;
+use super::cleaning::cleaner::now_ms;
+use super::cleaning::deaths;
 use super::cleaning::scan::scan_cleaned;
 use super::disk::Disk;
 use super::eraser::overwrite;
@@ -99,7 +101,13 @@ fn index_segment(shared: &Shared, sealed: &SegmentIndex) -> io::Result<()> {
     }
     let bytes = write_segment(&*shared.disk, &shared.identity, sealed)?;
     shared.counters.index_bytes.add(bytes);
+    let died = deaths::of(shared, sealed);
     shared.index.install(&[open_run(shared, (number, number))?]);
+    match died {
+        Ok(died) => shared.cleaner.life.died(&died, now_ms()),
+        // It is found out when the segments are looked through after the next start.
+        Err(error) => tracing::warn!(%error, segment = number, "can't tell what has died"),
+    }
     Ok(())
 }
 

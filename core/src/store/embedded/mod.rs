@@ -30,6 +30,7 @@ mod damage;
 pub mod disk;
 mod eraser;
 mod extent;
+mod feed;
 mod hash;
 mod identity;
 mod index;
@@ -63,13 +64,14 @@ use parking_lot::Mutex;
 
 use crate::random::{Random, SystemSource};
 
-use super::{Store, StoreDone, StoreError, StoreRequest, Write};
+use super::{ConsumerChange, Store, StoreDone, StoreError, StoreRequest, Write};
 pub use backup::{BackupReport, check_backup, restore};
 use cleaning::cleaner::Cleaner;
 pub use config::{EmbeddedConfig, OpenError};
 pub use damage::{Damage, DamageKind};
 use disk::{Disk, Folder};
 use extent::Extent;
+use feed::Consumers;
 use identity::Identity;
 use index::Index;
 use indexer::Indexer;
@@ -131,6 +133,7 @@ struct Shared {
     spare: SpareSlot,
     indexer: Indexer,
     cleaner: Cleaner,
+    consumers: Consumers,
     counters: Counters,
 }
 
@@ -153,6 +156,7 @@ impl Shared {
             spare: SpareSlot::default(),
             indexer: Indexer::default(),
             cleaner: Cleaner::default(),
+            consumers: Consumers::default(),
             counters: Counters::default(),
         }
     }
@@ -164,7 +168,7 @@ impl Shared {
 
     /// The first segment that a consumer of the feed has not passed: from there on nothing is cleaned.
     fn feed_kept_from(&self) -> u32 {
-        u32::MAX
+        self.consumers.kept_from().unwrap_or(u32::MAX)
     }
 }
 
@@ -187,6 +191,11 @@ impl EmbeddedStore {
         let recovery = std::mem::take(&mut recovered.report);
         let (next_segment, next_batch) = (recovered.next_segment, recovered.next_batch);
         let shared = Arc::new(Shared::new(disk, config, recovered));
+        let consumers = shared.consumers.load(&shared);
+        consumers.map_err(|error| {
+            let error = std::io::Error::other(error);
+            OpenError::io("can't read the consumers of the feed in", shared.disk.path())(error)
+        })?;
         let queue = Arc::new(Queue::default());
         let lane = Lane::new(Arc::clone(&shared), Arc::clone(&queue), next_segment, next_batch);
         let mut store =
@@ -221,10 +230,10 @@ impl EmbeddedStore {
             shared.indexer.run(&shared);
         });
         self.others.push(spawn("store-index", work)?);
-        let shared = Arc::clone(&self.shared);
+        let (shared, queue) = (Arc::clone(&self.shared), Arc::clone(&self.queue));
         let work = Box::new(move || {
             step_back();
-            shared.cleaner.run(&shared);
+            shared.cleaner.run(&shared, &queue);
         });
         self.others.push(spawn("store-clean", work)?);
         self.lane = Some(spawn("store-commit", Box::new(move || lane.run()))?);
@@ -292,8 +301,13 @@ impl EmbeddedStore {
     /// in the background anyway.
     pub fn clean(&self) -> Result<(), OpenError> {
         let path = self.shared.disk.path();
-        self.on_reader(|shared| shared.cleaner.clean(shared))
-            .map_err(OpenError::io("can't clean", path))
+        let queue = Arc::clone(&self.queue);
+        let clean = move |shared: &Shared| {
+            shared.cleaner.leave_old_segment(shared, &queue);
+            shared.cleaner.wait_for_index(shared);
+            shared.cleaner.clean(shared)
+        };
+        self.on_reader(clean).map_err(OpenError::io("can't clean", path))
     }
 
     /// Runs something that needs files on a thread of the store, and waits for it.
@@ -311,6 +325,16 @@ impl EmbeddedStore {
             ReadJob::Request(..) | ReadJob::Run(_) => pages.send(job),
         });
         debug_assert!(matches!(sent, Some(Ok(()))), "the readers live as long as the store");
+    }
+
+    fn change_consumer(&self, change: ConsumerChange, done: StoreDone) {
+        let write = match Consumers::write(&self.shared, &change) {
+            Ok(write) => write,
+            Err(error) => return done(Err(error)),
+        };
+        let shared = Arc::clone(&self.shared);
+        let done = Box::new(move |reply| shared.consumers.written(change, reply, done));
+        self.change(Task::Write(vec![write]), done);
     }
 
     fn change(&self, task: Task, done: StoreDone) {
@@ -339,6 +363,7 @@ impl Store for EmbeddedStore {
                 Err(malformed) => done(Err(StoreError::Malformed(malformed))),
             },
             StoreRequest::Delete(deletions) => self.change(Task::Delete(deletions), done),
+            StoreRequest::Consumer(change) => self.change_consumer(change, done),
             read => self.read(read, done),
         }
     }

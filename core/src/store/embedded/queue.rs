@@ -14,6 +14,8 @@ pub(super) enum Task {
     Append(Vec<Append>),
     Write(Vec<Write>),
     Delete(Vec<Deletion>),
+    /// Leave the segment that is written, so that it can be cleaned.
+    Seal,
 }
 
 /// What waits for the lane. It takes everything at once: what arrives while an fsync runs is the

@@ -24,6 +24,7 @@ const FLOORS_BYTES: usize = 24;
 const KEY_BYTES: usize = 32;
 const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"DBAT");
 const FLAGS_AT: usize = 13;
+const SEQ_AT: usize = 32;
 const HAS_KEY: u8 = 1;
 const HAS_FLOORS: u8 = 2;
 const GONE: u8 = 4;
@@ -402,6 +403,11 @@ impl Erasure {
         let mut bytes = bytes[CHECKSUMS_BYTES..head.bytes()].to_vec();
         bytes[FLAGS_AT - CHECKSUMS_BYTES] |= GONE;
         (head.kind == RecordKind::Entry).then_some(Erasure { target, head: bytes })
+    }
+
+    /// Which entry of its log was erased.
+    pub(super) fn seq(&self) -> u64 {
+        u64_at(&self.head, SEQ_AT - CHECKSUMS_BYTES)
     }
 
     /// For a record.

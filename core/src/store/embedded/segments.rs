@@ -199,8 +199,8 @@ impl Rewrites {
         }
     }
 
-    /// Makes sure of the names of cleaned files: before the first change of a record in one of them is
-    /// counted on.
+    /// Makes sure of the names of cleaned files, before a change of a record in one of them is counted
+    /// on, and before what it covers is removed.
     pub(super) fn settle(&mut self, disk: &dyn Disk) -> io::Result<()> {
         if self.is_unsettled {
             disk.sync_names()?;

@@ -27,9 +27,9 @@ impl Candidate {
         self.bytes.saturating_sub(self.life.dead_bytes)
     }
 
-    /// Most of it is dead.
+    /// At least as much of it is dead as is alive.
     fn is_worth_it(&self) -> bool {
-        self.life.dead_bytes * 2 > self.bytes
+        self.life.dead_bytes * 2 >= self.bytes
     }
 }
 
@@ -164,8 +164,8 @@ mod tests {
     }
 
     #[test]
-    fn half_dead_is_not_enough_unless_it_has_been_dead_for_too_long() {
-        let mut files = files(&[(1000, 500), (1000, 1)]);
+    fn less_than_half_dead_is_not_enough_unless_it_has_been_dead_for_too_long() {
+        let mut files = files(&[(1000, 499), (1000, 1)]);
         assert_eq!(choose(&files, &RULES), None);
         files[1].life.dead_since_ms = Some(5_001);
         assert_eq!(choose(&files, &RULES), None);

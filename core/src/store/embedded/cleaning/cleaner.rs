@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::super::Shared;
+use super::super::queue::{Job, Queue, Task};
 use super::super::segment::{SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, Span};
 use super::super::segments::SegmentFile;
 use super::super::wake::Wake;
@@ -24,6 +25,9 @@ use super::pace::Pace;
 use super::pieces::damaged;
 use super::survey::{Survey, Surveyor};
 use super::writer::Row;
+
+/// How often somebody who waits looks whether the index files are written.
+const INDEX_LOOK: Duration = Duration::from_millis(1);
 
 /// Looks after what is dead.
 #[derive(Debug, Default)]
@@ -40,6 +44,8 @@ pub(in super::super) struct Cleaner {
 struct Known {
     /// The sizes of files that do not change any more.
     bytes: HashMap<Span, u64, RandomState>,
+    /// The segment that was written when it was looked last, and since when.
+    written: Option<(u32, u64)>,
     /// Files that are damaged: they are left as they are until the next start.
     damaged: BTreeSet<Span>,
 }
@@ -65,9 +71,13 @@ impl Cleaner {
     }
 
     /// Works until it is stopped.
-    pub(in super::super) fn run(&self, shared: &Shared) {
-        while !self.stop.load(Ordering::Relaxed) {
+    pub(in super::super) fn run(&self, shared: &Shared, queue: &Queue) {
+        loop {
             self.wake.wait(Some(shared.config.cleaning_interval));
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            self.leave_old_segment(shared, queue);
             match self.clean(shared) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -78,6 +88,38 @@ impl Cleaner {
         }
     }
 
+    /// Has the lane leave the segment that is written, if it was begun so long ago that what is dead in
+    /// it has to be cleaned soon. True if it has.
+    pub(in super::super) fn leave_old_segment(&self, shared: &Shared, queue: &Queue) -> bool {
+        let Some(&(segment, end)) = shared.index.ends_in_memory().last() else { return false };
+        if end == 0 || segment == 0 {
+            return false;
+        }
+        let mut known = self.round.lock();
+        let now_ms = now_ms();
+        let since_ms = match known.written {
+            Some((known, since_ms)) if known == segment => since_ms,
+            _ => now_ms,
+        };
+        known.written = Some((segment, since_ms));
+        drop(known);
+        if now_ms < since_ms + dead_ms_max(shared) {
+            return false;
+        }
+        let (sender, sealed) = crossbeam_channel::bounded(1);
+        // Nobody waits any more when the store is being closed.
+        let done = Box::new(move |reply| drop(sender.send(reply)));
+        queue.push(Job { task: Task::Seal, done });
+        sealed.recv().is_ok()
+    }
+
+    /// Waits until all sealed segments have their index files.
+    pub(in super::super) fn wait_for_index(&self, shared: &Shared) {
+        while shared.index.oldest_sealed().is_some() && !self.stop.load(Ordering::Relaxed) {
+            self.wake.wait(Some(INDEX_LOOK));
+        }
+    }
+
     /// Does all that there is to do.
     pub(in super::super) fn clean(&self, shared: &Shared) -> io::Result<()> {
         let mut known = self.round.lock();
@@ -85,11 +127,12 @@ impl Cleaner {
             let files = self.candidates(shared, &mut known)?;
             let rules = Rules {
                 now_ms: now_ms(),
-                gone_within_ms: shared.config.gone_within.as_millis() as u64,
+                gone_within_ms: dead_ms_max(shared),
                 file_bytes_max: u64::from(shared.config.segment_bytes),
                 credit_bytes: shared.counters.cleaning_credit(),
             };
-            let Some(next) = choose(&files, &rules) else { return Ok(()) };
+            let next = choose(&files, &rules);
+            let Some(next) = next else { return Ok(()) };
             let row = match &next {
                 Next::LookThrough(at) | Next::Overdue(at) => *at..*at + 1,
                 Next::Clean(row) | Next::Join(row) => row.clone(),
@@ -239,17 +282,22 @@ fn look_through(shared: &Shared, pace: &Pace<'_>, old: &Old<'_>) -> io::Result<S
     Ok(surveyor.finish())
 }
 
-/// What of the dead of files that are left as they are is worth to be known: cleaning was not worth it,
-/// and is not chosen again before more has died.
+/// What is dead in files that are left as they are, as far as cleaning would free it: what was not worth it
+/// is not chosen again before more has died.
 fn believed(old: &Old<'_>, survey: &Survey) -> Vec<Died> {
-    let frees = old.bytes().saturating_sub(survey.cleaned_bytes());
-    let mut left = frees.min(old.bytes() / 2);
+    let mut left = old.bytes().saturating_sub(survey.cleaned_bytes());
     let part = |died: &Died| {
         let bytes = died.bytes.min(left);
         left -= bytes;
         Died { bytes, ..*died }
     };
     survey.dead.iter().map(part).collect()
+}
+
+/// How long something dead may stay in a file before that is cleaned, and how long a segment may be
+/// written: both together are the time within which it is gone.
+fn dead_ms_max(shared: &Shared) -> u64 {
+    u64::try_from(shared.config.gone_within.as_millis() / 2).unwrap_or(u64::MAX)
 }
 
 pub(in super::super) fn now_ms() -> u64 {

@@ -1,6 +1,7 @@
 //! How much of each segment is dead, as far as it is known without reading everything.
 //!
-//! The commit lane says what its writes have made dead; a survey reads a segment and finds out exactly.
+//! When a segment gets its index file it is told what it has made dead; a survey reads a segment and finds
+//! out exactly.
 //! Both are estimates for the choice of what to clean: before anything is written, a survey decides.
 
 use std::collections::BTreeMap;
@@ -8,9 +9,6 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 use super::super::segments::Location;
-
-/// Entries of a segment are taken for so large until a survey says more.
-const RECORD_BYTES_GUESS: u64 = 250;
 
 /// What is known of a segment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,11 +33,6 @@ impl Died {
     pub(in super::super) fn record(place: Location, bytes: u64) -> Died {
         Died { segment: place.segment, bytes }
     }
-
-    /// So many entries of a segment.
-    pub(in super::super) fn entries(segment: u32, entries: u64) -> Died {
-        Died { segment, bytes: entries * RECORD_BYTES_GUESS }
-    }
 }
 
 /// What is known of all segments.
@@ -62,7 +55,7 @@ impl Life {
         }
     }
 
-    /// A segment was written from its beginning to its end while the lane told what dies.
+    /// A segment was written from its beginning to its end since the store was opened.
     pub(in super::super) fn written(&self, segment: u32) {
         self.segments.lock().entry(segment).or_default().is_known = true;
     }

@@ -5,12 +5,11 @@
 //! given a good checksum. A *guide* at its end says where each chunk came from: the address of a record
 //! is the same for ever, and index files stay good.
 
-#![allow(dead_code)] // Used by the cleaner, which comes next.
-
 mod choice;
 pub(super) mod chunk;
 pub(super) mod cleaner;
 mod copy;
+pub(super) mod deaths;
 pub(super) mod file;
 pub(super) mod guide;
 pub(super) mod life;

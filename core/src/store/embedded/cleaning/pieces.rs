@@ -94,6 +94,21 @@ impl Pieces {
         }
     }
 
+    /// After an error of the kind `InvalidData`: where the next piece was written.
+    pub(in super::super) fn behind_damage(&mut self) -> io::Result<Option<Location>> {
+        match self {
+            Pieces::Plain(frames) => frames.behind_damage(),
+            Pieces::Cleaned { chunks, file } => {
+                while let Some(found) = chunks.next(Some(file))? {
+                    if found.place.is_some() {
+                        return Ok(found.place);
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+
     /// The records of a piece.
     pub(in super::super) fn records(&mut self, piece: &Piece) -> io::Result<&[u8]> {
         match self {
@@ -119,6 +134,14 @@ impl Frames {
         }
         let at = self.at + FRAME_HEAD_BYTES as u64;
         self.piece(at, frame.bytes() as u64 - FRAME_HEAD_BYTES as u64, Some(frame.batch)).map(Some)
+    }
+
+    fn behind_damage(&mut self) -> io::Result<Option<Location>> {
+        let left = self.content.end().saturating_sub(self.at);
+        let rest = self.content.read(self.at, left)?;
+        let next = FrameHead::find(self.mark, rest, 0);
+        let offset = next.map(|next| self.at + next as u64);
+        Ok(offset.map(|at| Location { segment: self.segment, offset: at as u32 }))
     }
 
     /// A record that is not the first of its frame, which one has begun with.

@@ -130,8 +130,11 @@ impl<'a> Surveyor<'a> {
     }
 
     /// Whether the index leads to a register's record.
-    fn leads_to(&self, _place: Location, _head: &RecordHead) -> io::Result<bool> {
-        Ok(true)
+    fn leads_to(&self, place: Location, head: &RecordHead) -> io::Result<bool> {
+        let Some(key) = &head.register else { return Ok(true) };
+        let newest = self.shared.index.register(head.log, key).map_err(unanswered)?;
+        // One that the index does not know at all is not for cleaning to judge.
+        Ok(newest.is_none_or(|newest| newest.place == place))
     }
 
     fn state(&mut self, log: LogId) -> io::Result<LogState> {

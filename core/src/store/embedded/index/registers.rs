@@ -10,6 +10,7 @@ use crate::store::{
 };
 
 use super::super::record::LogState;
+use super::super::segments::Location;
 use super::found::{Found, FoundChanges, FoundRegisters, KeyRange, to_bytes};
 use super::layout::RegisterAt;
 use super::run::Run;
@@ -67,6 +68,41 @@ impl Index {
             Ok(found.is_some())
         })?;
         Ok(found)
+    }
+
+    /// Where the index files say that a register was set last: what the segments in memory say is newer.
+    pub(in super::super) fn register_in_files(
+        &self,
+        log: LogId,
+        key: &RegisterKey,
+    ) -> Result<Option<Location>, StoreError> {
+        let mut found = None;
+        self.ask_runs(&self.runs(), self.hash_key.of_register(log, key), |run| {
+            found = run.register(log, key)?.map(|register| register.place);
+            Ok(found.is_some())
+        })?;
+        Ok(found)
+    }
+
+    /// The state of a log and the places of its registers, at most so many of a file, as the index
+    /// files know them.
+    pub(in super::super) fn log_in_files(
+        &self,
+        log: LogId,
+        registers_max: usize,
+    ) -> Result<(LogState, Vec<Location>), StoreError> {
+        let range = KeyRange { log, prefix: &[], after: None };
+        let (mut state, mut places) = (None, Vec::new());
+        self.ask_runs(&self.runs(), self.hash_key.of_log(log), |run| {
+            let Some(span) = run.log(log)? else { return Ok(false) };
+            state.get_or_insert(span.state);
+            if registers_max > 0 {
+                let (registers, _) = run.registers(&range, registers_max)?;
+                places.extend(registers.into_iter().map(|register| register.place));
+            }
+            Ok(registers_max == 0)
+        })?;
+        Ok((state.unwrap_or_default(), places))
     }
 
     /// The answer to a question that needs no file: heads, small registers, and that nothing has

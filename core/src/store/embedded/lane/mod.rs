@@ -219,12 +219,18 @@ impl Lane {
             Task::Append(items) => Answers::Appended(Vec::with_capacity(items.len())),
             Task::Write(writes) => Answers::Written(Vec::with_capacity(writes.len())),
             Task::Delete(deletions) => Answers::Deleted(Vec::with_capacity(deletions.len())),
+            Task::Seal => {
+                self.end_batch();
+                self.seal();
+                return done(Ok(StoreReply::Done));
+            }
         };
         self.unanswered.push(Unanswered { answers, settled: 0, error: None, done });
         match task {
             Task::Append(items) => self.plan_appends(items),
             Task::Write(writes) => self.plan_writes(writes),
             Task::Delete(deletions) => self.plan_deletions(&deletions),
+            Task::Seal => unreachable!("it was done above"),
         }
     }
 

@@ -12,9 +12,11 @@ use crossbeam_channel::Receiver;
 use crate::store::{StoreDone, StoreError, StoreReply, StoreRequest};
 
 use super::Shared;
+use super::feed::read_feed;
 use entries::read_page;
+pub(super) use registers::read_registers;
 pub(super) use registers::read_value;
-use registers::{read_changes, read_cursor, read_register, read_registers};
+use registers::{read_changes, read_cursor, read_register};
 pub(super) use window::{read_head, read_head_bytes};
 
 /// The most bytes of registers that are asked for among what is little work: an identity or an account,
@@ -53,8 +55,8 @@ pub(super) fn is_little(request: &StoreRequest) -> bool {
         StoreRequest::Changes(ranges) => {
             is_little_of(ranges.len(), ranges.iter().map(|range| range.bytes_max))
         }
-        StoreRequest::Consumers => true,
-        StoreRequest::Range(_)
+        StoreRequest::Consumers
+        | StoreRequest::Range(_)
         | StoreRequest::Ranges(_)
         | StoreRequest::Feed(_)
         | StoreRequest::Logs { .. }
@@ -98,10 +100,12 @@ fn answer(shared: &Shared, request: StoreRequest) -> Result<StoreReply, StoreErr
         StoreRequest::Logs { kind, after, limit } => {
             StoreReply::Logs(index.logs(kind, after, limit)?)
         }
-        StoreRequest::Feed(_) | StoreRequest::Consumer(_) | StoreRequest::Consumers => {
-            return Err(StoreError::Unavailable { reason: "not by this store".into() });
-        }
-        StoreRequest::Append(_) | StoreRequest::Write(_) | StoreRequest::Delete(_) => {
+        StoreRequest::Feed(range) => StoreReply::Feed(read_feed(shared, &range)?),
+        StoreRequest::Consumers => StoreReply::Consumers(shared.consumers.list(shared)?),
+        StoreRequest::Append(_)
+        | StoreRequest::Write(_)
+        | StoreRequest::Delete(_)
+        | StoreRequest::Consumer(_) => {
             unreachable!("what changes something goes to the commit lane")
         }
     })

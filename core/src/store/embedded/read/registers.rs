@@ -65,7 +65,7 @@ pub(super) fn read_cursor(shared: &Shared, log: LogId, user: UserId) -> Result<u
 }
 
 /// Reads registers in the order of their keys.
-pub(super) fn read_registers(
+pub(in super::super) fn read_registers(
     shared: &Shared,
     range: &RegisterRange,
 ) -> Result<Registers, StoreError> {

@@ -1,0 +1,282 @@
+//! What is dead leaves the disk, what lives does not, and cleaning writes no more than it frees.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dunlin_core::store::contract::ask::{
+    changes, consumer, consumers, delete, feed, heads, range, registers, write,
+};
+use dunlin_core::store::contract::sample::{
+    all, all_registers, chat, entry, from, key, set, since,
+};
+use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
+use dunlin_core::store::feed::{ConsumerName, FeedFrom, FeedWhat};
+use dunlin_core::store::{ConsumerChange, Deletion, FeedRange, Set, Write, Written};
+use dunlin_protocol::LogId;
+
+const SEGMENT_BYTES: u32 = 256 * 1024;
+
+/// Cleans when it is told to.
+fn config() -> EmbeddedConfig {
+    EmbeddedConfig {
+        segment_bytes: SEGMENT_BYTES,
+        cleaning_bytes_per_second: u64::MAX,
+        cleaning_interval: Duration::from_hours(24),
+        ..EmbeddedConfig::default()
+    }
+}
+
+fn open(path: &Path) -> EmbeddedStore {
+    EmbeddedStore::open(path, config()).unwrap()
+}
+
+/// Where nothing dead may stay.
+fn open_thorough(path: &Path) -> EmbeddedStore {
+    EmbeddedStore::open(path, EmbeddedConfig { gone_within: Duration::ZERO, ..config() }).unwrap()
+}
+
+/// Bytes of the files whose names end so.
+fn bytes_of(path: &Path, end: &str) -> u64 {
+    let files = std::fs::read_dir(path).unwrap().map(Result::unwrap);
+    let files = files.filter(|file| file.file_name().to_str().unwrap().ends_with(end));
+    files.map(|file| file.metadata().unwrap().len()).sum()
+}
+
+/// Whether any file has these bytes in it.
+fn is_on_disk(path: &Path, bytes: &[u8]) -> bool {
+    let files = std::fs::read_dir(path).unwrap().map(|file| std::fs::read(file.unwrap().path()));
+    let found = |content: Vec<u8>| content.windows(bytes.len()).any(|window| window == bytes);
+    files.map(Result::unwrap).any(found)
+}
+
+fn stored(answers: &[Written]) {
+    assert!(answers.iter().all(|answer| matches!(answer, Written::Stored { .. })), "{answers:?}");
+}
+
+/// What a register is set to in a round: long enough that values matter.
+fn value(number: u64, round: u64) -> String {
+    format!("value {number} of round {round:06} ").repeat(10)
+}
+
+/// Sets `registers` registers of a log again and again, with an entry in each round.
+fn rewrite(store: &EmbeddedStore, log: LogId, registers: u64, rounds: std::ops::Range<u64>) {
+    let mut head = heads(store, vec![log])[0].seq;
+    for round in rounds {
+        let mut writes = Vec::new();
+        for number in 0..registers {
+            writes.push(Write::registers(log, [set(number, &value(number, round))]));
+        }
+        head += 1;
+        writes.push(entry(log, head, 0));
+        stored(&write(store, writes));
+    }
+}
+
+/// The store holds what `rewrite` has left.
+fn check(store: &EmbeddedStore, log: LogId, count: u64, rounds: u64) {
+    let found = registers(store, all_registers(log));
+    let expected: Vec<String> = (0..count).map(|number| value(number, rounds - 1)).collect();
+    let values = found.registers.iter().map(|register| register.value.as_deref().unwrap());
+    assert!(values.eq(expected.iter().map(String::as_bytes)));
+    assert_eq!(found.version, count * rounds);
+    let page = range(store, all(log));
+    assert_eq!(page.entries.len() as u64, rounds);
+    for stored in &page.entries {
+        let written = entry(log, stored.seq, 0).entry.unwrap();
+        assert_eq!((&stored.body, stored.meta), (&written.body, written.meta));
+    }
+    // What has changed since some version is what lives, each once.
+    for version in [0, found.version / 2, found.version - 1] {
+        let changed = changes(store, since(log, version)).registers;
+        let mut later = found.registers.clone();
+        later.retain(|register| register.version > version);
+        later.sort_by_key(|register| register.version);
+        assert_eq!(changed, later);
+    }
+    assert_eq!(store.verify().unwrap().damage, []);
+}
+
+#[test]
+fn registers_that_are_set_again_cost_nothing_in_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = chat(1, 2);
+    let (count, rounds) = (20, 600);
+    let store = open(folder.path());
+    rewrite(&store, log, count, 0..rounds / 2);
+    store.clean().unwrap();
+    rewrite(&store, log, count, rounds / 2..rounds);
+    let before = bytes_of(folder.path(), ".log");
+    store.clean().unwrap();
+    let after = bytes_of(folder.path(), ".log");
+    let counted = store.statistics();
+    assert!(counted.cleaned_files > 0);
+    let (written, freed) = (counted.cleaning_written_bytes, counted.cleaning_freed_bytes);
+    assert!(written <= freed, "{written} bytes were written to free {freed}");
+    // Entries that live, and two segments: one that is written, and the newest that is sealed.
+    let alive = rounds * 300 + count * 500;
+    let rest = 2 * u64::from(SEGMENT_BYTES);
+    assert!(before > 3 * alive && after < alive * 3 / 2 + rest, "{before} bytes became {after}");
+    check(&store, log, count, rounds);
+    drop(store);
+    // It is all there after a restart, and when the index is made anew.
+    check(&open(folder.path()), log, count, rounds);
+    for file in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+        if file.file_name().to_str().unwrap().ends_with(".idx") {
+            std::fs::remove_file(file.path()).unwrap();
+        }
+    }
+    let store = open(folder.path());
+    check(&store, log, count, rounds);
+    assert!(!store.recovery().history_lost && store.recovery().damage.is_empty());
+    // It can be cleaned again, and goes on.
+    store.clean().unwrap();
+    rewrite(&store, log, count, rounds..rounds + 1);
+    check(&store, log, count, rounds + 1);
+}
+
+#[test]
+fn what_was_replaced_removed_or_has_expired_is_gone_from_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_thorough(folder.path());
+    let (log, dropped) = (chat(1, 2), chat(1, 3));
+    let secret = |word: &str| Bytes::from(format!("a secret {word} of many letters"));
+    let hold = |number, word: &str| Set::always(key(number), secret(word));
+    stored(&write(&store, vec![Write::registers(log, [hold(1, "replaced"), hold(2, "removed")])]));
+    stored(&write(&store, vec![Write::registers(dropped, [hold(1, "dropped")])]));
+    let mut old = entry(log, 1, 0);
+    old.entry.as_mut().unwrap().body = secret("expired");
+    let mut young = entry(log, 2, 0);
+    young.entry.as_mut().unwrap().body = secret("alive");
+    stored(&write(&store, vec![old, young]));
+    store.clean().unwrap();
+    let all_words = ["replaced", "removed", "expired", "dropped", "alive"];
+    assert!(all_words.iter().all(|word| is_on_disk(folder.path(), &secret(word))));
+
+    stored(&write(&store, vec![Write::registers(log, [hold(1, "new")])]));
+    stored(&write(&store, vec![Write::registers(log, [Set::removal(key(2))])]));
+    delete(&store, Deletion::Truncate { log, below: 2 });
+    delete(&store, Deletion::Drop { log: dropped });
+    // The newest segment is sealed by the first, and has one behind it by the second.
+    for _ in 0..3 {
+        store.clean().unwrap();
+        stored(&write(&store, vec![Write::registers(chat(8, 9), [set(1, "later")])]));
+    }
+    for (word, stays) in
+        [("replaced", false), ("removed", false), ("expired", false), ("dropped", false)]
+            .into_iter()
+            .chain([("alive", true), ("new", true)])
+    {
+        assert_eq!(is_on_disk(folder.path(), &secret(word)), stays, "{word}");
+    }
+    let check = |store: &EmbeddedStore| {
+        let found = registers(store, all_registers(log)).registers;
+        assert_eq!((found.len(), &found[0].value), (1, &Some(secret("new"))));
+        let page = range(store, all(log));
+        assert_eq!((page.entries.len(), page.head.seq), (1, 2));
+        assert_eq!((page.head.expired_below, &page.entries[0].body), (2, &secret("alive")));
+        assert_eq!(registers(store, all_registers(dropped)).registers, []);
+        assert_eq!(heads(store, vec![dropped])[0].version, 2);
+        assert_eq!(store.verify().unwrap().damage, []);
+    };
+    check(&store);
+    drop(store);
+    check(&open(folder.path()));
+}
+
+#[test]
+fn what_is_dead_as_a_whole_becomes_a_header() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let log = chat(1, 2);
+    let entries = 6000;
+    for from in (1..=entries).step_by(500) {
+        stored(&write(&store, (from..from + 500).map(|seq| entry(log, seq, 0)).collect()));
+    }
+    delete(&store, Deletion::Truncate { log, below: entries + 1 });
+    let other = chat(3, 4);
+    let again = |round| Write::registers(other, [set(1, &value(1, round))]);
+    for rounds in 0..20 {
+        stored(&write(&store, (0..100).map(|round| again(100 * rounds + round)).collect()));
+    }
+    store.clean().unwrap();
+    let first = std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap);
+    let mut names: Vec<String> = first
+        .map(|file| file.file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".log"))
+        .collect();
+    names.sort();
+    assert!(names[0].starts_with("00000001-"), "{names:?}");
+    let bytes = std::fs::metadata(folder.path().join(&names[0])).unwrap().len();
+    assert!(bytes < 64 * 1024, "{bytes}");
+    let head = heads(&store, vec![log])[0];
+    assert_eq!((head.seq, head.expired_below), (entries, entries + 1));
+    drop(store);
+    let store = open(folder.path());
+    assert_eq!(heads(&store, vec![log])[0], head);
+    // Its sequences go on, whatever was cleaned away.
+    stored(&write(&store, vec![entry(log, entries + 1, 0)]));
+    let found = registers(&store, all_registers(other)).registers;
+    assert_eq!(found[0].value.as_deref(), Some(value(1, 1999).as_bytes()));
+    assert_eq!(store.verify().unwrap().damage, []);
+}
+
+fn name(name: &str) -> ConsumerName {
+    ConsumerName::new(name).unwrap()
+}
+
+#[test]
+fn what_a_consumer_has_not_passed_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let log = chat(1, 2);
+    let start = feed(&store, FeedRange { items_max: 0, ..from(FeedFrom::Beginning) }).position;
+    consumer(&store, ConsumerChange::Passed { name: name("slow"), position: start });
+    rewrite(&store, log, 10, 0..400);
+    store.clean().unwrap();
+    assert_eq!(store.statistics().cleaned_files, 0);
+    let behind = consumers(&store)[0].behind_bytes;
+    assert!(behind > 400 * 10 * 200, "{behind}");
+    drop(store);
+
+    let store = open(folder.path());
+    store.clean().unwrap();
+    assert_eq!(store.statistics().cleaned_files, 0);
+    // Page by page, it hears everything, in order.
+    let mut heard = 0;
+    let mut after = FeedFrom::Beginning;
+    loop {
+        let page = feed(&store, FeedRange { items_max: 777, ..from(after) });
+        for item in &page.items {
+            assert_eq!(item.log, log);
+            match &item.what {
+                FeedWhat::Register(register) => {
+                    let (number, round) = (heard % 11, heard / 11);
+                    let value = value(number, round);
+                    assert_eq!(register.value.as_deref(), Some(value.as_bytes()));
+                }
+                FeedWhat::Entry(entry) => assert_eq!((heard % 11, entry.seq), (10, heard / 11 + 1)),
+                other => panic!("{other:?}"),
+            }
+            heard += 1;
+        }
+        after = FeedFrom::After(page.position.clone());
+        if !page.more {
+            let position = page.position;
+            consumer(&store, ConsumerChange::Passed { name: name("slow"), position });
+            break;
+        }
+    }
+    assert_eq!(heard, 400 * 11);
+    store.clean().unwrap();
+    assert!(store.statistics().cleaned_files > 0);
+    // A place that was passed long ago is good: what lives comes from there.
+    let page = feed(&store, FeedRange { items_max: 5, ..from(FeedFrom::Beginning) });
+    assert_eq!(page.items.len(), 5);
+    let rest = feed(&store, from(FeedFrom::After(page.position)));
+    assert_eq!(
+        rest.items.len() as u64,
+        feed(&store, from(FeedFrom::Beginning)).items.len() as u64 - 5
+    );
+    check(&store, log, 10, 400);
+}
