@@ -131,7 +131,7 @@ pub enum LogKind {
     Direct = 1,
     /// A conversation of many.
     Group = 2,
-    /// What belongs to one user alone.
+    /// What belongs to one user alone. Never leaves the server as a log.
     Account = 3,
     /// The claim of a user name. Never leaves the server.
     Name = 4,
@@ -153,7 +153,7 @@ pub enum LogKind {
 /// ```
 ///
 /// So the id of a direct conversation follows from its members, needs no look-up, and says who
-/// they are. On the wire a `conversation_id` is a log of the first three kinds.
+/// they are. On the wire a `conversation_id` is a log of the first two kinds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId([u8; 16]);
 
@@ -224,8 +224,10 @@ impl LogId {
     pub fn from_wire(bytes: &[u8]) -> Result<LogId, InvalidId> {
         let id = LogId::from_bytes(bytes)?;
         match id.kind() {
-            LogKind::Direct | LogKind::Group | LogKind::Account => Ok(id),
-            LogKind::Name | LogKind::Identity | LogKind::Service => Err(InvalidId::Log),
+            LogKind::Direct | LogKind::Group => Ok(id),
+            LogKind::Account | LogKind::Name | LogKind::Identity | LogKind::Service => {
+                Err(InvalidId::Log)
+            }
         }
     }
 
@@ -305,7 +307,7 @@ mod tests {
         let service = LogId::service(b"consumers");
         assert_eq!(LogId::from_wire(service.as_bytes()), Err(InvalidId::Log));
         assert_eq!(LogId::from_bytes(service.as_bytes()).map(LogId::kind), Ok(LogKind::Service));
-        assert_eq!(LogId::from_wire(LogId::account(user).as_bytes()), Ok(LogId::account(user)));
+        assert_eq!(LogId::from_wire(LogId::account(user).as_bytes()), Err(InvalidId::Log));
     }
 
     #[test]

@@ -96,10 +96,6 @@ fn ids_are_computed_and_refused_as_written() {
                     "{vector}"
                 );
             }
-            ("account", &[owner]) => {
-                assert_eq!(parsed, Ok(LogId::account(owner)), "{vector}");
-                assert_eq!(parsed.unwrap().owner(), Some(owner), "{vector}");
-            }
             ("group", []) => assert_eq!(parsed.map(LogId::kind), Ok(LogKind::Group), "{vector}"),
             ("invalid", []) => assert!(parsed.is_err(), "{vector}"),
             _ => panic!("no such kind of vector: {vector}"),
