@@ -4,7 +4,11 @@
 use std::error::Error;
 
 /// One file for each noun. No client gets them.
-const PROTOS: [&str; 2] = ["dunlin/store/v1/identity.proto", "dunlin/store/v1/name.proto"];
+const PROTOS: [&str; 3] = [
+    "dunlin/store/v1/account.proto",
+    "dunlin/store/v1/identity.proto",
+    "dunlin/store/v1/name.proto",
+];
 
 /// Messages that hold a credential: `src/stored.rs` prints them without it.
 const SECRET: [&str; 1] = ["Credentials"];

@@ -6,7 +6,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use dunlin_protocol::limits::FRAME_PREFIX_BYTES;
-use dunlin_protocol::wire::{self, entry, frame::Body};
+use dunlin_protocol::wire;
+#[cfg(test)]
+use dunlin_protocol::wire::{entry, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId, UserId};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
@@ -97,7 +99,8 @@ pub(crate) fn encode_signal(conversation: LogId, signal: &Signal, sender: UserId
     EncodedFrame::from_wire(out.freeze()).expect("the prefix was computed from the parts")
 }
 
-/// Encodes an entry of another kind: they are rare.
+/// Encodes any entry: what is written by hand is compared with it.
+#[cfg(test)]
 pub(crate) fn encode_entry(
     log: LogId,
     seq: u64,
@@ -117,9 +120,14 @@ pub(crate) fn encode_entry(
     tail(EncodedFrame::push(Body::Push(push)).into_wire(), entry_len)
 }
 
-/// Reads an entry that the store kept. `None` if it is none: the store vouches for the bytes, so
-/// somebody else has written them.
+/// Reads an entry that the store kept; of one that was erased, what is left of it. `None` if it is
+/// none: the store vouches for the bytes, so somebody else has written them.
 pub(crate) fn decode_entry(stored: &StoredEntry) -> Option<wire::Entry> {
+    if stored.erased {
+        let EntryMeta { time_ms, sender, counted, sender_counted } = stored.meta;
+        let seq = stored.seq;
+        return Some(wire::Entry { seq, time_ms, sender, counted, sender_counted, body: None });
+    }
     wire::Entry::decode(stored.body.clone()).ok().filter(|entry| entry.seq == stored.seq)
 }
 

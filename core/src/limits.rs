@@ -1,9 +1,7 @@
 //! Bounds of the engine's memory and work, each with its reason. What both ends of a connection
 //! must agree on is in [`dunlin_protocol::limits`].
 
-use dunlin_protocol::limits::{
-    CONTENT_BYTES_MAX, FRAME_BYTES_MAX, HISTORY_ENTRIES_MAX, SYNC_POSITIONS_MAX,
-};
+use dunlin_protocol::limits::{CONTENT_BYTES_MAX, FRAME_BYTES_MAX, HISTORY_ENTRIES_MAX};
 
 /// The most workers of a node: a worker index travels in a byte or two, and there are no more
 /// cores to use.
@@ -89,15 +87,14 @@ pub const OVERLOADED_RETRY_MS: u32 = 500;
 /// How long a client should wait when the store does not work, in milliseconds.
 pub const UNAVAILABLE_RETRY_MS: u32 = 1000;
 
-/// How long the state of a conversation or an account that nobody uses stays in memory, in
-/// milliseconds: people answer within a minute or much later.
+/// How long the state of a conversation that nobody uses stays in memory, in milliseconds: people answer within a minute or much later.
 pub const STATE_IDLE_MS: u64 = 60_000;
 
-/// Conversations and accounts whose idleness is looked at in one tick, so that forgetting a
+/// Conversations whose idleness is looked at in one tick, so that forgetting a
 /// million of them never delays a message.
 pub const STATE_SWEEP_MAX: usize = 4096;
 
-/// Tables of conversations and accounts keep room for so many, however few there are: less than
+/// Tables of conversations keep room for so many, however few there are: less than
 /// a megabyte that need not grow again and again.
 pub const TABLE_ROOM_MIN: usize = 1024;
 
@@ -108,32 +105,21 @@ pub const HELD_PUSHES_MAX: usize = 256;
 /// Bytes of such pushes, for the same reason.
 pub const HELD_BYTES_MAX: usize = 256 * 1024;
 
-/// Entries of an account log after which a snapshot is due: loading an account reads at most
-/// about so many, or as many as it has conversations, whatever is more.
-pub const ACCOUNT_SNAPSHOT_ENTRIES: u64 = 256;
-
-/// Conversations of one user. A snapshot of the account must fit into a frame with room to spare;
-/// at about 45 bytes each these are 440 KiB.
-pub const ACCOUNT_CONVERSATIONS_MAX: usize = 10_000;
-
-/// Changes of one account that may wait; more are answered `OVERLOADED`.
-pub const ACCOUNT_QUEUE_MAX: usize = 1024;
-
-/// Entries of an account log that are read from the store at a time.
-pub const ACCOUNT_PAGE_ENTRIES: usize = 256;
-
-/// Bytes of an account entry that is pushed. Only a snapshot is larger: it says nothing new, so
-/// the sessions just get to know that the log has grown.
-pub const ACCOUNT_PUSH_BYTES_MAX: usize = 8 * 1024;
+/// Read cursors of one worker that may be under way to the store; more are answered `OVERLOADED`. Those of
+/// a tick are one question, so questions do not bound them.
+pub const MARKS_MAX: usize = 16 * 1024;
 
 /// Bytes of a response that is a list: the frame limit of clients, less the frame around it.
 pub const RESPONSE_BYTES_MAX: usize = FRAME_BYTES_MAX as usize - 16 * 1024;
 
-/// Bytes of account entries in one `Synced`; they come first and leave room for conversations.
-pub const SYNC_ACCOUNT_BYTES_MAX: usize = 640 * 1024;
+/// Conversations of a user whose heads and cursors a sync looks at together. A user may have more: then
+/// it looks at the next ones, and keeps only what has changed; so it costs the same memory, whoever
+/// has joined how many.
+pub const SYNC_PAGE_CONVERSATIONS: usize = 4096;
 
-/// Conversations in one `Synced`; beyond it the client syncs again.
-pub const SYNC_CONVERSATIONS_MAX: usize = 1000;
+/// Changed conversations that a sync keeps in mind: more would not fit into a `Synced`, since each takes
+/// at least so many bytes there. The client syncs again.
+pub const SYNC_CHANGED_MAX: usize = RESPONSE_BYTES_MAX / 24;
 
 /// Bytes of entries of one conversation in a `Synced`: older ones are fetched when the user
 /// scrolls there.
@@ -141,10 +127,17 @@ pub const SYNC_CONVERSATION_BYTES_MAX: usize = 128 * 1024;
 
 /// Syncs that one worker answers at a time; others wait. When everybody reconnects at once, this
 /// bounds the entries that are in memory for them.
-pub const SYNCS_MAX: usize = 64;
+pub const SYNCS_MAX: usize = 32;
 
-/// Reads of entries that one sync has under way at a time.
-pub const SYNC_READS_MAX: usize = 32;
+/// Conversations whose entries come with a `Synced`, at most: more than anybody looks at. Of the others the
+/// client asks for those that it wants.
+pub const SYNC_FILLED_MAX: usize = 1000;
+
+/// Conversations whose entries one sync reads at a time: first so many, ...
+pub const SYNC_READS_FIRST: usize = 32;
+
+/// ... and when these have shown how large they are, as many as may fit, up to this.
+pub const SYNC_READS_MAX: usize = 128;
 
 /// How long a node waits for the home of a conversation on another node, in milliseconds, before
 /// it appends by itself. The fence makes both right; this only bounds how long a sender waits.
@@ -189,13 +182,7 @@ const _: () =
 const _: () = assert!(CONTENT_BYTES_MAX * 2 < FORWARD_BYTES_MAX);
 // Several beacons may get lost in a row before a stream is taken for a new one.
 const _: () = assert!(BEACON_MS * 8 < STREAM_IDLE_MS && FORWARD_TIMEOUT_MS < NODE_GONE_MS);
-const _: () = assert!(ACCOUNT_CONVERSATIONS_MAX * 48 < SYNC_ACCOUNT_BYTES_MAX);
-// Or a client could not say what it has, and its syncs would never end.
-const _: () = assert!(ACCOUNT_CONVERSATIONS_MAX <= SYNC_POSITIONS_MAX);
-// So at least one conversation fits, and a sync always gets further.
-const _: () = assert!(
-    SYNC_ACCOUNT_BYTES_MAX + SYNC_CONVERSATION_BYTES_MAX + CONTENT_BYTES_MAX * 2
-        < RESPONSE_BYTES_MAX
-);
+// So the entries of at least one conversation fit beside a fair number of others.
+const _: () = assert!(SYNC_CONVERSATION_BYTES_MAX + CONTENT_BYTES_MAX * 2 < RESPONSE_BYTES_MAX / 2);
 const _: () = assert!(CONVERSATION_BATCH_MAX <= CONVERSATION_QUEUE_MAX);
 const _: () = assert!(HISTORY_ENTRIES_MAX as usize * 16 < RESPONSE_BYTES_MAX);

@@ -3,8 +3,10 @@
 mod engine_support;
 
 use bytes::Bytes;
-use dunlin_core::request::AccountRequest;
-use dunlin_protocol::wire::{self, ErrorCode, entry, frame::Body};
+use dunlin_core::request::{AccountRequest, ConversationRequest, History, Request};
+use dunlin_core::store::RegisterRange;
+use dunlin_core::store::contract::ask;
+use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 use dunlin_protocol::{LogId, UserId};
 use engine_support::{Server, history, send, text_of};
 
@@ -25,12 +27,7 @@ fn a_message_reaches_every_device_of_both_users() {
     }
     // Whoever sent it has the response; whoever has not synced gets no pushes.
     assert_eq!(silent.history(log).entries.len(), 1);
-    let to_phone = server.inbox.drain(phone.conn);
-    let is_joined = |body: &Body| match body {
-        Body::Push(push) => LogId::account(ann).to_wire() == push.conversation_id,
-        _ => false,
-    };
-    assert!(to_phone.iter().all(is_joined), "{to_phone:?}");
+    assert!(server.inbox.drain(phone.conn).is_empty());
     assert!(server.inbox.drain(silent.conn).is_empty());
     server.engine.stop();
 }
@@ -78,10 +75,11 @@ fn nobody_reaches_a_conversation_of_others() {
     let mut spy = server.live(eve);
     let log = LogId::direct(ann, bob);
     let signal = wire::Signal { conversation_id: log.to_wire(), ..wire::Signal::default() };
+    let first = History { from: 1, to: 1, limit: 1, backwards: false };
     for request in [
         send(log, 1, "let me in"),
         history(log),
-        history(LogId::account(ann)),
+        Request::Conversation(LogId::account(ann), ConversationRequest::History(first)),
         AccountRequest::MarkRead { conversation: log, seq: 1 }.into(),
         signal.try_into().unwrap(),
         send(LogId::group([7; 14]), 1, "hello"),
@@ -104,6 +102,28 @@ fn a_message_needs_an_account_at_both_ends() {
     // It is no dead end: the user may come into being.
     server.account(99);
     assert_eq!(phone.send(nobody, 1, "hello?").seq, 1);
+    server.engine.stop();
+}
+
+#[test]
+fn who_writes_to_nobody_leaves_nothing_behind() {
+    let mut server = Server::start(2);
+    let ann = server.account(1);
+    let mut phone = server.live(ann);
+    for id in 50..60 {
+        let log = phone.with(UserId::new(id).unwrap());
+        assert_eq!(phone.refused(send(log, 1, "hello?")), ErrorCode::NoSuchUser);
+    }
+    let account = LogId::account(ann);
+    let all = RegisterRange {
+        log: account,
+        prefix: Default::default(),
+        after: None,
+        registers_max: 100,
+        bytes_max: 1 << 20,
+    };
+    let registers = ask::registers(&*server.store, all).registers;
+    assert_eq!(registers.len(), 1, "that there is the account, and nothing else: {registers:?}");
     server.engine.stop();
 }
 
@@ -137,25 +157,25 @@ fn what_is_unread_follows_the_read_cursor() {
     };
     assert_eq!(unread(&mut server, bob), (0, 3, 0));
 
-    bobs.mark_read(log, 3);
+    assert_eq!(bobs.mark_read(log, 3), (3, 2));
     assert_eq!(unread(&mut server, bob), (3, 1, 0));
     assert_eq!(unread(&mut server, ann), (0, 1, 3));
-    let receipt = wire::ReadReceipt { conversation_id: log.to_wire(), user_id: bob.get(), seq: 3 };
-    assert_eq!(anns.signalled(), Body::ReadReceipt(receipt));
-    let account_log = LogId::account(bob);
-    other_device.pushed(account_log); // It was joined.
-    bobs.pushed(account_log);
-    // Done does not say where it was stored, so the one that asked is told as well.
-    for device in [&other_device, &bobs] {
-        let moved = device.pushed(account_log);
-        assert!(matches!(moved.body, Some(entry::Body::ReadMoved(moved)) if moved.seq == 3));
-    }
+    let (conversation_id, user_id) = (log.to_wire(), bob.get());
+    let receipt = wire::ReadReceipt { conversation_id, user_id, seq: 3, others_counted: 0 };
+    assert_eq!(anns.signalled(), Body::ReadReceipt(receipt.clone()));
+    // The other devices know as much as the one that asked; the other member need not.
+    let own = wire::ReadReceipt { others_counted: 2, ..receipt };
+    assert_eq!(other_device.signalled(), Body::ReadReceipt(own));
 
     // It never moves back, and beyond the head it is the head.
-    bobs.mark_read(log, 1);
+    assert_eq!(bobs.mark_read(log, 1), (3, 2));
     assert_eq!(unread(&mut server, bob), (3, 1, 0));
-    bobs.mark_read(log, 1000);
+    assert_eq!(bobs.mark_read(log, 1000), (4, 3));
     assert_eq!(unread(&mut server, bob), (4, 0, 0));
+    // What did not move is no news.
+    assert!(matches!(anns.signalled(), Body::ReadReceipt(receipt) if receipt.seq == 4));
+    assert!(matches!(other_device.signalled(), Body::ReadReceipt(receipt) if receipt.seq == 4));
+    assert!(server.inbox.drain(bobs.conn).iter().all(|body| matches!(body, Body::Push(_))));
     server.engine.stop();
 }
 

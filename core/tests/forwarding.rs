@@ -14,14 +14,13 @@ use dunlin_core::presence::{LocalPresence, Nodes, Presence};
 use dunlin_core::random::SystemSource;
 use dunlin_core::request::{Command, Request};
 use dunlin_core::store::memory::MemoryStore;
-use dunlin_core::store::{Append, EntryMeta, Store, StoreReply, StoreRequest};
+use dunlin_core::store::{RegisterKey, Set, Store, StoreReply, StoreRequest, Write};
 use dunlin_core::transport::{ConnId, Delivery, Session};
 use dunlin_core::worker::effect::Effects;
 use dunlin_core::worker::input::Input;
 use dunlin_core::worker::{Shared, Worker};
 use dunlin_protocol::wire::{self, DeviceKind, ErrorCode, frame::Body};
 use dunlin_protocol::{LogId, SessionId, UserId, frame};
-use prost::Message as _;
 
 const HERE: NodeId = NodeId(1);
 const THERE: NodeId = NodeId(2);
@@ -127,19 +126,10 @@ fn with_accounts(logs: &[LogId]) -> MemoryStore {
     let store = MemoryStore::new(1);
     let users = logs.iter().flat_map(|log| <[UserId; 2]>::from(log.direct_members().unwrap()));
     for user in users.collect::<std::collections::BTreeSet<_>>() {
-        let created = wire::entry::Body::AccountCreated(wire::AccountCreated::default());
-        let entry = wire::Entry { seq: 1, body: Some(created), ..wire::Entry::default() };
-        let append = Append {
-            log: LogId::account(user),
-            seq: 1,
-            meta: EntryMeta::default(),
-            key: None,
-            digest: 0,
-            cursor: None,
-            body: entry.encode_to_vec().into(),
-        };
-        let done = |reply| assert!(matches!(reply, Ok(StoreReply::Appended(_))));
-        store.submit(StoreRequest::Append(vec![append]), Box::new(done));
+        let set = Set::always(RegisterKey::letter(b'a'), Bytes::new());
+        let write = Write::registers(LogId::account(user), [set]);
+        let done = |reply| assert!(matches!(reply, Ok(StoreReply::Written(_))));
+        store.submit(StoreRequest::Write(vec![write]), Box::new(done));
     }
     store
 }

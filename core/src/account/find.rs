@@ -1,19 +1,18 @@
 //! Looking users up by name and by id.
 
-use dunlin_protocol::wire::{self, entry, frame::Body};
+use dunlin_protocol::wire::{self, frame::Body};
 use dunlin_protocol::{LogId, UserId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::AccountPage;
+use super::register::account_key;
 use crate::auth::names;
-use crate::entry::decode_entry;
 use crate::identity::look_up;
-use crate::limits::RESPONSE_BYTES_MAX;
-use crate::refusal::{DATA_CORRUPT, Refusal};
+use crate::refusal::{INTERNAL, Refusal};
 use crate::request::Client;
-use crate::store::{Page, Range, Register};
-use crate::worker::flow::{Answer, Answers, PageFlow, RegisterFlow};
+use crate::store::Register;
+use crate::stored::{self, Account};
+use crate::worker::flow::{Answer, Answers, RegisterFlow};
 use crate::worker::turn::Turn;
 
 /// The look-ups that are under way.
@@ -31,7 +30,7 @@ pub(crate) struct FindId(u64);
 #[derive(Debug)]
 struct Find {
     client: Client,
-    /// Reads that are not answered yet.
+    /// Questions that are not answered yet.
     outstanding: usize,
     found: Vec<wire::User>,
 }
@@ -47,19 +46,18 @@ impl Finds {
         self.last += 1;
         let id = FindId(self.last);
         let names = spellings(usernames);
-        let outstanding = usize::from(!names.is_empty()) + user_ids.len();
+        let outstanding = usize::from(!names.is_empty()) + usize::from(!user_ids.is_empty());
         self.under_way.insert(id, Find { client, outstanding, found: Vec::new() });
         if !names.is_empty() {
             let registers = names.iter().map(|name| look_up::name_register(name)).collect();
-            turn.ask_register(registers, RegisterFlow::Find(id, names));
+            turn.ask_register(registers, RegisterFlow::FindNames(id, names));
         }
-        for &user in user_ids {
-            ask_account(user, id, turn);
+        if !user_ids.is_empty() {
+            ask_accounts(id, user_ids.to_vec(), turn);
         }
         self.finish(id, turn);
     }
 
-    /// The registers of the names were read.
     pub(crate) fn names_read(
         &mut self,
         id: FindId,
@@ -68,39 +66,41 @@ impl Finds {
         turn: &mut Turn<'_>,
     ) {
         let Some(find) = self.under_way.get_mut(&id) else { return };
+        find.outstanding -= 1;
         match users_of(names, answers) {
+            Ok(users) if users.is_empty() => {}
             Ok(users) => {
-                find.outstanding += users.len();
-                find.outstanding -= 1;
-                users.into_iter().for_each(|user| ask_account(user, id, turn));
-                self.finish(id, turn);
+                find.outstanding += 1;
+                ask_accounts(id, users, turn);
             }
-            Err(refusal) => self.refuse(id, refusal, turn),
+            Err(refusal) => return self.refuse(id, refusal, turn),
         }
+        self.finish(id, turn);
     }
 
-    /// The first entry of an account log was read.
-    pub(crate) fn page_read(
+    pub(crate) fn accounts_read(
         &mut self,
         id: FindId,
-        user: UserId,
-        answer: Answer<Page>,
+        users: &[UserId],
+        answers: Answers<Register>,
         turn: &mut Turn<'_>,
     ) {
         let Some(find) = self.under_way.get_mut(&id) else { return };
         find.outstanding -= 1;
-        match first_body(answer) {
-            Ok(Some(entry::Body::AccountCreated(created))) => find.add(user, created),
-            // Nobody has the id.
-            Ok(_) => {}
+        match accounts_of(users, answers) {
+            Ok(accounts) => {
+                accounts.into_iter().for_each(|(user, account)| find.add(user, account));
+            }
             Err(refusal) => return self.refuse(id, refusal, turn),
         }
         self.finish(id, turn);
     }
 
     fn refuse(&mut self, id: FindId, refusal: Refusal, turn: &mut Turn<'_>) {
-        if let Some(Find { client, .. }) = self.under_way.remove(&id) {
-            turn.effects.refuse(client.conn, client.request_id, refusal);
+        if let Some(Find { client: Client { conn, request_id, .. }, .. }) =
+            self.under_way.remove(&id)
+        {
+            turn.effects.refuse(conn, request_id, refusal);
         }
     }
 
@@ -126,22 +126,36 @@ fn users_of(names: &[String], answers: Answers<Register>) -> Answer<Vec<UserId>>
     Ok(users)
 }
 
-/// Reads the first entry of an account log for a look-up.
-fn ask_account(user: UserId, id: FindId, turn: &mut Turn<'_>) {
-    let (log, bytes_max) = (LogId::account(user), RESPONSE_BYTES_MAX);
-    let range = Range { log, from: 1, to: 1, entries_max: 1, bytes_max, backwards: false };
-    turn.ask_page(range, PageFlow::Account(AccountPage::Find(id, user)));
+/// Asks how these users are called.
+fn ask_accounts(id: FindId, users: Vec<UserId>, turn: &mut Turn<'_>) {
+    let accounts = users.iter().map(|user| (LogId::account(*user), account_key())).collect();
+    turn.ask_register(accounts, RegisterFlow::FindAccounts(id, users));
+}
+
+/// Those of them who exist.
+fn accounts_of(users: &[UserId], answers: Answers<Register>) -> Answer<Vec<(UserId, Account)>> {
+    let answers = answers?;
+    if answers.len() != users.len() {
+        return Err(INTERNAL);
+    }
+    let mut accounts = Vec::new();
+    for (user, answer) in users.iter().zip(answers) {
+        if let Some(value) = answer?.value {
+            accounts.push((*user, stored::decode(&value)?));
+        }
+    }
+    Ok(accounts)
 }
 
 impl Find {
-    fn add(&mut self, user: UserId, created: wire::AccountCreated) {
+    fn add(&mut self, user: UserId, account: Account) {
         if self.found.iter().any(|found| found.user_id == user.get()) {
             return;
         }
         self.found.push(wire::User {
             user_id: user.get(),
-            username: created.username,
-            display_name: created.display_name,
+            username: account.username,
+            display_name: account.display_name,
             conversation_id: LogId::direct(user, self.client.user).to_wire(),
         });
     }
@@ -154,10 +168,4 @@ fn spellings(usernames: &[String]) -> Vec<String> {
     names.sort_unstable();
     names.dedup();
     names
-}
-
-fn first_body(answer: Answer<Page>) -> Result<Option<entry::Body>, Refusal> {
-    let page = answer?;
-    let Some(first) = page.entries.first() else { return Ok(None) };
-    decode_entry(first).map(|entry| entry.body).ok_or(DATA_CORRUPT)
 }

@@ -1,67 +1,305 @@
-//! Moving the read cursor of a user: an entry of the account log, so that the other devices and a
-//! later sync know, and a receipt for the other member.
+//! Moving read cursors: all that are asked for in a tick go to the store together.
+//!
+//! ```text
+//! taken ─(end of tick)─► the entry up to which was read ─(end of tick)─► the register moves
+//! ```
+//!
+//! Who asked is answered with the cursor as it is then. If it has moved, the other member and the
+//! other sessions of the user are told.
 
-use dunlin_protocol::wire::{self, frame::Body};
+use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId};
 
-use super::AccountPage;
+use super::cursor::ReadCursor;
 use crate::audience::push::SignalPush;
 use crate::entry::others_counted;
-use crate::limits::RESPONSE_BYTES_MAX;
+use crate::limits::{MARKS_MAX, OVERLOADED_RETRY_MS, RESPONSE_BYTES_MAX};
 use crate::membership::other_member;
-use crate::refusal::{NO_SUCH_CONVERSATION, Refusal};
+use crate::refusal::{INTERNAL, NO_SUCH_CONVERSATION, Refusal, STORE_UNAVAILABLE};
 use crate::request::Client;
-use crate::store::{Page, Range};
-use crate::worker::flow::{Answer, PageFlow};
+use crate::store::{Page, Range, Written};
+use crate::worker::flow::{Answer, Answers, PagesFlow, WriteFlow};
 use crate::worker::turn::Turn;
+
+/// The cursors that are to be moved at the end of the tick.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    /// Whose entries are to be read.
+    asked: Vec<MarkRead>,
+    /// Whose registers are to be written.
+    known: Vec<MarkRead>,
+    /// Those that are not answered yet, at the store as well.
+    under_way: usize,
+}
 
 /// A read cursor that shall move.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MarkRead {
-    pub(crate) client: Client,
-    pub(super) conversation: LogId,
-    pub(super) seq: u64,
-    /// Entries of others that count up to `seq`.
-    pub(super) others_counted: u64,
+    client: Client,
+    conversation: LogId,
+    /// Where to: once the entry was read, exactly.
+    cursor: ReadCursor,
 }
 
-/// Asks for the entry that the cursor shall move to.
-pub(crate) fn ask(client: Client, conversation: LogId, seq: u64, turn: &mut Turn<'_>) {
-    if other_member(conversation, client.user).is_none() {
-        turn.effects.refuse(client.conn, client.request_id, NO_SUCH_CONVERSATION);
-        return;
+/// What became of it, for those whom it concerns.
+#[derive(Debug)]
+pub(crate) struct Marked {
+    pub(crate) client: Client,
+    /// The cursor as it is now.
+    pub(crate) response: Result<wire::ReadReceipt, Refusal>,
+    /// Who else is to be told.
+    pub(crate) receipts: Vec<SignalPush>,
+}
+
+impl Marks {
+    /// Takes a request of a client.
+    pub(crate) fn take(
+        &mut self,
+        client: Client,
+        conversation: LogId,
+        seq: u64,
+        turn: &mut Turn<'_>,
+    ) {
+        if other_member(conversation, client.user).is_none() {
+            turn.effects.refuse(client.conn, client.request_id, NO_SUCH_CONVERSATION);
+            return;
+        }
+        if self.under_way >= MARKS_MAX {
+            turn.effects.refuse(client.conn, client.request_id, TOO_MANY);
+            return;
+        }
+        self.under_way += 1;
+        let cursor = ReadCursor { seq, others_counted: 0 };
+        self.asked.push(MarkRead { client, conversation, cursor });
     }
-    // The newest entry up to seq: the counts are in it, and a seq beyond the head is the head.
-    let range = Range {
-        log: conversation,
-        from: 1,
-        to: seq,
-        entries_max: 1,
-        bytes_max: RESPONSE_BYTES_MAX,
-        backwards: true,
+
+    /// At the end of a tick: asks for what the next steps need.
+    pub(crate) fn end_tick(&mut self, turn: &mut Turn<'_>) {
+        if !self.asked.is_empty() {
+            let asked = std::mem::take(&mut self.asked);
+            let ranges = asked.iter().map(MarkRead::entry).collect();
+            turn.ask_pages(ranges, PagesFlow::MarkRead(asked));
+        }
+        if !self.known.is_empty() {
+            let known = std::mem::take(&mut self.known);
+            let writes = known.iter().map(MarkRead::write).collect();
+            turn.write(writes, WriteFlow::Cursors(known));
+        }
+    }
+
+    /// The entries were read: their cursors move at the end of the tick.
+    pub(crate) fn entries_read(
+        &mut self,
+        asked: Vec<MarkRead>,
+        answers: Answers<Page>,
+        turn: &mut Turn<'_>,
+    ) {
+        for (mark, answer) in each(asked, answers) {
+            match answer.and_then(|page| mark.at(&page)) {
+                Ok(mark) => self.known.push(mark),
+                Err(refusal) => {
+                    self.under_way -= 1;
+                    turn.effects.refuse(mark.client.conn, mark.client.request_id, refusal);
+                }
+            }
+        }
+    }
+
+    /// The registers were written, or not.
+    pub(crate) fn written(
+        &mut self,
+        known: Vec<MarkRead>,
+        answer: Answer<Vec<Written>>,
+    ) -> impl Iterator<Item = Marked> + use<> {
+        self.under_way -= known.len();
+        let answers = answer.map(|all| all.into_iter().map(Ok).collect());
+        each(known, answers).map(|(mark, answer)| mark.done(answer))
+    }
+}
+
+const EXPIRED: Refusal =
+    Refusal::new(ErrorCode::InvalidArgument, "all messages up to there have expired");
+
+const TOO_MANY: Refusal = Refusal::retry(
+    ErrorCode::Overloaded,
+    "too many read cursors are under way",
+    OVERLOADED_RETRY_MS,
+);
+
+/// The answers by what they are for: each has one, whatever the store has said.
+fn each<T>(
+    marks: Vec<MarkRead>,
+    answers: Answers<T>,
+) -> impl Iterator<Item = (MarkRead, Answer<T>)> {
+    let (mut answers, rest) = match answers {
+        Ok(answers) => (answers.into_iter(), INTERNAL),
+        Err(refusal) => (Vec::new().into_iter(), refusal),
     };
-    let mark = MarkRead { client, conversation, seq, others_counted: 0 };
-    turn.ask_page(range, PageFlow::Account(AccountPage::MarkRead(mark)));
+    marks.into_iter().map(move |mark| (mark, answers.next().unwrap_or(Err(rest))))
 }
 
 impl MarkRead {
-    /// The entry was read: where the cursor goes.
-    pub(crate) fn entry_known(self, answer: Answer<Page>) -> Result<MarkRead, Refusal> {
-        let page = answer?;
-        let entry = page.entries.first().ok_or(NO_SUCH_CONVERSATION)?;
-        let others_counted = others_counted(&entry.meta, self.client.user);
-        Ok(MarkRead { seq: entry.seq, others_counted, ..self })
+    /// The newest entry up to seq: the counts are in it, and a seq beyond the head is the head.
+    fn entry(&self) -> Range {
+        Range {
+            log: self.conversation,
+            from: 1,
+            to: self.cursor.seq,
+            entries_max: 1,
+            bytes_max: RESPONSE_BYTES_MAX,
+            backwards: true,
+        }
     }
 
-    /// What the other member is told, now that it has moved.
-    pub(crate) fn receipt(self) -> Option<SignalPush> {
-        let user = self.client.user;
-        let other = other_member(self.conversation, user).filter(|other| *other != user)?;
-        let frame = EncodedFrame::push(Body::ReadReceipt(wire::ReadReceipt {
-            conversation_id: self.conversation.to_wire(),
-            user_id: user.get(),
-            seq: self.seq,
-        }));
-        Some(SignalPush { user: other, frame, except: None })
+    fn at(self, page: &Page) -> Result<MarkRead, Refusal> {
+        let (seq, meta) = match page.entries.first() {
+            Some(entry) => (entry.seq, &entry.meta),
+            None if page.head.seq == 0 => return Err(NO_SUCH_CONVERSATION),
+            // The numbers of the newest entry outlive it.
+            None if self.cursor.seq >= page.head.seq => (page.head.seq, &page.head.meta),
+            None => return Err(EXPIRED),
+        };
+        let others_counted = others_counted(meta, self.client.user);
+        Ok(MarkRead { cursor: ReadCursor { seq, others_counted }, ..self })
+    }
+
+    fn write(&self) -> crate::store::Write {
+        self.cursor.moving(self.conversation, self.client.user)
+    }
+
+    fn done(self, answer: Answer<Written>) -> Marked {
+        let stays = |response| Marked { client: self.client, response, receipts: Vec::new() };
+        match answer {
+            Ok(Written::Stored { .. }) => {
+                Marked { receipts: self.receipts(), ..stays(Ok(self.own(self.cursor))) }
+            }
+            // It is there already, or further.
+            Ok(Written::Unmet { found, .. }) => {
+                stays(ReadCursor::of(&found).map(|at| self.own(at)))
+            }
+            Ok(Written::Unknown) => stays(Err(STORE_UNAVAILABLE)),
+            Ok(Written::Duplicate { .. } | Written::Conflict { .. }) => stays(Err(INTERNAL)),
+            Err(refusal) => stays(Err(refusal)),
+        }
+    }
+
+    /// What the user is told of the own cursor.
+    fn own(&self, cursor: ReadCursor) -> wire::ReadReceipt {
+        wire::ReadReceipt { others_counted: cursor.others_counted, ..self.receipt(cursor.seq) }
+    }
+
+    fn receipt(&self, seq: u64) -> wire::ReadReceipt {
+        let (conversation_id, user_id) = (self.conversation.to_wire(), self.client.user.get());
+        wire::ReadReceipt { conversation_id, user_id, seq, others_counted: 0 }
+    }
+
+    fn receipts(&self) -> Vec<SignalPush> {
+        let Client { user, conn, .. } = self.client;
+        let push = |receipt| EncodedFrame::push(Body::ReadReceipt(receipt));
+        let is_receipt = true;
+        let frame = push(self.own(self.cursor));
+        let own = SignalPush { user, frame, except: Some(conn), is_receipt };
+        let other = other_member(self.conversation, user).filter(|other| *other != user);
+        let other = other.map(|user| {
+            let frame = push(self.receipt(self.cursor.seq));
+            SignalPush { user, frame, except: None, is_receipt }
+        });
+        [own].into_iter().chain(other).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dunlin_protocol::UserId;
+
+    use super::*;
+    use crate::refusal::DATA_CORRUPT;
+    use crate::store::{EntryMeta, Head, Register, StoreRequest, StoredEntry};
+    use crate::transport::ConnId;
+    use crate::worker::turn::stage::Stage;
+
+    fn client(request_id: u64) -> Client {
+        let conn = ConnId { shard: 0, slot: 1, generation: 1 };
+        Client { conn, user: UserId::new(1).unwrap(), request_id }
+    }
+
+    fn chat() -> LogId {
+        LogId::direct(client(1).user, UserId::new(2).unwrap())
+    }
+
+    fn page(seq: u64) -> Answer<Page> {
+        let meta = EntryMeta { time_ms: 1, sender: 2, counted: seq, sender_counted: seq };
+        let entry = StoredEntry { seq, meta, erased: false, body: bytes::Bytes::new() };
+        Ok(Page { entries: vec![entry], head: Head::default(), more: false })
+    }
+
+    /// So many marks whose entries were read.
+    fn asked(marks: &mut Marks, stage: &mut Stage, count: u64) -> Vec<MarkRead> {
+        (1..=count).for_each(|id| marks.take(client(id), chat(), 9, &mut stage.turn()));
+        let asked = marks.asked.clone();
+        marks.end_tick(&mut stage.turn());
+        assert!(
+            matches!(&stage.asked()[..], [StoreRequest::Ranges(all)] if all.len() == asked.len())
+        );
+        asked
+    }
+
+    #[test]
+    fn each_hears_where_the_cursor_is_and_others_only_that_it_moved() {
+        let (mut stage, mut marks) = (Stage::new(), Marks::default());
+        let all = asked(&mut marks, &mut stage, 5);
+        // One entry can't be read; the others are told together.
+        let answers = vec![page(9), page(9), Err(DATA_CORRUPT), page(9), page(9)];
+        marks.entries_read(all, Ok(answers), &mut stage.turn());
+        let known = marks.known.clone();
+        marks.end_tick(&mut stage.turn());
+        assert!(matches!(&stage.asked()[..], [StoreRequest::Write(writes)] if writes.len() == 4));
+        let further = ReadCursor { seq: 12, others_counted: 10 }.moving(chat(), client(1).user);
+        let set = &further.sets[0];
+        let found = Register { key: set.key.clone(), version: 3, value: set.value.clone() };
+        let answer = vec![
+            Written::Stored { version: 2 },
+            Written::Unmet { set: 0, found },
+            Written::Unknown,
+            Written::Conflict { head: Head::default() },
+        ];
+        let told: Vec<_> = marks.written(known, Ok(answer)).collect();
+        let cursor = |marked: &Marked| {
+            let response = marked.response.as_ref();
+            response.map(|at| (at.seq, at.others_counted)).map_err(|refusal| *refusal)
+        };
+        let cursors: Vec<_> = told.iter().map(cursor).collect();
+        let right = [Ok((9, 9)), Ok((12, 10)), Err(STORE_UNAVAILABLE), Err(INTERNAL)];
+        assert_eq!(cursors, right);
+        let receipts: Vec<_> = told.iter().map(|marked| marked.receipts.len()).collect();
+        assert_eq!(receipts, [2, 0, 0, 0]);
+        assert_eq!(marks.under_way, 0);
+    }
+
+    #[test]
+    fn what_has_expired_can_be_read_to_its_end() {
+        let mark = |seq| {
+            let cursor = ReadCursor { seq, others_counted: 0 };
+            MarkRead { client: client(1), conversation: chat(), cursor }
+        };
+        let meta = EntryMeta { time_ms: 1, sender: 2, counted: 9, sender_counted: 7 };
+        let head = Head { seq: 9, meta, expired_below: 10, ..Head::default() };
+        let page = Page { head, ..Page::default() };
+        let at_end = mark(u64::MAX).at(&page).map(|mark| mark.cursor);
+        assert_eq!(at_end, Ok(ReadCursor { seq: 9, others_counted: 7 }));
+        assert_eq!(mark(8).at(&page).err(), Some(EXPIRED));
+        assert_eq!(mark(8).at(&Page::default()).err(), Some(NO_SUCH_CONVERSATION));
+    }
+
+    #[test]
+    fn more_than_so_many_are_refused_until_some_are_answered() {
+        let (mut stage, mut marks) = (Stage::new(), Marks::default());
+        let all = asked(&mut marks, &mut stage, MARKS_MAX as u64);
+        marks.take(client(1), chat(), 9, &mut stage.turn());
+        assert!(marks.asked.is_empty(), "it was refused");
+        marks.entries_read(all, Err(STORE_UNAVAILABLE), &mut stage.turn());
+        assert_eq!(marks.under_way, 0);
+        marks.take(client(1), chat(), 9, &mut stage.turn());
+        assert_eq!(marks.asked.len(), 1);
     }
 }

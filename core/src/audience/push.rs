@@ -29,6 +29,9 @@ pub struct SignalPush {
     pub frame: EncodedFrame,
     /// The connection that it comes from.
     pub except: Option<ConnId>,
+    /// It says how far somebody has read: a session that syncs just now hears it behind its `Synced`,
+    /// which may know less.
+    pub is_receipt: bool,
 }
 
 /// What is pushed of a log: an entry, or a word that it has grown.

@@ -50,6 +50,7 @@ struct Held {
     /// Syncs that are not answered yet; a client may send a second one before the first is.
     syncs: u32,
     pushes: Vec<(LogId, u64, EncodedFrame)>,
+    receipts: Vec<EncodedFrame>,
     bytes: usize,
     /// More came than is held: the client must sync again.
     overflowed: bool,
@@ -129,21 +130,32 @@ impl OpenSession {
 
 impl Held {
     fn push(&mut self, push: &Push) {
-        let bytes = push.frame.wire().len();
-        if self.overflowed {
-            return;
+        if self.has_room(&push.frame) {
+            self.pushes.push((push.log, push.head, push.frame.clone()));
         }
-        if self.pushes.len() == HELD_PUSHES_MAX || self.bytes + bytes > HELD_BYTES_MAX {
+    }
+
+    fn receipt(&mut self, frame: &EncodedFrame) {
+        if self.has_room(frame) {
+            self.receipts.push(frame.clone());
+        }
+    }
+
+    /// Takes the room for a frame. Where there is none, the client will have to sync again.
+    fn has_room(&mut self, frame: &EncodedFrame) -> bool {
+        let bytes = frame.wire().len();
+        let held = self.pushes.len() + self.receipts.len();
+        if held >= HELD_PUSHES_MAX || self.bytes + bytes > HELD_BYTES_MAX {
             self.overflow();
-            return;
         }
         self.bytes += bytes;
-        self.pushes.push((push.log, push.head, push.frame.clone()));
+        !self.overflowed
     }
 
     fn overflow(&mut self) {
         self.overflowed = true;
         self.pushes = Vec::new();
+        self.receipts = Vec::new();
         self.bytes = 0;
     }
 }
@@ -206,8 +218,11 @@ impl Sessions {
 
     /// Delivers something momentary to the live sessions of its user. Nearly everybody has one:
     /// that one gets the frame itself, since to share it would take memory and count references.
-    pub(crate) fn signal(&self, signal: SignalPush, effects: &mut Effects) {
-        let SignalPush { user, frame, except } = signal;
+    pub(crate) fn signal(&mut self, signal: SignalPush, effects: &mut Effects) {
+        let SignalPush { user, frame, except, is_receipt } = signal;
+        if is_receipt {
+            self.hold_receipt(user, &frame, except);
+        }
         let hears = |session: &&OpenSession| {
             session.is_live && session.held.is_none() && Some(session.conn) != except
         };
@@ -218,6 +233,13 @@ impl Sessions {
             last = session;
         }
         effects.signal(last.conn, frame);
+    }
+
+    /// Keeps a receipt for the sessions of a user that sync just now.
+    fn hold_receipt(&mut self, user: UserId, frame: &EncodedFrame, except: Option<ConnId>) {
+        let Some(sessions) = self.users.get_mut(&user) else { return };
+        let others = sessions.iter_mut().filter(|session| Some(session.conn) != except);
+        others.filter_map(|session| session.held.as_mut()).for_each(|held| held.receipt(frame));
     }
 
     /// Tells everybody that pushes may have been lost.
@@ -254,6 +276,7 @@ impl Sessions {
         for (log, head, frame) in held.pushes {
             effects.push(conn, log, head, frame);
         }
+        held.receipts.into_iter().for_each(|frame| effects.signal(conn, frame));
         if held.overflowed {
             effects.deliver(conn, Delivery::Notice(behind_frame()));
         }
@@ -312,6 +335,31 @@ mod tests {
             })
             .collect();
         assert_eq!(heads, [2, 3]);
+    }
+
+    #[test]
+    fn of_what_is_momentary_only_receipts_wait_for_the_answer_of_the_sync() {
+        let (mut sessions, mut effects) = (with_one_session(), Effects::new());
+        let signal = |is_receipt, except| {
+            let (user, frame) = (user(), behind_frame());
+            SignalPush { user, frame, except, is_receipt }
+        };
+        sessions.begin_sync(user(), CONN);
+        for (is_receipt, except) in [(true, None), (false, None), (true, Some(CONN))] {
+            sessions.signal(signal(is_receipt, except), &mut effects);
+        }
+        assert!(delivered(&mut effects).is_empty());
+        sessions.end_sync(user(), CONN, true, &mut effects);
+        let all = delivered(&mut effects);
+        assert!(matches!(all[..], [Delivery::Signal(_)]), "{all:?}");
+        // Too many of them are a reason to sync again.
+        sessions.begin_sync(user(), CONN);
+        for _ in 0..=HELD_PUSHES_MAX {
+            sessions.signal(signal(true, None), &mut effects);
+        }
+        sessions.end_sync(user(), CONN, true, &mut effects);
+        let all = delivered(&mut effects);
+        assert!(matches!(all[..], [Delivery::Notice(_)]), "{all:?}");
     }
 
     #[test]

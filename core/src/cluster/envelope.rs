@@ -165,13 +165,16 @@ mod tests {
         };
         let push =
             |except| NodePush { users: users.clone(), log, head: 7, except, frame: frame.clone() };
+        let signal =
+            |is_receipt| NodeSignal { users: users.clone(), frame: frame.clone(), is_receipt };
         vec![
             Item::Forward(Forward { log, batch: 1, sends: vec![sent("one"), sent("")] }),
             Item::Answer(Answer { log, batch: 1, index: 1, outcome: stored }),
             Item::Answer(Answer { log, batch: 1, index: 0, outcome: Err(refusal) }),
             Item::Push(push(Some(conn))),
             Item::Push(push(None)),
-            Item::Signal(NodeSignal { users: users.clone(), frame: frame.clone() }),
+            Item::Signal(signal(false)),
+            Item::Signal(signal(true)),
             ended(Closed::All),
             ended(Closed::AllBut(session)),
             ended(Closed::Sessions(vec![session, session])),

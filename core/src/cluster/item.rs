@@ -15,6 +15,7 @@ pub(super) const KIND_ANSWER: u8 = 2;
 pub(super) const KIND_PUSH: u8 = 3;
 pub(super) const KIND_SIGNAL: u8 = 4;
 pub(super) const KIND_ENDED: u8 = 5;
+pub(super) const KIND_RECEIPT: u8 = 6;
 
 /// A thing that one worker tells a worker of another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,11 +78,13 @@ pub(crate) struct NodePush {
 pub(crate) struct NodeSignal {
     pub(crate) users: Users,
     pub(crate) frame: EncodedFrame,
+    /// See [`SignalPush`](crate::audience::push::SignalPush).
+    pub(crate) is_receipt: bool,
 }
 
 /// Whether this version knows items of this kind.
 pub(super) fn is_known(kind: u8) -> bool {
-    (KIND_FORWARD..=KIND_ENDED).contains(&kind)
+    (KIND_FORWARD..=KIND_RECEIPT).contains(&kind)
 }
 
 impl Item {
@@ -91,6 +94,7 @@ impl Item {
             Item::Forward(_) => KIND_FORWARD,
             Item::Answer(_) => KIND_ANSWER,
             Item::Push(_) => KIND_PUSH,
+            Item::Signal(signal) if signal.is_receipt => KIND_RECEIPT,
             Item::Signal(_) => KIND_SIGNAL,
             Item::Ended(_) => KIND_ENDED,
         };

@@ -28,12 +28,12 @@ mod streams;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dunlin_protocol::{EncodedFrame, LogId, UserId};
+use dunlin_protocol::{LogId, UserId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::audience::push::{Knower, LogPush};
+use crate::audience::push::{Knower, LogPush, SignalPush};
 use crate::audience::session::Ended;
 use crate::bus::{Member, NodeId};
 use crate::limits::{BEACON_MS, FORWARD_TIMEOUT_MS, NODE_GONE_MS, STREAM_IDLE_MS, TICK_MS};
@@ -209,12 +209,13 @@ impl Cluster {
     }
 
     /// The same for something momentary.
-    pub(crate) fn signal(&mut self, user: UserId, frame: &EncodedFrame, turn: &mut Turn<'_>) {
+    pub(crate) fn signal(&mut self, signal: &SignalPush, turn: &mut Turn<'_>) {
         if self.peers.is_empty() {
             return;
         }
-        for (to, users) in self.elsewhere(&[user]) {
-            let signal = NodeSignal { users, frame: frame.clone() };
+        for (to, users) in self.elsewhere(&[signal.user]) {
+            let (frame, is_receipt) = (signal.frame.clone(), signal.is_receipt);
+            let signal = NodeSignal { users, frame, is_receipt };
             self.tell(to, &Item::Signal(signal), turn);
         }
     }

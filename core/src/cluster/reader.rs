@@ -7,7 +7,7 @@ use dunlin_protocol::{ClientMessageId, EncodedFrame, LogId, SessionId, UserId};
 
 use super::item::{
     Answer, Forward, ForwardedSend, Item, KIND_ANSWER, KIND_ENDED, KIND_FORWARD, KIND_PUSH,
-    KIND_SIGNAL, NodePush, NodeSignal, Users,
+    KIND_RECEIPT, KIND_SIGNAL, NodePush, NodeSignal, Users,
 };
 use crate::audience::session::{Closed, Ended};
 use crate::conversation::pending::Stored;
@@ -27,11 +27,16 @@ impl Reader {
             KIND_FORWARD => Item::Forward(self.forward()?),
             KIND_ANSWER => Item::Answer(self.answer()?),
             KIND_PUSH => Item::Push(self.push()?),
-            KIND_SIGNAL => Item::Signal(NodeSignal { users: self.users()?, frame: self.frame()? }),
+            KIND_SIGNAL => Item::Signal(self.signal(false)?),
+            KIND_RECEIPT => Item::Signal(self.signal(true)?),
             KIND_ENDED => Item::Ended(self.ended()?),
             _ => return None,
         };
         Some(item)
+    }
+
+    fn signal(&mut self, is_receipt: bool) -> Option<NodeSignal> {
+        Some(NodeSignal { users: self.users()?, frame: self.frame()?, is_receipt })
     }
 
     fn forward(&mut self) -> Option<Forward> {

@@ -187,7 +187,11 @@ mod tests {
             bytes[..4].copy_from_slice(&200_000_u32.to_be_bytes());
             bytes.into()
         });
-        let item = Item::Signal(NodeSignal { users: Users::new(), frame: frame.unwrap() });
+        let item = Item::Signal(NodeSignal {
+            users: Users::new(),
+            frame: frame.unwrap(),
+            is_receipt: false,
+        });
         let mut outgoing = Outgoing::new(1, true);
         assert!(!outgoing.is_waiting());
         let mut closed: Vec<_> = (0..5).filter_map(|_| outgoing.add(&item, FROM, TO)).collect();

@@ -1,4 +1,4 @@
-//! Reading a log page by page.
+//! Reading a conversation page by page.
 
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{self, frame::Body};
@@ -10,13 +10,12 @@ use crate::membership::other_member;
 use crate::refusal::{DATA_CORRUPT, NO_SUCH_CONVERSATION, Refusal};
 use crate::request::{Client, History};
 use crate::store::{Page, Range};
-use crate::worker::flow::{Answer, PageFlow};
+use crate::worker::flow::{Answer, PagesFlow};
 use crate::worker::turn::Turn;
 
 /// Asks for a page.
 pub(crate) fn ask(client: Client, log: LogId, history: History, turn: &mut Turn<'_>) {
-    let is_own = log.owner() == Some(client.user);
-    if !is_own && other_member(log, client.user).is_none() {
+    if other_member(log, client.user).is_none() {
         turn.effects.refuse(client.conn, client.request_id, NO_SUCH_CONVERSATION);
         return;
     }
@@ -28,7 +27,7 @@ pub(crate) fn ask(client: Client, log: LogId, history: History, turn: &mut Turn<
         bytes_max: RESPONSE_BYTES_MAX,
         backwards: history.backwards,
     };
-    turn.ask_page(range, PageFlow::Conversation(ConversationPage::History(client)));
+    turn.ask_pages(vec![range], PagesFlow::Conversation(ConversationPage::History(client)));
 }
 
 /// The page was read.

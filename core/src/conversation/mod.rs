@@ -13,20 +13,17 @@ pub(crate) mod signal;
 
 use std::hash::Hash;
 
+use dunlin_protocol::LogId;
 use dunlin_protocol::wire::ErrorCode;
-use dunlin_protocol::{LogId, UserId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use smallvec::SmallVec;
 
 use crate::limits::{OVERLOADED_RETRY_MS, RESPONSE_BYTES_MAX, STATE_IDLE_MS, TABLE_ROOM_MIN};
-use crate::membership::{other_member, users_of};
-use crate::refusal::{INTERNAL, NO_SUCH_CONVERSATION, Refusal};
+use crate::membership::other_member;
+use crate::refusal::{INTERNAL, NO_SUCH_CONVERSATION, Refusal, STORE_UNAVAILABLE};
 use crate::request::Client;
-use crate::store::{Append, Appended, Head, Page, Range};
-use crate::worker::agenda::Owner;
-use crate::worker::flow::{Answer, HeadsFlow, PageFlow};
-use crate::worker::message::{Join, Joined};
+use crate::store::{Head, Page, Range, Write, Written};
+use crate::worker::flow::{Answer, HeadsFlow, PagesFlow};
 use crate::worker::turn::Turn;
 pub(crate) use numbering::Outcome;
 use numbering::{Conversation, Phase};
@@ -66,11 +63,11 @@ pub(crate) struct Refused {
     pub(crate) refusal: Refusal,
 }
 
-/// What a batch leaves behind that the store did not take.
+/// What a batch leaves behind of which nobody knows whether it was stored.
 #[derive(Debug)]
 pub(crate) struct BatchFailed {
     pub(crate) refused: Vec<Refused>,
-    /// What it was to follow: nobody knows what became of it.
+    /// What it was to follow.
     pub(crate) unsure_after: u64,
 }
 
@@ -93,7 +90,7 @@ impl Conversations {
             return Err(refused(&pending, NO_SUCH_CONVERSATION));
         }
         let conversation = self.in_use.entry(log).or_insert_with(|| {
-            turn.agenda.sweep_later(Owner::Conversation(log), turn.now_ms);
+            turn.agenda.sweep_later(log, turn.now_ms);
             Conversation::new()
         });
         conversation.used_ms = turn.now_ms;
@@ -104,8 +101,8 @@ impl Conversations {
                 conversation.phase = Phase::Loading;
                 self.unknown_heads.push(log);
             }
-            Phase::Idle if !was_waiting => turn.agenda.number(Owner::Conversation(log)),
-            Phase::Idle | Phase::Loading | Phase::Joining { .. } | Phase::Appending(_) => {}
+            Phase::Idle if !was_waiting => turn.agenda.number(log),
+            Phase::Idle | Phase::Loading | Phase::Joining | Phase::Appending(_) => {}
         }
         Ok(())
     }
@@ -118,91 +115,96 @@ impl Conversations {
         }
     }
 
-    /// The head of a conversation was read: its messages can be numbered, or these have to join
-    /// first and to [confirm](Conversations::joined) it.
-    pub(crate) fn head_loaded(
+    /// The head of a conversation was read. True if its log is empty: its members have to join before
+    /// anything is numbered, and that is to be [confirmed](Conversations::joined).
+    pub(crate) fn head_loaded(&mut self, log: LogId, head: &Head, turn: &mut Turn<'_>) -> bool {
+        let Some(conversation) = self.in_use.get_mut(&log) else { return false };
+        let joins = conversation.loaded(log, head);
+        if !joins {
+            turn.agenda.number(log);
+        }
+        joins
+    }
+
+    /// The members of a conversation have joined, or can't. Gives back the sends that are refused by
+    /// it.
+    pub(crate) fn joined(
         &mut self,
         log: LogId,
-        head: &Head,
+        result: Result<(), Refusal>,
         turn: &mut Turn<'_>,
-    ) -> impl Iterator<Item = Join> + use<> {
-        let is_empty = self.in_use.get_mut(&log).is_some_and(|conversation| {
-            let is_empty = conversation.loaded(log, head);
-            if !is_empty {
-                turn.agenda.number(Owner::Conversation(log));
-            }
-            is_empty
-        });
-        let joining = if is_empty { self.join(log) } else { SmallVec::new() };
-        joining.into_iter().map(move |user| Join { user, conversation: log })
-    }
-
-    /// The members of a conversation join. Gives back who.
-    fn join(&mut self, log: LogId) -> SmallVec<[UserId; 2]> {
-        let members = users_of(log);
-        if let Some(conversation) = self.in_use.get_mut(&log) {
-            let missing = u8::try_from(members.len()).expect("a log is of two users at most");
-            conversation.phase = Phase::Joining { missing, refused: None };
-        }
-        members
-    }
-
-    /// A member has joined, or can't. Gives back the sends that are refused by it.
-    pub(crate) fn joined(&mut self, joined: &Joined, turn: &mut Turn<'_>) -> Vec<Refused> {
-        let log = joined.conversation;
+    ) -> Vec<Refused> {
         let Some(conversation) = self.in_use.get_mut(&log) else { return Vec::new() };
-        let Phase::Joining { missing, refused } = &mut conversation.phase else {
+        if conversation.phase != Phase::Joining {
             return Vec::new();
-        };
-        *missing -= 1;
-        if let Err(refusal) = joined.result {
-            *refused = Some(refusal);
         }
-        match (*missing, *refused) {
-            (0, None) => {
+        match result {
+            Ok(()) => {
                 conversation.phase = Phase::Idle;
-                turn.agenda.number(Owner::Conversation(log));
+                turn.agenda.number(log);
                 Vec::new()
             }
-            (0, Some(refusal)) => self.fail(log, refusal),
-            (_, None | Some(_)) => Vec::new(),
+            Err(refusal) => self.fail(log, refusal),
         }
     }
 
     /// Numbers what waits in a conversation at the end of a tick. Returns how many.
-    pub(crate) fn number(&mut self, log: LogId, now_ms: u64, appends: &mut Vec<Append>) -> usize {
+    pub(crate) fn number(&mut self, log: LogId, now_ms: u64, writes: &mut Vec<Write>) -> usize {
         match self.in_use.get_mut(&log) {
-            Some(conversation) => conversation.number(log, now_ms, appends),
+            Some(conversation) => conversation.number(log, now_ms, writes),
             None => 0,
         }
     }
 
-    /// The store has answered for what was numbered: adds what became of it to `settled`.
+    /// The store has answered for what was numbered: adds what became of it to `settled`, and gives
+    /// back those of which nobody knows.
     pub(crate) fn appended(
         &mut self,
         log: LogId,
-        results: &[Appended],
+        results: &[Written],
         settled: &mut Vec<(Pending, Outcome)>,
         turn: &mut Turn<'_>,
-    ) {
-        let Some(conversation) = self.in_use.get_mut(&log) else { return };
-        conversation.settle(log, results, settled);
-        if conversation.has_waiting() {
-            turn.agenda.number(Owner::Conversation(log));
-        }
+    ) -> Option<BatchFailed> {
+        let conversation = self.in_use.get_mut(&log)?;
+        let unknown = conversation.settle(log, results, settled);
+        self.go_on(log, &unknown, STORE_UNAVAILABLE, turn)
     }
 
     /// The store did not take the batch of a conversation. What waits behind it goes on, once the
     /// head was read again.
-    pub(crate) fn batch_failed(&mut self, log: LogId, refusal: Refusal) -> Option<BatchFailed> {
+    pub(crate) fn batch_failed(
+        &mut self,
+        log: LogId,
+        refusal: Refusal,
+        turn: &mut Turn<'_>,
+    ) -> Option<BatchFailed> {
+        let failed = self.in_use.get_mut(&log)?.fail_batch();
+        self.go_on(log, &failed, refusal, turn)
+    }
+
+    /// Takes the next step of a conversation whose batch was answered. Those of which nobody knows what
+    /// became of them are refused.
+    fn go_on(
+        &mut self,
+        log: LogId,
+        unknown: &[Pending],
+        refusal: Refusal,
+        turn: &mut Turn<'_>,
+    ) -> Option<BatchFailed> {
         let conversation = self.in_use.get_mut(&log)?;
-        let (failed, unsure_after) = (conversation.fail_batch(), conversation.head_seq());
         if conversation.has_waiting() {
-            conversation.phase = Phase::Loading;
-            self.unknown_heads.push(log);
+            match conversation.phase {
+                Phase::Unknown => {
+                    conversation.phase = Phase::Loading;
+                    self.unknown_heads.push(log);
+                }
+                Phase::Idle => turn.agenda.number(log),
+                Phase::Loading | Phase::Joining | Phase::Appending(_) => {}
+            }
         }
-        let refused = failed.iter().map(|pending| refused(pending, refusal)).collect();
-        Some(BatchFailed { refused, unsure_after })
+        let refused: Vec<_> = unknown.iter().map(|pending| refused(pending, refusal)).collect();
+        let unsure_after = conversation.head_seq();
+        (!refused.is_empty()).then_some(BatchFailed { refused, unsure_after })
     }
 
     /// Nothing can be appended to a conversation now, or ever. Gives back all of its sends.
@@ -237,7 +239,7 @@ fn refused(pending: &Pending, refusal: Refusal) -> Refused {
 pub(crate) fn ask_first_time(log: LogId, reply_to: ReplyTo, seq: u64, turn: &mut Turn<'_>) {
     let (entries_max, bytes_max) = (1, RESPONSE_BYTES_MAX);
     let range = Range { log, from: seq, to: seq, entries_max, bytes_max, backwards: false };
-    turn.ask_page(range, PageFlow::Conversation(ConversationPage::Retried(log, reply_to)));
+    turn.ask_pages(vec![range], PagesFlow::Conversation(ConversationPage::Retried(log, reply_to)));
 }
 
 /// Reads the answer to [`ask_first_time`].
@@ -281,6 +283,7 @@ mod tests {
 
         use super::*;
         use crate::request::Message;
+        use crate::store::StoreRequest;
         use crate::transport::ConnId;
         use crate::worker::turn::stage::Stage;
 
@@ -304,17 +307,11 @@ mod tests {
             Pending::new(reply_to, user(sender), CONN, log(), message)
         }
 
-        fn joined(id: u64, result: Result<(), Refusal>) -> Joined {
-            Joined { user: user(id), conversation: log(), result }
-        }
-
-        /// One send waits for both members to join.
+        /// One send waits for its members to join.
         fn joining(stage: &mut Stage) -> Conversations {
             let mut conversations = Conversations::default();
             conversations.send(send_of(1), &mut stage.turn()).unwrap();
-            let joins = conversations.head_loaded(log(), &Head::default(), &mut stage.turn());
-            let joins: Vec<_> = joins.map(|join| join.user).collect();
-            assert_eq!(joins, [user(1), user(2)]);
+            assert!(conversations.head_loaded(log(), &Head::default(), &mut stage.turn()));
             conversations
         }
 
@@ -322,25 +319,43 @@ mod tests {
         fn the_first_message_waits_until_both_have_joined() {
             let mut stage = Stage::new();
             let mut conversations = joining(&mut stage);
-            for id in [2, 1] {
-                let refused = conversations.joined(&joined(id, Ok(())), &mut stage.turn());
-                assert!(refused.is_empty(), "{refused:?}");
-            }
-            let mut appends = Vec::new();
-            assert_eq!(conversations.number(log(), 1, &mut appends), 1);
-            assert_eq!((appends[0].log, appends[0].seq), (log(), 1));
+            let refused = conversations.joined(log(), Ok(()), &mut stage.turn());
+            assert!(refused.is_empty(), "{refused:?}");
+            let mut writes = Vec::new();
+            assert_eq!(conversations.number(log(), 1, &mut writes), 1);
+            let seq = writes[0].entry.as_ref().map(|entry| entry.seq);
+            assert_eq!((writes[0].log, seq), (log(), Some(1)));
         }
 
         #[test]
         fn if_one_of_them_cannot_join_the_send_is_refused() {
             let mut stage = Stage::new();
             let mut conversations = joining(&mut stage);
-            let failed = joined(1, Err(INTERNAL));
-            assert!(conversations.joined(&failed, &mut stage.turn()).is_empty());
-            let refused = conversations.joined(&joined(2, Ok(())), &mut stage.turn());
+            let refused = conversations.joined(log(), Err(INTERNAL), &mut stage.turn());
             assert_eq!(refused.len(), 1);
             assert_eq!(refused[0].refusal, INTERNAL);
             assert!(!conversations.is_waiting(log()));
+        }
+
+        #[test]
+        fn what_is_not_known_to_be_stored_is_refused_and_the_head_is_read_anew() {
+            let mut stage = Stage::new();
+            let mut conversations = Conversations::default();
+            conversations.send(send_of(1), &mut stage.turn()).unwrap();
+            let head = Head { seq: 7, ..Head::default() };
+            assert!(!conversations.head_loaded(log(), &head, &mut stage.turn()));
+            assert_eq!(conversations.number(log(), 1, &mut Vec::new()), 1);
+            conversations.send(send_of(2), &mut stage.turn()).unwrap();
+            conversations.load_heads(&mut stage.turn());
+            stage.asked();
+            let mut settled = Vec::new();
+            let results = [Written::Unknown];
+            let failed =
+                conversations.appended(log(), &results, &mut settled, &mut stage.turn()).unwrap();
+            assert_eq!((failed.refused.len(), failed.unsure_after, settled.len()), (1, 7, 0));
+            assert_eq!(failed.refused[0].refusal, STORE_UNAVAILABLE);
+            conversations.load_heads(&mut stage.turn());
+            assert_eq!(stage.asked(), [StoreRequest::Heads(vec![log()])]);
         }
 
         #[test]

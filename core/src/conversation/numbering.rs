@@ -18,8 +18,7 @@ use dunlin_protocol::{LogId, UserId};
 use super::pending::Pending;
 use crate::entry::{EncodedEntry, digest, encode_message};
 use crate::limits::{CONVERSATION_BATCH_MAX, CONVERSATION_QUEUE_MAX};
-use crate::refusal::Refusal;
-use crate::store::{Append, Appended, DedupeKey, EntryMeta, Head};
+use crate::store::{DedupeKey, EntryMeta, Head, NewEntry, Write, Written};
 
 /// A direct conversation that is in use.
 #[derive(Debug)]
@@ -39,13 +38,8 @@ pub(super) enum Phase {
     Unknown,
     /// It is being read.
     Loading,
-    /// The log is empty: so many members have not confirmed yet that they joined.
-    Joining {
-        /// How many.
-        missing: u8,
-        /// One has refused.
-        refused: Option<Refusal>,
-    },
+    /// The log is empty: its members join.
+    Joining,
     /// Ready to append.
     Idle,
     /// So many sends, the first ones of the queue, are at the store.
@@ -133,12 +127,13 @@ impl Conversation {
     /// The head was read. True if the log is empty: the members must join before the first entry.
     pub(super) fn loaded(&mut self, log: LogId, head: &Head) -> bool {
         self.head = DirectHead::from_store(log, head);
-        self.phase = Phase::Idle;
-        head.seq == 0
+        let is_empty = head.seq == 0;
+        self.phase = if is_empty { Phase::Joining } else { Phase::Idle };
+        is_empty
     }
 
-    /// Numbers what waits, up to a batch, and adds it to `appends`. Returns how many.
-    pub(super) fn number(&mut self, log: LogId, now_ms: u64, appends: &mut Vec<Append>) -> usize {
+    /// Numbers what waits, up to a batch, and adds it to `writes`. Returns how many.
+    pub(super) fn number(&mut self, log: LogId, now_ms: u64, writes: &mut Vec<Write>) -> usize {
         debug_assert_eq!(self.phase, Phase::Idle, "one batch at a time");
         let count = self.queue.len().min(CONVERSATION_BATCH_MAX);
         let mut head = self.head;
@@ -147,15 +142,14 @@ impl Conversation {
             head = next;
             let entry = encode_message(log, head.seq, &meta, &pending.message);
             let client_message_id = pending.message.client_message_id;
-            appends.push(Append {
-                log,
+            let new = NewEntry {
                 seq: head.seq,
                 meta,
                 key: Some(DedupeKey { sender: pending.sender, client_message_id }),
                 digest: digest(&pending.message),
-                cursor: None,
                 body: entry.body.clone(),
-            });
+            };
+            writes.push(Write::entry(log, new));
             pending.encoded = Some((entry, head.time_ms));
         }
         self.phase = Phase::Appending(count);
@@ -163,38 +157,53 @@ impl Conversation {
     }
 
     /// The store has answered for the batch. What was refused for a stale head stays in front of
-    /// the queue, in its order; the rest is added to `settled`.
+    /// the queue, in its order; the rest is added to `settled`. Gives back those of which nobody knows
+    /// whether they were stored, and with them what must not be stored behind them; then the head must
+    /// be read anew.
     pub(super) fn settle(
         &mut self,
         log: LogId,
-        results: &[Appended],
+        results: &[Written],
         settled: &mut Vec<(Pending, Outcome)>,
-    ) {
+    ) -> Vec<Pending> {
         debug_assert_eq!(self.phase, Phase::Appending(results.len()));
         self.phase = Phase::Idle;
-        let mut refused = VecDeque::new();
-        for result in results {
+        // What stands before one that was stored was stored as well, or that would be a conflict.
+        let is_stored = |result: &Written| matches!(result, Written::Stored { .. });
+        let stored = results.iter().rposition(is_stored).map_or(0, |last| last + 1);
+        let (mut stale, mut unknown) = (VecDeque::new(), Vec::new());
+        for (place, result) in results.iter().enumerate() {
             let mut pending = self.queue.pop_front().expect("the batch is the front of the queue");
             let (entry, time_ms) = pending.encoded.take().expect("the batch was numbered");
             match *result {
-                Appended::Stored => {
+                Written::Duplicate { seq, digest: first } if first == digest(&pending.message) => {
+                    settled.push((pending, Outcome::Retried { seq }));
+                }
+                Written::Duplicate { .. } => settled.push((pending, Outcome::Conflict)),
+                Written::Stored { .. } | Written::Unknown if place < stored => {
                     self.head = self.head.next(log, pending.sender, time_ms).0;
                     let seq = self.head.seq;
                     settled.push((pending, Outcome::Stored { seq, time_ms, entry }));
                 }
-                Appended::Duplicate { seq, digest: first } if first == digest(&pending.message) => {
-                    settled.push((pending, Outcome::Retried { seq }));
-                }
-                Appended::Duplicate { .. } => settled.push((pending, Outcome::Conflict)),
-                Appended::Conflict { head } => {
+                Written::Conflict { head } if unknown.is_empty() => {
                     self.head = DirectHead::from_store(log, &head);
-                    refused.push_back(pending);
+                    stale.push_back(pending);
                 }
+                // A conflict behind it may be one with it.
+                Written::Unknown
+                | Written::Conflict { .. }
+                | Written::Stored { .. }
+                | Written::Unmet { .. } => unknown.push(pending),
             }
         }
-        while let Some(pending) = refused.pop_back() {
+        if !unknown.is_empty() {
+            self.phase = Phase::Unknown;
+            self.take_forwarded_with(&mut unknown);
+        }
+        while let Some(pending) = stale.pop_back() {
             self.queue.push_front(pending);
         }
+        unknown
     }
 
     /// The newest sequence that is known to be durable.
@@ -204,22 +213,25 @@ impl Conversation {
 
     /// The batch at the store failed: nobody knows what of it is stored. Gives back its sends; the
     /// head must be read anew.
-    ///
-    /// If the last one came from another node, the rest of what came with it is given back too: that
-    /// node counts on it that nothing is stored behind a send that was refused.
     pub(super) fn fail_batch(&mut self) -> Vec<Pending> {
         let Phase::Appending(count) = self.phase else { return Vec::new() };
         self.phase = Phase::Unknown;
         let mut failed: Vec<_> = self.queue.drain(..count).collect();
-        let forwarded = failed.last().and_then(Pending::forwarded_in);
+        self.take_forwarded_with(&mut failed);
+        failed
+    }
+
+    /// If the last of those that are refused came from another node, the rest of what came with it is
+    /// refused too: that node counts on it that nothing is stored behind a send that was refused.
+    fn take_forwarded_with(&mut self, refused: &mut Vec<Pending>) {
+        let forwarded = refused.last().and_then(Pending::forwarded_in);
         if forwarded.is_some() {
             // They came together, so they stand together.
             let with_it =
                 self.queue.iter().take_while(|pending| pending.forwarded_in() == forwarded);
             let with_it = with_it.count();
-            failed.extend(self.queue.drain(..with_it));
+            refused.extend(self.queue.drain(..with_it));
         }
-        failed
     }
 
     /// Nothing can be appended: gives back all sends.
@@ -269,7 +281,8 @@ mod tests {
 
     fn loaded(sends: impl IntoIterator<Item = Pending>) -> Conversation {
         let mut conversation = Conversation::new();
-        conversation.loaded(log(), &Head::default());
+        assert!(conversation.loaded(log(), &Head::default()));
+        conversation.phase = Phase::Idle;
         sends.into_iter().for_each(|pending| conversation.enqueue(pending).unwrap());
         conversation
     }
@@ -301,22 +314,66 @@ mod tests {
         conversation.number(log(), 1, &mut Vec::new());
         conversation.enqueue(pending(4, 0)).unwrap();
         let head = Head { seq: 7, ..Head::default() };
-        let conflict = Appended::Conflict { head };
-        let duplicate = Appended::Duplicate { seq: 6, digest: digest(&pending(2, 0).message) };
+        let conflict = Written::Conflict { head };
+        let duplicate = Written::Duplicate { seq: 6, digest: digest(&pending(2, 0).message) };
         let mut settled = Vec::new();
-        conversation.settle(
-            log(),
-            &[Appended::Stored, conflict, duplicate, conflict],
-            &mut settled,
-        );
+        let results = [STORED, conflict.clone(), duplicate, conflict];
+        assert!(conversation.settle(log(), &results, &mut settled).is_empty());
         assert!(matches!(settled[0].1, Outcome::Stored { seq: 1, .. }));
         assert!(matches!(settled[1].1, Outcome::Retried { seq: 6 }));
         assert_eq!(conversation.head_seq(), 7);
-        let left: Vec<_> = conversation
-            .fail_all()
-            .iter()
-            .map(|left| left.message.client_message_id.0[1])
-            .collect();
-        assert_eq!(left, [1, 3, 4]);
+        assert_eq!(conversation.phase, Phase::Idle);
+        assert_eq!(numbers(&conversation.fail_all()), [1, 3, 4]);
+    }
+
+    const STORED: Written = Written::Stored { version: 0 };
+
+    fn numbers(pending: &[Pending]) -> Vec<u8> {
+        pending.iter().map(|pending| pending.message.client_message_id.0[1]).collect()
+    }
+
+    #[test]
+    fn what_stands_before_a_stored_one_was_stored() {
+        let mut conversation = loaded((0..3).map(|number| pending(number, 0)));
+        conversation.number(log(), 1, &mut Vec::new());
+        let mut settled = Vec::new();
+        let results = [Written::Unknown, STORED, Written::Unknown];
+        let unknown = conversation.settle(log(), &results, &mut settled);
+        assert!(matches!(settled[0].1, Outcome::Stored { seq: 1, .. }));
+        assert!(matches!(settled[1].1, Outcome::Stored { seq: 2, .. }));
+        assert_eq!((numbers(&unknown), conversation.head_seq()), (vec![2], 2));
+        assert_eq!(conversation.phase, Phase::Unknown, "the head must be read anew");
+    }
+
+    #[test]
+    fn behind_an_unknown_one_nothing_of_its_batch_goes_on() {
+        let mut conversation = loaded((0..5).map(|number| pending(number, 1)));
+        conversation.enqueue(pending(5, 2)).unwrap();
+        let mut writes = Vec::new();
+        conversation.number(log(), 1, &mut writes);
+        let head = Head { seq: 3, ..Head::default() };
+        let conflict = Written::Conflict { head };
+        let results = [
+            STORED,
+            Written::Unknown,
+            conflict.clone(),
+            Written::Unknown,
+            conflict.clone(),
+            conflict,
+        ];
+        let unknown = conversation.settle(log(), &results, &mut Vec::new());
+        assert_eq!(numbers(&unknown), [1, 2, 3, 4, 5]);
+        assert!(!conversation.has_waiting());
+    }
+
+    #[test]
+    fn before_an_unknown_one_a_stale_one_waits_for_the_head() {
+        let mut conversation = loaded((0..2).map(|number| pending(number, 0)));
+        conversation.number(log(), 1, &mut Vec::new());
+        conversation.enqueue(pending(2, 0)).unwrap();
+        let results = [Written::Conflict { head: Head::default() }, Written::Unknown];
+        let unknown = conversation.settle(log(), &results, &mut Vec::new());
+        assert_eq!((numbers(&unknown), conversation.phase), (vec![1], Phase::Unknown));
+        assert_eq!(numbers(&conversation.fail_all()), [0, 2]);
     }
 }

@@ -12,5 +12,5 @@ use crate::request::{Client, Signal};
 pub(crate) fn push_of(client: Client, log: LogId, signal: &Signal) -> Result<SignalPush, Refusal> {
     let other = other_member(log, client.user).ok_or(NO_SUCH_CONVERSATION)?;
     let frame = encode_signal(log, signal, client.user);
-    Ok(SignalPush { user: other, frame, except: Some(client.conn) })
+    Ok(SignalPush { user: other, frame, except: Some(client.conn), is_receipt: false })
 }

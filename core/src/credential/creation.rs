@@ -11,12 +11,12 @@
 
 use std::sync::Arc;
 
-use dunlin_protocol::wire::{self, ErrorCode, entry, frame::Body};
-use dunlin_protocol::{LogId, UserId};
-use prost::Message as _;
+use dunlin_protocol::UserId;
+use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 
 use super::by_issuer::{self, IssuerLogin};
 use super::{CredentialRegister, CredentialWrite, PasswordFlow, hash_refusal};
+use crate::account::register;
 use crate::admin::AdminReply;
 use crate::auth::identity::Identity;
 use crate::auth::password::{PasswordDone, PasswordJob};
@@ -25,7 +25,8 @@ use crate::identity::look_up::{self, Claim};
 use crate::identity::operation::Operation;
 use crate::refusal::{INTERNAL, Refusal};
 use crate::request::Register;
-use crate::store::{self, EntryMeta, NewEntry, Write, Written};
+use crate::store::{self, Written};
+use crate::stored;
 use crate::worker::flow::{Answer, Answers, PasswordResult, RegisterFlow, WriteFlow};
 use crate::worker::turn::Turn;
 
@@ -117,12 +118,13 @@ fn random_user(turn: &Turn<'_>) -> UserId {
 }
 
 fn write_account(creation: Creation, turn: &mut Turn<'_>) {
-    let (user, time_ms) = (creation.user, turn.now_ms);
-    let created = entry::Body::AccountCreated(wire::AccountCreated {
+    let user = creation.user;
+    let account = stored::Account {
         username: creation.username.clone(),
         display_name: creation.display_name.clone(),
-    });
-    let mut writes = vec![first_entry(LogId::account(user), time_ms, user, created)];
+        created_ms: turn.now_ms,
+    };
+    let mut writes = vec![register::creation(user, &account)];
     if let Origin::Password { hash, .. } = &creation.origin {
         let identity = Identity::with_password(hash.clone());
         let mut sets = identity.sets_after(&Identity::default()).into();
@@ -131,19 +133,6 @@ fn write_account(creation: Creation, turn: &mut Turn<'_>) {
     }
     let flow = CredentialWrite::Account(Box::new(creation));
     turn.write(writes, WriteFlow::Credential(flow));
-}
-
-fn first_entry(log: LogId, time_ms: u64, sender: UserId, body: entry::Body) -> Write {
-    let meta = EntryMeta { time_ms, sender: sender.get(), ..EntryMeta::default() };
-    let entry = wire::Entry {
-        seq: 1,
-        time_ms,
-        sender: meta.sender,
-        body: Some(body),
-        ..Default::default()
-    };
-    let body = entry.encode_to_vec().into();
-    Write::entry(log, NewEntry { seq: 1, meta, key: None, digest: 0, body })
 }
 
 pub(super) fn account_written(

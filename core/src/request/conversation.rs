@@ -7,9 +7,7 @@ use dunlin_protocol::limits::{
 use dunlin_protocol::{ClientMessageId, LogId, wire};
 
 use super::Request;
-use super::invalid::{
-    InvalidRequest, checked_conversation, checked_log, checked_type, invalid, or_default,
-};
+use super::invalid::{InvalidRequest, checked_conversation, checked_type, invalid, or_default};
 
 /// A request about one log. The worker that owns the log takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,9 +69,9 @@ impl Signal {
 }
 
 impl History {
-    /// The request to read this of a log: a conversation, or the account log of the user.
-    pub fn of(self, log: LogId) -> Request {
-        Request::Conversation(log, ConversationRequest::History(self))
+    /// The request to read this of a conversation.
+    pub fn of(self, conversation: LogId) -> Request {
+        Request::Conversation(conversation, ConversationRequest::History(self))
     }
 }
 
@@ -112,7 +110,7 @@ impl TryFrom<wire::History> for Request {
     type Error = InvalidRequest;
 
     fn try_from(history: wire::History) -> Result<Request, InvalidRequest> {
-        let log = checked_log(&history.conversation_id)?;
+        let conversation = checked_conversation(&history.conversation_id)?;
         let limit = or_default(history.limit, HISTORY_ENTRIES_DEFAULT).min(HISTORY_ENTRIES_MAX);
         let end = |seq: u64, open: u64| if seq == 0 { open } else { seq };
         let (from, to) = if history.backwards {
@@ -124,6 +122,6 @@ impl TryFrom<wire::History> for Request {
             return Err(invalid("to_seq", "is on the wrong side of from_seq"));
         }
         let (limit, backwards) = (limit as usize, history.backwards);
-        Ok(History { from, to, limit, backwards }.of(log))
+        Ok(History { from, to, limit, backwards }.of(conversation))
     }
 }

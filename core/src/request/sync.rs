@@ -11,8 +11,6 @@ use super::invalid::{InvalidRequest, checked_conversation, invalid, or_default};
 pub struct SyncFrom {
     /// The epoch that the client knows, or 0.
     pub epoch: u64,
-    /// Up to where the client has its account log.
-    pub account_seq: u64,
     /// Up to where it has its conversations.
     pub positions: Vec<Position>,
     /// Newest entries wanted of each changed conversation.
@@ -28,6 +26,8 @@ pub struct Position {
     pub seq: u64,
     /// The cursor of the other member that it shows.
     pub peer_read_seq: u64,
+    /// Its own cursor, as it knows it.
+    pub read_seq: u64,
 }
 
 impl TryFrom<wire::Sync> for Request {
@@ -43,12 +43,12 @@ impl TryFrom<wire::Sync> for Request {
                 conversation: checked_conversation(&position.conversation_id)?,
                 seq: position.seq,
                 peer_read_seq: position.peer_read_seq,
+                read_seq: position.read_seq,
             })
         };
         let entries = or_default(sync.entries_per_conversation, SYNC_ENTRIES_DEFAULT);
         Ok(Request::Sync(SyncFrom {
             epoch: sync.epoch,
-            account_seq: sync.account_seq,
             positions: sync.positions.into_iter().map(position).collect::<Result<_, _>>()?,
             entries_per_conversation: entries.min(SYNC_ENTRIES_MAX) as usize,
         }))

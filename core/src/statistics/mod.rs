@@ -38,6 +38,9 @@ pub struct WorkerStatistics {
     pub envelopes_received: u64,
     /// How often something before an envelope was missing.
     pub gaps: u64,
+    /// Conversations of which a client had more than there is: the store was put back to an earlier
+    /// state.
+    pub clients_ahead: u64,
     /// Requests that were refused, by their code.
     pub errors: ErrorCounts,
     /// How long ticks took that had something to do, in microseconds.
@@ -51,8 +54,6 @@ pub struct WorkerStatistics {
     pub sessions: u64,
     /// Conversations in memory.
     pub conversations: u64,
-    /// Accounts in memory.
-    pub accounts: u64,
     /// Requests to the store that are not answered yet.
     pub store_outstanding: u64,
     /// Requests that the store did not answer in time.
@@ -84,13 +85,13 @@ impl WorkerStatistics {
             envelopes_sent,
             envelopes_received,
             gaps,
+            clients_ahead,
             errors,
             tick_us,
             store_round_us,
             batch_entries,
             sessions,
             conversations,
-            accounts,
             store_outstanding,
             store_overdue,
             expirations,
@@ -107,13 +108,13 @@ impl WorkerStatistics {
         self.envelopes_sent += envelopes_sent;
         self.envelopes_received += envelopes_received;
         self.gaps += gaps;
+        self.clients_ahead += clients_ahead;
         self.errors.add(errors);
         self.tick_us.add(tick_us);
         self.store_round_us.add(store_round_us);
         self.batch_entries.add(batch_entries);
         self.sessions += sessions;
         self.conversations += conversations;
-        self.accounts += accounts;
         self.store_outstanding += store_outstanding;
         self.store_overdue += store_overdue;
         self.expirations += expirations;

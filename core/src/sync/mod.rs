@@ -1,15 +1,17 @@
 //! Sync: what a client lacks, in one round trip.
 //!
 //! ```text
-//!  taken: pushes are held ──► account ──► heads, cursors, account entries ──► newest entries ──► Synced
+//!  taken: pushes are held ──► conversations ──► heads, cursors ──► newest entries ──► Synced
+//!                                   ▲──── more of them ─┘
 //! ```
 //!
 //! Everything that is stored after the heads were read is pushed, and held, and follows the
 //! Synced; everything before is in it. So nothing falls between the two.
 //!
-//! The machine asks its caller for two things: to have the account of a user read, and to let the
-//! pushes go that were held ([`Progress`]).
+//! - `rounds`: what is asked of the store, and what has changed for the client; `filling`: what of
+//!   that fits into the response
 
+mod filling;
 mod rounds;
 
 use std::collections::VecDeque;
@@ -19,13 +21,12 @@ use dunlin_protocol::wire::frame::Body;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::account::Account;
 use crate::limits::SYNCS_MAX;
 use crate::refusal::Refusal;
 use crate::request::{Client, SyncFrom};
-use crate::store::{Head, Page};
+use crate::store::{Head, Page, Register, Registers};
 use crate::transport::ConnId;
-use crate::worker::flow::{Answer, CursorsFlow, HeadsFlow, PageFlow};
+use crate::worker::flow::{Answer, Answers, HeadsFlow, PagesFlow, RegisterFlow, RegistersFlow};
 use crate::worker::turn::Turn;
 use rounds::{Step, Sync};
 
@@ -44,29 +45,6 @@ pub(crate) struct Syncs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SyncId(u64);
 
-#[cfg(test)]
-impl SyncId {
-    /// For the tests of those who let a sync wait.
-    pub(crate) fn of(number: u64) -> SyncId {
-        SyncId(number)
-    }
-}
-
-/// What a page of a sync is for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum SyncPage {
-    Account,
-    /// The entries of this one of the changed conversations.
-    Entries(usize),
-}
-
-/// A sync that wants the account of its user: see [`Syncs::account_known`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Begun {
-    pub(crate) id: SyncId,
-    pub(crate) user: UserId,
-}
-
 /// How a sync goes on.
 #[derive(Debug, Clone, Copy)]
 #[must_use]
@@ -79,53 +57,36 @@ pub(crate) enum Progress {
         conn: ConnId,
         /// It was not refused.
         synced: bool,
-        /// In its place another one begins.
-        next: Option<Begun>,
     },
 }
 
 impl Syncs {
-    /// Takes a sync. `None` if it has to wait for others.
-    pub(crate) fn take(&mut self, client: Client, from: SyncFrom) -> Option<Begun> {
+    /// Takes a sync; it may have to wait for others.
+    pub(crate) fn take(&mut self, client: Client, from: SyncFrom, turn: &mut Turn<'_>) {
         self.last += 1;
         let id = SyncId(self.last);
-        self.taken.insert(id, Box::new(Sync::new(client, from)));
+        self.taken.insert(id, Box::new(Sync::new(client, from, turn.shared.epoch)));
         if self.running == SYNCS_MAX {
             self.waiting.push_back(id);
-            return None;
+        } else {
+            self.begin(id, turn);
         }
+    }
+
+    fn begin(&mut self, id: SyncId, turn: &mut Turn<'_>) {
         self.running += 1;
-        Some(Begun { id, user: client.user })
+        if let Some(sync) = self.taken.get(&id) {
+            turn.ask_registers(vec![sync.conversations()], RegistersFlow::Sync(id));
+        }
     }
 
-    /// The account of the user is known, or that there is none: asks for all that follows from it.
-    pub(crate) fn account_known(
+    pub(crate) fn conversations_read(
         &mut self,
         id: SyncId,
-        account: Result<&Account, Refusal>,
+        answer: Answer<Registers>,
         turn: &mut Turn<'_>,
     ) -> Progress {
-        let Some(sync) = self.taken.get_mut(&id) else { return Progress::Waits };
-        let account = match account {
-            Ok(account) => account,
-            Err(refusal) => return self.refuse(id, refusal, turn),
-        };
-        let Some(asked) = sync.begin(account, turn.shared.epoch) else { return Progress::Waits };
-        turn.ask_page(asked.account_entries, PageFlow::Sync(id, SyncPage::Account));
-        turn.ask_heads(asked.logs, HeadsFlow::Sync(id));
-        turn.ask_cursors(asked.cursors, CursorsFlow::Sync(id));
-        Progress::Waits
-    }
-
-    pub(crate) fn page_read(
-        &mut self,
-        id: SyncId,
-        page: SyncPage,
-        answer: Answer<Page>,
-        turn: &mut Turn<'_>,
-    ) -> Progress {
-        let step = |sync: &mut Sync| sync.page_read(page, &answer?);
-        self.go_on(id, step, turn)
+        self.go_on(id, |sync| sync.conversations_read(answer?), turn)
     }
 
     pub(crate) fn heads_read(
@@ -140,10 +101,19 @@ impl Syncs {
     pub(crate) fn cursors_read(
         &mut self,
         id: SyncId,
-        answer: Answer<Vec<u64>>,
+        answers: Answers<Register>,
         turn: &mut Turn<'_>,
     ) -> Progress {
-        self.go_on(id, |sync| sync.cursors_read(answer?), turn)
+        self.go_on(id, |sync| sync.cursors_read(answers?), turn)
+    }
+
+    pub(crate) fn pages_read(
+        &mut self,
+        id: SyncId,
+        answers: Answers<Page>,
+        turn: &mut Turn<'_>,
+    ) -> Progress {
+        self.go_on(id, |sync| sync.pages_read(answers?), turn)
     }
 
     fn go_on(
@@ -156,10 +126,17 @@ impl Syncs {
         let Some(sync) = self.taken.get_mut(&id) else { return Progress::Waits };
         match step(sync) {
             Ok(Step::Wait) => Progress::Waits,
+            Ok(Step::List(range)) => {
+                turn.ask_registers(vec![range], RegistersFlow::Sync(id));
+                Progress::Waits
+            }
+            Ok(Step::Compare { logs, cursors }) => {
+                turn.ask_heads(logs, HeadsFlow::Sync(id));
+                turn.ask_register(cursors, RegisterFlow::Sync(id));
+                Progress::Waits
+            }
             Ok(Step::Read(ranges)) => {
-                for (index, range) in ranges {
-                    turn.ask_page(range, PageFlow::Sync(id, SyncPage::Entries(index)));
-                }
+                turn.ask_pages(ranges, PagesFlow::Sync(id));
                 Progress::Waits
             }
             Ok(Step::Done) => self.finish(id, turn),
@@ -170,9 +147,10 @@ impl Syncs {
     fn finish(&mut self, id: SyncId, turn: &mut Turn<'_>) -> Progress {
         let Some(sync) = self.taken.remove(&id) else { return Progress::Waits };
         let client = sync.client;
+        alarm(client.user, sync.ahead(), turn);
         let synced = sync.synced(turn.shared.epoch, turn.now_ms);
         turn.effects.respond(client.conn, client.request_id, Body::Synced(synced));
-        self.ended(client, true)
+        self.ended(client, true, turn)
     }
 
     /// It can't be answered now.
@@ -180,17 +158,28 @@ impl Syncs {
         let Some(sync) = self.taken.remove(&id) else { return Progress::Waits };
         let client = sync.client;
         turn.effects.refuse(client.conn, client.request_id, refusal);
-        self.ended(client, false)
+        self.ended(client, false, turn)
     }
 
-    fn ended(&mut self, client: Client, synced: bool) -> Progress {
+    fn ended(&mut self, client: Client, synced: bool, turn: &mut Turn<'_>) -> Progress {
         self.running -= 1;
-        let next = self.waiting.pop_front().and_then(|id| {
-            let user = self.taken.get(&id)?.client.user;
-            self.running += 1;
-            Some(Begun { id, user })
-        });
-        Progress::Ended { user: client.user, conn: client.conn, synced, next }
+        if let Some(next) = self.waiting.pop_front() {
+            self.begin(next, turn);
+        }
+        Progress::Ended { user: client.user, conn: client.conn, synced }
+    }
+}
+
+/// A client that has more of a conversation than there is proves that the store was put back to an
+/// earlier state (or it lies: then it is one user, and not many).
+fn alarm(user: UserId, ahead: u64, turn: &mut Turn<'_>) {
+    if ahead > 0 {
+        turn.effects.counters.clients_ahead += ahead;
+        tracing::error!(
+            %user,
+            conversations = ahead,
+            "a client has more than the store: was an older copy of the data put back?"
+        );
     }
 }
 
@@ -199,7 +188,7 @@ mod tests {
     use dunlin_protocol::LogId;
 
     use super::*;
-    use crate::account::NO_SUCH_USER;
+    use crate::refusal::STORE_UNAVAILABLE;
     use crate::store::StoreRequest;
     use crate::worker::turn::stage::Stage;
 
@@ -209,47 +198,55 @@ mod tests {
     }
 
     fn from_nothing() -> SyncFrom {
-        let positions = Vec::new();
-        SyncFrom { epoch: 0, account_seq: 0, positions, entries_per_conversation: 1 }
+        SyncFrom { epoch: 0, positions: Vec::new(), entries_per_conversation: 1 }
+    }
+
+    /// The accounts whose conversations were asked for.
+    fn listed(stage: &mut Stage) -> Vec<LogId> {
+        let asked = stage.asked();
+        asked
+            .iter()
+            .map(|request| match request {
+                StoreRequest::Registers(ranges) => ranges[0].log,
+                other => panic!("{other:?}"),
+            })
+            .collect()
     }
 
     #[test]
     fn so_many_run_at_a_time_and_the_end_of_one_begins_the_next() {
         let (mut syncs, mut stage) = (Syncs::default(), Stage::new());
-        let ids = 1..=SYNCS_MAX as u64;
-        let begun: Vec<_> = ids.map(|id| syncs.take(client(id), from_nothing()).unwrap()).collect();
-        let last = client(SYNCS_MAX as u64 + 1);
-        assert!(syncs.take(last, from_nothing()).is_none());
-        let refused = syncs.account_known(begun[3].id, Err(NO_SUCH_USER), &mut stage.turn());
+        let ids = 1..=SYNCS_MAX as u64 + 1;
+        ids.for_each(|id| syncs.take(client(id), from_nothing(), &mut stage.turn()));
+        assert_eq!(listed(&mut stage).len(), SYNCS_MAX);
+        let refused =
+            syncs.conversations_read(SyncId(3), Err(STORE_UNAVAILABLE), &mut stage.turn());
         match refused {
-            Progress::Ended { user, synced: false, next: Some(next), .. } => {
-                assert_eq!((user, next.user), (begun[3].user, last.user));
-            }
+            Progress::Ended { user, synced: false, .. } => assert_eq!(user, client(3).user),
             Progress::Ended { .. } | Progress::Waits => panic!("{refused:?}"),
         }
+        let last = client(SYNCS_MAX as u64 + 1).user;
+        assert_eq!(listed(&mut stage), [LogId::account(last)]);
     }
 
     #[test]
     fn one_that_was_refused_hears_the_rest_of_its_answers_in_vain() {
         let (mut syncs, mut stage) = (Syncs::default(), Stage::new());
-        let Begun { id, user } = syncs.take(client(1), from_nothing()).unwrap();
-        let account = Account::default();
-        assert!(matches!(
-            syncs.account_known(id, Ok(&account), &mut stage.turn()),
-            Progress::Waits
-        ));
+        let id = SyncId(1);
+        syncs.take(client(1), from_nothing(), &mut stage.turn());
+        assert_eq!(listed(&mut stage), [LogId::account(client(1).user)]);
+        let log = LogId::direct(client(1).user, client(2).user);
+        let joined = rounds::tests::joined(&[log]);
+        let compares = syncs.conversations_read(id, Ok(joined), &mut stage.turn());
+        assert!(matches!(compares, Progress::Waits));
         let asked = stage.asked();
         assert!(
-            matches!(
-                &asked[..],
-                [StoreRequest::Range(range), StoreRequest::Heads(_), StoreRequest::Cursors(_)]
-                    if range.log == LogId::account(user)
-            ),
+            matches!(&asked[..], [StoreRequest::Heads(_), StoreRequest::Register(_)]),
             "{asked:?}"
         );
-        // One head too many: the store has answered for somebody else.
-        let refused = syncs.heads_read(id, Ok(vec![Head::default()]), &mut stage.turn());
-        assert!(matches!(refused, Progress::Ended { synced: false, next: None, .. }));
+        // One head too few: the store has answered for somebody else.
+        let refused = syncs.heads_read(id, Ok(Vec::new()), &mut stage.turn());
+        assert!(matches!(refused, Progress::Ended { synced: false, .. }));
         let late = syncs.cursors_read(id, Ok(Vec::new()), &mut stage.turn());
         assert!(matches!(late, Progress::Waits));
     }

@@ -1,318 +1,422 @@
-//! The two rounds of reading of a sync, as a pure state machine: answers in, next reads out.
+//! What a sync asks of the store, as a pure state machine: answers in, next questions out.
+//!
+//! ```text
+//!  Listing ──► Comparing ──► Reading ──► done
+//!     ▲────────────┘ there are more      ▲─┘ there is room for more
+//! ```
+//!
+//! Conversations are listed and compared so many at a time, and of them only what has changed is kept:
+//! a user may have any number.
 
+use dunlin_protocol::LogId;
 use dunlin_protocol::wire;
-use dunlin_protocol::{LogId, UserId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use prost::Message as _;
+use smallvec::SmallVec;
 
-use super::SyncPage;
-use crate::account::{Account, ReadState};
-use crate::entry::{decode_entries, others_counted};
-use crate::limits::{
-    ACCOUNT_CONVERSATIONS_MAX, RESPONSE_BYTES_MAX, SYNC_ACCOUNT_BYTES_MAX,
-    SYNC_CONVERSATION_BYTES_MAX, SYNC_CONVERSATIONS_MAX, SYNC_READS_MAX,
-};
+use super::filling::{Changed, Filling};
+use crate::account::cursor::ReadCursor;
+use crate::account::register::{CONVERSATION, conversation_of};
+use crate::entry::others_counted;
+use crate::limits::{RESPONSE_BYTES_MAX, SYNC_CHANGED_MAX, SYNC_PAGE_CONVERSATIONS};
 use crate::membership::other_member;
 use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal};
 use crate::request::{Client, Position, SyncFrom};
-use crate::store::{Head, Page, Range};
+use crate::store::{Head, Page, Range, Register, RegisterKey, RegisterRange, Registers};
+use crate::worker::flow::Answer;
 
 /// A sync that was taken.
 #[derive(Debug)]
 pub(super) struct Sync {
     pub(super) client: Client,
+    entries_max: usize,
+    /// What the client has; empty if its epoch is another one.
+    positions: HashMap<LogId, Position, RandomState>,
+    /// Up to where the conversations are listed.
+    listed: Option<RegisterKey>,
+    changed: Vec<Changed>,
+    /// Some that have changed were left out.
+    more: bool,
+    /// Conversations of which the client has more than there is.
+    ahead: u64,
     round: Round,
 }
 
 #[derive(Debug)]
 enum Round {
-    /// The account is not known yet.
-    Account(SyncFrom),
-    First(FirstRound),
-    Second(SecondRound),
+    Listing,
+    Comparing(Comparing),
+    Reading(Filling),
 }
 
-/// What the first round reads.
+/// Some conversations, with what is known of each.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) account_entries: Range,
-    /// The conversations, in one order with the cursors.
-    pub(super) logs: Vec<LogId>,
-    pub(super) cursors: Vec<(LogId, UserId)>,
-}
-
-/// Heads, cursors and account entries are being read.
-#[derive(Debug)]
-struct FirstRound {
-    entries_max: usize,
-    /// What the client has; empty if its epoch is another one.
-    positions: HashMap<LogId, Position, RandomState>,
-    conversations: Vec<(LogId, ReadState)>,
-    account_from: u64,
-    account_head: u64,
-    account_entries: Option<Vec<wire::Entry>>,
+struct Comparing {
+    logs: Vec<LogId>,
+    is_last: bool,
     heads: Option<Vec<Head>>,
-    cursors: Option<Vec<u64>>,
-}
-
-/// The entries of what has changed are being read, some conversations at a time.
-#[derive(Debug)]
-struct SecondRound {
-    entries_max: usize,
-    account_head: u64,
-    account_entries: Vec<wire::Entry>,
-    /// The most recently used first.
-    changed: Vec<Changed>,
-    /// How many of them fit into the response, how many were asked for after these, and how many
-    /// of those are not answered. So fitting <= asked <= changed.
-    fitting: usize,
-    asked: usize,
-    outstanding: usize,
-    /// Size of what fits.
-    bytes: usize,
-    more: bool,
-}
-
-/// A conversation that is not as the client has it.
-#[derive(Debug)]
-struct Changed {
-    log: LogId,
-    time_ms: u64,
-    /// The first sequence that the client lacks.
-    from: u64,
-    state: wire::ConversationState,
+    /// Of each, that of the user and that of the other member.
+    cursors: Option<Vec<[ReadCursor; 2]>>,
 }
 
 /// What a sync does next.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Answers are missing.
+    /// An answer is missing.
     Wait,
-    /// Read these ranges, each of a changed conversation.
-    Read(Vec<(usize, Range)>),
+    /// List these conversations.
+    List(RegisterRange),
+    /// Read the heads of these, and the cursors.
+    Compare { logs: Vec<LogId>, cursors: Vec<(LogId, RegisterKey)> },
+    /// Read these entries.
+    Read(Vec<Range>),
     /// Everything is here.
     Done,
 }
 
 impl Sync {
-    pub(super) fn new(client: Client, from: SyncFrom) -> Sync {
-        Sync { client, round: Round::Account(from) }
-    }
-
-    /// The account is known: what to read, all at once. `None` if that was asked before.
-    pub(super) fn begin(&mut self, account: &Account, epoch: u64) -> Option<Asked> {
-        let first = match &self.round {
-            Round::Account(from) => FirstRound::new(from, account, epoch),
-            Round::First(_) | Round::Second(_) => return None,
-        };
-        let asked = first.asked(self.client.user);
-        self.round = Round::First(first);
-        Some(asked)
-    }
-
-    pub(super) fn page_read(&mut self, page: SyncPage, read: &Page) -> Result<Step, Refusal> {
-        let entries = decode_entries(read).ok_or(DATA_CORRUPT)?;
-        match (&mut self.round, page) {
-            (Round::First(first), SyncPage::Account) => first.account_entries = Some(entries),
-            (Round::Second(second), SyncPage::Entries(index)) => second.take(index, entries),
-            (Round::Account(_), SyncPage::Account | SyncPage::Entries(_))
-            | (Round::First(_), SyncPage::Entries(_))
-            | (Round::Second(_), SyncPage::Account) => return Err(INTERNAL),
+    pub(super) fn new(client: Client, from: SyncFrom, epoch: u64) -> Sync {
+        let knows_this_epoch = from.epoch == 0 || from.epoch == epoch;
+        let positions = if knows_this_epoch { from.positions } else { Vec::new() };
+        Sync {
+            client,
+            entries_max: from.entries_per_conversation,
+            positions: positions.into_iter().map(|known| (known.conversation, known)).collect(),
+            listed: None,
+            changed: Vec::new(),
+            more: false,
+            ahead: 0,
+            round: Round::Listing,
         }
-        Ok(self.next_step())
+    }
+
+    /// The next conversations of the user: the question that a sync begins with.
+    pub(super) fn conversations(&self) -> RegisterRange {
+        RegisterRange {
+            log: LogId::account(self.client.user),
+            prefix: SmallVec::from_slice(&[CONVERSATION]),
+            after: self.listed.clone(),
+            registers_max: SYNC_PAGE_CONVERSATIONS,
+            bytes_max: RESPONSE_BYTES_MAX,
+        }
+    }
+
+    pub(super) fn conversations_read(&mut self, page: Registers) -> Result<Step, Refusal> {
+        let Round::Listing = self.round else { return Err(INTERNAL) };
+        let Registers { registers, more, .. } = page;
+        let logs: Vec<_> = registers.iter().filter_map(conversation_of).collect();
+        if let Some(last) = registers.into_iter().next_back() {
+            self.listed = Some(last.key);
+        }
+        if logs.is_empty() {
+            return Ok(self.compared(!more));
+        }
+        let user = self.client.user;
+        let both = |log: &LogId| {
+            let other = other_member(*log, user).unwrap_or(user);
+            [(*log, ReadCursor::key(user)), (*log, ReadCursor::key(other))]
+        };
+        let step =
+            Step::Compare { cursors: logs.iter().flat_map(both).collect(), logs: logs.clone() };
+        let (heads, cursors) = (None, None);
+        self.round = Round::Comparing(Comparing { logs, is_last: !more, heads, cursors });
+        Ok(step)
     }
 
     pub(super) fn heads_read(&mut self, heads: Vec<Head>) -> Result<Step, Refusal> {
-        let first = self.first_round(heads.len())?;
-        first.heads = Some(heads);
-        Ok(self.next_step())
+        let comparing = self.comparing(heads.len())?;
+        comparing.heads = Some(heads);
+        Ok(self.compare())
     }
 
-    pub(super) fn cursors_read(&mut self, cursors: Vec<u64>) -> Result<Step, Refusal> {
-        let first = self.first_round(cursors.len())?;
-        first.cursors = Some(cursors);
-        Ok(self.next_step())
+    pub(super) fn cursors_read(
+        &mut self,
+        registers: Vec<Answer<Register>>,
+    ) -> Result<Step, Refusal> {
+        let comparing = self.comparing(registers.len() / 2)?;
+        let cursors = registers.into_iter().map(cursor_of).collect::<Result<Vec<_>, _>>()?;
+        comparing.cursors = Some(cursors.as_chunks().0.to_vec());
+        Ok(self.compare())
     }
 
-    /// The first round, if there is an answer for each of its conversations.
-    fn first_round(&mut self, answers: usize) -> Result<&mut FirstRound, Refusal> {
+    /// The conversations that are compared, if there is an answer for each of them.
+    fn comparing(&mut self, answers: usize) -> Result<&mut Comparing, Refusal> {
         match &mut self.round {
-            Round::First(first) if first.conversations.len() == answers => Ok(first),
-            Round::Account(_) | Round::First(_) | Round::Second(_) => Err(INTERNAL),
+            Round::Comparing(comparing) if comparing.logs.len() == answers => Ok(comparing),
+            Round::Listing | Round::Comparing(_) | Round::Reading(_) => Err(INTERNAL),
         }
     }
 
-    fn next_step(&mut self) -> Step {
-        if let Round::First(first) = &mut self.round
-            && let Some(second) = first.complete(self.client.user)
-        {
-            self.round = Round::Second(second);
+    fn compare(&mut self) -> Step {
+        let Round::Comparing(comparing) = &mut self.round else { return Step::Wait };
+        if comparing.heads.is_none() || comparing.cursors.is_none() {
+            return Step::Wait;
         }
-        match &mut self.round {
-            Round::Account(_) | Round::First(_) => Step::Wait,
-            Round::Second(second) => second.next_step(),
+        let is_last = comparing.is_last;
+        let logs = std::mem::take(&mut comparing.logs).into_iter();
+        let heads = comparing.heads.take().into_iter().flatten();
+        let cursors = comparing.cursors.take().into_iter().flatten();
+        for ((log, head), [own, other]) in logs.zip(heads).zip(cursors) {
+            if let Some(changed) = self.change_of(log, &head, own, other) {
+                self.ahead += u64::from(changed.state.forget);
+                self.changed.push(changed);
+            }
         }
+        self.compared(is_last)
+    }
+
+    /// So many conversations are compared: on to the next ones, or to the entries of what has changed.
+    fn compared(&mut self, is_last: bool) -> Step {
+        if self.changed.len() > SYNC_CHANGED_MAX {
+            self.changed.sort_unstable_by_key(Changed::newest_first);
+            self.changed.truncate(SYNC_CHANGED_MAX);
+            self.more = true;
+        }
+        if !is_last {
+            self.round = Round::Listing;
+            return Step::List(self.conversations());
+        }
+        let filling = Filling::new(std::mem::take(&mut self.changed), self.entries_max, self.more);
+        self.round = Round::Reading(filling);
+        self.read()
+    }
+
+    pub(super) fn pages_read(&mut self, pages: Vec<Answer<Page>>) -> Result<Step, Refusal> {
+        let Round::Reading(filling) = &mut self.round else { return Err(INTERNAL) };
+        filling.take(pages)?;
+        Ok(self.read())
+    }
+
+    fn read(&mut self) -> Step {
+        let Round::Reading(filling) = &mut self.round else { return Step::Wait };
+        filling.next().map_or(Step::Done, Step::Read)
+    }
+
+    /// Conversations of which the client has more than there is.
+    pub(super) fn ahead(&self) -> u64 {
+        self.ahead
     }
 
     /// The response.
     pub(super) fn synced(self, epoch: u64, server_time_ms: u64) -> wire::Synced {
-        let Round::Second(second) = self.round else {
-            return wire::Synced { epoch, server_time_ms, ..wire::Synced::default() };
+        let (conversations, more) = match self.round {
+            Round::Reading(filling) => filling.into_states(),
+            Round::Listing | Round::Comparing(_) => (Vec::new(), true),
         };
-        wire::Synced {
-            epoch,
-            account_head: second.account_head,
-            account_entries: second.account_entries,
-            conversations: second.changed.into_iter().map(|changed| changed.state).collect(),
-            more: second.more,
-            server_time_ms,
-        }
-    }
-}
-
-impl FirstRound {
-    fn new(sync: &SyncFrom, account: &Account, epoch: u64) -> FirstRound {
-        let knows_this_epoch = sync.epoch == 0 || sync.epoch == epoch;
-        let positions = if knows_this_epoch { &sync.positions[..] } else { &[] };
-        let account_seq = if knows_this_epoch { sync.account_seq } else { 0 };
-        FirstRound {
-            entries_max: sync.entries_per_conversation,
-            positions: positions.iter().map(|known| (known.conversation, *known)).collect(),
-            conversations: account.conversations.iter().map(|(log, read)| (*log, *read)).collect(),
-            account_from: account.snapshot_seq.max(account_seq.min(account.seq) + 1),
-            account_head: account.seq,
-            account_entries: None,
-            heads: None,
-            cursors: None,
-        }
+        wire::Synced { epoch, conversations, more, server_time_ms }
     }
 
-    fn asked(&self, user: UserId) -> Asked {
-        let logs: Vec<_> = self.conversations.iter().map(|(log, _)| *log).collect();
-        let peers = logs.iter().map(|&log| (log, other_member(log, user).unwrap_or(user)));
-        let account_entries = Range {
-            log: LogId::account(user),
-            from: self.account_from,
-            to: self.account_head,
-            entries_max: ACCOUNT_CONVERSATIONS_MAX * 2,
-            bytes_max: SYNC_ACCOUNT_BYTES_MAX,
-            backwards: false,
-        };
-        Asked { account_entries, cursors: peers.collect(), logs }
-    }
-
-    /// Once all is here: which conversations are not as the client has them?
-    fn complete(&mut self, user: UserId) -> Option<SecondRound> {
-        if self.account_entries.is_none() || self.heads.is_none() || self.cursors.is_none() {
-            return None;
-        }
-        let (heads, cursors) = (self.heads.take()?, self.cursors.take()?);
-        let known = self.conversations.iter().zip(heads).zip(cursors);
-        let mut changed: Vec<_> = known
-            .filter_map(|((&(log, read), head), cursor)| {
-                self.compare(user, log, read, &head, cursor)
-            })
-            .collect();
-        changed.sort_unstable_by_key(|changed| std::cmp::Reverse(changed.time_ms));
-        let more = changed.len() > SYNC_CONVERSATIONS_MAX;
-        changed.truncate(SYNC_CONVERSATIONS_MAX);
-        let account_entries = self.account_entries.take()?;
-        let bytes = account_entries.iter().map(|entry| entry.encoded_len() + FIELD_BYTES).sum();
-        Some(SecondRound {
-            entries_max: self.entries_max,
-            account_head: self.account_head,
-            account_entries,
-            changed,
-            fitting: 0,
-            asked: 0,
-            outstanding: 0,
-            bytes,
-            more,
-        })
-    }
-
-    fn compare(
+    /// What the client lacks of a conversation; `None` if it has it as it is.
+    fn change_of(
         &self,
-        user: UserId,
         log: LogId,
-        read: ReadState,
         head: &Head,
-        peer_cursor: u64,
+        own: ReadCursor,
+        other: ReadCursor,
     ) -> Option<Changed> {
+        let user = self.client.user;
         let is_note_to_self = other_member(log, user) == Some(user);
-        let peer_read_seq = if is_note_to_self { 0 } else { peer_cursor };
+        let peer_read_seq = if is_note_to_self { 0 } else { other.seq };
         let known = self.positions.get(&log);
-        let (seq, shown) = known.map_or((0, 0), |known| (known.seq, known.peer_read_seq));
-        if (head.seq, peer_read_seq) == (seq, shown) {
+        let known = known.map_or((0, 0, 0), |at| (at.seq, at.read_seq, at.peer_read_seq));
+        if known == (head.seq, own.seq, peer_read_seq) {
             return None;
         }
+        // Nobody can know more than there is, unless it was there once: what the client has may be
+        // something else now, so it gets all anew.
+        let forget = known.0.max(known.1).max(known.2) > head.seq;
+        let from = if forget { 1 } else { known.0 + 1 };
         let state = wire::ConversationState {
             conversation_id: log.to_wire(),
             head: head.seq,
-            read_seq: read.seq,
-            unread: others_counted(&head.meta, user).saturating_sub(read.others_counted),
+            read_seq: own.seq,
+            unread: others_counted(&head.meta, user).saturating_sub(own.others_counted),
             peer_read_seq,
             entries: Vec::new(),
+            forget,
         };
-        // A client that is ahead of the log has what was never acknowledged: it gets all anew.
-        let from = if seq <= head.seq { seq + 1 } else { 1 };
         Some(Changed { log, time_ms: head.meta.time_ms, from, state })
     }
 }
 
-/// Tag and length around an entry or a conversation, at most.
-const FIELD_BYTES: usize = 5;
-
-impl SecondRound {
-    fn take(&mut self, index: usize, mut entries: Vec<wire::Entry>) {
-        entries.reverse();
-        self.changed[index].state.entries = entries;
-        self.outstanding -= 1;
-    }
-
-    fn next_step(&mut self) -> Step {
-        if self.outstanding > 0 {
-            return Step::Wait;
-        }
-        while self.fitting < self.asked {
-            let bytes = self.changed[self.fitting].state.encoded_len() + FIELD_BYTES;
-            if self.bytes + bytes > RESPONSE_BYTES_MAX {
-                self.changed.truncate(self.fitting);
-                self.more = true;
-                return Step::Done;
-            }
-            self.bytes += bytes;
-            self.fitting += 1;
-        }
-        self.ask()
-    }
-
-    fn ask(&mut self) -> Step {
-        let mut ranges = Vec::new();
-        while self.asked < self.changed.len() && ranges.len() < SYNC_READS_MAX {
-            let index = self.asked;
-            ranges.extend(self.changed[index].range(self.entries_max).map(|range| (index, range)));
-            self.asked += 1;
-        }
-        self.outstanding = ranges.len();
-        match ranges.is_empty() {
-            false => Step::Read(ranges),
-            true if self.fitting < self.asked => self.next_step(),
-            true => Step::Done,
-        }
+/// A damaged cursor is at the beginning: the user can move it again, and the rest is not held up by it.
+fn cursor_of(answer: Answer<Register>) -> Result<ReadCursor, Refusal> {
+    match answer.and_then(|register| ReadCursor::of(&register)) {
+        Err(refusal) if refusal == DATA_CORRUPT => Ok(ReadCursor::default()),
+        cursor => cursor,
     }
 }
 
-impl Changed {
-    /// The newest entries that the client lacks, newest first; `None` if it lacks none.
-    fn range(&self, entries_max: usize) -> Option<Range> {
-        (self.from <= self.state.head).then_some(Range {
-            log: self.log,
-            from: self.from,
-            to: self.state.head,
-            entries_max,
-            bytes_max: SYNC_CONVERSATION_BYTES_MAX,
-            backwards: true,
-        })
+#[cfg(test)]
+pub(super) mod tests {
+    use dunlin_protocol::UserId;
+
+    use super::*;
+    use crate::store::{EntryMeta, StoredEntry};
+    use crate::transport::ConnId;
+
+    fn user(id: u64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    fn chat(id: u64) -> LogId {
+        LogId::direct(user(1), user(id))
+    }
+
+    /// What an account log says of these conversations.
+    pub(in crate::sync) fn joined(logs: &[LogId]) -> Registers {
+        let register = |log: &LogId| {
+            let key = RegisterKey::of(CONVERSATION, log.as_bytes());
+            Register { key, version: 1, value: Some(bytes::Bytes::new()) }
+        };
+        Registers { registers: logs.iter().map(register).collect(), ..Registers::default() }
+    }
+
+    fn position(log: LogId, seq: u64, read_seq: u64, peer_read_seq: u64) -> Position {
+        Position { conversation: log, seq, read_seq, peer_read_seq }
+    }
+
+    fn sync(positions: Vec<Position>) -> Sync {
+        let conn = ConnId { shard: 0, slot: 1, generation: 1 };
+        let client = Client { conn, user: user(1), request_id: 1 };
+        Sync::new(client, SyncFrom { epoch: 5, positions, entries_per_conversation: 3 }, 5)
+    }
+
+    fn head(seq: u64) -> Head {
+        let meta = EntryMeta { time_ms: seq, sender: 2, counted: seq, sender_counted: seq };
+        Head { seq, meta, ..Head::default() }
+    }
+
+    fn cursor(seq: u64) -> Answer<Register> {
+        let cursor = ReadCursor { seq, others_counted: seq };
+        let set = cursor.moving(chat(2), user(1)).sets.remove(0);
+        Ok(Register { key: set.key, version: 1, value: set.value.filter(|_| seq > 0) })
+    }
+
+    /// One conversation, as it is at the server, for a client that has this of it.
+    fn of_one(known: Position, now: (u64, u64, u64)) -> (Sync, Step) {
+        let mut sync = sync(vec![known]);
+        let step = sync.conversations_read(joined(&[chat(2)])).unwrap();
+        assert!(matches!(step, Step::Compare { .. }));
+        assert_eq!(sync.heads_read(vec![head(now.0)]), Ok(Step::Wait));
+        let step = sync.cursors_read(vec![cursor(now.1), cursor(now.2)]).unwrap();
+        (sync, step)
+    }
+
+    #[test]
+    fn what_the_client_has_as_it_is_needs_no_word() {
+        let (sync, step) = of_one(position(chat(2), 7, 5, 6), (7, 5, 6));
+        assert_eq!(step, Step::Done);
+        assert_eq!(sync.synced(5, 0).conversations, []);
+    }
+
+    #[test]
+    fn each_of_the_three_numbers_is_a_change() {
+        for now in [(8, 5, 6), (7, 6, 6), (7, 5, 7)] {
+            let (mut sync, step) = of_one(position(chat(2), 7, 5, 6), now);
+            if now.0 > 7 {
+                let Step::Read(ranges) = step else { panic!("{step:?}") };
+                assert_eq!((ranges[0].from, ranges[0].to), (8, 8));
+                assert_eq!(sync.pages_read(vec![Ok(Page::default())]), Ok(Step::Done));
+            } else {
+                assert_eq!(step, Step::Done);
+            }
+            assert_eq!(sync.ahead(), 0);
+            let states = sync.synced(5, 0).conversations;
+            let state = &states[0];
+            assert_eq!((state.head, state.read_seq, state.peer_read_seq), now);
+            assert_eq!((state.unread, state.forget), (now.0 - now.1, false));
+        }
+    }
+
+    #[test]
+    fn who_is_ahead_of_the_log_is_told_to_forget_it_and_gets_it_from_its_beginning() {
+        for known in [(9, 5, 6), (8, 9, 6), (8, 5, 9)] {
+            let (mut sync, step) = of_one(position(chat(2), known.0, known.1, known.2), (8, 5, 6));
+            let Step::Read(ranges) = step else { panic!("{step:?}") };
+            assert_eq!((ranges[0].from, ranges[0].to, ranges[0].entries_max), (1, 8, 3));
+            sync.pages_read(vec![Ok(Page::default())]).unwrap();
+            assert_eq!(sync.ahead(), 1);
+            assert!(sync.synced(5, 0).conversations[0].forget);
+        }
+        // Of a cursor that only stands lower now, the client takes the new place.
+        let (sync, step) = of_one(position(chat(2), 8, 8, 8), (8, 5, 6));
+        assert_eq!((step, sync.ahead()), (Step::Done, 0));
+    }
+
+    #[test]
+    fn a_conversation_that_is_gone_with_the_copy_is_forgotten() {
+        let (sync, step) = of_one(position(chat(2), 3, 0, 0), (0, 0, 0));
+        assert_eq!((step, sync.ahead()), (Step::Done, 1));
+        let states = sync.synced(5, 0).conversations;
+        assert_eq!((states[0].head, states[0].forget), (0, true));
+    }
+
+    #[test]
+    fn another_epoch_is_a_client_that_has_nothing() {
+        let from = SyncFrom {
+            epoch: 6,
+            positions: vec![position(chat(2), 9, 9, 9)],
+            entries_per_conversation: 3,
+        };
+        let client = sync(Vec::new()).client;
+        let mut sync = Sync::new(client, from, 5);
+        sync.conversations_read(joined(&[chat(2)])).unwrap();
+        sync.heads_read(vec![head(4)]).unwrap();
+        let step = sync.cursors_read(vec![cursor(0), cursor(0)]).unwrap();
+        assert!(matches!(step, Step::Read(_)));
+        assert_eq!(sync.ahead(), 0);
+    }
+
+    #[test]
+    fn a_user_may_have_any_number_of_conversations() {
+        let logs: Vec<_> = (1..=3).map(|id| chat(id + 1)).collect();
+        let mut sync = sync(Vec::new());
+        assert_eq!(sync.conversations().after, None);
+        for log in &logs[..2] {
+            let page = Registers { more: true, ..joined(&[*log]) };
+            sync.conversations_read(page).unwrap();
+            sync.heads_read(vec![head(1)]).unwrap();
+            let step = sync.cursors_read(vec![cursor(0), cursor(0)]).unwrap();
+            let Step::List(range) = step else { panic!("{step:?}") };
+            let after = RegisterKey::of(CONVERSATION, log.as_bytes());
+            assert_eq!(range.after, Some(after));
+        }
+        sync.conversations_read(joined(&logs[2..])).unwrap();
+        sync.cursors_read(vec![cursor(0), cursor(0)]).unwrap();
+        let Ok(Step::Read(ranges)) = sync.heads_read(vec![head(1)]) else { panic!() };
+        assert_eq!(ranges.len(), 3, "the entries of all of them in one question");
+    }
+
+    #[test]
+    fn what_is_damaged_holds_nothing_else_up() {
+        let mut sync = sync(Vec::new());
+        sync.conversations_read(joined(&[chat(2), chat(3)])).unwrap();
+        sync.heads_read(vec![head(4), head(4)]).unwrap();
+        let cursors = vec![Err(DATA_CORRUPT), cursor(2), cursor(3), cursor(0)];
+        let step = sync.cursors_read(cursors).unwrap();
+        let Step::Read(ranges) = step else { panic!("{step:?}") };
+        assert_eq!(ranges.len(), 2);
+        let entry =
+            StoredEntry { seq: 4, meta: head(4).meta, erased: true, body: bytes::Bytes::new() };
+        let page = Page { entries: vec![entry], head: head(4), more: true };
+        assert_eq!(sync.pages_read(vec![Err(DATA_CORRUPT), Ok(page)]), Ok(Step::Done));
+        let states = sync.synced(5, 0).conversations;
+        let shown = |state: &wire::ConversationState| {
+            (state.read_seq, state.unread, state.peer_read_seq, state.entries.len())
+        };
+        let mut shown: Vec<_> = states.iter().map(shown).collect();
+        shown.sort_unstable();
+        assert_eq!(shown, [(0, 4, 2, 0), (3, 1, 0, 1)]);
+    }
+
+    #[test]
+    fn answers_for_others_are_refused() {
+        let mut sync = sync(Vec::new());
+        assert_eq!(sync.heads_read(Vec::new()), Err(INTERNAL));
+        assert_eq!(sync.pages_read(Vec::new()), Err(INTERNAL));
+        sync.conversations_read(joined(&[chat(2)])).unwrap();
+        assert_eq!(sync.conversations_read(joined(&[])), Err(INTERNAL));
+        assert_eq!(sync.cursors_read(vec![cursor(0)]), Err(INTERNAL));
     }
 }

@@ -1,17 +1,16 @@
-//! Requests about accounts, and what follows from what accounts tell.
+//! Requests about accounts, and what follows from what the store answers.
 
-use dunlin_protocol::wire::{self, frame::Body};
-use dunlin_protocol::{LogId, UserId};
+use dunlin_protocol::LogId;
+use dunlin_protocol::wire::frame::Body;
 
-use super::flow::Answer;
-use super::message::{Join, WorkerMessage};
+use super::flow::{Answer, Answers};
 use super::router::Router;
 use super::turn::Turn;
-use crate::account::read::{self, MarkRead};
-use crate::account::{AccountPage, Change, Loaded, NO_SUCH_USER, Reader, Told};
+use crate::account::join;
+use crate::account::read::{MarkRead, Marked};
 use crate::refusal::Refusal;
 use crate::request::{AccountRequest, Client};
-use crate::store::{Append, Appended, Page};
+use crate::store::{Register, Written};
 
 impl Router {
     pub(super) fn take_account_request(
@@ -22,7 +21,7 @@ impl Router {
     ) {
         match request {
             AccountRequest::MarkRead { conversation, seq } => {
-                read::ask(client, conversation, seq, turn);
+                self.marks.take(client, conversation, seq, turn);
             }
             AccountRequest::FindUsers { usernames, user_ids } => {
                 self.finds.take(client, &usernames, &user_ids, turn);
@@ -30,123 +29,53 @@ impl Router {
         }
     }
 
-    pub(super) fn account_page_read(
+    /// It is known which members of conversations exist that are to be joined.
+    pub(super) fn members_known(
         &mut self,
-        page: AccountPage,
-        answer: Answer<Page>,
+        logs: Vec<LogId>,
+        answers: Answers<Register>,
         turn: &mut Turn<'_>,
     ) {
-        match page {
-            AccountPage::Log(user) => self.log_page_read(user, answer, turn),
-            AccountPage::MarkRead(mark) => self.read_entry_known(mark, answer, turn),
-            AccountPage::Find(find, user) => self.finds.page_read(find, user, answer, turn),
+        for (log, refusal) in join::members_known(logs, answers, turn) {
+            self.conversation_joined(log, Err(refusal), turn);
         }
     }
 
-    /// A user shall become a member of a conversation.
-    pub(super) fn take_join(&mut self, join: Join, turn: &mut Turn<'_>) {
-        self.change_account(join.user, Change::Join(join), turn);
-    }
-
-    /// The entry that a read cursor shall move to was read.
-    fn read_entry_known(&mut self, mark: MarkRead, answer: Answer<Page>, turn: &mut Turn<'_>) {
-        let client = mark.client;
-        match mark.entry_known(answer) {
-            Ok(mark) => self.change_account(client.user, Change::Read(mark), turn),
-            Err(refusal) => turn.effects.refuse(client.conn, client.request_id, refusal),
-        }
-    }
-
-    fn change_account(&mut self, user: UserId, change: Change, turn: &mut Turn<'_>) {
-        match self.accounts.change(user, change, turn) {
-            Ok(()) => self.serve_account(user, turn),
-            Err(refused) => {
-                if let Some(told) = refused {
-                    self.account_told(told, turn);
-                }
-            }
-        }
-    }
-
-    /// Lets an account take its next steps, and those read it who wait for it.
-    pub(super) fn serve_account(&mut self, user: UserId, turn: &mut Turn<'_>) {
-        while let Some(readers) = self.accounts.serve(user, turn) {
-            for Reader::Sync(sync) in readers {
-                let account = self.accounts.durable(user).ok_or(NO_SUCH_USER);
-                let progress = self.syncs.account_known(sync, account, turn);
-                self.sync_goes_on(progress, turn);
-            }
-        }
-    }
-
-    fn log_page_read(&mut self, user: UserId, answer: Answer<Page>, turn: &mut Turn<'_>) {
-        match self.accounts.page_read(user, answer, turn) {
-            Loaded::Waits => {}
-            Loaded::Done => self.serve_account(user, turn),
-            Loaded::Failed(refusal) => self.account_failed(user, refusal, turn),
-        }
-    }
-
-    pub(super) fn number_account(
+    pub(super) fn joins_written(
         &mut self,
-        user: UserId,
-        appends: &mut Vec<Append>,
-        turn: &mut Turn<'_>,
-    ) -> usize {
-        let mut told = std::mem::take(&mut self.told);
-        let count = self.accounts.number(user, turn.now_ms, appends, &mut told);
-        self.account_tells(told, turn);
-        count
-    }
-
-    pub(super) fn account_appended(
-        &mut self,
-        user: UserId,
-        results: &[Appended],
+        logs: Vec<LogId>,
+        answer: Answer<Vec<Written>>,
         turn: &mut Turn<'_>,
     ) {
-        let mut told = std::mem::take(&mut self.told);
-        self.accounts.appended(user, results, &mut told);
-        self.account_tells(told, turn);
-        self.serve_account(user, turn);
-    }
-
-    pub(super) fn account_failed(&mut self, user: UserId, refusal: Refusal, turn: &mut Turn<'_>) {
-        let mut told = std::mem::take(&mut self.told);
-        let failed = self.accounts.fail(user, refusal, &mut told);
-        if let Some(head) = failed.as_ref().and_then(|failed| failed.unsure_after) {
-            self.unsure.after(LogId::account(user), head);
-        }
-        self.account_tells(told, turn);
-        for Reader::Sync(sync) in failed.into_iter().flat_map(|failed| failed.readers) {
-            let progress = self.syncs.account_known(sync, Err(refusal), turn);
-            self.sync_goes_on(progress, turn);
+        for (log, result) in join::written(logs, answer) {
+            self.conversation_joined(log, result, turn);
         }
     }
 
-    /// Tells all of it, and keeps the list.
-    fn account_tells(&mut self, mut told: Vec<Told>, turn: &mut Turn<'_>) {
-        told.drain(..).for_each(|told| self.account_told(told, turn));
-        self.told = told;
+    fn conversation_joined(
+        &mut self,
+        log: LogId,
+        result: Result<(), Refusal>,
+        turn: &mut Turn<'_>,
+    ) {
+        let refused = self.conversations.joined(log, result, turn);
+        self.refuse_sends(refused, turn);
     }
 
-    fn account_told(&mut self, told: Told, turn: &mut Turn<'_>) {
-        match told {
-            Told::Entry { user, push } => self.push_to_users(&[user], &push, None, turn),
-            Told::Joined(joined) => {
-                let worker = turn.worker_of_log(joined.conversation);
-                self.tell_worker(worker, WorkerMessage::Joined(joined), turn);
+    pub(super) fn cursors_written(
+        &mut self,
+        known: Vec<MarkRead>,
+        answer: Answer<Vec<Written>>,
+        turn: &mut Turn<'_>,
+    ) {
+        for Marked { client: Client { conn, request_id, .. }, response, receipts } in
+            self.marks.written(known, answer)
+        {
+            match response {
+                Ok(cursor) => turn.effects.respond(conn, request_id, Body::ReadReceipt(cursor)),
+                Err(refusal) => turn.effects.refuse(conn, request_id, refusal),
             }
-            Told::Read { mark, has_moved } => {
-                let done = Body::Done(wire::Done {});
-                turn.effects.respond(mark.client.conn, mark.client.request_id, done);
-                if let Some(receipt) = mark.receipt().filter(|_| has_moved) {
-                    self.signal_to_user(receipt, turn);
-                }
-            }
-            Told::Refused { client, refusal } => {
-                turn.effects.refuse(client.conn, client.request_id, refusal);
-            }
+            receipts.into_iter().for_each(|receipt| self.signal_to_user(receipt, turn));
         }
     }
 }

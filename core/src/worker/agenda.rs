@@ -2,62 +2,55 @@
 
 use std::collections::VecDeque;
 
-use dunlin_protocol::{LogId, UserId};
+use dunlin_protocol::LogId;
 
 use crate::limits::{STATE_IDLE_MS, TABLE_ROOM_MIN};
-use crate::store::Append;
+use crate::store::Write;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
     /// What has something to number at the end of the tick, each once.
-    ready: Vec<Owner>,
-    /// Each conversation and account in memory once, with the time at which to look whether it is
-    /// idle; the earliest first.
-    sweep: VecDeque<(u64, Owner)>,
+    ready: Vec<LogId>,
+    /// Each conversation in memory once, with the time at which to look whether it is idle; the
+    /// earliest first.
+    sweep: VecDeque<(u64, LogId)>,
 }
 
-/// Whose log it is about: who numbers, and waits for what becomes of it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Owner {
-    Conversation(LogId),
-    Account(UserId),
-}
-
-/// What a tick appends: one request to the store for all conversations and accounts.
+/// What a tick appends: one request to the store for all conversations.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    pub(crate) appends: Vec<Append>,
+    pub(crate) writes: Vec<Write>,
     pub(crate) runs: Vec<Run>,
 }
 
-/// Appends of one log, which stand together in the batch.
+/// Writes to one log, which stand together in the batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
-    pub(crate) owner: Owner,
+    pub(crate) log: LogId,
     pub(crate) count: usize,
 }
 
 impl Agenda {
     /// It has something to number at the end of the tick.
-    pub(crate) fn number(&mut self, owner: Owner) {
-        self.ready.push(owner);
+    pub(crate) fn number(&mut self, log: LogId) {
+        self.ready.push(log);
     }
 
     /// It was put into memory: whether it is idle is to be looked at in a while.
-    pub(crate) fn sweep_later(&mut self, owner: Owner, now_ms: u64) {
-        self.sweep.push_back((now_ms + STATE_IDLE_MS, owner));
+    pub(crate) fn sweep_later(&mut self, log: LogId, now_ms: u64) {
+        self.sweep.push_back((now_ms + STATE_IDLE_MS, log));
     }
 
     /// What is to be numbered now.
-    pub(super) fn take_ready(&mut self) -> Vec<Owner> {
+    pub(super) fn take_ready(&mut self) -> Vec<LogId> {
         std::mem::take(&mut self.ready)
     }
 
     /// The next one whose time to be looked at has come.
-    pub(super) fn take_due(&mut self, now_ms: u64) -> Option<Owner> {
+    pub(super) fn take_due(&mut self, now_ms: u64) -> Option<LogId> {
         let due = self.sweep.pop_front_if(|(due_ms, _)| *due_ms <= now_ms);
-        due.map(|(_, owner)| owner)
+        due.map(|(_, log)| log)
     }
 
     /// Gives room back as what it lists does, with which it is forgotten.

@@ -5,20 +5,20 @@ use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{self, frame::Body};
 
 use super::flow::Answer;
-use super::message::{Joined, WorkerMessage};
 use super::router::Router;
 use super::turn::Turn;
+use crate::account::join;
 use crate::audience::push::LogPush;
 use crate::cluster::forward::{Forwarded, Route};
 use crate::conversation::pending::{Pending, ReplyTo, Stored};
 use crate::conversation::{
-    ConversationPage, MESSAGE_ID_CONFLICT, Outcome, Refused, ask_first_time, first_time, history,
-    signal,
+    BatchFailed, ConversationPage, MESSAGE_ID_CONFLICT, Outcome, Refused, ask_first_time,
+    first_time, history, signal,
 };
 use crate::membership::users_of;
 use crate::refusal::{INTERNAL, Refusal};
 use crate::request::{Client, ConversationRequest, Message, Signal};
-use crate::store::{Appended, Head, Page};
+use crate::store::{Head, Page, Written};
 
 impl Router {
     #[inline]
@@ -106,19 +106,17 @@ impl Router {
     ) {
         match answer {
             Ok(heads) if heads.len() == logs.len() => {
-                for (&log, head) in logs.iter().zip(&heads) {
-                    self.head_loaded(log, head, turn);
+                let loaded = logs.iter().copied().zip(&heads);
+                let joining: Vec<_> = loaded
+                    .filter(|(log, head)| self.conversations.head_loaded(*log, head, turn))
+                    .map(|(log, _)| log)
+                    .collect();
+                if !joining.is_empty() {
+                    join::ask(joining, turn);
                 }
             }
             Ok(_) => self.heads_failed(logs, INTERNAL, turn),
             Err(refusal) => self.heads_failed(logs, refusal, turn),
-        }
-    }
-
-    fn head_loaded(&mut self, log: LogId, head: &Head, turn: &mut Turn<'_>) {
-        for join in self.conversations.head_loaded(log, head, turn) {
-            let worker = turn.worker_of_user(join.user);
-            self.tell_worker(worker, WorkerMessage::Join(join), turn);
         }
     }
 
@@ -129,23 +127,19 @@ impl Router {
         }
     }
 
-    pub(super) fn take_joined(&mut self, joined: &Joined, turn: &mut Turn<'_>) {
-        let refused = self.conversations.joined(joined, turn);
-        self.refuse_sends(refused, turn);
-    }
-
     pub(super) fn conversation_appended(
         &mut self,
         log: LogId,
-        results: &[Appended],
+        results: &[Written],
         turn: &mut Turn<'_>,
     ) {
         let mut settled = std::mem::take(&mut self.settled);
-        self.conversations.appended(log, results, &mut settled, turn);
+        let unknown = self.conversations.appended(log, results, &mut settled, turn);
         for (pending, outcome) in settled.drain(..) {
             self.send_settled(&pending, outcome, turn);
         }
         self.settled = settled;
+        self.batch_unknown(log, unknown, turn);
     }
 
     #[inline]
@@ -172,9 +166,15 @@ impl Router {
         refusal: Refusal,
         turn: &mut Turn<'_>,
     ) {
-        if let Some(failed) = self.conversations.batch_failed(log, refusal) {
-            self.unsure.after(log, failed.unsure_after);
-            self.refuse_sends(failed.refused, turn);
+        let failed = self.conversations.batch_failed(log, refusal, turn);
+        self.batch_unknown(log, failed, turn);
+    }
+
+    /// Nobody knows what became of a batch, or of the end of it.
+    fn batch_unknown(&mut self, log: LogId, failed: Option<BatchFailed>, turn: &mut Turn<'_>) {
+        if let Some(BatchFailed { refused, unsure_after }) = failed {
+            self.unsure.after(log, unsure_after);
+            self.refuse_sends(refused, turn);
         }
     }
 
@@ -200,7 +200,7 @@ impl Router {
         }
     }
 
-    fn refuse_sends(&mut self, refused: Vec<Refused>, turn: &mut Turn<'_>) {
+    pub(super) fn refuse_sends(&mut self, refused: Vec<Refused>, turn: &mut Turn<'_>) {
         refused.into_iter().for_each(|refused| self.refuse_send(refused, turn));
     }
 

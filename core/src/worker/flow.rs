@@ -7,19 +7,19 @@
 //! there is none:
 //!
 //! ```text
-//! turn.ask_page(range, PageFlow::Sync(id, page));            the machine asks, and returns
+//! turn.ask_pages(ranges, PagesFlow::Sync(id));               the machine asks, and returns
 //! ...
-//! PageFlow::Sync(id, page) => self.syncs.page_read(id, page, answer, turn)      the router carries on
+//! PagesFlow::Sync(id) => self.syncs.pages_read(id, answers, turn)               the router carries on
 //! ```
 //!
 //! A ticket is used once. Each question is answered once; an unknown ticket is ignored, since a
 //! restarted worker may hear answers that were meant for the one before it.
 
-use dunlin_protocol::LogId;
+use dunlin_protocol::{LogId, UserId};
 
 use super::agenda::Run;
-use crate::account::AccountPage;
 use crate::account::find::FindId;
+use crate::account::read::MarkRead;
 use crate::auth::password::{PasswordDone, PasswordError};
 use crate::conversation::ConversationPage;
 use crate::credential::{CredentialRegister, CredentialWrite};
@@ -29,7 +29,7 @@ use crate::refusal::{INTERNAL, Refusal, store_refusal};
 use crate::retention::RetentionFlow;
 use crate::store::question::Reply;
 use crate::store::{StoreError, StoreReply};
-use crate::sync::{SyncId, SyncPage};
+use crate::sync::SyncId;
 use crate::transaction::Running;
 
 /// The answer to a question of one kind, or what to tell whoever waits for it.
@@ -58,10 +58,7 @@ pub(super) enum StoreFlow {
     Pages(PagesFlow),
     Register(RegisterFlow),
     Registers(RegistersFlow),
-    Appended(AppendFlow),
-    Page(PageFlow),
     Heads(HeadsFlow),
-    Cursors(CursorsFlow),
     Logs(LogsFlow),
     /// Whatever the retention has asked.
     Retention(RetentionFlow),
@@ -70,6 +67,17 @@ pub(super) enum StoreFlow {
 /// Who waits for writes.
 #[derive(Debug)]
 pub(crate) enum WriteFlow {
+    /// The conversations that were numbered at the end of a tick.
+    Batch {
+        /// Which.
+        runs: Vec<Run>,
+        /// How large the entries are.
+        bytes: usize,
+    },
+    /// The members of these conversations join.
+    Joins(Vec<LogId>),
+    /// These read cursors move.
+    Cursors(Vec<MarkRead>),
     /// A new account.
     Credential(CredentialWrite),
     /// A changed identity.
@@ -78,47 +86,39 @@ pub(crate) enum WriteFlow {
 
 /// Who waits for pages of several logs.
 #[derive(Debug)]
-pub(crate) enum PagesFlow {}
+pub(crate) enum PagesFlow {
+    /// What is asked of a conversation; one page.
+    Conversation(ConversationPage),
+    /// Read cursors, for the entries that they shall move to.
+    MarkRead(Vec<MarkRead>),
+    /// A sync, for the entries of some conversations.
+    Sync(SyncId),
+}
 
 /// Who waits for registers that were asked for by their names.
 #[derive(Debug)]
 pub(crate) enum RegisterFlow {
+    /// Conversations that are to be joined, for the accounts of their members.
+    Members(Vec<LogId>),
+    /// A look-up of users, for who has these names.
+    FindNames(FindId, Vec<String>),
+    /// A look-up of users, for how these are called.
+    FindAccounts(FindId, Vec<UserId>),
+    /// A sync, for read cursors.
+    Sync(SyncId),
     /// A login or the like.
     Credential(CredentialRegister),
-    /// Who has the names of a look-up of users.
-    Find(FindId, Vec<String>),
 }
 
 /// Who waits for registers of logs.
 #[derive(Debug)]
 pub(crate) enum RegistersFlow {
+    /// A sync, for the conversations of its user.
+    Sync(SyncId),
     /// What is done to a user, for the identity.
     Identity(Box<Running<Operation>>),
     /// The identities of a page of all accounts, by the call that asked for it.
     List(u64),
-}
-
-/// Who waits for appends.
-#[derive(Debug)]
-pub(crate) enum AppendFlow {
-    /// The logs that were numbered at the end of a tick.
-    Batch {
-        /// Which.
-        runs: Vec<Run>,
-        /// How large the appends are.
-        bytes: usize,
-    },
-}
-
-/// Who waits for a page of a log.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum PageFlow {
-    /// What belongs to accounts.
-    Account(AccountPage),
-    /// What is asked of a conversation.
-    Conversation(ConversationPage),
-    /// A sync.
-    Sync(SyncId, SyncPage),
 }
 
 /// Who waits for the heads of logs.
@@ -128,13 +128,6 @@ pub(crate) enum HeadsFlow {
     Load(Vec<LogId>),
     /// The users of these logs, of which the last batch failed, with what they were told of each.
     Unsure(Vec<(LogId, u64)>),
-    /// A sync.
-    Sync(SyncId),
-}
-
-/// Who waits for read cursors.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum CursorsFlow {
     /// A sync.
     Sync(SyncId),
 }
@@ -163,15 +156,13 @@ where
 
 #[cfg(test)]
 mod tests {
-    use dunlin_protocol::UserId;
-
     use super::*;
-    use crate::store::Page;
+    use crate::store::{Head, Page, Written};
 
     #[test]
     fn what_was_not_asked_is_a_defect_and_no_answer() {
-        assert_eq!(answer(Ok(StoreReply::Cursors(vec![7]))), Ok(vec![7_u64]));
-        let refused: Answer<Page> = answer(Ok(StoreReply::Cursors(vec![7])));
+        assert_eq!(answer(Ok(StoreReply::Heads(Vec::new()))), Ok(Vec::<Head>::new()));
+        let refused: Answer<Vec<Written>> = answer(Ok(StoreReply::Heads(Vec::new())));
         assert_eq!(refused, Err(INTERNAL));
     }
 

@@ -77,8 +77,9 @@ impl Router {
 
     fn take_node_signal(&mut self, signal: NodeSignal, turn: &mut Turn<'_>) {
         for user in signal.users {
-            let (frame, except) = (signal.frame.clone(), None);
-            self.sessions.signal(SignalPush { user, frame, except }, turn.effects);
+            let (frame, is_receipt) = (signal.frame.clone(), signal.is_receipt);
+            let signal = SignalPush { user, frame, except: None, is_receipt };
+            self.sessions.signal(signal, turn.effects);
         }
     }
 

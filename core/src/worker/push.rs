@@ -49,7 +49,7 @@ impl Router {
     /// Delivers a signal or a receipt to a user, on this node and on others.
     pub(super) fn signal_to_user(&mut self, signal: SignalPush, turn: &mut Turn<'_>) {
         if let Some(cluster) = &mut self.cluster {
-            cluster.signal(signal.user, &signal.frame, turn);
+            cluster.signal(&signal, turn);
         }
         let worker = turn.worker_of_user(signal.user);
         if worker == turn.index {

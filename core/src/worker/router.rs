@@ -7,18 +7,18 @@ use dunlin_protocol::wire::DeviceKind;
 use dunlin_protocol::{LogId, UserId};
 
 use super::Shared;
-use super::agenda::{Batch, Owner, Run};
+use super::agenda::{Batch, Run};
 use super::effect::Ticket;
 use super::flow::{
-    self, Answer, Answers, AppendFlow, CursorsFlow, HeadsFlow, LogsFlow, PageFlow, PasswordResult,
-    RegisterFlow, RegistersFlow, StoreFlow, StoreResult, WriteFlow,
+    self, Answer, Answers, HeadsFlow, LogsFlow, PagesFlow, PasswordResult, RegisterFlow,
+    RegistersFlow, StoreFlow, StoreResult, WriteFlow,
 };
 use super::input::Input;
 use super::message::WorkerMessage;
 use super::turn::Turn;
 use super::unsure::Unsure;
 use crate::account::find::Finds;
-use crate::account::{Accounts, Told};
+use crate::account::read::Marks;
 use crate::admin::AdminRequest;
 use crate::audience::session::{OpenSession, Sessions};
 use crate::cluster::Cluster;
@@ -27,11 +27,11 @@ use crate::conversation::{Conversations, Outcome};
 use crate::credential::{self, Credentials};
 use crate::identity::{self, Identities};
 use crate::limits::STATE_SWEEP_MAX;
-use crate::refusal::{NEEDS_CONNECTION, NOT_LOGGED_IN, Refusal};
+use crate::refusal::{INTERNAL, NEEDS_CONNECTION, NOT_LOGGED_IN, Refusal};
 use crate::request::{Client, Command, Request};
 use crate::retention::{self, Retention};
 use crate::statistics::WorkerStatistics;
-use crate::store::{Appended, Head, Page, Register, Registers, StoreError, Written};
+use crate::store::{Head, Page, Register, Registers, StoreError, Written};
 use crate::sync::Syncs;
 use crate::transport::{ConnId, Session};
 
@@ -40,7 +40,7 @@ use crate::transport::{ConnId, Session};
 pub(super) struct Router {
     pub(super) sessions: Sessions,
     pub(super) conversations: Conversations,
-    pub(super) accounts: Accounts,
+    pub(super) marks: Marks,
     pub(super) finds: Finds,
     pub(super) credentials: Credentials,
     pub(super) identities: Identities,
@@ -52,7 +52,6 @@ pub(super) struct Router {
     append_bytes: usize,
     /// Scratch space, kept for its capacity.
     pub(super) settled: Vec<(Pending, Outcome)>,
-    pub(super) told: Vec<Told>,
 }
 
 impl Router {
@@ -62,7 +61,7 @@ impl Router {
         Router {
             sessions: Sessions::default(),
             conversations: Conversations::default(),
-            accounts: Accounts::default(),
+            marks: Marks::default(),
             finds: Finds::default(),
             credentials: Credentials::default(),
             identities: Identities::default(),
@@ -72,7 +71,6 @@ impl Router {
             retention: Retention::default(),
             append_bytes: 0,
             settled: Vec::new(),
-            told: Vec::new(),
         }
     }
 
@@ -107,6 +105,7 @@ impl Router {
     pub(super) fn end_tick(&mut self, turn: &mut Turn<'_>) {
         self.send_forwards(turn);
         self.conversations.load_heads(turn);
+        self.marks.end_tick(turn);
         self.append_batch(turn);
         self.flush_envelopes(turn);
     }
@@ -122,7 +121,6 @@ impl Router {
     pub(super) fn count(&self, statistics: &mut WorkerStatistics) {
         statistics.sessions = self.sessions.open_count() as u64;
         statistics.conversations = self.conversations.len() as u64;
-        statistics.accounts = self.accounts.len() as u64;
     }
 }
 
@@ -182,21 +180,10 @@ impl Router {
         match message {
             WorkerMessage::Push(push) => self.sessions.push(&push, turn.effects),
             WorkerMessage::Signal(signal) => self.sessions.signal(signal, turn.effects),
-            WorkerMessage::Join(join) => self.take_join(join, turn),
-            WorkerMessage::Joined(joined) => self.take_joined(&joined, turn),
             WorkerMessage::PasswordLogin(login) => {
                 self.credentials.take_password_login(login, turn);
             }
             WorkerMessage::Operation(operation) => self.take_operation(*operation, turn),
-        }
-    }
-
-    /// Tells a worker of this node, which may be this one.
-    pub(super) fn tell_worker(&mut self, worker: u16, message: WorkerMessage, turn: &mut Turn<'_>) {
-        if worker == turn.index {
-            self.take_message(message, turn);
-        } else {
-            turn.effects.tell_worker(worker, message);
         }
     }
 }
@@ -206,17 +193,14 @@ impl Router {
     fn store_answered(&mut self, ticket: Ticket, mut result: StoreResult, turn: &mut Turn<'_>) {
         match turn.tickets.take(ticket, &mut result) {
             Some(StoreFlow::Written(flow)) => self.written(flow, flow::answer(result), turn),
-            Some(StoreFlow::Pages(flow)) => match flow {},
+            Some(StoreFlow::Pages(flow)) => self.pages_read(flow, flow::answers(result), turn),
             Some(StoreFlow::Register(flow)) => {
                 self.register_read(flow, flow::answers(result), turn);
             }
             Some(StoreFlow::Registers(flow)) => {
                 self.registers_read(flow, flow::answers(result), turn);
             }
-            Some(StoreFlow::Appended(flow)) => self.appended(flow, flow::answer(result), turn),
-            Some(StoreFlow::Page(flow)) => self.page_read(flow, flow::answer(result), turn),
             Some(StoreFlow::Heads(flow)) => self.heads_read(flow, flow::answer(result), turn),
-            Some(StoreFlow::Cursors(flow)) => self.cursors_read(flow, flow::answer(result), turn),
             Some(StoreFlow::Logs(flow)) => self.logs_listed(flow, flow::answer(result), turn),
             Some(StoreFlow::Retention(flow)) => self.retention.answered(flow, result, turn),
             // Of the worker before a restart.
@@ -242,6 +226,12 @@ impl Router {
 
     fn written(&mut self, flow: WriteFlow, answer: Answer<Vec<Written>>, turn: &mut Turn<'_>) {
         match flow {
+            WriteFlow::Batch { runs, bytes } => {
+                self.append_bytes -= bytes;
+                self.batch_answered(&runs, answer, turn);
+            }
+            WriteFlow::Joins(logs) => self.joins_written(logs, answer, turn),
+            WriteFlow::Cursors(known) => self.cursors_written(known, answer, turn),
             WriteFlow::Credential(flow) => {
                 let operation = credential::written(flow, answer, turn);
                 self.operate(operation, turn);
@@ -253,6 +243,19 @@ impl Router {
         }
     }
 
+    fn pages_read(&mut self, flow: PagesFlow, answers: Answers<Page>, turn: &mut Turn<'_>) {
+        match flow {
+            PagesFlow::Conversation(page) => {
+                self.conversation_page_read(page, flow::single(answers), turn);
+            }
+            PagesFlow::MarkRead(asked) => self.marks.entries_read(asked, answers, turn),
+            PagesFlow::Sync(sync) => {
+                let progress = self.syncs.pages_read(sync, answers, turn);
+                self.sync_goes_on(progress, turn);
+            }
+        }
+    }
+
     fn register_read(
         &mut self,
         flow: RegisterFlow,
@@ -260,11 +263,21 @@ impl Router {
         turn: &mut Turn<'_>,
     ) {
         match flow {
+            RegisterFlow::Members(logs) => self.members_known(logs, answers, turn),
+            RegisterFlow::FindNames(find, names) => {
+                self.finds.names_read(find, &names, answers, turn);
+            }
+            RegisterFlow::FindAccounts(find, users) => {
+                self.finds.accounts_read(find, &users, answers, turn);
+            }
+            RegisterFlow::Sync(sync) => {
+                let progress = self.syncs.cursors_read(sync, answers, turn);
+                self.sync_goes_on(progress, turn);
+            }
             RegisterFlow::Credential(flow) => {
                 let operation = self.credentials.register_read(flow, answers, turn);
                 self.operate(operation, turn);
             }
-            RegisterFlow::Find(find, names) => self.finds.names_read(find, &names, answers, turn),
         }
     }
 
@@ -275,31 +288,15 @@ impl Router {
         turn: &mut Turn<'_>,
     ) {
         match flow {
+            RegistersFlow::Sync(sync) => {
+                let progress = self.syncs.conversations_read(sync, flow::single(answers), turn);
+                self.sync_goes_on(progress, turn);
+            }
             RegistersFlow::Identity(running) => {
                 let finished = identity::identity_read(*running, answers, &self.sessions, turn);
                 self.operation_finished(finished, turn);
             }
             RegistersFlow::List(call) => self.credentials.identities_read(call, answers, turn),
-        }
-    }
-
-    fn appended(&mut self, flow: AppendFlow, answer: Answer<Vec<Appended>>, turn: &mut Turn<'_>) {
-        match flow {
-            AppendFlow::Batch { runs, bytes } => {
-                self.append_bytes -= bytes;
-                self.batch_answered(&runs, answer, turn);
-            }
-        }
-    }
-
-    fn page_read(&mut self, flow: PageFlow, answer: Answer<Page>, turn: &mut Turn<'_>) {
-        match flow {
-            PageFlow::Account(page) => self.account_page_read(page, answer, turn),
-            PageFlow::Conversation(page) => self.conversation_page_read(page, answer, turn),
-            PageFlow::Sync(sync, page) => {
-                let progress = self.syncs.page_read(sync, page, answer, turn);
-                self.sync_goes_on(progress, turn);
-            }
         }
     }
 
@@ -314,12 +311,6 @@ impl Router {
         }
     }
 
-    fn cursors_read(&mut self, flow: CursorsFlow, answer: Answer<Vec<u64>>, turn: &mut Turn<'_>) {
-        let CursorsFlow::Sync(sync) = flow;
-        let progress = self.syncs.cursors_read(sync, answer, turn);
-        self.sync_goes_on(progress, turn);
-    }
-
     fn logs_listed(&mut self, flow: LogsFlow, answer: Answer<Vec<LogId>>, turn: &mut Turn<'_>) {
         let LogsFlow::List { call, limit } = flow;
         self.credentials.logs_listed(call, limit, answer, turn);
@@ -330,28 +321,24 @@ impl Router {
 impl Router {
     fn append_batch(&mut self, turn: &mut Turn<'_>) {
         let mut batch = Batch::default();
-        for owner in turn.agenda.take_ready() {
-            let count = match owner {
-                Owner::Conversation(log) => {
-                    self.conversations.number(log, turn.now_ms, &mut batch.appends)
-                }
-                Owner::Account(user) => self.number_account(user, &mut batch.appends, turn),
-            };
+        for log in turn.agenda.take_ready() {
+            let count = self.conversations.number(log, turn.now_ms, &mut batch.writes);
             if count > 0 {
-                batch.runs.push(Run { owner, count });
+                batch.runs.push(Run { log, count });
             }
         }
         if batch.runs.is_empty() {
             return;
         }
-        let Batch { appends, runs } = batch;
-        let bytes: usize = appends.iter().map(|append| append.body.len()).sum();
+        let Batch { writes, runs } = batch;
+        let entries = writes.iter().filter_map(|write| write.entry.as_ref());
+        let bytes: usize = entries.map(|entry| entry.body.len()).sum();
         self.append_bytes += bytes;
-        turn.effects.counters.count_batch(appends.len());
-        turn.append(appends, AppendFlow::Batch { runs, bytes });
+        turn.effects.counters.count_batch(writes.len());
+        turn.write(writes, WriteFlow::Batch { runs, bytes });
     }
 
-    fn batch_answered(&mut self, runs: &[Run], answer: Answer<Vec<Appended>>, turn: &mut Turn<'_>) {
+    fn batch_answered(&mut self, runs: &[Run], answer: Answer<Vec<Written>>, turn: &mut Turn<'_>) {
         let results = match answer {
             Ok(results) => results,
             Err(refusal) => return self.batch_failed(runs, refusal, turn),
@@ -360,19 +347,17 @@ impl Router {
         for run in runs {
             let (of_run, behind) = rest.split_at(run.count.min(rest.len()));
             rest = behind;
-            match run.owner {
-                Owner::Conversation(log) => self.conversation_appended(log, of_run, turn),
-                Owner::Account(user) => self.account_appended(user, of_run, turn),
+            if of_run.len() == run.count {
+                self.conversation_appended(run.log, of_run, turn);
+            } else {
+                self.conversation_failed(run.log, INTERNAL, turn);
             }
         }
     }
 
     fn batch_failed(&mut self, runs: &[Run], refusal: Refusal, turn: &mut Turn<'_>) {
         for run in runs {
-            match run.owner {
-                Owner::Conversation(log) => self.conversation_failed(log, refusal, turn),
-                Owner::Account(user) => self.account_failed(user, refusal, turn),
-            }
+            self.conversation_failed(run.log, refusal, turn);
         }
     }
 }
@@ -406,20 +391,13 @@ impl Router {
     /// Looks after what was put into memory a while ago, and forgets what is idle.
     fn sweep(&mut self, turn: &mut Turn<'_>) {
         for _ in 0..STATE_SWEEP_MAX {
-            let Some(owner) = turn.agenda.take_due(turn.now_ms) else { break };
-            if !self.forget_if_idle(owner, turn.now_ms) {
-                turn.agenda.sweep_later(owner, turn.now_ms);
+            let Some(log) = turn.agenda.take_due(turn.now_ms) else { break };
+            if !self.conversations.forget_if_idle(log, turn.now_ms) {
+                turn.agenda.sweep_later(log, turn.now_ms);
             }
         }
         self.conversations.give_room_back();
         turn.agenda.give_room_back();
-    }
-
-    fn forget_if_idle(&mut self, owner: Owner, now_ms: u64) -> bool {
-        match owner {
-            Owner::Conversation(log) => self.conversations.forget_if_idle(log, now_ms),
-            Owner::Account(user) => self.accounts.forget_if_idle(user, now_ms),
-        }
     }
 }
 

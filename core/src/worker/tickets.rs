@@ -111,30 +111,25 @@ impl Tickets {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_protocol::UserId;
-
     use super::*;
-    use crate::account::AccountPage;
-    use crate::store::{Page, StoreReply};
-    use crate::worker::flow::{HeadsFlow, PageFlow};
+    use crate::store::{Head, StoreReply};
+    use crate::worker::flow::HeadsFlow;
 
     #[test]
     fn a_ticket_is_good_once_and_for_one_kind_of_answer() {
         let mut tickets = Tickets::default();
-        let user = UserId::new(1).unwrap();
-        let flow = || StoreFlow::Page(PageFlow::Account(AccountPage::Log(user)));
-        let ticket = tickets.keep(flow(), None);
-        let mut page = Ok(StoreReply::Page(Page::default()));
+        let ticket = tickets.keep(load(), Some(0));
+        let mut heads = Ok(StoreReply::Heads(Vec::new()));
         assert!(tickets.take_password(ticket).is_none());
-        assert!(tickets.take(ticket, &mut page).is_some());
-        assert!(tickets.take(ticket, &mut page).is_none());
-        assert_eq!((tickets.len(), page), (0, Ok(StoreReply::Page(Page::default()))));
+        assert!(tickets.take(ticket, &mut heads).is_some());
+        assert!(tickets.take(ticket, &mut heads).is_none());
+        assert_eq!((tickets.len(), heads), (0, Ok(StoreReply::Heads(Vec::new()))));
     }
 
     #[test]
     fn an_answer_has_as_many_items_as_were_asked() {
         let mut tickets = Tickets::default();
-        let reply = || Ok(StoreReply::Cursors(vec![7]));
+        let reply = || Ok(StoreReply::Heads(vec![Head::default()]));
         for (asked, expected) in [(1, reply()), (2, Err(StoreError::Mismatched))] {
             let ticket = tickets.keep(StoreFlow::Heads(HeadsFlow::Load(Vec::new())), Some(asked));
             let mut result = reply();

@@ -12,15 +12,14 @@ use super::Shared;
 use super::agenda::Agenda;
 use super::effect::Effects;
 use super::flow::{
-    AppendFlow, CursorsFlow, HeadsFlow, LogsFlow, PageFlow, PagesFlow, RegisterFlow, RegistersFlow,
-    StoreFlow, WriteFlow,
+    HeadsFlow, LogsFlow, PagesFlow, RegisterFlow, RegistersFlow, StoreFlow, WriteFlow,
 };
 use super::tickets::Tickets;
 use crate::auth::password::PasswordJob;
 use crate::credential::PasswordFlow;
 use crate::placement;
 use crate::retention::RetentionFlow;
-use crate::store::{Append, Range, RegisterKey, RegisterRange, StoreRequest, Write};
+use crate::store::{Range, RegisterKey, RegisterRange, StoreRequest, Write};
 
 /// See the module.
 #[derive(Debug)]
@@ -34,7 +33,6 @@ pub(crate) struct Turn<'a> {
     pub(super) tickets: &'a mut Tickets,
 }
 
-#[allow(dead_code, reason = "the machines come over to these one after another")]
 impl Turn<'_> {
     /// Writes these; the verdicts, one each, continue the flow.
     pub(crate) fn write(&mut self, writes: Vec<Write>, flow: WriteFlow) {
@@ -62,24 +60,9 @@ impl Turn<'_> {
 }
 
 impl Turn<'_> {
-    /// Appends these; the verdicts continue the flow.
-    pub(crate) fn append(&mut self, appends: Vec<Append>, flow: AppendFlow) {
-        self.ask_store(StoreRequest::Append(appends), StoreFlow::Appended(flow));
-    }
-
-    /// Reads entries of a log.
-    pub(crate) fn ask_page(&mut self, range: Range, flow: PageFlow) {
-        self.ask_store(StoreRequest::Range(range), StoreFlow::Page(flow));
-    }
-
     /// Reads the heads of these logs.
     pub(crate) fn ask_heads(&mut self, logs: Vec<LogId>, flow: HeadsFlow) {
         self.ask_store(StoreRequest::Heads(logs), StoreFlow::Heads(flow));
-    }
-
-    /// Reads these cursors.
-    pub(crate) fn ask_cursors(&mut self, cursors: Vec<(LogId, UserId)>, flow: CursorsFlow) {
-        self.ask_store(StoreRequest::Cursors(cursors), StoreFlow::Cursors(flow));
     }
 
     /// Lists logs of a kind.

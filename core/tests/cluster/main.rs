@@ -72,12 +72,11 @@ fn receipts_and_signals_and_cursors_cross_nodes() {
     let log = LogId::direct(ann, bob);
     phone.send(bob, 1, "one");
     laptop.mark_read(log, 1);
-    let receipt = wire::ReadReceipt { conversation_id: log.to_wire(), user_id: bob.get(), seq: 1 };
-    assert_eq!(phone.signalled(), Body::ReadReceipt(receipt));
-    for device in [&laptop, &other_device] {
-        let account = LogId::account(bob);
-        assert_eq!((device.pushed(account).seq, device.pushed(account).seq), (2, 3));
-    }
+    let (conversation_id, user_id) = (log.to_wire(), bob.get());
+    let receipt = wire::ReadReceipt { conversation_id, user_id, seq: 1, others_counted: 0 };
+    assert_eq!(phone.signalled(), Body::ReadReceipt(receipt.clone()));
+    let own = wire::ReadReceipt { others_counted: 1, ..receipt };
+    assert_eq!(other_device.signalled(), Body::ReadReceipt(own));
     let signal = wire::Signal {
         conversation_id: log.to_wire(),
         kind: "typing".into(),

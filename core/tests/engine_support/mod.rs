@@ -12,12 +12,11 @@ use dunlin_core::engine::submitter::Submitter;
 use dunlin_core::engine::{Engine, EngineBuilder};
 use dunlin_core::request::{AccountRequest, Command, Request};
 use dunlin_core::store::memory::MemoryStore;
-use dunlin_core::store::{Append, EntryMeta, Store, StoreReply, StoreRequest};
+use dunlin_core::store::{RegisterKey, Set, Store, StoreReply, StoreRequest, Write};
 use dunlin_core::transport::{ConnId, Delivery, Outbound, Session, Transport};
 use dunlin_protocol::wire::{self, CloseReason, DeviceKind, ErrorCode, entry, frame::Body};
 use dunlin_protocol::{LogId, SessionId, UserId, frame};
 use parking_lot::{Condvar, Mutex};
-use prost::Message as _;
 
 /// How long a test waits for what must happen. It never waits so long unless it fails.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -143,25 +142,21 @@ impl<S: Store> Server<S> {
     }
 }
 
-/// Appends the first entry of an account log.
+/// Sets the register that says that there is such a user, who is called by the number.
 pub(crate) fn create_account(store: &dyn Store, user: UserId) {
-    let username = format!("user{user}");
-    let created = wire::AccountCreated { display_name: username.clone(), username };
-    let body = Some(entry::Body::AccountCreated(created));
-    let entry = wire::Entry { seq: 1, body, ..wire::Entry::default() };
-    let append = Append {
-        log: LogId::account(user),
-        seq: 1,
-        meta: EntryMeta::default(),
-        key: None,
-        digest: 0,
-        cursor: None,
-        body: entry.encode_to_vec().into(),
-    };
+    let name = format!("user{user}");
+    // Fields 1 and 2 of `dunlin.store.v1.Account`: user name and display name.
+    let mut account = Vec::new();
+    for tag in [0x0a, 0x12] {
+        account.extend([tag, u8::try_from(name.len()).unwrap()]);
+        account.extend(name.as_bytes());
+    }
+    let set = Set::always(RegisterKey::letter(b'a'), account.into());
+    let write = Write::registers(LogId::account(user), [set]);
     let (done, stored) = mpsc::channel();
     let done = move |reply| done.send(reply).unwrap();
-    store.submit(StoreRequest::Append(vec![append]), Box::new(done));
-    assert!(matches!(stored.recv().unwrap(), Ok(StoreReply::Appended(_))));
+    store.submit(StoreRequest::Write(vec![write]), Box::new(done));
+    assert!(matches!(stored.recv().unwrap(), Ok(StoreReply::Written(_))));
 }
 
 /// A connection with a session.
@@ -223,9 +218,16 @@ impl Client {
         }
     }
 
-    pub(crate) fn mark_read(&mut self, conversation: LogId, seq: u64) {
-        let done = self.ask(AccountRequest::MarkRead { conversation, seq }.into());
-        assert_eq!(done, Body::Done(wire::Done {}));
+    /// Moves the cursor. Returns where it is then, and how many of others count up to there.
+    pub(crate) fn mark_read(&mut self, conversation: LogId, seq: u64) -> (u64, u64) {
+        match self.ask(AccountRequest::MarkRead { conversation, seq }.into()) {
+            Body::ReadReceipt(cursor) => {
+                assert_eq!(cursor.conversation_id, conversation.to_wire());
+                assert_eq!(cursor.user_id, self.session.user.get());
+                (cursor.seq, cursor.others_counted)
+            }
+            other => panic!("not read: {other:?}"),
+        }
     }
 
     pub(crate) fn history(&mut self, log: LogId) -> wire::HistoryPage {

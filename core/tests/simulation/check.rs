@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dunlin_core::store::StoredEntry;
+use dunlin_core::store::{RegisterKey, StoredEntry};
 use dunlin_protocol::wire::{self, entry};
 use dunlin_protocol::{LogId, UserId};
 use prost::Message as _;
@@ -25,9 +25,12 @@ pub(crate) fn violations(world: &World) -> Vec<String> {
     for (log, stored) in &logs {
         check_log(*log, stored, &mut found);
     }
+    check_members(world, &logs, &mut found);
+    let cursors = cursors_of(world, &logs, &mut found);
     for (number, client) in world.clients.iter().enumerate() {
         let mut of_client = client.violations.clone();
         check_client(client, &logs, &mut of_client);
+        check_cursors(client, &cursors, &mut of_client);
         found.extend(of_client.into_iter().map(|what| format!("client {number}: {what}")));
     }
     found
@@ -64,16 +67,13 @@ pub(crate) fn left_behind(world: &World) -> Vec<String> {
 }
 
 fn reads(user: UserId, log: LogId) -> bool {
-    match log.direct_members() {
-        Some((lower, higher)) => user == lower || user == higher,
-        None => log.owner() == Some(user),
-    }
+    log.direct_members().is_some_and(|(lower, higher)| user == lower || user == higher)
 }
 
 fn stored_logs(world: &World, found: &mut Vec<String>) -> Logs {
     let users = || (1..=USERS).map(|id| UserId::new(id).unwrap());
     let direct = users().flat_map(|one| users().map(move |other| LogId::direct(one, other)));
-    let all: BTreeSet<_> = direct.chain(users().map(LogId::account)).collect();
+    let all: BTreeSet<_> = direct.collect();
     let mut logs = Logs::new();
     for log in all {
         let mut entries = Vec::new();
@@ -92,7 +92,7 @@ fn stored_logs(world: &World, found: &mut Vec<String>) -> Logs {
 fn check_log(log: LogId, stored: &Stored, found: &mut Vec<String>) {
     let (mut time_ms, mut counted) = (0, 0);
     let mut of_sender = BTreeMap::<u64, u64>::new();
-    let (mut ids, mut joined) = (BTreeSet::new(), BTreeSet::new());
+    let mut ids = BTreeSet::new();
     for (place, (entry, stored)) in (1..).zip(&stored.entries) {
         if entry.seq != place || stored.seq != place {
             found.push(format!("{log}: {} stands at {place}", entry.seq));
@@ -101,27 +101,19 @@ fn check_log(log: LogId, stored: &Stored, found: &mut Vec<String>) {
             found.push(format!("{log}: time goes back at {place}"));
         }
         time_ms = entry.time_ms;
-        match &entry.body {
-            Some(entry::Body::Message(message)) => {
-                counted += 1;
-                let of_sender = of_sender.entry(entry.sender).or_default();
-                *of_sender += 1;
-                let counts = (entry.counted, entry.sender_counted);
-                let meta = (stored.meta.counted, stored.meta.sender_counted);
-                if counts != (counted, *of_sender) || meta != counts {
-                    let right = (counted, *of_sender);
-                    found.push(format!("{log}: counts of {place} are {counts:?}, not {right:?}"));
-                }
-                if !ids.insert((entry.sender, message.client_message_id.clone())) {
-                    found.push(format!("{log}: {place} is stored twice"));
-                }
+        if let Some(entry::Body::Message(message)) = &entry.body {
+            counted += 1;
+            let of_sender = of_sender.entry(entry.sender).or_default();
+            *of_sender += 1;
+            let counts = (entry.counted, entry.sender_counted);
+            let meta = (stored.meta.counted, stored.meta.sender_counted);
+            if counts != (counted, *of_sender) || meta != counts {
+                let right = (counted, *of_sender);
+                found.push(format!("{log}: counts of {place} are {counts:?}, not {right:?}"));
             }
-            Some(entry::Body::ConversationJoined(join))
-                if !joined.insert(join.conversation_id.clone()) =>
-            {
-                found.push(format!("{log}: joined twice at {place}"));
+            if !ids.insert((entry.sender, message.client_message_id.clone())) {
+                found.push(format!("{log}: {place} is stored twice"));
             }
-            _ => {}
         }
     }
 }
@@ -152,7 +144,6 @@ fn check_client(client: &Client, logs: &Logs, found: &mut Vec<String>) {
         }
     }
     client.orders.iter().for_each(|order| check_order(client, order, logs, found));
-    check_cursors(client, logs, found);
 }
 
 /// What one connection has sent to one conversation is stored in that order, up to the first that
@@ -180,30 +171,70 @@ fn check_order(client: &Client, order: &Order, logs: &Logs, found: &mut Vec<Stri
     }
 }
 
-/// A cursor that was acknowledged is durable.
-fn check_cursors(client: &Client, logs: &Logs, found: &mut Vec<String>) {
-    let cursors = cursors_of(client.user, logs);
+/// A cursor that was acknowledged is durable, and of no cursor a client knows more than is stored.
+fn check_cursors(client: &Client, cursors: &Cursors, found: &mut Vec<String>) {
+    let stored = |log: &LogId, user: UserId| cursors.get(&(*log, user)).map_or(0, |at| at.seq);
     for (log, read) in &client.read {
-        let stored = cursors.get(log).map_or(0, |cursor| cursor.seq);
+        let stored = stored(log, client.user);
         if stored < *read {
             found.push(format!("{log}: read up to {read}, stored is {stored}"));
         }
     }
+    for (log, has) in &client.logs {
+        let Some((lower, higher)) = log.direct_members() else { continue };
+        let peer = if lower == client.user { higher } else { lower };
+        let (own, other) = (stored(log, client.user), stored(log, peer));
+        if has.read_seq > own || has.peer_read_seq > other {
+            let knows = (has.read_seq, has.peer_read_seq);
+            found.push(format!("{log}: knows of cursors {knows:?}, stored are {own}, {other}"));
+        }
+    }
 }
 
-/// The read cursors of a user, from the first entry of the account log on.
-fn cursors_of(user: UserId, logs: &Logs) -> BTreeMap<LogId, wire::ReadMoved> {
-    let mut cursors = BTreeMap::<LogId, wire::ReadMoved>::new();
-    for (entry, _) in &logs[&LogId::account(user)].entries {
-        if let Some(entry::Body::ReadMoved(moved)) = &entry.body {
-            let log = LogId::from_wire(&moved.conversation_id).unwrap();
-            let cursor = cursors.entry(log).or_default();
-            if moved.seq > cursor.seq {
-                *cursor = moved.clone();
+/// A read cursor as it is stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Cursor {
+    seq: u64,
+    others_counted: u64,
+}
+
+type Cursors = BTreeMap<(LogId, UserId), Cursor>;
+
+/// The read cursors of everybody, as docs/storage-format.md says where they are; each counts right.
+fn cursors_of(world: &World, logs: &Logs, found: &mut Vec<String>) -> Cursors {
+    let mut cursors = Cursors::new();
+    for (log, stored) in logs {
+        for register in world.store.registers(*log) {
+            let (key, value) = (register.key.as_bytes(), register.value.unwrap_or_default());
+            let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().unwrap());
+            let user = UserId::new(number(&key[1..])).unwrap();
+            let (seq, others_counted) = (number(&value[..8]), number(&value[8..]));
+            let others = stored
+                .entries
+                .iter()
+                .filter(|(entry, _)| entry.seq <= seq && entry.sender != user.get());
+            if others.count() as u64 != others_counted {
+                found.push(format!("{log}: the cursor {seq} of {user} counts {others_counted}"));
             }
+            cursors.insert((*log, user), Cursor { seq, others_counted });
         }
     }
     cursors
+}
+
+/// Who is in a conversation with entries is a member of it, in the account log.
+fn check_members(world: &World, logs: &Logs, found: &mut Vec<String>) {
+    for (log, stored) in logs.iter().filter(|(_, stored)| !stored.entries.is_empty()) {
+        let (lower, higher) = log.direct_members().expect("conversations here are direct");
+        for user in [lower, higher] {
+            let key = RegisterKey::of(b'c', log.as_bytes());
+            let mut registers = world.store.registers(LogId::account(user)).into_iter();
+            if !registers.any(|register| register.key == key) {
+                let entries = stored.entries.len();
+                found.push(format!("{user} is in {log} with {entries} entries, and no member"));
+            }
+        }
+    }
 }
 
 /// What a new device of the user is told: each conversation with its head, and with as many unread
@@ -216,7 +247,7 @@ pub(crate) fn check_new_device(
     let mut found = Vec::new();
     let Some(synced) = synced else { return vec![format!("{user:?}: a new device can't sync")] };
     let logs = stored_logs(world, &mut found);
-    let cursors = cursors_of(user, &logs);
+    let cursors = cursors_of(world, &logs, &mut found);
     let told = |log: LogId| {
         let mut states = synced.conversations.iter();
         states.find(|state| state.conversation_id == log.to_wire())
@@ -225,7 +256,7 @@ pub(crate) fn check_new_device(
         if !reads(user, *log) || stored.entries.is_empty() {
             continue;
         }
-        let read = cursors.get(log).map_or(0, |cursor| cursor.seq);
+        let read = cursors.get(&(*log, user)).map_or(0, |cursor| cursor.seq);
         let of_others = stored.entries.iter().filter(|(entry, _)| entry.sender != user.get());
         let unread = of_others.filter(|(entry, _)| entry.seq > read).count() as u64;
         let right = Some((stored.entries.len() as u64, read, unread));

@@ -28,7 +28,7 @@ pub(crate) struct Client {
     again: Vec<usize>,
     /// Of connections that are over.
     pub(crate) orders: Vec<Order>,
-    /// The highest cursors that were answered with Done.
+    /// The highest cursors that were answered.
     pub(crate) read: BTreeMap<LogId, u64>,
     /// Sessions that it has ended.
     pub(crate) ended: Vec<SessionId>,
@@ -213,19 +213,14 @@ impl Client {
     }
 
     pub(crate) fn sync(&mut self, now: u64) {
-        let account = LogId::account(self.user);
-        let positions = self.logs.iter().filter(|(log, _)| **log != account);
-        let positions = positions.map(|(log, has)| wire::LogPosition {
+        let positions = self.logs.iter().map(|(log, has)| wire::LogPosition {
             conversation_id: log.to_wire(),
             seq: has.position,
             peer_read_seq: has.peer_read_seq,
+            read_seq: has.read_seq,
         });
-        let sync = wire::Sync {
-            epoch: 1,
-            account_seq: self.logs.get(&account).map_or(0, |log| log.position),
-            positions: positions.collect(),
-            entries_per_conversation: 5,
-        };
+        let sync =
+            wire::Sync { epoch: 1, positions: positions.collect(), entries_per_conversation: 5 };
         let Some(link) = &mut self.link else { return };
         (link.syncing, link.sync_again) = (true, false);
         self.ask(now, Asked::Sync, sync.try_into().unwrap());
@@ -331,7 +326,8 @@ impl Client {
                 has.target = has.target.max(behind.head);
                 self.try_again(now);
             }
-            Body::Signal(_) | Body::ReadReceipt(_) => {}
+            Body::Signal(_) => {}
+            Body::ReadReceipt(receipt) => self.take_receipt(&receipt),
             other => self.violations.push(format!("unexpected push {other:?}")),
         }
     }
@@ -359,9 +355,14 @@ impl Client {
                     self.violations.push(format!("a retry: first {first:?}, then {again:?}"));
                 }
             }
-            (Asked::MarkRead(log, seq), Body::Done(_)) => {
+            (Asked::MarkRead(log, seq), Body::ReadReceipt(receipt)) => {
+                let is_own = receipt.user_id == self.user.get();
+                if !is_own || receipt.seq < seq || receipt.conversation_id != log.to_wire() {
+                    self.violations.push(format!("read up to {seq}: {receipt:?}"));
+                }
                 let read = self.read.entry(log).or_default();
-                *read = seq.max(*read);
+                *read = receipt.seq.max(*read);
+                self.take_receipt(&receipt);
             }
             (Asked::Signal, Body::Done(_)) => {}
             (Asked::Logout(session), Body::Done(_)) => self.ended.push(session),
@@ -416,13 +417,6 @@ impl Client {
 
     fn take_synced(&mut self, now: u64, synced: wire::Synced) {
         self.first_synced.get_or_insert_with(|| synced.clone());
-        let account = LogId::account(self.user);
-        if let Some(first) = synced.account_entries.first() {
-            self.logs.entry(account).or_default().skip_to(first.seq);
-        }
-        self.take_entries(account, &synced.account_entries);
-        let has = self.logs.entry(account).or_default();
-        has.target = has.target.max(synced.account_head);
         let mut states = synced.conversations;
         states.sort_by(|one, other| one.conversation_id.cmp(&other.conversation_id));
         for state in states {
@@ -430,6 +424,10 @@ impl Client {
             let has = self.logs.entry(log).or_default();
             has.target = has.target.max(state.head);
             has.peer_read_seq = has.peer_read_seq.max(state.peer_read_seq);
+            has.read_seq = has.read_seq.max(state.read_seq);
+            if state.forget {
+                self.violations.push(format!("{log}: the store has less than this client"));
+            }
             self.take_entries(log, &state.entries);
         }
         if let Some(link) = &mut self.link {
@@ -437,6 +435,17 @@ impl Client {
             link.sync_again |= synced.more;
         }
         self.try_again(now);
+    }
+
+    /// What is said of a cursor is never more than what is stored: the check at the end sees to it.
+    fn take_receipt(&mut self, receipt: &wire::ReadReceipt) {
+        let log = LogId::from_wire(&receipt.conversation_id).unwrap();
+        let has = self.logs.entry(log).or_default();
+        if receipt.user_id == self.user.get() {
+            has.read_seq = has.read_seq.max(receipt.seq);
+        } else {
+            has.peer_read_seq = has.peer_read_seq.max(receipt.seq);
+        }
     }
 
     fn take_entries(&mut self, log: LogId, entries: &[wire::Entry]) {

@@ -29,13 +29,14 @@ impl Seen {
 
 #[derive(Debug, Default)]
 pub(crate) struct ClientLog {
-    /// Everything up to here is there, but for what a snapshot stands for.
+    /// Everything up to here is there.
     pub(crate) position: u64,
     pub(crate) entries: BTreeMap<u64, Seen>,
     /// The highest sequence that was heard of.
     pub(crate) target: u64,
     pub(crate) fetching: bool,
     pub(crate) peer_read_seq: u64,
+    pub(crate) read_seq: u64,
 }
 
 impl ClientLog {
@@ -51,12 +52,6 @@ impl ClientLog {
         }
         self.advance();
         Ok(())
-    }
-
-    /// Everything below is in a snapshot at `seq`.
-    pub(crate) fn skip_to(&mut self, seq: u64) {
-        self.position = self.position.max(seq - 1);
-        self.advance();
     }
 
     fn advance(&mut self) {

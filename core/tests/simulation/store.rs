@@ -9,8 +9,8 @@ use dunlin_core::store::contract::wrapper::{Deed, Failing, Later, Losing, Rate, 
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::question::{self, Heads, Question};
 use dunlin_core::store::{
-    Append, Appended, Head, Page, Range, Store, StoreDone, StoreError, StoreReply, StoreRequest,
-    StoredEntry, Write, Written,
+    Append, Appended, Head, Page, Range, Register, RegisterRange, Store, StoreDone, StoreError,
+    StoreReply, StoreRequest, StoredEntry, Write, Written,
 };
 use dunlin_protocol::LogId;
 use parking_lot::Mutex;
@@ -119,6 +119,14 @@ impl SharedStore {
         let range = Range { log, from: 1, to: u64::MAX, entries_max, bytes_max, backwards: false };
         let Page { entries, .. } = self.ask(vec![range]).unwrap().remove(0).unwrap();
         entries
+    }
+
+    /// All registers of a log.
+    pub(crate) fn registers(&self, log: LogId) -> Vec<Register> {
+        let (registers_max, bytes_max) = (usize::MAX, usize::MAX);
+        let (prefix, after) = (Default::default(), None);
+        let range = RegisterRange { log, prefix, after, registers_max, bytes_max };
+        self.ask(vec![range]).unwrap().remove(0).unwrap().registers
     }
 }
 

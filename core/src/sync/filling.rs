@@ -1,0 +1,252 @@
+//! What of the changed conversations fits into a response: all of them in numbers, and the newest
+//! entries of as many as there is room for, the most recently used first.
+
+use std::cmp::Reverse;
+
+use dunlin_protocol::LogId;
+use dunlin_protocol::wire;
+use prost::Message as _;
+
+use crate::entry::decode_entries;
+use crate::limits::{
+    RESPONSE_BYTES_MAX, SYNC_CONVERSATION_BYTES_MAX, SYNC_FILLED_MAX, SYNC_READS_FIRST,
+    SYNC_READS_MAX,
+};
+use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal};
+use crate::store::{Page, Range};
+use crate::worker::flow::Answer;
+
+/// A conversation that is not as the client has it.
+#[derive(Debug)]
+pub(super) struct Changed {
+    pub(super) log: LogId,
+    pub(super) time_ms: u64,
+    /// The first sequence that the client lacks.
+    pub(super) from: u64,
+    pub(super) state: wire::ConversationState,
+}
+
+/// The changed conversations, with some of their entries.
+#[derive(Debug)]
+pub(super) struct Filling {
+    entries_max: usize,
+    /// The most recently used first.
+    changed: Vec<Changed>,
+    /// Some were left out.
+    more: bool,
+    /// Bytes that are left for entries.
+    room: usize,
+    /// So many were asked for their entries, ...
+    asked: usize,
+    /// ... so many have some, of so many bytes, ...
+    filled: usize,
+    filled_bytes: usize,
+    /// ... and these are not answered.
+    reading: Vec<usize>,
+    is_full: bool,
+}
+
+/// Tag and length around an entry or a conversation, at most.
+const FIELD_BYTES: usize = 5;
+
+/// Of the entries of one conversation so much is read in any case.
+const READ_BYTES_MIN: usize = 4096;
+
+impl Changed {
+    /// For sorting: the most recently used first, and those of one time always alike.
+    pub(super) fn newest_first(&self) -> (Reverse<u64>, LogId) {
+        (Reverse(self.time_ms), self.log)
+    }
+
+    /// The newest entries that the client lacks, newest first; `None` if it lacks none.
+    fn range(&self, entries_max: usize, bytes_max: usize) -> Option<Range> {
+        (self.from <= self.state.head).then_some(Range {
+            log: self.log,
+            from: self.from,
+            to: self.state.head,
+            entries_max,
+            bytes_max,
+            backwards: true,
+        })
+    }
+}
+
+impl Filling {
+    pub(super) fn new(mut changed: Vec<Changed>, entries_max: usize, more: bool) -> Filling {
+        changed.sort_unstable_by_key(Changed::newest_first);
+        let mut room = RESPONSE_BYTES_MAX;
+        let fitting = changed.iter().take_while(|changed| {
+            let left = room.checked_sub(changed.state.encoded_len() + FIELD_BYTES);
+            room = left.unwrap_or(room);
+            left.is_some()
+        });
+        let fitting = fitting.count();
+        let more = more || fitting < changed.len();
+        changed.truncate(fitting);
+        Filling {
+            entries_max,
+            changed,
+            more,
+            room,
+            asked: 0,
+            filled: 0,
+            filled_bytes: 0,
+            reading: Vec::new(),
+            is_full: false,
+        }
+    }
+
+    /// The entries to read next; `None` if there are no more, or there is no room.
+    pub(super) fn next(&mut self) -> Option<Vec<Range>> {
+        let left = SYNC_FILLED_MAX.saturating_sub(self.filled);
+        if self.is_full || left == 0 {
+            return None;
+        }
+        let reads_max = self.reads_max().min(left);
+        let bytes_max =
+            (self.room / reads_max * 4).clamp(READ_BYTES_MIN, SYNC_CONVERSATION_BYTES_MAX);
+        let mut ranges = Vec::new();
+        while ranges.len() < reads_max && self.asked < self.changed.len() {
+            let range = self.changed[self.asked].range(self.entries_max, bytes_max);
+            if let Some(range) = range {
+                ranges.push(range);
+                self.reading.push(self.asked);
+            }
+            self.asked += 1;
+        }
+        (!ranges.is_empty()).then_some(ranges)
+    }
+
+    /// How many may fit, by what those before have taken.
+    fn reads_max(&self) -> usize {
+        match self.filled_bytes.checked_div(self.filled) {
+            None => SYNC_READS_FIRST,
+            Some(each) => (self.room / each.max(1)).clamp(1, SYNC_READS_MAX),
+        }
+    }
+
+    /// The entries that were asked for are here. Those of a conversation that is damaged are left out:
+    /// the client will ask for them, and learn which one it is.
+    pub(super) fn take(&mut self, pages: Vec<Answer<Page>>) -> Result<(), Refusal> {
+        let reading = std::mem::take(&mut self.reading);
+        if pages.len() != reading.len() {
+            return Err(INTERNAL);
+        }
+        for (index, answer) in reading.into_iter().zip(pages) {
+            match answer.and_then(|page| decode_entries(&page).ok_or(DATA_CORRUPT)) {
+                Ok(entries) => self.fill(index, entries),
+                Err(refusal) if refusal == DATA_CORRUPT => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, index: usize, mut entries: Vec<wire::Entry>) {
+        let sizes = entries.iter().map(|entry| entry.encoded_len() + FIELD_BYTES);
+        match self.room.checked_sub(sizes.sum()) {
+            Some(room) if !self.is_full => {
+                entries.reverse();
+                self.changed[index].state.entries = entries;
+                self.filled_bytes += self.room - room;
+                self.room = room;
+                self.filled += 1;
+            }
+            // Older ones do not get what there was no room for.
+            Some(_) | None => self.is_full = true,
+        }
+    }
+
+    /// What the response says, and whether there is more.
+    pub(super) fn into_states(self) -> (Vec<wire::ConversationState>, bool) {
+        (self.changed.into_iter().map(|changed| changed.state).collect(), self.more)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use dunlin_protocol::UserId;
+
+    use super::*;
+    use crate::store::{EntryMeta, StoredEntry};
+
+    fn changed(id: u64, head: u64) -> Changed {
+        let user = |id| UserId::new(id).unwrap();
+        let log = LogId::direct(user(1), user(id + 1));
+        let conversation_id = log.to_wire();
+        let state = wire::ConversationState { conversation_id, head, ..Default::default() };
+        Changed { log, time_ms: id, from: 1, state }
+    }
+
+    fn page(range: &Range, bytes: usize) -> Answer<Page> {
+        let message = wire::Message { content: vec![b'x'; bytes].into(), ..Default::default() };
+        let body = Some(wire::entry::Body::Message(message));
+        let entry = wire::Entry { seq: range.to, body, ..wire::Entry::default() };
+        let body = Bytes::from(entry.encode_to_vec());
+        let meta = EntryMeta::default();
+        let entry = StoredEntry { seq: range.to, meta, erased: false, body };
+        Ok(Page { entries: vec![entry], ..Page::default() })
+    }
+
+    /// Fills with entries of this size; returns how many were asked for in each question.
+    fn fill(filling: &mut Filling, bytes: usize) -> Vec<usize> {
+        let mut questions = Vec::new();
+        while let Some(ranges) = filling.next() {
+            questions.push(ranges.len());
+            let pages = ranges.iter().map(|range| page(range, bytes)).collect();
+            filling.take(pages).unwrap();
+        }
+        questions
+    }
+
+    #[test]
+    fn thousands_of_small_ones_take_few_questions() {
+        let all = (1..=2000).map(|id| changed(id, 1)).collect();
+        let mut filling = Filling::new(all, 20, false);
+        let questions = fill(&mut filling, 200);
+        assert!(questions.len() < 20 && questions[0] == SYNC_READS_FIRST, "{questions:?}");
+        let (states, more) = filling.into_states();
+        assert!(!more && states.len() == 2000);
+        let filled = states.iter().filter(|state| state.entries.len() == 1).count();
+        assert_eq!(filled, SYNC_FILLED_MAX);
+        let synced = wire::Synced { conversations: states, ..Default::default() };
+        assert!(synced.encoded_len() <= RESPONSE_BYTES_MAX + 64);
+    }
+
+    #[test]
+    fn what_has_no_room_for_entries_is_there_in_numbers() {
+        let all = (1..=100).map(|id| changed(id, 1)).collect();
+        let mut filling = Filling::new(all, 20, false);
+        fill(&mut filling, 60_000);
+        let (states, more) = filling.into_states();
+        assert!(!more && states.len() == 100);
+        let filled = states.iter().take_while(|state| !state.entries.is_empty()).count();
+        assert!((14..=17).contains(&filled), "{filled}");
+        assert!(states[filled..].iter().all(|state| state.entries.is_empty()));
+        let synced = wire::Synced { conversations: states, ..Default::default() };
+        assert!(synced.encoded_len() <= RESPONSE_BYTES_MAX + 64);
+    }
+
+    #[test]
+    fn what_does_not_fit_at_all_comes_with_the_next_sync() {
+        let all = (1..=60_000).map(|id| changed(id, 1)).collect();
+        let mut filling = Filling::new(all, 20, false);
+        assert!(filling.next().is_none_or(|ranges| ranges.len() <= SYNC_READS_FIRST));
+        let (states, more) = filling.into_states();
+        assert!(more && (20_000..60_000).contains(&states.len()), "{}", states.len());
+        assert_eq!(states[0].conversation_id, changed(60_000, 1).log.to_wire(), "newest first");
+        let synced = wire::Synced { conversations: states, ..Default::default() };
+        assert!(synced.encoded_len() <= RESPONSE_BYTES_MAX + 64);
+    }
+
+    #[test]
+    fn who_lacks_no_entry_is_not_asked_for() {
+        let up_to_date = Changed { from: 2, ..changed(1, 1) };
+        let mut filling = Filling::new(vec![up_to_date], 20, true);
+        assert_eq!(filling.next(), None);
+        let (states, more) = filling.into_states();
+        assert!(more && states.len() == 1);
+        assert_eq!(Filling::new(Vec::new(), 1, false).take(vec![Err(INTERNAL)]), Err(INTERNAL));
+    }
+}

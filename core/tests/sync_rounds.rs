@@ -1,0 +1,138 @@
+//! How often a sync asks the store, one question after the other's answer: over a network each of these
+//! rounds is waited for.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dunlin_core::auth::issuer::Issuers;
+use dunlin_core::auth::token::TokenKeys;
+use dunlin_core::config::EngineConfig;
+use dunlin_core::limits::SYNC_FILLED_MAX;
+use dunlin_core::random::SystemSource;
+use dunlin_core::request::{Command, Request};
+use dunlin_core::store::memory::MemoryStore;
+use dunlin_core::store::{
+    EntryMeta, NewEntry, RegisterKey, Set, Store, StoreReply, StoreRequest, Write, Written,
+};
+use dunlin_core::transport::{ConnId, Delivery, Session};
+use dunlin_core::worker::effect::Effects;
+use dunlin_core::worker::input::Input;
+use dunlin_core::worker::{Shared, Worker};
+use dunlin_protocol::wire::{self, DeviceKind, entry, frame::Body};
+use dunlin_protocol::{LogId, SessionId, UserId, frame};
+use prost::Message as _;
+
+const CONVERSATIONS: u64 = 10_000;
+const CONN: ConnId = ConnId { shard: 0, slot: 1, generation: 1 };
+
+fn user(id: u64) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+fn ask(store: &MemoryStore, request: StoreRequest) -> StoreReply {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    store.submit(request, Box::new(move |reply| sender.send(reply).unwrap()));
+    receiver.try_recv().unwrap().unwrap()
+}
+
+/// User 1 is in as many conversations, in each of which something was said.
+fn store() -> MemoryStore {
+    let store = MemoryStore::new(1);
+    let writes = (0..CONVERSATIONS).flat_map(|number| {
+        let log = LogId::direct(user(1), user(number + 2));
+        let key = RegisterKey::of(b'c', log.as_bytes());
+        let join = Write::registers(LogId::account(user(1)), [Set::always(key, Bytes::new())]);
+        let (sender, counted, sender_counted) = (number + 2, 1, 1);
+        let meta = EntryMeta { time_ms: number, sender, counted, sender_counted };
+        let body = Some(entry::Body::Message(wire::Message::default()));
+        let entry = wire::Entry { seq: 1, time_ms: number, sender, counted, sender_counted, body };
+        let body = entry.encode_to_vec().into();
+        [join, Write::entry(log, NewEntry { seq: 1, meta, key: None, digest: 0, body })]
+    });
+    match ask(&store, StoreRequest::Write(writes.collect())) {
+        StoreReply::Written(all) => {
+            assert!(all.iter().all(|one| matches!(one, Written::Stored { .. })));
+        }
+        other => panic!("{other:?}"),
+    }
+    store
+}
+
+struct Node {
+    worker: Worker,
+    effects: Effects,
+    session: Session,
+    requests: u64,
+}
+
+impl Node {
+    fn new() -> Node {
+        let shared = Shared {
+            config: EngineConfig { workers: 1, ..EngineConfig::default() },
+            epoch: 1,
+            random: Arc::new(SystemSource::new()),
+            tokens: TokenKeys::new(&[1; 32], &[]),
+            issuers: Issuers::new(&[]).unwrap(),
+            cluster: None,
+        };
+        let mut worker = Worker::new(0, Arc::new(shared));
+        let mut effects = Effects::new();
+        let session = Session { user: user(1), session: SessionId::new(1).unwrap() };
+        let open = Input::OpenSession { conn: CONN, session, kind: DeviceKind::Phone };
+        worker.handle(1, open, &mut effects);
+        Node { worker, effects, session, requests: 0 }
+    }
+
+    /// A sync, and in how many rounds it was answered.
+    fn sync(&mut self, store: &MemoryStore, sync: wire::Sync) -> (wire::Synced, usize) {
+        self.requests += 1;
+        let request = Request::try_from(sync).unwrap();
+        let (session, request_id) = (Some(self.session), self.requests);
+        let command = Command { conn: CONN, session, request_id, request };
+        self.worker.handle(1, Input::Command(command), &mut self.effects);
+        let mut rounds = 0;
+        loop {
+            self.worker.end_tick(&mut self.effects);
+            if self.effects.store.is_empty() {
+                break;
+            }
+            rounds += 1;
+            for (ticket, request) in std::mem::take(&mut self.effects.store) {
+                let result = Ok(ask(store, request));
+                self.worker.handle(1, Input::Store { ticket, result }, &mut self.effects);
+            }
+        }
+        let mut synced = None;
+        self.effects.take_outbound(|_, batch| {
+            for out in batch {
+                let Delivery::Response(response) = out.delivery else { continue };
+                match frame::decode(response.body()).unwrap().body {
+                    Some(Body::Synced(answer)) => synced = Some(answer),
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        (synced.unwrap(), rounds)
+    }
+}
+
+#[test]
+fn a_new_device_with_ten_thousand_conversations_has_them_all_in_few_rounds() {
+    let (store, mut node) = (store(), Node::new());
+    let (first, rounds) = node.sync(&store, wire::Sync::default());
+    assert!(!first.more);
+    assert_eq!(first.conversations.len() as u64, CONVERSATIONS);
+    assert!(first.conversations.iter().all(|state| state.head == 1 && state.unread == 1));
+    let filled = first.conversations.iter().filter(|state| !state.entries.is_empty()).count();
+    // Three pages of conversations, each with its heads and cursors; then entries, of many at a time.
+    assert_eq!((filled, rounds), (SYNC_FILLED_MAX, 15));
+
+    let positions = first.conversations.iter().map(|state| wire::LogPosition {
+        conversation_id: state.conversation_id.clone(),
+        seq: state.head,
+        ..wire::LogPosition::default()
+    });
+    let sync = wire::Sync { epoch: 1, positions: positions.collect(), ..wire::Sync::default() };
+    let (second, rounds) = node.sync(&store, sync);
+    assert_eq!((second.conversations.len(), rounds), (0, 6));
+}
