@@ -2,10 +2,9 @@
 
 mod support;
 
-use dunlin_client::machine::{Backlog, Config, Event};
-use dunlin_protocol::LogId;
+use dunlin_client::machine::{Backlog, Config, ConversationView, Event, Request, Response, Ticket};
 use dunlin_protocol::wire::frame::Body;
-use dunlin_protocol::wire::{self, Entry, ErrorCode, entry};
+use dunlin_protocol::wire::{self, ErrorCode};
 use support::*;
 
 #[test]
@@ -189,57 +188,113 @@ fn what_waits_for_a_gap_is_bounded_and_fetched_again() {
     }
 }
 
+fn receipt(reader: u64, seq: u64, others_counted: u64) -> wire::ReadReceipt {
+    let conversation_id = conversation().to_wire();
+    wire::ReadReceipt { conversation_id, user_id: reader, seq, others_counted }
+}
+
+fn last_view(script: &mut Script) -> ConversationView {
+    let views = script.events().into_iter().filter_map(|event| match event {
+        Event::Conversation(view) => Some(view),
+        _ => None,
+    });
+    views.last().expect("the numbers have changed")
+}
+
 #[test]
-fn other_devices_move_the_cursor_through_the_account_log() {
+fn other_devices_move_the_cursor() {
     let mut script = Script::live(Backlog::Everything);
     for seq in 1..=3 {
         script.say(push(message(seq, PEER, "x")));
     }
     script.events();
-    let moved =
-        wire::ReadMoved { conversation_id: conversation().to_wire(), seq: 2, others_counted: 2 };
-    script.say(Body::Push(wire::Push {
-        conversation_id: LogId::account(user(ME)).to_wire(),
-        entry: Some(Entry {
-            seq: 1,
-            body: Some(entry::Body::ReadMoved(moved)),
-            ..Entry::default()
-        }),
-    }));
-    let events = script.events();
-    let [Event::Conversation(view)] = &events[..] else { panic!("{events:?}") };
+    script.say(Body::ReadReceipt(receipt(ME, 2, 2)));
+    let view = last_view(&mut script);
+    assert_eq!((view.read_seq, view.unread, view.peer_read_seq), (2, 1, 0));
+    // An older one comes late.
+    script.say(Body::ReadReceipt(receipt(ME, 1, 1)));
+    let view = last_view(&mut script);
     assert_eq!((view.read_seq, view.unread), (2, 1));
 }
 
 #[test]
-fn a_snapshot_stands_for_all_before_it() {
+fn who_marks_as_read_is_told_where_the_cursor_is() {
     let mut script = Script::live(Backlog::Everything);
-    let moved =
-        wire::ReadMoved { conversation_id: conversation().to_wire(), seq: 5, others_counted: 3 };
-    let snapshot = wire::AccountSnapshot { conversations: vec![moved], ..Default::default() };
-    let body = Some(entry::Body::AccountSnapshot(snapshot));
+    for seq in 1..=3 {
+        script.say(push(message(seq, PEER, "x")));
+    }
+    script.events();
+    let mark = Request::MarkRead { conversation: conversation(), seq: 1 };
+    script.machine.request(script.now_ms, Ticket(7), mark);
+    let request = script.request();
+    assert!(matches!(request.body, Some(Body::MarkRead(_))));
+    // Another device has read further.
+    script.answer(request.request_id, Body::ReadReceipt(receipt(ME, 2, 2)));
+    let events = script.events();
+    assert!(events.contains(&Event::Completed { ticket: Ticket(7), result: Ok(Response::Done) }));
+    let view = events.iter().find_map(|event| match event {
+        Event::Conversation(view) => Some((view.read_seq, view.unread)),
+        _ => None,
+    });
+    assert_eq!(view, Some((2, 1)));
     script.say(Body::Behind(wire::Behind::default()));
     let sync = script.request();
-    let answer = wire::Synced {
-        epoch: EPOCH,
-        account_head: 41,
-        account_entries: vec![Entry { seq: 41, body, ..Entry::default() }],
-        ..wire::Synced::default()
-    };
-    script.answer(sync.request_id, Body::Synced(answer));
+    let position = &sync_of(&sync).positions[0];
+    assert_eq!((position.seq, position.read_seq, position.peer_read_seq), (3, 2, 0));
+}
+
+#[test]
+fn who_is_ahead_of_the_server_forgets_the_conversation_and_reads_it_anew() {
+    let mut script = Script::live(Backlog::Everything);
+    for seq in 1..=5 {
+        script.say(push(message(seq, PEER, "old")));
+    }
+    script.say(Body::ReadReceipt(receipt(ME, 5, 5)));
+    script.events();
     script.say(Body::Behind(wire::Behind::default()));
-    assert_eq!(sync_of(&script.request()).account_seq, 41);
+    let sync = script.request();
+    let entries = vec![message(1, PEER, "old"), message(2, PEER, "new")];
+    let restored =
+        wire::ConversationState { read_seq: 1, unread: 1, forget: true, ..state(2, entries) };
+    script.answer(sync.request_id, synced(vec![restored]));
+    let events = script.events();
+    let lost = Event::ConversationLost { conversation: conversation() };
+    let lost = events.iter().position(|event| *event == lost).unwrap();
+    let delivered: Vec<_> = events[lost..].iter().filter_map(entry_seq).collect();
+    assert_eq!(delivered, [1, 2]);
+    assert!(!events.contains(&Event::HistoryLost), "other conversations are as they were");
+    let view = events.iter().find_map(|event| match event {
+        Event::Conversation(view) => Some((view.position, view.read_seq, view.unread)),
+        _ => None,
+    });
+    assert_eq!(view, Some((2, 1, 1)));
+    // What came in between may have been taken for known.
+    let again = script.request();
+    let position = &sync_of(&again).positions[0];
+    assert_eq!((position.seq, position.read_seq), (2, 1));
+}
+
+#[test]
+fn who_wants_the_newest_fetches_them_where_there_was_no_room() {
+    let mut script = Script::new(config(Backlog::Newest(2)));
+    script.machine.log_in(password());
+    script.connect();
+    script.log_in_and_sync(vec![state(10, Vec::new())]);
+    let events = script.events();
+    let skipped = Event::Skipped { conversation: conversation(), from_seq: 1, to_seq: 8 };
+    assert!(events.contains(&skipped), "{events:?}");
+    script.pass();
+    let request = script.request();
+    let history = history_of(&request);
+    assert_eq!((history.from_seq, history.to_seq), (9, 10));
 }
 
 #[test]
 fn a_receipt_shows_how_far_the_other_has_read() {
     let mut script = Script::live(Backlog::Everything);
     for (reader, expected) in [(ME, 0), (PEER, 7), (PEER, 7)] {
-        script.say(Body::ReadReceipt(wire::ReadReceipt {
-            conversation_id: conversation().to_wire(),
-            user_id: reader,
-            seq: if expected == 0 { 9 } else { 7 },
-        }));
+        let seq = if expected == 0 { 9 } else { 7 };
+        script.say(Body::ReadReceipt(receipt(reader, seq, 0)));
         let peer_read = script.events().into_iter().find_map(|event| match event {
             Event::Conversation(view) => Some(view.peer_read_seq),
             _ => None,

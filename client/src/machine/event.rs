@@ -48,6 +48,12 @@ pub enum Event {
     /// The server lost or restored history, or another user logged in: forget all entries.
     /// Everything is delivered from the beginning. Messages that were not stored are kept.
     HistoryLost,
+    /// The same of one conversation: the server has less of it than this client had, since an earlier
+    /// state was put back. It is delivered from the beginning.
+    ConversationLost {
+        /// Which one.
+        conversation: LogId,
+    },
     /// Somebody does something right now ("typing").
     Signal {
         /// Where.

@@ -45,6 +45,7 @@ pub(super) struct Log {
 pub(super) struct Asked {
     pub(super) head: u64,
     pub(super) peer_read_seq: u64,
+    pub(super) read_seq: u64,
 }
 
 /// How a gap is closed.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use dunlin_protocol::wire::{self, Entry, Error, HistoryPage, entry};
-use dunlin_protocol::{LogId, LogKind, limits};
+use dunlin_protocol::{LogId, limits};
 use hashbrown::HashMap;
 
 use super::config::Backlog;
@@ -52,6 +52,15 @@ impl Logs {
         self.logs.get(&log_id)
     }
 
+    /// Forgets all of a log.
+    pub(super) fn forget(&mut self, log_id: LogId) {
+        if let Some(log) = self.logs.remove(&log_id) {
+            self.aside_bytes -= log.aside_bytes;
+        }
+        self.gaps.remove(&log_id);
+        self.changed.remove(&log_id);
+    }
+
     /// The log, made if it is new; it counts as used now.
     pub(super) fn touch(&mut self, log_id: LogId) -> &mut Log {
         self.uses += 1;
@@ -92,10 +101,10 @@ impl Logs {
     /// head that we know is fetched by History, so Sync need not send it.
     pub(super) fn positions(&mut self) -> Vec<wire::LogPosition> {
         for log in self.logs.values_mut() {
-            log.asked = Asked { head: log.head, peer_read_seq: log.reading.peer_read_seq };
+            let (peer_read_seq, read_seq) = (log.reading.peer_read_seq, log.reading.read_seq);
+            log.asked = Asked { head: log.head, peer_read_seq, read_seq };
         }
-        let conversations = self.logs.iter().filter(|(id, _)| id.kind() != LogKind::Account);
-        let mut conversations: Vec<(&LogId, &Log)> = conversations.collect();
+        let mut conversations: Vec<(&LogId, &Log)> = self.logs.iter().collect();
         if conversations.len() > limits::SYNC_POSITIONS_MAX {
             conversations.sort_unstable_by_key(|(_, log)| std::cmp::Reverse(log.used));
             conversations.truncate(limits::SYNC_POSITIONS_MAX);
@@ -104,6 +113,7 @@ impl Logs {
             conversation_id: id.to_wire(),
             seq: log.asked.head,
             peer_read_seq: log.asked.peer_read_seq,
+            read_seq: log.asked.read_seq,
         };
         conversations.into_iter().map(position).collect()
     }
@@ -170,14 +180,7 @@ impl Logs {
 impl Machine {
     /// Entries of a log arrived, by whatever way. Delivers those whose turn it is.
     pub(super) fn arrived(&mut self, log_id: LogId, entries: impl IntoIterator<Item = Entry>) {
-        if log_id.kind() == LogKind::Account && log_id.owner() != self.user {
-            return;
-        }
         for entry in entries {
-            if let Some(entry::Body::AccountSnapshot(_)) = entry.body {
-                // It stands for everything before it.
-                self.logs.with(log_id, |log| log.skip_to(entry.seq.saturating_sub(1)));
-            }
             self.logs.with(log_id, |log| log.offer(detach(entry)));
             self.deliver(log_id);
             self.logs.limit_aside(log_id);
@@ -187,50 +190,19 @@ impl Machine {
     fn deliver(&mut self, log_id: LogId) {
         let Some(me) = self.user else { return };
         while let Some(mut entry) = self.logs.with(log_id, Log::next) {
-            if log_id.kind() == LogKind::Account {
-                self.fold_account(entry);
-                continue;
-            }
             self.logs.touch(log_id).reading.take(log_id, &mut entry, me);
             self.events.push_back(Event::Entry { conversation: log_id, entry });
         }
     }
 
-    /// An entry of the user's own log, in its turn.
-    fn fold_account(&mut self, entry: Entry) {
-        match entry.body {
-            Some(entry::Body::ConversationJoined(joined)) => {
-                if let Ok(log_id) = LogId::from_wire(&joined.conversation_id) {
-                    self.logs.touch(log_id);
-                }
-            }
-            Some(entry::Body::ReadMoved(moved)) => self.read_moved(&moved),
-            Some(entry::Body::AccountSnapshot(snapshot)) => {
-                for moved in &snapshot.conversations {
-                    self.read_moved(moved);
-                }
-            }
-            // Names are asked for by FindUsers; whatever else there is belongs to other versions.
-            _ => {}
-        }
-    }
-
-    fn read_moved(&mut self, moved: &wire::ReadMoved) {
-        if let Ok(log_id) = LogId::from_wire(&moved.conversation_id) {
-            let log = self.logs.touch(log_id);
-            log.reading.read_moved(log.position, moved.seq, moved.others_counted);
-        }
-    }
-
-    /// A read cursor was moved by this client. The entry that says so is not pushed to whoever
-    /// moved it; it is fetched if the count of unread messages can't be known without it.
-    pub(super) fn marked(&mut self, conversation: LogId, seq: u64) {
-        let Some(user) = self.user else { return };
-        let log = self.logs.touch(conversation);
-        if log.reading.marked(log.position, seq) {
-            let account = LogId::account(user);
-            let next = self.logs.touch(account).position + 1;
-            self.head_known(account, next);
+    /// The server says how far a member has read a conversation.
+    pub(super) fn receipt(&mut self, receipt: &wire::ReadReceipt) {
+        let Ok(log_id) = LogId::from_wire(&receipt.conversation_id) else { return };
+        let log = self.logs.touch(log_id);
+        if self.user.is_some_and(|user| user.get() == receipt.user_id) {
+            log.reading.read_moved(log.position, receipt.seq, receipt.others_counted);
+        } else {
+            log.reading.peer_read(receipt.seq);
         }
     }
 
@@ -243,9 +215,6 @@ impl Machine {
     /// Leaves out what is too old for an application that wants only the newest.
     pub(super) fn limit_backlog(&mut self, log_id: LogId) {
         let Backlog::Newest(keep) = self.config.backlog else { return };
-        if log_id.kind() == LogKind::Account {
-            return;
-        }
         let log = self.logs.touch(log_id);
         let missing = log.head - log.position;
         let is_new = log.position == 0;
@@ -258,7 +227,7 @@ impl Machine {
     /// Goes on behind `to_seq`, and says so.
     pub(super) fn skip(&mut self, log_id: LogId, to_seq: u64) {
         let skipped = self.logs.with(log_id, |log| log.skip_to(to_seq));
-        if let Some(from_seq) = skipped.filter(|_| log_id.kind() != LogKind::Account) {
+        if let Some(from_seq) = skipped {
             self.events.push_back(Event::Skipped { conversation: log_id, from_seq, to_seq });
         }
         self.deliver(log_id);
@@ -316,9 +285,6 @@ impl Machine {
     pub(super) fn announce_conversations(&mut self) {
         for log_id in std::mem::take(&mut self.logs.changed) {
             let Some(log) = self.logs.get(log_id) else { continue };
-            if log_id.kind() == LogKind::Account {
-                continue;
-            }
             self.events.push_back(Event::Conversation(ConversationView {
                 conversation: log_id,
                 head: log.head,

@@ -87,15 +87,27 @@ impl Reading {
         self.counts = None;
     }
 
-    /// What Synced says holds at `head`.
-    pub(super) fn synced(&mut self, position: u64, head: u64, read_seq: u64, unread: u64) {
-        self.read_seq = self.read_seq.max(read_seq);
+    /// What Synced says holds at `head`. If the cursor has not moved since the Sync, it stands where
+    /// the server says, wherever that is; else the answer may be older. False then: only another Sync
+    /// can tell the count.
+    pub(super) fn synced(
+        &mut self,
+        position: u64,
+        head: u64,
+        (asked_read_seq, read_seq): (u64, u64),
+        unread: u64,
+    ) -> bool {
+        let is_older = self.read_seq != asked_read_seq && self.read_seq > read_seq;
+        if !is_older {
+            self.read_seq = read_seq;
+        }
         self.unread = unread;
         self.unread_to = head.max(position);
         self.others_read = None;
         if position >= head {
             self.others_read = self.counts.and_then(|counts| counts.others().checked_sub(unread));
         }
+        !is_older
     }
 
     /// The cursor moved, on this device or another one.
@@ -110,21 +122,6 @@ impl Reading {
         } else if let Some(counts) = self.counts.filter(|_| position >= self.unread_to) {
             self.unread = counts.others().saturating_sub(others_counted);
         }
-    }
-
-    /// The server accepted a MarkRead. Returns whether the account log must tell the counts.
-    pub(super) fn marked(&mut self, position: u64, seq: u64) -> bool {
-        if seq <= self.read_seq {
-            return false;
-        }
-        self.read_seq = seq;
-        if seq >= self.unread_to {
-            self.unread = 0;
-            let counts = self.counts.filter(|_| seq == position);
-            self.others_read = counts.map(Counts::others);
-            return false;
-        }
-        true
     }
 
     pub(super) fn peer_read(&mut self, seq: u64) {
@@ -174,9 +171,8 @@ mod tests {
         assert_eq!((reading.read_seq, reading.unread), (1, 1));
         take(&mut reading, entry(3, PEER, 3, 3));
         assert_eq!(reading.unread, 2);
-        assert!(!reading.marked(3, 3));
-        assert_eq!(reading.unread, 0);
         reading.read_moved(3, 3, 3);
+        assert_eq!(reading.unread, 0);
         take(&mut reading, entry(4, PEER, 4, 4));
         assert_eq!(reading.unread, 1);
         reading.read_moved(4, 2, 2);
@@ -197,7 +193,7 @@ mod tests {
     fn what_sync_says_holds_until_the_log_has_caught_up() {
         let mut reading = Reading::new();
         reading.skipped();
-        reading.synced(7, 10, 6, 3);
+        assert!(reading.synced(7, 10, (0, 6), 3));
         take(&mut reading, entry(8, PEER, 8, 5));
         assert_eq!(reading.unread, 3);
         take(&mut reading, entry(9, ME, 9, 4));
@@ -221,5 +217,20 @@ mod tests {
         let alone = LogId::direct(user(ME), user(ME));
         reading.take(alone, &mut entry(1, ME, 1, 1), user(ME));
         assert_eq!(reading.unread, 0);
+    }
+
+    #[test]
+    fn the_cursor_is_where_the_server_says_unless_it_has_moved_since() {
+        let mut reading = Reading::new();
+        reading.read_moved(0, 8, 8);
+        // The store was put back.
+        assert!(reading.synced(0, 9, (8, 5), 4));
+        assert_eq!((reading.read_seq, reading.unread), (5, 4));
+        // The answer to a Sync that was asked for before the cursor moved.
+        reading.read_moved(0, 7, 7);
+        assert!(!reading.synced(0, 9, (5, 6), 3));
+        assert_eq!(reading.read_seq, 7);
+        assert!(reading.synced(0, 9, (7, 9), 0));
+        assert_eq!((reading.read_seq, reading.unread), (9, 0));
     }
 }

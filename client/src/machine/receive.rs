@@ -89,13 +89,7 @@ impl Machine {
                     self.head_known(log_id, behind.head);
                 }
             }
-            Body::ReadReceipt(receipt) => {
-                if let Ok(log_id) = LogId::from_wire(&receipt.conversation_id)
-                    && self.user.is_some_and(|user| user.get() != receipt.user_id)
-                {
-                    self.logs.touch(log_id).reading.peer_read(receipt.seq);
-                }
-            }
+            Body::ReadReceipt(receipt) => self.receipt(&receipt),
             Body::Signal(signal) => {
                 if let (Ok(conversation), Ok(sender)) =
                     (LogId::from_wire(&signal.conversation_id), UserId::new(signal.sender))
@@ -246,6 +240,9 @@ impl Machine {
     }
 
     fn job_done(&mut self, job: Job, body: Option<Body>) {
+        if let (Request::MarkRead { .. }, Some(Body::ReadReceipt(cursor))) = (&job.request, &body) {
+            self.receipt(cursor);
+        }
         let Some(response) = body.and_then(Response::of_body) else {
             return self.complete(job.ticket, Err(Failure::Nonsense));
         };
@@ -254,10 +251,10 @@ impl Machine {
         }
         self.complete(job.ticket, Ok(response));
         match job.request {
-            Request::MarkRead { conversation, seq } => self.marked(conversation, seq),
             Request::ChangePassword { new, .. } => self.attachment.login.password_changed(&new),
             Request::Logout(scope) if scope.ends_this() => self.stop(Stop::LoggedOut),
             Request::Logout(_)
+            | Request::MarkRead { .. }
             | Request::Send { .. }
             | Request::History(_)
             | Request::FindUsers { .. }

@@ -178,7 +178,8 @@ impl Response {
     /// The answer in a frame, if it is one to an application's request.
     pub(super) fn of_body(body: Body) -> Option<Response> {
         match body {
-            Body::Done(_) => Some(Response::Done),
+            // The response to MarkRead, of which the machine has taken note.
+            Body::Done(_) | Body::ReadReceipt(_) => Some(Response::Done),
             Body::Sent(sent) => Some(Response::Sent { seq: sent.seq, time_ms: sent.time_ms }),
             Body::HistoryPage(page) => Some(Response::Page(page)),
             Body::Users(users) => Some(Response::Users(users.users)),
@@ -204,7 +205,6 @@ impl Response {
             | Body::Signal(_)
             | Body::MarkRead(_)
             | Body::Push(_)
-            | Body::ReadReceipt(_)
             | Body::Behind(_)
             | Body::GoAway(_)
             | Body::Close(_) => None,

@@ -14,8 +14,6 @@ pub(super) struct Sync {
     /// 0: nothing is known.
     epoch: u64,
     state: State,
-    /// What the last request said.
-    account_seq: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +30,7 @@ enum State {
 
 impl Sync {
     pub(super) fn new() -> Sync {
-        Sync { epoch: 0, state: State::Idle, account_seq: 0 }
+        Sync { epoch: 0, state: State::Idle }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -74,12 +72,8 @@ impl Sync {
 
 impl Machine {
     pub(super) fn sync_request(&mut self) -> wire::Sync {
-        let account = self.user.and_then(|user| self.logs.get(LogId::account(user)));
-        let account_seq = account.map_or(0, |log| log.position);
-        self.sync.account_seq = account_seq;
         wire::Sync {
             epoch: self.sync.epoch,
-            account_seq,
             positions: self.logs.positions(),
             entries_per_conversation: self.config.backlog.entries_per_conversation(),
         }
@@ -107,16 +101,9 @@ impl Machine {
     /// Returns whether there was anything that we did not know when we asked. (Pushes may have
     /// told it meanwhile; the rest of the answer is wanted all the same.)
     fn apply(&mut self, synced: Synced) -> bool {
-        let Some(user) = self.user else { return false };
-        let account = LogId::account(user);
-        let newest = synced.account_entries.last().map_or(0, |entry| entry.seq);
-        let mut has_news = newest > self.sync.account_seq;
-        self.arrived(account, synced.account_entries);
-        self.head_known(account, synced.account_head);
+        let mut has_news = false;
         for state in synced.conversations {
-            if let Ok(log_id) = LogId::from_wire(&state.conversation_id)
-                && log_id != account
-            {
+            if let Ok(log_id) = LogId::from_wire(&state.conversation_id) {
                 has_news |= self.apply_conversation(log_id, state);
             }
         }
@@ -124,18 +111,46 @@ impl Machine {
     }
 
     fn apply_conversation(&mut self, log_id: LogId, state: ConversationState) -> bool {
-        let log = self.logs.touch(log_id);
-        let has_news = state.head > log.head || state.peer_read_seq != log.reading.peer_read_seq;
-        log.reading.synced(log.position, state.head, state.read_seq, state.unread);
-        log.reading.peer_read_seq = state.peer_read_seq;
-        self.arrived(log_id, state.entries);
-        if let Backlog::Newest(_) = self.config.backlog
-            && let Some(first) = self.logs.touch(log_id).first_aside()
-        {
-            self.skip(log_id, first - 1);
+        if state.forget {
+            self.forget_conversation(log_id);
         }
+        let log = self.logs.touch(log_id);
+        let has_news = state.forget
+            || state.head > log.asked.head
+            || state.peer_read_seq != log.asked.peer_read_seq
+            || state.read_seq != log.asked.read_seq;
+        let cursors = (log.asked.read_seq, state.read_seq);
+        if !log.reading.synced(log.position, state.head, cursors, state.unread) {
+            self.sync.want();
+        }
+        log.reading.peer_read_seq = state.peer_read_seq;
+        let has_entries = !state.entries.is_empty();
+        self.arrived(log_id, state.entries);
+        self.skip_below_newest(log_id, state.head, has_entries);
         self.head_known(log_id, state.head);
         has_news
+    }
+
+    /// For an application that wants only the newest entries: leaves out what lies below those that
+    /// came, or if there was no room for them, below as many.
+    fn skip_below_newest(&mut self, log_id: LogId, head: u64, has_entries: bool) {
+        let Backlog::Newest(keep) = self.config.backlog else { return };
+        let log = self.logs.touch(log_id);
+        let to_seq = match has_entries {
+            true => log.first_aside().map(|first| first - 1),
+            false => head.checked_sub(u64::from(keep)).filter(|to_seq| *to_seq > log.position),
+        };
+        if let Some(to_seq) = to_seq {
+            self.skip(log_id, to_seq);
+        }
+    }
+
+    /// We have more of a conversation than there is. What was stored between the question and the
+    /// answer was taken for something that we had, so there is another question.
+    fn forget_conversation(&mut self, log_id: LogId) {
+        self.logs.forget(log_id);
+        self.events.push_back(Event::ConversationLost { conversation: log_id });
+        self.sync.want();
     }
 
     pub(super) fn sync_refused(&mut self, now_ms: u64, error: &Error) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::BytesMut;
 use dunlin_protocol::wire::frame::Body;
 use dunlin_protocol::wire::login::Credential;
-use dunlin_protocol::wire::{self, Entry, ErrorCode, Frame, Message, ReadMoved, entry};
+use dunlin_protocol::wire::{self, Entry, ErrorCode, Frame, Message, entry};
 use dunlin_protocol::{EncodedFrame, LogId, UserId, frame, limits};
 
 pub(crate) type ConnectionId = u64;
@@ -36,6 +36,8 @@ struct Connection {
     output: Vec<Frame>,
     /// Whose pushes were lost.
     behind: BTreeSet<LogId>,
+    /// A receipt was lost: only a Sync can tell.
+    lacks_receipts: bool,
 }
 
 pub(crate) struct Server {
@@ -47,6 +49,11 @@ pub(crate) struct Server {
     connections: BTreeMap<ConnectionId, Connection>,
     next_connection: ConnectionId,
     bad_tokens: u64,
+    /// Those that were put back to an earlier state, until everybody has noticed: what is written there
+    /// meanwhile could not be told from what was there before.
+    frozen: BTreeSet<LogId>,
+    /// Messages that are gone by it.
+    gone: BTreeSet<Vec<u8>>,
 }
 
 impl Server {
@@ -60,6 +67,8 @@ impl Server {
             connections: BTreeMap::new(),
             next_connection: 0,
             bad_tokens: 0,
+            frozen: BTreeSet::new(),
+            gone: BTreeSet::new(),
         }
     }
 
@@ -71,12 +80,39 @@ impl Server {
         self.epoch += 1;
     }
 
-    pub(crate) fn log(&self, id: LogId) -> &[Entry] {
-        self.logs.get(&id).map_or(&[], Vec::as_slice)
+    /// Puts a conversation back to an earlier state, in the same epoch. Returns which one.
+    pub(crate) fn restore_older(&mut self) -> Option<LogId> {
+        let long: Vec<LogId> =
+            self.logs.iter().filter(|(_, log)| log.len() > 2).map(|(id, _)| *id).collect();
+        let id = *long.get(self.random.below(long.len().max(1) as u64) as usize)?;
+        let log = self.logs.get_mut(&id)?;
+        let head = 1 + self.random.below(log.len() as u64 - 1);
+        for entry in log.drain(head as usize..) {
+            if let Some(entry::Body::Message(message)) = entry.body {
+                self.gone.insert(message.client_message_id.to_vec());
+            }
+        }
+        for ((_, of), seq) in &mut self.read {
+            if *of == id {
+                *seq = self.random.below(head + 1).min(*seq);
+            }
+        }
+        self.frozen.insert(id);
+        Some(id)
     }
 
-    pub(crate) fn entry(&self, id: LogId, seq: u64) -> &Entry {
-        &self.logs[&id][seq as usize - 1]
+    /// Everybody has noticed.
+    pub(crate) fn thaw(&mut self, id: LogId) {
+        self.frozen.remove(&id);
+    }
+
+    /// Whether this message was stored, and is gone with a state that was put back.
+    pub(crate) fn is_gone(&self, message_id: &[u8]) -> bool {
+        self.gone.contains(message_id)
+    }
+
+    pub(crate) fn log(&self, id: LogId) -> &[Entry] {
+        self.logs.get(&id).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn conversations(&self, user: UserId) -> Vec<(LogId, &[Entry])> {
@@ -153,6 +189,11 @@ impl Server {
         if !tells_behind {
             return;
         }
+        // No server says so; it is here so that the world comes to rest.
+        if std::mem::take(&mut connection.lacks_receipts) {
+            let frame = EncodedFrame::push(Body::Behind(wire::Behind::default()));
+            output.extend_from_slice(frame.wire());
+        }
         for log_id in std::mem::take(&mut connection.behind) {
             let head = self.logs[&log_id].len() as u64;
             // Sometimes it does not say where.
@@ -227,27 +268,27 @@ impl Server {
         let connection = self.connections.get_mut(&id).expect("it has just said something");
         connection.is_synced = true;
         let knows_nothing = sync.epoch != self.epoch;
-        let account_seq = if knows_nothing { 0 } else { sync.account_seq };
-        let account = self.log(LogId::account(user));
-        let missing = &account[account_seq as usize..];
-        let account_entries: Vec<Entry> = missing.iter().take(3).cloned().collect();
-        let mut more = account_entries.len() < missing.len();
+        let mut more = false;
         let mut conversations = Vec::new();
         for (log_id, log) in self.conversations(user) {
             let known = sync.positions.iter().filter(|_| !knows_nothing);
             let known = known.clone().find(|known| known.conversation_id == log_id.as_bytes()[..]);
-            let (seq, peer_seq) = known.map_or((0, 0), |known| (known.seq, known.peer_read_seq));
+            let known = known.map_or((0, 0, 0), |at| (at.seq, at.read_seq, at.peer_read_seq));
             let head = log.len() as u64;
             let (read_seq, unread, peer_read_seq) = self.numbers(user, log_id);
-            if head == seq && peer_read_seq == peer_seq {
+            if known == (head, read_seq, peer_read_seq) {
                 continue;
             }
+            let forget = known.0.max(known.1).max(known.2) > head;
+            let seq = if forget { 0 } else { known.0 };
             if conversations.len() == 2 {
                 more = true;
                 break;
             }
-            let first =
-                seq.max(head.saturating_sub(u64::from(sync.entries_per_conversation.min(7))));
+            // Sometimes there is room for few of them, or none.
+            let room = u64::from(sync.entries_per_conversation.min(7))
+                * u64::from(!head.is_multiple_of(4));
+            let first = seq.max(head.saturating_sub(room));
             conversations.push(wire::ConversationState {
                 conversation_id: log_id.to_wire(),
                 head,
@@ -255,20 +296,17 @@ impl Server {
                 unread,
                 peer_read_seq,
                 entries: log[first.min(head) as usize..].to_vec(),
+                forget,
             });
         }
-        Body::Synced(wire::Synced {
-            epoch: self.epoch,
-            account_head: account.len() as u64,
-            account_entries,
-            conversations,
-            more,
-            server_time_ms: 0,
-        })
+        Body::Synced(wire::Synced { epoch: self.epoch, conversations, more, server_time_ms: 0 })
     }
 
     fn send(&mut self, id: ConnectionId, user: UserId, send: wire::Send) -> Body {
         let log_id = LogId::from_wire(&send.conversation_id).unwrap();
+        if self.frozen.contains(&log_id) {
+            return refusal(ErrorCode::StoreUnavailable, 50);
+        }
         let log = self.logs.entry(log_id).or_default();
         let stored = log.iter().find(|entry| match &entry.body {
             Some(entry::Body::Message(message)) => {
@@ -302,24 +340,10 @@ impl Server {
             ..Entry::default()
         };
         log.push(entry.clone());
-        if is_first {
-            for member in BTreeSet::from([user, peer(user, log_id)]) {
-                let joined = wire::ConversationJoined { conversation_id: log_id.to_wire() };
-                self.append_account(member, entry::Body::ConversationJoined(joined), None);
-            }
-        }
         for member in BTreeSet::from([user, peer(user, log_id)]) {
             self.push(member, log_id, &entry, Some(id));
         }
         Body::Sent(wire::Sent { seq, time_ms: 0 })
-    }
-
-    fn append_account(&mut self, user: UserId, body: entry::Body, except: Option<ConnectionId>) {
-        let log_id = LogId::account(user);
-        let log = self.logs.entry(log_id).or_default();
-        let entry = Entry { seq: log.len() as u64 + 1, body: Some(body), ..Entry::default() };
-        log.push(entry.clone());
-        self.push(user, log_id, &entry, except);
     }
 
     fn push(&mut self, user: UserId, log_id: LogId, entry: &Entry, except: Option<ConnectionId>) {
@@ -350,29 +374,46 @@ impl Server {
 
     fn mark_read(&mut self, id: ConnectionId, user: UserId, mark: &wire::MarkRead) -> Body {
         let log_id = LogId::from_wire(&mark.conversation_id).unwrap();
+        let seq = mark.seq.min(self.log(log_id).len() as u64);
         let read = self.read.entry((user, log_id)).or_default();
-        if mark.seq <= *read {
-            return Body::Done(wire::Done {});
+        let has_moved = seq > *read;
+        *read = seq.max(*read);
+        let own = self.cursor(user, log_id);
+        if has_moved {
+            let peer = peer(user, log_id);
+            let other = wire::ReadReceipt { others_counted: 0, ..own.clone() };
+            self.tell_cursor(user, Some(id), &own);
+            if peer != user {
+                self.tell_cursor(peer, None, &other);
+            }
         }
-        *read = mark.seq;
-        let others_counted = self.others(user, log_id, mark.seq);
+        Body::ReadReceipt(own)
+    }
+
+    fn cursor(&self, user: UserId, log_id: LogId) -> wire::ReadReceipt {
+        let seq = self.read[&(user, log_id)];
+        let others_counted = self.others(user, log_id, seq);
         let conversation_id = log_id.to_wire();
-        let moved =
-            ReadMoved { conversation_id: conversation_id.clone(), seq: mark.seq, others_counted };
-        self.append_account(user, entry::Body::ReadMoved(moved), Some(id));
-        let peer = peer(user, log_id);
-        let body = Body::ReadReceipt(wire::ReadReceipt {
-            conversation_id,
-            user_id: user.get(),
-            seq: mark.seq,
-        });
-        let to = self.connections.iter().filter(|(_, connection)| {
-            connection.user == Some(peer) && connection.is_synced && peer != user
+        wire::ReadReceipt { conversation_id, user_id: user.get(), seq, others_counted }
+    }
+
+    fn tell_cursor(
+        &mut self,
+        user: UserId,
+        except: Option<ConnectionId>,
+        cursor: &wire::ReadReceipt,
+    ) {
+        let to = self.connections.iter().filter(|(id, connection)| {
+            connection.user == Some(user) && connection.is_synced && Some(**id) != except
         });
         for id in to.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.say(id, 0, body.clone());
+            if !self.is_well && self.random.one_in(5) {
+                let connection = self.connections.get_mut(&id).expect("it was found just now");
+                connection.lacks_receipts = true;
+                continue;
+            }
+            self.say(id, 0, Body::ReadReceipt(cursor.clone()));
         }
-        Body::Done(wire::Done {})
     }
 }
 

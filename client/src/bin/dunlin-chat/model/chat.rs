@@ -176,6 +176,13 @@ impl Chat {
         self.scroll = 0;
     }
 
+    /// The server has lost what was here: all begins anew, but for what was not sent.
+    pub(crate) fn forget(&mut self) {
+        self.skip(0);
+        self.view = None;
+        self.marked_seq = 0;
+    }
+
     pub(crate) fn unsent_mut(&mut self, message_id: ClientMessageId) -> Option<&mut Unsent> {
         self.unsent.iter_mut().find(|unsent| unsent.message_id == message_id)
     }

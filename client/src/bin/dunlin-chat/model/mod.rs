@@ -185,12 +185,9 @@ impl Model {
                 }
             }
             Event::Conversation(view) => self.viewed(view),
-            Event::HistoryLost => {
-                for chat in self.chats.values_mut() {
-                    chat.skip(0);
-                    chat.view = None;
-                    chat.marked_seq = 0;
-                }
+            Event::HistoryLost => self.chats.values_mut().for_each(Chat::forget),
+            Event::ConversationLost { conversation } => {
+                self.chat(conversation).into_iter().for_each(Chat::forget);
             }
             Event::Signal { conversation, kind, .. } => {
                 if kind == TYPING

@@ -292,6 +292,7 @@ fn lost_history_is_forgotten_and_names_are_asked_for() {
     let mut model = model();
     let carol = LogId::direct(user(ME), user(3));
     let Event::Entry { entry, .. } = entry(1, 3, "hi", 1) else { panic!() };
+    let again = entry.clone();
     model.apply(0, Event::Entry { conversation: carol, entry });
     let names = asked(&mut model);
     let [(Purpose::Names, Request::FindUsers { users, .. })] = &names[..] else {
@@ -306,6 +307,11 @@ fn lost_history_is_forgotten_and_names_are_asked_for() {
     let effects = model.take_effects();
     let [Effect::Tell(news)] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(news.to_string(), "< carol 1: hi");
+    let entry_again = Event::Entry { conversation: carol, entry: again };
+    model.apply(0, Event::ConversationLost { conversation: carol });
+    assert!(model.chats[&carol].lines.is_empty());
+    model.apply(0, entry_again);
+    assert_eq!(model.chats[&carol].lines.len(), 1);
     model.apply(0, Event::HistoryLost);
     assert!(model.chats[&carol].lines.is_empty());
 }
