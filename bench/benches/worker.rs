@@ -17,16 +17,13 @@ use dunlin_core::auth::token::TokenKeys;
 use dunlin_core::config::EngineConfig;
 use dunlin_core::random::SystemSource;
 use dunlin_core::request::{Command, Message, Request, Signal};
-use dunlin_core::store::{
-    Append, Appended, EntryMeta, Head, Page, StoreReply, StoreRequest, StoredEntry,
-};
+use dunlin_core::store::{EntryMeta, Head, Registers, StoreReply, StoreRequest, Write, Written};
 use dunlin_core::transport::{ConnId, Session};
 use dunlin_core::worker::effect::Effects;
 use dunlin_core::worker::input::Input;
 use dunlin_core::worker::{Shared, Worker};
-use dunlin_protocol::wire::{self, DeviceKind, entry};
+use dunlin_protocol::wire::{self, DeviceKind};
 use dunlin_protocol::{ClientMessageId, LogId, SessionId, UserId};
-use prost::Message as _;
 
 const PAIRS: u64 = 500;
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -110,8 +107,8 @@ impl Bench {
     }
 }
 
-/// A store in which every log has one entry (an account, or a message that was there before) and
-/// every append succeeds.
+/// A store in which every conversation has one entry, a message that was there before, and every
+/// write succeeds.
 fn answer(request: StoreRequest) -> StoreReply {
     let head = Head {
         seq: 1,
@@ -119,20 +116,14 @@ fn answer(request: StoreRequest) -> StoreReply {
         ..Head::default()
     };
     match request {
-        StoreRequest::Append(items) => {
-            StoreReply::Appended(items.iter().map(|_: &Append| Appended::Stored).collect())
+        StoreRequest::Write(writes) => {
+            let stored = |_: &Write| Written::Stored { version: 0 };
+            StoreReply::Written(writes.iter().map(stored).collect())
         }
         StoreRequest::Heads(logs) => StoreReply::Heads(logs.iter().map(|_| head).collect()),
-        StoreRequest::Range(range) => {
-            let account = wire::AccountCreated::default();
-            let body = Some(entry::Body::AccountCreated(account));
-            let entry = wire::Entry { seq: 1, body, ..wire::Entry::default() };
-            let body = entry.encode_to_vec().into();
-            let first = StoredEntry { seq: 1, meta: head.meta, erased: false, body };
-            let entries = if range.from <= 1 { vec![first] } else { Vec::new() };
-            StoreReply::Page(Page { entries, head, more: false })
+        StoreRequest::Registers(ranges) => {
+            StoreReply::Registers(ranges.iter().map(|_| Ok(Registers::default())).collect())
         }
-        StoreRequest::Cursors(questions) => StoreReply::Cursors(vec![0; questions.len()]),
         _ => StoreReply::Logs(Vec::new()),
     }
 }

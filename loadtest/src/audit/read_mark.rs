@@ -22,6 +22,15 @@ impl ReadMark {
         self.answered = self.answered.max(seq);
     }
 
+    /// The answer to a mark says where the cursor is: where it was asked to be, or further.
+    pub fn moved(&mut self, user: u32, asked: u64, seq: u64, faults: &mut FaultLog) {
+        self.shown(user, seq, faults);
+        if seq < asked {
+            faults.add(Fault::ReadMarkWentBack { user, marked: asked, found: seq });
+        }
+        self.answered(asked);
+    }
+
     /// `reader` is told that this user has read up to `seq`.
     pub fn shown(&self, reader: u32, seq: u64, faults: &mut FaultLog) {
         if seq > self.asked {
@@ -58,5 +67,17 @@ mod tests {
         assert!(faults.is_empty(), "a receipt may be an old one");
         mark.shown(1, 10, &mut faults);
         assert_eq!(faults.counts()["phantom"], 1);
+    }
+
+    #[test]
+    fn the_answer_to_a_mark_is_no_less_than_was_asked_for() {
+        let mut mark = ReadMark::default();
+        mark.asked(9);
+        for (seq, kinds) in [(4, vec!["lost"]), (5, vec![]), (9, vec![]), (10, vec!["phantom"])] {
+            let mut faults = FaultLog::default();
+            mark.moved(0, 5, seq, &mut faults);
+            assert_eq!(faults.counts().keys().copied().collect::<Vec<_>>(), kinds, "{seq}");
+        }
+        assert_eq!(mark.answered, 5);
     }
 }

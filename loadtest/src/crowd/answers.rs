@@ -48,7 +48,8 @@ impl<'a> From<&'a Entry> for Logged<'a> {
                 content: &message.content,
             }),
             Some(entry::Body::Void(_)) => Logged::Other(Item::Void),
-            Some(_) | None => Logged::Other(Item::Unknown),
+            // Of a later version.
+            None => Logged::Other(Item::Unknown),
         }
     }
 }

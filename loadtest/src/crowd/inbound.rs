@@ -6,7 +6,7 @@ use crate::audit::content::Stamp;
 use crate::audit::{Fault, Item, Told, Way};
 use crate::crowd::member::Sending;
 use crate::crowd::state::Crowd;
-use crate::crowd::{Action, MessageKind, Place, RequestKind, Scenario, Seating, Turmoil};
+use crate::crowd::{Action, MessageKind, Place, Scenario, Seating, Turmoil};
 use crate::net::Links;
 use crate::wire::{self, Inbound, MessageEntry};
 
@@ -40,15 +40,9 @@ impl<S: Scenario> Crowd<'_, S> {
     }
 
     fn on_done(&mut self, slot: usize, request_id: u64, links: &mut Links) {
-        let is_done = |action| match action {
-            Action::Message(kind) => kind == MessageKind::Signal,
-            Action::Request(kind) => kind == RequestKind::MarkRead,
-        };
-        if let Some(sending) = self.take_answered(slot, request_id, is_done) {
-            match sending.action {
-                Action::Message(kind) => self.acknowledged(slot, kind, sending, links),
-                Action::Request(kind) => self.request_answered(slot, kind, sending, links),
-            }
+        const SIGNAL: Action = Action::Message(MessageKind::Signal);
+        if let Some(sending) = self.take_answered(slot, request_id, |action| action == SIGNAL) {
+            self.acknowledged(slot, MessageKind::Signal, sending, links);
             self.fill(slot, links);
         }
     }

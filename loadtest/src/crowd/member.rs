@@ -76,8 +76,6 @@ pub(crate) struct Member {
     /// Connections that failed in a row.
     pub(crate) failures: u32,
     pub(crate) user_id: u64,
-    /// Up to where the user has its account log.
-    pub(crate) account_seq: u64,
     /// Messages and requests whose turn it ever was.
     pub(crate) enqueued: u32,
     /// Messages that have not reached everybody, where that matters.
@@ -101,7 +99,6 @@ impl Member {
             connection: 0,
             failures: 0,
             user_id: 0,
-            account_seq: 0,
             enqueued: 0,
             open: 0,
             logs_read: 0,

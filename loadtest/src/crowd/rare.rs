@@ -41,6 +41,9 @@ impl<S: Scenario> Crowd<'_, S> {
             (..HELLO, Some(Body::Synced(synced))) => {
                 self.on_what_is_new(slot, request_id, &synced, links);
             }
+            (..HELLO, Some(Body::ReadReceipt(cursor))) => {
+                self.on_marked(slot, request_id, &cursor, links);
+            }
             (_, Some(Body::Error(error))) => self.on_error(slot, request_id, &error, links),
             (_, Some(_) | None) => self.unexpected(slot, request_id),
         }
@@ -53,8 +56,6 @@ impl<S: Scenario> Crowd<'_, S> {
                 if let (Some(place), Some(entry)) = (place, &push.entry) {
                     self.on_whole_entry(place, entry, Way::Push, links);
                     self.note_gap(place, links);
-                } else if let Some(entry) = &push.entry {
-                    self.on_account_entry(slot, &push.conversation_id, entry);
                 }
             }
             Some(Body::Behind(behind)) => self.on_behind(slot, &behind, links),

@@ -5,10 +5,8 @@
 
 use bytes::Bytes;
 use dunlin_protocol::wire::{
-    ConversationState, Entry, History, HistoryPage, MarkRead, ReadReceipt, Synced, entry,
-    frame::Body,
+    ConversationState, History, HistoryPage, MarkRead, ReadReceipt, Synced, frame::Body,
 };
-use dunlin_protocol::{LogId, UserId};
 
 use crate::audit::{Fault, NewestPage, Way};
 use crate::crowd::member::{Sending, Stage};
@@ -85,10 +83,6 @@ impl<S: Scenario> Crowd<'_, S> {
         if self.is_measured(sending.intended_ns) {
             self.outcome.requests.record(kind, latency_ns);
         }
-        if kind == RequestKind::MarkRead {
-            let Place { conversation, reader } = self.seat(slot).place(sending.lane);
-            self.conversations[conversation].marks[reader].answered(sending.about_seq);
-        }
         self.transmit(slot, links);
     }
 
@@ -161,31 +155,33 @@ impl<S: Scenario> Crowd<'_, S> {
         readers.find(|&reader| is_wanted(self.members[connection(reader)].user_id))
     }
 
-    /// Something was pushed that is of no conversation: of the account log, it says how far this user
-    /// has read. A gap is left to the next sync.
-    pub(crate) fn on_account_entry(&mut self, slot: usize, log: &[u8], entry: &Entry) {
-        let member = &mut self.members[slot];
-        let account = UserId::new(member.user_id).map(LogId::account);
-        if !account.is_ok_and(|account| account.as_bytes() == log) {
-            return;
+    /// The answer to a mark: where the cursor is.
+    pub(crate) fn on_marked(
+        &mut self,
+        slot: usize,
+        request_id: u64,
+        cursor: &ReadReceipt,
+        links: &mut Links,
+    ) {
+        let marks = RequestKind::MarkRead;
+        let Some(sending) = self.take_request(slot, request_id, marks, links) else { return };
+        let (user, own_id) = (self.user_index(slot), self.members[slot].user_id);
+        let Place { conversation, reader } = self.seat(slot).place(sending.lane);
+        let of = &mut self.conversations[conversation];
+        if cursor.user_id != own_id || cursor.conversation_id[..] != of.id[..] {
+            let detail = format!("a mark is answered with {cursor:?}");
+            return self.fault(Fault::Protocol { user, detail });
         }
-        if entry.seq == member.account_seq + 1 {
-            member.account_seq = entry.seq;
-        }
-        let user = self.user_index(slot);
-        if let Some(entry::Body::ReadMoved(moved)) = &entry.body
-            && let Some(place) = self.place_of(slot, &moved.conversation_id)
-        {
-            let marks = &self.conversations[place.conversation].marks;
-            marks[place.reader].shown(user, moved.seq, &mut self.outcome.faults);
-        }
+        let faults = &mut self.outcome.faults;
+        of.marks[reader].moved(user, sending.about_seq, cursor.seq, faults);
+        self.fill(slot, links);
     }
 
-    /// Another one has read something.
+    /// Somebody has read something: another one, or this user on another connection.
     pub(crate) fn on_receipt(&mut self, slot: usize, receipt: &ReadReceipt) {
-        let (user, seq, own_id) = (self.user_index(slot), receipt.seq, self.members[slot].user_id);
+        let (user, seq) = (self.user_index(slot), receipt.seq);
         let whose = self.place_of(slot, &receipt.conversation_id).and_then(|place| {
-            let is_reader = |id| id == receipt.user_id && id != own_id;
+            let is_reader = |id| id == receipt.user_id;
             Some((place.conversation, self.reader_who(place.conversation, is_reader)?))
         });
         match whose {

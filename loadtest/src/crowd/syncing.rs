@@ -36,7 +36,6 @@ impl<S: Scenario> Crowd<'_, S> {
     pub(crate) fn what_is_new(&self, slot: usize) -> Sync {
         let member = &self.members[slot];
         let mut sync = Sync { entries_per_conversation: SYNC_ENTRIES_MAX, ..Sync::default() };
-        sync.account_seq = member.account_seq;
         if member.has_started {
             sync.epoch = self.epoch;
             let position = |Place { conversation, reader }| {
@@ -44,7 +43,8 @@ impl<S: Scenario> Crowd<'_, S> {
                 LogPosition {
                     conversation_id: Bytes::copy_from_slice(&of.id),
                     seq: of.ledger.told_up_to(reader),
-                    peer_read_seq: 0,
+                    // So each answer says where the cursors are.
+                    ..LogPosition::default()
                 }
             };
             sync.positions = self.seat(slot).places().map(position).collect();
@@ -61,9 +61,6 @@ impl<S: Scenario> Crowd<'_, S> {
     ) {
         self.see_epoch(slot, synced.epoch);
         let member = &mut self.members[slot];
-        if !synced.more {
-            member.account_seq = synced.account_head;
-        }
         let had_started = std::mem::replace(&mut member.has_started, true);
         for state in &synced.conversations {
             let Some(place) = self.place_of(slot, &state.conversation_id) else {

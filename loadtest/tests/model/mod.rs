@@ -302,8 +302,9 @@ impl Server {
         if self.sabotage == Sabotage::InventReceipt && seq >= VICTIM {
             seq = head + 1;
         }
-        put(stream, id, Body::Done(Done {}));
-        let receipt = ReadReceipt { conversation_id: log.to_wire(), user_id: user, seq };
+        let own = ReadReceipt { seq: *read, ..receipt(log, user) };
+        put(stream, id, Body::ReadReceipt(own));
+        let receipt = ReadReceipt { seq, ..receipt(log, user) };
         for session in state.sessions.get(&partner(log, user)).into_iter().flatten() {
             put(session, 0, Body::ReadReceipt(receipt.clone()));
         }
@@ -473,4 +474,8 @@ fn alter(entry: &mut Entry) {
 fn partner(log: LogId, user: u64) -> u64 {
     let (one, other) = log.direct_members().unwrap();
     if UserId::new(user) == Ok(one) { other.get() } else { one.get() }
+}
+
+fn receipt(log: LogId, user_id: u64) -> ReadReceipt {
+    ReadReceipt { conversation_id: log.to_wire(), user_id, ..ReadReceipt::default() }
 }
