@@ -32,13 +32,16 @@ fn neither_that_of_two_others_nor_anybody_elses_log() {
         let does_not = LogId::direct(ada.user.unwrap(), ada.user.unwrap());
         all_refused(&mut mallory, exists);
         all_refused(&mut mallory, does_not);
-        let account = LogId::account(ada.user.unwrap());
-        for body in [history(account, 0), history(LogId::group([7; 14]), 0)] {
-            assert_eq!(mallory.refused_with(body), ErrorCode::NoSuchConversation);
+        let group = history(LogId::group([7; 14]), 0);
+        assert_eq!(mallory.refused_with(group), ErrorCode::NoSuchConversation);
+        // What the server keeps for itself has no name that a client could say, one's own neither.
+        for user in [ada.user.unwrap(), mallory.user.unwrap()] {
+            for log in [LogId::account(user), LogId::identity(user)] {
+                for body in [history(log, 0), message(log, "1", "x"), mark_read(log, 1)] {
+                    assert_eq!(mallory.refused_with(body), ErrorCode::InvalidArgument);
+                }
+            }
         }
-        let mine = LogId::account(mallory.user.unwrap());
-        // One's own account log is no conversation to send to, and that is no secret.
-        assert_eq!(mallory.refused_with(message(mine, "1", "x")), ErrorCode::InvalidArgument);
     }
     // The two saw nothing of it.
     bob.wait_for(|frame| {

@@ -86,7 +86,6 @@ fn pushes_collapse_to_behind_and_history_has_them_all() {
                 }
                 other => panic!("{other:?}"),
             };
-            // The account log grows as well, when somebody writes for the first time.
             if heads.contains_key(&log) {
                 learnt.insert(log, head);
             }

@@ -142,7 +142,9 @@ impl Person {
             }
             Event::Signal { kind, .. } => self.signals.push(kind),
             Event::Tokens(_) => {}
-            Event::Skipped { .. } | Event::HistoryLost => panic!("{event:?}"),
+            Event::Skipped { .. } | Event::HistoryLost | Event::ConversationLost { .. } => {
+                panic!("{event:?}")
+            }
         }
     }
 

@@ -39,12 +39,7 @@ pub(crate) fn write_page(out: &mut dyn Write, status: &Status, change: &Change) 
         ],
     )?;
     writeln!(out, "{:<12} {} in outboxes", "", bytes(traffic.outbox_bytes))?;
-    row(
-        out,
-        "in memory",
-        format_args!("{} conversations", engine.conversations),
-        &[(engine.accounts, "accounts")],
-    )?;
+    row(out, "in memory", format_args!("{} conversations", engine.conversations), &[])?;
     if let Some(store) = &status.store {
         write_store(out, store)?;
     }
@@ -190,6 +185,13 @@ fn write_warnings(out: &mut dyn Write, status: &Status) -> io::Result<()> {
             let batches = store.failed_batches;
             warnings.push(format!("{batches} batches could not be written; the log says why"));
         }
+    }
+    if status.engine.clients_ahead > 0 {
+        let conversations = status.engine.clients_ahead;
+        warnings.push(format!(
+            "clients had more of {conversations} conversations than the store; if an older copy of \
+             the data was put back, see `dunlin new-epoch`"
+        ));
     }
     let lost = status.log.lines_dropped + status.log.lines_failed;
     if lost > 0 {

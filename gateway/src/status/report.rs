@@ -68,8 +68,6 @@ pub(crate) struct Engine {
     pub(crate) sessions: u64,
     /// In memory now.
     pub(crate) conversations: u64,
-    /// In memory now.
-    pub(crate) accounts: u64,
     /// Requests that were taken.
     pub(crate) requests: u64,
     pub(crate) appends: u64,
@@ -81,6 +79,8 @@ pub(crate) struct Engine {
     pub(crate) envelopes_sent: u64,
     pub(crate) envelopes_received: u64,
     pub(crate) envelope_gaps: u64,
+    /// Conversations of which a client had more than the store has.
+    pub(crate) clients_ahead: u64,
     /// By the code, as docs/protocol.md names it.
     pub(crate) errors: BTreeMap<String, u64>,
     /// At the door, now.
@@ -227,7 +227,6 @@ impl Engine {
             workers: statistics.workers.len() as u64,
             sessions: total.sessions,
             conversations: total.conversations,
-            accounts: total.accounts,
             requests: total.commands,
             appends: total.appends,
             append_batches: total.append_batches,
@@ -238,6 +237,7 @@ impl Engine {
             envelopes_sent: total.envelopes_sent,
             envelopes_received: total.envelopes_received,
             envelope_gaps: total.gaps,
+            clients_ahead: total.clients_ahead,
             errors: errors.map(|(code, count)| (name(code), count)).collect(),
             calls_waiting: statistics.calls_waiting,
             requests_queued: total.commands_queued,

@@ -28,7 +28,7 @@ impl HeldStore {
     /// Entries that wait.
     pub fn waiting(&self) -> usize {
         let entries = |(request, _): &(StoreRequest, _)| match request {
-            StoreRequest::Append(items) => items.len(),
+            StoreRequest::Write(writes) => writes.len(),
             _ => 1,
         };
         self.held.lock().iter().flatten().map(entries).sum()
@@ -53,13 +53,13 @@ impl Store for HeldStore {
     }
 
     fn submit(&self, request: StoreRequest, done: StoreDone) {
-        if let StoreRequest::Append(_) = request
+        if let StoreRequest::Write(_) = request
             && let Some(held) = &mut *self.held.lock()
         {
             return held.push((request, done));
         }
-        if let StoreRequest::Range(_) = request {
-            self.pages_read.fetch_add(1, Ordering::SeqCst);
+        if let StoreRequest::Ranges(ranges) = &request {
+            self.pages_read.fetch_add(ranges.len(), Ordering::SeqCst);
         }
         self.memory.submit(request, done);
     }
