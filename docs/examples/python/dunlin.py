@@ -12,7 +12,7 @@ from messages import Entry, Message
 
 FINAL = {"REPLACED", "LOGGED_OUT", "ACCOUNT_DISABLED", "LOGIN_FAILED", "UNSUPPORTED_VERSION",
          "PROTOCOL_VIOLATION", "MALFORMED_FRAME", "FRAME_TOO_LARGE"}
-POSITIONS_MAX = 10_000  # in one Sync, and as many conversations as a user can have
+POSITIONS_MAX = 10_000  # in one Sync
 
 
 def direct_conversation(one, other):
@@ -20,12 +20,8 @@ def direct_conversation(one, other):
     return bytes([1, 0]) + lower.to_bytes(7, "big") + higher.to_bytes(7, "big")
 
 
-def account_log(user):
-    return bytes([3, 0]) + bytes(7) + user.to_bytes(7, "big")
-
-
 class Log:
-    """What we have of a conversation, or of the account log."""
+    """What we have of a conversation."""
 
     def __init__(self, log_id):
         self.id = log_id
@@ -44,8 +40,6 @@ class Log:
     def take(self, entry):
         """Returns the entries whose turn it is now."""
         self.head = max(self.head, entry.seq)
-        if entry.HasField("account_snapshot"):  # it stands for everything before it
-            self.position = max(self.position, entry.seq - 1)
         if entry.seq > self.position:
             self.aside[entry.seq] = entry
         first = len(self.entries)
@@ -119,9 +113,7 @@ class Client:
         return outgoing.stored
 
     async def mark_read(self, conversation, seq):
-        await self.ask(mark_read={"conversation_id": conversation, "seq": seq})
-        log = self.log(conversation)
-        log.read_seq = max(log.read_seq, seq)
+        self.read(await self.ask(mark_read={"conversation_id": conversation, "seq": seq}))
 
     async def history(self, conversation, **history):
         return await self.ask(history={"conversation_id": conversation, **history})
@@ -235,12 +227,11 @@ class Client:
     async def sync(self, connection):
         more = True
         while more:
-            account = self.log(account_log(self.user))
-            known = [log for log in self.logs.values() if log is not account][-POSITIONS_MAX:]
+            known = list(self.logs.values())[-POSITIONS_MAX:]
             positions = [{"conversation_id": log.id, "seq": log.position,
-                          "peer_read_seq": log.peer_read_seq} for log in known]
-            synced = await connection.ask(sync={
-                "epoch": self.epoch, "account_seq": account.position, "positions": positions})
+                          "read_seq": log.read_seq, "peer_read_seq": log.peer_read_seq}
+                         for log in known]
+            synced = await connection.ask(sync={"epoch": self.epoch, "positions": positions})
             if synced.epoch != self.epoch:
                 self.epoch = synced.epoch
                 self.logs.clear()  # their sequences may name other entries now
@@ -249,17 +240,26 @@ class Client:
 
     def apply(self, synced):
         """Returns whether there was anything that we did not have."""
-        account = self.log(account_log(self.user))
-        news = account.position < synced.account_head
-        account.head = max(account.head, synced.account_head)
-        self.arrived(account, synced.account_entries)
+        news = False
         for state in synced.conversations:
+            if state.forget:  # we have more than there is: an older state was put back
+                self.logs.pop(state.conversation_id, None)
             log = self.log(state.conversation_id)
-            news |= log.position < state.head or log.peer_read_seq != state.peer_read_seq
-            log.head, log.read_seq = max(log.head, state.head), max(log.read_seq, state.read_seq)
-            log.peer_read_seq = state.peer_read_seq
+            cursors = log.read_seq, log.peer_read_seq
+            news |= state.forget or log.position < state.head
+            news |= cursors != (state.read_seq, state.peer_read_seq)
+            log.head = max(log.head, state.head)
+            log.read_seq, log.peer_read_seq = state.read_seq, state.peer_read_seq
             self.arrived(log, state.entries)
         return news
+
+    def read(self, receipt):
+        """Somebody has read something: the other member, or we, here or on another device."""
+        log = self.log(receipt.conversation_id)
+        if receipt.user_id == self.user:
+            log.read_seq = max(log.read_seq, receipt.seq)
+        else:
+            log.peer_read_seq = max(log.peer_read_seq, receipt.seq)
 
     def pushed(self, connection, kind, body):
         if kind == "push":
@@ -271,8 +271,7 @@ class Client:
         elif kind == "behind":
             self.keep(self.sync_again(connection))
         elif kind == "read_receipt":
-            log = self.log(body.conversation_id)
-            log.peer_read_seq = max(log.peer_read_seq, body.seq)
+            self.read(body)
         elif kind == "signal":
             self.on_signal(body)
 
@@ -287,16 +286,8 @@ class Client:
             for next_one in log.take(entry):
                 if next_one.HasField("message"):
                     self.on_message(log, next_one)
-                self.account_changed(next_one)
         if log.head > log.position and not log.filling:
             log.filling = self.keep(self.fill(log))
-
-    def account_changed(self, entry):
-        snapshot = entry.account_snapshot.conversations
-        for moved in [entry.read_moved, *snapshot]:
-            if moved.conversation_id:
-                log = self.log(moved.conversation_id)
-                log.read_seq = max(log.read_seq, moved.seq)
 
     async def fill(self, log):
         """Fetches what is missing. What is under way may close the gap without it."""

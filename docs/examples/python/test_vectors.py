@@ -10,7 +10,7 @@ from pathlib import Path
 from google.protobuf import json_format
 
 from connection import Splitter, encode
-from dunlin import account_log, direct_conversation
+from dunlin import direct_conversation
 from messages import Frame
 
 DATA = Path(__file__).resolve().parents[3] / "protocol" / "tests" / "data"
@@ -56,8 +56,6 @@ def check_id(vector):
     users = [int(user) for user in vector.get("users", [])]
     if vector["kind"] == "direct":
         check(direct_conversation(*users).hex(), vector["id"], vector)
-    elif vector["kind"] == "account":
-        check(account_log(*users).hex(), vector["id"], vector)
 
 
 def main():
