@@ -82,7 +82,12 @@ fn a_program_writes_and_reads_as_a_user() {
         other => panic!("{other:?}"),
     }
     let read = AccountRequest::MarkRead { conversation: log, seq: 1 };
-    assert_eq!(door.ask_and_wait(bob, read), Ok(Body::Done(wire::Done {})));
+    match door.ask_and_wait(bob, read) {
+        Ok(Body::ReadReceipt(cursor)) => assert_eq!((cursor.seq, cursor.others_counted), (1, 1)),
+        other => panic!("{other:?}"),
+    }
+    // Nobody on a connection has asked for it.
+    assert!(matches!(tablet.signalled(), Body::ReadReceipt(cursor) if cursor.user_id == bob.get()));
     match door.ask_and_wait(bob, wire_sync()) {
         Ok(Body::Synced(synced)) => assert_eq!(synced.conversations.len(), 1),
         other => panic!("{other:?}"),

@@ -87,6 +87,8 @@ pub enum Rule {
 /// was refused every later entry for the same log within the batch that is no `Duplicate` is a
 /// `Conflict` too, even if its seq should fit by chance: it was numbered and counted by somebody who
 /// did not know the head, or who took it for granted that the one before it would be stored there.
+/// For the same reason an entry behind one that is `Unknown` is stored only if that one was; so one
+/// that is `Stored` tells that those before it are.
 /// (Writes of registers alone are each judged for themselves.)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Written {

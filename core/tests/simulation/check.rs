@@ -213,8 +213,10 @@ fn cursors_of(world: &World, logs: &Logs, found: &mut Vec<String>) -> Cursors {
                 .entries
                 .iter()
                 .filter(|(entry, _)| entry.seq <= seq && entry.sender != user.get());
-            if others.count() as u64 != others_counted {
-                found.push(format!("{log}: the cursor {seq} of {user} counts {others_counted}"));
+            let right = others.count() as u64;
+            if right != others_counted {
+                let is = others_counted;
+                found.push(format!("{log}: the cursor {seq} of {user} counts {is}, not {right}"));
             }
             cursors.insert((*log, user), Cursor { seq, others_counted });
         }

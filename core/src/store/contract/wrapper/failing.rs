@@ -33,10 +33,28 @@ impl Failing {
         (0..items).map(fate).collect()
     }
 
+    /// The same for writes: what follows a lost entry in its log is lost with it, since it was numbered by
+    /// somebody who took it for granted that the one before it would be stored there.
+    fn fates_of_writes(&self, writes: &[Write]) -> Vec<Fate> {
+        let mut fates = self.fates(writes.len());
+        for place in 0..writes.len() {
+            let log = writes[place].entry.is_some().then_some(writes[place].log);
+            let before = writes[..place].iter().zip(&fates);
+            let is_lost = |(write, fate): (&Write, &Fate)| {
+                *fate == Fate::Lost && write.entry.is_some() && Some(write.log) == log
+            };
+            if before.into_iter().any(is_lost) {
+                fates[place] = Fate::Lost;
+            }
+        }
+        fates
+    }
+
     /// Asks for what is not lost. What is not answered is told to be `unknown`.
     fn ask_some<Item, Answer>(
         &self,
         items: Vec<Item>,
+        fates: Vec<Fate>,
         unknown: fn() -> Answer,
         reply: fn(Vec<Answer>) -> StoreReply,
         done: StoreDone,
@@ -44,7 +62,6 @@ impl Failing {
         Vec<Item>: Question<Answer = Vec<Answer>>,
         Answer: 'static,
     {
-        let fates = self.fates(items.len());
         let kept = items.into_iter().zip(&fates).filter(|(_, fate)| **fate != Fate::Lost);
         let kept: Vec<Item> = kept.map(|(item, _)| item).collect();
         question::ask(&*self.inner, kept, move |answers| {
@@ -93,20 +110,25 @@ impl Store for Failing {
             StoreRequest::Write(items)
                 if items.iter().all(|write: &Write| write.check().is_ok()) =>
             {
-                self.ask_some(items, || Written::Unknown, StoreReply::Written, done);
+                let fates = self.fates_of_writes(&items);
+                self.ask_some(items, fates, || Written::Unknown, StoreReply::Written, done);
             }
             StoreRequest::Delete(items) => {
                 let unknown: fn() -> Deleted = || Deleted::Unknown;
-                self.ask_some::<Deletion, _>(items, unknown, StoreReply::Deleted, done);
+                let fates = self.fates(items.len());
+                self.ask_some::<Deletion, _>(items, fates, unknown, StoreReply::Deleted, done);
             }
             StoreRequest::Ranges(items) => {
-                self.ask_some(items, unreadable, StoreReply::Pages, done);
+                let fates = self.fates(items.len());
+                self.ask_some(items, fates, unreadable, StoreReply::Pages, done);
             }
             StoreRequest::Register(items) => {
-                self.ask_some(items, unreadable, StoreReply::Register, done);
+                let fates = self.fates(items.len());
+                self.ask_some(items, fates, unreadable, StoreReply::Register, done);
             }
             StoreRequest::Registers(items) => {
-                self.ask_some(items, unreadable, StoreReply::Registers, done);
+                let fates = self.fates(items.len());
+                self.ask_some(items, fates, unreadable, StoreReply::Registers, done);
             }
             // Has no verdict for each item, or no items.
             whole @ (StoreRequest::Write(_)
