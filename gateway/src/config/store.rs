@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use dunlin_core::limits::RESPONSE_BYTES_MAX;
 use dunlin_core::store::embedded::EmbeddedConfig;
-use dunlin_core::store::embedded::config::{CLEANING_BYTES_PER_SECOND_MIN, SEGMENT_BYTES_MAX};
+use dunlin_core::store::embedded::config::{
+    CLEANING_BYTES_PER_SECOND_MIN, COMMIT_PAUSE_MAX, SEGMENT_BYTES_MAX,
+};
 
 use super::error::SectionFaults;
 use super::section::{Section, section};
@@ -24,6 +26,8 @@ section! {
         segment_bytes: u32 = 64 * 1024 * 1024,
         /// A batch is committed when it has so many bytes, even if more waits.
         batch_bytes_max: u32 = 4 * 1024 * 1024,
+        /// From a commit that several messages share to the next one, in microseconds.
+        commit_pause_us: u64 = 250,
         /// Threads that read.
         readers: usize = 2,
         /// Index files that are merged into one.
@@ -57,6 +61,8 @@ impl Section for StoreSection {
         faults.within("segment_bytes", self.segment_bytes, segments);
         let batches = 64 * 1024..=u64::from(self.segment_bytes);
         faults.within("batch_bytes_max", self.batch_bytes_max, batches);
+        let pauses = 0..=COMMIT_PAUSE_MAX.as_micros() as u64;
+        faults.within("commit_pause_us", self.commit_pause_us, pauses);
         // A backup keeps one of them busy; somebody must read for the clients meanwhile.
         faults.count_within("readers", self.readers, 2..=256);
         faults.count_within("merge_runs", self.merge_runs, 2..=64);
@@ -68,6 +74,7 @@ impl Section for StoreSection {
         Store::Embedded(EmbeddedConfig {
             segment_bytes: self.segment_bytes,
             batch_bytes_max: self.batch_bytes_max,
+            commit_pause: Duration::from_micros(self.commit_pause_us),
             readers: self.readers,
             merge_runs: self.merge_runs,
             filter_bytes_max: self.filter_bytes_max,

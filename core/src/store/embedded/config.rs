@@ -15,6 +15,9 @@ pub const SEGMENT_BYTES_MAX: u32 = 1024 * 1024 * 1024;
 /// store that stops.
 pub const CLEANING_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 
+/// The longest pause between commits: every answer waits for it.
+pub const COMMIT_PAUSE_MAX: Duration = Duration::from_millis(100);
+
 /// Settings of the embedded store; [`Default`] is what a server wants.
 #[derive(Debug, Clone)]
 pub struct EmbeddedConfig {
@@ -24,6 +27,9 @@ pub struct EmbeddedConfig {
     /// A batch is committed when it has so many bytes, even if more appends wait: it bounds the
     /// buffer, and how long the first one waits for the last.
     pub batch_bytes_max: u32,
+    /// From the beginning of a commit that several writes share to the next one: so that far below
+    /// full load more of them share an fsync. docs/decisions/0014-commits-keep-apart.md says why.
+    pub commit_pause: Duration,
     /// Threads that read.
     pub readers: usize,
     /// Index runs that are merged into one of the next level. More means less writing in the
@@ -54,6 +60,7 @@ impl Default for EmbeddedConfig {
         EmbeddedConfig {
             segment_bytes: 64 * 1024 * 1024,
             batch_bytes_max: 4 * 1024 * 1024,
+            commit_pause: Duration::from_micros(250),
             readers: 2,
             merge_runs: 4,
             filter_bytes_max: 256 * 1024 * 1024,
@@ -74,6 +81,9 @@ impl EmbeddedConfig {
         }
         if self.batch_bytes_max == 0 {
             return wrong("batch_bytes_max", 0);
+        }
+        if self.commit_pause > COMMIT_PAUSE_MAX {
+            return wrong("commit_pause", self.commit_pause.as_micros() as usize);
         }
         if !(1..=256).contains(&self.readers) {
             return wrong("readers", self.readers);

@@ -18,6 +18,17 @@ pub(super) enum Task {
     Seal,
 }
 
+impl Task {
+    /// How many things.
+    pub(super) fn items(&self) -> usize {
+        match self {
+            Task::Append(items) => items.len(),
+            Task::Write(writes) => writes.len(),
+            Task::Delete(deletions) => deletions.len(),
+        }
+    }
+}
+
 /// What waits for the lane. It takes everything at once: what arrives while an fsync runs is the
 /// next batch. It has no limit of its own; who submits waits for answers, which bounds it.
 #[derive(Default)]

@@ -16,6 +16,7 @@
 
 mod delete;
 mod frame;
+mod pause;
 mod plan;
 
 use std::io;
@@ -37,6 +38,7 @@ use super::record::{Erasure, FRAME_HEAD_BYTES, FrameHead, LogState, Mark};
 use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, segment_name};
 use super::segments::Location;
 use frame::Frame;
+use pause::Pause;
 
 /// The state of the thread.
 pub(super) struct Lane {
@@ -191,7 +193,13 @@ impl Lane {
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self) {
         let mut jobs = Vec::new();
-        while self.queue.take(&mut jobs) {
+        let mut pause = Pause::new(self.shared.config.commit_pause);
+        loop {
+            pause.wait();
+            if !self.queue.take(&mut jobs) {
+                break;
+            }
+            pause.begin(jobs.iter().map(|job| job.task.items()).sum());
             for job in jobs.drain(..) {
                 self.plan(job);
                 if self.frame.buffer.len() >= self.shared.config.batch_bytes_max as usize {
