@@ -191,7 +191,7 @@ impl<'a> Idlers<'a> {
                 let farewell = format!("{:?}: {}", close.reason(), close.detail);
                 self.farewells.insert(slot, farewell);
             }
-            // Pushes of its own account log and the like: not what this is about.
+            // Pushes and the like: not what this is about.
             _ => {}
         }
     }
