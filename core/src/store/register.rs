@@ -20,8 +20,15 @@ pub const REGISTER_KEY_BYTES_MAX: usize = 64;
 pub const REGISTER_VALUE_BYTES_MAX: usize = 64 * 1024;
 
 /// Names a register within its log: 1 to [`REGISTER_KEY_BYTES_MAX`] bytes, ordered as bytes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegisterKey(SmallVec<[u8; 24]>);
+
+/// At once, and not byte by byte as the vector would do it.
+impl Clone for RegisterKey {
+    fn clone(&self) -> RegisterKey {
+        RegisterKey(SmallVec::from_slice(&self.0))
+    }
+}
 
 impl RegisterKey {
     /// A key of these bytes. Fails if there are none, or too many.

@@ -5,7 +5,6 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use dunlin_protocol::LogId;
-use smallvec::SmallVec;
 
 use crate::store::{RegisterKey, RegisterRange};
 
@@ -51,7 +50,7 @@ impl<'a> KeyRange<'a> {
 }
 
 /// A register as the index knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Found {
     pub version: u64,
     pub place: Location,
@@ -61,11 +60,34 @@ pub(in super::super) struct Found {
     pub value: Option<SmallValue>,
 }
 
-/// What is in memory of a small value: cursors and the like, which are compared when they are set.
-pub(in super::super) type SmallValue = SmallVec<[u8; SMALL_VALUE_BYTES]>;
-
 /// The most bytes of a value that is kept in memory: two numbers.
-pub(super) const SMALL_VALUE_BYTES: usize = 16;
+const SMALL_VALUE_BYTES: usize = 16;
+
+/// A small value: cursors and the like, which are compared when they are set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct SmallValue {
+    length: u8,
+    bytes: [u8; SMALL_VALUE_BYTES],
+}
+
+impl SmallValue {
+    /// `None` if there is no value, or a larger one.
+    pub(super) fn of(value: Option<&[u8]>) -> Option<SmallValue> {
+        let value = value?;
+        let mut bytes = [0; SMALL_VALUE_BYTES];
+        bytes.get_mut(..value.len())?.copy_from_slice(value);
+        Some(SmallValue { length: value.len() as u8, bytes })
+    }
+
+    pub(in super::super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+
+    /// For an answer.
+    pub(in super::super) fn to_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(self.as_bytes())
+    }
+}
 
 impl Found {
     /// Whether it counts where the log has these floors.
@@ -99,14 +121,4 @@ pub(in super::super) struct FoundChanges {
     pub changes: Vec<(u64, Location)>,
     /// There are others behind them.
     pub more: bool,
-}
-
-/// The value of a register, if it is to be kept in memory.
-pub(super) fn small(value: Option<&[u8]>) -> Option<SmallValue> {
-    value.filter(|value| value.len() <= SMALL_VALUE_BYTES).map(SmallValue::from_slice)
-}
-
-/// For an answer.
-pub(in super::super) fn to_bytes(value: &SmallValue) -> Bytes {
-    Bytes::copy_from_slice(value)
 }

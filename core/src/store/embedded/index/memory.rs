@@ -15,7 +15,7 @@ use crate::store::{EntryMeta, RegisterKey};
 use super::super::hash::HashKey;
 use super::super::record::{Erasure, Floors, LogState, RecordHead, RecordKind};
 use super::super::segments::Location;
-use super::found::{Found, KeyRange, SmallValue, small};
+use super::found::{Found, KeyRange, SmallValue};
 use super::layout::RegisterAt;
 
 /// In the place of an offset: the entry was here and can't be read any more.
@@ -73,6 +73,10 @@ impl ChangeSlot {
     }
 }
 
+/// Changes of a log that are gone through to find one that was overwritten. In longer lists they stay
+/// until the list is full.
+const CHANGES_SEARCHED_MAX: usize = 8;
+
 /// The part of a log that is in a segment.
 #[derive(Debug, Clone)]
 pub(in super::super) struct LogPart {
@@ -111,6 +115,16 @@ impl LogPart {
         }
         let missing = usize::try_from(seq.saturating_sub(self.last())).unwrap_or(0);
         self.offsets.extend(std::iter::repeat_n(LOST, missing));
+    }
+
+    /// Takes the change at an offset out of a short list; false if it is not there. (Most lists are
+    /// short: two read a conversation.)
+    fn forget_change(&mut self, offset: u32) -> bool {
+        if self.changes.len() > CHANGES_SEARCHED_MAX {
+            return false;
+        }
+        let place = self.changes.iter().position(|change| change.offset == offset);
+        place.map(|place| self.changes.remove(place)).is_some()
     }
 
     /// The sequence of the log's newest entry.
@@ -180,15 +194,16 @@ impl SegmentIndex {
         offset: u32,
     ) {
         let version = state.version;
+        let slot = RegisterSlot { version, offset, gone, value: SmallValue::of(value) };
+        let before = self.registers.insert((log, key), slot);
         let change = ChangeSlot { version: version as u32, offset };
         let part = self.part(log, state);
-        if part.changes.len() < part.changes.capacity() {
+        let is_forgotten = before.is_some_and(|before| part.forget_change(before.offset));
+        if is_forgotten || part.changes.len() < part.changes.capacity() {
             part.changes.push(change);
         } else if let Some(part) = self.tidy_changes(&log) {
             part.changes.push(change);
         }
-        let slot = RegisterSlot { version, offset, gone, value: small(value) };
-        self.registers.insert((log, key), slot);
     }
 
     /// Forgets the changes of a log that were overwritten, and makes room for as many as are left: so
@@ -211,9 +226,9 @@ impl SegmentIndex {
     }
 
     fn found(&self, slot: &RegisterSlot) -> Found {
-        let &RegisterSlot { version, offset, gone, ref value } = slot;
+        let &RegisterSlot { version, offset, gone, value } = slot;
         let place = Location { segment: self.segment, offset };
-        Found { version, place, gone, value: value.clone() }
+        Found { version, place, gone, value }
     }
 
     /// The first registers of a log that are within a range, at most so many. True if there are no

@@ -11,7 +11,7 @@ use crate::store::{
 
 use super::super::record::LogState;
 use super::super::segments::Location;
-use super::found::{Found, FoundChanges, FoundRegisters, KeyRange, to_bytes};
+use super::found::{Found, FoundChanges, FoundRegisters, KeyRange};
 use super::layout::RegisterAt;
 use super::run::Run;
 use super::{Index, Live};
@@ -40,7 +40,7 @@ impl Live {
         if !found.is_known(&state.floors) {
             return Some(Register { key, version: 0, value: None });
         }
-        let value = if found.gone { None } else { Some(to_bytes(found.value.as_ref()?)) };
+        let value = if found.gone { None } else { Some(found.value?.to_bytes()) };
         Some(Register { key, version: found.version, value })
     }
 }

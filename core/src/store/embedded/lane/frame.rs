@@ -1,9 +1,12 @@
 //! The batch that is being made.
 
+use std::hash::BuildHasher;
+
 use bytes::Bytes;
 use dunlin_protocol::LogId;
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::hash_table::Entry;
+use hashbrown::{HashMap, HashTable};
 
 use crate::store::{DedupeKey, NewEntry, RegisterKey, Set, Write};
 
@@ -20,7 +23,8 @@ pub(super) struct Frame {
     /// The keys of this batch by hash: positions in `planned`.
     keys: HashMap<u64, usize, RandomState>,
     /// The registers that this batch has set: positions in `planned`.
-    registers: HashMap<(LogId, RegisterKey), usize, RandomState>,
+    registers: HashTable<usize>,
+    hasher: RandomState,
 }
 
 /// A record of the frame.
@@ -44,6 +48,15 @@ enum What {
     },
     Floor,
     Erasure(Erasure),
+}
+
+impl Planned {
+    fn sets(&self, log: LogId, register: &RegisterKey) -> bool {
+        match &self.what {
+            What::Register { key, .. } => self.log == log && key == register,
+            What::Entry { .. } | What::Floor | What::Erasure(_) => false,
+        }
+    }
 }
 
 /// An entry of the batch that has a key.
@@ -98,11 +111,10 @@ impl Frame {
     }
 
     /// The version and the value of a register, if this batch has set it.
-    pub(super) fn register(&self, name: &(LogId, RegisterKey)) -> Option<(u64, Option<Bytes>)> {
-        if self.registers.is_empty() {
-            return None;
-        }
-        let Planned { state, what, .. } = &self.planned[*self.registers.get(name)?];
+    pub(super) fn register(&self, log: LogId, key: &RegisterKey) -> Option<(u64, Option<Bytes>)> {
+        let hash = self.hasher.hash_one((log, key));
+        let found = self.registers.find(hash, |&at| self.planned[at].sets(log, key))?;
+        let Planned { state, what, .. } = &self.planned[*found];
         match what {
             What::Register { value, .. } => Some((state.version, value.clone())),
             What::Entry { .. } | What::Floor | What::Erasure(_) => None,
@@ -147,11 +159,26 @@ impl Frame {
 
     fn add_register(&mut self, mark: Mark, log: LogId, state: LogState, set: Set, more: bool) {
         let Set { key, value, .. } = set;
-        self.registers.insert((log, key.clone()), self.planned.len());
+        self.keep_register(log, &key);
         let offset = self.buffer.len();
         let record = NewRecord::register(log, state, &key, value.as_deref());
         record.followed(more).encode(mark, &mut self.buffer);
         self.planned.push(Planned { log, state, offset, what: What::Register { key, value } });
+    }
+
+    /// The register is the one that is planned next.
+    fn keep_register(&mut self, log: LogId, key: &RegisterKey) {
+        let Frame { planned, registers, hasher, .. } = self;
+        let hash = hasher.hash_one((log, key));
+        let is_same = |&at: &usize| planned[at].sets(log, key);
+        let hash_of = |&at: &usize| match &planned[at].what {
+            What::Register { key, .. } => hasher.hash_one((planned[at].log, key)),
+            What::Entry { .. } | What::Floor | What::Erasure(_) => 0,
+        };
+        match registers.entry(hash, is_same, hash_of) {
+            Entry::Occupied(mut place) => *place.get_mut() = planned.len(),
+            Entry::Vacant(place) => drop(place.insert(planned.len())),
+        }
     }
 
     /// Adds new floors, which are those of the state.

@@ -8,7 +8,7 @@ use crate::store::{
     Written,
 };
 
-use super::super::index::found::{Found, to_bytes};
+use super::super::index::found::{Found, SmallValue};
 use super::super::read::{read_head, read_value};
 use super::super::record::{LogState, RECORD_HEAD_BYTES_MAX};
 use super::frame::{Used, bytes_of};
@@ -23,6 +23,7 @@ struct Held {
 enum Value {
     /// It holds nothing.
     Nothing,
+    Small(SmallValue),
     Bytes(Bytes),
     /// It has to be read.
     At(Found),
@@ -67,6 +68,11 @@ impl Lane {
     /// Hashes the keys of a job and asks the index for all of them at once.
     fn look_up(&mut self, writes: &[Write]) {
         let hash_key = self.shared.identity.hash_key;
+        let has_key = |write: &Write| write.entry.as_ref().is_some_and(|entry| entry.key.is_some());
+        if !writes.iter().any(has_key) {
+            // Nobody asks for what was found.
+            return;
+        }
         let hash = |write: &Write| {
             let key = write.entry.as_ref().and_then(|entry| entry.key);
             key.map_or(0, |key| hash_key.of_message(write.log, &key))
@@ -182,6 +188,12 @@ impl Lane {
             (Rule::Always | Rule::IfGreater, Value::At(found)) => {
                 Some(read_value(&self.shared, log, &set.key, found.place)?)
             }
+            (_, Value::Small(small)) => {
+                if set.rule.holds(version, Some(small.as_bytes()), set.value.as_deref()) {
+                    return Ok(None);
+                }
+                Some(small.to_bytes())
+            }
             (_, Value::Bytes(bytes)) => Some(bytes),
             (_, Value::Nothing) => None,
         };
@@ -196,7 +208,7 @@ impl Lane {
         if state.version == 0 {
             return Ok(nothing);
         }
-        let planned = self.frame.register(&(log, key.clone()));
+        let planned = self.frame.register(log, key);
         if let Some((version, value)) = planned {
             // Set before the log was dropped in the same batch.
             let known = version >= state.floors.registers_from;
@@ -208,7 +220,7 @@ impl Lane {
                 let version = found.version;
                 let value = match (&found.value, found.gone) {
                     (_, true) => Value::Nothing,
-                    (Some(small), false) => Value::Bytes(to_bytes(small)),
+                    (Some(small), false) => Value::Small(*small),
                     (None, false) => Value::At(found),
                 };
                 Ok(Held { version, value })

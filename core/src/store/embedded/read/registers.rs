@@ -9,7 +9,7 @@ use crate::store::write::SETS_MAX;
 use crate::store::{ChangeRange, Register, RegisterKey, RegisterRange, Registers, StoreError};
 
 use super::super::Shared;
-use super::super::index::found::{Found, FoundChanges, FoundRegisters, KeyRange, to_bytes};
+use super::super::index::found::{Found, FoundChanges, FoundRegisters, KeyRange};
 use super::super::record::{Floors, LogState, RecordKind};
 use super::super::segments::Location;
 use super::unreadable;
@@ -223,8 +223,8 @@ fn value_of(
     if found.gone {
         return Ok(None);
     }
-    if let Some(value) = &found.value {
-        return Ok(Some(to_bytes(value)));
+    if let Some(value) = found.value {
+        return Ok(Some(value.to_bytes()));
     }
     let place = found.place;
     match window.read(shared, place).map_err(|error| unreadable(&error))? {
