@@ -25,6 +25,7 @@ impl Task {
             Task::Append(items) => items.len(),
             Task::Write(writes) => writes.len(),
             Task::Delete(deletions) => deletions.len(),
+            Task::Seal => 1,
         }
     }
 }
