@@ -66,11 +66,12 @@ fn row(
 }
 
 fn write_store(out: &mut dyn Write, store: &Store) -> io::Result<()> {
-    let Store { entries, batches, bytes: written, queued, .. } = store;
+    let Store { entries, registers, batches, bytes: written, queued, .. } = store;
     let written = bytes(*written);
     writeln!(
         out,
-        "{:<12} {entries} entries in {batches} batches, {written} since the start, {queued} queued",
+        "{:<12} {entries} entries and {registers} registers in {batches} batches, {written} since the \
+         start, {queued} queued",
         "store"
     )
 }

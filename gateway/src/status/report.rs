@@ -104,6 +104,7 @@ pub(crate) struct Engine {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Store {
     pub(crate) entries: u64,
+    pub(crate) registers: u64,
     pub(crate) batches: u64,
     /// Appends that were answered as duplicate or conflict.
     pub(crate) refused: u64,
@@ -257,6 +258,7 @@ impl Store {
         let Standing { counted, damage_at_start, history_lost_at_start } = standing;
         Store {
             entries: counted.appends,
+            registers: counted.registers,
             batches: counted.batches,
             refused: counted.refused,
             failed_batches: counted.failures,

@@ -13,6 +13,8 @@ pub struct EmbeddedStatistics {
     pub batches: u64,
     /// Entries in them.
     pub appends: u64,
+    /// Registers that they set or removed.
+    pub registers: u64,
     /// Appends that were answered `Duplicate` or `Conflict`.
     pub refused: u64,
     /// Batches that failed.
@@ -41,6 +43,7 @@ pub struct EmbeddedStatistics {
 pub(super) struct Counters {
     pub batches: Counter,
     pub appends: Counter,
+    pub registers: Counter,
     pub refused: Counter,
     pub failures: Counter,
     pub fsyncs: Counter,
@@ -77,6 +80,7 @@ impl Counters {
         EmbeddedStatistics {
             batches: self.batches.get(),
             appends: self.appends.get(),
+            registers: self.registers.get(),
             refused: self.refused.get(),
             failures: self.failures.get(),
             fsyncs: self.fsyncs.get(),

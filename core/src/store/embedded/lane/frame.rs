@@ -91,6 +91,11 @@ impl Frame {
         self.planned.iter().filter(|planned| matches!(planned.what, What::Entry { .. })).count()
     }
 
+    /// How many of them are registers.
+    pub(super) fn registers(&self) -> usize {
+        self.planned.iter().filter(|planned| matches!(planned.what, What::Register { .. })).count()
+    }
+
     /// The state of a log, if this batch has changed it.
     pub(super) fn state(&self, log: &LogId) -> Option<LogState> {
         self.states.get(log).copied()

@@ -352,6 +352,7 @@ impl Lane {
         let counters = &self.shared.counters;
         counters.batches.add(1);
         counters.appends.add(self.frame.entries() as u64);
+        counters.registers.add(self.frame.registers() as u64);
         counters.bytes.add(self.frame.buffer.len() as u64);
         let (end, frame, erasures) = (segment.end, &mut self.frame, &mut self.erasures);
         let index_bytes = &mut segment.index_bytes;
