@@ -40,14 +40,15 @@ fn open_thorough(path: &Path) -> EmbeddedStore {
 fn bytes_of(path: &Path, end: &str) -> u64 {
     let files = std::fs::read_dir(path).unwrap().map(Result::unwrap);
     let files = files.filter(|file| file.file_name().to_str().unwrap().ends_with(end));
-    files.map(|file| file.metadata().unwrap().len()).sum()
+    files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 /// Whether any file has these bytes in it.
 fn is_on_disk(path: &Path, bytes: &[u8]) -> bool {
     let files = std::fs::read_dir(path).unwrap().map(|file| std::fs::read(file.unwrap().path()));
     let found = |content: Vec<u8>| content.windows(bytes.len()).any(|window| window == bytes);
-    files.map(Result::unwrap).any(found)
+    // One that has got another name meanwhile is an index file, or has nothing in it yet.
+    files.filter_map(Result::ok).any(found)
 }
 
 fn stored(answers: &[Written]) {

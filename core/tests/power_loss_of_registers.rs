@@ -21,6 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dunlin_core::store::contract::ask::{self, ask, heads};
 use dunlin_core::store::contract::sample::{all, chat, user};
+use dunlin_core::store::embedded::disk::Disk;
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
 use dunlin_core::store::{
     ChangeRange, DedupeKey, Deleted, Deletion, EntryMeta, Fence, Head, NewEntry, Register,
@@ -40,6 +41,10 @@ fn config() -> EmbeddedConfig {
         readers: 1,
         merge_runs: 2,
         retry_interval: Duration::ZERO,
+        // What is dead is cleaned away at once, so that the power fails in the middle of that as well.
+        cleaning_interval: Duration::ZERO,
+        cleaning_bytes_per_second: u64::MAX,
+        gone_within: Duration::ZERO,
         ..EmbeddedConfig::default()
     }
 }
@@ -190,6 +195,7 @@ struct Coverage {
     erased: AtomicU64,
     cut_while_recovering: AtomicU64,
     index_files: AtomicU64,
+    cleaned: AtomicU64,
 }
 
 /// One more of something.
@@ -334,6 +340,14 @@ fn open(disk: &SimulatedDisk, seed: u64) -> Result<EmbeddedStore, OpenError> {
     EmbeddedStore::open_on(Arc::new(disk.clone()), config(), &SeededRandom::new(seed))
 }
 
+/// Everything has to be found in the segments alone, also when they were cleaned.
+fn lose_index(disk: &SimulatedDisk) {
+    let names = disk.lengths().into_iter().map(|(name, _)| name);
+    for name in names.filter(|name| name.ends_with(".idx")) {
+        disk.remove(&name).unwrap();
+    }
+}
+
 fn live(seed: u64, coverage: &Coverage) {
     let mut disk = SimulatedDisk::new(seed);
     let dice = Dice::new(seed);
@@ -366,11 +380,16 @@ fn live(seed: u64, coverage: &Coverage) {
             world.check(&store);
             assert_eq!(store.verify().unwrap().damage, []);
         }
+        let cleaned = store.statistics().cleaned_files;
+        coverage.cleaned.fetch_add(cleaned, Ordering::Relaxed);
         drop(store);
         let names = disk.lengths();
         let files = names.iter().filter(|(name, _)| name.ends_with(".idx")).count();
         coverage.index_files.fetch_add(files as u64, Ordering::Relaxed);
         disk = if world.dice.chance(30) { disk.after_kill() } else { disk.after_power_cut() };
+        if world.dice.chance(15) {
+            lose_index(&disk);
+        }
     }
     world.check(&open(&disk, seed).unwrap());
 }
@@ -415,8 +434,9 @@ fn a_write_is_whole_and_what_is_deleted_stays_deleted() {
     println!("{coverage:?}");
     // The dice have met everything that matters, often.
     let many = (seeds.end - seeds.start) / 4;
-    let Coverage { done, refused, unknown, erased, cut_while_recovering, index_files } = coverage;
-    for met in [done, refused, unknown, erased, cut_while_recovering, index_files] {
+    let Coverage { done, refused, unknown, erased, cut_while_recovering, index_files, cleaned } =
+        coverage;
+    for met in [done, refused, unknown, erased, cut_while_recovering, index_files, cleaned] {
         assert!(met.into_inner() >= many);
     }
 }
