@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use dunlin_core::admin::{AdminError, AdminReply, AdminRequest};
 use dunlin_core::engine::door::Door;
+use dunlin_core::store::Consumer;
+use dunlin_core::store::feed::ConsumerName;
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::ErrorCode;
 use parking_lot::Mutex;
 
-use super::message::{ANSWER_BYTES_MAX, Answer, Fault, Reply, Request, UserLine};
+use super::message::{ANSWER_BYTES_MAX, Answer, ConsumerLine, Fault, Reply, Request, UserLine};
 use crate::backup;
 use crate::node::data::DataFolder;
 use crate::node::keeper::Keeper;
@@ -67,6 +69,8 @@ impl Administration {
             Request::Backup { folder } => return self.backup(&folder),
             Request::Verify => return self.verify(),
             Request::Status => return self.status(),
+            Request::ListConsumers => return self.consumers(),
+            Request::RemoveConsumer { name } => return self.remove_consumer(&name),
         };
         match self.accounts.administer_and_wait(request) {
             Ok(reply) => accounts_reply(reply),
@@ -78,6 +82,24 @@ impl Administration {
         let nobody = || Fault::new("no server runs, so there is nothing to say of it");
         let witness = self.witness.as_ref().ok_or_else(nobody)?;
         Ok(Reply::Status { status: Box::new(witness.status()) })
+    }
+
+    fn consumers(&self) -> Answer {
+        let consumers = self.keeper()?.consumers().map_err(Fault::new)?;
+        let line = |consumer: Consumer| ConsumerLine {
+            name: consumer.name.as_str().to_owned(),
+            behind_bytes: consumer.behind_bytes,
+        };
+        Ok(Reply::Consumers { consumers: consumers.into_iter().map(line).collect() })
+    }
+
+    fn remove_consumer(&self, name: &str) -> Answer {
+        let consumer = ConsumerName::new(name).map_err(Fault::new)?;
+        if self.keeper()?.remove_consumer(&consumer).map_err(Fault::new)? {
+            return Ok(Reply::Done);
+        }
+        let hint = "`dunlin consumer list` shows all";
+        Err(Fault::new(format_args!("there is no consumer {name}; {hint}")))
     }
 
     fn keeper(&self) -> Result<&dyn Keeper, Fault> {

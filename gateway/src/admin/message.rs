@@ -30,6 +30,8 @@ pub(crate) enum Request {
     Backup { folder: PathBuf },
     Verify,
     Status,
+    ListConsumers,
+    RemoveConsumer { name: String },
 }
 
 impl Request {
@@ -44,6 +46,8 @@ impl Request {
             Request::Backup { .. } => "backup",
             Request::Verify => "verify",
             Request::Status => "status",
+            Request::ListConsumers => "list_consumers",
+            Request::RemoveConsumer { .. } => "remove_consumer",
         }
     }
 
@@ -57,7 +61,9 @@ impl Request {
             Request::ListUsers { .. }
             | Request::Backup { .. }
             | Request::Verify
-            | Request::Status => None,
+            | Request::Status
+            | Request::ListConsumers
+            | Request::RemoveConsumer { .. } => None,
         }
     }
 
@@ -71,7 +77,9 @@ impl Request {
             | Request::EnableUser { .. }
             | Request::ResetPassword { .. }
             | Request::Verify
-            | Request::Status => None,
+            | Request::Status
+            | Request::ListConsumers
+            | Request::RemoveConsumer { .. } => None,
         }
     }
 }
@@ -86,6 +94,7 @@ pub(crate) enum Reply {
     BackedUp { segments: usize, bytes: u64 },
     Verified { segments: usize, entries: u64, logs: usize, bytes: u64, damage: Vec<String> },
     Status { status: Box<Status> },
+    Consumers { consumers: Vec<ConsumerLine> },
 }
 
 /// Why it was not done, in one line for a person.
@@ -113,6 +122,13 @@ pub(crate) struct UserLine {
     pub(crate) sessions: usize,
     /// What else is known of the user can't be read.
     pub(crate) damaged: bool,
+}
+
+/// A consumer of the feed in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ConsumerLine {
+    pub(crate) name: String,
+    pub(crate) behind_bytes: u64,
 }
 
 /// A text that no log shows.

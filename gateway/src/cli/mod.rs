@@ -2,6 +2,7 @@
 
 mod backup;
 mod check_config;
+mod consumer;
 mod password;
 mod restore;
 mod serve;
@@ -44,6 +45,9 @@ enum Command {
     /// Make, list and change accounts; with or without a server that runs.
     #[command(subcommand)]
     User(user::UserCommand),
+    /// List and forget the consumers of the feed; with or without a server that runs.
+    #[command(subcommand)]
+    Consumer(consumer::ConsumerCommand),
     /// Copy everything to a folder, also while the server runs.
     Backup {
         /// New or empty; outside of the data folder.
@@ -173,6 +177,7 @@ pub fn run() -> ExitCode {
         Command::CheckConfig => check_config::run(&cli.settings),
         Command::Status(arguments) => status::run(&cli.settings, &arguments),
         Command::User(command) => user::run(&cli.settings, command),
+        Command::Consumer(command) => consumer::run(&cli.settings, command),
         Command::Backup { folder } => backup::run(&cli.settings, &folder),
         Command::Restore { backup } => restore::run(&cli.settings, &backup),
         Command::Verify { backup } => verify::run(&cli.settings, backup.as_deref()),

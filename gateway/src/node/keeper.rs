@@ -2,10 +2,14 @@
 
 use std::fmt::Debug;
 use std::path::Path;
+use std::sync::mpsc;
 
 use dunlin_core::store::embedded::{
     BackupReport, EmbeddedStatistics, EmbeddedStore, OpenError, VerifyReport,
 };
+use dunlin_core::store::feed::ConsumerName;
+use dunlin_core::store::question::{self, Question};
+use dunlin_core::store::{Consumer, ConsumerChange, StoreError};
 
 /// Keeps what is stored: copies it and looks whether it is whole. A store on other machines has
 /// tools of its own for that, and no keeper here.
@@ -16,6 +20,12 @@ pub(crate) trait Keeper: Send + Sync + Debug {
 
     /// Reads everything that is stored, and compares the index with it, while the store is in use.
     fn verify(&self) -> Result<VerifyReport, OpenError>;
+
+    /// Who reads the feed of the store, by name.
+    fn consumers(&self) -> Result<Vec<Consumer>, StoreError>;
+
+    /// Forgets a consumer that will not come back; false if there is none of this name.
+    fn remove_consumer(&self, name: &ConsumerName) -> Result<bool, StoreError>;
 
     /// What the store has done since it was opened, and what was found then.
     fn standing(&self) -> Standing;
@@ -29,6 +39,8 @@ pub(crate) struct Standing {
     pub(crate) damage_at_start: usize,
     /// Entries had been lost, so that it began a new epoch.
     pub(crate) history_lost_at_start: bool,
+    /// Who reads the feed, and about how many bytes are kept for each; `None` if that can't be read.
+    pub(crate) consumers: Option<Vec<(String, u64)>>,
 }
 
 impl Keeper for EmbeddedStore {
@@ -40,12 +52,41 @@ impl Keeper for EmbeddedStore {
         EmbeddedStore::verify(self)
     }
 
+    fn consumers(&self) -> Result<Vec<Consumer>, StoreError> {
+        ask(self, question::Consumers)
+    }
+
+    fn remove_consumer(&self, name: &ConsumerName) -> Result<bool, StoreError> {
+        let is_there = Keeper::consumers(self)?.iter().any(|consumer| consumer.name == *name);
+        if is_there {
+            ask(self, ConsumerChange::Removed { name: name.clone() })?;
+        }
+        Ok(is_there)
+    }
+
     fn standing(&self) -> Standing {
         let recovery = self.recovery();
+        let consumers = Keeper::consumers(self).inspect_err(|error| {
+            tracing::warn!(%error, "the consumers of the feed can't be read");
+        });
+        let line = |consumer: Consumer| (consumer.name.as_str().to_owned(), consumer.behind_bytes);
         Standing {
             counted: self.statistics(),
             damage_at_start: recovery.damage.len(),
             history_lost_at_start: recovery.history_lost,
+            consumers: consumers.ok().map(|all| all.into_iter().map(line).collect()),
         }
     }
+}
+
+/// Asks the store, and waits for the answer.
+fn ask<Q: Question>(store: &EmbeddedStore, question: Q) -> Result<Q::Answer, StoreError>
+where
+    Q::Answer: Send,
+{
+    let (sender, receiver) = mpsc::channel();
+    // The receiver waits below, for as long as it takes.
+    question::ask(store, question, move |answer| drop(sender.send(answer)));
+    let closed = |_| Err(StoreError::Unavailable { reason: "it is closed".into() });
+    receiver.recv().unwrap_or_else(closed)
 }

@@ -73,7 +73,17 @@ fn write_store(out: &mut dyn Write, store: &Store) -> io::Result<()> {
         "{:<12} {entries} entries and {registers} registers in {batches} batches, {written} since the \
          start, {queued} queued",
         "store"
-    )
+    )?;
+    if store.cleaned_files > 0 {
+        let (made, freed) =
+            (bytes(store.cleaning_written_bytes), bytes(store.cleaning_freed_bytes));
+        writeln!(out, "{:<12} {freed} freed by writing {made}", "cleaning")?;
+    }
+    for consumer in store.consumers.iter().flatten() {
+        let behind = bytes(consumer.behind_bytes);
+        writeln!(out, "{:<12} {}, {behind} kept for it", "consumer", consumer.name)?;
+    }
+    Ok(())
 }
 
 fn write_disk(out: &mut dyn Write, disk: &Disk) -> io::Result<()> {

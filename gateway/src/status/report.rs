@@ -123,6 +123,20 @@ pub(crate) struct Store {
     pub(crate) history_lost_at_start: bool,
     /// Reads that met a damaged entry.
     pub(crate) damaged_reads: u64,
+    /// Files of segments that were made by cleaning, bytes written for it, and bytes given back.
+    pub(crate) cleaned_files: u64,
+    pub(crate) cleaning_written_bytes: u64,
+    pub(crate) cleaning_freed_bytes: u64,
+    /// Who reads the feed; null if that can't be read.
+    pub(crate) consumers: Option<Vec<FeedConsumer>>,
+}
+
+/// A reader of the feed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FeedConsumer {
+    pub(crate) name: String,
+    /// About how many bytes are kept for it.
+    pub(crate) behind_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -255,7 +269,11 @@ impl Engine {
 
 impl Store {
     pub(super) fn of(standing: &Standing) -> Store {
-        let Standing { counted, damage_at_start, history_lost_at_start } = standing;
+        let Standing { counted, damage_at_start, history_lost_at_start, consumers } = standing;
+        let consumer = |(name, behind_bytes): &(String, u64)| FeedConsumer {
+            name: name.clone(),
+            behind_bytes: *behind_bytes,
+        };
         Store {
             entries: counted.appends,
             registers: counted.registers,
@@ -270,6 +288,10 @@ impl Store {
             damage_at_start: *damage_at_start as u64,
             history_lost_at_start: *history_lost_at_start,
             damaged_reads: counted.damaged_reads,
+            cleaned_files: counted.cleaned_files,
+            cleaning_written_bytes: counted.cleaning_written_bytes,
+            cleaning_freed_bytes: counted.cleaning_freed_bytes,
+            consumers: consumers.as_ref().map(|all| all.iter().map(consumer).collect()),
         }
     }
 }

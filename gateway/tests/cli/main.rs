@@ -2,6 +2,7 @@
 
 mod backup;
 mod config;
+mod consumers;
 mod documented;
 mod program;
 mod socket;
