@@ -62,6 +62,64 @@ fn behind_fetches_up_to_the_head_and_behind_without_a_name_syncs() {
 }
 
 #[test]
+fn what_has_expired_is_no_gap() {
+    let mut script = Script::live(Backlog::Everything);
+    script.say(push(message(1, PEER, "one")));
+    script.say(push(message(9, PEER, "nine")));
+    assert_eq!(script.delivered(), [1]);
+    script.pass();
+    let request = script.request();
+    assert_eq!((history_of(&request).from_seq, history_of(&request).to_seq), (2, 8));
+    // What was to be fetched has expired meanwhile, up to 6.
+    let entries = vec![message(7, PEER, "seven"), message(8, PEER, "eight")];
+    let answer = wire::HistoryPage {
+        entries,
+        head: 9,
+        epoch: EPOCH,
+        expired_below: 7,
+        ..wire::HistoryPage::default()
+    };
+    script.answer(request.request_id, Body::HistoryPage(answer));
+    let events = script.events();
+    let skipped = Event::Skipped { conversation: conversation(), from_seq: 2, to_seq: 6 };
+    assert!(events.contains(&skipped), "{events:?}");
+    assert_eq!(events.iter().filter_map(entry_seq).collect::<Vec<_>>(), [7, 8, 9]);
+    let view = events.iter().rev().find_map(|event| match event {
+        Event::Conversation(view) => Some(*view),
+        _ => None,
+    });
+    assert_eq!(view.map(|view| (view.expired_below, view.position)), Some((7, 9)));
+    script.pass();
+    assert!(script.requests().is_empty(), "nothing is missing");
+
+    // All of it has expired, and nothing was said since.
+    script.say(Body::Behind(wire::Behind { conversation_id: conversation().to_wire(), head: 12 }));
+    script.pass();
+    let request = script.request();
+    let answer = wire::HistoryPage {
+        head: 12,
+        epoch: EPOCH,
+        expired_below: 13,
+        ..wire::HistoryPage::default()
+    };
+    script.answer(request.request_id, Body::HistoryPage(answer));
+    script.pass();
+    assert!(script.requests().is_empty(), "nothing is missing");
+
+    // Sync says so as well.
+    script.say(Body::Behind(wire::Behind::default()));
+    let request = script.request();
+    let entries = vec![message(20, PEER, "twenty")];
+    let state = wire::ConversationState { expired_below: 20, ..state(20, entries) };
+    script.answer(request.request_id, synced(vec![state]));
+    assert_eq!(script.delivered(), [20]);
+    script.pass();
+    assert!(
+        script.requests().iter().all(|request| !matches!(request.body, Some(Body::History(_))))
+    );
+}
+
+#[test]
 fn another_epoch_forgets_history_and_reads_it_anew() {
     let mut script = Script::live(Backlog::Everything);
     script.say(push(message(1, PEER, "old")));

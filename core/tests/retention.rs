@@ -140,6 +140,38 @@ fn what_is_too_old_expires_when_the_operator_says_so() {
 }
 
 #[test]
+fn clients_are_told_where_a_conversation_begins() {
+    let clock = Arc::new(SetClock(1_000.into()));
+    let given = Arc::clone(&clock) as Arc<dyn Clock>;
+    let store = Arc::new(MemoryStore::default());
+    let mut server = Server::with(2, store, |builder| builder.clock(given));
+    let (ann, bob) = (server.account(1), server.account(2));
+    let mut phone = server.live(ann);
+    let log = LogId::direct(ann, bob);
+    phone.send(bob, 1, "one");
+    phone.send(bob, 2, "two");
+    clock.0.store(2_000, Ordering::Relaxed);
+    // The time of a tick may be read before the clock is set.
+    for id in 3..6 {
+        phone.send(bob, id, "more");
+    }
+    let set = RetentionRequest::Set { conversation: log, kept_ms: Some(500) };
+    assert_eq!(retention(&server, set), Ok(AdminReply::Done));
+    let apply = RetentionRequest::Apply { conversation: log };
+    assert_eq!(retention(&server, apply), Ok(AdminReply::Done));
+    let page = phone.history(log);
+    assert!(page.expired_below >= 3 && page.head == 5, "{page:?}");
+    assert!(page.entries.iter().all(|entry| entry.seq >= page.expired_below), "{page:?}");
+    let synced = server.client(bob).sync(Default::default());
+    assert_eq!(synced.conversations.len(), 1);
+    let state = &synced.conversations[0];
+    assert_eq!((state.expired_below, state.head), (page.expired_below, 5));
+    // It goes on.
+    assert_eq!(phone.send(bob, 9, "on").seq, 6);
+    server.engine.stop();
+}
+
+#[test]
 fn what_fails_is_done_another_time() {
     let memory = Arc::new(MemoryStore::default());
     let log = chat(1, 2);

@@ -89,6 +89,8 @@ pub struct ConversationView {
     pub peer_read_seq: u64,
     /// Messages of others behind `read_seq`.
     pub unread: u64,
+    /// Entries below this have expired: there is nothing to be fetched. 0 or 1 if none have.
+    pub expired_below: u64,
 }
 
 /// The state of the connection, as a user may want to see it.

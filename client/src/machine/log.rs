@@ -26,6 +26,8 @@ const EMPTY_PAGES_MAX: u32 = 3;
 pub(super) struct Log {
     pub(super) position: u64,
     pub(super) head: u64,
+    /// Entries below have expired.
+    pub(super) expired_below: u64,
     /// What we knew when the last Sync was asked for.
     pub(super) asked: Asked,
     aside: BTreeMap<u64, Entry>,
@@ -73,6 +75,7 @@ impl Log {
         Log {
             position: 0,
             head: 0,
+            expired_below: 0,
             asked: Asked::default(),
             aside: BTreeMap::new(),
             aside_bytes: 0,

@@ -212,6 +212,16 @@ impl Machine {
         self.limit_backlog(log_id);
     }
 
+    /// The server says that entries below have expired: they are no gap.
+    pub(super) fn floor_known(&mut self, log_id: LogId, expired_below: u64) {
+        let log = self.logs.touch(log_id);
+        log.expired_below = log.expired_below.max(expired_below);
+        let last_expired = log.expired_below.saturating_sub(1);
+        if last_expired > log.position {
+            self.skip(log_id, last_expired);
+        }
+    }
+
     /// Leaves out what is too old for an application that wants only the newest.
     pub(super) fn limit_backlog(&mut self, log_id: LogId) {
         let Backlog::Newest(keep) = self.config.backlog else { return };
@@ -240,6 +250,7 @@ impl Machine {
         }
         let Some(log) = self.logs.get(log_id) else { return };
         let before = log.position;
+        self.floor_known(log_id, page.expired_below);
         self.arrived(log_id, page.entries);
         let has_moved = self.logs.with(log_id, |log| {
             log.page_arrived(page.head);
@@ -292,6 +303,7 @@ impl Machine {
                 read_seq: log.reading.read_seq,
                 peer_read_seq: log.reading.peer_read_seq,
                 unread: log.reading.unread,
+                expired_below: log.expired_below,
             }));
         }
     }

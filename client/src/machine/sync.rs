@@ -124,6 +124,7 @@ impl Machine {
             self.sync.want();
         }
         log.reading.peer_read_seq = state.peer_read_seq;
+        self.floor_known(log_id, state.expired_below);
         let has_entries = !state.entries.is_empty();
         self.arrived(log_id, state.entries);
         self.skip_below_newest(log_id, state.head, has_entries);

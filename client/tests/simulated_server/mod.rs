@@ -297,6 +297,7 @@ impl Server {
                 peer_read_seq,
                 entries: log[first.min(head) as usize..].to_vec(),
                 forget,
+                expired_below: 0,
             });
         }
         Body::Synced(wire::Synced { epoch: self.epoch, conversations, more, server_time_ms: 0 })
@@ -369,7 +370,13 @@ impl Server {
         let wanted = log.iter().filter(|entry| (from..=to).contains(&entry.seq));
         // Small pages, so that there are many.
         let entries: Vec<Entry> = wanted.take(5).cloned().collect();
-        Body::HistoryPage(wire::HistoryPage { entries, head, epoch: self.epoch, more: false })
+        Body::HistoryPage(wire::HistoryPage {
+            entries,
+            head,
+            epoch: self.epoch,
+            more: false,
+            expired_below: 0,
+        })
     }
 
     fn mark_read(&mut self, id: ConnectionId, user: UserId, mark: &wire::MarkRead) -> Body {

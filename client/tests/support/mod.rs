@@ -68,7 +68,13 @@ pub(crate) fn push(entry: Entry) -> Body {
 }
 
 pub(crate) fn page(entries: Vec<Entry>, head: u64) -> Body {
-    Body::HistoryPage(wire::HistoryPage { entries, head, epoch: EPOCH, more: false })
+    Body::HistoryPage(wire::HistoryPage {
+        entries,
+        head,
+        epoch: EPOCH,
+        more: false,
+        expired_below: 0,
+    })
 }
 
 pub(crate) struct Script {

@@ -9,7 +9,7 @@ use crate::limits::RESPONSE_BYTES_MAX;
 use crate::membership::other_member;
 use crate::refusal::{DATA_CORRUPT, NO_SUCH_CONVERSATION, Refusal};
 use crate::request::{Client, History};
-use crate::store::{Page, Range};
+use crate::store::{Head, Page, Range};
 use crate::worker::flow::{Answer, PagesFlow};
 use crate::worker::turn::Turn;
 
@@ -41,5 +41,6 @@ pub(crate) fn page_read(client: Client, answer: Answer<Page>, turn: &mut Turn<'_
 
 fn page_for_client(page: &Page, epoch: u64) -> Result<wire::HistoryPage, Refusal> {
     let entries = decode_entries(page).ok_or(DATA_CORRUPT)?;
-    Ok(wire::HistoryPage { entries, head: page.head.seq, epoch, more: page.more })
+    let Head { seq: head, expired_below, .. } = page.head;
+    Ok(wire::HistoryPage { entries, head, epoch, more: page.more, expired_below })
 }

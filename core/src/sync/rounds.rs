@@ -234,6 +234,7 @@ impl Sync {
             peer_read_seq,
             entries: Vec::new(),
             forget,
+            expired_below: head.expired_below,
         };
         Some(Changed { log, time_ms: head.meta.time_ms, from, state })
     }

@@ -222,7 +222,13 @@ impl Server {
                 // Small pages, so that there are many.
                 let page =
                     entries.into_iter().filter(|entry| entry.seq >= history.from_seq).take(17);
-                let page = HistoryPage { entries: page.collect(), head, epoch: 7, more: false };
+                let page = HistoryPage {
+                    entries: page.collect(),
+                    head,
+                    epoch: 7,
+                    more: false,
+                    expired_below: 0,
+                };
                 let page = Body::HistoryPage(page);
                 // Enough messages are to come, at any speed.
                 if self.sabotage == Sabotage::OvertakePage && head < 90 {
@@ -286,7 +292,17 @@ impl Server {
             Sabotage::SkipInPage if head >= VICTIM => drop(page.remove(3)),
             _ => {}
         }
-        put(stream, id, Body::HistoryPage(HistoryPage { entries: page, head, epoch: 7, more }));
+        put(
+            stream,
+            id,
+            Body::HistoryPage(HistoryPage {
+                entries: page,
+                head,
+                epoch: 7,
+                more,
+                expired_below: 0,
+            }),
+        );
     }
 
     fn mark_read(&self, user: u64, id: u64, mark: &MarkRead, stream: &TcpStream) {

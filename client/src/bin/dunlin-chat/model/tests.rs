@@ -54,6 +54,7 @@ pub(crate) fn view(position: u64, unread: u64, peer_read_seq: u64) -> Event {
         read_seq: 0,
         peer_read_seq,
         unread,
+        expired_below: 0,
     })
 }
 
