@@ -11,7 +11,7 @@ use dunlin_core::engine::Engine;
 use dunlin_core::transport::{Outbound, Transport};
 
 use super::administration::Administration;
-use super::message::{Answer, Fault, Request};
+use super::message::{Answer, Fault, Reply, Request};
 use super::{client, socket};
 use crate::config::Checked;
 use crate::node::assembly::{self, Stored};
@@ -81,6 +81,11 @@ impl Access {
         }
     }
 
+    /// Whether a server runs, which answers.
+    pub(crate) fn is_served(folder: &Path) -> Result<bool, Fault> {
+        Ok(connect(&DataFolder::admin_socket_in(folder))?.is_some())
+    }
+
     /// Finds the way to a server that runs; there is no other for what only it knows.
     pub(crate) fn online(checked: &Checked) -> Result<Access, Fault> {
         let folder = &checked.config.data.folder;
@@ -107,6 +112,11 @@ impl Access {
 
     /// Asks, and waits for the answer.
     pub(crate) fn ask(&mut self, request: Request) -> Answer {
+        self.ask_and_hear(request, &mut |_| {})
+    }
+
+    /// The same; `told` gets what is said before the answer.
+    pub(crate) fn ask_and_hear(&mut self, request: Request, told: &mut dyn FnMut(Reply)) -> Answer {
         match self {
             Access::Online { socket, found } => {
                 let stream = match found.take() {
@@ -115,9 +125,9 @@ impl Access {
                         .map_err(Fault::new)?
                         .ok_or_else(|| Fault::new("the server has ended; try again"))?,
                 };
-                client::ask(stream, &request)
+                client::ask(stream, &request, told)
             }
-            Access::Offline { administration, .. } => administration.carry_out(request),
+            Access::Offline { administration, .. } => administration.carry_out(request, told),
         }
     }
 

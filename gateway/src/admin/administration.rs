@@ -6,6 +6,7 @@ use std::sync::Arc;
 use dunlin_core::admin::{AdminError, AdminReply, AdminRequest};
 use dunlin_core::engine::door::Door;
 use dunlin_core::store::Consumer;
+use dunlin_core::store::embedded::{ToldDamage, VerifyProgress, VerifyReport};
 use dunlin_core::store::feed::ConsumerName;
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::ErrorCode;
@@ -52,7 +53,8 @@ impl Administration {
         Administration { witness, ..self }
     }
 
-    pub(crate) fn carry_out(&self, request: Request) -> Answer {
+    /// `told` gets what is to be said before the answer.
+    pub(crate) fn carry_out(&self, request: Request, told: &mut dyn FnMut(Reply)) -> Answer {
         let request = match request {
             Request::AddUser { username, password, display_name } => {
                 AdminRequest::AddUser { username, password: password.0, display_name }
@@ -67,7 +69,8 @@ impl Administration {
                 AdminRequest::ResetPassword { username, password: password.0 }
             }
             Request::Backup { folder } => return self.backup(&folder),
-            Request::Verify => return self.verify(),
+            Request::Verify => return self.verify(told),
+            Request::AcknowledgeDamage => return self.acknowledge_damage(),
             Request::Status => return self.status(),
             Request::ListConsumers => return self.consumers(),
             Request::RemoveConsumer { name } => return self.remove_consumer(&name),
@@ -114,17 +117,39 @@ impl Administration {
         Ok(Reply::BackedUp { segments: report.segments, bytes: report.bytes })
     }
 
-    fn verify(&self) -> Answer {
+    fn verify(&self, told: &mut dyn FnMut(Reply)) -> Answer {
         let _alone = self.reading_all.try_lock().ok_or_else(busy)?;
-        let report = self.keeper()?.verify().map_err(Fault::new)?;
-        let mut damage: Vec<String> =
-            report.damage.iter().take(DAMAGE_MAX).map(ToString::to_string).collect();
-        if report.damage.len() > DAMAGE_MAX {
-            damage.push(format!("and {} places more", report.damage.len() - DAMAGE_MAX));
-        }
-        let (segments, entries) = (report.segments, report.entries);
-        Ok(Reply::Verified { segments, entries, logs: report.logs, bytes: report.bytes, damage })
+        let verified = self.keeper()?.verify(&mut |step| told(verifying(step)));
+        Ok(verified_reply(&verified.map_err(Fault::new)?))
     }
+
+    fn acknowledge_damage(&self) -> Answer {
+        self.keeper()?.acknowledge_damage().map_err(Fault::new)?;
+        Ok(Reply::Done)
+    }
+}
+
+pub(super) fn verifying(step: VerifyProgress) -> Reply {
+    let VerifyProgress { files, files_total, bytes, bytes_total } = step;
+    Reply::Verifying { files, files_total, bytes, bytes_total }
+}
+
+pub(crate) fn verified_reply(report: &VerifyReport) -> Reply {
+    let mut damage: Vec<String> =
+        report.damage.iter().take(DAMAGE_MAX).map(ToString::to_string).collect();
+    if report.damage.len() > DAMAGE_MAX {
+        damage.push(format!("and {} places more", report.damage.len() - DAMAGE_MAX));
+    }
+    let told = report.told.iter().map(told_line).collect();
+    let (segments, entries) = (report.segments, report.entries);
+    Reply::Verified { segments, entries, logs: report.logs, bytes: report.bytes, damage, told }
+}
+
+/// Damage that was told before, with its day.
+fn told_line(told: &ToldDamage) -> String {
+    let seconds = i64::try_from(told.time_ms / 1000).unwrap_or(i64::MAX);
+    let epoch = if told.new_epoch { "; the epoch is new since then" } else { "" };
+    format!("told at {seconds} (Unix time): {}{epoch}", told.what)
 }
 
 fn busy() -> Fault {

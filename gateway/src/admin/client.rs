@@ -5,15 +5,19 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::message::{
-    self, ANSWER_BYTES_MAX, Answer, Fault, MessageError, REQUEST_BYTES_MAX, Request,
+    self, ANSWER_BYTES_MAX, Answer, Fault, MessageError, REQUEST_BYTES_MAX, Reply, Request,
 };
 
 /// How long an answer about accounts may take: hashing a password behind a crowd of logins. A
 /// backup or a check takes as long as it takes; a server that dies meanwhile closes the socket.
 const ACCOUNTS_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Asks over a new connection.
-pub(super) fn ask(mut stream: UnixStream, request: &Request) -> Answer {
+/// Asks over a new connection. `told` gets what comes before the answer.
+pub(super) fn ask(
+    mut stream: UnixStream,
+    request: &Request,
+    told: &mut dyn FnMut(Reply),
+) -> Answer {
     let patient = matches!(request, Request::Backup { .. } | Request::Verify);
     let timeout = (!patient).then_some(ACCOUNTS_TIMEOUT);
     let asked = stream
@@ -21,8 +25,13 @@ pub(super) fn ask(mut stream: UnixStream, request: &Request) -> Answer {
         .map_err(MessageError::from)
         .and_then(|()| message::write(&mut stream, request, REQUEST_BYTES_MAX));
     // Who is turned away is told so without being heard: the answer is there, and nobody listens.
-    let answer = message::read(&mut stream, ANSWER_BYTES_MAX);
-    answer.unwrap_or_else(|error| Err(explain(&asked.err().unwrap_or(error))))
+    loop {
+        match message::read::<Answer>(&mut stream, ANSWER_BYTES_MAX) {
+            Ok(Ok(step @ Reply::Verifying { .. })) => told(step),
+            Ok(answer) => return answer,
+            Err(error) => return Err(explain(&asked.err().unwrap_or(error))),
+        }
+    }
 }
 
 fn explain(error: &MessageError) -> Fault {
@@ -52,14 +61,14 @@ mod tests {
         let answer: Answer = Err(Fault::new("too many commands at a time; try again"));
         message::write(&mut there, &answer, ANSWER_BYTES_MAX).unwrap();
         drop(there);
-        assert_eq!(ask(here, &Request::Verify), answer);
+        assert_eq!(ask(here, &Request::Verify, &mut |_| {}), answer);
     }
 
     #[test]
     fn a_server_that_has_gone_is_named() {
         let (here, there) = UnixStream::pair().unwrap();
         drop(there);
-        let fault = ask(here, &Request::Verify).unwrap_err().to_string();
+        let fault = ask(here, &Request::Verify, &mut |_| {}).unwrap_err().to_string();
         assert!(fault.starts_with("the server ended before it answered"), "{fault}");
     }
 }

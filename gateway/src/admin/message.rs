@@ -29,6 +29,7 @@ pub(crate) enum Request {
     ResetPassword { username: String, password: Secret },
     Backup { folder: PathBuf },
     Verify,
+    AcknowledgeDamage,
     Status,
     ListConsumers,
     RemoveConsumer { name: String },
@@ -45,6 +46,7 @@ impl Request {
             Request::ResetPassword { .. } => "reset_password",
             Request::Backup { .. } => "backup",
             Request::Verify => "verify",
+            Request::AcknowledgeDamage => "acknowledge_damage",
             Request::Status => "status",
             Request::ListConsumers => "list_consumers",
             Request::RemoveConsumer { .. } => "remove_consumer",
@@ -61,6 +63,7 @@ impl Request {
             Request::ListUsers { .. }
             | Request::Backup { .. }
             | Request::Verify
+            | Request::AcknowledgeDamage
             | Request::Status
             | Request::ListConsumers
             | Request::RemoveConsumer { .. } => None,
@@ -77,6 +80,7 @@ impl Request {
             | Request::EnableUser { .. }
             | Request::ResetPassword { .. }
             | Request::Verify
+            | Request::AcknowledgeDamage
             | Request::Status
             | Request::ListConsumers
             | Request::RemoveConsumer { .. } => None,
@@ -88,13 +92,40 @@ impl Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reply {
-    UserAdded { user_id: u64 },
-    Users { users: Vec<UserLine>, damaged: Vec<String>, next: Option<[u8; 16]> },
+    UserAdded {
+        user_id: u64,
+    },
+    Users {
+        users: Vec<UserLine>,
+        damaged: Vec<String>,
+        next: Option<[u8; 16]>,
+    },
     Done,
-    BackedUp { segments: usize, bytes: u64 },
-    Verified { segments: usize, entries: u64, logs: usize, bytes: u64, damage: Vec<String> },
-    Status { status: Box<Status> },
-    Consumers { consumers: Vec<ConsumerLine> },
+    BackedUp {
+        segments: usize,
+        bytes: u64,
+    },
+    /// How far a verification has come; others, and its answer, follow on the same connection.
+    Verifying {
+        files: usize,
+        files_total: usize,
+        bytes: u64,
+        bytes_total: u64,
+    },
+    Verified {
+        segments: usize,
+        entries: u64,
+        logs: usize,
+        bytes: u64,
+        damage: Vec<String>,
+        told: Vec<String>,
+    },
+    Status {
+        status: Box<Status>,
+    },
+    Consumers {
+        consumers: Vec<ConsumerLine>,
+    },
 }
 
 /// Why it was not done, in one line for a person.

@@ -14,7 +14,7 @@ use rustix::process::Uid;
 
 use super::administration::Administration;
 use super::message::{
-    self, ANSWER_BYTES_MAX, Answer, Fault, MessageError, REQUEST_BYTES_MAX, Request,
+    self, ANSWER_BYTES_MAX, Answer, Fault, MessageError, REQUEST_BYTES_MAX, Reply, Request,
 };
 use super::socket;
 
@@ -123,7 +123,7 @@ impl Shared {
         let mut call = Call::new(self, stream)?;
         let answer: Answer = match self.ensure_allowed(&call.stream) {
             Ok(()) => match message::read::<Request>(&mut call, REQUEST_BYTES_MAX) {
-                Ok(request) => self.carry_out(request),
+                Ok(request) => self.carry_out(request, &mut |step| call.tell(step)),
                 Err(MessageError::Io(error)) => return Err(error.into()),
                 Err(error) => Err(Fault::new(error)),
             },
@@ -133,10 +133,10 @@ impl Shared {
         message::write(&mut call, &answer, ANSWER_BYTES_MAX)
     }
 
-    fn carry_out(&self, request: Request) -> Answer {
+    fn carry_out(&self, request: Request, told: &mut dyn FnMut(Reply)) -> Answer {
         let (command, is_look) = (request.command(), matches!(request, Request::Status));
         let (name, folder) = (request.username().map(str::to_owned), request.folder());
-        let answer = self.administration.carry_out(request);
+        let answer = self.administration.carry_out(request, told);
         match &answer {
             // Programs ask every few seconds, and would keep what was changed out of the log.
             Ok(_) if is_look => tracing::debug!(command, "an admin command was carried out"),
@@ -208,6 +208,15 @@ impl Call<'_> {
     fn new(shared: &Shared, stream: UnixStream) -> io::Result<Call<'_>> {
         stream.set_nonblocking(true)?;
         Ok(Call { shared, stream, until: Instant::now() + CALL_TIMEOUT })
+    }
+
+    /// Tells how far something has come. Who does not listen is not waited for long, and learns it
+    /// from the end.
+    fn tell(&mut self, step: Reply) {
+        self.until = Instant::now() + CALL_TIMEOUT;
+        if let Err(error) = message::write(self, &Ok::<Reply, Fault>(step), ANSWER_BYTES_MAX) {
+            tracing::debug!(%error, "nobody listens to how far an admin command has come");
+        }
     }
 
     fn retry<T>(

@@ -18,11 +18,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use dunlin_core::store::embedded::{self, BackupReport, OpenError};
+use dunlin_core::store::embedded::disk::Disk as _;
+use dunlin_core::store::embedded::{self, BackupReport, OpenError, OwnFolder};
 
-use crate::node::data::{
-    DataError, DataFolder, Mode, RESTORING, make_folder, mode_of_kept, write_whole,
-};
+use crate::node::data::{DataError, DataFolder, Mode, RESTORING, mode_of_kept};
 use crate::node::keeper::Keeper;
 use contents::{Contents, Listed};
 
@@ -32,17 +31,14 @@ const STORE_MANIFEST: &str = "store/MANIFEST";
 /// The file that makes it a backup.
 const CONTENTS: &str = "CONTENTS";
 
-/// Made by file systems at the root of a disk.
-const LOST_AND_FOUND: &str = "lost+found";
-
 /// Why there is no backup, or it can't be restored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BackupError {
     #[error("{path} is not empty; name a folder that is new or empty", path = path.display())]
     NotEmpty { path: PathBuf },
-    #[error("{path} is inside of the data folder; a backup belongs elsewhere, best on another disk",
+    #[error("{path} is inside of {outer}; it belongs elsewhere, a backup best on another disk",
         path = path.display())]
-    Inside { path: PathBuf },
+    Inside { path: PathBuf, outer: &'static str },
     #[error("{path} is no backup, or one that was not finished: there is no {CONTENTS} in it",
         path = path.display())]
     NotABackup { path: PathBuf },
@@ -68,31 +64,66 @@ fn at(path: &Path) -> impl Fn(io::Error) -> BackupError {
 
 /// Copies the data folder into an empty folder, while the store is in use. All that was
 /// acknowledged when the call began is in it.
+///
+/// The folder may be where others can make folders too: it must belong to this user, nobody else may
+/// write to it, and nothing that is in it is followed or replaced.
 pub(crate) fn backup(
     data: &DataFolder,
     store: &dyn Keeper,
     target: &Path,
 ) -> Result<BackupReport, BackupError> {
-    ensure_outside(data, target)?;
-    make_folder(target)?;
-    ensure_empty(target)?;
+    ensure_outside(data.path(), "the data folder", target)?;
+    let folder = open_empty(target)?;
     let mut contents = Contents::default();
     for name in data.kept_files()? {
-        let (from, to) = (data.path().join(&name), target.join(&name));
+        let from = data.path().join(&name);
         let content = fs::read(&from).map_err(at(&from))?;
-        if let Some(folder) = to.parent() {
-            make_folder(folder)?;
-        }
-        write_whole(&to, &content, mode_of_kept(&name).unwrap_or(Mode::Secret))?;
+        write_kept(&folder, &name, &content, mode_of_kept(&name).unwrap_or(Mode::Secret))?;
         contents.files.push(Listed::new(&name, &content));
     }
-    let mut report = store.backup(&target.join("store"))?;
+    let mut report = store.backup(folder.folder("store")?)?;
     let manifest = target.join(STORE_MANIFEST);
-    let content = fs::read(&manifest).map_err(at(&manifest))?;
+    let content = read_in(&folder.folder("store")?, "MANIFEST").map_err(at(&manifest))?;
     contents.files.push(Listed::new(STORE_MANIFEST, &content));
-    write_whole(&target.join(CONTENTS), contents.encode().as_bytes(), Mode::Secret)?;
+    folder.sync()?;
+    folder.write(CONTENTS, contents.encode().as_bytes(), Mode::Secret.bits())?;
+    folder.sync()?;
     report.bytes += contents.files.iter().map(|file| file.bytes).sum::<u64>();
     Ok(report)
+}
+
+/// Opens a folder to fill it.
+fn open_empty(path: &Path) -> Result<OwnFolder, BackupError> {
+    let folder = OwnFolder::open(path)?;
+    folder.ensure_empty().map_err(|error| match error {
+        OpenError::NotEmpty { path } => BackupError::NotEmpty { path },
+        other => BackupError::Store(other),
+    })?;
+    Ok(folder)
+}
+
+fn read_in(folder: &OwnFolder, name: &str) -> io::Result<Vec<u8>> {
+    let file = folder.open(name)?;
+    let bytes = usize::try_from(file.bytes()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut content = vec![0; bytes];
+    let read = file.read_at(&mut content, 0)?;
+    content.truncate(read);
+    Ok(content)
+}
+
+/// Writes a file that stands beside the store.
+fn write_kept(
+    folder: &OwnFolder,
+    name: &str,
+    content: &[u8],
+    mode: Mode,
+) -> Result<(), BackupError> {
+    let Some((inner, name)) = name.split_once('/') else {
+        return Ok(folder.write(name, content, mode.bits())?);
+    };
+    let inner = folder.folder(inner)?;
+    inner.write(name, content, mode.bits())?;
+    Ok(inner.sync()?)
 }
 
 /// Checks all of a backup, every entry of its store included, and writes nothing.
@@ -101,30 +132,35 @@ pub(crate) fn check(backup: &Path) -> Result<BackupReport, BackupError> {
     embedded::check_backup(&backup.join("store")).map_err(of_backup)
 }
 
-/// Makes a data folder from a backup, after checking all of it. The target must be empty.
+/// Makes a data folder from a backup, after checking all of it. The target must be empty, and neither
+/// within the backup nor around it.
 pub(crate) fn restore(backup: &Path, target: &Path) -> Result<BackupReport, BackupError> {
     let files = read_files(backup)?;
-    make_folder(target)?;
-    ensure_empty(target)?;
+    ensure_outside(backup, "the backup", target)?;
+    let folder = open_empty(target)?;
     // From here to the end, this folder is not to be served.
-    let restoring = target.join(RESTORING);
-    write_whole(&restoring, b"", Mode::Secret)?;
-    let store = target.join("store");
-    let report = embedded::restore(&backup.join("store"), &store).map_err(|error| {
+    folder.write(RESTORING, b"", Mode::Secret.bits())?;
+    let mut has_begun = false;
+    let restored = embedded::restore_to(&backup.join("store"), || {
+        has_begun = true;
+        folder.folder("store")
+    });
+    let report = restored.map_err(|error| {
         // It checks the whole backup before it makes the folder.
-        if !store.exists()
-            && let Err(error) = fs::remove_file(&restoring)
+        if !has_begun
+            && let Err(error) = folder.remove(RESTORING)
         {
             tracing::warn!(%error, file = RESTORING, "can't remove the mark of an unfinished restore");
         }
         of_backup(error)
     })?;
-    make_folder(&target.join("tls"))?;
+    folder.folder("tls")?;
     for (name, mode, content) in files {
-        write_whole(&target.join(&name), &content, mode)?;
+        write_kept(&folder, &name, &content, mode)?;
     }
-    fs::remove_file(&restoring).map_err(at(&restoring))?;
-    fs::File::open(target).and_then(|folder| folder.sync_all()).map_err(at(target))?;
+    folder.sync()?;
+    folder.remove(RESTORING).map_err(at(&target.join(RESTORING)))?;
+    folder.sync()?;
     Ok(report)
 }
 
@@ -171,23 +207,15 @@ fn read_files(backup: &Path) -> Result<Vec<(String, Mode, Vec<u8>)>, BackupError
     if store { Ok(files) } else { Err(BackupError::damaged(CONTENTS, &"it names no store")) }
 }
 
-fn ensure_empty(path: &Path) -> Result<(), BackupError> {
-    for entry in fs::read_dir(path).map_err(at(path))? {
-        if entry.map_err(at(path))?.file_name() != LOST_AND_FOUND {
-            return Err(BackupError::NotEmpty { path: path.to_owned() });
-        }
-    }
-    Ok(())
-}
-
-/// A backup inside of what it is a backup of would go down with it.
-fn ensure_outside(data: &DataFolder, target: &Path) -> Result<(), BackupError> {
-    let of_data = data.path().canonicalize().map_err(at(data.path()))?;
+/// A backup inside of what it is a backup of would go down with it; a restore into its own backup
+/// would be in it.
+fn ensure_outside(folder: &Path, outer: &'static str, target: &Path) -> Result<(), BackupError> {
+    let of_outer = folder.canonicalize().map_err(at(folder))?;
     let target = std::path::absolute(target).map_err(at(target))?;
     // The part of it that is there, whichever way it is written.
     let there = target.ancestors().find_map(|above| above.canonicalize().ok());
-    if there.is_some_and(|there| there.starts_with(&of_data)) {
-        return Err(BackupError::Inside { path: target });
+    if there.is_some_and(|there| there.starts_with(&of_outer)) {
+        return Err(BackupError::Inside { path: target, outer });
     }
     Ok(())
 }

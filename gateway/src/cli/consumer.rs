@@ -33,6 +33,7 @@ pub(super) fn run(settings: &SettingsArgs, command: ConsumerCommand) -> Result<(
         Reply::UserAdded { .. }
         | Reply::Users { .. }
         | Reply::BackedUp { .. }
+        | Reply::Verifying { .. }
         | Reply::Verified { .. }
         | Reply::Status { .. } => Err("the server answered something else".into()),
     }

@@ -3,6 +3,7 @@
 mod backup;
 mod check_config;
 mod consumer;
+mod new_epoch;
 mod password;
 mod restore;
 mod serve;
@@ -63,7 +64,12 @@ enum Command {
         /// Check this backup instead of the data folder.
         #[arg(long, value_name = "FOLDER")]
         backup: Option<PathBuf>,
+        /// You have seen the damage that was told at a start: from now on it is not listed.
+        #[arg(long, conflicts_with = "backup")]
+        acknowledge: bool,
     },
+    /// Begin a new epoch, after a data folder was put back from a copy; no server may run.
+    NewEpoch,
     /// Print the version.
     Version,
 }
@@ -180,7 +186,10 @@ pub fn run() -> ExitCode {
         Command::Consumer(command) => consumer::run(&cli.settings, command),
         Command::Backup { folder } => backup::run(&cli.settings, &folder),
         Command::Restore { backup } => restore::run(&cli.settings, &backup),
-        Command::Verify { backup } => verify::run(&cli.settings, backup.as_deref()),
+        Command::Verify { backup, acknowledge } => {
+            verify::run(&cli.settings, backup.as_deref(), acknowledge)
+        }
+        Command::NewEpoch => new_epoch::run(&cli.settings),
         Command::Version => printed(|out| writeln!(out, "{}", crate::node::SERVER_NAME)),
     };
     let code = match done {

@@ -48,6 +48,16 @@ pub(crate) enum Mode {
     Public,
 }
 
+impl Mode {
+    /// As the system knows it.
+    pub(crate) fn bits(self) -> u32 {
+        match self {
+            Mode::Secret => 0o600,
+            Mode::Public => 0o644,
+        }
+    }
+}
+
 /// Says that a restore has begun and has not ended.
 pub(crate) const RESTORING: &str = "RESTORING";
 
@@ -221,7 +231,7 @@ impl DataFolder {
 pub(crate) fn write_whole(path: &Path, content: &[u8], mode: Mode) -> Result<(), DataError> {
     let write = || {
         let unfinished = path.with_extension("new");
-        let bits = if mode == Mode::Secret { 0o600 } else { 0o644 };
+        let bits = mode.bits();
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(bits);
         let mut file = options.open(&unfinished)?;

@@ -1,11 +1,11 @@
 //! What can be done with a store that is kept on this machine, beyond what every store can.
 
 use std::fmt::Debug;
-use std::path::Path;
 use std::sync::mpsc;
 
 use dunlin_core::store::embedded::{
-    BackupReport, EmbeddedStatistics, EmbeddedStore, OpenError, VerifyReport,
+    BackupReport, EmbeddedStatistics, EmbeddedStore, OpenError, OwnFolder, VerifyProgress,
+    VerifyReport,
 };
 use dunlin_core::store::feed::ConsumerName;
 use dunlin_core::store::question::{self, Question};
@@ -16,10 +16,14 @@ use dunlin_core::store::{Consumer, ConsumerChange, StoreError};
 pub(crate) trait Keeper: Send + Sync + Debug {
     /// Copies all that was durable when the call began into an empty folder, while the store is
     /// in use.
-    fn backup(&self, target: &Path) -> Result<BackupReport, OpenError>;
+    fn backup(&self, target: OwnFolder) -> Result<BackupReport, OpenError>;
 
-    /// Reads everything that is stored, and compares the index with it, while the store is in use.
-    fn verify(&self) -> Result<VerifyReport, OpenError>;
+    /// Reads everything that is stored, and compares the index with it, while the store is in use;
+    /// tells now and then how far it has come.
+    fn verify(&self, told: &mut dyn FnMut(VerifyProgress)) -> Result<VerifyReport, OpenError>;
+
+    /// Somebody has seen the damage that was told when it was opened.
+    fn acknowledge_damage(&self) -> Result<(), OpenError>;
 
     /// Who reads the feed of the store, by name.
     fn consumers(&self) -> Result<Vec<Consumer>, StoreError>;
@@ -41,15 +45,21 @@ pub(crate) struct Standing {
     pub(crate) history_lost_at_start: bool,
     /// Who reads the feed, and about how many bytes are kept for each; `None` if that can't be read.
     pub(crate) consumers: Option<Vec<(String, u64)>>,
+    /// Places of damage that were told at a start, and that nobody has acknowledged.
+    pub(crate) damage_told: usize,
 }
 
 impl Keeper for EmbeddedStore {
-    fn backup(&self, target: &Path) -> Result<BackupReport, OpenError> {
-        EmbeddedStore::backup(self, target)
+    fn backup(&self, target: OwnFolder) -> Result<BackupReport, OpenError> {
+        EmbeddedStore::backup_to(self, target)
     }
 
-    fn verify(&self) -> Result<VerifyReport, OpenError> {
-        EmbeddedStore::verify(self)
+    fn verify(&self, told: &mut dyn FnMut(VerifyProgress)) -> Result<VerifyReport, OpenError> {
+        EmbeddedStore::verify_with(self, told)
+    }
+
+    fn acknowledge_damage(&self) -> Result<(), OpenError> {
+        EmbeddedStore::acknowledge_damage(self)
     }
 
     fn consumers(&self) -> Result<Vec<Consumer>, StoreError> {
@@ -75,6 +85,7 @@ impl Keeper for EmbeddedStore {
             damage_at_start: recovery.damage.len(),
             history_lost_at_start: recovery.history_lost,
             consumers: consumers.ok().map(|all| all.into_iter().map(line).collect()),
+            damage_told: self.told_damage().len(),
         }
     }
 }

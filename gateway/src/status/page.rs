@@ -188,6 +188,13 @@ fn write_warnings(out: &mut dyn Write, status: &Status) -> io::Result<()> {
             warnings
                 .push(format!("{places} places were damaged at the start; see `dunlin verify`"));
         }
+        let known = u64::from(store.history_lost_at_start) + store.damage_at_start;
+        if store.damage_told > 0 && known == 0 {
+            let places = store.damage_told;
+            warnings.push(format!(
+                "{places} places were damaged at an earlier start; see `dunlin verify`"
+            ));
+        }
         if store.damaged_reads > 0 {
             let reads = store.damaged_reads;
             warnings.push(format!("{reads} reads met a damaged entry; see `dunlin verify`"));

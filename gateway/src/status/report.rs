@@ -119,6 +119,8 @@ pub(crate) struct Store {
     pub(crate) fsync_us: Moments,
     /// Places that were found damaged when the store was opened.
     pub(crate) damage_at_start: u64,
+    /// Places of damage that were told at a start, and that nobody has acknowledged.
+    pub(crate) damage_told: u64,
     /// Entries were lost before the start, and the epoch is a new one.
     pub(crate) history_lost_at_start: bool,
     /// Reads that met a damaged entry.
@@ -269,7 +271,8 @@ impl Engine {
 
 impl Store {
     pub(super) fn of(standing: &Standing) -> Store {
-        let Standing { counted, damage_at_start, history_lost_at_start, consumers } = standing;
+        let Standing { counted, damage_at_start, history_lost_at_start, consumers, damage_told } =
+            standing;
         let consumer = |(name, behind_bytes): &(String, u64)| FeedConsumer {
             name: name.clone(),
             behind_bytes: *behind_bytes,
@@ -286,6 +289,7 @@ impl Store {
             fsyncs: counted.fsyncs,
             fsync_us: Moments::of(&counted.fsync_us),
             damage_at_start: *damage_at_start as u64,
+            damage_told: *damage_told as u64,
             history_lost_at_start: *history_lost_at_start,
             damaged_reads: counted.damaged_reads,
             cleaned_files: counted.cleaned_files,

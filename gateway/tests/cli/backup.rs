@@ -196,3 +196,95 @@ fn a_flipped_bit_is_found_by_verify_with_and_without_a_server() {
         assert!(ended.error.contains("1 places of damage"), "{ended:?}");
     }
 }
+
+/// All files below a folder, with their contents.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    files(folder).into_iter().map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
+}
+
+#[test]
+fn without_a_server_verify_changes_nothing() {
+    let place = Place::new();
+    let (server, mut client, log, _) = two_users(&place);
+    client.send(log, "one");
+    server.end();
+    let store = place.data().join("store");
+    // As a copy is that somebody has made of the folder: no index, no lock.
+    fs::remove_file(store.join("LOCK")).unwrap();
+    let before = contents(&place.data());
+    let sound = place.run(&["verify"]).done();
+    assert!(sound.contains("all of it is whole"), "{sound}");
+    assert_eq!(contents(&place.data()), before);
+    assert!(!store.join("LOCK").exists());
+    place.run(&["verify", "--data", "nowhere"]).refused("holds no data of a server");
+}
+
+#[test]
+fn what_is_lost_is_told_until_it_is_acknowledged() {
+    let place = Place::new();
+    let (server, mut client, log, _) = two_users(&place);
+    client.send(log, "one");
+    server.end();
+    fs::remove_file(place.data().join("store/00000001.log")).unwrap();
+    for _ in 0..2 {
+        let ended = place.run(&["verify"]);
+        assert!(!ended.success && ended.out.contains("00000001.log is missing"), "{ended:?}");
+        assert!(!ended.out.contains("epoch"), "nothing has changed: {ended:?}");
+    }
+    let server = place.serve();
+    let ended = place.run(&["verify"]);
+    assert!(!ended.success, "{ended:?}");
+    assert!(ended.out.contains("00000001.log is missing"), "{ended:?}");
+    assert!(ended.out.contains("the epoch is new since then"), "{ended:?}");
+    let status = place.run(&["status", "--json"]).done();
+    assert!(status.contains("\"damage_told\":1"), "{status}");
+    drop(server);
+    let ended = place.run(&["verify", "--acknowledge"]);
+    assert!(!ended.out.contains("the epoch is new since then"), "{ended:?}");
+}
+
+#[test]
+fn a_planted_link_is_not_followed() {
+    let place = Place::new();
+    place.serve().end();
+    let identity = place.data().join("store/STORE");
+    let before = fs::read(&identity).unwrap();
+    let copy = place.path("copy");
+    fs::create_dir(&copy).unwrap();
+    std::os::unix::fs::symlink(place.data().join("store"), copy.join("store")).unwrap();
+    place.run(&["backup", "copy"]).refused("is not empty");
+    fs::remove_file(copy.join("store")).unwrap();
+    // Where others may write, one could come at any moment.
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o777)).unwrap();
+    place.run(&["backup", "copy"]).refused("others may write to it");
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::symlink(&copy, place.path("link")).unwrap();
+    assert!(!place.run(&["backup", "link"]).success);
+    assert_eq!(fs::read(&identity).unwrap(), before);
+    place.run(&["backup", "copy"]).done();
+    place.run(&["restore", "copy", "--data", "copy/data"]).refused("inside of the backup");
+    place.run(&["restore", "copy", "--data", "copy"]).refused("inside of the backup");
+    // A backup can be read where nothing can be written.
+    place.run(&["restore", "copy", "--data", "again"]).done();
+    assert!(!copy.join("store/LOCK").exists());
+}
+
+#[test]
+fn a_new_epoch_is_begun_by_hand() {
+    let place = Place::new();
+    let (server, mut client, log, token) = two_users(&place);
+    client.send(log, "one");
+    let (texts, epoch) = client.history(log);
+    place.run(&["new-epoch"]).refused("stop the server first");
+    server.end();
+    let out = place.run(&["new-epoch"]).done();
+    assert!(out.contains("the epoch is new"), "{out}");
+    let server = place.serve();
+    let mut client = Client::connect(server.tcp);
+    client.log_in_with(Credential::AccessToken(token)).unwrap();
+    let (again, new_epoch) = client.history(log);
+    assert_eq!(again, texts);
+    assert_ne!(new_epoch, epoch);
+    let sound = place.run(&["verify"]).done();
+    assert!(sound.contains("all of it is whole"), "{sound}");
+}

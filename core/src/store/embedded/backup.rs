@@ -13,9 +13,10 @@ use super::Shared;
 use super::cleaning::file::open_if_cleaned;
 use super::cleaning::scan::scan_cleaned;
 use super::config::OpenError;
-use super::disk::{Disk, DiskFile, Folder, read_all, write_whole};
+use super::disk::{Disk, DiskFile, ReadFolder, read_all, write_whole};
 use super::extent::{self, Content, Row};
 use super::identity::{self, FORMAT, Identity};
+use super::own_folder::OwnFolder;
 use super::recovery::Scan;
 use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Span, first_batches_behind};
 use super::verify::{LogsCheck, SegmentsCheck, durable_parts, read_part};
@@ -52,19 +53,19 @@ struct Listed {
 }
 
 /// Copies the durable part of an open store into an empty folder.
-pub(super) fn backup(shared: &Shared, target: &Path) -> Result<BackupReport, OpenError> {
-    let target = empty_folder(target)?;
+pub(super) fn backup(shared: &Shared, target: &OwnFolder) -> Result<BackupReport, OpenError> {
+    target.ensure_empty()?;
     let _names = shared.segments.hold_names();
-    let mut listed = vec![copy(&target, identity::NAME, &shared.identity.encode())?];
+    let mut listed = vec![copy(target, identity::NAME, &shared.identity.encode())?];
     for part in durable_parts(shared)? {
         let name = part.span.name();
         let content = read_part(shared, &part);
         let content =
             content.map_err(OpenError::io("can't read", shared.disk.path().join(&name)))?;
-        listed.push(copy(&target, &name, &content)?);
+        listed.push(copy(target, &name, &content)?);
     }
     let manifest = encode_manifest(&shared.identity, &listed);
-    let written = write_whole(&target, MANIFEST, manifest.as_bytes());
+    let written = write_whole(target, MANIFEST, manifest.as_bytes());
     written.map_err(OpenError::io("can't write", target.path().join(MANIFEST)))?;
     let bytes = listed.iter().map(|file| file.bytes).sum();
     let epoch = shared.identity.epoch;
@@ -73,7 +74,7 @@ pub(super) fn backup(shared: &Shared, target: &Path) -> Result<BackupReport, Ope
 
 /// Checks a backup as [`restore`] does, and writes nothing.
 pub fn check_backup(backup: &Path) -> Result<BackupReport, OpenError> {
-    let source = Folder::open_existing(backup)?;
+    let source = ReadFolder::open(backup)?;
     let listed = read_manifest(&source)?;
     let entries = check_files(&source, &listed)?.entries;
     let epoch = Identity::load(&source)?.epoch;
@@ -85,10 +86,19 @@ pub fn check_backup(backup: &Path) -> Result<BackupReport, OpenError> {
 /// the checksum of every file, and every entry. The store has a new epoch: entries that were
 /// acknowledged after the backup are gone, so a sequence may name another entry now.
 pub fn restore(backup: &Path, target: &Path) -> Result<BackupReport, OpenError> {
-    let source = Folder::open_existing(backup)?;
+    restore_to(backup, || OwnFolder::open(target))
+}
+
+/// The same, into a folder that is opened after the backup was checked.
+pub fn restore_to(
+    backup: &Path,
+    target: impl FnOnce() -> Result<OwnFolder, OpenError>,
+) -> Result<BackupReport, OpenError> {
+    let source = ReadFolder::open(backup)?;
     let listed = read_manifest(&source)?;
     let check = check_files(&source, &listed)?;
-    let target = empty_folder(target)?;
+    let target = target()?;
+    target.ensure_empty()?;
     for file in listed.iter().filter(|file| file.name != identity::NAME) {
         let content = read_listed(&source, file)?;
         copy(&target, &file.name, &content)?;
@@ -104,14 +114,8 @@ pub fn restore(backup: &Path, target: &Path) -> Result<BackupReport, OpenError> 
     Ok(BackupReport { segments: listed.len() - 1, bytes, entries, epoch })
 }
 
-fn empty_folder(path: &Path) -> Result<Folder, OpenError> {
-    let folder = Folder::open(path)?;
-    let names = folder.names().map_err(OpenError::io("can't list", path))?;
-    if names.is_empty() { Ok(folder) } else { Err(OpenError::NotEmpty { path: path.to_owned() }) }
-}
-
 /// Writes a file, durably, and reads it back.
-fn copy(target: &Folder, name: &str, content: &[u8]) -> Result<Listed, OpenError> {
+fn copy(target: &OwnFolder, name: &str, content: &[u8]) -> Result<Listed, OpenError> {
     let io = OpenError::io("can't write", target.path().join(name));
     let written = (|| {
         let file = target.create(name)?;
@@ -142,7 +146,7 @@ fn damaged(name: &str, what: &'static str) -> OpenError {
     OpenError::Damaged { name: name.into(), what }
 }
 
-fn read_manifest(source: &Folder) -> Result<Vec<Listed>, OpenError> {
+fn read_manifest(source: &ReadFolder) -> Result<Vec<Listed>, OpenError> {
     let content = source.open(MANIFEST).and_then(|file| read_all(&*file));
     let content = content.map_err(OpenError::io("can't read", source.path().join(MANIFEST)))?;
     decode_manifest(&content)
@@ -182,7 +186,7 @@ fn decode_listed(file: &Value) -> Option<Listed> {
 }
 
 /// A file of the backup, if it is what the manifest says.
-fn read_listed(source: &Folder, file: &Listed) -> Result<Vec<u8>, OpenError> {
+fn read_listed(source: &ReadFolder, file: &Listed) -> Result<Vec<u8>, OpenError> {
     let content = source.open(&file.name).and_then(|file| read_all(&*file));
     let content = content.map_err(OpenError::io("can't read", source.path().join(&file.name)))?;
     if content.len() as u64 != file.bytes || sha256(&content) != file.sha256 {
@@ -192,7 +196,7 @@ fn read_listed(source: &Folder, file: &Listed) -> Result<Vec<u8>, OpenError> {
 }
 
 /// Checks every file and every entry.
-fn check_files(source: &Folder, listed: &[Listed]) -> Result<CheckedFiles, OpenError> {
+fn check_files(source: &ReadFolder, listed: &[Listed]) -> Result<CheckedFiles, OpenError> {
     let identity = Identity::load(source)?;
     let mut files: Vec<(Span, &Listed)> =
         listed.iter().filter_map(|file| Some((Span::of_name(&file.name)?, file))).collect();
@@ -234,7 +238,7 @@ fn read_begin(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
 
 /// Reads a file of segments, whether it was cleaned or not.
 fn scan_listed(
-    source: &Folder,
+    source: &ReadFolder,
     identity: &Identity,
     (span, content): (Span, &[u8]),
     next_first: Option<u64>,

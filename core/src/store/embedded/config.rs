@@ -122,6 +122,12 @@ pub enum OpenError {
         /// The folder.
         path: PathBuf,
     },
+    /// Others could change what is written to the folder.
+    #[error("{} belongs to somebody else, or others may write to it; name a folder of your own with mode 700", path.display())]
+    NotOwn {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The file that says who the store is is missing beside its other files.
     #[error("{}: STORE is missing, without which nothing in it can be read; take it from a backup", path.display())]
     NoIdentity {

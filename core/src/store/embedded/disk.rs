@@ -199,7 +199,7 @@ pub(super) fn names_in(path: &Path) -> io::Result<Vec<String>> {
 }
 
 #[derive(Debug)]
-struct FolderFile(File);
+pub(super) struct FolderFile(pub File);
 
 impl DiskFile for FolderFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -37,8 +37,10 @@ mod index;
 mod indexer;
 mod inventory;
 mod lane;
+mod new_epoch;
 mod open;
 mod overlay;
+mod own_folder;
 mod queue;
 mod read;
 mod record;
@@ -65,7 +67,7 @@ use parking_lot::Mutex;
 use crate::random::{Random, SystemSource};
 
 use super::{ConsumerChange, Store, StoreDone, StoreError, StoreRequest, Write};
-pub use backup::{BackupReport, check_backup, restore};
+pub use backup::{BackupReport, check_backup, restore, restore_to};
 use cleaning::cleaner::Cleaner;
 pub use config::{EmbeddedConfig, OpenError};
 pub use damage::{Damage, DamageKind};
@@ -76,8 +78,10 @@ use identity::Identity;
 use index::Index;
 use indexer::Indexer;
 use lane::Lane;
+pub use new_epoch::begin_epoch;
 use open::Recovered;
 pub use open::{RecoveryReport, inspect};
+pub use own_folder::OwnFolder;
 use queue::{Job, Queue, Task};
 use read::ReadJob;
 use segments::Segments;
@@ -278,7 +282,11 @@ impl EmbeddedStore {
     /// Copies the store into an empty folder while it is in use: all that was durable when the
     /// call began, with a manifest of checksums. See [`restore`].
     pub fn backup(&self, target: &Path) -> Result<BackupReport, OpenError> {
-        let target = target.to_owned();
+        self.backup_to(OwnFolder::open(target)?)
+    }
+
+    /// The same, into a folder that is open.
+    pub fn backup_to(&self, target: OwnFolder) -> Result<BackupReport, OpenError> {
         self.on_reader(move |shared| backup::backup(shared, &target))
     }
 

@@ -30,7 +30,7 @@ use super::segment::{
     SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, Span, first_batches_behind, segment_name,
 };
 use super::segments::{Location, SegmentFile};
-use super::told::ToldDamage;
+use super::told::{self, ToldDamage};
 use super::{Shared, open};
 
 /// What a full check has found.
@@ -86,10 +86,16 @@ pub fn verify_folder(
     config.check()?;
     open::inspect(path)?;
     let disk = Arc::new(Overlay::new(Arc::new(ReadFolder::open(path)?)));
-    let mut recovered = open::recover(&*disk, &config, &SystemSource::new())?;
+    let told = told::load(&*disk).map_err(OpenError::io("can't read", path.join(told::NAME)))?;
+    // What it says is not so yet: no epoch begins here. What it has found is in the report.
+    let nobody = tracing::subscriber::NoSubscriber::new();
+    let mut recovered = tracing::subscriber::with_default(nobody, || {
+        open::recover(&*disk, &config, &SystemSource::new())
+    })?;
     let found = std::mem::take(&mut recovered.report).damage;
     let shared = Shared::new(disk, config, recovered);
     let mut report = verify(&shared, &mut progress)?;
+    report.told = told::unacknowledged(&told);
     for damage in found {
         if !report.damage.contains(&damage) {
             report.damage.push(damage);

@@ -15,6 +15,7 @@ pub(super) mod run;
 pub(super) mod spans;
 mod write;
 
+use std::collections::BinaryHeap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -292,7 +293,7 @@ impl Index {
         let live = self.live.read();
         let wanted = |log: &LogId| log.kind() == kind && after.is_none_or(|after| *log > after);
         let in_part = |part: &SegmentIndex| -> Vec<LogId> {
-            part.logs.keys().copied().filter(wanted).collect()
+            lowest(part.logs.keys().copied().filter(wanted), limit)
         };
         let mut logs: Vec<LogId> = live.in_memory().flat_map(in_part).collect();
         let runs = Arc::clone(&live.runs);
@@ -305,6 +306,21 @@ impl Index {
         logs.truncate(limit);
         Ok(logs)
     }
+}
+
+/// The lowest of some logs, in no order: who lists all of them page by page should not sort all of them
+/// for each page.
+fn lowest(logs: impl Iterator<Item = LogId>, limit: usize) -> Vec<LogId> {
+    let mut kept = BinaryHeap::new();
+    for log in logs {
+        if kept.len() < limit {
+            kept.push(log);
+        } else if kept.peek().is_some_and(|highest| log < *highest) {
+            kept.pop();
+            kept.push(log);
+        }
+    }
+    kept.into_vec()
 }
 
 /// Merges files; see [`Index::choose_merge`]. Returns the bytes written.

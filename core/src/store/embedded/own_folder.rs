@@ -1,0 +1,188 @@
+//! A folder that is filled with secrets: by a backup, or by a restore. It belongs to whoever fills it,
+//! nobody else may write to it, and nothing in it is followed or replaced. All names are looked up in
+//! the folder that was opened, whatever has become of its path meanwhile.
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use super::config::OpenError;
+use super::disk::{Disk, DiskFile, FolderFile};
+
+/// Bits of a mode by which others than the owner may write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// The folder. See the [module](self).
+#[derive(Debug)]
+pub struct OwnFolder {
+    path: PathBuf,
+    handle: File,
+}
+
+impl OwnFolder {
+    /// Opens a folder; makes it, and those above it, if it is missing. Refuses one that belongs to
+    /// somebody else or that others may write to, and a symbolic link.
+    pub fn open(path: &Path) -> Result<OwnFolder, OpenError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(OpenError::io("can't make the folder", path))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::open(path, flags, Mode::empty());
+        let handle =
+            handle.map_err(|error| OpenError::io("can't open the folder", path)(error.into()))?;
+        OwnFolder { path: path.to_owned(), handle: handle.into() }.checked()
+    }
+
+    /// Opens a folder in this one; makes it if it is missing.
+    pub fn folder(&self, name: &str) -> Result<OwnFolder, OpenError> {
+        let path = self.path.join(name);
+        let io =
+            |error: rustix::io::Errno| OpenError::io("can't make the folder", &path)(error.into());
+        match rustix::fs::mkdirat(&self.handle, name, Mode::RWXU) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(io(error)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(&self.handle, name, flags, Mode::empty()).map_err(io)?;
+        OwnFolder { handle: handle.into(), path: path.clone() }.checked()
+    }
+
+    fn checked(self) -> Result<OwnFolder, OpenError> {
+        let io = OpenError::io("can't look at", &self.path);
+        let found = self.handle.metadata().map_err(io)?;
+        let own = rustix::process::geteuid().as_raw();
+        if found.uid() != own || found.mode() & WRITABLE_BY_OTHERS != 0 {
+            return Err(OpenError::NotOwn { path: self.path });
+        }
+        Ok(self)
+    }
+
+    /// Refuses a folder in which something is but what file systems make.
+    pub fn ensure_empty(&self) -> Result<(), OpenError> {
+        let names = self.names().map_err(OpenError::io("can't list", &self.path))?;
+        if names.iter().any(|name| name != "lost+found") {
+            return Err(OpenError::NotEmpty { path: self.path.clone() });
+        }
+        Ok(())
+    }
+
+    /// Writes a file that is not there yet, durably. Its name is durable with [`OwnFolder::sync`].
+    pub fn write(&self, name: &str, content: &[u8], mode: u32) -> Result<(), OpenError> {
+        let written = self.make(name, mode).and_then(|mut file| {
+            file.write_all(content)?;
+            file.sync_all()
+        });
+        written.map_err(OpenError::io("can't write", self.path.join(name)))
+    }
+
+    /// Makes all names in it durable.
+    pub fn sync(&self) -> Result<(), OpenError> {
+        self.sync_names().map_err(OpenError::io("can't sync", &self.path))
+    }
+
+    fn make(&self, name: &str, mode: u32) -> io::Result<File> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(mode);
+        Ok(rustix::fs::openat(&self.handle, name, flags, mode)?.into())
+    }
+}
+
+impl Disk for OwnFolder {
+    fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(FolderFile(self.make(name, 0o600)?)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.handle, name, flags, Mode::empty())?;
+        Ok(Arc::new(FolderFile(file.into())))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.handle, from, &self.handle, to)?)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.handle, name, AtFlags::empty())?)
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.handle)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn links_and_files_that_are_there_are_not_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, victim) = (folder.path().join("own"), folder.path().join("victim"));
+        std::fs::write(&victim, "as it was").unwrap();
+        let opened = OwnFolder::open(&own).unwrap();
+        opened.ensure_empty().unwrap();
+        symlink(&victim, own.join("STORE")).unwrap();
+        std::fs::write(own.join("other"), "as it was").unwrap();
+        for name in ["STORE", "other"] {
+            assert!(opened.write(name, b"new", 0o600).is_err());
+            assert!(opened.create(name).is_err());
+        }
+        assert!(opened.open("STORE").is_err());
+        assert!(matches!(opened.ensure_empty(), Err(OpenError::NotEmpty { .. })));
+        for path in [victim, own.join("other")] {
+            assert_eq!(std::fs::read_to_string(path).unwrap(), "as it was");
+        }
+        // A folder in it can be no link either, nor can itself.
+        symlink(folder.path(), own.join("store")).unwrap();
+        assert!(opened.folder("store").is_err());
+        symlink(&own, folder.path().join("link")).unwrap();
+        assert!(OwnFolder::open(&folder.path().join("link")).is_err());
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for mode in [0o777, 0o770, 0o702] {
+            std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(mode)).unwrap();
+            let refused = OwnFolder::open(folder.path()).unwrap_err();
+            assert!(matches!(refused, OpenError::NotOwn { .. }), "{refused}");
+        }
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        OwnFolder::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_written_goes_to_the_folder_that_was_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (folder.path().join("own"), folder.path().join("moved"));
+        let opened = OwnFolder::open(&path).unwrap();
+        std::fs::rename(&path, &elsewhere).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        opened.write("a", b"x", 0o600).unwrap();
+        opened.folder("b").unwrap().write("c", b"y", 0o644).unwrap();
+        assert!(elsewhere.join("a").exists() && elsewhere.join("b/c").exists());
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+    }
+}
