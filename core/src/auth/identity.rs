@@ -372,6 +372,32 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_stays_as_long_as_its_session() {
+        let mut identity = identity(&[(1, DeviceKind::Phone)]);
+        assert!(identity.keeps(id(1), true, 1_001) && !identity.keeps(id(2), true, 1_001));
+        // Of those that are not recorded, all stay that were not ended.
+        assert!(identity.keeps(id(2), false, 0));
+        identity.end(id(2), 50_000, 2_000);
+        assert!(!identity.keeps(id(2), false, 3_000) && identity.keeps(id(3), false, 3_000));
+        identity.close_all(4_000);
+        assert!(!identity.keeps(id(1), true, 1_001) && !identity.keeps(id(3), false, 4_000));
+        assert!(identity.keeps(id(3), false, identity.issue_time_ms(4_000)));
+        identity.disabled = true;
+        assert!(!identity.keeps(id(3), false, identity.issue_time_ms(4_000)));
+    }
+
+    #[test]
+    fn a_login_forgets_ended_sessions_whose_tokens_have_expired() {
+        let mut identity = Identity::default();
+        identity.end(id(1), 5_000, 2_000);
+        identity.end(id(2), 5_001, 2_000);
+        let mut opened = recorded(3, DeviceKind::Phone);
+        opened.opened_ms = 5_000;
+        identity.open(opened, &DevicePolicy::default());
+        assert_eq!(identity.ended, [Ended { session: id(2), until_ms: 5_001 }]);
+    }
+
+    #[test]
     fn logging_out_everywhere_ends_what_was_signed_in_the_same_millisecond() {
         let mut identity = identity(&[(1, DeviceKind::Phone)]);
         identity.close_all(5_000);

@@ -58,3 +58,29 @@ impl Room {
         sessions
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(number: u64, kind: DeviceKind) -> Held<u64> {
+        Held { session: SessionId::new(number).unwrap(), device: number, kind }
+    }
+
+    #[test]
+    fn who_goes_for_the_kind_counts_for_all_kinds_too() {
+        let (phone, web) = (DeviceKind::Phone, DeviceKind::Web);
+        let by_kind = vec![(phone, 1)];
+        let policy = DevicePolicy { sessions_per_kind: 9, by_kind, sessions_max: 3 };
+        let sessions = [held(1, web), held(2, phone), held(3, web)];
+        let surplus = |held: &[Held<u64>], device: u64, kind: DeviceKind| {
+            let room = Room::make(held, &device, kind, &policy);
+            (room.same_device.len(), room.surplus.iter().map(|session| session.get()).collect())
+        };
+        // The phone makes room for a phone, and so nobody else has to.
+        assert_eq!(surplus(&sessions, 4, phone), (0, vec![2]));
+        assert_eq!(surplus(&sessions, 4, web), (0, vec![1]));
+        assert_eq!(surplus(&sessions, 3, web), (1, vec![]));
+        assert_eq!(surplus(&sessions[..2], 4, web), (0, vec![]));
+    }
+}
