@@ -213,3 +213,61 @@ fn decide_disable(identity: &mut Identity, now_ms: u64) -> Decision {
     let done = Outcome::Reply(Reply::Done);
     Decision::close(done, Closed::All, CloseReason::AccountDisabled)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audience::session::Ended;
+    use crate::transport::ConnId;
+    use dunlin_protocol::UserId;
+    use dunlin_protocol::wire::DeviceKind;
+
+    fn session(number: u64) -> SessionId {
+        SessionId::new(number).unwrap()
+    }
+
+    /// A session of an issuer login on this node.
+    fn open(number: u64, opened_ms: u64) -> OpenSession {
+        let conn = ConnId { shard: 0, slot: number as u32, generation: 1 };
+        OpenSession::new(session(number), conn, DeviceKind::Web, 1, opened_ms).entered(1, false)
+    }
+
+    /// Which of the open sessions go, and why.
+    fn rechecked(
+        ended: Option<Ended>,
+        identity: &Identity,
+        open: &[OpenSession],
+    ) -> (Vec<u64>, CloseReason) {
+        let recheck = Recheck { ended: ended.map(Box::new), is_counted: false };
+        match decide_recheck(&recheck, identity, open).closing {
+            Some(Closing { of: Closed::Sessions(over), reason }) => {
+                (over.iter().map(|session| session.get()).collect(), reason)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_another_node_has_ended_goes_and_nothing_that_came_later() {
+        let open = [open(1, 5_000), open(2, 5_001), open(3, 4_999)];
+        let mut identity = Identity::default();
+        assert_eq!(rechecked(None, &identity, &open), (vec![], CloseReason::LoggedOut));
+        let ended = |closed| {
+            let (at_ms, reason) = (5_000, CloseReason::Replaced);
+            Some(Ended { user: UserId::new(1).unwrap(), closed, at_ms, reason })
+        };
+        let told = ended(Closed::Sessions(vec![session(1), session(2)]));
+        assert_eq!(rechecked(told, &identity, &open), (vec![1], CloseReason::Replaced));
+        let told = ended(Closed::All);
+        assert_eq!(rechecked(told, &identity, &open), (vec![1, 3], CloseReason::Replaced));
+        // What the identity does not keep goes, whether or not it was told.
+        identity.end(session(2), 90_000, 5_000);
+        assert_eq!(rechecked(None, &identity, &open), (vec![2], CloseReason::LoggedOut));
+        let told = ended(Closed::Sessions(vec![session(3)]));
+        assert_eq!(rechecked(told, &identity, &open), (vec![2, 3], CloseReason::Replaced));
+        identity.disabled = true;
+        let told = ended(Closed::Sessions(Vec::new()));
+        let all = (vec![1, 2, 3], CloseReason::AccountDisabled);
+        assert_eq!(rechecked(told, &identity, &open), all);
+    }
+}

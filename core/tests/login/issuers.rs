@@ -117,6 +117,19 @@ fn logging_out_everywhere_ends_older_tokens_of_the_issuer_too() {
 }
 
 #[test]
+fn a_token_of_an_issuer_is_taken_for_as_young_as_it_can_be() {
+    for (waited_ms, may_be_younger) in [(998, true), (999, false)] {
+        let mut node = Node::new();
+        let ada = node.login(conn(1), issued("ada"), device(1)).unwrap();
+        node.now_ms += waited_ms;
+        node.logout(conn(1), ada.session, Logout::All);
+        // It counts in seconds: it was made up to 999 ms later than it says.
+        let again = node.login(conn(2), issued("ada"), device(1));
+        assert_eq!(matches!(again, LoginResult::In(_)), may_be_younger, "{again:?}");
+    }
+}
+
+#[test]
 fn another_device_takes_the_place_of_the_oldest() {
     let mut node = Node::new();
     let oldest = node.login(conn(1), issued("ada"), device(1)).unwrap();

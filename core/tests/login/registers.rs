@@ -177,6 +177,17 @@ fn a_name_is_claimed_once_whoever_asks() {
 }
 
 #[test]
+fn an_id_that_somebody_has_is_not_given_again() {
+    // The same numbers in each run: this is the first id.
+    let taken = Node::new().register("ada").unwrap();
+    let mut node = Node::new();
+    let somebody = Set::always(RegisterKey::letter(b'u'), Bytes::new());
+    ask::write(&*node.store, vec![Write::registers(LogId::identity(taken), [somebody])]);
+    assert_ne!(node.register("ada").unwrap(), taken);
+    node.login(conn(1), password("ada"), device(1)).unwrap();
+}
+
+#[test]
 fn accounts_are_listed_beside_what_is_damaged() {
     let mut node = Node::new();
     let users: Vec<_> = ["ada", "bob", "cy"].map(|name| node.register(name).unwrap()).into();

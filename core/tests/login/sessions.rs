@@ -54,6 +54,20 @@ fn another_session_can_be_ended() {
 }
 
 #[test]
+fn a_session_is_listed_until_it_expires() {
+    let mut node = Node::new();
+    node.registered("ada");
+    node.now_ms += 1;
+    let other = node.login(conn(2), password("ada"), device(2)).unwrap();
+    node.now_ms = NOW_MS + 30 * 24 * 3600 * 1000 - 1;
+    assert_eq!(node.sessions(conn(2), other.session).len(), 2);
+    node.now_ms += 1;
+    let left = node.sessions(conn(2), other.session);
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].session_id, other.session.session.get());
+}
+
+#[test]
 fn nobody_ends_the_sessions_of_others() {
     let mut node = Node::new();
     let ada = node.registered("ada");
