@@ -1,11 +1,12 @@
-//! The trait of durable logs.
+//! The trait of durable logs, with their registers.
 //!
-//! A store keeps logs of entries. It knows nothing of messages: an entry is a body of bytes, and
-//! the few numbers beside it that the store must be able to check or to return without it.
+//! A log has entries, which say what happened, and registers, which say what holds now. The store
+//! knows nothing of messages: an entry is a body of bytes, and the few numbers beside it that the store
+//! must be able to return without it; a register is a key and a value.
 //!
-//! The store is the fence of the promise. An append names the sequence that it wants, which must
-//! be the one after the head, and may carry a key that must be new in its log. Whoever appends
-//! with a stale view is refused with the true head, whatever nodes, leases or clocks believed.
+//! The store is the fence of the promise. An entry names the sequence that it wants, which must be the
+//! one after the head, and may carry a key that must be new in its log; a register has a rule. Whoever
+//! writes with a stale view is refused with what is true, whatever nodes, leases or clocks believed.
 //!
 //! What the trait promises is a suite that any crate can run against a store of its own: the
 //! module `contract`, behind the feature of that name. engines/README.md says how.
@@ -21,69 +22,13 @@ pub mod read;
 pub mod register;
 pub mod write;
 
-use bytes::Bytes;
-use dunlin_protocol::{LogId, LogKind, UserId};
+use dunlin_protocol::{LogId, LogKind};
 
 pub use delete::{Deleted, Deletion};
 pub use feed::{Consumer, ConsumerChange, FeedPage, FeedRange};
 pub use read::{EntryMeta, Head, Page, Range, StoredEntry};
 pub use register::{ChangeRange, Register, RegisterKey, RegisterRange, Registers};
 pub use write::{DedupeKey, Fence, Malformed, NewEntry, Rule, Set, Write, Written};
-
-/// The read cursor of a user in a conversation, moved in the same atomic step as the entry that
-/// tells of it. It only moves forwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CursorMove {
-    /// The conversation.
-    pub conversation: LogId,
-    /// Whose cursor.
-    pub user: UserId,
-    /// Up to where the user has read.
-    pub seq: u64,
-}
-
-/// One entry to append.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Append {
-    /// To which log.
-    pub log: LogId,
-    /// The sequence that it shall have: the head's plus 1, or it is refused with `Conflict`.
-    pub seq: u64,
-    /// The numbers beside it.
-    pub meta: EntryMeta,
-    /// What makes a retry known, if the entry has such a thing.
-    pub key: Option<DedupeKey>,
-    /// Digest of the content, returned with `Duplicate` so that the caller can tell a retry from
-    /// a conflict. 0 where there is no key.
-    pub digest: u64,
-    /// A cursor that moves with it.
-    pub cursor: Option<CursorMove>,
-    /// The entry, opaque to the store.
-    pub body: Bytes,
-}
-
-/// What became of one append of a batch. They are done in order. After a `Conflict` or `Duplicate`
-/// every later append to the same log within the batch that is no `Duplicate` is a `Conflict` too,
-/// even if its seq should fit by chance: it was numbered and counted by somebody who did not know
-/// the head, or who took it for granted that the one before it would be stored there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Appended {
-    /// Durable.
-    Stored,
-    /// The key was used before: by the entry at `seq`, whose content had this digest. Nothing was
-    /// stored. (Checked before the sequence.)
-    Duplicate {
-        /// Where the first one is.
-        seq: u64,
-        /// Its digest.
-        digest: u64,
-    },
-    /// The sequence is not the one after the head. Nothing was stored.
-    Conflict {
-        /// The true head, which may be of another appender and not durable before this reply.
-        head: Head,
-    },
-}
 
 /// What can be asked of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,14 +55,8 @@ pub enum StoreRequest {
     Consumer(ConsumerChange),
     /// List the consumers of the feed by name. Replied by [`StoreReply::Consumers`].
     Consumers,
-    /// Append, durably, all items that are not refused. Replied by [`StoreReply::Appended`].
-    Append(Vec<Append>),
-    /// Read entries. Replied by [`StoreReply::Page`].
-    Range(Range),
     /// Read the heads of logs. Replied by [`StoreReply::Heads`], one per log, in order.
     Heads(Vec<LogId>),
-    /// Read cursors. Replied by [`StoreReply::Cursors`], one per question, 0 where there is none.
-    Cursors(Vec<(LogId, UserId)>),
     /// List the logs of a kind, by ascending id, after `after`. Replied by [`StoreReply::Logs`].
     Logs {
         /// Which kind.
@@ -149,14 +88,8 @@ pub enum StoreReply {
     Consumers(Vec<Consumer>),
     /// To what is only done.
     Done,
-    /// To `Append`: one per item, in order.
-    Appended(Vec<Appended>),
-    /// To `Range`.
-    Page(Page),
     /// To `Heads`.
     Heads(Vec<Head>),
-    /// To `Cursors`.
-    Cursors(Vec<u64>),
     /// To `Logs`.
     Logs(Vec<LogId>),
 }
@@ -165,9 +98,8 @@ pub enum StoreReply {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Not now: a full disk, a failed fsync, a lost connection. Of an append it is not known
-    /// whether it will be there after a restart; until the store says `Stored` it counts as not
-    /// stored, and a later append of the same sequence and key decides.
+    /// Not now: a full disk, a failed fsync, a lost connection. Of writes it is not known whether they
+    /// are done: see [`Written::Unknown`], which holds for all of them.
     #[error("the store is unavailable: {reason}")]
     Unavailable {
         /// What the system said.

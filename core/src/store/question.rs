@@ -7,8 +7,8 @@
 use dunlin_protocol::{LogId, LogKind};
 
 use super::{
-    Appended, ChangeRange, Consumer, ConsumerChange, Deleted, Deletion, FeedPage, FeedRange, Head,
-    Page, Range, Register, RegisterKey, RegisterRange, Registers, Store, StoreError, StoreReply,
+    ChangeRange, Consumer, ConsumerChange, Deleted, Deletion, FeedPage, FeedRange, Head, Page,
+    Range, Register, RegisterKey, RegisterRange, Registers, Store, StoreError, StoreReply,
     StoreRequest, Write, Written,
 };
 
@@ -72,13 +72,10 @@ impl StoreRequest {
             StoreRequest::Registers(ranges) => Some(ranges.len()),
             StoreRequest::Changes(ranges) => Some(ranges.len()),
             StoreRequest::Delete(deletions) => Some(deletions.len()),
-            StoreRequest::Append(appends) => Some(appends.len()),
             StoreRequest::Heads(logs) => Some(logs.len()),
-            StoreRequest::Cursors(cursors) => Some(cursors.len()),
             StoreRequest::Feed(_)
             | StoreRequest::Consumer(_)
             | StoreRequest::Consumers
-            | StoreRequest::Range(_)
             | StoreRequest::Logs { .. } => None,
         }
     }
@@ -93,13 +90,10 @@ impl StoreReply {
             StoreReply::Register(registers) => Some(registers.len()),
             StoreReply::Registers(lists) => Some(lists.len()),
             StoreReply::Deleted(verdicts) => Some(verdicts.len()),
-            StoreReply::Appended(verdicts) => Some(verdicts.len()),
             StoreReply::Heads(heads) => Some(heads.len()),
-            StoreReply::Cursors(cursors) => Some(cursors.len()),
             StoreReply::Feed(_)
             | StoreReply::Consumers(_)
             | StoreReply::Done
-            | StoreReply::Page(_)
             | StoreReply::Logs(_) => None,
         }
     }
@@ -125,9 +119,6 @@ reply!(Heads, Vec<Head>);
 reply!(Feed, FeedPage);
 reply!(Consumers, Vec<Consumer>);
 reply!(Logs, Vec<LogId>);
-reply!(Appended, Vec<Appended>);
-reply!(Page, Page);
-reply!(Cursors, Vec<u64>);
 
 impl Reply for () {
     fn of(reply: StoreReply) -> Option<()> {

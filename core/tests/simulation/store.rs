@@ -9,8 +9,8 @@ use dunlin_core::store::contract::wrapper::{Deed, Failing, Later, Losing, Rate, 
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::question::{self, Heads, Question};
 use dunlin_core::store::{
-    Append, Appended, Head, Page, Range, Register, RegisterRange, Store, StoreDone, StoreError,
-    StoreReply, StoreRequest, StoredEntry, Write, Written,
+    Head, Page, Range, Register, RegisterRange, Store, StoreDone, StoreError, StoreReply,
+    StoreRequest, StoredEntry, Write, Written,
 };
 use dunlin_protocol::LogId;
 use parking_lot::Mutex;
@@ -36,7 +36,6 @@ impl SharedStore {
     fn run(&self, request: StoreRequest) -> Result<StoreReply, StoreError> {
         match request {
             StoreRequest::Write(writes) => self.write(writes),
-            StoreRequest::Append(items) => self.append(items),
             request => self.pass_on(request),
         }
     }
@@ -67,31 +66,6 @@ impl SharedStore {
             verdicts.extend(self.ask(vec![write])?);
         }
         Ok(StoreReply::Written(verdicts))
-    }
-
-    fn append(&self, mut items: Vec<Append>) -> Result<StoreReply, StoreError> {
-        match self.sabotage {
-            Some(Sabotage::NoDedupe) => items.iter_mut().for_each(|item| item.key = None),
-            Some(Sabotage::NoFence) => return self.append_unfenced(items),
-            Some(Sabotage::ForgetsAppends) if self.chance.lock().permille(20) => {
-                let stored = items.iter().map(|_| Appended::Stored).collect();
-                return Ok(StoreReply::Appended(stored));
-            }
-            _ => {}
-        }
-        self.pass_on(StoreRequest::Append(items))
-    }
-
-    fn append_unfenced(&self, items: Vec<Append>) -> Result<StoreReply, StoreError> {
-        let mut all = Vec::new();
-        for mut item in items {
-            item.seq = self.head(item.log).seq + 1;
-            match self.pass_on(StoreRequest::Append(vec![item]))? {
-                StoreReply::Appended(one) => all.extend(one),
-                other => panic!("{other:?}"),
-            }
-        }
-        Ok(StoreReply::Appended(all))
     }
 
     fn pass_on(&self, request: StoreRequest) -> Result<StoreReply, StoreError> {

@@ -365,7 +365,6 @@ impl Store for EmbeddedStore {
 
     fn submit(&self, request: StoreRequest, done: StoreDone) {
         match request {
-            StoreRequest::Append(items) => self.change(Task::Append(items), done),
             StoreRequest::Write(writes) => match writes.iter().try_for_each(Write::check) {
                 Ok(()) => self.change(Task::Write(writes), done),
                 Err(malformed) => done(Err(StoreError::Malformed(malformed))),

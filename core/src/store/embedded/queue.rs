@@ -1,7 +1,7 @@
 //! The queue in front of the commit lane. `core/tests/hand_overs` tries every interleaving of it.
 
 use super::locks::{Condvar, Mutex};
-use crate::store::{Append, Deletion, StoreDone, StoreError, Write};
+use crate::store::{Deletion, StoreDone, StoreError, Write};
 
 /// One request that changes something.
 pub(super) struct Job {
@@ -11,7 +11,6 @@ pub(super) struct Job {
 
 /// What is to be done.
 pub(super) enum Task {
-    Append(Vec<Append>),
     Write(Vec<Write>),
     Delete(Vec<Deletion>),
     /// Leave the segment that is written, so that it can be cleaned.
@@ -22,7 +21,6 @@ impl Task {
     /// How many things.
     pub(super) fn items(&self) -> usize {
         match self {
-            Task::Append(items) => items.len(),
             Task::Write(writes) => writes.len(),
             Task::Delete(deletions) => deletions.len(),
             Task::Seal => 1,

@@ -10,16 +10,15 @@ mod log;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
-use dunlin_protocol::{LogId, LogKind, UserId};
+use dunlin_protocol::{LogId, LogKind};
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 
 use super::feed::{FeedItem, FeedWhat};
 use super::{
-    Append, Appended, ChangeRange, CursorMove, Deleted, Deletion, Fence, Head, NewEntry, Page,
-    Range, Register, RegisterKey, RegisterRange, Registers, Store, StoreDone, StoreError,
-    StoreReply, StoreRequest, Write, Written,
+    ChangeRange, Deleted, Deletion, Head, Page, Range, Register, RegisterKey, RegisterRange,
+    Registers, Store, StoreDone, StoreError, StoreReply, StoreRequest, Write, Written,
 };
 use feed::{Feed, Place};
 use log::{Before, Erased, Log};
@@ -39,8 +38,7 @@ pub enum AppendFailure {
     NotStored,
     /// It was stored, but the answer was lost, as happens with a store beyond a network.
     AnswerLost,
-    /// Of one of its items nobody knows whether it was stored. (The first contract has no such verdict:
-    /// there the whole request fails.)
+    /// Of one of its items nobody knows whether it was stored.
     Unknown {
         /// Which, from 0.
         item: usize,
@@ -53,7 +51,6 @@ pub enum AppendFailure {
 struct State {
     logs: BTreeMap<LogId, Log>,
     feed: Feed,
-    cursors: HashMap<(LogId, UserId), u64, RandomState>,
     failures: VecDeque<AppendFailure>,
 }
 
@@ -73,8 +70,7 @@ impl MemoryStore {
         MemoryStore { epoch, state: Mutex::default() }
     }
 
-    /// Makes the next `requests` requests to write (`Write` or `Append`) that are submitted fail, after
-    /// those that were ordered to fail before.
+    /// Makes the next `requests` requests to write that are submitted fail, after those that were ordered to fail before.
     pub fn fail_appends(&self, requests: usize, failure: AppendFailure) {
         self.state.lock().failures.extend(std::iter::repeat_n(failure, requests));
     }
@@ -136,14 +132,8 @@ impl State {
                 StoreReply::Done
             }
             StoreRequest::Consumers => StoreReply::Consumers(self.feed.consumers()),
-            StoreRequest::Append(items) => StoreReply::Appended(self.append(items)?),
-            StoreRequest::Range(range) => StoreReply::Page(self.range(&range)),
             StoreRequest::Heads(logs) => {
                 StoreReply::Heads(logs.iter().map(|log| self.head(log)).collect())
-            }
-            StoreRequest::Cursors(questions) => {
-                let cursor = |question| self.cursors.get(question).copied().unwrap_or(0);
-                StoreReply::Cursors(questions.iter().map(cursor).collect())
             }
             StoreRequest::Logs { kind, after, limit } => {
                 StoreReply::Logs(self.logs_of(kind, after, limit))
@@ -300,42 +290,5 @@ fn is_alive(logs: &BTreeMap<LogId, Log>, item: &FeedItem) -> bool {
         FeedWhat::Entry(entry) => log.has_entry(entry.seq),
         FeedWhat::Register(register) => log.has_register(&register.key, register.version),
         FeedWhat::Truncated { .. } | FeedWhat::Erased { .. } | FeedWhat::Dropped => false,
-    }
-}
-
-/// The first contract, by means of the second.
-impl State {
-    fn append(&mut self, items: Vec<Append>) -> Result<Vec<Appended>, StoreError> {
-        let lost = matches!(self.failures.front(), Some(AppendFailure::Unknown { .. }));
-        let cursors: Vec<_> = items.iter().map(|item| item.cursor).collect();
-        let verdicts = self.write(items.into_iter().map(Write::from).collect())?;
-        let appended = verdicts.into_iter().zip(cursors).map(|(verdict, cursor)| match verdict {
-            Written::Stored { .. } => {
-                cursor.into_iter().for_each(|cursor| self.move_cursor(cursor));
-                Appended::Stored
-            }
-            Written::Duplicate { seq, digest } => Appended::Duplicate { seq, digest },
-            Written::Conflict { head } => Appended::Conflict { head },
-            Written::Unmet { .. } | Written::Unknown => {
-                Appended::Conflict { head: Head::default() }
-            }
-        });
-        let appended = appended.collect();
-        let reason = || "a failure was ordered".into();
-        if lost { Err(StoreError::Unavailable { reason: reason() }) } else { Ok(appended) }
-    }
-
-    fn move_cursor(&mut self, cursor: CursorMove) {
-        let CursorMove { conversation, user, seq } = cursor;
-        let at = self.cursors.entry((conversation, user)).or_default();
-        *at = seq.max(*at);
-    }
-}
-
-impl From<Append> for Write {
-    fn from(append: Append) -> Write {
-        let Append { log, seq, meta, key, digest, cursor: _, body } = append;
-        let entry = Some(NewEntry { seq, meta, key, digest, body });
-        Write { log, fence: Fence::default(), entry, sets: smallvec::SmallVec::new() }
     }
 }

@@ -137,7 +137,6 @@ pub(super) fn is_write(request: &StoreRequest) -> bool {
 
 fn carries_messages_only(request: &StoreRequest) -> bool {
     match request {
-        StoreRequest::Append(items) => items.iter().all(|item| item.log.kind() == LogKind::Direct),
         StoreRequest::Write(writes) => {
             let mut writes = writes.iter();
             writes.all(|write| write.log.kind() == LogKind::Direct && write.sets.is_empty())

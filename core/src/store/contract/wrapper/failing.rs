@@ -136,10 +136,7 @@ impl Store for Failing {
             | StoreRequest::Feed(_)
             | StoreRequest::Consumer(_)
             | StoreRequest::Consumers
-            | StoreRequest::Append(_)
-            | StoreRequest::Range(_)
             | StoreRequest::Heads(_)
-            | StoreRequest::Cursors(_)
             | StoreRequest::Logs { .. }) => self.inner.submit(whole, done),
         }
     }

@@ -121,7 +121,6 @@ pub fn written_logs(request: &StoreRequest) -> Vec<LogId> {
     match request {
         StoreRequest::Write(writes) => writes.iter().map(|write| write.log).collect(),
         StoreRequest::Delete(deletions) => deletions.iter().map(Deletion::log).collect(),
-        StoreRequest::Append(appends) => appends.iter().map(|append| append.log).collect(),
         StoreRequest::Ranges(_)
         | StoreRequest::Register(_)
         | StoreRequest::Registers(_)
@@ -129,9 +128,7 @@ pub fn written_logs(request: &StoreRequest) -> Vec<LogId> {
         | StoreRequest::Feed(_)
         | StoreRequest::Consumer(_)
         | StoreRequest::Consumers
-        | StoreRequest::Range(_)
         | StoreRequest::Heads(_)
-        | StoreRequest::Cursors(_)
         | StoreRequest::Logs { .. } => Vec::new(),
     }
 }

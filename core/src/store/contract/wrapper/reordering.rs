@@ -185,9 +185,6 @@ impl Store for Reordering {
             whole @ (StoreRequest::Feed(_)
             | StoreRequest::Consumer(_)
             | StoreRequest::Consumers
-            | StoreRequest::Append(_)
-            | StoreRequest::Range(_)
-            | StoreRequest::Cursors(_)
             | StoreRequest::Logs { .. }) => {
                 self.delay(&written_logs(&whole), move |inner| inner.submit(whole, done));
             }

@@ -125,16 +125,13 @@ impl Index {
                 let answers = ranges.iter().map(nothing_new);
                 answers.collect::<Option<_>>().map(StoreReply::Registers)
             }
-            StoreRequest::Append(_)
-            | StoreRequest::Write(_)
+            StoreRequest::Write(_)
             | StoreRequest::Ranges(_)
-            | StoreRequest::Range(_)
             | StoreRequest::Registers(_)
             | StoreRequest::Delete(_)
             | StoreRequest::Feed(_)
             | StoreRequest::Consumer(_)
             | StoreRequest::Consumers
-            | StoreRequest::Cursors(_)
             | StoreRequest::Logs { .. } => None,
         }
     }

@@ -19,7 +19,7 @@ impl Lane {
             let current = self.unanswered.last_mut().expect("the job was just pushed");
             match &mut current.answers {
                 Answers::Deleted(verdicts) => verdicts.push(verdict),
-                Answers::Written(_) | Answers::Appended(_) => {
+                Answers::Written(_) => {
                     unreachable!("a job that deletes has answers to deletions")
                 }
             }

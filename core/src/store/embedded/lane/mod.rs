@@ -27,7 +27,7 @@ use dunlin_protocol::LogId;
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 
-use crate::store::{Appended, Deleted, StoreDone, StoreError, StoreReply, Written};
+use crate::store::{Deleted, StoreDone, StoreError, StoreReply, Written};
 
 use super::Shared;
 use super::disk::DiskFile;
@@ -98,15 +98,13 @@ struct Unanswered {
 /// What became of the items of a job.
 enum Answers {
     Written(Vec<Written>),
-    /// By the first contract.
-    Appended(Vec<Written>),
     Deleted(Vec<Deleted>),
 }
 
 impl Answers {
     fn len(&self) -> usize {
         match self {
-            Answers::Written(verdicts) | Answers::Appended(verdicts) => verdicts.len(),
+            Answers::Written(verdicts) => verdicts.len(),
             Answers::Deleted(verdicts) => verdicts.len(),
         }
     }
@@ -114,7 +112,7 @@ impl Answers {
     /// Nobody knows what became of those that are not settled.
     fn forget(&mut self, settled: usize) {
         match self {
-            Answers::Written(verdicts) | Answers::Appended(verdicts) => {
+            Answers::Written(verdicts) => {
                 verdicts[settled..].fill(Written::Unknown);
             }
             Answers::Deleted(verdicts) => verdicts[settled..].fill(Deleted::Unknown),
@@ -124,7 +122,7 @@ impl Answers {
     /// How many writes were refused.
     fn refused(&self) -> usize {
         match self {
-            Answers::Written(verdicts) | Answers::Appended(verdicts) => {
+            Answers::Written(verdicts) => {
                 let refused = |verdict: &&Written| !matches!(verdict, Written::Stored { .. });
                 verdicts.iter().filter(refused).count()
             }
@@ -136,29 +134,14 @@ impl Answers {
     fn reply(self, error: Option<StoreError>) -> Result<StoreReply, StoreError> {
         let unknown = match &self {
             Answers::Written(verdicts) => verdicts.iter().all(|one| *one == Written::Unknown),
-            Answers::Appended(verdicts) => verdicts.contains(&Written::Unknown),
             Answers::Deleted(verdicts) => verdicts.iter().all(|one| *one == Deleted::Unknown),
         };
         match (error, unknown) {
             (Some(error), true) => Err(error),
             (Some(_) | None, _) => Ok(match self {
                 Answers::Written(verdicts) => StoreReply::Written(verdicts),
-                Answers::Appended(verdicts) => {
-                    StoreReply::Appended(verdicts.iter().map(appended).collect())
-                }
                 Answers::Deleted(verdicts) => StoreReply::Deleted(verdicts),
             }),
-        }
-    }
-}
-
-fn appended(verdict: &Written) -> Appended {
-    match *verdict {
-        Written::Stored { .. } => Appended::Stored,
-        Written::Duplicate { seq, digest } => Appended::Duplicate { seq, digest },
-        Written::Conflict { head } => Appended::Conflict { head },
-        Written::Unmet { .. } | Written::Unknown => {
-            unreachable!("an append has no rules, and what is unknown is an error")
         }
     }
 }
@@ -224,7 +207,6 @@ impl Lane {
         self.stale.clear();
         let Job { task, done } = job;
         let answers = match &task {
-            Task::Append(items) => Answers::Appended(Vec::with_capacity(items.len())),
             Task::Write(writes) => Answers::Written(Vec::with_capacity(writes.len())),
             Task::Delete(deletions) => Answers::Deleted(Vec::with_capacity(deletions.len())),
             Task::Seal => {
@@ -235,7 +217,6 @@ impl Lane {
         };
         self.unanswered.push(Unanswered { answers, settled: 0, error: None, done });
         match task {
-            Task::Append(items) => self.plan_appends(items),
             Task::Write(writes) => self.plan_writes(writes),
             Task::Delete(deletions) => self.plan_deletions(&deletions),
             Task::Seal => unreachable!("it was done above"),

@@ -4,13 +4,12 @@ use bytes::Bytes;
 use dunlin_protocol::LogId;
 
 use crate::store::{
-    Append, CursorMove, DedupeKey, Fence, Register, RegisterKey, Rule, Set, StoreError, Write,
-    Written,
+    DedupeKey, Fence, Register, RegisterKey, Rule, Set, StoreError, Write, Written,
 };
 
 use super::super::index::found::{Found, SmallValue};
 use super::super::read::{read_head, read_value};
-use super::super::record::{LogState, RECORD_HEAD_BYTES_MAX};
+use super::super::record::LogState;
 use super::frame::{Used, bytes_of};
 use super::{Answers, Lane};
 
@@ -34,25 +33,7 @@ impl Lane {
     pub(super) fn plan_writes(&mut self, writes: Vec<Write>) {
         self.look_up(&writes);
         for (place, write) in writes.into_iter().enumerate() {
-            let verdict = self.plan_write(place, write, 0);
-            self.answer(verdict);
-        }
-    }
-
-    /// The same for the first contract: the cursor of an entry moves if the entry is stored.
-    pub(super) fn plan_appends(&mut self, items: Vec<Append>) {
-        let cursors: Vec<Option<CursorMove>> = items.iter().map(|item| item.cursor).collect();
-        let writes: Vec<Write> = items.into_iter().map(Write::from).collect();
-        self.look_up(&writes);
-        for (place, (write, cursor)) in writes.into_iter().zip(cursors).enumerate() {
-            // Room for both, so that they are in one frame.
-            let reserve = cursor.map_or(0, |_| RECORD_HEAD_BYTES_MAX);
-            let mut verdict = self.plan_write(place, write, reserve);
-            if let (Written::Stored { .. }, Some(cursor)) = (&verdict, cursor)
-                && self.plan_write(usize::MAX, cursor_write(&cursor), 0) == Written::Unknown
-            {
-                verdict = Written::Unknown;
-            }
+            let verdict = self.plan_write(place, write);
             self.answer(verdict);
         }
     }
@@ -60,7 +41,7 @@ impl Lane {
     fn answer(&mut self, verdict: Written) {
         let current = self.unanswered.last_mut().expect("the job was just pushed");
         match &mut current.answers {
-            Answers::Written(verdicts) | Answers::Appended(verdicts) => verdicts.push(verdict),
+            Answers::Written(verdicts) => verdicts.push(verdict),
             Answers::Deleted(_) => unreachable!("a job that writes has answers to writes"),
         }
     }
@@ -83,9 +64,9 @@ impl Lane {
         self.looked_up = self.next_batch;
     }
 
-    fn plan_write(&mut self, place: usize, write: Write, reserve: usize) -> Written {
+    fn plan_write(&mut self, place: usize, write: Write) -> Written {
         let entry_of = write.entry.is_some().then_some(write.log);
-        let verdict = self.decide(place, write, reserve).unwrap_or_else(|error| {
+        let verdict = self.decide(place, write).unwrap_or_else(|error| {
             self.note(error);
             Written::Unknown
         });
@@ -97,13 +78,7 @@ impl Lane {
         verdict
     }
 
-    /// `reserve` is how many bytes more there must be room for.
-    fn decide(
-        &mut self,
-        place: usize,
-        write: Write,
-        reserve: usize,
-    ) -> Result<Written, StoreError> {
+    fn decide(&mut self, place: usize, write: Write) -> Result<Written, StoreError> {
         let key = write.entry.as_ref().and_then(|entry| entry.key);
         if let Some(key) = &key
             && let Some(duplicate) = self.find_duplicate(place, write.log, key)?
@@ -119,7 +94,7 @@ impl Lane {
                 return Ok(Written::Unmet { set: at, found });
             }
         }
-        let mark = self.make_room(bytes_of(&write, state) + reserve)?;
+        let mark = self.make_room(bytes_of(&write, state))?;
         let hash = key.map_or(0, |_| self.hashes[place]);
         Ok(Written::Stored { version: self.frame.add(mark, write, hash, state) })
     }
@@ -228,12 +203,4 @@ impl Lane {
             Some(_) | None => Ok(nothing),
         }
     }
-}
-
-/// A move of the first contract's cursor.
-fn cursor_write(cursor: &CursorMove) -> Write {
-    let value = [cursor.seq.to_be_bytes(), [0; 8]].concat();
-    let key = RegisterKey::numbered(b'r', cursor.user.get());
-    let set = Set { key, value: Some(value.into()), rule: Rule::IfGreater };
-    Write::registers(cursor.conversation, [set])
 }

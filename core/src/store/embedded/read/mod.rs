@@ -16,7 +16,7 @@ use super::feed::read_feed;
 use entries::read_page;
 pub(super) use registers::read_registers;
 pub(super) use registers::read_value;
-use registers::{read_changes, read_cursor, read_register};
+use registers::{read_changes, read_register};
 pub(super) use window::{read_head, read_head_bytes};
 
 /// The most bytes of registers that are asked for among what is little work: an identity or an account,
@@ -47,7 +47,6 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<ReadJob>) {
 pub(super) fn is_little(request: &StoreRequest) -> bool {
     match request {
         StoreRequest::Heads(logs) => logs.len() <= LITTLE_ITEMS_MAX,
-        StoreRequest::Cursors(questions) => questions.len() <= LITTLE_ITEMS_MAX,
         StoreRequest::Register(questions) => questions.len() <= LITTLE_ITEMS_MAX,
         StoreRequest::Registers(ranges) => {
             is_little_of(ranges.len(), ranges.iter().map(|range| range.bytes_max))
@@ -56,11 +55,9 @@ pub(super) fn is_little(request: &StoreRequest) -> bool {
             is_little_of(ranges.len(), ranges.iter().map(|range| range.bytes_max))
         }
         StoreRequest::Consumers
-        | StoreRequest::Range(_)
         | StoreRequest::Ranges(_)
         | StoreRequest::Feed(_)
         | StoreRequest::Logs { .. }
-        | StoreRequest::Append(_)
         | StoreRequest::Write(_)
         | StoreRequest::Delete(_)
         | StoreRequest::Consumer(_) => false,
@@ -75,7 +72,6 @@ fn is_little_of(items: usize, bytes_max: impl Iterator<Item = usize>) -> bool {
 fn answer(shared: &Shared, request: StoreRequest) -> Result<StoreReply, StoreError> {
     let index = &shared.index;
     Ok(match request {
-        StoreRequest::Range(range) => StoreReply::Page(read_page(shared, &range)?),
         StoreRequest::Ranges(ranges) => {
             StoreReply::Pages(ranges.iter().map(|range| read_page(shared, range)).collect())
         }
@@ -93,19 +89,12 @@ fn answer(shared: &Shared, request: StoreRequest) -> Result<StoreReply, StoreErr
             let heads = logs.iter().map(|&log| index.head(log));
             StoreReply::Heads(heads.collect::<Result<_, _>>()?)
         }
-        StoreRequest::Cursors(questions) => {
-            let cursors = questions.iter().map(|&(log, user)| read_cursor(shared, log, user));
-            StoreReply::Cursors(cursors.collect::<Result<_, _>>()?)
-        }
         StoreRequest::Logs { kind, after, limit } => {
             StoreReply::Logs(index.logs(kind, after, limit)?)
         }
         StoreRequest::Feed(range) => StoreReply::Feed(read_feed(shared, &range)?),
         StoreRequest::Consumers => StoreReply::Consumers(shared.consumers.list(shared)?),
-        StoreRequest::Append(_)
-        | StoreRequest::Write(_)
-        | StoreRequest::Delete(_)
-        | StoreRequest::Consumer(_) => {
+        StoreRequest::Write(_) | StoreRequest::Delete(_) | StoreRequest::Consumer(_) => {
             unreachable!("what changes something goes to the commit lane")
         }
     })

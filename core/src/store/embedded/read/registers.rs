@@ -1,7 +1,7 @@
 //! Registers, and what has changed of them.
 
 use bytes::Bytes;
-use dunlin_protocol::{LogId, UserId};
+use dunlin_protocol::LogId;
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 
@@ -55,13 +55,6 @@ pub(super) fn read_register(
         let value = value_of(shared, log, key, &found, &mut Window::default())?;
         Ok(Register { key: key.clone(), version: found.version, value })
     })
-}
-
-/// A read cursor of the first contract.
-pub(super) fn read_cursor(shared: &Shared, log: LogId, user: UserId) -> Result<u64, StoreError> {
-    let register = read_register(shared, log, &RegisterKey::numbered(b'r', user.get()))?;
-    let value = register.value.unwrap_or_default();
-    Ok(value.first_chunk().map_or(0, |seq| u64::from_be_bytes(*seq)))
 }
 
 /// Reads registers in the order of their keys.
