@@ -221,6 +221,8 @@ pub(super) fn registers_are_listed_by_their_keys(store: &dyn Store) {
     assert_eq!(listed(b"k", Some(b"kA"), 9, max), (of(&[b"kB", b"kBx"]), false));
     assert_eq!(listed(b"k", Some(b"kAz"), 9, max), (of(&[b"kB", b"kBx"]), false));
     assert_eq!(listed(b"k", Some(b"a"), 9, max), (of(&[b"k", b"kA", b"kB", b"kBx"]), false));
+    assert_eq!(listed(b"k", Some(b"A"), 9, max), (of(&[b"k", b"kA", b"kB", b"kBx"]), false));
+    assert_eq!(listed(b"k", Some(b"k"), 9, max), (of(&[b"kA", b"kB", b"kBx"]), false));
     assert_eq!(listed(b"k", Some(b"l"), 9, max), (of(&[]), false));
     // How much.
     assert_eq!(listed(b"k", None, 2, max), (of(&[b"k", b"kA"]), true));
