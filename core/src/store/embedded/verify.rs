@@ -410,11 +410,11 @@ fn compare_keys(shared: &Shared, found: &SegmentIndex, damage: &mut Vec<Damage>)
 }
 
 fn compare_registers(shared: &Shared, found: &SegmentIndex, damage: &mut Vec<Damage>) {
-    for ((log, key), slot) in &found.registers {
-        let floors = shared.index.state(*log).map(|state| state.floors).unwrap_or_default();
+    for (log, key, slot) in found.registers.iter() {
+        let floors = shared.index.state(log).map(|state| state.floors).unwrap_or_default();
         let is_gone =
             slot.version < floors.registers_from || (slot.gone && slot.version < floors.marks_from);
-        let known = shared.index.register(*log, key);
+        let known = shared.index.register(log, key);
         if is_gone
             || known.is_ok_and(|known| known.is_some_and(|known| known.version >= slot.version))
         {

@@ -30,8 +30,8 @@ pub(in super::super) fn of(
     // What is no entry and no newest value of a register is one that was set again, or soon dead.
     let alive = sealed.entries + sealed.registers.len() as u64;
     deaths.add(sealed.segment, sealed.records.saturating_sub(alive));
-    for (log, key) in sealed.registers.keys() {
-        if let Some(place) = shared.index.register_in_files(*log, key)? {
+    for (log, key, _) in sealed.registers.iter() {
+        if let Some(place) = shared.index.register_in_files(log, key)? {
             deaths.add(place.segment, 1);
         }
     }

@@ -1,6 +1,5 @@
 //! The index of one segment in memory: of the active one, and of those that have no index file.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use dunlin_protocol::LogId;
@@ -16,6 +15,7 @@ use super::super::hash::HashKey;
 use super::super::record::{Erasure, Floors, LogState, RecordHead, RecordKind};
 use super::super::segments::Location;
 use super::found::{Found, KeyRange, SmallValue};
+use super::held::HeldRegisters;
 use super::layout::RegisterAt;
 
 /// In the place of an offset: the entry was here and can't be read any more.
@@ -43,9 +43,8 @@ pub(in super::super) struct SegmentIndex {
     pub erasures: Vec<Erasure>,
     /// Keys whose hash was there already, of another key: one in 10^9 segments has any.
     pub collisions: Vec<(u64, u32)>,
-    /// The registers, each as it was set last. Ordered, so that those of a log can be had page by
-    /// page.
-    pub registers: BTreeMap<(LogId, RegisterKey), RegisterSlot>,
+    /// The registers, each as it was set last.
+    pub registers: HeldRegisters,
 }
 
 /// A register in a segment.
@@ -146,7 +145,7 @@ impl SegmentIndex {
             erasures: Vec::new(),
             keys: HashMap::default(),
             collisions: Vec::new(),
-            registers: BTreeMap::new(),
+            registers: HeldRegisters::default(),
         }
     }
 
@@ -195,7 +194,7 @@ impl SegmentIndex {
     ) {
         let version = state.version;
         let slot = RegisterSlot { version, offset, gone, value: SmallValue::of(value) };
-        let before = self.registers.insert((log, key), slot);
+        let before = self.registers.set(log, key, slot);
         let change = ChangeSlot { version: version as u32, offset };
         let part = self.part(log, state);
         let is_forgotten = before.is_some_and(|before| part.forget_change(before.offset));
@@ -209,7 +208,7 @@ impl SegmentIndex {
     /// Forgets the changes of a log that were overwritten, and makes room for as many as are left: so
     /// the list is never more than four times as long as it must be, and a change costs little.
     fn tidy_changes(&mut self, log: &LogId) -> Option<&mut LogPart> {
-        let of_log = of_log(&self.registers, *log, Bound::Unbounded);
+        let of_log = self.registers.of_log(*log, Bound::Unbounded);
         let mut current: Vec<u32> = of_log.map(|(_, slot)| slot.offset).collect();
         current.sort_unstable();
         let part = self.logs.get_mut(log)?;
@@ -222,7 +221,7 @@ impl SegmentIndex {
 
     /// The register as this segment has it.
     pub(in super::super) fn register(&self, name: &(LogId, RegisterKey)) -> Option<Found> {
-        self.registers.get(name).map(|slot| self.found(slot))
+        self.registers.get(&name.0, &name.1).map(|slot| self.found(slot))
     }
 
     fn found(&self, slot: &RegisterSlot) -> Found {
@@ -238,11 +237,10 @@ impl SegmentIndex {
         range: &KeyRange<'_>,
         registers_max: usize,
     ) -> (Vec<(RegisterKey, Found)>, bool) {
-        let of_log = of_log(&self.registers, range.log, range.begin());
-        let mut within =
-            of_log.take_while(|((_, key), _)| key.as_bytes().starts_with(range.prefix));
+        let of_log = self.registers.of_log(range.log, range.begin());
+        let mut within = of_log.take_while(|(key, _)| key.as_bytes().starts_with(range.prefix));
         let taken = within.by_ref().take(registers_max);
-        let registers = taken.map(|((_, key), slot)| (key.clone(), self.found(slot))).collect();
+        let registers = taken.map(|(key, slot)| (key.clone(), self.found(slot))).collect();
         (registers, within.next().is_none())
     }
 
@@ -267,7 +265,7 @@ impl SegmentIndex {
 
     /// All registers, by log and key.
     pub(super) fn registers_at(&self) -> impl Iterator<Item = RegisterAt> {
-        self.registers.iter().map(|((log, key), slot)| RegisterAt {
+        self.registers.sorted().map(|(log, key, slot)| RegisterAt {
             name: (*log.as_bytes(), key.clone()),
             version: slot.version,
             place: Location { segment: self.segment, offset: slot.offset },
@@ -302,14 +300,17 @@ impl SegmentIndex {
 
     /// How much memory it takes, about.
     pub(in super::super) fn bytes(&self) -> usize {
-        // A hash table is at least half full, but for what it was given for the keys to come; the
-        // nodes of a tree are to two thirds, and a key of a register may lie outside.
+        // A hash table is at least half full, but for what it was given for the keys to come. A log
+        // with registers has room for two at least; nodes of a tree are to two thirds, and a key of a
+        // register may lie outside.
         let log = size_of::<(LogId, LogPart)>() + 2 * size_of::<u32>();
         let key = 2 * size_of::<(u64, u32)>();
-        let register = size_of::<((LogId, RegisterKey), RegisterSlot)>() * 3 / 2;
+        let register = size_of::<(RegisterKey, RegisterSlot)>();
+        let registers = (self.registers.len() * register * 3 / 2)
+            .max(self.registers.logs() * (size_of::<LogId>() + 2 * register) * 3 / 2);
         self.logs.len() * log
             + self.keys.len() * key
-            + self.registers.len() * register
+            + registers
             + self.records as usize * size_of::<u32>()
     }
 
@@ -338,23 +339,6 @@ impl SegmentIndex {
         let collided = self.collisions.iter().filter(move |(other, _)| *other == hash);
         self.keys.get(&hash).copied().into_iter().chain(collided.map(|&(_, offset)| offset))
     }
-}
-
-/// The registers of a log from a key on.
-fn of_log<'a>(
-    registers: &'a BTreeMap<(LogId, RegisterKey), RegisterSlot>,
-    log: LogId,
-    begin: Bound<&[u8]>,
-) -> impl Iterator<Item = (&'a (LogId, RegisterKey), &'a RegisterSlot)> {
-    // A key has at least one byte, which may be zero: this is the first one that there can be.
-    let lowest = || RegisterKey::letter(0);
-    let key = |bytes: &[u8]| RegisterKey::new(bytes).unwrap_or_else(|_| lowest());
-    let begin = match begin {
-        Bound::Included(bytes) => Bound::Included((log, key(bytes))),
-        Bound::Excluded(bytes) => Bound::Excluded((log, key(bytes))),
-        Bound::Unbounded => Bound::Included((log, lowest())),
-    };
-    registers.range((begin, Bound::Unbounded)).take_while(move |((other, _), _)| *other == log)
 }
 
 #[cfg(test)]

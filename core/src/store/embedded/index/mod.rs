@@ -6,6 +6,7 @@
 
 mod filter;
 pub(super) mod found;
+mod held;
 mod layout;
 pub(super) mod memory;
 mod merge;
