@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dunlin_core::admin::{AdminError, AdminReply, AdminRequest};
 use dunlin_core::engine::door::Door;
 use dunlin_core::store::Consumer;
-use dunlin_core::store::embedded::{ToldDamage, VerifyProgress, VerifyReport};
+use dunlin_core::store::embedded::{BackupReport, ToldDamage, VerifyProgress, VerifyReport};
 use dunlin_core::store::feed::ConsumerName;
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::ErrorCode;
@@ -68,7 +68,7 @@ impl Administration {
             Request::ResetPassword { username, password } => {
                 AdminRequest::ResetPassword { username, password: password.0 }
             }
-            Request::Backup { folder } => return self.backup(&folder),
+            Request::Backup { folder, since } => return self.backup(&folder, since.as_deref()),
             Request::Verify => return self.verify(told),
             Request::AcknowledgeDamage => return self.acknowledge_damage(),
             Request::Status => return self.status(),
@@ -111,10 +111,12 @@ impl Administration {
         self.keeper.as_deref().ok_or_else(|| Fault::new(elsewhere))
     }
 
-    fn backup(&self, folder: &Path) -> Answer {
+    fn backup(&self, folder: &Path, since: Option<&Path>) -> Answer {
         let _alone = self.reading_all.try_lock().ok_or_else(busy)?;
-        let report = backup::backup(&self.data, self.keeper()?, folder).map_err(Fault::new)?;
-        Ok(Reply::BackedUp { segments: report.segments, bytes: report.bytes })
+        let report = backup::backup(&self.data, self.keeper()?, folder, since);
+        let BackupReport { segments, bytes, linked_bytes, damaged, .. } =
+            report.map_err(Fault::new)?;
+        Ok(Reply::BackedUp { segments, bytes, linked_bytes, damaged })
     }
 
     fn verify(&self, told: &mut dyn FnMut(Reply)) -> Answer {

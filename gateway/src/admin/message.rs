@@ -27,7 +27,7 @@ pub(crate) enum Request {
     DisableUser { username: String },
     EnableUser { username: String },
     ResetPassword { username: String, password: Secret },
-    Backup { folder: PathBuf },
+    Backup { folder: PathBuf, since: Option<PathBuf> },
     Verify,
     AcknowledgeDamage,
     Status,
@@ -73,7 +73,7 @@ impl Request {
     /// The folder that it writes to.
     pub(super) fn folder(&self) -> Option<String> {
         match self {
-            Request::Backup { folder } => Some(folder.display().to_string()),
+            Request::Backup { folder, .. } => Some(folder.display().to_string()),
             Request::AddUser { .. }
             | Request::ListUsers { .. }
             | Request::DisableUser { .. }
@@ -104,6 +104,9 @@ pub(crate) enum Reply {
     BackedUp {
         segments: usize,
         bytes: u64,
+        linked_bytes: u64,
+        /// Files of the earlier backup that are damaged.
+        damaged: usize,
     },
     /// How far a verification has come; others, and its answer, follow on the same connection.
     Verifying {

@@ -19,7 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use dunlin_core::store::embedded::disk::Disk as _;
-use dunlin_core::store::embedded::{self, BackupReport, OpenError, OwnFolder};
+use dunlin_core::store::embedded::{self, BackupReport, EarlierBackup, OpenError, OwnFolder};
 
 use crate::node::data::{DataError, DataFolder, Mode, RESTORING, mode_of_kept};
 use crate::node::keeper::Keeper;
@@ -63,7 +63,8 @@ fn at(path: &Path) -> impl Fn(io::Error) -> BackupError {
 }
 
 /// Copies the data folder into an empty folder, while the store is in use. All that was
-/// acknowledged when the call began is in it.
+/// acknowledged when the call began is in it. What an earlier backup has of the store is shared with
+/// that one.
 ///
 /// The folder may be where others can make folders too: it must belong to this user, nobody else may
 /// write to it, and nothing that is in it is followed or replaced.
@@ -71,8 +72,10 @@ pub(crate) fn backup(
     data: &DataFolder,
     store: &dyn Keeper,
     target: &Path,
+    since: Option<&Path>,
 ) -> Result<BackupReport, BackupError> {
     ensure_outside(data.path(), "the data folder", target)?;
+    let earlier = since.map(|since| open_earlier(store, since, target)).transpose()?;
     let folder = open_empty(target)?;
     let mut contents = Contents::default();
     for name in data.kept_files()? {
@@ -81,9 +84,9 @@ pub(crate) fn backup(
         write_kept(&folder, &name, &content, mode_of_kept(&name).unwrap_or(Mode::Secret))?;
         contents.files.push(Listed::new(&name, &content));
     }
-    let mut report = store.backup(folder.folder("store")?)?;
+    let mut report = store.backup(folder.folder("store")?, earlier)?;
     let manifest = target.join(STORE_MANIFEST);
-    let content = read_in(&folder.folder("store")?, "MANIFEST").map_err(at(&manifest))?;
+    let content = folder.folder("store")?.read_secret("MANIFEST").map_err(at(&manifest))?;
     contents.files.push(Listed::new(STORE_MANIFEST, &content));
     folder.sync()?;
     folder.write(CONTENTS, contents.encode().as_bytes(), Mode::Secret.bits())?;
@@ -102,13 +105,38 @@ fn open_empty(path: &Path) -> Result<OwnFolder, BackupError> {
     Ok(folder)
 }
 
-fn read_in(folder: &OwnFolder, name: &str) -> io::Result<Vec<u8>> {
-    let file = folder.open(name)?;
-    let bytes = usize::try_from(file.bytes()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
-    let mut content = vec![0; bytes];
-    let read = file.read_at(&mut content, 0)?;
-    content.truncate(read);
-    Ok(content)
+/// Opens an earlier backup that was finished. Nothing is written to it, and whatever is in it can't
+/// get into the new one unless the store has the same.
+fn open_earlier(
+    store: &dyn Keeper,
+    path: &Path,
+    target: &Path,
+) -> Result<EarlierBackup, BackupError> {
+    let folder = OwnFolder::open_existing(path)?;
+    let contents = decode_contents(path, folder.read_secret(CONTENTS))?;
+    ensure_outside(path, "the earlier backup", target)?;
+    let of_store = folder.existing_folder("store")?;
+    let manifest = of_store.read_secret("MANIFEST").map_err(at(&path.join(STORE_MANIFEST)))?;
+    let listed = contents.files.iter().find(|file| file.name == STORE_MANIFEST);
+    if !listed.is_some_and(|listed| listed.is(&manifest)) {
+        return Err(not_as_listed(STORE_MANIFEST));
+    }
+    store.earlier_backup(of_store).map_err(of_backup)
+}
+
+/// What makes a folder a backup, as it was read.
+fn decode_contents(backup: &Path, read: io::Result<Vec<u8>>) -> Result<Contents, BackupError> {
+    let content = match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(BackupError::NotABackup { path: backup.to_owned() });
+        }
+        read => read.map_err(at(&backup.join(CONTENTS)))?,
+    };
+    Contents::decode(&content).map_err(|what| BackupError::damaged(CONTENTS, &what))
+}
+
+fn not_as_listed(name: &str) -> BackupError {
+    BackupError::damaged(name, &format!("its checksum is not that of {CONTENTS}"))
 }
 
 /// Writes a file that stands beside the store.
@@ -174,15 +202,7 @@ fn of_backup(error: OpenError) -> BackupError {
 
 /// The files beside the store's own, checked.
 fn read_files(backup: &Path) -> Result<Vec<(String, Mode, Vec<u8>)>, BackupError> {
-    let path = backup.join(CONTENTS);
-    let contents = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(BackupError::NotABackup { path: backup.to_owned() });
-        }
-        read => read.map_err(at(&path))?,
-    };
-    let contents =
-        Contents::decode(&contents).map_err(|what| BackupError::damaged(CONTENTS, &what))?;
+    let contents = decode_contents(backup, fs::read(backup.join(CONTENTS)))?;
     let mut files = Vec::new();
     let mut store = false;
     for listed in contents.files {
@@ -194,10 +214,7 @@ fn read_files(backup: &Path) -> Result<Vec<(String, Mode, Vec<u8>)>, BackupError
         let path = backup.join(name);
         let content = fs::read(&path).map_err(|error| BackupError::damaged(name, &error))?;
         if !listed.is(&content) {
-            return Err(BackupError::damaged(
-                name,
-                &format!("its checksum is not that of {CONTENTS}"),
-            ));
+            return Err(not_as_listed(name));
         }
         match mode {
             Some(mode) => files.push((listed.name, mode, content)),

@@ -53,6 +53,10 @@ enum Command {
     Backup {
         /// New or empty; outside of the data folder.
         folder: PathBuf,
+        /// An earlier backup on the same file system: files that have not changed since are linked to
+        /// its files, and take no more room. Both are whole: either can be restored, or deleted.
+        #[arg(long, value_name = "FOLDER")]
+        since: Option<PathBuf>,
     },
     /// Fill an empty data folder from a backup, after checking all of it.
     Restore {
@@ -184,7 +188,7 @@ pub fn run() -> ExitCode {
         Command::Status(arguments) => status::run(&cli.settings, &arguments),
         Command::User(command) => user::run(&cli.settings, command),
         Command::Consumer(command) => consumer::run(&cli.settings, command),
-        Command::Backup { folder } => backup::run(&cli.settings, &folder),
+        Command::Backup { folder, since } => backup::run(&cli.settings, &folder, since.as_deref()),
         Command::Restore { backup } => restore::run(&cli.settings, &backup),
         Command::Verify { backup, acknowledge } => {
             verify::run(&cli.settings, backup.as_deref(), acknowledge)

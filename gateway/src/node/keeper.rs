@@ -4,8 +4,8 @@ use std::fmt::Debug;
 use std::sync::mpsc;
 
 use dunlin_core::store::embedded::{
-    BackupReport, EmbeddedStatistics, EmbeddedStore, OpenError, OwnFolder, VerifyProgress,
-    VerifyReport,
+    BackupReport, EarlierBackup, EmbeddedStatistics, EmbeddedStore, OpenError, OwnFolder,
+    VerifyProgress, VerifyReport,
 };
 use dunlin_core::store::feed::ConsumerName;
 use dunlin_core::store::question::{self, Question};
@@ -15,8 +15,15 @@ use dunlin_core::store::{Consumer, ConsumerChange, StoreError};
 /// tools of its own for that, and no keeper here.
 pub(crate) trait Keeper: Send + Sync + Debug {
     /// Copies all that was durable when the call began into an empty folder, while the store is
-    /// in use.
-    fn backup(&self, target: OwnFolder) -> Result<BackupReport, OpenError>;
+    /// in use. What an earlier backup has of it is shared with that one.
+    fn backup(
+        &self,
+        target: OwnFolder,
+        earlier: Option<EarlierBackup>,
+    ) -> Result<BackupReport, OpenError>;
+
+    /// An earlier backup of this store.
+    fn earlier_backup(&self, folder: OwnFolder) -> Result<EarlierBackup, OpenError>;
 
     /// Reads everything that is stored, and compares the index with it, while the store is in use;
     /// tells now and then how far it has come.
@@ -50,8 +57,16 @@ pub(crate) struct Standing {
 }
 
 impl Keeper for EmbeddedStore {
-    fn backup(&self, target: OwnFolder) -> Result<BackupReport, OpenError> {
-        EmbeddedStore::backup_to(self, target)
+    fn backup(
+        &self,
+        target: OwnFolder,
+        earlier: Option<EarlierBackup>,
+    ) -> Result<BackupReport, OpenError> {
+        EmbeddedStore::backup_to(self, target, earlier)
+    }
+
+    fn earlier_backup(&self, folder: OwnFolder) -> Result<EarlierBackup, OpenError> {
+        EmbeddedStore::earlier_backup(self, folder)
     }
 
     fn verify(&self, told: &mut dyn FnMut(VerifyProgress)) -> Result<VerifyReport, OpenError> {

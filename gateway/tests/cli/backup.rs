@@ -269,6 +269,70 @@ fn a_planted_link_is_not_followed() {
     assert!(!copy.join("store/LOCK").exists());
 }
 
+/// Five megabytes, which is more than a segment of these servers.
+fn send_much(client: &mut Client, log: LogId, from: u64) {
+    for number in from..from + 100 {
+        assert_eq!(client.send(log, &"much ".repeat(10_000)), number);
+    }
+}
+
+#[test]
+fn a_backup_since_another_shares_its_files_and_is_whole_without_it() {
+    let place = Place::new();
+    let (server, mut client, log, token) = two_users(&place);
+    send_much(&mut client, log, 1);
+    place.run(&["backup", "first"]).done();
+    send_much(&mut client, log, 101);
+    let told = place.run(&["backup", "second", "--since", "first"]).done();
+    let linked = told.lines().nth(1).expect("a second line");
+    assert!(linked.contains(" bytes are linked to ") && !linked.starts_with("0 "), "{told}");
+    let (texts, _) = client.history(log);
+    server.end();
+    // The same without a server; and what is damaged is told, and not taken over.
+    let shared = place.path("first/store/00000001.log");
+    let mut content = fs::read(&shared).unwrap();
+    content[4200] ^= 1;
+    fs::write(&shared, content).unwrap();
+    let third = place.run(&["backup", "third", "--since", "second"]);
+    assert!(third.success && third.error.contains("1 files of the earlier backup"), "{third:?}");
+    assert!(!place.run(&["verify", "--backup", "second"]).success);
+    for gone in ["first", "second"] {
+        fs::remove_dir_all(place.path(gone)).unwrap();
+    }
+    place.run(&["verify", "--backup", "third"]).done();
+    place.run(&["restore", "third", "--data", "again"]).done();
+    let server = place.serve_on("again");
+    let mut client = Client::connect(server.tcp);
+    client.log_in_with(Credential::AccessToken(token)).unwrap();
+    assert_eq!(client.history(log).0, texts);
+}
+
+#[test]
+fn only_a_finished_backup_of_the_same_server_is_an_earlier_one() {
+    let place = Place::new();
+    place.serve().end();
+    place.run(&["backup", "copy"]).done();
+    place.run(&["backup", "copy/inner", "--since", "copy"]).refused("inside of the earlier backup");
+    place.run(&["backup", "copy", "--since", "copy"]).refused("inside of the earlier backup");
+    place.run(&["backup", "new", "--since", "missing"]).refused("missing");
+    let contents = fs::read(place.path("copy/CONTENTS")).unwrap();
+    fs::remove_file(place.path("copy/CONTENTS")).unwrap();
+    place.run(&["backup", "new", "--since", "copy"]).refused("is no backup");
+    fs::write(place.path("copy/CONTENTS"), contents).unwrap();
+    fs::set_permissions(place.path("copy/CONTENTS"), fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink(place.path("copy"), place.path("link")).unwrap();
+    assert!(!place.run(&["backup", "new", "--since", "link"]).success);
+    fs::set_permissions(place.path("copy"), fs::Permissions::from_mode(0o777)).unwrap();
+    place.run(&["backup", "new", "--since", "copy"]).refused("others may write to it");
+    fs::set_permissions(place.path("copy"), fs::Permissions::from_mode(0o700)).unwrap();
+    let other = Place::new();
+    other.serve().end();
+    let copy = place.path("copy").display().to_string();
+    other.run(&["backup", "new", "--since", &copy]).refused("belongs to another store");
+    assert!(!other.path("new").exists() && !place.path("new").exists());
+    place.run(&["backup", "new", "--since", "copy"]).done();
+}
+
 #[test]
 fn a_new_epoch_is_begun_by_hand() {
     let place = Place::new();

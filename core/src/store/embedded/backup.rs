@@ -14,6 +14,7 @@ use super::cleaning::file::open_if_cleaned;
 use super::cleaning::scan::scan_cleaned;
 use super::config::OpenError;
 use super::disk::{Disk, DiskFile, ReadFolder, read_all, write_whole};
+use super::earlier_backup::{EarlierBackup, Sharing};
 use super::extent::{self, Content, Row};
 use super::identity::{self, FORMAT, Identity};
 use super::own_folder::OwnFolder;
@@ -22,7 +23,7 @@ use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Span, first_batches_behind
 use super::verify::{LogsCheck, SegmentsCheck, durable_parts, read_part};
 
 /// The name of the manifest, which is written last.
-const MANIFEST: &str = "MANIFEST";
+pub(super) const MANIFEST: &str = "MANIFEST";
 
 /// What was copied.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub struct BackupReport {
     pub segments: usize,
     /// Bytes of all files.
     pub bytes: u64,
+    /// How many of these bytes are in files that an earlier backup has as well.
+    pub linked_bytes: u64,
+    /// Files of the earlier backup that are not what its manifest says. What they should be was copied.
+    pub damaged: usize,
     /// Entries; 0 for a backup, which does not look into the segments.
     pub entries: u64,
     /// The epoch of the copy: after a backup that of the store, after a restore a new one.
@@ -46,30 +51,67 @@ struct CheckedFiles {
 }
 
 /// A file as the manifest names it.
-struct Listed {
-    name: String,
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) name: String,
     bytes: u64,
     sha256: String,
 }
 
-/// Copies the durable part of an open store into an empty folder.
-pub(super) fn backup(shared: &Shared, target: &OwnFolder) -> Result<BackupReport, OpenError> {
+impl Listed {
+    fn of(name: &str, content: &[u8]) -> Listed {
+        Listed { name: name.into(), bytes: content.len() as u64, sha256: sha256(content) }
+    }
+}
+
+/// Copies the durable part of an open store into an empty folder; what an earlier backup has of it is
+/// shared with that one.
+pub(super) fn backup(
+    shared: &Shared,
+    target: &OwnFolder,
+    earlier: Option<&EarlierBackup>,
+) -> Result<BackupReport, OpenError> {
     target.ensure_empty()?;
     let _names = shared.segments.hold_names();
     let mut listed = vec![copy(target, identity::NAME, &shared.identity.encode())?];
-    for part in durable_parts(shared)? {
+    let mut report = BackupReport { epoch: shared.identity.epoch, ..BackupReport::default() };
+    let parts = durable_parts(shared)?;
+    // It is still written to: to look for it in an earlier backup would nearly always be in vain.
+    let newest = parts.last().map(|part| part.span);
+    for part in parts {
         let name = part.span.name();
         let content = read_part(shared, &part);
         let content =
             content.map_err(OpenError::io("can't read", shared.disk.path().join(&name)))?;
-        listed.push(copy(target, &name, &content)?);
+        let earlier = earlier.filter(|_| Some(part.span) != newest);
+        listed.push(link_or_copy(target, earlier, (&name, &content), &mut report)?);
     }
     let manifest = encode_manifest(&shared.identity, &listed);
     let written = write_whole(target, MANIFEST, manifest.as_bytes());
     written.map_err(OpenError::io("can't write", target.path().join(MANIFEST)))?;
-    let bytes = listed.iter().map(|file| file.bytes).sum();
-    let epoch = shared.identity.epoch;
-    Ok(BackupReport { segments: listed.len() - 1, bytes, entries: 0, epoch })
+    report.bytes = listed.iter().map(|file| file.bytes).sum();
+    report.segments = listed.len() - 1;
+    Ok(report)
+}
+
+/// Puts a file into a backup: that of the earlier one, if it is the same, else a copy.
+fn link_or_copy(
+    target: &OwnFolder,
+    earlier: Option<&EarlierBackup>,
+    (name, content): (&str, &[u8]),
+    report: &mut BackupReport,
+) -> Result<Listed, OpenError> {
+    let Some(earlier) = earlier else { return copy(target, name, content) };
+    let listed = Listed::of(name, content);
+    match earlier.share(target, &listed, content)? {
+        Sharing::Linked => {
+            report.linked_bytes += listed.bytes;
+            return Ok(listed);
+        }
+        Sharing::Damaged => report.damaged += 1,
+        Sharing::Other | Sharing::Impossible => {}
+    }
+    copy(target, name, content)
 }
 
 /// Checks a backup as [`restore`] does, and writes nothing.
@@ -79,7 +121,8 @@ pub fn check_backup(backup: &Path) -> Result<BackupReport, OpenError> {
     let entries = check_files(&source, &listed)?.entries;
     let epoch = Identity::load(&source)?.epoch;
     let bytes = listed.iter().map(|file| file.bytes).sum();
-    Ok(BackupReport { segments: listed.len() - 1, bytes, entries, epoch })
+    let segments = listed.len() - 1;
+    Ok(BackupReport { segments, bytes, entries, epoch, ..BackupReport::default() })
 }
 
 /// Makes a store in an empty folder from a backup, after checking the whole backup: its manifest,
@@ -111,7 +154,8 @@ pub fn restore_to(
     identity.save(&target)?;
     let bytes = listed.iter().map(|file| file.bytes).sum();
     let (entries, epoch) = (check.entries, identity.epoch);
-    Ok(BackupReport { segments: listed.len() - 1, bytes, entries, epoch })
+    let segments = listed.len() - 1;
+    Ok(BackupReport { segments, bytes, entries, epoch, ..BackupReport::default() })
 }
 
 /// Writes a file, durably, and reads it back.
@@ -124,7 +168,7 @@ fn copy(target: &OwnFolder, name: &str, content: &[u8]) -> Result<Listed, OpenEr
         if read_all(&*file)? == content { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
     })();
     written.map_err(io)?;
-    Ok(Listed { name: name.into(), bytes: content.len() as u64, sha256: sha256(content) })
+    Ok(Listed::of(name, content))
 }
 
 fn sha256(content: &[u8]) -> String {
@@ -152,7 +196,7 @@ fn read_manifest(source: &ReadFolder) -> Result<Vec<Listed>, OpenError> {
     decode_manifest(&content)
 }
 
-fn decode_manifest(content: &[u8]) -> Result<Vec<Listed>, OpenError> {
+pub(super) fn decode_manifest(content: &[u8]) -> Result<Vec<Listed>, OpenError> {
     let text = std::str::from_utf8(content).map_err(|_| damaged(MANIFEST, "it is no text"))?;
     let mut lines = text.lines();
     let (Some(line), Some(checksum)) = (lines.next(), lines.next()) else {

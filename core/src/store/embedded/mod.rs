@@ -28,6 +28,7 @@ mod cleaning;
 pub mod config;
 mod damage;
 pub mod disk;
+mod earlier_backup;
 mod eraser;
 mod extent;
 mod feed;
@@ -72,6 +73,7 @@ use cleaning::cleaner::Cleaner;
 pub use config::{EmbeddedConfig, OpenError};
 pub use damage::{Damage, DamageKind};
 use disk::{Disk, Folder};
+pub use earlier_backup::EarlierBackup;
 use extent::Extent;
 use feed::Consumers;
 use identity::Identity;
@@ -282,12 +284,23 @@ impl EmbeddedStore {
     /// Copies the store into an empty folder while it is in use: all that was durable when the
     /// call began, with a manifest of checksums. See [`restore`].
     pub fn backup(&self, target: &Path) -> Result<BackupReport, OpenError> {
-        self.backup_to(OwnFolder::open(target)?)
+        self.backup_to(OwnFolder::open(target)?, None)
     }
 
-    /// The same, into a folder that is open.
-    pub fn backup_to(&self, target: OwnFolder) -> Result<BackupReport, OpenError> {
-        self.on_reader(move |shared| backup::backup(shared, &target))
+    /// The same, into a folder that is open. Files that an earlier backup has with the same content
+    /// are shared with it, where the file system can do so; either can be removed without the other.
+    pub fn backup_to(
+        &self,
+        target: OwnFolder,
+        earlier: Option<EarlierBackup>,
+    ) -> Result<BackupReport, OpenError> {
+        self.on_reader(move |shared| backup::backup(shared, &target, earlier.as_ref()))
+    }
+
+    /// An earlier backup of this store, for [`EmbeddedStore::backup_to`]. Fails if it was not
+    /// finished, or is one of another store.
+    pub fn earlier_backup(&self, folder: OwnFolder) -> Result<EarlierBackup, OpenError> {
+        EarlierBackup::open(folder, &self.shared.identity)
     }
 
     /// Damage that was told when the store was opened, now or earlier, and was not acknowledged.

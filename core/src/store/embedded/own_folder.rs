@@ -11,10 +11,13 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::config::OpenError;
-use super::disk::{Disk, DiskFile, FolderFile};
+use super::disk::{Disk, DiskFile, FolderFile, read_all};
 
 /// Bits of a mode by which others than the owner may write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// Bits of a mode by which others than the owner may do anything with a file.
+const OPEN_TO_OTHERS: u32 = 0o077;
 
 /// The folder. See the [module](self).
 #[derive(Debug)]
@@ -29,6 +32,11 @@ impl OwnFolder {
     pub fn open(path: &Path) -> Result<OwnFolder, OpenError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(OpenError::io("can't make the folder", path))?;
+        OwnFolder::open_existing(path)
+    }
+
+    /// Opens a folder that is there, and refuses what [`OwnFolder::open`] refuses.
+    pub fn open_existing(path: &Path) -> Result<OwnFolder, OpenError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty());
         let handle =
@@ -45,9 +53,17 @@ impl OwnFolder {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(io(error)),
         }
+        self.existing_folder(name)
+    }
+
+    /// Opens a folder in this one that is there.
+    pub fn existing_folder(&self, name: &str) -> Result<OwnFolder, OpenError> {
+        let path = self.path.join(name);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = rustix::fs::openat(&self.handle, name, flags, Mode::empty()).map_err(io)?;
-        OwnFolder { handle: handle.into(), path: path.clone() }.checked()
+        let handle = rustix::fs::openat(&self.handle, name, flags, Mode::empty());
+        let handle =
+            handle.map_err(|error| OpenError::io("can't open the folder", &path)(error.into()))?;
+        OwnFolder { handle: handle.into(), path }.checked()
     }
 
     fn checked(self) -> Result<OwnFolder, OpenError> {
@@ -76,6 +92,29 @@ impl OwnFolder {
             file.sync_all()
         });
         written.map_err(OpenError::io("can't write", self.path.join(name)))
+    }
+
+    /// Reads a file that is a secret of one's own: no link, and open to nobody else.
+    pub fn read_secret(&self, name: &str) -> io::Result<Vec<u8>> {
+        read_all(&FolderFile(self.open_secret(name)?))
+    }
+
+    /// Opens such a file, to read it.
+    pub(super) fn open_secret(&self, name: &str) -> io::Result<File> {
+        // Whoever opens a pipe would wait for who writes to it.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file: File = rustix::fs::openat(&self.handle, name, flags, Mode::empty())?.into();
+        let found = file.metadata()?;
+        let own = rustix::process::geteuid().as_raw();
+        if !found.is_file() || found.uid() != own || found.mode() & OPEN_TO_OTHERS != 0 {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(file)
+    }
+
+    /// Gives a file of another folder the same name here too. Nothing is replaced, no link is followed.
+    pub(super) fn link_from(&self, other: &OwnFolder, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::linkat(&other.handle, name, &self.handle, name, AtFlags::empty())?)
     }
 
     /// Makes all names in it durable.
@@ -171,6 +210,32 @@ mod tests {
         }
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         OwnFolder::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn only_a_secret_of_ones_own_is_read_as_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, elsewhere) = (folder.path().join("own"), folder.path().join("elsewhere"));
+        let opened = OwnFolder::open(&own).unwrap();
+        opened.write("secret", b"x", 0o600).unwrap();
+        opened.write("open", b"x", 0o644).unwrap();
+        symlink(own.join("secret"), own.join("link")).unwrap();
+        rustix::fs::mkfifoat(&opened.handle, "pipe", Mode::RUSR).unwrap();
+        opened.folder("folder").unwrap();
+        assert_eq!(opened.read_secret("secret").unwrap(), b"x");
+        let other = OwnFolder::open(&elsewhere).unwrap();
+        for name in ["open", "link", "pipe", "folder", "missing"] {
+            assert!(opened.read_secret(name).is_err(), "{name}");
+        }
+        // A link is taken as what it is, and nothing is replaced.
+        other.link_from(&opened, "link").unwrap();
+        assert!(other.read_secret("link").is_err());
+        other.link_from(&opened, "secret").unwrap();
+        assert!(other.link_from(&opened, "secret").is_err());
+        assert_eq!(other.read_secret("secret").unwrap(), b"x");
+        assert!(opened.existing_folder("none").is_err());
+        assert!(OwnFolder::open_existing(&folder.path().join("none")).is_err());
+        assert!(!folder.path().join("none").exists());
     }
 
     #[test]
