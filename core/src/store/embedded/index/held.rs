@@ -79,7 +79,7 @@ impl HeldRegisters {
                 row = Some(held[held.partition_point(is_before)..].iter());
             }
             Some(OfLog::Many(held)) => {
-                tree = Some(held.range((key_bound(begin), Bound::Unbounded)))
+                tree = Some(held.range((key_bound(begin), Bound::Unbounded)));
             }
             None => {}
         }
@@ -101,10 +101,10 @@ impl HeldRegisters {
         self.of_logs(logs.into_iter())
     }
 
-    fn of_logs<'a>(
-        &'a self,
+    fn of_logs(
+        &self,
         logs: impl Iterator<Item = LogId>,
-    ) -> impl Iterator<Item = (LogId, &'a RegisterKey, &'a RegisterSlot)> {
+    ) -> impl Iterator<Item = (LogId, &RegisterKey, &RegisterSlot)> {
         logs.flat_map(move |log| {
             let of_log = self.of_log(log, Bound::Unbounded);
             of_log.map(move |(key, slot)| (log, key, slot))
