@@ -322,9 +322,7 @@ fn a_segment_is_cut_short() {
 fn a_segment_is_an_earlier_state_of_itself() {
     on_all(|sample| {
         let older = sample.before.ending(".log").pop().unwrap();
-        let (begin, _) = last_frame(&sample.medium, &older);
-        let mut content = sample.medium.get(&older);
-        content[begin..].fill(0);
+        let mut content = without_last_frame(&sample.medium, &older);
         // As long as it was when it was written, and as it was cut.
         for bytes in [config().segment_bytes as usize, content.len()] {
             let medium = sample.medium.copy();
@@ -333,6 +331,54 @@ fn a_segment_is_an_earlier_state_of_itself() {
             let damaged = Sample { before: sample.before.copy(), medium, epoch: sample.epoch };
             told(&damaged, &older, Some(true));
         }
+    });
+}
+
+/// Without its last frame, and as long as before.
+fn without_last_frame(medium: &Medium, name: &str) -> Vec<u8> {
+    let (begin, _) = last_frame(medium, name);
+    let mut content = medium.get(name);
+    content[begin..].fill(0);
+    content
+}
+
+/// A start that can't know from `EXTENT` how far the segments reached finds it out.
+#[test]
+fn a_segment_is_an_earlier_state_after_the_extent_was_lost_or_older() {
+    on_all(|sample| {
+        let lost = sample.medium.copy();
+        lost.lose("EXTENT");
+        let older = sample.medium.copy();
+        older.put("EXTENT", &sample.before.get("EXTENT"));
+        for without in [lost, older] {
+            let epoch = without.open().unwrap().epoch();
+            assert_ne!(epoch, sample.epoch);
+            for name in without.ending(".log") {
+                let medium = without.copy();
+                medium.put(&name, &without_last_frame(&medium, &name));
+                told(&Sample { before: sample.before.copy(), medium, epoch }, &name, Some(true));
+            }
+        }
+    });
+}
+
+/// What is left of a segment of which something is lost must stay, too.
+#[test]
+fn a_segment_of_which_something_is_lost_becomes_an_earlier_state() {
+    on_all(|sample| {
+        let medium = sample.medium.copy();
+        let name = medium.ending(".log")[1].clone();
+        let (begin, end) = last_frame(&medium, &name);
+        let content = medium.get(&name);
+        // Of the last batch one record is lost, and the others are saved.
+        medium.put(&name, &content[..end - 1]);
+        let epoch = medium.open().unwrap().epoch();
+        assert_ne!(epoch, sample.epoch);
+        let mut content = medium.get(&name);
+        content[begin..].fill(0);
+        medium.put(&name, &content);
+        let damaged = Sample { before: sample.before.copy(), medium, epoch };
+        assert!(told(&damaged, &name, Some(true)) >= LOGS * (ENTRIES - 1));
     });
 }
 
@@ -372,7 +418,9 @@ fn the_extent_is_missing_damaged_or_older() {
         row[8192 + 64 + 20] ^= 1;
         let cases =
             [None, Some(&good[..100]), Some(&good[..0]), Some(&flipped[..]), Some(&row[..])];
-        for content in cases.into_iter().chain([Some(&older[..])]) {
+        // It ends behind both slots, before the rows or among them.
+        let cut = [5000, 8192, good.len() - 64].map(|bytes| Some(&good[..bytes]));
+        for content in cases.into_iter().chain(cut).chain([Some(&older[..])]) {
             let medium = sample.medium.copy();
             match content {
                 Some(content) => medium.put("EXTENT", content),

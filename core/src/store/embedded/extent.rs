@@ -66,7 +66,8 @@ pub(super) struct Row {
     pub first_batch: u64,
     /// The batch that the next segment begins with.
     pub next_batch: u64,
-    /// Where its last frame begins; 0 if it has none.
+    /// Where its last frame begins; 0 if it has none. If something of it is lost, where the last record
+    /// begins that can be told: so much of it must stay.
     pub last_frame: u64,
     /// Where that ends.
     pub end: u64,
@@ -117,7 +118,9 @@ struct State {
 }
 
 impl Bound {
-    fn encode(&self, store_id: [u8; 16], count: u64) -> [u8; SLOT_USED_BYTES] {
+    /// `rows` is how many rows there are: without it, nobody would notice that the file ends before
+    /// them.
+    fn encode(&self, store_id: [u8; 16], count: u64, rows: u32) -> [u8; SLOT_USED_BYTES] {
         let flags = [(self.is_exact, EXACT), (self.epoch_is_new, NEW_EPOCH)];
         let mut bytes = [0; SLOT_USED_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
@@ -130,14 +133,16 @@ impl Bound {
         bytes[56..64].copy_from_slice(&self.end.to_le_bytes());
         bytes[64..72].copy_from_slice(&self.next_batch.to_le_bytes());
         bytes[72..80].copy_from_slice(&self.file_bytes.to_le_bytes());
+        bytes[80..84].copy_from_slice(&rows.to_le_bytes());
         let at = SLOT_USED_BYTES - 4;
         let checksum = crc32c::crc32c(&bytes[..at]);
         bytes[at..].copy_from_slice(&checksum.to_le_bytes());
         bytes
     }
 
-    /// Reads a slot with its count; `None` if it is not whole, or of another store.
-    fn decode(store_id: [u8; 16], bytes: &[u8]) -> Option<(Bound, u64)> {
+    /// Reads a slot with its count and the number of rows; `None` if it is not whole, or of another
+    /// store.
+    fn decode(store_id: [u8; 16], bytes: &[u8]) -> Option<(Bound, u64, u32)> {
         let at = SLOT_USED_BYTES - 4;
         let valid = bytes.len() == SLOT_USED_BYTES
             && &bytes[..8] == MAGIC
@@ -154,7 +159,7 @@ impl Bound {
             epoch: u64_at(bytes, 40),
             epoch_is_new: flags & NEW_EPOCH != 0,
         };
-        Some((bound, u64_at(bytes, 32)))
+        Some((bound, u64_at(bytes, 32), u32_at(bytes, 80)))
     }
 }
 
@@ -164,11 +169,13 @@ fn sum(flags: &[(bool, u32)]) -> u32 {
 
 impl Row {
     /// Of a segment that was read.
-    pub(super) fn of(first_batch: u64, scan: &Scan) -> Row {
+    pub(super) fn of(first_batch: u64, scan: &Scan, loss_told: bool) -> Row {
+        let last = if loss_told { scan.last_record } else { scan.last_frame };
         Row {
             first_batch,
             next_batch: scan.index.next_batch,
-            last_frame: scan.last_frame.unwrap_or(0) as u64,
+            last_frame: last.unwrap_or(0) as u64,
+            loss_told,
             end: scan.index.end,
             ..Row::default()
         }
@@ -249,8 +256,8 @@ impl Content {
         let slot = |at: usize| bytes.get(at..at + SLOT_USED_BYTES).unwrap_or(&[]);
         let slots = [slot(0), slot(SLOT_BYTES)];
         let bounds = slots.map(|slot| Bound::decode(identity.store_id, slot));
-        let newest = bounds.iter().flatten().max_by_key(|(_, count)| *count);
-        let Some(&(bound, count)) = newest else { return Found::Unreadable };
+        let newest = bounds.iter().flatten().max_by_key(|(_, count, _)| *count);
+        let Some(&(bound, count, rows_min)) = newest else { return Found::Unreadable };
         let mut content = Content { bound, rows: Vec::new(), count, damaged: false };
         for (slot, bound) in slots.into_iter().zip(bounds) {
             content.damaged |= bound.is_none() && (slot.is_empty() || !is_zero(slot));
@@ -263,13 +270,15 @@ impl Content {
             content.damaged |= decoded.is_none() && !is_zero(row);
             content.rows.push(decoded);
         }
+        // A row is written before the slot that counts it, and none is ever taken away.
+        content.damaged |= content.sealed_rows() < rows_min;
         Found::Read(content)
     }
 
     fn encode(&self, identity: &Identity) -> Vec<u8> {
         let mut bytes = vec![0; ROWS_AT];
         let at = slot_at(self.count);
-        let slot = self.bound.encode(identity.store_id, self.count);
+        let slot = self.bound.encode(identity.store_id, self.count, self.sealed_rows());
         bytes[at..at + SLOT_USED_BYTES].copy_from_slice(&slot);
         for (segment, row) in (0..).zip(&self.rows) {
             let row = row.map_or([0; ROW_BYTES], |row| row.encode(identity, segment));
@@ -287,6 +296,10 @@ impl Content {
     pub(super) fn sealed(&self) -> impl Iterator<Item = (u32, &Row)> {
         let rows = (0..).zip(&self.rows);
         rows.filter_map(|(segment, row)| Some((segment, row.as_ref()?)))
+    }
+
+    fn sealed_rows(&self) -> u32 {
+        self.sealed().count() as u32
     }
 
     pub(super) fn set_row(&mut self, segment: u32, row: Row) {
@@ -428,7 +441,8 @@ impl State {
         let (mut bound, count) = (self.content.bound, self.content.count + 1);
         change(&mut bound);
         // If it fails, the next attempt goes to the same slot: the other one stays good.
-        let slot = bound.encode(self.identity.store_id, count);
+        let rows = self.content.sealed_rows();
+        let slot = bound.encode(self.identity.store_id, count, rows);
         self.file.write_at(&slot, slot_at(count) as u64)?;
         self.file.sync()?;
         (self.content.bound, self.content.count) = (bound, count);
@@ -504,14 +518,18 @@ mod tests {
         assert!(cut.iter().all(|seen| *seen));
     }
 
-    /// Whether each file that is cut within its slots is noticed.
+    /// Whether each file that is cut within its slots, between them and its rows, or within the rows
+    /// is noticed.
     fn read_cut(identity: &Identity, bytes: &[u8]) -> Vec<bool> {
-        let lengths = [0, 1, 511, 512, SLOT_BYTES, SLOT_BYTES + 511];
-        let seen = lengths.map(|length| match Content::decode(identity, &bytes[..length]) {
-            Found::Read(content) => content.damaged,
-            Found::Missing | Found::Unreadable => true,
-        });
-        seen.to_vec()
+        let slots = [0, 1, 511, 512, SLOT_BYTES, SLOT_BYTES + 511, SLOT_BYTES + 512];
+        let rows = ROWS_AT..bytes.len();
+        let lengths: Vec<usize> = slots.into_iter().chain(rows).collect();
+        let seen =
+            lengths.into_iter().map(|length| match Content::decode(identity, &bytes[..length]) {
+                Found::Read(content) => content.damaged,
+                Found::Missing | Found::Unreadable => true,
+            });
+        seen.collect()
     }
 
     #[test]
@@ -520,7 +538,7 @@ mod tests {
         let older = content(&identity);
         let mut bytes = older.encode(&identity);
         let newer = Bound { segment: 6, ..older.bound };
-        let slot = newer.encode(identity.store_id, 8);
+        let slot = newer.encode(identity.store_id, 8, 3);
         bytes[..SLOT_USED_BYTES].copy_from_slice(&slot);
         assert_eq!(read(&identity, &bytes).bound, newer);
         // One that is half written is none: but a disk does not do that to a sector.

@@ -9,9 +9,12 @@ use super::extent::{self, Content, Found, Row};
 use super::index::run::Run;
 use super::index::run_name;
 use super::open::Recovery;
-use super::record::{FRAME_HEAD_BYTES, FrameHead};
+use super::record::{FrameHead, Mark, RECORD_HEAD_BYTES_MAX, RecordHead};
 use super::recovery::{Scan, scan};
 use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Span, segment_name};
+
+/// What is read of the end of a segment to find its last batch: more than most batches have.
+const END_BYTES: u64 = 1 << 20;
 
 /// Where the log of a segment ends, as far as that is known without looking at it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,7 +65,10 @@ impl Recovery<'_> {
 
     /// Something is not what it was, and entries may be gone with it.
     fn lose(&mut self, file: impl Into<String>, kind: DamageKind) {
-        self.report.damage.push(Damage::of_file(file, kind));
+        let damage = Damage::of_file(file, kind);
+        if !self.report.damage.contains(&damage) {
+            self.report.damage.push(damage);
+        }
         self.report.history_lost = true;
     }
 
@@ -84,9 +90,7 @@ impl Recovery<'_> {
             let ((first, last), next_batch) = (run.segments(), run.next_batch());
             self.check_indexed(first, last, next_batch)?;
         }
-        if self.extent_before.is_none() {
-            self.assume_rows()?;
-        }
+        self.assume_rows()?;
         for run in &runs {
             self.check_witness(run)?;
         }
@@ -94,25 +98,66 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Without a whole `EXTENT`, what is there now is written down of the segments that are not read.
+    /// Where `EXTENT` is lost in part, or older than it was, what is there now is written down of the
+    /// segments that are not read, from the last to the first: each must reach to the one behind it.
     fn assume_rows(&mut self) -> Result<(), OpenError> {
-        let mut next_batch = None;
-        for span in self.files.clone().into_iter().rev() {
-            let (number, name) = (span.first, span.name());
-            let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
-            let file = self.disk.open(&name).map_err(io("can't open"))?;
-            let head = read_head(&*file, &self.identity, number).map_err(io("can't read"))??;
-            let first_batch = head.map(|head| head.first_batch);
-            let run = self.run_of(number).filter(|_| self.extent.row(number).is_none());
-            let next = next_batch.or(run.map(|run| run.next_batch()));
-            next_batch = first_batch.or(next_batch);
-            let is_plain = head.is_none_or(|head| head.cleaned.is_none());
-            if let (true, true, Some(next_batch)) = (run.is_some(), is_plain, next) {
-                let end = file.bytes().map_err(io("can't read"))?;
-                let first_batch = first_batch.unwrap_or(next_batch);
-                self.extent.set_row(number, Row { first_batch, next_batch, end, ..Row::default() });
-            }
+        if !self.report.damage.iter().any(|damage| damage.file == extent::NAME) {
+            // What has no row then never had a batch that was durable.
+            return Ok(());
         }
+        let mut behind: Option<(u32, u64)> = None;
+        for span in self.files.clone().into_iter().rev() {
+            let number = span.first;
+            let first_batch = self.look_at(span)?.first_batch;
+            let row = self.extent.row(number).copied();
+            let run = self.run_of(number).map(|run| run.next_batch());
+            if let (None, Some(run)) = (row, run)
+                && self.open_cleaned(span)?.is_none()
+            {
+                let behind = behind.unwrap_or((number + 1, run));
+                self.assume_row(number, first_batch, behind)?;
+            }
+            let begins = first_batch.or(row.map(|row| row.first_batch));
+            behind = begins.map(|begins| (number, begins)).or(behind);
+        }
+        Ok(())
+    }
+
+    /// Writes down what is there of one of them. `behind` is the next one that is there, with the batch
+    /// that it begins with.
+    fn assume_row(
+        &mut self,
+        number: u32,
+        first_batch: Option<u64>,
+        behind: (u32, u64),
+    ) -> Result<(), OpenError> {
+        let next_batch = behind.1;
+        if first_batch.is_some_and(|first| first >= next_batch) {
+            // Opened for a batch that failed, and not removed.
+            return Ok(());
+        }
+        let name = segment_name(number);
+        let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
+        let file = self.disk.open(&name).map_err(io("can't open"))?;
+        let before = next_batch.saturating_sub(1);
+        let first_batch = first_batch.unwrap_or(before);
+        let mark = self.identity.mark(number);
+        if let Some(last_frame) = find_frame(&*file, mark, before).map_err(io("can't read"))? {
+            let end = file.bytes().map_err(io("can't read"))?;
+            let row = Row { first_batch, next_batch, last_frame, end, ..Row::default() };
+            self.extent.set_row(number, row);
+            return Ok(());
+        }
+        if behind.0 == number + 1 {
+            return self.scan_again(number, Some(first_batch), next_batch);
+        }
+        // What is missing may have been in the segments between them.
+        (number + 1..behind.0).for_each(|missing| self.expect(missing, next_batch, next_batch));
+        let content = read_all(&*file).map_err(io("can't read"))?;
+        let scan = scan(&self.identity, number, &content, Some(first_batch), None, 0);
+        self.report.segments_scanned += 1;
+        self.take_damage(number, &scan);
+        self.remember(number, first_batch, &scan);
         Ok(())
     }
 
@@ -210,7 +255,8 @@ impl Recovery<'_> {
         let row = Row { first_batch: next_batch, next_batch, ..Row::default() };
         let row = self.extent.row(number).copied().unwrap_or(row);
         let forgotten = self.run_of(number).is_none();
-        self.extent.set_row(number, Row { loss_told: true, forgotten, ..row });
+        // Where its last frame was says nothing of a cleaned file.
+        self.extent.set_row(number, Row { loss_told: true, forgotten, last_frame: 0, ..row });
     }
 
     /// A file that was lost is there again: it is taken if the index still leads to it. Otherwise
@@ -280,12 +326,9 @@ impl Recovery<'_> {
         if self.extent.row(last).is_some() || cleaned.is_some() {
             return Ok(());
         }
-        let name = segment_name(last);
-        let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
-        let file = self.disk.open(&name).map_err(io("can't open"))?;
-        let head = read_head(&*file, &self.identity, last).map_err(io("can't read"))??;
-        let first_batch = head.map(|head| head.first_batch);
-        self.scan_again(last, first_batch, next_batch)
+        // It had at least the last batch of these.
+        let first_batch = self.look_at(Span::one(last))?.first_batch;
+        self.scan_again(last, first_batch.or(Some(next_batch.saturating_sub(1))), next_batch)
     }
 
     /// Looks at the two ends of a sealed segment: what was put back or cut can't have both.
@@ -306,11 +349,9 @@ impl Recovery<'_> {
             let healed = file.write_at(&head, 0).and_then(|()| file.sync());
             healed.map_err(io("can't write"))?;
         }
-        let mut head = [0; FRAME_HEAD_BYTES];
-        let read = file.read_at(&mut head, row.last_frame).map_err(io("can't read"))?;
-        let frame = FrameHead::decode(self.identity.mark(number), &head[..read]);
-        let is_last = |frame: FrameHead| row.loss_told || frame.batch + 1 == row.next_batch;
-        if frame.is_some_and(is_last) || row.last_frame == 0 {
+        if row.last_frame == 0
+            || has_last(&*file, self.identity.mark(number), row).map_err(io("can't read"))?
+        {
             return Ok(());
         }
         if row.loss_told {
@@ -399,7 +440,7 @@ impl Recovery<'_> {
         let loss_told = scan.history_lost || self.was_told(number);
         // If an index file is made of it, that knows no more than is there.
         let forgotten = loss_told && self.run_of(number).is_none();
-        let row = Row { loss_told, forgotten, ..Row::of(first_batch, scan) };
+        let row = Row { forgotten, ..Row::of(first_batch, scan, loss_told) };
         self.extent.set_row(number, row);
         let bound = &mut self.extent.bound;
         if number >= bound.segment {
@@ -420,6 +461,33 @@ impl Recovery<'_> {
         (bound.segment, bound.end, bound.next_batch) = before.unwrap_or((0, 0, 1));
         bound.is_exact = true;
     }
+}
+
+/// Whether a sealed segment has what was its last frame; or the last record of it that could be told,
+/// if something of it is lost.
+fn has_last(file: &dyn DiskFile, mark: Mark, row: Row) -> std::io::Result<bool> {
+    let mut head = [0; RECORD_HEAD_BYTES_MAX];
+    let read = file.read_at(&mut head, row.last_frame)?;
+    let head = &head[..read];
+    Ok(if row.loss_told {
+        RecordHead::decode(mark, head).is_some()
+    } else {
+        FrameHead::decode(mark, head).is_some_and(|frame| frame.batch + 1 == row.next_batch)
+    })
+}
+
+/// Where the frame of this batch begins, which is the last one of a segment: it is looked for at the
+/// end, and if it is not there, everywhere.
+fn find_frame(file: &dyn DiskFile, mark: Mark, batch: u64) -> std::io::Result<Option<u64>> {
+    let bytes = file.bytes()?;
+    for from in [bytes.saturating_sub(END_BYTES), 0] {
+        let mut content = vec![0; (bytes - from) as usize];
+        let read = file.read_at(&mut content, from)?;
+        if let Some(at) = FrameHead::find_back(mark, &content[..read], batch) {
+            return Ok(Some(from + at as u64));
+        }
+    }
+    Ok(None)
 }
 
 /// The header of a segment, as far as it can be read.

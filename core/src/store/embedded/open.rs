@@ -67,11 +67,11 @@ pub(super) struct Recovered {
 }
 
 /// A segment that has to be scanned.
-struct Unindexed {
+pub(super) struct Unindexed {
     number: u32,
     file: Arc<dyn DiskFile>,
     /// By its header, or if that is damaged, by its first readable frame, if it has one.
-    first_batch: Option<u64>,
+    pub first_batch: Option<u64>,
     head_damaged: bool,
 }
 
@@ -357,7 +357,7 @@ impl Recovery<'_> {
     }
 
     /// Opens a segment and finds out where it begins.
-    fn look_at(&self, span: Span) -> Result<Unindexed, OpenError> {
+    pub(super) fn look_at(&self, span: Span) -> Result<Unindexed, OpenError> {
         let (number, name) = (span.first, span.name());
         let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
         let file = self.disk.open(&name).map_err(io("can't open"))?;

@@ -96,6 +96,17 @@ impl FrameHead {
             FrameHead::decode(mark, &bytes[place..]).is_some_and(|head| head.batch >= batch)
         })
     }
+
+    /// Finds the whole head of the frame that has just this batch, from the end on.
+    pub(super) fn find_back(mark: Mark, bytes: &[u8], batch: u64) -> Option<usize> {
+        let magic = FRAME_MAGIC.to_le_bytes();
+        let used = &bytes[..used_bytes(bytes)];
+        let candidates = used.windows(4).enumerate().rev();
+        let mut places = candidates.filter(|(_, window)| *window == magic).map(|(place, _)| place);
+        places.find(|&place| {
+            FrameHead::decode(mark, &bytes[place..]).is_some_and(|head| head.batch == batch)
+        })
+    }
 }
 
 /// Bytes up to the last that is not zero. A segment is preallocated, so most of it may be zeros,

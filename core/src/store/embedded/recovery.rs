@@ -30,6 +30,8 @@ pub(super) struct Scan {
     pub damage: Vec<Damage>,
     /// Where the last whole batch begins, if there is one.
     pub last_frame: Option<usize>,
+    /// Where the last record begins of which the head is whole, if there is one.
+    pub last_record: Option<usize>,
     /// Bytes of an unfinished batch after the end.
     pub unfinished_bytes: u64,
     /// Entries are missing, and it is not known which.
@@ -68,6 +70,7 @@ pub(super) fn scan(
         batches: 0,
         damage,
         last_frame: None,
+        last_record: None,
         unfinished_bytes: 0,
         history_lost: false,
     };
@@ -252,7 +255,9 @@ impl Scanner<'_> {
         } else {
             self.scan.unfinished_bytes = rest as u64;
         }
-        self.scan.index.next_batch = self.expected.unwrap_or(0);
+        self.scan.index.next_batch = self.expected.or(self.next_first).unwrap_or(0);
+        // A file can end before the place where its first frame was.
+        self.scan.index.end = self.scan.index.end.min(self.content.len() as u64);
         self.scan
     }
 
@@ -264,8 +269,7 @@ impl Scanner<'_> {
         } else {
             self.take_headless(at, at + bytes, next_batch);
         }
-        // A file can end before the place where its first frame was.
-        self.advance((at + bytes).min(self.content.len()), next_batch);
+        self.advance(at + bytes, next_batch);
     }
 
     /// Whether the records fill the frame and all are good.
@@ -333,6 +337,7 @@ impl Scanner<'_> {
             let body = &self.content[at..end];
             let body = body.get(head.bytes()..head.record_bytes()).filter(|_| good);
             self.scan.index.add_record(self.identity.hash_key, &head, body, at as u32);
+            self.scan.last_record = Some(at);
             at += head.record_bytes();
         }
         self.scan.index.records - before

@@ -294,7 +294,7 @@ impl SegmentsCheck {
         }
         self.go_on(number, first);
         self.expected = Some(scan.index.next_batch);
-        self.rows.push((number, Row::of(first.unwrap_or(scan.index.next_batch), &scan)));
+        self.rows.push((number, Row::of(first.unwrap_or(scan.index.next_batch), &scan, false)));
         self.count(&scan);
         self.report.bytes += content.len() as u64;
         Ok(scan)

@@ -161,6 +161,7 @@ impl Scanner<'_> {
                 batches: 0,
                 damage: Vec::new(),
                 last_frame: None,
+                last_record: None,
                 unfinished_bytes: 0,
                 history_lost: false,
             });
