@@ -199,12 +199,19 @@ pub(super) fn durable_parts(shared: &Shared) -> Result<Vec<DurablePart>, OpenErr
     let names = shared.disk.names().map_err(OpenError::io("can't list", shared.disk.path()))?;
     let files = SegmentFiles::of_names(names.iter().map(String::as_str)).kept;
     let indexed = shared.index.runs().last().map_or(0, |run| run.segments().1);
-    let files = files.into_iter().filter(|span| span.last <= indexed);
+    // Of files that are not indexed yet, some may have nothing in them any more that would be in memory.
+    let in_memory = in_memory.into_iter().filter(|(_, end)| *end > 0);
+    let known = in_memory.clone().map(|(segment, _)| segment).fold(indexed, u32::max);
+    let files = files.into_iter().filter(|span| span.last <= known);
     let files = files.filter(|span| !shared.passed_over.contains(&span.first));
     let mut ends: BTreeMap<u32, (Span, Option<u64>)> =
         files.map(|span| (span.first, (span, None))).collect();
-    let in_memory = in_memory.into_iter().filter(|(_, end)| *end > 0);
-    ends.extend(in_memory.map(|(number, end)| (number, (Span::one(number), Some(end)))));
+    ends.extend(in_memory.map(|(number, end)| {
+        let span = shared.segments.span_of(number);
+        // A cleaned file has another end, and is whole.
+        let is_cleaned = matches!(shared.segments.open(number), Ok(SegmentFile::Cleaned(_)));
+        (span.first, (span, (!is_cleaned).then_some(end)))
+    }));
     // What was begun after the list of those in memory was made is left out.
     if let Some((active, _)) = active {
         ends.retain(|number, _| *number <= active);
@@ -412,8 +419,8 @@ fn compare_keys(shared: &Shared, found: &SegmentIndex, damage: &mut Vec<Damage>)
 fn compare_registers(shared: &Shared, found: &SegmentIndex, damage: &mut Vec<Damage>) {
     for (log, key, slot) in found.registers.iter() {
         let floors = shared.index.state(log).map(|state| state.floors).unwrap_or_default();
-        let is_gone =
-            slot.version < floors.registers_from || (slot.gone && slot.version < floors.marks_from);
+        let is_gone = slot.version < floors.registers_from
+            || (slot.gone && slot.version < floors.marks_from);
         let known = shared.index.register(log, key);
         if is_gone
             || known.is_ok_and(|known| known.is_some_and(|known| known.version >= slot.version))
