@@ -12,7 +12,9 @@ use dunlin_core::store::contract::sample::{
 };
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use dunlin_core::store::feed::{ConsumerName, FeedFrom, FeedWhat};
-use dunlin_core::store::{ConsumerChange, Deletion, FeedRange, Set, Write, Written};
+use dunlin_core::store::{
+    ConsumerChange, Deletion, FeedRange, RegisterKey, Rule, Set, Write, Written,
+};
 use dunlin_protocol::LogId;
 
 const SEGMENT_BYTES: u32 = 256 * 1024;
@@ -122,11 +124,7 @@ fn registers_that_are_set_again_cost_nothing_in_the_end() {
     drop(store);
     // It is all there after a restart, and when the index is made anew.
     check(&open(folder.path()), log, count, rounds);
-    for file in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
-        if file.file_name().to_str().unwrap().ends_with(".idx") {
-            std::fs::remove_file(file.path()).unwrap();
-        }
-    }
+    lose_index(folder.path());
     let store = open(folder.path());
     check(&store, log, count, rounds);
     assert!(!store.recovery().history_lost && store.recovery().damage.is_empty());
@@ -280,4 +278,133 @@ fn what_a_consumer_has_not_passed_is_kept() {
         feed(&store, from(FeedFrom::Beginning)).items.len() as u64 - 5
     );
     check(&store, log, 10, 400);
+}
+
+/// Where removals are forgotten at once.
+fn open_forgetful(path: &Path) -> EmbeddedStore {
+    let config =
+        EmbeddedConfig { gone_within: Duration::ZERO, marks_kept: Duration::ZERO, ..config() };
+    EmbeddedStore::open(path, config).unwrap()
+}
+
+/// Cleans until nothing changes any more; each time the segment that is written gets one behind it.
+fn clean_well(store: &EmbeddedStore) {
+    for _ in 0..6 {
+        store.clean().unwrap();
+        stored(&write(store, vec![Write::registers(chat(8, 9), [set(1, "later")])]));
+    }
+    store.clean().unwrap();
+}
+
+fn lose_index(path: &Path) {
+    for file in std::fs::read_dir(path).unwrap().map(Result::unwrap) {
+        if file.file_name().to_str().unwrap().ends_with(".idx") {
+            std::fs::remove_file(file.path()).unwrap();
+        }
+    }
+}
+
+fn long_key(word: &str) -> RegisterKey {
+    RegisterKey::new(format!("the key of a {word} register").as_bytes()).unwrap()
+}
+
+fn hold(word: &str, value: &str) -> Set {
+    Set::always(long_key(word), Bytes::from(format!("{value} of many letters")))
+}
+
+#[test]
+fn that_a_register_was_removed_is_forgotten_on_the_disk_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_forgetful(folder.path());
+    let log = chat(1, 2);
+    stored(&write(&store, vec![Write::registers(log, [hold("lost", "one"), hold("kept", "two")])]));
+    clean_well(&store);
+    stored(&write(&store, vec![Write::registers(log, [hold("lost", "three")])]));
+    clean_well(&store);
+    // The newest record of the log is the mark.
+    stored(&write(&store, vec![Write::registers(log, [Set::removal(long_key("lost"))])]));
+    assert!(is_on_disk(folder.path(), long_key("lost").as_bytes()));
+    clean_well(&store);
+    assert!(!is_on_disk(folder.path(), long_key("lost").as_bytes()));
+    assert!(is_on_disk(folder.path(), long_key("kept").as_bytes()));
+    let check = |store: &EmbeddedStore| {
+        let answer = |version| changes(store, since(log, version));
+        for version in [1, 2] {
+            assert_eq!((answer(version).afresh, answer(version).registers), (true, vec![]));
+        }
+        assert_eq!((answer(3).afresh, answer(3).registers), (false, vec![]));
+        assert!(answer(4).afresh, "the log never had this version");
+        let all = answer(0);
+        assert_eq!((all.afresh, all.version, all.registers.len()), (false, 3, 1));
+        assert_eq!(registers(store, all_registers(log)).registers, all.registers);
+        assert_eq!(all.registers[0].key, long_key("kept"));
+        assert_eq!(store.verify().unwrap().damage, []);
+    };
+    check(&store);
+    drop(store);
+    check(&open_forgetful(folder.path()));
+    lose_index(folder.path());
+    let store = open_forgetful(folder.path());
+    assert!(!store.recovery().history_lost && store.recovery().damage.is_empty());
+    check(&store);
+    // Nothing of it is in the feed: removals that are forgotten change nothing.
+    let items = feed(&store, from(FeedFrom::Beginning)).items;
+    let of_log: Vec<_> = items.iter().filter(|item| item.log == log).collect();
+    assert!(
+        matches!(&of_log[..], [only] if matches!(&only.what, FeedWhat::Register(one) if one.key == long_key("kept"))),
+        "{of_log:?}"
+    );
+    // It can be set again, as one that never was.
+    let again = Set { rule: Rule::IfAbsent, ..hold("lost", "four") };
+    stored(&write(&store, vec![Write::registers(log, [again])]));
+    let answer = changes(&store, since(log, 3));
+    assert_eq!((answer.afresh, answer.registers.len(), answer.version), (false, 1, 4));
+    clean_well(&store);
+    assert!(!changes(&store, since(log, 3)).afresh);
+    assert_eq!(registers(&store, all_registers(log)).registers.len(), 2);
+}
+
+#[test]
+fn a_mark_stays_as_long_as_an_older_value_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = chat(1, 2);
+    let store = open_forgetful(folder.path());
+    // A consumer that stands still keeps the older value.
+    stored(&write(&store, vec![Write::registers(log, [hold("lost", "one"), hold("kept", "two")])]));
+    let start = feed(&store, FeedRange { items_max: 0, ..from(FeedFrom::Beginning) }).position;
+    consumer(&store, ConsumerChange::Passed { name: name("slow"), position: start });
+    clean_well(&store);
+    stored(&write(&store, vec![Write::registers(log, [Set::removal(long_key("lost"))])]));
+    clean_well(&store);
+    // It is forgotten in answers, but not on the disk.
+    assert!(changes(&store, since(log, 1)).afresh);
+    assert!(is_on_disk(folder.path(), b"one of many letters"));
+    drop(store);
+    lose_index(folder.path());
+    let store = open_forgetful(folder.path());
+    let found = registers(&store, all_registers(log)).registers;
+    assert_eq!(found.len(), 1, "{found:?}");
+    consumer(&store, ConsumerChange::Removed { name: name("slow") });
+    clean_well(&store);
+    assert!(!is_on_disk(folder.path(), b"one of many letters"));
+    assert!(!is_on_disk(folder.path(), long_key("lost").as_bytes()));
+    drop(store);
+    lose_index(folder.path());
+    let store = open_forgetful(folder.path());
+    assert_eq!(registers(&store, all_registers(log)).registers, found);
+}
+
+#[test]
+fn what_was_removed_lately_is_not_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_thorough(folder.path());
+    let log = chat(1, 2);
+    stored(&write(&store, vec![Write::registers(log, [hold("lost", "one"), hold("kept", "two")])]));
+    stored(&write(&store, vec![Write::registers(log, [Set::removal(long_key("lost"))])]));
+    stored(&write(&store, vec![Write::registers(log, [hold("kept", "three")])]));
+    clean_well(&store);
+    let answer = changes(&store, since(log, 1));
+    assert_eq!((answer.afresh, answer.registers.len()), (false, 2));
+    assert!(!is_on_disk(folder.path(), b"one of many letters"));
+    assert!(is_on_disk(folder.path(), long_key("lost").as_bytes()));
 }

@@ -41,8 +41,18 @@ const SEEDS: SeedRange<u64> = 0..400;
 const LOGS: u64 = 4;
 const KEYS: u64 = 5;
 
-fn config() -> EmbeddedConfig {
+/// How long it is known which registers were removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Marks {
+    Kept,
+    /// They are forgotten as soon as that can be done.
+    Forgotten,
+}
+
+fn config(marks: Marks) -> EmbeddedConfig {
+    let kept = EmbeddedConfig::default().marks_kept;
     EmbeddedConfig {
+        marks_kept: if marks == Marks::Kept { kept } else { Duration::ZERO },
         segment_bytes: 16 * 1024,
         readers: 1,
         merge_runs: 2,
@@ -64,6 +74,9 @@ struct Model {
     /// With those that were removed.
     registers: BTreeMap<Vec<u8>, (u64, Option<Bytes>)>,
     known_from: u64,
+    /// The newest version that has removed a register: where removals are forgotten, what has changed since
+    /// an older one may not be known any more.
+    removed_by: u64,
 }
 
 /// What is asked for.
@@ -121,6 +134,9 @@ impl Model {
             self.head.version += 1;
         }
         for set in &write.sets {
+            if set.value.is_none() {
+                self.removed_by = self.head.version;
+            }
             let slot = (self.head.version, set.value.clone());
             self.registers.insert(set.key.as_bytes().to_vec(), slot);
         }
@@ -136,7 +152,13 @@ impl Model {
     }
 
     /// Why a store does not have the log like this, if it has not.
-    fn differs(&self, store: &EmbeddedStore, log: LogId, dice: &mut Dice) -> Option<String> {
+    fn differs(
+        &self,
+        store: &EmbeddedStore,
+        log: LogId,
+        dice: &mut Dice,
+        marks: Marks,
+    ) -> Option<String> {
         let head = heads(store, vec![log])[0];
         if head != self.head {
             return Some(format!("{head:?} is not {:?}", self.head));
@@ -150,7 +172,7 @@ impl Model {
         if read != self.entries {
             return Some(format!("entries {read:?} are not {:?}", self.entries));
         }
-        self.registers_differ(store, log, dice)
+        self.registers_differ(store, log, dice, marks)
     }
 
     fn registers_differ(
@@ -158,6 +180,7 @@ impl Model {
         store: &EmbeddedStore,
         log: LogId,
         dice: &mut Dice,
+        marks: Marks,
     ) -> Option<String> {
         let slots = || self.registers.iter();
         let register = |(key, (version, value)): (&Vec<u8>, &(u64, Option<Bytes>))| Register {
@@ -180,11 +203,18 @@ impl Model {
         }
         let since = dice.below(self.head.version + 2);
         let range = ChangeRange { log, since, registers_max: 100, bytes_max: usize::MAX };
-        let changed = ask::changes(store, range);
-        let afresh = since > self.head.version || (since > 0 && since < self.known_from);
+        let mut changed = ask::changes(store, range);
+        let mut afresh = since > self.head.version || (since > 0 && since < self.known_from);
+        // If removals are forgotten, all are told or none.
+        afresh |=
+            marks == Marks::Forgotten && changed.afresh && since > 0 && since < self.removed_by;
         let mut wanted: Vec<Register> = slots().map(register).collect();
         wanted.retain(|register| register.version > since && !afresh);
         wanted.sort_by(|one, other| (one.version, &one.key).cmp(&(other.version, &other.key)));
+        if marks == Marks::Forgotten && since == 0 {
+            changed.registers.retain(|one| one.value.is_some() || !wanted.contains(one));
+            wanted.retain(|one| one.value.is_some());
+        }
         if (&changed.registers, changed.afresh) != (&wanted, afresh) {
             return Some(format!("changes since {since} {changed:?} are not {wanted:?}"));
         }
@@ -202,6 +232,7 @@ struct Coverage {
     cut_while_recovering: AtomicU64,
     index_files: AtomicU64,
     cleaned: AtomicU64,
+    forgotten: AtomicU64,
 }
 
 /// One more of something.
@@ -216,6 +247,7 @@ struct World<'a> {
     dice: Dice,
     coverage: &'a Coverage,
     made: u64,
+    marks: Marks,
 }
 
 fn log(number: u64) -> LogId {
@@ -264,10 +296,15 @@ impl World<'_> {
     fn set(&mut self, key: u64, model: &Model) -> Set {
         self.made += 1;
         let key = RegisterKey::numbered(b'k', key);
-        let held = model.registers.get(key.as_bytes()).map_or(0, |(version, _)| *version);
+        let held = model.registers.get(key.as_bytes());
+        // The version of one that was removed may be forgotten.
+        let is_removed = held.is_some_and(|(_, value)| value.is_none());
+        let forgets = is_removed && self.marks == Marks::Forgotten;
+        let version = held.map_or(0, |(version, _)| *version);
         let rule = match self.dice.below(10) {
             0..6 => Rule::Always,
-            6 => Rule::IfVersion(held),
+            6 if forgets => Rule::Always,
+            6 => Rule::IfVersion(version),
             7 => Rule::IfAbsent,
             _ => Rule::IfGreater,
         };
@@ -329,21 +366,21 @@ impl World<'_> {
         if let Some(task) = self.open.take() {
             let log = task.log();
             let before = self.logs[&log].clone();
-            if before.differs(store, log, &mut self.dice).is_some()
+            if before.differs(store, log, &mut self.dice, self.marks).is_some()
                 && let Some(after) = before.after(&task)
             {
                 self.logs.insert(log, after);
             }
         }
         for (&log, model) in &self.logs {
-            let differs = model.differs(store, log, &mut self.dice);
+            let differs = model.differs(store, log, &mut self.dice, self.marks);
             assert_eq!(differs, None, "log {log}");
         }
     }
 }
 
-fn open(disk: &SimulatedDisk, seed: u64) -> Result<EmbeddedStore, OpenError> {
-    EmbeddedStore::open_on(Arc::new(disk.clone()), config(), &SeededRandom::new(seed))
+fn open(disk: &SimulatedDisk, seed: u64, marks: Marks) -> Result<EmbeddedStore, OpenError> {
+    EmbeddedStore::open_on(Arc::new(disk.clone()), config(marks), &SeededRandom::new(seed))
 }
 
 /// Everything has to be found in the segments alone, also when they were cleaned.
@@ -354,14 +391,14 @@ fn lose_index(disk: &SimulatedDisk) {
     }
 }
 
-fn live(seed: u64, coverage: &Coverage) {
+fn live(seed: u64, coverage: &Coverage, marks: Marks) {
     let mut disk = SimulatedDisk::new(seed);
     let dice = Dice::new(seed);
-    let mut world = World { logs: BTreeMap::new(), open: None, dice, coverage, made: 0 };
+    let mut world = World { logs: BTreeMap::new(), open: None, dice, coverage, made: 0, marks };
     for _ in 0..2 + world.dice.below(5) {
         while world.dice.chance(30) {
             disk.cut_power_after(world.dice.below(14));
-            let opened = open(&disk, seed);
+            let opened = open(&disk, seed, marks);
             assert!(opened.is_ok() || disk.is_dead(), "{:?}", opened.err());
             if opened.is_err() {
                 count(&coverage.cut_while_recovering);
@@ -369,7 +406,7 @@ fn live(seed: u64, coverage: &Coverage) {
             drop(opened);
             disk = disk.after_power_cut();
         }
-        let store = open(&disk, seed).unwrap();
+        let store = open(&disk, seed, marks).unwrap();
         let report = store.recovery();
         assert_eq!((&report.damage[..], report.history_lost), (&[][..], false));
         world.check(&store);
@@ -386,6 +423,15 @@ fn live(seed: u64, coverage: &Coverage) {
             world.check(&store);
             assert_eq!(store.verify().unwrap().damage, []);
         }
+        for (&log, model) in &world.logs {
+            // Since the version before the last removal.
+            let since = model.removed_by.saturating_sub(1);
+            let range = ChangeRange { log, since, registers_max: 100, bytes_max: usize::MAX };
+            let is_forgotten = !disk.is_dead() && since >= model.known_from.max(1);
+            if is_forgotten && world.open.is_none() && ask::changes(&store, range).afresh {
+                count(&coverage.forgotten);
+            }
+        }
         let cleaned = store.statistics().cleaned_files;
         coverage.cleaned.fetch_add(cleaned, Ordering::Relaxed);
         drop(store);
@@ -397,7 +443,7 @@ fn live(seed: u64, coverage: &Coverage) {
             lose_index(&disk);
         }
     }
-    world.check(&open(&disk, seed).unwrap());
+    world.check(&open(&disk, seed, marks).unwrap());
 }
 
 fn seeds() -> SeedRange<u64> {
@@ -419,6 +465,15 @@ impl Drop for Failing {
 
 #[test]
 fn a_write_is_whole_and_what_is_deleted_stays_deleted() {
+    live_all(Marks::Kept);
+}
+
+#[test]
+fn what_was_removed_stays_removed_when_that_is_forgotten() {
+    live_all(Marks::Forgotten);
+}
+
+fn live_all(marks: Marks) {
     let seeds = seeds();
     let next = AtomicU64::new(seeds.start);
     let coverage = Coverage::default();
@@ -429,7 +484,7 @@ fn a_write_is_whole_and_what_is_deleted_stays_deleted() {
                 return;
             }
             let _failing = Failing(seed);
-            live(seed, &coverage);
+            live(seed, &coverage, marks);
         }
     };
     thread::scope(|scope| {
@@ -440,8 +495,17 @@ fn a_write_is_whole_and_what_is_deleted_stays_deleted() {
     println!("{coverage:?}");
     // The dice have met everything that matters, often.
     let many = (seeds.end - seeds.start) / 4;
-    let Coverage { done, refused, unknown, erased, cut_while_recovering, index_files, cleaned } =
-        coverage;
+    let Coverage {
+        done,
+        refused,
+        unknown,
+        erased,
+        cut_while_recovering,
+        index_files,
+        cleaned,
+        forgotten,
+    } = coverage;
+    assert!((marks == Marks::Forgotten) == (forgotten.into_inner() >= many));
     for met in [done, refused, unknown, erased, cut_while_recovering, index_files, cleaned] {
         assert!(met.into_inner() >= many);
     }

@@ -40,6 +40,8 @@ section! {
         cleaning_bytes_per_second: u64 = 16 * 1024 * 1024,
         /// Old values and expired messages are gone from the disk within so many hours.
         gone_within_hours: u64 = 7 * 24,
+        /// That something was removed is known for so many hours at least.
+        marks_kept_hours: u64 = 30 * 24,
     }
 }
 
@@ -71,6 +73,7 @@ impl Section for StoreSection {
         let rates = CLEANING_BYTES_PER_SECOND_MIN..=1 << 40;
         faults.within("cleaning_bytes_per_second", self.cleaning_bytes_per_second, rates);
         faults.within("gone_within_hours", self.gone_within_hours, 1..=100 * 366 * 24);
+        faults.within("marks_kept_hours", self.marks_kept_hours, 1..=100 * 366 * 24);
         Store::Embedded(EmbeddedConfig {
             segment_bytes: self.segment_bytes,
             batch_bytes_max: self.batch_bytes_max,
@@ -81,6 +84,7 @@ impl Section for StoreSection {
             retry_interval: Duration::from_millis(self.retry_interval_ms),
             cleaning_bytes_per_second: self.cleaning_bytes_per_second,
             gone_within: Duration::from_hours(self.gone_within_hours),
+            marks_kept: Duration::from_hours(self.marks_kept_hours),
             ..EmbeddedConfig::default()
         })
     }

@@ -53,6 +53,9 @@ pub struct EmbeddedConfig {
     /// Old values of registers, removed ones and expired entries are gone from the disk within this
     /// time and the one that cleaning takes. What is erased is gone at once.
     pub gone_within: Duration,
+    /// For so long at least it is known which registers were removed: whoever asks what has changed since an
+    /// older version may have to read all of them.
+    pub marks_kept: Duration,
 }
 
 impl Default for EmbeddedConfig {
@@ -69,6 +72,7 @@ impl Default for EmbeddedConfig {
             cleaning_bytes_per_second: 16 * 1024 * 1024,
             cleaning_interval: Duration::from_secs(5),
             gone_within: Duration::from_hours(7 * 24),
+            marks_kept: Duration::from_hours(30 * 24),
         }
     }
 }

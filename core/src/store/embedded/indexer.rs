@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::Shared;
@@ -14,7 +14,7 @@ use super::disk::Disk;
 use super::eraser::overwrite;
 use super::index::memory::SegmentIndex;
 use super::index::run::Run;
-use super::index::{merge_runs, run_name, write_segment};
+use super::index::{can_merge, merge_runs, run_name, write_segment};
 use super::recovery::scan_file;
 use super::segment::{SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, first_batches_behind};
 use super::segments::SegmentFile;
@@ -22,16 +22,30 @@ use super::segments::SegmentFile;
 /// How long to wait after a failure, which is most often a full disk.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Tells the thread to end, also in the middle of a merge.
+/// Tells the thread to end, also in the middle of a merge, and what else to do.
 #[derive(Debug, Default)]
 pub(super) struct Indexer {
     stop: AtomicBool,
+    /// Merge all files, and forget in them which registers were removed, as far as these segments go and
+    /// the floors of their logs allow it. 0 if nobody wants that.
+    forget_through: AtomicU32,
 }
 
 impl Indexer {
     pub(super) fn stop(&self, shared: &Shared) {
         self.stop.store(true, Ordering::Relaxed);
         shared.index.wake.wake();
+    }
+
+    /// Asks for one file in the place of all, without the removals that may be forgotten.
+    pub(super) fn forget(&self, shared: &Shared, through: u32) {
+        self.forget_through.store(through, Ordering::Release);
+        shared.index.wake.wake();
+    }
+
+    /// Whether that is still to be done. If it fails, it has to be asked for again.
+    pub(super) fn is_forgetting(&self) -> bool {
+        self.forget_through.load(Ordering::Acquire) > 0
     }
 
     /// Works until it is stopped.
@@ -56,7 +70,11 @@ impl Indexer {
             } else if let Some(sealed) = shared.index.oldest_sealed() {
                 index_segment(shared, &sealed)?;
             } else if let Some(runs) = shared.index.choose_merge(shared.config.merge_runs) {
-                self.merge(shared, &runs)?;
+                self.merge(shared, &runs, 0)?;
+            } else if self.is_forgetting() {
+                let merged = self.forget_marks(shared);
+                self.forget_through.store(0, Ordering::Release);
+                merged?;
             } else {
                 break;
             }
@@ -64,15 +82,24 @@ impl Indexer {
         Ok(())
     }
 
-    fn merge(&self, shared: &Shared, runs: &[Arc<Run>]) -> io::Result<()> {
+    /// Without the removals, all of them have to be merged: an older file might say what was removed.
+    fn forget_marks(&self, shared: &Shared) -> io::Result<()> {
+        let runs = shared.index.runs();
+        if !can_merge(&runs) {
+            return Ok(());
+        }
+        self.merge(shared, &runs, self.forget_through.load(Ordering::Acquire))
+    }
+
+    fn merge(&self, shared: &Shared, runs: &[Arc<Run>], forget_through: u32) -> io::Result<()> {
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(()) };
         let segments = (first.segments().0, last.segments().1);
-        let oldest = shared.index.runs().first().map(|run| run.segments());
-        let are_oldest = oldest == Some(first.segments());
-        let bytes = merge_runs(&*shared.disk, &shared.identity, runs, are_oldest, &self.stop)?;
+        let Shared { disk, identity, .. } = shared;
+        let bytes = merge_runs(&**disk, identity, runs, forget_through, &self.stop)?;
         shared.counters.index_bytes.add(bytes);
         shared.index.install(&[open_run(shared, segments)?]);
-        for run in runs {
+        // One alone was replaced by its new name, which is the old one.
+        for run in runs.iter().filter(|run| run.segments() != segments) {
             let (first, last) = run.segments();
             shared.disk.remove(&run_name(first, last))?;
         }
@@ -102,12 +129,16 @@ fn index_segment(shared: &Shared, sealed: &SegmentIndex) -> io::Result<()> {
     let bytes = write_segment(&*shared.disk, &shared.identity, sealed)?;
     shared.counters.index_bytes.add(bytes);
     let died = deaths::of(shared, sealed);
-    shared.index.install(&[open_run(shared, (number, number))?]);
+    let run = open_run(shared, (number, number))?;
+    // Before the file is seen: whoever sees it relies on that.
     match died {
         Ok(died) => shared.cleaner.life.died(&died, now_ms()),
-        // It is found out when the segments are looked through after the next start.
-        Err(error) => tracing::warn!(%error, segment = number, "can't tell what has died"),
+        Err(error) => {
+            tracing::warn!(%error, segment = number, "can't tell what has died");
+            shared.cleaner.life.forget();
+        }
     }
+    shared.index.install(&[run]);
     Ok(())
 }
 

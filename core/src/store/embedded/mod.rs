@@ -326,7 +326,7 @@ impl EmbeddedStore {
         let clean = move |shared: &Shared| {
             shared.cleaner.leave_old_segment(shared, &queue);
             shared.cleaner.wait_for_index(shared);
-            shared.cleaner.clean(shared)
+            shared.cleaner.clean(shared, &queue)
         };
         self.on_reader(clean).map_err(OpenError::io("can't clean", path))
     }

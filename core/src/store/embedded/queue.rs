@@ -1,5 +1,7 @@
 //! The queue in front of the commit lane. `core/tests/hand_overs` tries every interleaving of it.
 
+use dunlin_protocol::LogId;
+
 use super::locks::{Condvar, Mutex};
 use crate::store::{Deletion, StoreDone, StoreError, Write};
 
@@ -13,6 +15,8 @@ pub(super) struct Job {
 pub(super) enum Task {
     Write(Vec<Write>),
     Delete(Vec<Deletion>),
+    /// Forget of these logs which registers were removed, by versions up to these.
+    Forget(Vec<(LogId, u64)>),
     /// Leave the segment that is written, so that it can be cleaned.
     Seal,
 }
@@ -23,6 +27,7 @@ impl Task {
         match self {
             Task::Write(writes) => writes.len(),
             Task::Delete(deletions) => deletions.len(),
+            Task::Forget(logs) => logs.len(),
             Task::Seal => 1,
         }
     }

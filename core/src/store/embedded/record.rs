@@ -147,7 +147,8 @@ pub(super) struct Floors {
     pub entries_from: u64,
     /// Registers that were set by a lower version are gone.
     pub registers_from: u64,
-    /// Which registers were removed by a lower version is forgotten.
+    /// Which registers were removed by this version, or a lower one, is forgotten: what has changed is known
+    /// since this version.
     pub marks_from: u64,
 }
 
@@ -180,7 +181,7 @@ pub(super) struct NewRecord<'a> {
     /// With the digest of the content.
     key: Option<(DedupeKey, u64)>,
     register: &'a [u8],
-    /// The register was removed, the entry erased.
+    /// The register was removed, the entry erased, or removals forgotten.
     gone: bool,
     body: &'a [u8],
     /// More records of the same write follow.
@@ -213,6 +214,11 @@ impl<'a> NewRecord<'a> {
         let (register, gone) = (register.as_bytes(), value.is_none());
         let body = value.unwrap_or_default();
         NewRecord { register, gone, ..NewRecord::new(RecordKind::Register, log, state, body) }
+    }
+
+    /// The floors that the state has, of which the one of removals alone is new.
+    pub(super) fn forgotten(log: LogId, state: LogState) -> NewRecord<'static> {
+        NewRecord { gone: true, ..NewRecord::floor(log, state) }
     }
 
     /// The floors that the state has.

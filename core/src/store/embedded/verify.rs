@@ -420,7 +420,7 @@ fn compare_registers(shared: &Shared, found: &SegmentIndex, damage: &mut Vec<Dam
     for (log, key, slot) in found.registers.iter() {
         let floors = shared.index.state(log).map(|state| state.floors).unwrap_or_default();
         let is_gone = slot.version < floors.registers_from
-            || (slot.gone && slot.version < floors.marks_from);
+            || (slot.gone && slot.version <= floors.marks_from);
         let known = shared.index.register(log, key);
         if is_gone
             || known.is_ok_and(|known| known.is_some_and(|known| known.version >= slot.version))

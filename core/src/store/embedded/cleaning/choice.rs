@@ -143,7 +143,7 @@ mod tests {
         let file = |(segment, &(bytes, dead_bytes)): (u32, &(u64, u64))| Candidate {
             span: Span::one(segment),
             bytes,
-            life: SegmentLife { dead_bytes, dead_since_ms: None, is_known: true },
+            life: SegmentLife { dead_bytes, is_known: true, ..SegmentLife::default() },
             is_kept: false,
         };
         (1..).zip(sizes).map(file).collect()

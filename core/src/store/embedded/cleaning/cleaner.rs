@@ -21,33 +21,35 @@ use super::super::wake::Wake;
 use super::choice::{Candidate, Next, Rules, choose};
 use super::copy::copy;
 use super::life::{Died, Life};
+use super::marks::Forgetting;
 use super::pace::Pace;
 use super::pieces::damaged;
 use super::survey::{Survey, Surveyor};
 use super::writer::Row;
 
 /// How often somebody who waits looks whether the index files are written.
-const INDEX_LOOK: Duration = Duration::from_millis(1);
+pub(super) const INDEX_LOOK: Duration = Duration::from_millis(1);
 
 /// Looks after what is dead.
 #[derive(Debug, Default)]
 pub(in super::super) struct Cleaner {
     stop: AtomicBool,
-    wake: Wake,
+    pub(super) wake: Wake,
     pub life: Life,
     /// One round at a time.
-    round: Mutex<Known>,
+    pub(super) round: Mutex<Known>,
 }
 
 /// What one round tells the next.
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     /// The sizes of files that do not change any more.
     bytes: HashMap<Span, u64, RandomState>,
     /// The segment that was written when it was looked last, and since when.
     written: Option<(u32, u64)>,
     /// Files that are damaged: they are left as they are until the next start.
     damaged: BTreeSet<Span>,
+    pub forgetting: Forgetting,
 }
 
 /// The files of a row, as they are before it is cleaned.
@@ -78,7 +80,7 @@ impl Cleaner {
                 return;
             }
             self.leave_old_segment(shared, queue);
-            match self.clean(shared) {
+            match self.clean(shared, queue) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     tracing::warn!(%error, "can't clean the store; it will be tried again");
@@ -121,7 +123,20 @@ impl Cleaner {
     }
 
     /// Does all that there is to do.
-    pub(in super::super) fn clean(&self, shared: &Shared) -> io::Result<()> {
+    pub(in super::super) fn clean(&self, shared: &Shared, queue: &Queue) -> io::Result<()> {
+        self.clean_files(shared)?;
+        if self.forget_marks(shared, queue)? { self.clean_files(shared) } else { Ok(()) }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn pace(&self, shared: &Shared) -> Pace<'_> {
+        Pace::new(&self.stop, &self.wake, shared.config.cleaning_bytes_per_second)
+    }
+
+    fn clean_files(&self, shared: &Shared) -> io::Result<()> {
         let mut known = self.round.lock();
         loop {
             let files = self.candidates(shared, &mut known)?;
@@ -150,7 +165,11 @@ impl Cleaner {
     }
 
     /// All files, and what is known of them.
-    fn candidates(&self, shared: &Shared, known: &mut Known) -> io::Result<Vec<Candidate>> {
+    pub(super) fn candidates(
+        &self,
+        shared: &Shared,
+        known: &mut Known,
+    ) -> io::Result<Vec<Candidate>> {
         let names = shared.disk.names()?;
         let files = SegmentFiles::of_names(names.iter().map(String::as_str));
         if !files.covered.is_empty() {
@@ -181,8 +200,10 @@ impl Cleaner {
     ) -> io::Result<()> {
         let old = old(shared, files, row)?;
         let span = old.row.span;
+        let indexed = shared.index.runs().last().map_or(0, |run| run.segments().1);
+        let is_known = self.life.of(span.first, span.last).is_known;
         let before = self.life.begin_survey(span.first, span.last);
-        let pace = Pace::new(&self.stop, &self.wake, shared.config.cleaning_bytes_per_second);
+        let pace = self.pace(shared);
         let survey = match look_through(shared, &pace, &old) {
             Ok(survey) => survey,
             Err(error) => {
@@ -199,7 +220,10 @@ impl Cleaner {
             Next::Join(_) => survey.cleaned_bytes() <= shared.counters.cleaning_credit() + frees,
         };
         if !does_it {
-            self.life.found(&believed(&old, &survey), since_ms, now_ms());
+            // What was not told yet has died by a segment that has no index file yet.
+            let told = before.iter().filter_map(|(_, life)| life.dead_from).min();
+            let by = if is_known { told.unwrap_or(indexed + 1) } else { 0 };
+            self.life.found(&believed(&old, &survey, by), since_ms, now_ms());
             return Ok(());
         }
         let written = copy(shared, &pace, &old.row, &survey, files_of(&old));
@@ -284,12 +308,12 @@ fn look_through(shared: &Shared, pace: &Pace<'_>, old: &Old<'_>) -> io::Result<S
 
 /// What is dead in files that are left as they are, as far as cleaning would free it: what was not worth it
 /// is not chosen again before more has died.
-fn believed(old: &Old<'_>, survey: &Survey) -> Vec<Died> {
+fn believed(old: &Old<'_>, survey: &Survey, by: u32) -> Vec<Died> {
     let mut left = old.bytes().saturating_sub(survey.cleaned_bytes());
     let part = |died: &Died| {
         let bytes = died.bytes.min(left);
         left -= bytes;
-        Died { bytes, ..*died }
+        Died { bytes, by: Some(by), ..*died }
     };
     survey.dead.iter().map(part).collect()
 }

@@ -39,7 +39,8 @@ pub(in super::super) fn of(
         deaths.below_floors(shared, *log, floors)?;
     }
     let died = deaths.records.into_iter();
-    let died = died.map(|(segment, records)| Died { segment, bytes: records * record_bytes });
+    let by = Some(sealed.segment);
+    let died = died.map(|(segment, records)| Died { segment, bytes: records * record_bytes, by });
     Ok(died.filter(|died| died.bytes > 0).collect())
 }
 

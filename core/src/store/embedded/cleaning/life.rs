@@ -2,7 +2,9 @@
 //!
 //! When a segment gets its index file it is told what it has made dead; a survey reads a segment and finds
 //! out exactly.
-//! Both are estimates for the choice of what to clean: before anything is written, a survey decides.
+//! Both are estimates for the choice of what to clean: before anything is written, a survey decides. But
+//! where nothing is known to be dead nothing is, and what is has been for no longer than is known here:
+//! the removal of a register may only be forgotten where no older value of it is left.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +19,9 @@ pub(in super::super) struct SegmentLife {
     pub dead_bytes: u64,
     /// Since when something in it has been dead, in Unix milliseconds; `None` if nothing is.
     pub dead_since_ms: Option<u64>,
+    /// The first segment that may have made something in it dead that still lies in it; `None` if nothing
+    /// does.
+    pub dead_from: Option<u32>,
     /// It has been looked through since the store was opened, or was written since then.
     pub is_known: bool,
 }
@@ -26,12 +31,15 @@ pub(in super::super) struct SegmentLife {
 pub(in super::super) struct Died {
     pub segment: u32,
     pub bytes: u64,
+    /// The segment that has made it dead, 0 if it is not known which; `None` of what shows nobody an old
+    /// value, whenever the index is made anew.
+    pub by: Option<u32>,
 }
 
 impl Died {
     /// A record at a place of which the size is known.
     pub(in super::super) fn record(place: Location, bytes: u64) -> Died {
-        Died { segment: place.segment, bytes }
+        Died { segment: place.segment, bytes, by: Some(0) }
     }
 }
 
@@ -52,6 +60,7 @@ impl Life {
             let life = segments.entry(died.segment).or_default();
             life.dead_bytes += died.bytes;
             life.dead_since_ms.get_or_insert(now_ms);
+            life.dead_from = lower(life.dead_from, died.by);
         }
     }
 
@@ -67,10 +76,8 @@ impl Life {
         for segment in first..=last {
             let life = segments.get(&segment).copied().unwrap_or_default();
             all.dead_bytes += life.dead_bytes;
-            all.dead_since_ms = match (all.dead_since_ms, life.dead_since_ms) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            };
+            all.dead_since_ms = lower(all.dead_since_ms, life.dead_since_ms);
+            all.dead_from = lower(all.dead_from, life.dead_from);
             all.is_known &= life.is_known;
         }
         all
@@ -95,12 +102,26 @@ impl Life {
             let life = segments.entry(segment).or_default();
             life.dead_bytes += was.dead_bytes;
             life.dead_since_ms = was.dead_since_ms.or(life.dead_since_ms);
+            life.dead_from = lower(was.dead_from, life.dead_from);
             life.is_known = was.is_known;
         }
+    }
+
+    /// What has died could not be found out: everything has to be looked through again.
+    pub(in super::super) fn forget(&self) {
+        self.segments.lock().values_mut().for_each(|life| life.is_known = false);
     }
 
     /// A survey has found so much dead in a segment and left it there.
     pub(super) fn found(&self, died: &[Died], since_ms: Option<u64>, now_ms: u64) {
         self.died(died, since_ms.unwrap_or(now_ms));
+    }
+}
+
+/// The lower of two, if there are.
+fn lower<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

@@ -5,6 +5,7 @@
 //! given a good checksum. A *guide* at its end says where each chunk came from: the address of a record
 //! is the same for ever, and index files stay good.
 
+mod ages;
 mod choice;
 pub(super) mod chunk;
 pub(super) mod cleaner;
@@ -13,6 +14,7 @@ pub(super) mod deaths;
 pub(super) mod file;
 pub(super) mod guide;
 pub(super) mod life;
+mod marks;
 mod pace;
 pub(super) mod pieces;
 mod read_ahead;

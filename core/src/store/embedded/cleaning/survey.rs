@@ -123,18 +123,21 @@ impl<'a> Surveyor<'a> {
         Ok(match head.kind {
             RecordKind::Entry => head.state.seq >= state.floors.entries_from,
             RecordKind::Register => {
-                head.state.version >= state.floors.registers_from && self.leads_to(place, head)?
+                head.state.version >= state.floors.registers_from
+                    && self.leads_to(place, head, &state)?
             }
             RecordKind::Floor | RecordKind::Erasure => false,
         })
     }
 
     /// Whether the index leads to a register's record.
-    fn leads_to(&self, place: Location, head: &RecordHead) -> io::Result<bool> {
+    fn leads_to(&self, place: Location, head: &RecordHead, state: &LogState) -> io::Result<bool> {
         let Some(key) = &head.register else { return Ok(true) };
         let newest = self.shared.index.register(head.log, key).map_err(unanswered)?;
-        // One that the index does not know at all is not for cleaning to judge.
-        Ok(newest.is_none_or(|newest| newest.place == place))
+        // A removal leaves the index when it is forgotten and no older value is left anywhere. Otherwise one
+        // that the index does not know at all is not for cleaning to judge.
+        let is_forgotten = head.gone && head.state.version <= state.floors.marks_from;
+        Ok(newest.map_or(!is_forgotten, |newest| newest.place == place))
     }
 
     fn state(&mut self, log: LogId) -> io::Result<LogState> {

@@ -247,6 +247,8 @@ fn what(head: &RecordHead, body: &[u8]) -> Option<FeedWhat> {
             version: head.state.version,
             value: (!head.gone).then(|| body.to_vec().into()),
         }),
+        // That removals are forgotten changes nothing.
+        RecordKind::Floor if head.gone => return None,
         // With the version that sets nothing a log was dropped; without any entry and any register it is
         // as if it had been.
         RecordKind::Floor => {

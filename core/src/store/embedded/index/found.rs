@@ -98,7 +98,7 @@ impl Found {
 
 /// Whether a register that was set by this version, or removed, counts where the log has these floors.
 pub(super) fn is_known(version: u64, gone: bool, floors: &Floors) -> bool {
-    version >= floors.registers_from && !(gone && version < floors.marks_from)
+    version >= floors.registers_from && !(gone && version <= floors.marks_from)
 }
 
 /// Registers of a log, all at one moment.

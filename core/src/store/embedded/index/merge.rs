@@ -4,10 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use dunlin_protocol::LogId;
+
+use crate::store::RegisterKey;
+
 use super::super::disk::Disk;
 use super::super::identity::Identity;
 use super::super::record::Floors;
-use super::layout::{Key, LogSpan, Position, Record, RegisterAt};
+use super::super::segments::Location;
+use super::layout::{Key, LogSpan, Position, Record, RegisterAt, log_id};
 use super::run::{Run, Stream, damaged};
 use super::write::{Changes, RunWriter};
 
@@ -25,20 +30,51 @@ pub(super) fn choose(runs: &[Arc<Run>], at_a_time: usize) -> Option<std::ops::Ra
     let equal = candidates.filter(|range| {
         let lowest = runs[range.clone()].iter().map(level).min();
         let highest = runs[range.clone()].iter().map(level).max();
-        let positions = runs[range.clone()].iter().map(|run| run.head().positions).sum::<u64>();
-        lowest == highest && positions < POSITIONS_MAX
+        lowest == highest && fits(&runs[range.clone()])
     });
     equal.min_by_key(|range| level(&runs[range.start]))
 }
 
-/// Merges runs, the oldest first, into a new file. If `are_oldest`, there are no older ones that they
-/// have to overrule. Returns its size, or an error of the kind
-/// `Interrupted` when `stop` is set.
+/// Whether one file has room for all of these.
+pub(super) fn fits(runs: &[Arc<Run>]) -> bool {
+    runs.iter().map(|run| run.head().positions).sum::<u64>() < POSITIONS_MAX
+}
+
+/// A register that was removed, as the newest of the files that have it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct RemovedRegister {
+    pub log: LogId,
+    pub key: RegisterKey,
+    pub version: u64,
+    pub place: Location,
+    /// That it was removed is forgotten in every answer, as the files know it.
+    pub is_forgotten: bool,
+}
+
+/// Goes through all registers of some files, the oldest first, and tells each and whether it was removed.
+pub(in super::super) fn marks(
+    runs: &[Arc<Run>],
+    mut tell: impl FnMut(Option<RemovedRegister>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut registers = NewestRegisters::new(runs, 0)?;
+    while let Some(RegisterAt { name: (log, key), version, place, gone }) = registers.next()? {
+        let is_forgotten = version <= registers.floors.1.marks_from;
+        let log = log_id(&log).ok_or_else(damaged)?;
+        let mark = RemovedRegister { log, key, version, place, is_forgotten };
+        tell(gone.then_some(mark))?;
+    }
+    Ok(())
+}
+
+/// Merges runs, the oldest first, into a new file. Removals of registers that are
+/// forgotten are left out if they are in segments up to `forget_through`: then these must be all runs, and
+/// no file of segments may hold an older value, since an index that is made anew would bring that back.
+/// Returns its size, or an error of the kind `Interrupted` when `stop` is set.
 pub(super) fn merge(
     disk: &dyn Disk,
     identity: &Identity,
     runs: &[Arc<Run>],
-    are_oldest: bool,
+    forget_through: u32,
     stop: &AtomicBool,
 ) -> io::Result<u64> {
     let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Err(damaged()) };
@@ -56,7 +92,7 @@ pub(super) fn merge(
     writer.end_section()?;
     merge_logs(&mut writer, runs, stop)?;
     writer.end_section()?;
-    merge_registers(&mut writer, runs, are_oldest, stop)?;
+    merge_registers(&mut writer, runs, forget_through, stop)?;
     writer.finish(disk, identity)
 }
 
@@ -116,10 +152,10 @@ fn merge_logs(writer: &mut RunWriter, runs: &[Arc<Run>], stop: &AtomicBool) -> i
 fn merge_registers(
     writer: &mut RunWriter,
     runs: &[Arc<Run>],
-    are_oldest: bool,
+    forget_through: u32,
     stop: &AtomicBool,
 ) -> io::Result<()> {
-    let mut registers = NewestRegisters::new(runs, are_oldest)?;
+    let mut registers = NewestRegisters::new(runs, forget_through)?;
     while let Some(register) = registers.next()? {
         check_stop(stop)?;
         writer.register(&register)?;
@@ -127,7 +163,7 @@ fn merge_registers(
     writer.end_section()?;
     // By version they can't be had from what is sorted by key, but log by log; so all registers are
     // gone through once more, and those of one log are in memory.
-    let mut registers = NewestRegisters::new(runs, are_oldest)?;
+    let mut registers = NewestRegisters::new(runs, forget_through)?;
     let mut changes = Changes::default();
     while let Some(register) = registers.next()? {
         check_stop(stop)?;
@@ -144,17 +180,17 @@ struct NewestRegisters {
     groups: Groups,
     /// The log that was asked for last, and its floors.
     floors: ([u8; 16], Floors),
-    /// No older run may hold what a mark says to be removed.
-    are_oldest: bool,
+    /// The last segment whose removals may be forgotten.
+    forget_through: u32,
 }
 
 impl NewestRegisters {
-    fn new(runs: &[Arc<Run>], are_oldest: bool) -> io::Result<NewestRegisters> {
+    fn new(runs: &[Arc<Run>], forget_through: u32) -> io::Result<NewestRegisters> {
         let mut registers = Merge::new(runs.iter().map(Run::all_registers))?;
         let ahead = registers.next(by_name)?;
         let groups = Groups::new(runs)?;
         let floors = ([0; 16], Floors::default());
-        Ok(NewestRegisters { registers, ahead, groups, floors, are_oldest })
+        Ok(NewestRegisters { registers, ahead, groups, floors, forget_through })
     }
 
     fn next(&mut self) -> io::Result<Option<RegisterAt>> {
@@ -167,7 +203,9 @@ impl NewestRegisters {
             }
             let floors = self.floors_of(&newest.name.0)?;
             let is_gone = newest.version < floors.registers_from
-                || (self.are_oldest && newest.gone && newest.version < floors.marks_from);
+                || (newest.gone
+                    && newest.version <= floors.marks_from
+                    && newest.place.segment <= self.forget_through);
             if !is_gone {
                 return Ok(Some(newest));
             }

@@ -34,6 +34,7 @@ use super::segments::Location;
 use super::wake::Wake;
 pub(super) use layout::{run_name, run_segments};
 use memory::{LOST, SegmentIndex};
+pub(super) use merge::{RemovedRegister, marks};
 use run::Run;
 pub(super) use write::write_segment;
 
@@ -324,13 +325,18 @@ fn lowest(logs: impl Iterator<Item = LogId>, limit: usize) -> Vec<LogId> {
     kept.into_vec()
 }
 
+/// Whether all these can be one file.
+pub(super) fn can_merge(runs: &[Arc<Run>]) -> bool {
+    merge::fits(runs)
+}
+
 /// Merges files; see [`Index::choose_merge`]. Returns the bytes written.
 pub(super) fn merge_runs(
     disk: &dyn Disk,
     identity: &Identity,
     runs: &[Arc<Run>],
-    are_oldest: bool,
+    forget_through: u32,
     stop: &AtomicBool,
 ) -> io::Result<u64> {
-    merge::merge(disk, identity, runs, are_oldest, stop)
+    merge::merge(disk, identity, runs, forget_through, stop)
 }

@@ -12,18 +12,41 @@ impl Lane {
     /// Does what can be done at once, and puts the rest into the frame.
     pub(super) fn plan_deletions(&mut self, deletions: &[Deletion]) {
         for deletion in deletions {
-            let verdict = self.plan_deletion(deletion).unwrap_or_else(|error| {
-                self.note(error);
-                Deleted::Unknown
-            });
-            let current = self.unanswered.last_mut().expect("the job was just pushed");
-            match &mut current.answers {
-                Answers::Deleted(verdicts) => verdicts.push(verdict),
-                Answers::Written(_) => {
-                    unreachable!("a job that deletes has answers to deletions")
-                }
-            }
+            let planned = self.plan_deletion(deletion);
+            self.answer_deletion(planned);
         }
+    }
+
+    fn answer_deletion(&mut self, planned: Result<Deleted, StoreError>) {
+        let verdict = planned.unwrap_or_else(|error| {
+            self.note(error);
+            Deleted::Unknown
+        });
+        let current = self.unanswered.last_mut().expect("the job was just pushed");
+        match &mut current.answers {
+            Answers::Deleted(verdicts) => verdicts.push(verdict),
+            Answers::Written(_) => unreachable!("a job that deletes has answers to deletions"),
+        }
+    }
+
+    /// Raises the floors of removals.
+    pub(super) fn plan_forgetting(&mut self, logs: &[(LogId, u64)]) {
+        for &(log, version) in logs {
+            let planned = self.forget_marks(log, version);
+            self.answer_deletion(planned);
+        }
+    }
+
+    fn forget_marks(&mut self, log: LogId, version: u64) -> Result<Deleted, StoreError> {
+        let mut state = self.state(log)?;
+        let marks_from = version.min(state.version);
+        if marks_from > state.floors.marks_from {
+            state.floors.marks_from = marks_from;
+            let record = NewRecord::forgotten(log, state);
+            let mark = self.make_room(record.bytes())?;
+            self.frame.add_floor(mark, &record, log, state);
+        }
+        Ok(Deleted::Done { head: state.head() })
     }
 
     fn plan_deletion(&mut self, deletion: &Deletion) -> Result<Deleted, StoreError> {
@@ -58,8 +81,9 @@ impl Lane {
     }
 
     fn raise(&mut self, log: LogId, state: LogState) -> Result<LogState, StoreError> {
-        let mark = self.make_room(NewRecord::floor(log, state).bytes())?;
-        self.frame.add_floor(mark, log, state);
+        let record = NewRecord::floor(log, state);
+        let mark = self.make_room(record.bytes())?;
+        self.frame.add_floor(mark, &record, log, state);
         Ok(state)
     }
 

@@ -187,8 +187,14 @@ impl Frame {
     }
 
     /// Adds new floors, which are those of the state.
-    pub(super) fn add_floor(&mut self, mark: Mark, log: LogId, state: LogState) {
-        self.push(mark, &NewRecord::floor(log, state), log, state, What::Floor);
+    pub(super) fn add_floor(
+        &mut self,
+        mark: Mark,
+        record: &NewRecord<'_>,
+        log: LogId,
+        state: LogState,
+    ) {
+        self.push(mark, record, log, state, What::Floor);
         self.states.insert(log, state);
     }
 

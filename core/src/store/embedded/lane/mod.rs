@@ -209,6 +209,7 @@ impl Lane {
         let answers = match &task {
             Task::Write(writes) => Answers::Written(Vec::with_capacity(writes.len())),
             Task::Delete(deletions) => Answers::Deleted(Vec::with_capacity(deletions.len())),
+            Task::Forget(logs) => Answers::Deleted(Vec::with_capacity(logs.len())),
             Task::Seal => {
                 self.end_batch();
                 self.seal();
@@ -219,6 +220,7 @@ impl Lane {
         match task {
             Task::Write(writes) => self.plan_writes(writes),
             Task::Delete(deletions) => self.plan_deletions(&deletions),
+            Task::Forget(logs) => self.plan_forgetting(&logs),
             Task::Seal => unreachable!("it was done above"),
         }
     }

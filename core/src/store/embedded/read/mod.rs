@@ -14,9 +14,8 @@ use crate::store::{StoreDone, StoreError, StoreReply, StoreRequest};
 use super::Shared;
 use super::feed::read_feed;
 use entries::read_page;
-pub(super) use registers::read_registers;
-pub(super) use registers::read_value;
-use registers::{read_changes, read_register};
+use registers::read_changes;
+pub(super) use registers::{read_register, read_registers, read_value};
 pub(super) use window::{read_head, read_head_bytes};
 
 /// The most bytes of registers that are asked for among what is little work: an identity or an account,

@@ -40,7 +40,7 @@ fn retry<T>(mut ask: impl FnMut() -> Result<T, Miss>) -> Result<T, StoreError> {
 }
 
 /// Reads one register.
-pub(super) fn read_register(
+pub(in super::super) fn read_register(
     shared: &Shared,
     log: LogId,
     key: &RegisterKey,
@@ -96,10 +96,24 @@ pub(super) fn read_changes(shared: &Shared, range: &ChangeRange) -> Result<Regis
             Changes::new(shared, range, &found.state).read(&found)
         })?;
         match changes {
+            // What was removed may have been forgotten while it was looked for.
+            Some(answer) if !answer.afresh => {
+                let LogState { version, floors, .. } = shared.index.state(range.log)?;
+                return Ok(if is_forgotten(range.since, &floors) {
+                    Registers { version, afresh: true, ..Registers::default() }
+                } else {
+                    answer
+                });
+            }
             Some(answer) => return Ok(answer),
             None => found_max = found_max.saturating_mul(2),
         }
     }
+}
+
+/// Whether registers may have been removed since a version that nobody knows of any more.
+fn is_forgotten(since: u64, floors: &Floors) -> bool {
+    since > 0 && since < floors.marks_from
 }
 
 /// An answer that is being made.
@@ -121,9 +135,8 @@ impl Changes<'_> {
 
     /// `None` if there may be more than was found, and room for it.
     fn read(mut self, found: &FoundChanges) -> Result<Option<Registers>, Miss> {
-        let Floors { marks_from, .. } = self.state.floors;
         let since = self.range.since;
-        if since > self.state.version || (since > 0 && since < marks_from) {
+        if since > self.state.version || is_forgotten(since, &self.state.floors) {
             let version = self.state.version;
             return Ok(Some(Registers { version, afresh: true, ..Registers::default() }));
         }
