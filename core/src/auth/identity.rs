@@ -1,6 +1,6 @@
 //! The credentials and sessions of a user, and how they change.
 //!
-//! An identity is what the registers of the user's identity log hold: see [`registers`]. Each
+//! An identity is what the registers of the user's identity log hold: see `registers`. Each
 //! operation here changes it in memory; the flow that called it writes what is different then, and
 //! answers when that is durable. If another node was faster, the fence says `Conflict`, and the flow
 //! begins anew with what that node wrote.

@@ -17,7 +17,8 @@ use super::disk::{Disk, FolderFile, read_all};
 use super::identity::{self, Identity};
 use super::own_folder::OwnFolder;
 
-/// A finished backup of the same store. See the [module](self).
+/// A finished backup of the same store, with which a new one shares what has not changed: such a file
+/// has a name in both folders, and either folder can be removed without the other.
 #[derive(Debug)]
 pub struct EarlierBackup {
     folder: OwnFolder,

@@ -19,7 +19,8 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// Bits of a mode by which others than the owner may do anything with a file.
 const OPEN_TO_OTHERS: u32 = 0o077;
 
-/// The folder. See the [module](self).
+/// A folder that is filled with secrets. It belongs to whoever fills it, nobody else may write to it,
+/// and nothing in it is followed or replaced.
 #[derive(Debug)]
 pub struct OwnFolder {
     path: PathBuf,
