@@ -1,7 +1,6 @@
 //! The sleeps of the store: the commit lane before its queue, the indexer before its flag.
 
-// Whatever the task is, it is handed over in one way.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "whatever the task is, it is handed over in one way")]
 #[path = "../../src/store/embedded/queue.rs"]
 mod queue;
 #[path = "../../src/store/embedded/wake.rs"]

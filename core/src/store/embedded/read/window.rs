@@ -18,8 +18,10 @@ use super::unreadable;
 const WINDOW_BYTES: usize = 2048;
 
 /// What is found where the index says that a record is.
-// It is looked at where it is returned, so its size costs less than a box would.
-#[allow(clippy::large_enum_variant)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is looked at where it is returned: its size costs less than a box would"
+)]
 pub(super) enum Look {
     Record(RecordHead, Bytes),
     Damaged,
