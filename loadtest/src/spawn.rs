@@ -180,10 +180,12 @@ fn spawn(
     Ok(child)
 }
 
-/// Kills it, and waits until it is gone.
+/// Kills it, and waits until it is gone. Does not return while the whole program is ending: that its
+/// server is gone is then no news, and what the program exits with is the signal's.
 fn end(child: &mut Child) -> io::Result<()> {
+    let mut running = running();
     child.kill().and_then(|()| child.wait())?;
-    running().retain(|(pid, _)| *pid != child.id());
+    running.retain(|(pid, _)| *pid != child.id());
     Ok(())
 }
 
