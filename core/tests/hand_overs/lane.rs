@@ -1,7 +1,7 @@
 //! The sleeps of the store: the commit lane before its queue, the indexer before its flag.
 
 #[allow(dead_code, reason = "whatever the task is, it is handed over in one way")]
-#[path = "../../src/store/embedded/queue.rs"]
+#[path = "../../src/store/embedded/lane/queue.rs"]
 mod queue;
 #[path = "../../src/store/embedded/wake.rs"]
 mod wake;

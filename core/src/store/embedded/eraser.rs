@@ -12,11 +12,11 @@ use super::cleaning::file::open_if_cleaned;
 use super::config::OpenError;
 use super::disk::{Disk, DiskFile, read_all};
 use super::identity::Identity;
-use super::open::Recovery;
-use super::record::Erasure;
-use super::recovery::{ErasingFrame, erasing_frames};
+use super::recovery::Recovery;
+use super::recovery::scan::{ErasingFrame, erasing_frames};
 use super::segment::Span;
-use super::segments::{Location, Segments};
+use super::segment::erasure::Erasure;
+use super::segment::files::{Location, Segments};
 
 /// Overwrites entries, durably. What was cleaned away is gone anyway. It can be done again.
 pub(super) fn overwrite(

@@ -5,7 +5,8 @@ use crate::random::Random;
 use super::config::OpenError;
 use super::disk::{Disk, read_all, write_whole};
 use super::hash::HashKey;
-use super::record::{Mark, u32_at, u64_at};
+use super::segment::bytes::{u32_at, u64_at};
+use super::segment::frame::Mark;
 
 /// The name of the file.
 pub(super) const NAME: &str = "STORE";

@@ -20,38 +20,34 @@
 //!       └───────────────────┘    └───────────────────┘
 //! ```
 //!
+//! | folder | what is there |
+//! |---|---|
+//! | `disk` | what the store asks of a disk |
+//! | `segment` | the bytes of segments, frames and records, and their open files |
+//! | `lane` | writing and deleting: the queue, the batch, its verdicts |
+//! | `index` | where everything is: in memory, and in files that the indexer makes |
+//! | `read`, `feed` | answering questions |
+//! | `cleaning` | giving the disk back |
+//! | `recovery` | opening a folder: what is there, what is missing, what is damaged |
+//! | `backup` | copies, and putting them back |
+//!
 //! docs/storage-format.md describes the bytes, docs/decisions/0010-embedded-store.md why it is
 //! made so.
 
 mod backup;
 mod cleaning;
 pub mod config;
-mod damage;
 pub mod disk;
-mod earlier_backup;
 mod eraser;
-mod extent;
 mod feed;
 mod hash;
 mod identity;
 mod index;
-mod indexer;
-mod inventory;
 mod lane;
-mod new_epoch;
-mod open;
-mod overlay;
-mod own_folder;
-mod queue;
 mod read;
-mod record;
 mod recovery;
 mod segment;
-mod segments;
-mod spare;
 mod statistics;
-mod told;
-mod torn;
 mod verify;
 mod wake;
 
@@ -68,29 +64,29 @@ use parking_lot::Mutex;
 use crate::random::{Random, SystemSource};
 
 use super::{ConsumerChange, Store, StoreDone, StoreError, StoreRequest, Write};
+pub use backup::earlier::EarlierBackup;
+pub use backup::own_folder::OwnFolder;
 pub use backup::{BackupReport, check_backup, restore, restore_to};
 use cleaning::cleaner::Cleaner;
 pub use config::{EmbeddedConfig, OpenError};
-pub use damage::{Damage, DamageKind};
 use disk::{Disk, Folder};
-pub use earlier_backup::EarlierBackup;
-use extent::Extent;
 use feed::Consumers;
 use identity::Identity;
 use index::Index;
-use indexer::Indexer;
+use index::indexer::Indexer;
 use lane::Lane;
-pub use new_epoch::begin_epoch;
-use open::Recovered;
-pub use open::{RecoveryReport, inspect};
-pub use own_folder::OwnFolder;
-use queue::{Job, Queue, Task};
+use lane::queue::{Job, Queue, Task};
 use read::ReadJob;
-use segments::Segments;
-use spare::SpareSlot;
+use recovery::Recovered;
+pub use recovery::damage::{Damage, DamageKind};
+use recovery::extent::Extent;
+pub use recovery::new_epoch::begin_epoch;
+pub use recovery::told::ToldDamage;
+pub use recovery::{RecoveryReport, inspect};
+use segment::files::Segments;
+use segment::spare::SpareSlot;
 use statistics::Counters;
 pub use statistics::EmbeddedStatistics;
-pub use told::ToldDamage;
 pub use verify::{VerifyProgress, VerifyReport, verify_folder};
 
 /// How nice the threads are that work in the background: beside a busy thread they get a tenth of
@@ -169,7 +165,7 @@ impl Shared {
 
     /// Damage that was told and that nobody has acknowledged.
     fn unacknowledged(&self) -> Vec<ToldDamage> {
-        told::unacknowledged(&self.told.lock())
+        recovery::told::unacknowledged(&self.told.lock())
     }
 
     /// The first segment that a consumer of the feed has not passed: from there on nothing is cleaned.
@@ -193,7 +189,7 @@ impl EmbeddedStore {
         random: &dyn Random,
     ) -> Result<EmbeddedStore, OpenError> {
         config.check()?;
-        let mut recovered = open::recover(&*disk, &config, random)?;
+        let mut recovered = recovery::recover(&*disk, &config, random)?;
         let recovery = std::mem::take(&mut recovered.report);
         let (next_segment, next_batch) = (recovered.next_segment, recovered.next_batch);
         let shared = Arc::new(Shared::new(disk, config, recovered));
@@ -311,9 +307,9 @@ impl EmbeddedStore {
     /// Somebody has seen the damage that was told, and goes on without what is lost.
     pub fn acknowledge_damage(&self) -> Result<(), OpenError> {
         self.on_reader(|shared| {
-            let path = shared.disk.path().join(told::NAME);
+            let path = shared.disk.path().join(recovery::told::NAME);
             let mut told = shared.told.lock();
-            let acknowledged = told::acknowledge(&*shared.disk, &mut told);
+            let acknowledged = recovery::told::acknowledge(&*shared.disk, &mut told);
             acknowledged.map_err(OpenError::io("can't write", path))
         })
     }

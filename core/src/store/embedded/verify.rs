@@ -16,22 +16,22 @@ use crate::random::SystemSource;
 
 use super::cleaning::scan::scan_cleaned;
 use super::config::{EmbeddedConfig, OpenError};
-use super::damage::{Damage, DamageKind};
+use super::disk::overlay::Overlay;
 use super::disk::{ReadFolder, read_all};
-use super::extent::Row;
 use super::identity::Identity;
 use super::index::memory::{LOST, LogPart, SegmentIndex};
 use super::index::run::Run;
 use super::index::run_name;
 use super::index::spans::find_gaps;
-use super::overlay::Overlay;
-use super::recovery::{Scan, scan};
+use super::recovery::damage::{Damage, DamageKind};
+use super::recovery::extent::Row;
+use super::recovery::scan::{Scan, scan};
+use super::recovery::told::{self, ToldDamage};
+use super::segment::files::{Location, SegmentFile};
 use super::segment::{
     SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, Span, first_batches_behind, segment_name,
 };
-use super::segments::{Location, SegmentFile};
-use super::told::{self, ToldDamage};
-use super::{Shared, open};
+use super::{Shared, recovery};
 
 /// What a full check has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,13 +84,13 @@ pub fn verify_folder(
     mut progress: impl FnMut(VerifyProgress),
 ) -> Result<VerifyReport, OpenError> {
     config.check()?;
-    open::inspect(path)?;
+    recovery::inspect(path)?;
     let disk = Arc::new(Overlay::new(Arc::new(ReadFolder::open(path)?)));
     let told = told::load(&*disk).map_err(OpenError::io("can't read", path.join(told::NAME)))?;
     // What it says is not so yet: no epoch begins here. What it has found is in the report.
     let nobody = tracing::subscriber::NoSubscriber::new();
     let mut recovered = tracing::subscriber::with_default(nobody, || {
-        open::recover(&*disk, &config, &SystemSource::new())
+        recovery::recover(&*disk, &config, &SystemSource::new())
     })?;
     let found = std::mem::take(&mut recovered.report).damage;
     let shared = Shared::new(disk, config, recovered);

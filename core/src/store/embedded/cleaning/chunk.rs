@@ -1,8 +1,8 @@
 //! The head of a chunk: neighbouring records of a batch that were kept, and where they came from.
 
 use super::super::identity::Identity;
-use super::super::record::{u32_at, u64_at};
-use super::super::segments::Location;
+use super::super::segment::bytes::{u32_at, u64_at};
+use super::super::segment::files::Location;
 
 /// Bytes before the records of a chunk: as many as before those of a frame.
 pub(in super::super) const CHUNK_HEAD_BYTES: usize = 40;

@@ -14,9 +14,9 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::super::Shared;
-use super::super::queue::{Job, Queue, Task};
+use super::super::lane::queue::{Job, Queue, Task};
+use super::super::segment::files::SegmentFile;
 use super::super::segment::{SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, Span};
-use super::super::segments::SegmentFile;
 use super::super::wake::Wake;
 use super::choice::{Candidate, Next, Rules, choose};
 use super::copy::copy;

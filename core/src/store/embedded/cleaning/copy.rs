@@ -5,7 +5,7 @@ use std::io;
 use super::super::Shared;
 use super::super::disk::read_exact_at;
 use super::super::segment::Span;
-use super::super::segments::Location;
+use super::super::segment::files::Location;
 use super::chunk::ChunkHead;
 use super::pace::Pace;
 use super::pieces::damaged;

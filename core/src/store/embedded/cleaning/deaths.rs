@@ -9,7 +9,7 @@ use crate::store::StoreError;
 
 use super::super::Shared;
 use super::super::index::memory::SegmentIndex;
-use super::super::record::Floors;
+use super::super::segment::record::Floors;
 use super::life::Died;
 
 /// Registers of a dropped log that are looked for in each index file. The rest is found when the file

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use super::super::disk::{DiskFile, read_exact_at};
 use super::super::identity::Identity;
+use super::super::segment::files::Location;
 use super::super::segment::{CleanedHead, SEGMENT_HEAD_BYTES, SegmentHead, Span};
-use super::super::segments::Location;
 use super::guide::{self, FENCE_BYTES, GUIDE_BLOCK_BYTES, Guided, PER_BLOCK};
 use super::scan::Chunks;
 

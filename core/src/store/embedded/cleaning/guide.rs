@@ -4,8 +4,8 @@
 //! first place of each block is kept in memory (8 bytes for 255 chunks), so a record is found with one
 //! read of a block.
 
-use super::super::record::u32_at;
-use super::super::segments::Location;
+use super::super::segment::bytes::u32_at;
+use super::super::segment::files::Location;
 
 /// Everything is in blocks of this size.
 pub(in super::super) const GUIDE_BLOCK_BYTES: usize = 4096;

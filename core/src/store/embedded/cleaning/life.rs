@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-use super::super::segments::Location;
+use super::super::segment::files::Location;
 
 /// What is known of a segment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

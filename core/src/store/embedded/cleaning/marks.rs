@@ -16,7 +16,7 @@ use crate::store::{StoreError, StoreReply};
 
 use super::super::Shared;
 use super::super::index::{RemovedRegister, marks};
-use super::super::queue::{Job, Queue, Task};
+use super::super::lane::queue::{Job, Queue, Task};
 use super::ages::Ages;
 use super::choice::Candidate;
 use super::cleaner::{Cleaner, INDEX_LOOK, now_ms};

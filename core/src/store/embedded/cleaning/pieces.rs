@@ -5,8 +5,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::super::identity::Identity;
-use super::super::record::{FRAME_HEAD_BYTES, FrameHead, Mark, RECORD_HEAD_BYTES_MAX, RecordHead};
-use super::super::segments::{Location, SegmentFile};
+use super::super::segment::files::{Location, SegmentFile};
+use super::super::segment::frame::{FRAME_HEAD_BYTES, FrameHead, Mark};
+use super::super::segment::record::{RECORD_HEAD_BYTES_MAX, RecordHead};
 use super::chunk::CHUNK_HEAD_BYTES;
 use super::file::CleanedFile;
 use super::read_ahead::ReadAhead;

@@ -6,14 +6,14 @@
 use std::io;
 use std::sync::Arc;
 
-use super::super::damage::{Damage, DamageKind};
 use super::super::disk::DiskFile;
 use super::super::identity::Identity;
 use super::super::index::memory::SegmentIndex;
-use super::super::record::RecordHead;
-use super::super::recovery::Scan;
+use super::super::recovery::damage::{Damage, DamageKind};
+use super::super::recovery::scan::Scan;
+use super::super::segment::files::Location;
+use super::super::segment::record::RecordHead;
 use super::super::segment::{SEGMENT_HEAD_BYTES, Span};
-use super::super::segments::Location;
 use super::chunk::{CHUNK_HEAD_BYTES, ChunkHead};
 use super::file::CleanedFile;
 use super::guide::Guided;

@@ -9,9 +9,9 @@ use hashbrown::HashMap;
 use crate::store::StoreError;
 
 use super::super::Shared;
-use super::super::record::{LogState, RecordHead, RecordKind};
+use super::super::segment::files::Location;
+use super::super::segment::record::{LogState, RecordHead, RecordKind};
 use super::super::segment::{SEGMENT_HEAD_BYTES, Span};
-use super::super::segments::Location;
 use super::chunk::ChunkHead;
 use super::guide::{self, GUIDE_BLOCK_BYTES};
 use super::life::Died;
@@ -64,7 +64,7 @@ impl<'a> Surveyor<'a> {
     /// it what can be saved.
     pub(super) fn file(&mut self, span: Span, batches: std::ops::Range<u64>) -> io::Result<()> {
         let file = self.shared.segments.open(span.first)?;
-        let is_plain = matches!(file, super::super::segments::SegmentFile::Plain(_));
+        let is_plain = matches!(file, super::super::segment::files::SegmentFile::Plain(_));
         let offset = if is_plain { SEGMENT_HEAD_BYTES as u32 } else { 0 };
         let begin = Location { segment: span.first, offset };
         let bounds = Bounds { end: None, next_first: Some(batches.end) };

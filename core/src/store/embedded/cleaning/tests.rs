@@ -5,9 +5,9 @@ use dunlin_protocol::{LogId, UserId};
 
 use super::super::disk::{Disk, Folder};
 use super::super::identity::Identity;
-use super::super::record::{LogState, NewRecord, RecordHead, decode_body};
 use super::super::segment::Span;
-use super::super::segments::Location;
+use super::super::segment::files::Location;
+use super::super::segment::record::{LogState, NewRecord, RecordHead, decode_body};
 use super::chunk::ChunkHead;
 use super::file::{CleanedFile, open_if_cleaned};
 use super::scan::scan_cleaned;

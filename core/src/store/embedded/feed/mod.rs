@@ -22,7 +22,7 @@ use crate::store::{
 use super::Shared;
 use super::read::read_registers;
 use super::segment::SegmentFiles;
-use super::segments::Location;
+use super::segment::files::Location;
 pub(super) use reader::read_feed;
 
 /// Consumers that there can be: each keeps what it has not passed, so they are few.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::store::feed::FeedPosition;
 use crate::store::{Malformed, StoreError};
 
-use super::super::segments::Location;
+use super::super::segment::files::Location;
 
 /// The bytes of a position: segment and offset, big-endian, so that what is further is greater.
 pub(super) const POSITION_BYTES: usize = 8;

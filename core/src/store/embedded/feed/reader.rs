@@ -9,9 +9,10 @@ use crate::store::{FeedPage, FeedRange, Register, StoreError, StoredEntry};
 
 use super::super::Shared;
 use super::super::cleaning::pieces::{Bounds, Piece, Pieces, records_of};
-use super::super::record::{Erasure, RecordHead, RecordKind, decode_body};
 use super::super::segment::SEGMENT_HEAD_BYTES;
-use super::super::segments::{Location, SegmentFile};
+use super::super::segment::erasure::Erasure;
+use super::super::segment::files::{Location, SegmentFile};
+use super::super::segment::record::{RecordHead, RecordKind, decode_body};
 use super::position;
 
 /// What is read for one page at most, whatever of it is for nobody.
@@ -221,7 +222,7 @@ impl FeedReader<'_> {
         let _nobody_else = self.shared.segments.rewrites();
         let Some((file, at)) = self.shared.segments.resolve(place)? else { return Ok(None) };
         let mark = self.shared.identity.mark(place.segment);
-        let mut bytes = vec![0; super::super::record::RECORD_HEAD_BYTES_MAX];
+        let mut bytes = vec![0; super::super::segment::record::RECORD_HEAD_BYTES_MAX];
         let read = file.read_at(&mut bytes, at)?;
         let Some(head) = RecordHead::decode(mark, &bytes[..read]) else { return Ok(None) };
         bytes.resize(head.record_bytes(), 0);

@@ -8,8 +8,8 @@ use dunlin_protocol::LogId;
 
 use crate::store::{RegisterKey, RegisterRange};
 
-use super::super::record::{Floors, LogState};
-use super::super::segments::Location;
+use super::super::segment::files::Location;
+use super::super::segment::record::{Floors, LogState};
 
 /// Which keys of a log.
 #[derive(Debug, Clone, Copy)]

@@ -19,8 +19,9 @@ use dunlin_protocol::LogId;
 use crate::store::{EntryMeta, RegisterKey};
 
 use super::super::identity::FORMAT;
-use super::super::record::{Floors, LogState, u32_at, u64_at};
-use super::super::segments::Location;
+use super::super::segment::bytes::{u32_at, u64_at};
+use super::super::segment::files::Location;
+use super::super::segment::record::{Floors, LogState};
 use super::memory::LOST;
 
 /// Everything but the guide is in blocks of this size, each with a checksum.

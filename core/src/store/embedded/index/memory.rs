@@ -12,8 +12,9 @@ use crate::dense_map::DenseMap;
 use crate::store::{EntryMeta, RegisterKey};
 
 use super::super::hash::HashKey;
-use super::super::record::{Erasure, Floors, LogState, RecordHead, RecordKind};
-use super::super::segments::Location;
+use super::super::segment::erasure::Erasure;
+use super::super::segment::files::Location;
+use super::super::segment::record::{Floors, LogState, RecordHead, RecordKind};
 use super::found::{Found, KeyRange, SmallValue};
 use super::held::HeldRegisters;
 use super::layout::RegisterAt;

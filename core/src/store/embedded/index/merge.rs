@@ -10,8 +10,8 @@ use crate::store::RegisterKey;
 
 use super::super::disk::Disk;
 use super::super::identity::Identity;
-use super::super::record::Floors;
-use super::super::segments::Location;
+use super::super::segment::files::Location;
+use super::super::segment::record::Floors;
 use super::layout::{Key, LogSpan, Position, Record, RegisterAt, log_id};
 use super::run::{Run, Stream, damaged};
 use super::write::{Changes, RunWriter};

@@ -7,6 +7,7 @@
 mod filter;
 pub(super) mod found;
 mod held;
+pub(super) mod indexer;
 mod layout;
 pub(super) mod memory;
 mod merge;
@@ -29,8 +30,8 @@ use crate::store::{Head, StoreError};
 use super::disk::Disk;
 use super::hash::HashKey;
 use super::identity::Identity;
-use super::record::LogState;
-use super::segments::Location;
+use super::segment::files::Location;
+use super::segment::record::LogState;
 use super::wake::Wake;
 pub(super) use layout::{run_name, run_segments};
 use memory::{LOST, SegmentIndex};

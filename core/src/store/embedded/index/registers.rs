@@ -9,8 +9,8 @@ use crate::store::{
     ChangeRange, Register, RegisterKey, Registers, StoreError, StoreReply, StoreRequest,
 };
 
-use super::super::record::LogState;
-use super::super::segments::Location;
+use super::super::segment::files::Location;
+use super::super::segment::record::LogState;
 use super::found::{Found, FoundChanges, FoundRegisters, KeyRange};
 use super::layout::RegisterAt;
 use super::run::Run;

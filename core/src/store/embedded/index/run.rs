@@ -9,8 +9,8 @@ use dunlin_protocol::{LogId, LogKind};
 
 use super::super::disk::{Disk, DiskFile, read_exact_at};
 use super::super::identity::Identity;
-use super::super::record::{u32_at, u64_at};
-use super::super::segments::Location;
+use super::super::segment::bytes::{u32_at, u64_at};
+use super::super::segment::files::Location;
 use super::filter::{self, Filter, LINE_BYTES};
 use super::found::KeyRange;
 use super::layout::{

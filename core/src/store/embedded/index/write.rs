@@ -7,7 +7,7 @@ use super::super::disk::{Disk, DiskFile};
 use super::super::hash::HashKey;
 use super::super::identity::Identity;
 use super::super::segment::UNFINISHED_SUFFIX;
-use super::super::segments::Location;
+use super::super::segment::files::Location;
 use super::filter::Filter;
 use super::layout::{
     BLOCK_BYTES, Change, Key, LogSpan, Position, Record, RegisterAt, RunHead, log_id, run_name,

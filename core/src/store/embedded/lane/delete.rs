@@ -5,7 +5,8 @@ use dunlin_protocol::LogId;
 use crate::store::{Deleted, Deletion, StoreError};
 
 use super::super::read::read_head_bytes;
-use super::super::record::{Erasure, Floors, LogState, NewRecord, RecordHead};
+use super::super::segment::erasure::Erasure;
+use super::super::segment::record::{Floors, LogState, NewRecord, RecordHead};
 use super::{Answers, Lane, unavailable};
 
 impl Lane {

@@ -11,7 +11,9 @@ use hashbrown::{HashMap, HashTable};
 use crate::store::{DedupeKey, NewEntry, RegisterKey, Set, Write};
 
 use super::super::index::memory::SegmentIndex;
-use super::super::record::{Erasure, FRAME_HEAD_BYTES, LogState, Mark, NewRecord};
+use super::super::segment::erasure::Erasure;
+use super::super::segment::frame::{FRAME_HEAD_BYTES, Mark};
+use super::super::segment::record::{LogState, NewRecord};
 
 /// The batch that is being made. Its parts keep their memory from batch to batch.
 #[derive(Default)]

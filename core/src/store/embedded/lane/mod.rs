@@ -18,6 +18,7 @@ mod delete;
 mod frame;
 mod pause;
 mod plan;
+pub(super) mod queue;
 
 use std::io;
 use std::sync::Arc;
@@ -32,13 +33,18 @@ use crate::store::{Deleted, StoreDone, StoreError, StoreReply, Written};
 use super::Shared;
 use super::disk::DiskFile;
 use super::eraser::overwrite;
-use super::extent::Row;
-use super::queue::{Job, Queue, Task};
-use super::record::{Erasure, FRAME_HEAD_BYTES, FrameHead, LogState, Mark};
+use super::recovery::extent::Row;
+use super::segment::erasure::Erasure;
+use super::segment::files::Location;
+use super::segment::frame::{FRAME_HEAD_BYTES, FrameHead, Mark};
+use super::segment::record::LogState;
 use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, segment_name};
-use super::segments::Location;
 use frame::Frame;
 use pause::Pause;
+use queue::{Job, Queue, Task};
+
+// Under a name that `core/tests/hand_overs` can give to loom's: see `queue`.
+use super::locks;
 
 /// The state of the thread.
 pub(super) struct Lane {

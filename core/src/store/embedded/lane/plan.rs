@@ -9,7 +9,7 @@ use crate::store::{
 
 use super::super::index::found::{Found, SmallValue};
 use super::super::read::{read_head, read_value};
-use super::super::record::LogState;
+use super::super::segment::record::LogState;
 use super::frame::{Used, bytes_of};
 use super::{Answers, Lane};
 

@@ -6,8 +6,8 @@ use dunlin_protocol::LogId;
 use crate::store::{Page, Range, StoreError, StoredEntry};
 
 use super::super::Shared;
-use super::super::record::RecordKind;
-use super::super::segments::Location;
+use super::super::segment::files::Location;
+use super::super::segment::record::RecordKind;
 use super::unreadable;
 use super::window::{Look, Window};
 

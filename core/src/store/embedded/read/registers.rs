@@ -10,8 +10,8 @@ use crate::store::{ChangeRange, Register, RegisterKey, RegisterRange, Registers,
 
 use super::super::Shared;
 use super::super::index::found::{Found, FoundChanges, FoundRegisters, KeyRange};
-use super::super::record::{Floors, LogState, RecordKind};
-use super::super::segments::Location;
+use super::super::segment::files::Location;
+use super::super::segment::record::{Floors, LogState, RecordKind};
 use super::unreadable;
 use super::window::{Look, Window};
 

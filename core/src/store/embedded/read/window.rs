@@ -9,8 +9,9 @@ use crate::store::StoreError;
 
 use super::super::Shared;
 use super::super::disk::DiskFile;
-use super::super::record::{Mark, RECORD_HEAD_BYTES_MAX, RecordHead, decode_body};
-use super::super::segments::Location;
+use super::super::segment::files::Location;
+use super::super::segment::frame::Mark;
+use super::super::segment::record::{RECORD_HEAD_BYTES_MAX, RecordHead, decode_body};
 use super::unreadable;
 
 /// What is read at once where a record begins: most are smaller, and the neighbours of a small one

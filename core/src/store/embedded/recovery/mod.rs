@@ -1,29 +1,37 @@
 //! Finding out what a folder holds, and bringing it into order after a crash.
 
+pub(super) mod damage;
+pub(super) mod extent;
+pub(super) mod inventory;
+pub(super) mod new_epoch;
+pub(super) mod scan;
+pub(super) mod told;
+pub(super) mod torn;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::random::Random;
 
+use self::damage::{Damage, DamageKind};
+use self::extent::{Content, Extent};
+use self::inventory::SegmentBound;
+use self::scan::scan;
+use self::told::ToldDamage;
 use super::cleaning::file::{CleanedFile, open_if_cleaned};
 use super::cleaning::scan::scan_cleaned;
 use super::config::{EmbeddedConfig, OpenError};
-use super::damage::{Damage, DamageKind};
 use super::disk::{Disk, DiskFile, names_in, read_all};
-use super::extent::{self, Content, Extent};
 use super::identity::{self, Identity};
+use super::index::indexer::remove_covered;
 use super::index::memory::SegmentIndex;
 use super::index::run::Run;
 use super::index::{run_name, run_segments, write_segment};
-use super::indexer::remove_covered;
-use super::inventory::SegmentBound;
-use super::record::FrameHead;
-use super::recovery::scan;
+use super::segment::frame::FrameHead;
 use super::segment::{
     SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, Span, UNFINISHED_SUFFIX, segment_name,
 };
-use super::told::{self, ToldDamage};
 
 /// Made by file systems at the root of a disk.
 const LOST_AND_FOUND: &str = "lost+found";

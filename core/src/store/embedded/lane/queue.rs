@@ -6,13 +6,13 @@ use super::locks::{Condvar, Mutex};
 use crate::store::{Deletion, StoreDone, StoreError, Write};
 
 /// One request that changes something.
-pub(super) struct Job {
+pub(in super::super) struct Job {
     pub task: Task,
     pub done: StoreDone,
 }
 
 /// What is to be done.
-pub(super) enum Task {
+pub(in super::super) enum Task {
     Write(Vec<Write>),
     Delete(Vec<Deletion>),
     /// Forget of these logs which registers were removed, by versions up to these.
@@ -23,7 +23,7 @@ pub(super) enum Task {
 
 impl Task {
     /// How many things.
-    pub(super) fn items(&self) -> usize {
+    pub(in super::super) fn items(&self) -> usize {
         match self {
             Task::Write(writes) => writes.len(),
             Task::Delete(deletions) => deletions.len(),
@@ -36,7 +36,7 @@ impl Task {
 /// What waits for the lane. It takes everything at once: what arrives while an fsync runs is the
 /// next batch. It has no limit of its own; who submits waits for answers, which bounds it.
 #[derive(Default)]
-pub(super) struct Queue {
+pub(in super::super) struct Queue {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
 }
@@ -51,7 +51,7 @@ struct Waiting {
 
 impl Queue {
     /// Adds a request; answers it at once if the store is being closed.
-    pub(super) fn push(&self, job: Job) {
+    pub(in super::super) fn push(&self, job: Job) {
         let mut waiting = self.waiting.lock();
         if waiting.closed {
             drop(waiting);
@@ -65,7 +65,7 @@ impl Queue {
 
     /// Takes all that waits, after waiting until there is something. False when the queue is
     /// closed and empty.
-    pub(super) fn take(&self, jobs: &mut Vec<Job>) -> bool {
+    pub(in super::super) fn take(&self, jobs: &mut Vec<Job>) -> bool {
         let mut waiting = self.waiting.lock();
         while waiting.jobs.is_empty() {
             if waiting.closed {
@@ -79,12 +79,12 @@ impl Queue {
     }
 
     /// Requests that wait.
-    pub(super) fn len(&self) -> usize {
+    pub(in super::super) fn len(&self) -> usize {
         self.waiting.lock().jobs.len()
     }
 
     /// Takes no more.
-    pub(super) fn close(&self) {
+    pub(in super::super) fn close(&self) {
         self.waiting.lock().closed = true;
         self.arrived.notify_all();
     }

@@ -75,7 +75,7 @@ pub enum DamageKind {
 
 impl Damage {
     /// Something that concerns a file as a whole.
-    pub(super) fn of_file(file: impl Into<String>, kind: DamageKind) -> Damage {
+    pub(in super::super) fn of_file(file: impl Into<String>, kind: DamageKind) -> Damage {
         Damage { file: file.into(), offset: 0, bytes: 0, kind }
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::config::OpenError;
-use super::disk::{Disk, DiskFile, FolderFile, read_all};
+use super::super::config::OpenError;
+use super::super::disk::{Disk, DiskFile, FolderFile, read_all};
 
 /// Bits of a mode by which others than the owner may write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -101,7 +101,7 @@ impl OwnFolder {
     }
 
     /// Opens such a file, to read it.
-    pub(super) fn open_secret(&self, name: &str) -> io::Result<File> {
+    pub(in super::super) fn open_secret(&self, name: &str) -> io::Result<File> {
         // Whoever opens a pipe would wait for who writes to it.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file: File = rustix::fs::openat(&self.handle, name, flags, Mode::empty())?.into();
@@ -114,7 +114,7 @@ impl OwnFolder {
     }
 
     /// Gives a file of another folder the same name here too. Nothing is replaced, no link is followed.
-    pub(super) fn link_from(&self, other: &OwnFolder, name: &str) -> io::Result<()> {
+    pub(in super::super) fn link_from(&self, other: &OwnFolder, name: &str) -> io::Result<()> {
         Ok(rustix::fs::linkat(&other.handle, name, &self.handle, name, AtFlags::empty())?)
     }
 

@@ -1,8 +1,15 @@
 //! Segment files: their names and their headers.
 
+pub(super) mod bytes;
+pub(super) mod erasure;
+pub(super) mod files;
+pub(super) mod frame;
+pub(super) mod record;
+pub(super) mod spare;
+
+use self::bytes::{u32_at, u64_at};
 use super::config::OpenError;
 use super::identity::{FORMAT, Identity};
-use super::record::{u32_at, u64_at};
 
 /// Bytes before the first frame of a segment: one block, so that the first batch doesn't share
 /// a block with the header.

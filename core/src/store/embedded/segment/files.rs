@@ -9,10 +9,10 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::cleaning::file::{CleanedFile, open_if_cleaned};
-use super::disk::{Disk, DiskFile};
-use super::identity::Identity;
-use super::segment::Span;
+use super::super::cleaning::file::{CleanedFile, open_if_cleaned};
+use super::super::disk::{Disk, DiskFile};
+use super::super::identity::Identity;
+use super::super::segment::Span;
 
 /// Sealed segments that are kept open for reading.
 const OPEN_SEGMENTS_MAX: usize = 512;
@@ -22,14 +22,14 @@ const TAKE_OVER_PART: Duration = Duration::from_millis(100);
 
 /// Where an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Location {
+pub(in super::super) struct Location {
     pub segment: u32,
     pub offset: u32,
 }
 
 /// An open file of segments.
 #[derive(Debug, Clone)]
-pub(super) enum SegmentFile {
+pub(in super::super) enum SegmentFile {
     /// As the lane wrote it.
     Plain(Arc<dyn DiskFile>),
     /// What cleaning has left.
@@ -38,7 +38,7 @@ pub(super) enum SegmentFile {
 
 /// Opens segments to read from them, and keeps a bounded number of them open.
 #[derive(Debug)]
-pub(super) struct Segments {
+pub(in super::super) struct Segments {
     disk: Arc<dyn Disk>,
     identity: Identity,
     /// The rows of several segments that one file holds: the last of each by the first.
@@ -53,7 +53,7 @@ pub(super) struct Segments {
 /// Changing records in their places, which cleaning must not miss: a record that is erased after it was
 /// copied is copied once more.
 #[derive(Debug, Default)]
-pub(super) struct Rewrites {
+pub(in super::super) struct Rewrites {
     is_copying: bool,
     late: Vec<Location>,
     /// A cleaned file has its name, and it is not known whether it will keep it.
@@ -70,7 +70,7 @@ struct Open {
 
 impl Segments {
     /// `rows` are the files that hold more than one segment.
-    pub(super) fn new(
+    pub(in super::super) fn new(
         disk: Arc<dyn Disk>,
         identity: Identity,
         rows: impl IntoIterator<Item = Span>,
@@ -87,14 +87,14 @@ impl Segments {
     }
 
     /// What the file that holds a segment holds.
-    pub(super) fn span_of(&self, segment: u32) -> Span {
+    pub(in super::super) fn span_of(&self, segment: u32) -> Span {
         let rows = self.rows.read();
         let row = rows.range(..=segment).next_back().map(|(&first, &last)| Span { first, last });
         row.filter(|row| row.holds(segment)).unwrap_or(Span::one(segment))
     }
 
     /// The file that holds a segment.
-    pub(super) fn open(&self, segment: u32) -> io::Result<SegmentFile> {
+    pub(in super::super) fn open(&self, segment: u32) -> io::Result<SegmentFile> {
         loop {
             let span = self.span_of(segment);
             match self.open_span(span) {
@@ -128,7 +128,7 @@ impl Segments {
     }
 
     /// The file of a segment as it is on the disk, whatever is in it.
-    pub(super) fn file(&self, number: u32) -> io::Result<Arc<dyn DiskFile>> {
+    pub(in super::super) fn file(&self, number: u32) -> io::Result<Arc<dyn DiskFile>> {
         Ok(match self.open(number)? {
             SegmentFile::Plain(file) => file,
             SegmentFile::Cleaned(cleaned) => Arc::clone(&cleaned.file),
@@ -137,7 +137,7 @@ impl Segments {
 
     /// The file that holds a record, and where in it the record begins; `None` if it was cleaned
     /// away. All reads of records go this way.
-    pub(super) fn resolve(
+    pub(in super::super) fn resolve(
         &self,
         location: Location,
     ) -> io::Result<Option<(Arc<dyn DiskFile>, u64)>> {
@@ -151,13 +151,13 @@ impl Segments {
     }
 
     /// Keeps a segment that is open anyway.
-    pub(super) fn keep(&self, number: u32, file: Arc<dyn DiskFile>) {
+    pub(in super::super) fn keep(&self, number: u32, file: Arc<dyn DiskFile>) {
         self.open.lock().keep(number, SegmentFile::Plain(file));
     }
 
     /// Lets a cleaned file take the place of those of its segments. Who reads one of these goes on to
     /// do so: its content is as good.
-    pub(super) fn replace(&self, cleaned: CleanedFile) {
+    pub(in super::super) fn replace(&self, cleaned: CleanedFile) {
         let span = cleaned.span();
         let mut rows = self.rows.write();
         rows.retain(|first, _| !span.holds(*first));
@@ -171,29 +171,29 @@ impl Segments {
     }
 
     /// Lets nobody else change a record in its place, nor a cleaned file take the place of another.
-    pub(super) fn rewrites(&self) -> MutexGuard<'_, Rewrites> {
+    pub(in super::super) fn rewrites(&self) -> MutexGuard<'_, Rewrites> {
         self.rewrites.lock()
     }
 
     /// Keeps all files under their names for as long as the guard lives.
-    pub(super) fn hold_names(&self) -> RwLockReadGuard<'_, ()> {
+    pub(in super::super) fn hold_names(&self) -> RwLockReadGuard<'_, ()> {
         self.names.read()
     }
 
     /// Lets nobody count on the names of files; `None` if somebody does, for a while.
-    pub(super) fn try_take_over(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+    pub(in super::super) fn try_take_over(&self) -> Option<RwLockWriteGuard<'_, ()>> {
         self.names.try_write_for(TAKE_OVER_PART)
     }
 
     /// Forgets a segment that is removed.
-    pub(super) fn forget(&self, number: u32) {
+    pub(in super::super) fn forget(&self, number: u32) {
         self.open.lock().files.remove(&number);
     }
 }
 
 impl Rewrites {
     /// A record is changed in its place.
-    pub(super) fn rewritten(&mut self, place: Location) {
+    pub(in super::super) fn rewritten(&mut self, place: Location) {
         if self.is_copying {
             self.late.push(place);
         }
@@ -201,7 +201,7 @@ impl Rewrites {
 
     /// Makes sure of the names of cleaned files, before a change of a record in one of them is counted
     /// on, and before what it covers is removed.
-    pub(super) fn settle(&mut self, disk: &dyn Disk) -> io::Result<()> {
+    pub(in super::super) fn settle(&mut self, disk: &dyn Disk) -> io::Result<()> {
         if self.is_unsettled {
             disk.sync_names()?;
             self.is_unsettled = false;
@@ -210,23 +210,23 @@ impl Rewrites {
     }
 
     /// Files are going to be copied.
-    pub(super) fn begin(&mut self) {
+    pub(in super::super) fn begin(&mut self) {
         self.is_copying = true;
         self.late.clear();
     }
 
     /// What was changed since then.
-    pub(super) fn take_late(&mut self) -> Vec<Location> {
+    pub(in super::super) fn take_late(&mut self) -> Vec<Location> {
         std::mem::take(&mut self.late)
     }
 
     /// The copy has got a name.
-    pub(super) fn renamed(&mut self) {
+    pub(in super::super) fn renamed(&mut self) {
         self.is_unsettled = true;
     }
 
     /// Nothing is copied any more.
-    pub(super) fn end(&mut self) {
+    pub(in super::super) fn end(&mut self) {
         self.is_copying = false;
         self.late.clear();
     }

@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::disk::{Disk, DiskFile};
+use super::super::disk::{Disk, DiskFile};
 
 /// The disk. See the [module](self).
 #[derive(Debug)]
-pub(super) struct Overlay {
+pub(in super::super) struct Overlay {
     below: Arc<dyn Disk>,
     names: Mutex<Names>,
 }
@@ -47,7 +47,7 @@ struct State {
 }
 
 impl Overlay {
-    pub(super) fn new(below: Arc<dyn Disk>) -> Overlay {
+    pub(in super::super) fn new(below: Arc<dyn Disk>) -> Overlay {
         Overlay { below, names: Mutex::default() }
     }
 }

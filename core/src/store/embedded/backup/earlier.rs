@@ -11,10 +11,10 @@ use std::io;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::backup::{Listed, MANIFEST, decode_manifest};
-use super::config::OpenError;
-use super::disk::{Disk, FolderFile, read_all};
-use super::identity::{self, Identity};
+use super::super::backup::{Listed, MANIFEST, decode_manifest};
+use super::super::config::OpenError;
+use super::super::disk::{Disk, FolderFile, read_all};
+use super::super::identity::{self, Identity};
 use super::own_folder::OwnFolder;
 
 /// A finished backup of the same store, with which a new one shares what has not changed: such a file
@@ -28,7 +28,7 @@ pub struct EarlierBackup {
 
 /// Whether a file of the earlier backup is one of the new backup as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sharing {
+pub(in super::super) enum Sharing {
     /// It is, and has its name there.
     Linked,
     /// The earlier backup has no such file, or one with another content.
@@ -41,7 +41,10 @@ pub(super) enum Sharing {
 
 impl EarlierBackup {
     /// Opens a backup that is finished; refuses one of another store.
-    pub(super) fn open(folder: OwnFolder, store: &Identity) -> Result<EarlierBackup, OpenError> {
+    pub(in super::super) fn open(
+        folder: OwnFolder,
+        store: &Identity,
+    ) -> Result<EarlierBackup, OpenError> {
         let read = |name: &str| {
             let content = folder.read_secret(name);
             content.map_err(OpenError::io("can't read", folder.path().join(name)))
@@ -56,7 +59,7 @@ impl EarlierBackup {
     }
 
     /// Gives a file a name in the new backup too, if it is what belongs there.
-    pub(super) fn share(
+    pub(in super::super) fn share(
         &self,
         target: &OwnFolder,
         file: &Listed,

@@ -1,24 +1,25 @@
 //! What should be in the folder, by `EXTENT` and the index files, and what is.
 
-use super::cleaning::file::CleanedFile;
-use super::cleaning::scan::scan_cleaned;
-use super::config::OpenError;
+use super::super::cleaning::file::CleanedFile;
+use super::super::cleaning::scan::scan_cleaned;
+use super::super::config::OpenError;
+use super::super::disk::{DiskFile, read_all};
+use super::super::index::run::Run;
+use super::super::index::run_name;
+use super::super::recovery::Recovery;
+use super::super::segment::frame::{FrameHead, Mark};
+use super::super::segment::record::{RECORD_HEAD_BYTES_MAX, RecordHead};
+use super::super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Span, segment_name};
 use super::damage::{Damage, DamageKind};
-use super::disk::{DiskFile, read_all};
 use super::extent::{self, Content, Found, Row};
-use super::index::run::Run;
-use super::index::run_name;
-use super::open::Recovery;
-use super::record::{FrameHead, Mark, RECORD_HEAD_BYTES_MAX, RecordHead};
-use super::recovery::{Scan, scan};
-use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Span, segment_name};
+use super::scan::{Scan, scan};
 
 /// What is read of the end of a segment to find its last batch: more than most batches have.
 const END_BYTES: u64 = 1 << 20;
 
 /// Where the log of a segment ends, as far as that is known without looking at it.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct SegmentBound {
+pub(in super::super) struct SegmentBound {
     /// All batches below this one were durable.
     pub durable: u64,
     /// It ends before this one: what is behind was never acknowledged.
@@ -27,7 +28,7 @@ pub(super) struct SegmentBound {
 
 impl Recovery<'_> {
     /// Reads `EXTENT`. Without it, or without all of it, nobody can say that nothing is missing.
-    pub(super) fn load_extent(&mut self) -> Result<(), OpenError> {
+    pub(in super::super) fn load_extent(&mut self) -> Result<(), OpenError> {
         let found = Content::load(self.disk, &self.identity);
         let found =
             found.map_err(OpenError::io("can't read", self.disk.path().join(extent::NAME)))?;
@@ -59,7 +60,7 @@ impl Recovery<'_> {
             self.identity.epoch = bound.epoch;
             return self.identity.save(self.disk);
         }
-        self.lose(super::identity::NAME, DamageKind::Outdated);
+        self.lose(super::super::identity::NAME, DamageKind::Outdated);
         Ok(())
     }
 
@@ -73,7 +74,7 @@ impl Recovery<'_> {
     }
 
     /// Looks which files are there and are what they were.
-    pub(super) fn check_presence(&mut self) -> Result<(), OpenError> {
+    pub(in super::super) fn check_presence(&mut self) -> Result<(), OpenError> {
         self.check_heads()?;
         let sealed: Vec<(u32, Row)> =
             self.extent.sealed().map(|(number, row)| (number, *row)).collect();
@@ -246,7 +247,7 @@ impl Recovery<'_> {
     }
 
     /// Takes over what a scan of a cleaned file has found of one of its segments.
-    pub(super) fn take_cleaned(&mut self, scan: &Scan) {
+    pub(in super::super) fn take_cleaned(&mut self, scan: &Scan) {
         let number = scan.index.segment;
         if !self.take_damage(number, scan) {
             return;
@@ -287,7 +288,7 @@ impl Recovery<'_> {
     }
 
     /// Goes on behind the segments before this one that are lost.
-    pub(super) fn pass_lost(&mut self, number: u32) {
+    pub(in super::super) fn pass_lost(&mut self, number: u32) {
         let before = self.extent.sealed().filter(|(before, _)| *before < number).last();
         if let Some((_, row)) = before
             && row.file_lost
@@ -380,23 +381,23 @@ impl Recovery<'_> {
     }
 
     /// Takes over what a scan has found. Returns whether entries may be lost.
-    pub(super) fn take_damage(&mut self, number: u32, scan: &Scan) -> bool {
+    pub(in super::super) fn take_damage(&mut self, number: u32, scan: &Scan) -> bool {
         self.report.damage.extend(scan.damage.iter().cloned());
         self.report.history_lost |= scan.history_lost && !self.was_told(number);
         scan.history_lost
     }
 
     /// Whether it was told that something of a segment is lost.
-    pub(super) fn was_told(&self, number: u32) -> bool {
+    pub(in super::super) fn was_told(&self, number: u32) -> bool {
         self.extent.row(number).is_some_and(|row| row.loss_told)
     }
 
     /// Whether a segment had a batch that was durable for certain.
-    pub(super) fn was_durable(&self, number: u32) -> bool {
+    pub(in super::super) fn was_durable(&self, number: u32) -> bool {
         self.extent.row(number).is_some() || (number > 0 && number == self.extent.bound.segment)
     }
 
-    pub(super) fn bound_of(&self, number: u32) -> SegmentBound {
+    pub(in super::super) fn bound_of(&self, number: u32) -> SegmentBound {
         let bound = &self.extent.bound;
         if let Some(row) = self.extent.row(number) {
             return SegmentBound { durable: row.next_batch, ends_at: Some(row.next_batch) };
@@ -409,7 +410,7 @@ impl Recovery<'_> {
     }
 
     /// Whether the file of a segment that is scanned has lost its end.
-    pub(super) fn check_length(&mut self, number: u32, bytes: u64) {
+    pub(in super::super) fn check_length(&mut self, number: u32, bytes: u64) {
         let bound = &self.extent.bound;
         let had = match self.extent.row(number) {
             Some(row) => row.end,
@@ -427,7 +428,7 @@ impl Recovery<'_> {
 
     /// Whether a segment can be one that `EXTENT` does not know of: it has at most one batch, which
     /// was not acknowledged.
-    pub(super) fn check_unknown_segment(&mut self, number: u32, batches: u64) {
+    pub(in super::super) fn check_unknown_segment(&mut self, number: u32, batches: u64) {
         let is_unknown = self.extent_before.is_some() && number > self.extent.bound.segment;
         if is_unknown && batches > 1 {
             self.lose(extent::NAME, DamageKind::Outdated);
@@ -435,7 +436,7 @@ impl Recovery<'_> {
     }
 
     /// Writes down how far a segment reaches that is not written to any more.
-    pub(super) fn remember(&mut self, number: u32, first_batch: u64, scan: &Scan) {
+    pub(in super::super) fn remember(&mut self, number: u32, first_batch: u64, scan: &Scan) {
         let (end, next_batch) = (scan.index.end, scan.index.next_batch);
         let loss_told = scan.history_lost || self.was_told(number);
         // If an index file is made of it, that knows no more than is there.
@@ -451,7 +452,7 @@ impl Recovery<'_> {
 
     /// A segment has nothing that counts, though it may have begun: its batch was not acknowledged,
     /// and a later segment has overruled it.
-    pub(super) fn forget(&mut self, number: u32) {
+    pub(in super::super) fn forget(&mut self, number: u32) {
         if number != self.extent.bound.segment {
             return;
         }
@@ -493,7 +494,7 @@ fn find_frame(file: &dyn DiskFile, mark: Mark, batch: u64) -> std::io::Result<Op
 /// The header of a segment, as far as it can be read.
 fn read_head(
     file: &dyn DiskFile,
-    identity: &super::identity::Identity,
+    identity: &super::super::identity::Identity,
     number: u32,
 ) -> std::io::Result<Result<Option<SegmentHead>, OpenError>> {
     let mut head = vec![0; SEGMENT_HEAD_BYTES];

@@ -6,19 +6,19 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::disk::{Disk, DiskFile};
-use super::segment::UNFINISHED_SUFFIX;
+use super::super::disk::{Disk, DiskFile};
+use super::super::segment::UNFINISHED_SUFFIX;
 
 /// A file of zeros with the size of a segment.
 #[derive(Debug)]
-pub(super) struct Spare {
+pub(in super::super) struct Spare {
     pub name: String,
     pub file: Arc<dyn DiskFile>,
 }
 
 /// The place where the next one lies ready.
 #[derive(Debug, Default)]
-pub(super) struct SpareSlot {
+pub(in super::super) struct SpareSlot {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -32,7 +32,7 @@ struct State {
 impl SpareSlot {
     /// Takes the next one, waiting until it is made, or why it can't be made. Then the one after
     /// it is begun.
-    pub(super) fn take(&self) -> io::Result<Spare> {
+    pub(in super::super) fn take(&self) -> io::Result<Spare> {
         let mut state = self.state.lock();
         loop {
             if let Some(spare) = state.ready.take() {
@@ -47,7 +47,7 @@ impl SpareSlot {
     }
 
     /// Makes one whenever there is none, until it is closed.
-    pub(super) fn keep_filled(&self, disk: &dyn Disk, bytes: u64) {
+    pub(in super::super) fn keep_filled(&self, disk: &dyn Disk, bytes: u64) {
         for number in 0_u64.. {
             let spare = make(disk, number, bytes);
             let mut state = self.state.lock();
@@ -63,13 +63,13 @@ impl SpareSlot {
     }
 
     /// Ends it.
-    pub(super) fn close(&self) {
+    pub(in super::super) fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_all();
     }
 
     /// Forgets a failure, so that the next `take` sees a new attempt and not an old one.
-    pub(super) fn retry(&self) {
+    pub(in super::super) fn retry(&self) {
         let mut state = self.state.lock();
         if matches!(state.ready, Some(Err(_))) {
             state.ready = None;

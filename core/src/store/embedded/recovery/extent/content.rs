@@ -1,34 +1,19 @@
-//! The file `EXTENT`: how far the store had come, so that nothing can be missing unnoticed.
-//!
-//! A log can't tell from itself that it was longer once. So beside it stands a lower bound that stays
-//! true: which segments there are, how far each that was sealed reaches, and how far the newest one
-//! did at least. It is written when a segment gets its first batch, before that is acknowledged, and
-//! by an orderly stop, after which the bound is exact.
-//!
-//! The file has two slots, written in turn, of which the one with the higher count is true, and a row
-//! for each sealed segment behind them. Slots and rows lie within sectors, which a disk writes whole
-//! or not at all: so one that is neither whole nor zeros was changed by the medium.
+//! What the file says, and its bytes. docs/storage-format.md draws them.
 
 use std::io;
-use std::sync::Arc;
 
-use parking_lot::Mutex;
-
-use super::config::OpenError;
-use super::disk::{Disk, DiskFile, read_all, write_whole};
-use super::identity::{FORMAT, Identity};
-use super::record::{u32_at, u64_at};
-use super::recovery::Scan;
-
-/// The name of the file.
-pub(super) const NAME: &str = "EXTENT";
+use super::super::super::disk::{Disk, read_all, write_whole};
+use super::super::super::identity::{FORMAT, Identity};
+use super::super::super::segment::bytes::{u32_at, u64_at};
+use super::super::scan::Scan;
+use super::NAME;
 
 /// The distance of the slots: each has a block of its own.
 const SLOT_BYTES: usize = 4096;
 /// The part of a slot that is used, which is no more than a sector.
 const SLOT_USED_BYTES: usize = 512;
-const ROWS_AT: usize = 2 * SLOT_BYTES;
-const ROW_BYTES: usize = 64;
+pub(super) const ROWS_AT: usize = 2 * SLOT_BYTES;
+pub(super) const ROW_BYTES: usize = 64;
 const MAGIC: &[u8; 8] = b"DUNLINEX";
 
 // No row lies in two sectors.
@@ -42,7 +27,7 @@ const FORGOTTEN: u32 = 4;
 
 /// How far the log had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bound {
+pub(in super::super::super) struct Bound {
     /// The newest segment that had a durable batch; 0 if none had.
     pub segment: u32,
     /// Up to where that segment was durable, at least.
@@ -61,7 +46,7 @@ pub(super) struct Bound {
 
 /// A segment that was sealed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Row {
+pub(in super::super::super) struct Row {
     /// The batch that it begins with.
     pub first_batch: u64,
     /// The batch that the next segment begins with.
@@ -82,18 +67,18 @@ pub(super) struct Row {
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Content {
+pub(in super::super::super) struct Content {
     pub bound: Bound,
     /// The rows by the number of their segment, from 0; `None` where there is none.
     rows: Vec<Option<Row>>,
-    count: u64,
+    pub(super) count: u64,
     /// A slot or a row was changed by the medium.
     pub damaged: bool,
 }
 
 /// What is known of the file when a store opens.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(in super::super::super) enum Found {
     /// It is not there.
     Missing,
     /// It is no file of this kind, or of another store, or neither slot is whole.
@@ -102,25 +87,15 @@ pub(super) enum Found {
     Read(Content),
 }
 
-/// The open file.
-#[derive(Debug)]
-pub(super) struct Extent {
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    file: Arc<dyn DiskFile>,
-    identity: Identity,
-    content: Content,
-    /// Segments that were sealed since it was written.
-    unwritten: Vec<(u32, Row)>,
-}
-
 impl Bound {
     /// `rows` is how many rows there are: without it, nobody would notice that the file ends before
     /// them.
-    fn encode(&self, store_id: [u8; 16], count: u64, rows: u32) -> [u8; SLOT_USED_BYTES] {
+    pub(super) fn encode(
+        &self,
+        store_id: [u8; 16],
+        count: u64,
+        rows: u32,
+    ) -> [u8; SLOT_USED_BYTES] {
         let flags = [(self.is_exact, EXACT), (self.epoch_is_new, NEW_EPOCH)];
         let mut bytes = [0; SLOT_USED_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
@@ -169,7 +144,7 @@ fn sum(flags: &[(bool, u32)]) -> u32 {
 
 impl Row {
     /// Of a segment that was read.
-    pub(super) fn of(first_batch: u64, scan: &Scan, loss_told: bool) -> Row {
+    pub(in super::super::super) fn of(first_batch: u64, scan: &Scan, loss_told: bool) -> Row {
         let last = if loss_told { scan.last_record } else { scan.last_frame };
         Row {
             first_batch,
@@ -182,11 +157,11 @@ impl Row {
     }
 
     /// Something of it is lost.
-    pub(super) fn has_loss(&self) -> bool {
+    pub(in super::super::super) fn has_loss(&self) -> bool {
         self.loss_told || self.file_lost
     }
 
-    fn encode(&self, identity: &Identity, segment: u32) -> [u8; ROW_BYTES] {
+    pub(super) fn encode(&self, identity: &Identity, segment: u32) -> [u8; ROW_BYTES] {
         let flags =
             [(self.loss_told, LOSS_TOLD), (self.file_lost, FILE_LOST), (self.forgotten, FORGOTTEN)];
         let mut bytes = [0; ROW_BYTES];
@@ -217,7 +192,7 @@ impl Row {
 
 impl Content {
     /// Of a store in which nothing was written.
-    pub(super) fn new(epoch: u64) -> Content {
+    pub(in super::super::super) fn new(epoch: u64) -> Content {
         let bound = Bound {
             segment: 0,
             end: 0,
@@ -231,7 +206,7 @@ impl Content {
     }
 
     /// Of a store that has these segments and no others.
-    pub(super) fn of_segments(epoch: u64, segments: &[(u32, Row)]) -> Content {
+    pub(in super::super::super) fn of_segments(epoch: u64, segments: &[(u32, Row)]) -> Content {
         let mut content = Content::new(epoch);
         for (segment, row) in segments {
             content.set_row(*segment, *row);
@@ -244,7 +219,7 @@ impl Content {
     }
 
     /// Reads the file.
-    pub(super) fn load(disk: &dyn Disk, identity: &Identity) -> io::Result<Found> {
+    pub(in super::super::super) fn load(disk: &dyn Disk, identity: &Identity) -> io::Result<Found> {
         match disk.open(NAME).and_then(|file| read_all(&*file)) {
             Ok(bytes) => Ok(Content::decode(identity, &bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Missing),
@@ -252,7 +227,7 @@ impl Content {
         }
     }
 
-    pub(super) fn decode(identity: &Identity, bytes: &[u8]) -> Found {
+    pub(in super::super::super) fn decode(identity: &Identity, bytes: &[u8]) -> Found {
         let slot = |at: usize| bytes.get(at..at + SLOT_USED_BYTES).unwrap_or(&[]);
         let slots = [slot(0), slot(SLOT_BYTES)];
         let bounds = slots.map(|slot| Bound::decode(identity.store_id, slot));
@@ -275,7 +250,7 @@ impl Content {
         Found::Read(content)
     }
 
-    fn encode(&self, identity: &Identity) -> Vec<u8> {
+    pub(super) fn encode(&self, identity: &Identity) -> Vec<u8> {
         let mut bytes = vec![0; ROWS_AT];
         let at = slot_at(self.count);
         let slot = self.bound.encode(identity.store_id, self.count, self.sealed_rows());
@@ -288,21 +263,21 @@ impl Content {
     }
 
     /// What it says of a sealed segment.
-    pub(super) fn row(&self, segment: u32) -> Option<&Row> {
+    pub(in super::super::super) fn row(&self, segment: u32) -> Option<&Row> {
         self.rows.get(segment as usize)?.as_ref()
     }
 
     /// All sealed segments, the oldest first.
-    pub(super) fn sealed(&self) -> impl Iterator<Item = (u32, &Row)> {
+    pub(in super::super::super) fn sealed(&self) -> impl Iterator<Item = (u32, &Row)> {
         let rows = (0..).zip(&self.rows);
         rows.filter_map(|(segment, row)| Some((segment, row.as_ref()?)))
     }
 
-    fn sealed_rows(&self) -> u32 {
+    pub(super) fn sealed_rows(&self) -> u32 {
         self.sealed().count() as u32
     }
 
-    pub(super) fn set_row(&mut self, segment: u32, row: Row) {
+    pub(in super::super::super) fn set_row(&mut self, segment: u32, row: Row) {
         let at = segment as usize;
         if self.rows.len() <= at {
             self.rows.resize(at + 1, None);
@@ -311,7 +286,11 @@ impl Content {
     }
 
     /// Puts it in the place of the file, whole or not at all.
-    pub(super) fn save(&mut self, disk: &dyn Disk, identity: &Identity) -> io::Result<()> {
+    pub(in super::super::super) fn save(
+        &mut self,
+        disk: &dyn Disk,
+        identity: &Identity,
+    ) -> io::Result<()> {
         self.count += 1;
         self.damaged = false;
         write_whole(disk, NAME, &self.encode(identity))
@@ -319,135 +298,12 @@ impl Content {
 }
 
 /// Where the slot of this count is.
-fn slot_at(count: u64) -> usize {
+pub(super) fn slot_at(count: u64) -> usize {
     if count.is_multiple_of(2) { 0 } else { SLOT_BYTES }
-}
-
-/// Saves it. With a new epoch, that stands here first: if saving the identity is interrupted, the
-/// next start finishes it.
-pub(super) fn save(
-    disk: &dyn Disk,
-    content: &mut Content,
-    identity: &Identity,
-    epoch_is_new: bool,
-) -> Result<(), OpenError> {
-    let path = disk.path().join(NAME);
-    let io = OpenError::io("can't write", path);
-    content.bound.epoch = identity.epoch;
-    if epoch_is_new {
-        content.bound.epoch_is_new = true;
-        content.save(disk, identity).map_err(&io)?;
-        identity.save(disk)?;
-        content.bound.epoch_is_new = false;
-    }
-    content.save(disk, identity).map_err(&io)
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
-}
-
-impl Extent {
-    /// Opens the file, which says this.
-    pub(super) fn open(
-        disk: &dyn Disk,
-        identity: Identity,
-        content: Content,
-    ) -> io::Result<Extent> {
-        let file = disk.open(NAME)?;
-        let state = State { file, identity, content, unwritten: Vec::new() };
-        Ok(Extent { state: Mutex::new(state) })
-    }
-
-    /// A segment is sealed. If that can't be written, it is with what comes next.
-    pub(super) fn seal(&self, segment: u32, row: Row) {
-        let mut state = self.state.lock();
-        state.unwritten.push((segment, row));
-        if let Err(error) = state.write_rows() {
-            tracing::warn!(%error, segment, "can't write that a segment is sealed yet");
-        }
-    }
-
-    /// Whether something is lost of a row of segments.
-    pub(super) fn has_loss(&self, first: u32, last: u32) -> bool {
-        let state = self.state.lock();
-        (first..=last).any(|segment| state.content.row(segment).is_some_and(Row::has_loss))
-    }
-
-    /// The segments whose files are lost.
-    pub(super) fn lost_files(&self) -> Vec<u32> {
-        let state = self.state.lock();
-        let lost = state.content.sealed().filter(|(_, row)| row.file_lost);
-        lost.map(|(segment, _)| segment).collect()
-    }
-
-    /// Where a sealed segment ends.
-    pub(super) fn end_of(&self, segment: u32) -> Option<u64> {
-        self.state.lock().content.row(segment).map(|row| row.end)
-    }
-
-    /// Whether it is written, durably, that a segment is sealed: only then may its file be cut.
-    pub(super) fn has_sealed(&self, segment: u32) -> bool {
-        self.state.lock().content.row(segment).is_some()
-    }
-
-    /// A segment has got its first batch, which is durable and ends at `end`; its file was made so
-    /// long.
-    pub(super) fn begin(
-        &self,
-        segment: u32,
-        end: u64,
-        next_batch: u64,
-        file_bytes: u64,
-    ) -> io::Result<()> {
-        self.state.lock().write(|bound| {
-            let (epoch, epoch_is_new) = (bound.epoch, bound.epoch_is_new);
-            let is_exact = false;
-            *bound = Bound { segment, end, next_batch, file_bytes, is_exact, epoch, epoch_is_new };
-        })
-    }
-
-    /// The store ends in order. `active_end` is where the segment that began last ends, if it was
-    /// not sealed.
-    pub(super) fn stop(&self, active_end: Option<u64>, next_batch: u64) -> io::Result<()> {
-        let mut state = self.state.lock();
-        state.write(|bound| {
-            bound.end = active_end.unwrap_or(bound.end);
-            (bound.next_batch, bound.is_exact) = (next_batch, true);
-        })
-    }
-}
-
-impl State {
-    fn write_rows(&mut self) -> io::Result<()> {
-        if self.unwritten.is_empty() {
-            return Ok(());
-        }
-        for (segment, row) in &self.unwritten {
-            let at = (ROWS_AT + *segment as usize * ROW_BYTES) as u64;
-            self.file.write_at(&row.encode(&self.identity, *segment), at)?;
-        }
-        self.file.sync()?;
-        for (segment, row) in std::mem::take(&mut self.unwritten) {
-            self.content.set_row(segment, row);
-        }
-        Ok(())
-    }
-
-    /// Writes the bound, durably, after all rows: once a segment is said to have begun, those before
-    /// it have theirs.
-    fn write(&mut self, change: impl FnOnce(&mut Bound)) -> io::Result<()> {
-        self.write_rows()?;
-        let (mut bound, count) = (self.content.bound, self.content.count + 1);
-        change(&mut bound);
-        // If it fails, the next attempt goes to the same slot: the other one stays good.
-        let rows = self.content.sealed_rows();
-        let slot = bound.encode(self.identity.store_id, count, rows);
-        self.file.write_at(&slot, slot_at(count) as u64)?;
-        self.file.sync()?;
-        (self.content.bound, self.content.count) = (bound, count);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The few things that the store asks of a disk, as a trait, so that tests can put a disk under
 //! it that fails, tears writes and loses power.
 
+pub(super) mod overlay;
+
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;

@@ -8,11 +8,11 @@ use std::io;
 
 use serde_json::{Value, json};
 
+use super::super::disk::{Disk, read_all, write_whole};
 use super::damage::Damage;
-use super::disk::{Disk, read_all, write_whole};
 
 /// The name of the file.
-pub(super) const NAME: &str = "DAMAGE";
+pub(in super::super) const NAME: &str = "DAMAGE";
 
 /// Places that are written down, the first ones: with so many, each more says nothing new.
 const TOLD_MAX: usize = 1000;
@@ -32,7 +32,7 @@ pub struct ToldDamage {
 
 /// All that was told, the oldest first. A line that can't be read is shown as
 /// it is: it says at least that there was something.
-pub(super) fn load(disk: &dyn Disk) -> io::Result<Vec<ToldDamage>> {
+pub(in super::super) fn load(disk: &dyn Disk) -> io::Result<Vec<ToldDamage>> {
     let content = match disk.open(NAME).and_then(|file| read_all(&*file)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         content => content?,
@@ -41,7 +41,7 @@ pub(super) fn load(disk: &dyn Disk) -> io::Result<Vec<ToldDamage>> {
 }
 
 /// Those that nobody has acknowledged.
-pub(super) fn unacknowledged(told: &[ToldDamage]) -> Vec<ToldDamage> {
+pub(in super::super) fn unacknowledged(told: &[ToldDamage]) -> Vec<ToldDamage> {
     told.iter().filter(|told| !told.acknowledged).cloned().collect()
 }
 
@@ -56,7 +56,7 @@ fn decode(line: &str) -> ToldDamage {
 }
 
 /// Adds what was not told before, durably.
-pub(super) fn add(
+pub(in super::super) fn add(
     disk: &dyn Disk,
     told: &mut Vec<ToldDamage>,
     damage: &[Damage],
@@ -88,7 +88,7 @@ fn encode(told: &[ToldDamage]) -> Vec<u8> {
 }
 
 /// Writes down that somebody has seen all of it.
-pub(super) fn acknowledge(disk: &dyn Disk, told: &mut [ToldDamage]) -> io::Result<()> {
+pub(in super::super) fn acknowledge(disk: &dyn Disk, told: &mut [ToldDamage]) -> io::Result<()> {
     if told.iter().all(|told| told.acknowledged) {
         return Ok(());
     }

@@ -1,6 +1,9 @@
 //! Copies that can be trusted: an online backup with a manifest of checksums, and a restore that
 //! believes nothing before it has checked everything.
 
+pub(super) mod earlier;
+pub(super) mod own_folder;
+
 use std::io;
 use std::path::Path;
 
@@ -9,16 +12,16 @@ use serde_json::{Value, json};
 
 use crate::random::SystemSource;
 
+use self::earlier::{EarlierBackup, Sharing};
+use self::own_folder::OwnFolder;
 use super::Shared;
 use super::cleaning::file::open_if_cleaned;
 use super::cleaning::scan::scan_cleaned;
 use super::config::OpenError;
 use super::disk::{Disk, DiskFile, ReadFolder, read_all, write_whole};
-use super::earlier_backup::{EarlierBackup, Sharing};
-use super::extent::{self, Content, Row};
 use super::identity::{self, FORMAT, Identity};
-use super::own_folder::OwnFolder;
-use super::recovery::Scan;
+use super::recovery::extent::{self, Content, Row};
+use super::recovery::scan::Scan;
 use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Span, first_batches_behind};
 use super::verify::{LogsCheck, SegmentsCheck, durable_parts, read_part};
 

@@ -9,19 +9,19 @@
 use std::io;
 use std::ops::Range;
 
+use super::super::disk::{Disk, read_all};
+use super::super::identity::Identity;
+use super::super::index::memory::SegmentIndex;
+use super::super::segment::erasure::Erasure;
+use super::super::segment::frame::{FRAME_HEAD_BYTES, FrameHead, Mark, used_bytes};
+use super::super::segment::record::{RecordHead, RecordKind};
+use super::super::segment::{SEGMENT_HEAD_BYTES, segment_name};
 use super::damage::{Damage, DamageKind};
-use super::disk::{Disk, read_all};
-use super::identity::Identity;
-use super::index::memory::SegmentIndex;
-use super::record::{
-    Erasure, FRAME_HEAD_BYTES, FrameHead, Mark, RecordHead, RecordKind, used_bytes,
-};
-use super::segment::{SEGMENT_HEAD_BYTES, segment_name};
 use super::torn;
 
 /// What was found in a segment.
 #[derive(Debug)]
-pub(super) struct Scan {
+pub(in super::super) struct Scan {
     /// What it holds, and where it ends.
     pub index: SegmentIndex,
     /// Whole batches.
@@ -54,7 +54,7 @@ struct Scanner<'a> {
 
 /// Reads a segment. `first` is the batch that it should begin with, `next_first` the one that the
 /// next segment begins with, if there is a next one. All batches below `bound` were durable.
-pub(super) fn scan(
+pub(in super::super) fn scan(
     identity: &Identity,
     segment: u32,
     content: &[u8],
@@ -81,7 +81,7 @@ pub(super) fn scan(
 }
 
 /// Reads the file of a sealed segment; see [`scan`].
-pub(super) fn scan_file(
+pub(in super::super) fn scan_file(
     disk: &dyn Disk,
     identity: &Identity,
     segment: u32,
@@ -94,7 +94,7 @@ pub(super) fn scan_file(
 
 /// A frame with erasures, which may have to be done again.
 #[derive(Debug)]
-pub(super) struct ErasingFrame {
+pub(in super::super) struct ErasingFrame {
     /// Where it is.
     pub range: Range<usize>,
     pub erasures: Vec<Erasure>,
@@ -102,7 +102,7 @@ pub(super) struct ErasingFrame {
 
 /// Finds the whole frames of a segment that erase something. `next_first` is as for [`scan`]: what a
 /// later segment overrules was never acknowledged, and is not done.
-pub(super) fn erasing_frames(
+pub(in super::super) fn erasing_frames(
     mark: Mark,
     content: &[u8],
     next_first: Option<u64>,

@@ -6,25 +6,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::Shared;
-use super::cleaning::cleaner::now_ms;
-use super::cleaning::deaths;
-use super::cleaning::scan::scan_cleaned;
-use super::disk::Disk;
-use super::eraser::overwrite;
-use super::index::memory::SegmentIndex;
-use super::index::run::Run;
-use super::index::{can_merge, merge_runs, run_name, write_segment};
-use super::recovery::scan_file;
-use super::segment::{SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, first_batches_behind};
-use super::segments::SegmentFile;
+use super::super::Shared;
+use super::super::cleaning::cleaner::now_ms;
+use super::super::cleaning::deaths;
+use super::super::cleaning::scan::scan_cleaned;
+use super::super::disk::Disk;
+use super::super::eraser::overwrite;
+use super::super::index::memory::SegmentIndex;
+use super::super::index::run::Run;
+use super::super::index::{can_merge, merge_runs, run_name, write_segment};
+use super::super::recovery::scan::scan_file;
+use super::super::segment::files::SegmentFile;
+use super::super::segment::{SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, first_batches_behind};
 
 /// How long to wait after a failure, which is most often a full disk.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Tells the thread to end, also in the middle of a merge, and what else to do.
 #[derive(Debug, Default)]
-pub(super) struct Indexer {
+pub(in super::super) struct Indexer {
     stop: AtomicBool,
     /// Merge all files, and forget in them which registers were removed, as far as these segments go and
     /// the floors of their logs allow it. 0 if nobody wants that.
@@ -32,24 +32,24 @@ pub(super) struct Indexer {
 }
 
 impl Indexer {
-    pub(super) fn stop(&self, shared: &Shared) {
+    pub(in super::super) fn stop(&self, shared: &Shared) {
         self.stop.store(true, Ordering::Relaxed);
         shared.index.wake.wake();
     }
 
     /// Asks for one file in the place of all, without the removals that may be forgotten.
-    pub(super) fn forget(&self, shared: &Shared, through: u32) {
+    pub(in super::super) fn forget(&self, shared: &Shared, through: u32) {
         self.forget_through.store(through, Ordering::Release);
         shared.index.wake.wake();
     }
 
     /// Whether that is still to be done. If it fails, it has to be asked for again.
-    pub(super) fn is_forgetting(&self) -> bool {
+    pub(in super::super) fn is_forgetting(&self) -> bool {
         self.forget_through.load(Ordering::Acquire) > 0
     }
 
     /// Works until it is stopped.
-    pub(super) fn run(&self, shared: &Shared) {
+    pub(in super::super) fn run(&self, shared: &Shared) {
         loop {
             let done = self.work(shared);
             if self.stop.load(Ordering::Relaxed) {
@@ -208,7 +208,7 @@ fn first_batch(shared: &Shared, number: u32) -> io::Result<Option<u64>> {
 }
 
 /// Removes index files that others cover: a merge that was interrupted after its end.
-pub(super) fn remove_covered(
+pub(in super::super) fn remove_covered(
     disk: &dyn Disk,
     mut found: Vec<(u32, u32)>,
 ) -> io::Result<Vec<(u32, u32)>> {

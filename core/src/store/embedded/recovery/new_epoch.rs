@@ -4,10 +4,10 @@ use std::path::Path;
 
 use crate::random::SystemSource;
 
-use super::config::OpenError;
-use super::disk::{Disk, Folder};
+use super::super::config::OpenError;
+use super::super::disk::{Disk, Folder};
+use super::super::identity::Identity;
 use super::extent::{self, Content, Found};
-use super::identity::Identity;
 
 /// Gives the store in a folder, which no server has open, a new epoch, and returns it: what clients
 /// have above the end of a log, or otherwise than it is there, they forget.

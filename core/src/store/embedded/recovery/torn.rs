@@ -11,14 +11,15 @@
 
 use std::ops::Range;
 
-use super::record::{FRAME_HEAD_BYTES, FrameHead, Mark, RecordHead};
+use super::super::segment::frame::{FRAME_HEAD_BYTES, FrameHead, Mark};
+use super::super::segment::record::RecordHead;
 
 /// What a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
 
 /// Whether a crash can have left the batch at `at`, which is not whole and the last one of a segment.
 /// `used` is where the zeros begin that go on to the end of the segment.
-pub(super) fn can_be_torn(mark: Mark, content: &[u8], at: usize, used: usize) -> bool {
+pub(in super::super) fn can_be_torn(mark: Mark, content: &[u8], at: usize, used: usize) -> bool {
     let head = FrameHead::decode(mark, &content[at..]);
     let fits = head.filter(|head| at + head.bytes() <= content.len());
     let end = match fits {
