@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 
 use super::config::OpenError;
 
@@ -55,6 +55,18 @@ pub trait DiskFile: Send + Sync + Debug {
 /// How much of a new segment is written and synced at once. A megabyte takes a disk a few
 /// milliseconds, and a sync is paid for once.
 const RESERVE_PART_BYTES: usize = 1024 * 1024;
+
+/// What file systems write at once. Whoever writes a whole block need not have read it before, so what
+/// the lane writes ends with one: the zeros of a new segment never were in the cache.
+pub(super) const BLOCK_BYTES: usize = 4096;
+
+/// Zeros that the disk can take from where they are, without a copy: aligned to a block.
+#[repr(align(4096))]
+struct Zeros([u8; RESERVE_PART_BYTES]);
+
+static ZEROS: Zeros = Zeros([0; RESERVE_PART_BYTES]);
+
+const _: () = assert!(align_of::<Zeros>() == BLOCK_BYTES);
 
 /// A folder of the operating system. It and its files are for the owner alone.
 #[derive(Debug)]
@@ -203,6 +215,16 @@ pub(super) fn names_in(path: &Path) -> io::Result<Vec<String>> {
 #[derive(Debug)]
 pub(super) struct FolderFile(pub File);
 
+impl FolderFile {
+    /// Whether what is written from now on goes to the disk by itself, in whole blocks. Not all file
+    /// systems can.
+    fn go_past_the_cache(&self, past: bool) -> io::Result<()> {
+        let mut flags = rustix::fs::fcntl_getfl(&self.0)?;
+        flags.set(OFlags::DIRECT, past);
+        Ok(rustix::fs::fcntl_setfl(&self.0, flags)?)
+    }
+}
+
 impl DiskFile for FolderFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
@@ -238,13 +260,19 @@ impl DiskFile for FolderFile {
         // Allocated blocks are marked unwritten, and marking them as written is metadata, which
         // every fdatasync would have to flush: so they are written once in advance. Part by part:
         // a commit that comes meanwhile waits for one part, not for all of them.
-        let zeros = vec![0; RESERVE_PART_BYTES];
+        let past_the_cache = self.go_past_the_cache(true).is_ok();
         let mut offset = 0;
         while offset < bytes {
-            let part = (bytes - offset).min(zeros.len() as u64) as usize;
-            self.0.write_all_at(&zeros[..part], offset)?;
+            let part = (bytes - offset).min(RESERVE_PART_BYTES as u64) as usize;
+            if past_the_cache && !part.is_multiple_of(BLOCK_BYTES) {
+                self.go_past_the_cache(false)?;
+            }
+            self.0.write_all_at(&ZEROS.0[..part], offset)?;
             self.0.sync_data()?;
             offset += part as u64;
+        }
+        if past_the_cache {
+            self.go_past_the_cache(false)?;
         }
         self.0.sync_all()
     }
@@ -280,4 +308,29 @@ pub(super) fn write_whole(disk: &dyn Disk, name: &str, content: &[u8]) -> io::Re
     file.sync()?;
     disk.rename(&unfinished, name)?;
     disk.sync_names()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether or not the file system can pass its cache by: the file is as long as it was asked for, and
+    /// whoever writes to it afterwards needs no whole blocks.
+    #[test]
+    fn what_is_reserved_is_zeros_and_takes_any_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Folder::open(folder.path()).unwrap();
+        let file = disk.create("file").unwrap();
+        let bytes = 2 * RESERVE_PART_BYTES + BLOCK_BYTES + 100;
+        file.reserve(bytes as u64).unwrap();
+        let mut expected = vec![0; bytes];
+        assert_eq!(read_all(&*file).unwrap(), expected);
+        for (place, at) in [RESERVE_PART_BYTES - 3, bytes - 5, 7].into_iter().enumerate() {
+            let part = [place as u8 + 1; 5];
+            file.write_at(&part, at as u64).unwrap();
+            expected[at..at + 5].copy_from_slice(&part);
+        }
+        file.sync().unwrap();
+        assert_eq!(read_all(&*disk.open("file").unwrap()).unwrap(), expected);
+    }
 }

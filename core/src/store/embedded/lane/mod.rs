@@ -31,7 +31,7 @@ use hashbrown::HashSet;
 use crate::store::{Deleted, StoreDone, StoreError, StoreReply, Written};
 
 use super::Shared;
-use super::disk::DiskFile;
+use super::disk::{BLOCK_BYTES, DiskFile};
 use super::eraser::overwrite;
 use super::recovery::extent::Row;
 use super::segment::erasure::Erasure;
@@ -83,6 +83,8 @@ struct OpenSegment {
     last_frame: u64,
     /// Where the next frame begins.
     end: u64,
+    /// How long the file was made.
+    file_bytes: u64,
     /// Memory of its index.
     index_bytes: usize,
     /// Nothing was written to it yet, its header neither.
@@ -317,16 +319,21 @@ impl Lane {
             let head = SegmentHead::plain(segment.number, self.next_batch);
             segment.file.write_at(&head.encode(&self.shared.identity), 0)?;
         }
+        let frame_bytes = self.frame.buffer.len();
+        let end = segment.end + frame_bytes as u64;
+        // The zeros after the frame, which are there, to the end of their block: see `BLOCK_BYTES`.
+        let written = end.next_multiple_of(BLOCK_BYTES as u64).min(segment.file_bytes);
+        self.frame.buffer.resize(frame_bytes + (written - end) as usize, 0);
         segment.file.write_at(&self.frame.buffer, segment.end)?;
+        self.frame.buffer.truncate(frame_bytes);
         let began = Instant::now();
         segment.file.sync()?;
         self.shared.counters.synced(began.elapsed());
         if segment.fresh {
             self.shared.disk.sync_names()?;
             segment.is_known = true;
-            let end = segment.end + self.frame.buffer.len() as u64;
-            let file_bytes = segment.file.bytes()?;
-            self.shared.extent.begin(segment.number, end, self.next_batch + 1, file_bytes)?;
+            let next_batch = self.next_batch + 1;
+            self.shared.extent.begin(segment.number, end, next_batch, segment.file_bytes)?;
             segment.fresh = false;
         }
         Ok(())
@@ -421,6 +428,7 @@ impl Lane {
             self.shared.spare.retry();
         }
         let spare = self.shared.spare.take()?;
+        let file_bytes = spare.file.bytes()?;
         let number = self.next_segment;
         self.shared.disk.rename(&spare.name, &segment_name(number))?;
         self.next_segment += 1;
@@ -435,6 +443,7 @@ impl Lane {
             first_batch: self.next_batch,
             last_frame: 0,
             end,
+            file_bytes,
             index_bytes: 0,
             fresh: true,
             is_known: false,
