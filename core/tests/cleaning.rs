@@ -8,7 +8,7 @@ use dunlin_core::store::contract::ask::{
     changes, consumer, consumers, delete, feed, heads, range, registers, write,
 };
 use dunlin_core::store::contract::sample::{
-    all, all_registers, chat, entry, from, key, set, since,
+    all, all_registers, chat, entry, from, key, set, since, with_body,
 };
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use dunlin_core::store::feed::{ConsumerName, FeedFrom, FeedWhat};
@@ -407,4 +407,41 @@ fn what_was_removed_lately_is_not_forgotten() {
     assert_eq!((answer.afresh, answer.registers.len()), (false, 2));
     assert!(!is_on_disk(folder.path(), b"one of many letters"));
     assert!(is_on_disk(folder.path(), long_key("lost").as_bytes()));
+    drop(store);
+    lose_index(folder.path());
+    assert_eq!(changes(&open_thorough(folder.path()), since(log, 1)), answer);
+}
+
+#[test]
+fn a_mark_stays_behind_an_older_value_that_cannot_be_cleaned() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = chat(1, 2);
+    let store = open_forgetful(folder.path());
+    let lone = with_body(entry(chat(3, 4), 1, 0), "an entry that goes bad");
+    stored(&write(&store, vec![lone]));
+    stored(&write(&store, vec![Write::registers(log, [hold("lost", "one"), hold("kept", "two")])]));
+    clean_well(&store);
+    // A file in which anything is damaged is left as it is. This is the end of the head of a record.
+    let file = folder.path().join("00000001.log");
+    let mut content = std::fs::read(&file).unwrap();
+    let place = content.windows(22).position(|window| window == b"an entry that goes bad").unwrap();
+    content[place - 1] ^= 1;
+    std::fs::write(&file, &content).unwrap();
+    stored(&write(&store, vec![Write::registers(log, [Set::removal(long_key("lost"))])]));
+    stored(&write(&store, vec![Write::registers(log, [hold("kept", "three")])]));
+    clean_well(&store);
+    assert!(changes(&store, since(log, 1)).afresh);
+    // The file of the mark is cleaned of something else.
+    let cleaned = store.statistics().cleaned_files;
+    stored(&write(&store, vec![Write::registers(log, [hold("kept", "four")])]));
+    clean_well(&store);
+    assert!(!is_on_disk(folder.path(), b"three of many letters"));
+    assert!(is_on_disk(folder.path(), b"one of many letters"));
+    assert!(store.statistics().cleaned_files > cleaned);
+    let found = registers(&store, all_registers(log)).registers;
+    assert_eq!(found.len(), 1, "{found:?}");
+    drop(store);
+    lose_index(folder.path());
+    let store = open_forgetful(folder.path());
+    assert_eq!(registers(&store, all_registers(log)).registers, found);
 }

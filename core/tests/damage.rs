@@ -499,3 +499,28 @@ fn a_segment_that_comes_back_is_read_again_if_the_index_knows_it() {
     assert_eq!(served(&store, 0), LOGS * ENTRIES);
     assert!(!store.recovery().history_lost);
 }
+
+#[test]
+fn what_was_lost_may_come_again_in_another_epoch_only() {
+    let medium = Medium::Simulated(SimulatedDisk::new(1));
+    let store = medium.open().unwrap();
+    let lone = chat(8, 9);
+    assert_eq!(write_all(&store, vec![entry(lone, 1)]), [STORED]);
+    drop(store);
+    let sample = sample(medium);
+    sample.medium.lose(&sample.medium.ending(".log")[0]);
+    let store = sample.medium.open().unwrap();
+    let epoch = store.epoch();
+    // The index knows of it, so the sequence is not given again.
+    assert_eq!(read(&store, lone, 1), Err(StoreError::Corrupt { log: lone, seq: 1 }));
+    assert_eq!(heads(&store, vec![lone])[0].seq, 1);
+    drop(store);
+    sample.medium.ending(".idx").iter().for_each(|name| sample.medium.lose(name));
+    let store = sample.medium.open().unwrap();
+    assert_eq!(heads(&store, vec![lone])[0].seq, 0);
+    assert!(store.epoch() != epoch && store.epoch() != sample.epoch);
+    let epoch = store.epoch();
+    drop(store);
+    // That is said once.
+    assert_eq!(sample.medium.open().unwrap().epoch(), epoch);
+}

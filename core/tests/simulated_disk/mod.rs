@@ -5,10 +5,14 @@
 //! is not there, or is there in parts: every sector of every write and every change of a name
 //! meets its own fate, in no order. A failed sync forgets what it should have written, as Linux
 //! does: the page cache still shows it, and no later sync will write it.
+//!
+//! What chance meets seldom can be tried one by one: a disk that records keeps what it was before each
+//! call that changes something, and of each such moment all that a power cut may leave is made.
 
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -75,12 +79,18 @@ pub(crate) struct SimulatedDisk(Arc<Mutex<World>>);
 
 type Names = HashMap<String, u64>;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct World {
     dice: Dice,
     faults: Faults,
     /// Says that it has synced, and has not.
     lies: bool,
+    /// Names can't be synced.
+    refuses_names: bool,
+    /// A file that can't be written to.
+    refused: Option<u64>,
+    /// What it was before each call, if that is kept.
+    moments: Option<Vec<World>>,
     /// Calls until the power fails.
     calls_left: Option<u64>,
     files: HashMap<u64, Content>,
@@ -100,12 +110,12 @@ enum NameChange {
 
 #[derive(Debug, Clone, Default)]
 struct Content {
-    seen: Vec<u8>,
-    durable: Vec<u8>,
+    seen: Arc<Vec<u8>>,
+    durable: Arc<Vec<u8>>,
     /// Changes since the last sync.
     changes: Vec<Change>,
     /// What some earlier syncs have left, the oldest first.
-    earlier: Vec<Vec<u8>>,
+    earlier: Vec<Arc<Vec<u8>>>,
 }
 
 /// Earlier states that are kept of a file.
@@ -136,6 +146,9 @@ impl SimulatedDisk {
             dice: Dice::new(seed),
             faults: Faults::default(),
             lies: false,
+            refuses_names: false,
+            refused: None,
+            moments: None,
             calls_left: None,
             files: HashMap::new(),
             names: HashMap::new(),
@@ -156,6 +169,80 @@ impl SimulatedDisk {
     /// A disk with a volatile cache that answers a sync before anything is written.
     pub(crate) fn lie_about_syncs(&self) {
         self.world().lies = true;
+    }
+
+    /// Lets syncs of names fail, or not any more.
+    pub(crate) fn refuse_names(&self, refuses: bool) {
+        self.world().refuses_names = refuses;
+    }
+
+    /// Lets whatever is written to a file fail; `None` for no file.
+    pub(crate) fn refuse_writes_to(&self, name: Option<&str>) {
+        let mut world = self.world();
+        world.refused = name.map(|name| world.names[name]);
+    }
+
+    /// From now on, what the disk is before each call that changes something is kept.
+    pub(crate) fn record(&self) {
+        self.world().moments = Some(Vec::new());
+    }
+
+    /// How many moments were kept.
+    pub(crate) fn recorded(&self) -> usize {
+        self.world().moments.as_ref().map_or(0, Vec::len)
+    }
+
+    /// The moments that were kept, and the end.
+    pub(crate) fn moments(&self) -> Vec<SimulatedDisk> {
+        let mut world = self.world();
+        let mut moments = world.moments.take().unwrap_or_default();
+        moments.push(world.clone());
+        moments.into_iter().map(|world| SimulatedDisk(Arc::new(Mutex::new(world)))).collect()
+    }
+
+    /// What a power cut may leave of it, as far as that can be tried: of all that was not synced, each
+    /// change of a name and the content of each file by itself, is there nothing, everything, one alone, or
+    /// everything but one.
+    pub(crate) fn power_cuts(&self) -> Vec<SimulatedDisk> {
+        let world = self.world();
+        let mut changed: Vec<u64> = world.files.keys().copied().collect();
+        changed.retain(|id| !world.files[id].changes.is_empty());
+        changed.sort_unstable();
+        let (names, all) = (world.name_changes.len(), world.name_changes.len() + changed.len());
+        let mut cuts = Vec::new();
+        let mut cut = |is_there: &dyn Fn(usize) -> bool| {
+            let mut left = world.durable_names.clone();
+            let kept = world.name_changes.iter().enumerate().filter(|(at, _)| is_there(*at));
+            kept.for_each(|(_, change)| change.apply(&mut left));
+            let mut files = world.files.clone();
+            for (at, id) in (names..).zip(&changed) {
+                let content = files.get_mut(id).unwrap();
+                content.make_durable(is_there(at));
+            }
+            for content in files.values_mut() {
+                content.seen = Arc::clone(&content.durable);
+            }
+            cuts.push(SimulatedDisk::next(&world, files, (left.clone(), left), Vec::new()));
+        };
+        cut(&|_| false);
+        cut(&|_| true);
+        for one in 0..all {
+            cut(&|at| at == one);
+            cut(&|at| at != one);
+        }
+        cuts
+    }
+
+    /// A number for all that is on the medium.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let world = self.world();
+        let mut names: Vec<_> = world.durable_names.iter().collect();
+        names.sort();
+        let mut hasher = DefaultHasher::new();
+        for (name, id) in names {
+            (name, &world.files[id].durable).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     /// Lets the power fail after so many calls that change something.
@@ -179,6 +266,9 @@ impl SimulatedDisk {
             dice: world.dice.clone(),
             faults: Faults::default(),
             lies: world.lies,
+            refuses_names: false,
+            refused: None,
+            moments: None,
             calls_left: None,
             files,
             names,
@@ -203,7 +293,7 @@ impl SimulatedDisk {
         let mut files = world.files.clone();
         for content in files.values_mut() {
             content.lose_some(&mut world.dice, percent);
-            content.seen.clone_from(&content.durable);
+            content.seen = Arc::clone(&content.durable);
         }
         SimulatedDisk::next(world, files, (names.clone(), names), Vec::new())
     }
@@ -235,7 +325,7 @@ impl SimulatedDisk {
     pub(crate) fn content(&self, name: &str) -> Option<Vec<u8>> {
         let world = self.world();
         let id = world.names.get(name)?;
-        Some(world.files[id].seen.clone())
+        Some(world.files[id].seen.to_vec())
     }
 
     /// Puts a content on the medium, of a file that may not have been there.
@@ -243,7 +333,8 @@ impl SimulatedDisk {
         let mut world = self.world();
         let id = world.next_file;
         world.next_file += 1;
-        let (seen, durable) = (content.to_vec(), content.to_vec());
+        let seen = Arc::new(content.to_vec());
+        let durable = Arc::clone(&seen);
         world.files.insert(id, Content { seen, durable, ..Content::default() });
         world.names.insert(name.to_owned(), id);
         world.durable_names.insert(name.to_owned(), id);
@@ -254,7 +345,7 @@ impl SimulatedDisk {
         let mut world = self.world();
         let Some(&id) = world.names.get(name) else { return false };
         let content = world.files.get_mut(&id).unwrap();
-        let mut bytes = content.seen.clone();
+        let mut bytes = content.seen.to_vec();
         let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
         match fault {
             MediumFault::Lose => {
@@ -270,10 +361,10 @@ impl SimulatedDisk {
                 if earlier.is_empty() {
                     return false;
                 }
-                bytes = earlier[dice.below(earlier.len() as u64) as usize].clone();
+                bytes = earlier[dice.below(earlier.len() as u64) as usize].to_vec();
             }
         }
-        let changed = bytes != content.seen;
+        let changed = bytes != *content.seen;
         content.become_other(bytes);
         changed
     }
@@ -290,8 +381,8 @@ impl SimulatedDisk {
         let mut world = self.world();
         let id = world.names[name];
         let content = world.files.get_mut(&id).unwrap();
-        content.seen[place] ^= bits;
-        content.durable[place] ^= bits;
+        Arc::make_mut(&mut content.seen)[place] ^= bits;
+        Arc::make_mut(&mut content.durable)[place] ^= bits;
     }
 }
 
@@ -321,14 +412,21 @@ impl Content {
         if self.earlier.len() == EARLIER_MAX {
             self.earlier.remove(dice.below(EARLIER_MAX as u64) as usize);
         }
-        self.earlier.push(self.durable.clone());
+        self.earlier.push(Arc::clone(&self.durable));
     }
 
     /// Puts something else in its place, for good.
     fn become_other(&mut self, content: Vec<u8>) {
         self.changes.clear();
-        self.durable.clone_from(&content);
-        self.seen = content;
+        self.seen = Arc::new(content);
+        self.durable = Arc::clone(&self.seen);
+    }
+
+    /// Makes all changes durable, or forgets them.
+    fn make_durable(&mut self, is_there: bool) {
+        for change in self.changes.drain(..).filter(|_| is_there) {
+            change.apply(Arc::make_mut(&mut self.durable));
+        }
     }
 
     /// Makes a random part of the changes durable and forgets the others.
@@ -346,7 +444,7 @@ impl Content {
         }
         for part in parts {
             if dice.chance(percent) {
-                part.apply(&mut self.durable);
+                part.apply(Arc::make_mut(&mut self.durable));
             }
         }
     }
@@ -382,6 +480,10 @@ impl Change {
 impl World {
     /// Counts a call that changes something, and says whether it fails.
     fn call(&mut self, fault_percent: u64) -> io::Result<()> {
+        if let Some(mut moments) = self.moments.take() {
+            moments.push(self.clone());
+            self.moments = Some(moments);
+        }
         match &mut self.calls_left {
             Some(0) => return Err(io::Error::other("the power is off")),
             Some(calls) => *calls -= 1,
@@ -448,7 +550,7 @@ impl Disk for SimulatedDisk {
 
     fn sync_names(&self) -> io::Result<()> {
         let mut world = self.world();
-        let percent = world.faults.sync;
+        let percent = if world.refuses_names { 100 } else { world.faults.sync };
         world.call(percent)?;
         world.durable_names = world.names.clone();
         world.name_changes.clear();
@@ -465,7 +567,7 @@ struct SimulatedFile {
 impl SimulatedFile {
     fn change(&self, world: &mut World, change: Change) {
         let content = world.files.get_mut(&self.id).unwrap();
-        change.apply(&mut content.seen);
+        change.apply(Arc::make_mut(&mut content.seen));
         content.changes.push(change);
     }
 }
@@ -482,7 +584,8 @@ impl DiskFile for SimulatedFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut world = self.disk.world();
-        let percent = world.faults.write;
+        let refused = world.refused == Some(self.id);
+        let percent = if refused { 100 } else { world.faults.write };
         if let Err(error) = world.call(percent) {
             // Some of it may have been written nevertheless: whole sectors, since what is written
             // goes through pages.
@@ -509,7 +612,7 @@ impl DiskFile for SimulatedFile {
             // Not all that is seen: what an earlier sync failed to write is not tried again.
             Ok(()) => {
                 content.remember(&mut world.dice);
-                content.changes.drain(..).for_each(|change| change.apply(&mut content.durable));
+                content.make_durable(true);
             }
             // The power cut itself decides what is left.
             Err(_) if dead => {}
@@ -531,8 +634,8 @@ impl DiskFile for SimulatedFile {
         let percent = world.faults.reserve;
         world.call(percent)?;
         let content = world.files.get_mut(&self.id).unwrap();
-        content.seen = vec![0; bytes as usize];
-        content.durable.clone_from(&content.seen);
+        content.seen = Arc::new(vec![0; bytes as usize]);
+        content.durable = Arc::clone(&content.seen);
         Ok(())
     }
 
