@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! taken ─(end of tick)─► the entry up to which was read ─(end of tick)─► the register moves
+//!   └────────── that is the newest one, which is known ────────▲
 //! ```
 //!
 //! Who asked is answered with the cursor as it is then. If it has moved, the other member and the
@@ -52,12 +53,13 @@ pub(crate) struct Marked {
 }
 
 impl Marks {
-    /// Takes a request of a client.
+    /// Takes a request of a client. `others_counted` is what the cursor counts there, if that is known.
     pub(crate) fn take(
         &mut self,
         client: Client,
         conversation: LogId,
         seq: u64,
+        others_counted: Option<u64>,
         turn: &mut Turn<'_>,
     ) {
         if other_member(conversation, client.user).is_none() {
@@ -69,8 +71,9 @@ impl Marks {
             return;
         }
         self.under_way += 1;
-        let cursor = ReadCursor { seq, others_counted: 0 };
-        self.asked.push(MarkRead { client, conversation, cursor });
+        let cursor = ReadCursor { seq, others_counted: others_counted.unwrap_or(0) };
+        let marks = if others_counted.is_some() { &mut self.known } else { &mut self.asked };
+        marks.push(MarkRead { client, conversation, cursor });
     }
 
     /// At the end of a tick: asks for what the next steps need.
@@ -235,7 +238,7 @@ mod tests {
 
     /// So many marks whose entries were read.
     fn asked(marks: &mut Marks, stage: &mut Stage, count: u64) -> Vec<MarkRead> {
-        (1..=count).for_each(|id| marks.take(client(id), chat(), 9, &mut stage.turn()));
+        (1..=count).for_each(|id| marks.take(client(id), chat(), 9, None, &mut stage.turn()));
         let asked = marks.asked.clone();
         marks.end_tick(&mut stage.turn());
         assert!(
@@ -277,6 +280,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_is_not_read() {
+        let (mut stage, mut marks) = (Stage::new(), Marks::default());
+        marks.take(client(1), chat(), 9, Some(4), &mut stage.turn());
+        marks.end_tick(&mut stage.turn());
+        let expected = ReadCursor { seq: 9, others_counted: 4 }.moving(chat(), client(1).user);
+        assert_eq!(stage.asked(), [StoreRequest::Write(vec![expected])]);
+    }
+
+    #[test]
     fn what_has_expired_can_be_read_to_its_end() {
         let mark = |seq| {
             let cursor = ReadCursor { seq, others_counted: 0 };
@@ -295,11 +307,11 @@ mod tests {
     fn more_than_so_many_are_refused_until_some_are_answered() {
         let (mut stage, mut marks) = (Stage::new(), Marks::default());
         let all = asked(&mut marks, &mut stage, MARKS_MAX as u64);
-        marks.take(client(1), chat(), 9, &mut stage.turn());
+        marks.take(client(1), chat(), 9, None, &mut stage.turn());
         assert!(marks.asked.is_empty(), "it was refused");
         marks.entries_read(all, Err(STORE_UNAVAILABLE), &mut stage.turn());
         assert_eq!(marks.under_way, 0);
-        marks.take(client(1), chat(), 9, &mut stage.turn());
+        marks.take(client(1), chat(), 9, None, &mut stage.turn());
         assert_eq!(marks.asked.len(), 1);
     }
 }

@@ -13,8 +13,8 @@ pub(crate) mod signal;
 
 use std::hash::Hash;
 
-use dunlin_protocol::LogId;
 use dunlin_protocol::wire::ErrorCode;
+use dunlin_protocol::{LogId, UserId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
@@ -80,6 +80,12 @@ impl Conversations {
     /// Whether something waits in a conversation that must not be overtaken.
     pub(crate) fn is_waiting(&self, log: LogId) -> bool {
         self.in_use.get(&log).is_some_and(Conversation::has_waiting)
+    }
+
+    /// How many of the entries up to this one are from the other member and count, if that is the newest
+    /// entry of a conversation in use: then nobody has to read it.
+    pub(crate) fn others_counted_at(&self, log: LogId, seq: u64, user: UserId) -> Option<u64> {
+        self.in_use.get(&log)?.others_counted_at(log, seq, user)
     }
 
     /// Takes a send of a user who was authenticated, here or on another node.

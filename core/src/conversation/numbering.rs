@@ -119,6 +119,14 @@ impl Conversation {
         !self.queue.is_empty()
     }
 
+    /// See [`Conversations::others_counted_at`](super::Conversations::others_counted_at). An entry never
+    /// changes its numbers, so it does not matter whether others have appended since.
+    pub(super) fn others_counted_at(&self, log: LogId, seq: u64, user: UserId) -> Option<u64> {
+        let is_known = matches!(self.phase, Phase::Idle | Phase::Appending(_));
+        let others = self.head.counted[1 - member_index(log, user.get())];
+        (is_known && seq == self.head.seq).then_some(others)
+    }
+
     /// Whether it may be forgotten.
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty() && matches!(self.phase, Phase::Idle | Phase::Unknown)
@@ -249,6 +257,7 @@ mod tests {
     use super::*;
     use crate::bus::NodeId;
     use crate::conversation::pending::ReplyTo;
+    use crate::entry::others_counted;
     use crate::placement::Origin;
     use crate::request::Message;
     use crate::transport::ConnId;
@@ -277,6 +286,26 @@ mod tests {
             content: Bytes::new(),
         };
         Pending::new(reply_to, user(1), conn, log(), message)
+    }
+
+    /// What a cursor at the head counts is the same whether it is known or read.
+    #[test]
+    fn the_counts_of_the_head_are_those_of_its_entry() {
+        let oneself = LogId::direct(user(1), user(1));
+        for (log, sender) in [(log(), 1), (log(), 2), (oneself, 1)] {
+            let sender_counted = if log == oneself { 9 } else { 4 };
+            let meta = EntryMeta { time_ms: 1, sender, counted: 9, sender_counted };
+            let head = Head { seq: 12, meta, ..Head::default() };
+            let mut conversation = Conversation::new();
+            assert_eq!(conversation.others_counted_at(log, 0, user(1)), None, "not read yet");
+            assert!(!conversation.loaded(log, &head));
+            for member in [1, if log == oneself { 1 } else { 2 }].map(user) {
+                let expected = Some(others_counted(&meta, member));
+                assert_eq!(conversation.others_counted_at(log, 12, member), expected);
+                assert_eq!(conversation.others_counted_at(log, 11, member), None);
+                assert_eq!(conversation.others_counted_at(log, 13, member), None);
+            }
+        }
     }
 
     fn loaded(sends: impl IntoIterator<Item = Pending>) -> Conversation {

@@ -21,7 +21,8 @@ impl Router {
     ) {
         match request {
             AccountRequest::MarkRead { conversation, seq } => {
-                self.marks.take(client, conversation, seq, turn);
+                let known = self.conversations.others_counted_at(conversation, seq, client.user);
+                self.marks.take(client, conversation, seq, known, turn);
             }
             AccountRequest::FindUsers { usernames, user_ids } => {
                 self.finds.take(client, &usernames, &user_ids, turn);
