@@ -120,7 +120,7 @@ fn answer(request: StoreRequest) -> StoreReply {
             let stored = |_: &Write| Written::Stored { version: 0 };
             StoreReply::Written(writes.iter().map(stored).collect())
         }
-        StoreRequest::Heads(logs) => StoreReply::Heads(logs.iter().map(|_| head).collect()),
+        StoreRequest::Heads(logs) => StoreReply::Heads(logs.iter().map(|_| Ok(head)).collect()),
         StoreRequest::Registers(ranges) => {
             StoreReply::Registers(ranges.iter().map(|_| Ok(Registers::default())).collect())
         }

@@ -29,7 +29,7 @@ use dunlin_core::store::contract::ask::ask;
 use dunlin_core::store::contract::sample::{all, chat, entry, entry_of, with_body};
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
 use dunlin_core::store::{
-    Page, Range, Store, StoreError, StoreReply, StoreRequest, Write, Written,
+    Head, Page, Range, Store, StoreError, StoreReply, StoreRequest, Write, Written,
 };
 use dunlin_protocol::LogId;
 use simulated_disk::{Dice, MediumFault, SeededRandom, SimulatedDisk};
@@ -199,7 +199,7 @@ impl Witness {
 
     fn head(&self, store: &EmbeddedStore, log: LogId) -> u64 {
         match ask_patiently(store, &StoreRequest::Heads(vec![log])) {
-            Ok(StoreReply::Heads(heads)) => heads[0].seq,
+            Ok(StoreReply::Heads(heads)) => heads[0].as_ref().unwrap().seq,
             other => panic!("{other:?}"),
         }
     }
@@ -208,10 +208,10 @@ impl Witness {
     fn write(&mut self, store: &EmbeddedStore, dice: &mut Dice) {
         for _ in 0..dice.below(40) {
             let log = log(dice.below(LOGS));
-            let head = match ask(store, StoreRequest::Heads(vec![log])) {
-                Ok(StoreReply::Heads(heads)) => heads[0].seq,
-                _ => return,
+            let Ok(StoreReply::Heads(heads)) = ask(store, StoreRequest::Heads(vec![log])) else {
+                return;
             };
+            let Ok(Head { seq: head, .. }) = heads[0] else { return };
             let mut items = Vec::new();
             for seq in head + 1..head + 2 + dice.below(4) {
                 self.next_message += 1;

@@ -182,7 +182,7 @@ impl Defective {
     }
 
     fn head(&self, log: LogId) -> Head {
-        self.ask(Heads(vec![log])).unwrap()[0]
+        *self.ask(Heads(vec![log])).unwrap()[0].as_ref().unwrap()
     }
 
     fn answer(&self, request: StoreRequest) -> Result<StoreReply, StoreError> {
@@ -191,7 +191,7 @@ impl Defective {
             StoreRequest::Ranges(ranges) => self.ranges(ranges),
             StoreRequest::Heads(logs) if self.defect == Defect::OldHeads => {
                 let old = self.old_heads.lock();
-                let head = |log| old.get(&log).copied().unwrap_or_default();
+                let head = |log| Ok(old.get(&log).copied().unwrap_or_default());
                 Ok(StoreReply::Heads(logs.into_iter().map(head).collect()))
             }
             StoreRequest::Logs { kind, limit, .. } if self.defect == Defect::LogsStartOver => {

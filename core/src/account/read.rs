@@ -19,7 +19,7 @@ use crate::membership::other_member;
 use crate::refusal::{INTERNAL, NO_SUCH_CONVERSATION, Refusal, STORE_UNAVAILABLE};
 use crate::request::Client;
 use crate::store::{Page, Range, Written};
-use crate::worker::flow::{Answer, Answers, PagesFlow, WriteFlow};
+use crate::worker::flow::{Answer, Answers, PagesFlow, WriteFlow, each};
 use crate::worker::turn::Turn;
 
 /// The cursors that are to be moved at the end of the tick.
@@ -128,18 +128,6 @@ const TOO_MANY: Refusal = Refusal::retry(
     "too many read cursors are under way",
     OVERLOADED_RETRY_MS,
 );
-
-/// The answers by what they are for: each has one, whatever the store has said.
-fn each<T>(
-    marks: Vec<MarkRead>,
-    answers: Answers<T>,
-) -> impl Iterator<Item = (MarkRead, Answer<T>)> {
-    let (mut answers, rest) = match answers {
-        Ok(answers) => (answers.into_iter(), INTERNAL),
-        Err(refusal) => (Vec::new().into_iter(), refusal),
-    };
-    marks.into_iter().map(move |mark| (mark, answers.next().unwrap_or(Err(rest))))
-}
 
 impl MarkRead {
     /// The newest entry up to seq: the counts are in it, and a seq beyond the head is the head.

@@ -55,7 +55,8 @@ pub enum StoreRequest {
     Consumer(ConsumerChange),
     /// List the consumers of the feed by name. Replied by [`StoreReply::Consumers`].
     Consumers,
-    /// Read the heads of logs. Replied by [`StoreReply::Heads`], one per log, in order.
+    /// Read the heads of logs. Replied by [`StoreReply::Heads`], one per log, in order; one that can't be
+    /// read keeps no other from being read.
     Heads(Vec<LogId>),
     /// List the logs of a kind, by ascending id, after `after`. Replied by [`StoreReply::Logs`].
     Logs {
@@ -89,7 +90,7 @@ pub enum StoreReply {
     /// To what is only done.
     Done,
     /// To `Heads`.
-    Heads(Vec<Head>),
+    Heads(Vec<Result<Head, StoreError>>),
     /// To `Logs`.
     Logs(Vec<LogId>),
 }

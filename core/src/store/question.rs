@@ -115,7 +115,7 @@ reply!(Pages, Vec<Result<Page, StoreError>>);
 reply!(Register, Vec<Result<Register, StoreError>>);
 reply!(Registers, Vec<Result<Registers, StoreError>>);
 reply!(Deleted, Vec<Deleted>);
-reply!(Heads, Vec<Head>);
+reply!(Heads, Vec<Result<Head, StoreError>>);
 reply!(Feed, FeedPage);
 reply!(Consumers, Vec<Consumer>);
 reply!(Logs, Vec<LogId>);
@@ -155,7 +155,10 @@ question!(
     ranges => StoreRequest::Changes(ranges)
 );
 question!(Vec<Deletion> => Vec<Deleted>, deletions => StoreRequest::Delete(deletions));
-question!(Heads => Vec<Head>, Heads(logs) => StoreRequest::Heads(logs));
+question!(
+    Heads => Vec<Result<Head, StoreError>>,
+    Heads(logs) => StoreRequest::Heads(logs)
+);
 question!(FeedRange => FeedPage, range => StoreRequest::Feed(range));
 question!(ConsumerChange => (), change => StoreRequest::Consumer(change));
 question!(Consumers => Vec<Consumer>, Consumers => StoreRequest::Consumers);
@@ -195,9 +198,9 @@ mod tests {
 
     #[test]
     fn a_reply_fits_by_its_kind_and_its_items() {
-        let heads = || StoreReply::Heads(vec![Head::default()]);
+        let heads = || StoreReply::Heads(vec![Ok(Head::default())]);
         let log = LogId::account(dunlin_protocol::UserId::new(1).unwrap());
-        assert_eq!(answer(heads(), Heads(vec![log])), Ok(vec![Head::default()]));
+        assert_eq!(answer(heads(), Heads(vec![log])), Ok(vec![Ok(Head::default())]));
         assert_eq!(answer(heads(), Heads(vec![log, log])), Err(StoreError::Mismatched));
         assert_eq!(answer(heads(), Consumers), Err(StoreError::Mismatched));
         assert_eq!(answer(StoreReply::Consumers(Vec::new()), Consumers), Ok(Vec::new()));

@@ -92,10 +92,10 @@ impl Syncs {
     pub(crate) fn heads_read(
         &mut self,
         id: SyncId,
-        answer: Answer<Vec<Head>>,
+        answers: Answers<Head>,
         turn: &mut Turn<'_>,
     ) -> Progress {
-        self.go_on(id, |sync| sync.heads_read(answer?), turn)
+        self.go_on(id, |sync| sync.heads_read(answers?), turn)
     }
 
     pub(crate) fn cursors_read(

@@ -54,7 +54,8 @@ enum Round {
 struct Comparing {
     logs: Vec<LogId>,
     is_last: bool,
-    heads: Option<Vec<Head>>,
+    /// `None` of one that is damaged.
+    heads: Option<Vec<Option<Head>>>,
     /// Of each, that of the user and that of the other member.
     cursors: Option<Vec<[ReadCursor; 2]>>,
 }
@@ -123,9 +124,9 @@ impl Sync {
         Ok(step)
     }
 
-    pub(super) fn heads_read(&mut self, heads: Vec<Head>) -> Result<Step, Refusal> {
+    pub(super) fn heads_read(&mut self, heads: Vec<Answer<Head>>) -> Result<Step, Refusal> {
         let comparing = self.comparing(heads.len())?;
-        comparing.heads = Some(heads);
+        comparing.heads = Some(heads.into_iter().map(head_of).collect::<Result<_, _>>()?);
         Ok(self.compare())
     }
 
@@ -157,6 +158,8 @@ impl Sync {
         let heads = comparing.heads.take().into_iter().flatten();
         let cursors = comparing.cursors.take().into_iter().flatten();
         for ((log, head), [own, other]) in logs.zip(heads).zip(cursors) {
+            // Of what can't be read now nothing is said: the client keeps what it has.
+            let Some(head) = head else { continue };
             if let Some(changed) = self.change_of(log, &head, own, other) {
                 self.ahead += u64::from(changed.state.forget);
                 self.changed.push(changed);
@@ -241,6 +244,14 @@ impl Sync {
 }
 
 /// A damaged cursor is at the beginning: the user can move it again, and the rest is not held up by it.
+/// Damage holds up what it is in, and nothing else.
+fn head_of(answer: Answer<Head>) -> Result<Option<Head>, Refusal> {
+    match answer {
+        Err(refusal) if refusal == DATA_CORRUPT => Ok(None),
+        head => head.map(Some),
+    }
+}
+
 fn cursor_of(answer: Answer<Register>) -> Result<ReadCursor, Refusal> {
     match answer.and_then(|register| ReadCursor::of(&register)) {
         Err(refusal) if refusal == DATA_CORRUPT => Ok(ReadCursor::default()),
@@ -299,7 +310,7 @@ pub(super) mod tests {
         let mut sync = sync(vec![known]);
         let step = sync.conversations_read(joined(&[chat(2)])).unwrap();
         assert!(matches!(step, Step::Compare { .. }));
-        assert_eq!(sync.heads_read(vec![head(now.0)]), Ok(Step::Wait));
+        assert_eq!(sync.heads_read(vec![Ok(head(now.0))]), Ok(Step::Wait));
         let step = sync.cursors_read(vec![cursor(now.1), cursor(now.2)]).unwrap();
         (sync, step)
     }
@@ -363,7 +374,7 @@ pub(super) mod tests {
         let client = sync(Vec::new()).client;
         let mut sync = Sync::new(client, from, 5);
         sync.conversations_read(joined(&[chat(2)])).unwrap();
-        sync.heads_read(vec![head(4)]).unwrap();
+        sync.heads_read(vec![Ok(head(4))]).unwrap();
         let step = sync.cursors_read(vec![cursor(0), cursor(0)]).unwrap();
         assert!(matches!(step, Step::Read(_)));
         assert_eq!(sync.ahead(), 0);
@@ -377,7 +388,7 @@ pub(super) mod tests {
         for log in &logs[..2] {
             let page = Registers { more: true, ..joined(&[*log]) };
             sync.conversations_read(page).unwrap();
-            sync.heads_read(vec![head(1)]).unwrap();
+            sync.heads_read(vec![Ok(head(1))]).unwrap();
             let step = sync.cursors_read(vec![cursor(0), cursor(0)]).unwrap();
             let Step::List(range) = step else { panic!("{step:?}") };
             let after = RegisterKey::of(CONVERSATION, log.as_bytes());
@@ -385,16 +396,17 @@ pub(super) mod tests {
         }
         sync.conversations_read(joined(&logs[2..])).unwrap();
         sync.cursors_read(vec![cursor(0), cursor(0)]).unwrap();
-        let Ok(Step::Read(ranges)) = sync.heads_read(vec![head(1)]) else { panic!() };
+        let Ok(Step::Read(ranges)) = sync.heads_read(vec![Ok(head(1))]) else { panic!() };
         assert_eq!(ranges.len(), 3, "the entries of all of them in one question");
     }
 
     #[test]
     fn what_is_damaged_holds_nothing_else_up() {
         let mut sync = sync(Vec::new());
-        sync.conversations_read(joined(&[chat(2), chat(3)])).unwrap();
-        sync.heads_read(vec![head(4), head(4)]).unwrap();
-        let cursors = vec![Err(DATA_CORRUPT), cursor(2), cursor(3), cursor(0)];
+        sync.conversations_read(joined(&[chat(2), chat(3), chat(4)])).unwrap();
+        sync.heads_read(vec![Ok(head(4)), Ok(head(4)), Err(DATA_CORRUPT)]).unwrap();
+        let cursors =
+            vec![Err(DATA_CORRUPT), cursor(2), cursor(3), cursor(0), cursor(1), cursor(1)];
         let step = sync.cursors_read(cursors).unwrap();
         let Step::Read(ranges) = step else { panic!("{step:?}") };
         assert_eq!(ranges.len(), 2);

@@ -4,7 +4,7 @@
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{self, frame::Body};
 
-use super::flow::Answer;
+use super::flow::{self, Answer, Answers};
 use super::router::Router;
 use super::turn::Turn;
 use crate::account::join;
@@ -16,7 +16,7 @@ use crate::conversation::{
     first_time, history, signal,
 };
 use crate::membership::users_of;
-use crate::refusal::{INTERNAL, Refusal};
+use crate::refusal::Refusal;
 use crate::request::{Client, ConversationRequest, Message, Signal};
 use crate::store::{Head, Page, Written};
 
@@ -100,30 +100,23 @@ impl Router {
 
     pub(super) fn heads_loaded(
         &mut self,
-        logs: &[LogId],
-        answer: Answer<Vec<Head>>,
+        logs: Vec<LogId>,
+        answers: Answers<Head>,
         turn: &mut Turn<'_>,
     ) {
-        match answer {
-            Ok(heads) if heads.len() == logs.len() => {
-                let loaded = logs.iter().copied().zip(&heads);
-                let joining: Vec<_> = loaded
-                    .filter(|(log, head)| self.conversations.head_loaded(*log, head, turn))
-                    .map(|(log, _)| log)
-                    .collect();
-                if !joining.is_empty() {
-                    join::ask(joining, turn);
+        let mut joining = Vec::new();
+        for (log, answer) in flow::each(logs, answers) {
+            match answer {
+                Ok(head) if self.conversations.head_loaded(log, &head, turn) => joining.push(log),
+                Ok(_) => {}
+                Err(refusal) => {
+                    let refused = self.conversations.fail(log, refusal);
+                    self.refuse_sends(refused, turn);
                 }
             }
-            Ok(_) => self.heads_failed(logs, INTERNAL, turn),
-            Err(refusal) => self.heads_failed(logs, refusal, turn),
         }
-    }
-
-    fn heads_failed(&mut self, logs: &[LogId], refusal: Refusal, turn: &mut Turn<'_>) {
-        for &log in logs {
-            let refused = self.conversations.fail(log, refusal);
-            self.refuse_sends(refused, turn);
+        if !joining.is_empty() {
+            join::ask(joining, turn);
         }
     }
 
@@ -213,10 +206,10 @@ impl Router {
     pub(super) fn unsure_heads_read(
         &mut self,
         asked: Vec<(LogId, u64)>,
-        answer: Answer<Vec<Head>>,
+        answers: Answers<Head>,
         turn: &mut Turn<'_>,
     ) {
-        for (log, head) in self.unsure.heads_read(asked, answer) {
+        for (log, head) in self.unsure.heads_read(asked, answers) {
             self.push_behind(&users_of(log), log, head, turn);
         }
     }

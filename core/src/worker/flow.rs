@@ -154,16 +154,38 @@ where
     Ok(items.into_iter().map(|item| item.map_err(|error| store_refusal(&error))).collect())
 }
 
+/// The answers by what they are for: each has one, whatever the store has said.
+pub(crate) fn each<A, T>(
+    asked: Vec<A>,
+    answers: Answers<T>,
+) -> impl Iterator<Item = (A, Answer<T>)> {
+    let (mut answers, rest) = match answers {
+        Ok(answers) => (answers.into_iter(), INTERNAL),
+        Err(refusal) => (Vec::new().into_iter(), refusal),
+    };
+    asked.into_iter().map(move |asked| (asked, answers.next().unwrap_or(Err(rest))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::refusal::DATA_CORRUPT;
     use crate::store::{Head, Page, Written};
 
     #[test]
     fn what_was_not_asked_is_a_defect_and_no_answer() {
-        assert_eq!(answer(Ok(StoreReply::Heads(Vec::new()))), Ok(Vec::<Head>::new()));
+        assert_eq!(answers(Ok(StoreReply::Heads(Vec::new()))), Ok(Vec::<Answer<Head>>::new()));
         let refused: Answer<Vec<Written>> = answer(Ok(StoreReply::Heads(Vec::new())));
         assert_eq!(refused, Err(INTERNAL));
+    }
+
+    #[test]
+    fn whoever_asked_gets_an_answer_even_if_there_are_too_few() {
+        let both = |answers| each(vec!['a', 'b'], answers).collect::<Vec<_>>();
+        let one_is_damaged = Ok(vec![Err(DATA_CORRUPT), Ok(2)]);
+        assert_eq!(both(one_is_damaged), [('a', Err(DATA_CORRUPT)), ('b', Ok(2))]);
+        assert_eq!(both(Ok(vec![Ok(1)])), [('a', Ok(1)), ('b', Err(INTERNAL))]);
+        assert_eq!(both(Err(DATA_CORRUPT)), [('a', Err(DATA_CORRUPT)), ('b', Err(DATA_CORRUPT))]);
     }
 
     #[test]

@@ -200,7 +200,7 @@ impl Router {
             Some(StoreFlow::Registers(flow)) => {
                 self.registers_read(flow, flow::answers(result), turn);
             }
-            Some(StoreFlow::Heads(flow)) => self.heads_read(flow, flow::answer(result), turn),
+            Some(StoreFlow::Heads(flow)) => self.heads_read(flow, flow::answers(result), turn),
             Some(StoreFlow::Logs(flow)) => self.logs_listed(flow, flow::answer(result), turn),
             Some(StoreFlow::Retention(flow)) => self.retention.answered(flow, result, turn),
             // Of the worker before a restart.
@@ -300,12 +300,12 @@ impl Router {
         }
     }
 
-    fn heads_read(&mut self, flow: HeadsFlow, answer: Answer<Vec<Head>>, turn: &mut Turn<'_>) {
+    fn heads_read(&mut self, flow: HeadsFlow, answers: Answers<Head>, turn: &mut Turn<'_>) {
         match flow {
-            HeadsFlow::Load(logs) => self.heads_loaded(&logs, answer, turn),
-            HeadsFlow::Unsure(asked) => self.unsure_heads_read(asked, answer, turn),
+            HeadsFlow::Load(logs) => self.heads_loaded(logs, answers, turn),
+            HeadsFlow::Unsure(asked) => self.unsure_heads_read(asked, answers, turn),
             HeadsFlow::Sync(sync) => {
-                let progress = self.syncs.heads_read(sync, answer, turn);
+                let progress = self.syncs.heads_read(sync, answers, turn);
                 self.sync_goes_on(progress, turn);
             }
         }

@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn an_answer_has_as_many_items_as_were_asked() {
         let mut tickets = Tickets::default();
-        let reply = || Ok(StoreReply::Heads(vec![Head::default()]));
+        let reply = || Ok(StoreReply::Heads(vec![Ok(Head::default())]));
         for (asked, expected) in [(1, reply()), (2, Err(StoreError::Mismatched))] {
             let ticket = tickets.keep(StoreFlow::Heads(HeadsFlow::Load(Vec::new())), Some(asked));
             let mut result = reply();

@@ -9,7 +9,7 @@ use dunlin_protocol::LogId;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::flow::{Answer, HeadsFlow};
+use super::flow::{Answers, HeadsFlow, each};
 use super::turn::Turn;
 use crate::store::Head;
 
@@ -40,21 +40,24 @@ impl Unsure {
     pub(super) fn heads_read(
         &mut self,
         asked: Vec<(LogId, u64)>,
-        answer: Answer<Vec<Head>>,
-    ) -> impl Iterator<Item = (LogId, u64)> + use<> {
-        let heads = answer.unwrap_or_else(|_| {
-            asked.iter().for_each(|&(log, head)| self.after(log, head));
-            Vec::new()
-        });
-        let both = asked.into_iter().zip(heads);
-        both.filter_map(|((log, known), head)| (head.seq > known).then_some((log, head.seq)))
+        answers: Answers<Head>,
+    ) -> Vec<(LogId, u64)> {
+        let mut grown = Vec::new();
+        for ((log, known), answer) in each(asked, answers) {
+            match answer {
+                Ok(head) if head.seq > known => grown.push((log, head.seq)),
+                Ok(_) => {}
+                Err(_) => self.after(log, known),
+            }
+        }
+        grown
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::refusal::INTERNAL;
+    use crate::refusal::{INTERNAL, STORE_UNAVAILABLE};
     use crate::store::StoreRequest;
     use crate::worker::turn::stage::Stage;
     use dunlin_protocol::UserId;
@@ -63,8 +66,8 @@ mod tests {
         LogId::account(UserId::new(id).unwrap())
     }
 
-    fn heads(seqs: &[u64]) -> Answer<Vec<Head>> {
-        Ok(seqs.iter().map(|&seq| Head { seq, ..Head::default() }).collect())
+    fn heads(seqs: &[u64]) -> Answers<Head> {
+        Ok(seqs.iter().map(|&seq| Ok(Head { seq, ..Head::default() })).collect())
     }
 
     /// What it asks the store for, with what it keeps of it.
@@ -88,7 +91,7 @@ mod tests {
         let open = asked(&mut unsure, &mut stage);
         assert_eq!(open, [(log(1), 7), (log(2), 0), (log(3), 5)], "in order");
         assert_eq!(asked(&mut unsure, &mut stage), [], "it is asked once at a time");
-        let grown: Vec<_> = unsure.heads_read(open, heads(&[7, 2, 9])).collect();
+        let grown = unsure.heads_read(open, heads(&[7, 2, 9]));
         assert_eq!(grown, [(log(2), 2), (log(3), 9)]);
         assert_eq!(asked(&mut unsure, &mut stage), [], "it is known now");
     }
@@ -101,14 +104,15 @@ mod tests {
         // Meanwhile another batch has failed, later ones before earlier ones or after them.
         unsure.after(log(1), 9);
         unsure.after(log(2), 3);
-        assert_eq!(unsure.heads_read(open, Err(INTERNAL)).count(), 0);
+        assert_eq!(unsure.heads_read(open, Err(INTERNAL)), []);
         let open = asked(&mut unsure, &mut stage);
         assert_eq!(open, [(log(1), 7), (log(2), 3)], "whoever was told least is told");
         unsure.after(log(2), 2);
-        assert_eq!(unsure.heads_read(open, Err(INTERNAL)).count(), 0);
+        let answers = Ok(vec![Err(INTERNAL), Err(STORE_UNAVAILABLE)]);
+        assert_eq!(unsure.heads_read(open, answers), []);
         let open = asked(&mut unsure, &mut stage);
         assert_eq!(open, [(log(1), 7), (log(2), 2)]);
-        let grown: Vec<_> = unsure.heads_read(open, heads(&[8, 2])).collect();
+        let grown = unsure.heads_read(open, heads(&[8, 2]));
         assert_eq!(grown, [(log(1), 8)]);
     }
 }

@@ -84,7 +84,7 @@ impl SharedStore {
     }
 
     fn head(&self, log: LogId) -> Head {
-        self.ask(Heads(vec![log])).unwrap()[0]
+        *self.ask(Heads(vec![log])).unwrap()[0].as_ref().unwrap()
     }
 
     /// All of a log.

@@ -104,7 +104,7 @@ pub fn range(store: &dyn Store, range: Range) -> Page {
 
 /// Reads heads.
 pub fn heads(store: &dyn Store, logs: Vec<LogId>) -> Vec<Head> {
-    answer(store, Heads(logs))
+    all_of(answer(store, Heads(logs)))
 }
 
 /// Lists logs.

@@ -133,7 +133,7 @@ impl State {
             }
             StoreRequest::Consumers => StoreReply::Consumers(self.feed.consumers()),
             StoreRequest::Heads(logs) => {
-                StoreReply::Heads(logs.iter().map(|log| self.head(log)).collect())
+                StoreReply::Heads(logs.iter().map(|log| Ok(self.head(log))).collect())
             }
             StoreRequest::Logs { kind, after, limit } => {
                 StoreReply::Logs(self.logs_of(kind, after, limit))

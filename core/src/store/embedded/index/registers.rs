@@ -109,7 +109,10 @@ impl Index {
     /// changed.
     pub(in super::super) fn answer_in_memory(&self, request: &StoreRequest) -> Option<StoreReply> {
         match request {
-            StoreRequest::Heads(logs) => self.heads_in_memory(logs).map(StoreReply::Heads),
+            StoreRequest::Heads(logs) => {
+                let heads = self.heads_in_memory(logs)?;
+                Some(StoreReply::Heads(heads.into_iter().map(Ok).collect()))
+            }
             StoreRequest::Register(questions) => {
                 let live = self.live.read();
                 let registers = questions.iter().map(|name| live.register(name).map(Ok));

@@ -85,8 +85,7 @@ fn answer(shared: &Shared, request: StoreRequest) -> Result<StoreReply, StoreErr
             StoreReply::Registers(ranges.iter().map(|range| read_changes(shared, range)).collect())
         }
         StoreRequest::Heads(logs) => {
-            let heads = logs.iter().map(|&log| index.head(log));
-            StoreReply::Heads(heads.collect::<Result<_, _>>()?)
+            StoreReply::Heads(logs.iter().map(|&log| index.head(log)).collect())
         }
         StoreRequest::Logs { kind, after, limit } => {
             StoreReply::Logs(index.logs(kind, after, limit)?)
