@@ -165,6 +165,51 @@ fn sealed_segments_are_found_through_index_files() {
     assert_filled(&store, 210, 40);
 }
 
+/// Small messages, some 40 segments of them, and how many bytes of filters there are in the end.
+fn filled_with_filters(folder: &Path, filter_bytes_max: usize) -> (EmbeddedStore, u64) {
+    let store =
+        EmbeddedStore::open(folder, EmbeddedConfig { filter_bytes_max, ..small() }).unwrap();
+    for first in (1..=80_000).step_by(1000) {
+        let batch = (first..first + 1000).map(|seq| entry(chat(1, 2), seq, seq));
+        assert!(write(&store, batch.collect()).iter().all(|answer| *answer == STORED));
+    }
+    wait_for_index(folder, 8);
+    let bytes = store.statistics().filter_bytes_total;
+    (store, bytes)
+}
+
+/// Merging makes a file that is as large as those in whose place it comes: its filter must not be kept out
+/// by theirs. And what is newest is in memory, whatever was there before.
+#[test]
+fn filters_that_fit_are_in_memory_and_those_of_the_newest_files_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, all) = filled_with_filters(&folder.path().join("all"), usize::MAX);
+    assert_eq!(store.statistics().filter_bytes, all);
+    drop(store);
+    for (name, max, fits) in [("enough", all * 9 / 8, true), ("half", all / 2, false)] {
+        let folder = folder.path().join(name);
+        let max = usize::try_from(max).unwrap();
+        let (store, _) = filled_with_filters(&folder, max);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let placed = || {
+            let now = store.statistics();
+            let has_some = 0 < now.filter_bytes && now.filter_bytes <= max as u64;
+            has_some && (now.filter_bytes == now.filter_bytes_total) == fits
+        };
+        while !placed() {
+            assert!(Instant::now() < deadline, "{name}: {:?}", store.statistics());
+            std::thread::yield_now();
+        }
+        drop(store);
+        let config = EmbeddedConfig { filter_bytes_max: max, ..small() };
+        let store = EmbeddedStore::open(&folder, config).unwrap();
+        let now = store.statistics();
+        assert_eq!(now.filter_bytes == now.filter_bytes_total, fits, "{name}: {now:?}");
+        let retry = entry(chat(1, 2), 77, 77);
+        assert_eq!(write_one(&store, retry.clone()), duplicate(77, &retry));
+    }
+}
+
 #[test]
 fn index_files_that_are_lost_or_damaged_are_made_again() {
     let folder = tempfile::tempdir().unwrap();

@@ -203,6 +203,13 @@ fn write_warnings(out: &mut dyn Write, status: &Status) -> io::Result<()> {
             let batches = store.failed_batches;
             warnings.push(format!("{batches} batches could not be written; the log says why"));
         }
+        if store.filter_bytes < store.filter_bytes_total {
+            let (held, all) = (bytes(store.filter_bytes), bytes(store.filter_bytes_total));
+            warnings.push(format!(
+                "only {held} of {all} of the index's filters are in memory, so new messages are looked for \
+                 in files; raise store.filter_bytes_max"
+            ));
+        }
     }
     if status.engine.clients_ahead > 0 {
         let conversations = status.engine.clients_ahead;

@@ -113,6 +113,10 @@ pub(crate) struct Store {
     pub(crate) bytes: u64,
     /// Of index files.
     pub(crate) index_bytes: u64,
+    /// Filters of the index in memory, now.
+    pub(crate) filter_bytes: u64,
+    /// All of them: the rest is read from files.
+    pub(crate) filter_bytes_total: u64,
     /// Requests of appends that wait, now.
     pub(crate) queued: u64,
     pub(crate) fsyncs: u64,
@@ -285,6 +289,8 @@ impl Store {
             failed_batches: counted.failures,
             bytes: counted.bytes,
             index_bytes: counted.index_bytes,
+            filter_bytes: counted.filter_bytes,
+            filter_bytes_total: counted.filter_bytes_total,
             queued: counted.queued,
             fsyncs: counted.fsyncs,
             fsync_us: Moments::of(&counted.fsync_us),

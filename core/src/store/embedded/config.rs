@@ -35,8 +35,9 @@ pub struct EmbeddedConfig {
     /// Index runs that are merged into one of the next level. More means less writing in the
     /// background, and more files that a look-up has to ask.
     pub merge_runs: usize,
-    /// Memory for the filters of the index in bytes, about 1.3 bytes for each entry. The filters
-    /// of the oldest runs are read from their files when all of them need more.
+    /// Memory for the filters of the index in bytes: 2 bytes for each entry with a key, each log and each
+    /// register of an index file. The filters of the oldest files are read from these when all of
+    /// them need more; the statistics say whether they do.
     pub filter_bytes_max: usize,
     /// Memory in bytes, about, for the index of the segment that is being written: when it has more, the
     /// next segment is begun, full or not. Entries in few logs never take so much; many users who log

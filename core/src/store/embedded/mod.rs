@@ -249,7 +249,7 @@ impl EmbeddedStore {
 
     /// What it has done since it was opened.
     pub fn statistics(&self) -> EmbeddedStatistics {
-        self.shared.counters.snapshot(self.queue.len())
+        self.shared.counters.snapshot(self.queue.len(), &self.shared.index)
     }
 
     /// Reads everything that is stored, and compares the index with it. Appends go on meanwhile;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::statistics::{Histogram, SharedHistogram};
 
+use super::index::Index;
+
 /// What an embedded store has done since it was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -27,6 +29,12 @@ pub struct EmbeddedStatistics {
     pub bytes: u64,
     /// Bytes of index files that were written.
     pub index_bytes: u64,
+    /// Bytes of the filters of the index that are in memory now.
+    pub filter_bytes: u64,
+    /// Bytes that all of them have: what is more than those in memory is read from files.
+    pub filter_bytes_total: u64,
+    /// Bytes of memory, about, for the index of segments that have no index file yet.
+    pub unfiled_index_bytes: u64,
     /// Requests of appends that wait for the commit lane now.
     pub queued: u64,
     /// Reads that met a damaged entry.
@@ -76,7 +84,8 @@ impl Counters {
         self.cleaning_freed_bytes.get().saturating_sub(self.cleaning_written_bytes.get())
     }
 
-    pub(super) fn snapshot(&self, queued: usize) -> EmbeddedStatistics {
+    pub(super) fn snapshot(&self, queued: usize, index: &Index) -> EmbeddedStatistics {
+        let (filter_bytes, filter_bytes_total) = index.filters_bytes();
         EmbeddedStatistics {
             batches: self.batches.get(),
             appends: self.appends.get(),
@@ -87,6 +96,9 @@ impl Counters {
             fsync_us: self.fsync_us.snapshot(),
             bytes: self.bytes.get(),
             index_bytes: self.index_bytes.get(),
+            filter_bytes,
+            filter_bytes_total,
+            unfiled_index_bytes: index.bytes_in_memory(),
             queued: queued as u64,
             damaged_reads: self.damaged_reads.get(),
             cleaned_files: self.cleaned_files.get(),

@@ -1,5 +1,9 @@
 //! A blocked Bloom filter: it says "certainly not here" with one cache line.
 
+use std::io;
+
+use super::layout::BLOCK_BYTES;
+
 /// Bits per element: of what is not here, one in some 700 is asked for in vain. With 10 bits it was
 /// one in 100, and with ten files each tenth new message cost a read of 4 KiB.
 const BITS_PER_ELEMENT: u64 = 16;
@@ -9,6 +13,8 @@ const LINE_BITS: u64 = 512;
 const LINE_WORDS: usize = (LINE_BITS / 64) as usize;
 /// Bytes of a line.
 pub(super) const LINE_BYTES: usize = (LINE_BITS / 8) as usize;
+/// Words of a block of a file.
+const BLOCK_WORDS: usize = BLOCK_BYTES / 8;
 
 /// A filter in memory.
 #[derive(Debug)]
@@ -18,22 +24,35 @@ pub(super) struct Filter {
 
 impl Filter {
     /// An empty one for so many elements, as whole blocks.
-    pub(super) fn new(elements: u64, block_bytes: usize) -> Filter {
-        let lines_per_block = block_bytes / LINE_BYTES;
+    pub(super) fn new(elements: u64) -> Filter {
+        let lines_per_block = BLOCK_BYTES / LINE_BYTES;
         let lines = (elements * BITS_PER_ELEMENT).div_ceil(LINE_BITS).max(1) as usize;
         let lines = lines.next_multiple_of(lines_per_block);
         Filter { words: vec![0; lines * LINE_WORDS] }
     }
 
-    /// From the bytes of a file.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Filter {
+    /// From the blocks of a file. (Block by block: the largest filters take much of the memory, and should
+    /// not take it twice.)
+    pub(super) fn from_blocks(
+        blocks: impl Iterator<Item = io::Result<[u8; BLOCK_BYTES]>>,
+    ) -> io::Result<Filter> {
+        let mut words = Vec::with_capacity(blocks.size_hint().0 * BLOCK_WORDS);
         let word = |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().expect("chunks of 8"));
-        Filter { words: bytes.chunks_exact(8).map(word).collect() }
+        for block in blocks {
+            words.extend(block?.chunks_exact(8).map(word));
+        }
+        Ok(Filter { words })
     }
 
     /// For a file.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
-        self.words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    pub(super) fn blocks(&self) -> impl Iterator<Item = [u8; BLOCK_BYTES]> {
+        self.words.chunks_exact(BLOCK_WORDS).map(|words| {
+            let mut block = [0; BLOCK_BYTES];
+            for (bytes, word) in block.chunks_exact_mut(8).zip(words) {
+                bytes.copy_from_slice(&word.to_le_bytes());
+            }
+            block
+        })
     }
 
     pub(super) fn add(&mut self, hash: u64) {
@@ -81,14 +100,14 @@ mod tests {
     fn it_holds_what_was_added_and_little_else() {
         let hash = |number: u64| (number + 1).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(29);
         let hash = |number: u64| hash(number) ^ hash(number << 17);
-        let mut filter = Filter::new(10_000, 4096);
+        let mut filter = Filter::new(10_000);
         (0..10_000).for_each(|number| filter.add(hash(number)));
         assert!((0..10_000).all(|number| filter.may_hold(hash(number))));
         let wrong = (10_000..110_000).filter(|&number| filter.may_hold(hash(number))).count();
         assert!(wrong < 600, "{wrong} of 100,000");
 
-        let bytes = filter.to_bytes();
-        let again = Filter::from_bytes(&bytes);
+        let again = Filter::from_blocks(filter.blocks().map(Ok)).unwrap();
+        let bytes = filter.blocks().flatten().collect::<Vec<u8>>();
         let lines = (bytes.len() / LINE_BYTES) as u64;
         for number in 0..20_000 {
             let at = line_of(hash(number), lines) as usize * LINE_BYTES;

@@ -122,6 +122,7 @@ fn index_segment(shared: &Shared, sealed: &SegmentIndex) -> io::Result<()> {
     // overwritten yet must be.
     let Shared { disk, segments, identity, .. } = shared;
     let erased = overwrite(&**disk, segments, identity, &sealed.erasures);
+        place_filters(shared)?;
     if let Err(error) = erased {
         // Whoever has erased was told then, if it could not be done.
         tracing::error!(%error, segment = number, "what was erased can't be overwritten");
@@ -143,7 +144,7 @@ fn index_segment(shared: &Shared, sealed: &SegmentIndex) -> io::Result<()> {
 }
 
 fn open_run(shared: &Shared, segments: (u32, u32)) -> io::Result<Arc<Run>> {
-    let filter_bytes_max = shared.index.filter_bytes_left();
+    let filter_bytes_max = shared.index.filter_bytes_left(segments.1);
     Run::open(&*shared.disk, &shared.identity, segments, filter_bytes_max).map(Arc::new)
 }
 
@@ -181,6 +182,24 @@ fn rebuild(shared: &Shared, damaged: &Run) -> io::Result<()> {
     for scan in scans {
         let number = scan.index.segment;
         for damage in &scan.damage {
+/// Lets the filters of the oldest files make room for those of the newer ones, and come back when there is
+/// room again. (Until then there may be more of them in memory than are allowed: those of the newest file,
+/// which was just made.)
+fn place_filters(shared: &Shared) -> io::Result<()> {
+    while let Some((run, filter_bytes_max)) = shared.index.misplaced_filter() {
+        let segments = run.segments();
+        match Run::open(&*shared.disk, &shared.identity, segments, filter_bytes_max) {
+            Ok(again) => shared.index.install(&[Arc::new(again)]),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                run.found_damaged();
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
             tracing::error!(%damage, "the store is damaged");
         }
         if scan.index.records == 0 {
@@ -195,7 +214,7 @@ fn rebuild(shared: &Shared, damaged: &Run) -> io::Result<()> {
     if first != last {
         shared.disk.remove(&run_name(first, last))?;
     }
-    Ok(())
+    place_filters(shared)
 }
 
 fn first_batch(shared: &Shared, number: u32) -> io::Result<Option<u64>> {

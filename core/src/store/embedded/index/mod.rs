@@ -106,6 +106,16 @@ impl Index {
         true
     }
 
+    /// Memory of the sealed segments that have no index file, in bytes, about.
+    pub(super) fn sealed_bytes(&self) -> usize {
+        self.live.read().sealed.iter().map(|part| part.bytes()).sum()
+    }
+
+    /// Memory of all segments that have no index file, in bytes, about.
+    pub(super) fn bytes_in_memory(&self) -> u64 {
+        self.live.read().in_memory().map(|part| part.bytes() as u64).sum()
+    }
+
     /// The oldest segment that has no index file.
     pub(super) fn oldest_sealed(&self) -> Option<Arc<SegmentIndex>> {
         self.live.read().sealed.first().map(Arc::clone)
@@ -143,10 +153,33 @@ impl Index {
         live.runs = Arc::new(runs);
     }
 
-    /// How much memory the filter of a new file may take.
-    pub(super) fn filter_bytes_left(&self) -> usize {
-        let used: usize = self.runs().iter().map(|run| run.filter_bytes()).sum();
-        self.filter_bytes_max.saturating_sub(used)
+    /// How much memory the filter of a new file for segments up to this one may take: those of newer files
+    /// come first, since they are asked most often, and older ones make room for it.
+    pub(super) fn filter_bytes_left(&self, last_segment: u32) -> usize {
+        let runs = self.runs();
+        let newer = runs.iter().filter(|run| run.segments().0 > last_segment);
+        self.filter_bytes_max.saturating_sub(newer.map(|run| run.filter_bytes()).sum())
+    }
+
+    /// A file whose filter has to leave the memory, or should come into it, and how much it may take there.
+    /// When there is none, what is in memory is what would be after a start: the newest that fit.
+    pub(super) fn misplaced_filter(&self) -> Option<(Arc<Run>, usize)> {
+        let mut left = self.filter_bytes_max;
+        let runs = self.runs();
+        let misplaced = runs.iter().rev().find_map(|run| {
+            let bytes = run.filter_file_bytes();
+            let fits = bytes <= left;
+            left -= if fits { bytes } else { 0 };
+            (fits != run.filter().is_some()).then_some((run, if fits { bytes } else { 0 }))
+        });
+        misplaced.map(|(run, bytes)| (Arc::clone(run), bytes))
+    }
+
+    /// Bytes of the filters in memory, and of all filters.
+    pub(super) fn filters_bytes(&self) -> (u64, u64) {
+        let runs = self.runs();
+        let sum = |bytes: fn(&Run) -> usize| runs.iter().map(|run| bytes(run) as u64).sum();
+        (sum(Run::filter_bytes), sum(Run::filter_file_bytes))
     }
 
     /// Asks the files, the newest first, for what has this hash, until `ask` says that it is

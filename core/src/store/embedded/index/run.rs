@@ -58,12 +58,9 @@ impl Run {
         let sections = head.sections();
         let guide = read_guide(&*file, sections.filter.end() * BLOCK_BYTES as u64, &head)?;
         let mut run = Run::with_guide(file, head, sections, &guide)?;
-        if sections.filter.blocks as usize * BLOCK_BYTES <= filter_bytes_max {
-            let mut bytes = Vec::new();
-            for at in 0..sections.filter.blocks {
-                bytes.extend_from_slice(&run.block(sections.filter.first_block + at)?);
-            }
-            run.filter = Some(Filter::from_bytes(&bytes));
+        if run.filter_file_bytes() <= filter_bytes_max {
+            let blocks = sections.filter.first_block..sections.filter.end();
+            run.filter = Some(Filter::from_blocks(blocks.map(|at| run.block(at)))?);
         }
         Ok(run)
     }
@@ -124,13 +121,22 @@ impl Run {
 
     /// Bytes of the filter in memory.
     pub(in super::super) fn filter_bytes(&self) -> usize {
-        let in_memory = self.filter.is_some();
-        if in_memory { self.head.filter_blocks as usize * BLOCK_BYTES } else { 0 }
+        if self.filter.is_some() { self.filter_file_bytes() } else { 0 }
+    }
+
+    /// Bytes of the filter, wherever it is.
+    pub(in super::super) fn filter_file_bytes(&self) -> usize {
+        self.head.filter_blocks as usize * BLOCK_BYTES
     }
 
     /// A damaged block was found.
     pub(in super::super) fn is_damaged(&self) -> bool {
         self.damaged.load(atomic::Ordering::Relaxed)
+    }
+
+    /// It has to be made again.
+    pub(super) fn found_damaged(&self) {
+        self.damaged.store(true, atomic::Ordering::Relaxed);
     }
 
     /// The filter, if it is in memory.
@@ -306,7 +312,7 @@ impl Run {
             self.recent.keep(number, &block);
             return Ok(block);
         }
-        self.damaged.store(true, atomic::Ordering::Relaxed);
+        self.found_damaged();
         Err(damaged())
     }
 

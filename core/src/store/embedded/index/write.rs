@@ -70,7 +70,7 @@ impl RunWriter {
                 filter_blocks: 0,
                 guide_checksum: 0,
             },
-            filter: Filter::new(elements, BLOCK_BYTES),
+            filter: Filter::new(elements),
             checksums: Vec::new(),
             fences: Vec::new(),
         })
@@ -177,11 +177,14 @@ impl RunWriter {
     /// Writes the filter, the guide and the header, makes the file durable and gives it its name.
     /// Returns its size.
     pub(super) fn finish(mut self, disk: &dyn Disk, identity: &Identity) -> io::Result<u64> {
-        for block in self.filter.to_bytes().chunks_exact(BLOCK_BYTES) {
+        let filter = std::mem::replace(&mut self.filter, Filter::new(0));
+        for block in filter.blocks() {
             self.head.filter_blocks += 1;
-            self.buffer.extend_from_slice(block);
+            self.buffer.extend_from_slice(&block);
             self.end_block()?;
         }
+        // The file may be opened with it in memory, next.
+        drop(filter);
         let guide = [&self.checksums[..], &self.fences[..]].concat();
         self.head.guide_checksum = crc32c::crc32c(&guide);
         self.buffer.extend_from_slice(&guide);
