@@ -41,7 +41,8 @@ pub struct EmbeddedConfig {
     pub filter_bytes_max: usize,
     /// Memory in bytes, about, for the index of the segment that is being written: when it has more, the
     /// next segment is begun, full or not. Entries in few logs never take so much; many users who log
-    /// in for the first time, or many registers, may. The same again waits for its index file.
+    /// in for the first time, or many registers, may. When more than twice as much waits for its index
+    /// files, writing waits for them.
     pub index_bytes_max: usize,
     /// After a failed write or fsync, how long appends are refused before the next attempt: each
     /// attempt takes a new segment file.

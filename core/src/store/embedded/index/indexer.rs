@@ -22,10 +22,18 @@ use super::super::segment::{SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, first
 /// How long to wait after a failure, which is most often a full disk.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Records of a merge between two looks at what else is to be done.
+const MERGED_BETWEEN_LOOKS: u32 = 4096;
+
+/// How often whoever waits for an index file looks whether it is there.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
 /// Tells the thread to end, also in the middle of a merge, and what else to do.
 #[derive(Debug, Default)]
 pub(in super::super) struct Indexer {
     stop: AtomicBool,
+    /// What it tried last has failed, and it waits before it tries again.
+    has_failed: AtomicBool,
     /// Merge all files, and forget in them which registers were removed, as far as these segments go and
     /// the floors of their logs allow it. 0 if nobody wants that.
     forget_through: AtomicU32,
@@ -55,10 +63,21 @@ impl Indexer {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
+            self.has_failed.store(done.is_err(), Ordering::Relaxed);
             if let Err(error) = &done {
                 tracing::warn!(%error, "can't write the index; it will be tried again");
             }
             shared.index.wake.wait(done.is_err().then_some(RETRY_INTERVAL));
+        }
+    }
+
+    /// Waits while more segments wait for their index files than may be in memory: whoever writes faster
+    /// than that is done, or on a machine that has no time for it, would fill the memory. Where index files
+    /// can't be written nobody waits for them.
+    pub(in super::super) fn wait_for_room(&self, shared: &Shared) {
+        let bytes_max = shared.config.index_bytes_max.saturating_mul(2);
+        while shared.index.sealed_bytes() > bytes_max && !self.has_failed.load(Ordering::Relaxed) {
+            std::thread::sleep(LOOK_INTERVAL);
         }
     }
 
@@ -95,15 +114,31 @@ impl Indexer {
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(()) };
         let segments = (first.segments().0, last.segments().1);
         let Shared { disk, identity, .. } = shared;
-        let bytes = merge_runs(&**disk, identity, runs, forget_through, &self.stop)?;
+        let mut merged = 0_u32;
+        let mut between = || {
+            merged = merged.wrapping_add(1);
+            if merged.is_multiple_of(MERGED_BETWEEN_LOOKS) { self.look_up(shared) } else { Ok(()) }
+        };
+        let bytes = merge_runs(&**disk, identity, runs, forget_through, &mut between)?;
         shared.counters.index_bytes.add(bytes);
         shared.index.install(&[open_run(shared, segments)?]);
+        place_filters(shared)?;
         // One alone was replaced by its new name, which is the old one.
         for run in runs.iter().filter(|run| run.segments() != segments) {
             let (first, last) = run.segments();
             shared.disk.remove(&run_name(first, last))?;
         }
         Ok(())
+    }
+
+    /// Looks up from a merge, which takes minutes where there are many messages: segments that are sealed
+    /// meanwhile would fill the memory.
+    fn look_up(&self, shared: &Shared) -> io::Result<()> {
+        while !self.stop.load(Ordering::Relaxed) {
+            let Some(sealed) = shared.index.oldest_sealed() else { return Ok(()) };
+            index_segment(shared, &sealed)?;
+        }
+        Err(io::ErrorKind::Interrupted.into())
     }
 }
 
@@ -122,7 +157,6 @@ fn index_segment(shared: &Shared, sealed: &SegmentIndex) -> io::Result<()> {
     // overwritten yet must be.
     let Shared { disk, segments, identity, .. } = shared;
     let erased = overwrite(&**disk, segments, identity, &sealed.erasures);
-        place_filters(shared)?;
     if let Err(error) = erased {
         // Whoever has erased was told then, if it could not be done.
         tracing::error!(%error, segment = number, "what was erased can't be overwritten");
@@ -140,12 +174,30 @@ fn index_segment(shared: &Shared, sealed: &SegmentIndex) -> io::Result<()> {
         }
     }
     shared.index.install(&[run]);
-    Ok(())
+    place_filters(shared)
 }
 
 fn open_run(shared: &Shared, segments: (u32, u32)) -> io::Result<Arc<Run>> {
     let filter_bytes_max = shared.index.filter_bytes_left(segments.1);
     Run::open(&*shared.disk, &shared.identity, segments, filter_bytes_max).map(Arc::new)
+}
+
+/// Lets the filters of the oldest files make room for those of the newer ones, and come back when there is
+/// room again. (Until then there may be more of them in memory than are allowed: those of the newest file,
+/// which was just made.)
+fn place_filters(shared: &Shared) -> io::Result<()> {
+    while let Some((run, filter_bytes_max)) = shared.index.misplaced_filter() {
+        let segments = run.segments();
+        match Run::open(&*shared.disk, &shared.identity, segments, filter_bytes_max) {
+            Ok(again) => shared.index.install(&[Arc::new(again)]),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                run.found_damaged();
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Makes a damaged index file again, as one file for each of its segments.
@@ -182,24 +234,6 @@ fn rebuild(shared: &Shared, damaged: &Run) -> io::Result<()> {
     for scan in scans {
         let number = scan.index.segment;
         for damage in &scan.damage {
-/// Lets the filters of the oldest files make room for those of the newer ones, and come back when there is
-/// room again. (Until then there may be more of them in memory than are allowed: those of the newest file,
-/// which was just made.)
-fn place_filters(shared: &Shared) -> io::Result<()> {
-    while let Some((run, filter_bytes_max)) = shared.index.misplaced_filter() {
-        let segments = run.segments();
-        match Run::open(&*shared.disk, &shared.identity, segments, filter_bytes_max) {
-            Ok(again) => shared.index.install(&[Arc::new(again)]),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                run.found_damaged();
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
             tracing::error!(%damage, "the store is damaged");
         }
         if scan.index.records == 0 {
@@ -214,7 +248,7 @@ fn place_filters(shared: &Shared) -> io::Result<()> {
     if first != last {
         shared.disk.remove(&run_name(first, last))?;
     }
-    place_filters(shared)
+    Ok(())
 }
 
 fn first_batch(shared: &Shared, number: u32) -> io::Result<Option<u64>> {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use dunlin_protocol::LogId;
 
@@ -18,6 +17,9 @@ use super::write::{Changes, RunWriter};
 
 /// Positions that one file can have: their numbers are 32 bits.
 const POSITIONS_MAX: u64 = u32::MAX as u64;
+
+/// What is done between two records of a merge.
+pub(super) type Between<'a> = dyn FnMut() -> io::Result<()> + 'a;
 
 /// Chooses runs to merge, from all runs, the oldest first: as many neighbours of one level as are
 /// merged at a time. The level of a run is how often it was merged, by its length.
@@ -69,13 +71,13 @@ pub(in super::super) fn marks(
 /// Merges runs, the oldest first, into a new file. Removals of registers that are
 /// forgotten are left out if they are in segments up to `forget_through`: then these must be all runs, and
 /// no file of segments may hold an older value, since an index that is made anew would bring that back.
-/// Returns its size, or an error of the kind `Interrupted` when `stop` is set.
+/// Returns its size. `between` is called for each record, and ends it by an error.
 pub(super) fn merge(
     disk: &dyn Disk,
     identity: &Identity,
     runs: &[Arc<Run>],
     forget_through: u32,
-    stop: &AtomicBool,
+    between: &mut Between<'_>,
 ) -> io::Result<u64> {
     let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Err(damaged()) };
     let segments = (first.segments().0, last.segments().1);
@@ -84,30 +86,29 @@ pub(super) fn merge(
         RunWriter::create(disk, identity, segments, last.next_batch(), elements.sum())?;
     let mut keys = Merge::new(runs.iter().map(Run::keys))?;
     while let Some((_, key)) = keys.next(Key::cmp)? {
-        check_stop(stop)?;
+        between()?;
         writer.key(key)?;
     }
     writer.end_section()?;
-    merge_positions(&mut writer, runs, stop)?;
+    merge_positions(&mut writer, runs, between)?;
     writer.end_section()?;
-    merge_logs(&mut writer, runs, stop)?;
+    merge_logs(&mut writer, runs, between)?;
     writer.end_section()?;
-    merge_registers(&mut writer, runs, forget_through, stop)?;
+    merge_registers(&mut writer, runs, forget_through, between)?;
     writer.finish(disk, identity)
-}
-
-fn check_stop(stop: &AtomicBool) -> io::Result<()> {
-    let stopped = stop.load(Ordering::Relaxed);
-    if stopped { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
 }
 
 /// Writes the positions of all logs. Each run has them in the order of its logs, so they are
 /// read from beginning to end. Those of entries that have expired are left out.
-fn merge_positions(writer: &mut RunWriter, runs: &[Arc<Run>], stop: &AtomicBool) -> io::Result<()> {
+fn merge_positions(
+    writer: &mut RunWriter,
+    runs: &[Arc<Run>],
+    between: &mut Between<'_>,
+) -> io::Result<()> {
     let mut positions: Vec<Stream<Position>> = runs.iter().map(Run::positions).collect();
     let mut groups = Groups::new(runs)?;
     while let Some(parts) = groups.next()? {
-        check_stop(stop)?;
+        between()?;
         let mut next_seq = first_of(parts);
         for (run, span) in parts {
             // What damage has taken away between two runs.
@@ -134,11 +135,15 @@ fn first_of(parts: &[(usize, LogSpan)]) -> u64 {
 }
 
 /// Writes what is known of each log, as one span.
-fn merge_logs(writer: &mut RunWriter, runs: &[Arc<Run>], stop: &AtomicBool) -> io::Result<()> {
+fn merge_logs(
+    writer: &mut RunWriter,
+    runs: &[Arc<Run>],
+    between: &mut Between<'_>,
+) -> io::Result<()> {
     let mut groups = Groups::new(runs)?;
     let mut start = 0;
     while let Some(parts) = groups.next()? {
-        check_stop(stop)?;
+        between()?;
         let Some((_, last)) = parts.last() else { continue };
         let count = (last.state.seq + 1).saturating_sub(first_of(parts));
         let count = u32::try_from(count).map_err(|_| damaged())?;
@@ -153,11 +158,11 @@ fn merge_registers(
     writer: &mut RunWriter,
     runs: &[Arc<Run>],
     forget_through: u32,
-    stop: &AtomicBool,
+    between: &mut Between<'_>,
 ) -> io::Result<()> {
     let mut registers = NewestRegisters::new(runs, forget_through)?;
     while let Some(register) = registers.next()? {
-        check_stop(stop)?;
+        between()?;
         writer.register(&register)?;
     }
     writer.end_section()?;
@@ -166,7 +171,7 @@ fn merge_registers(
     let mut registers = NewestRegisters::new(runs, forget_through)?;
     let mut changes = Changes::default();
     while let Some(register) = registers.next()? {
-        check_stop(stop)?;
+        between()?;
         changes.add(writer, &register)?;
     }
     changes.end_log(writer)?;

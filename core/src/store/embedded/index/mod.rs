@@ -20,7 +20,6 @@ mod write;
 use std::collections::BinaryHeap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use dunlin_protocol::{LogId, LogKind};
 use parking_lot::RwLock;
@@ -35,6 +34,7 @@ use super::segment::record::LogState;
 use super::wake::Wake;
 pub(super) use layout::{run_name, run_segments};
 use memory::{LOST, SegmentIndex};
+use merge::Between;
 pub(super) use merge::{RemovedRegister, marks};
 use run::Run;
 pub(super) use write::write_segment;
@@ -370,7 +370,7 @@ pub(super) fn merge_runs(
     identity: &Identity,
     runs: &[Arc<Run>],
     forget_through: u32,
-    stop: &AtomicBool,
+    between: &mut Between<'_>,
 ) -> io::Result<u64> {
-    merge::merge(disk, identity, runs, forget_through, stop)
+    merge::merge(disk, identity, runs, forget_through, between)
 }

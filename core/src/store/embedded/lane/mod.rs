@@ -414,6 +414,7 @@ impl Lane {
             return Err(unavailable("the last batch failed a moment ago"));
         }
         self.seal();
+        self.shared.indexer.wait_for_room(&self.shared);
         let opened = self.take_spare();
         opened.map_err(|error| {
             tracing::error!(%error, "can't make a segment");
