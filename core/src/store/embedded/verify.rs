@@ -417,7 +417,7 @@ fn compare_keys(shared: &Shared, found: &SegmentIndex, damage: &mut Vec<Damage>)
 }
 
 fn compare_registers(shared: &Shared, found: &SegmentIndex, damage: &mut Vec<Damage>) {
-    for (log, key, slot) in found.registers.iter() {
+    for (log, key, slot) in found.registers.sorted() {
         let floors = shared.index.state(log).map(|state| state.floors).unwrap_or_default();
         let is_gone = slot.version < floors.registers_from
             || (slot.gone && slot.version <= floors.marks_from);

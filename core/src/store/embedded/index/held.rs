@@ -95,7 +95,9 @@ impl HeldRegisters {
     }
 
     /// All of them, by log and key.
-    pub(super) fn sorted(&self) -> impl Iterator<Item = (LogId, &RegisterKey, &RegisterSlot)> {
+    pub(in super::super) fn sorted(
+        &self,
+    ) -> impl Iterator<Item = (LogId, &RegisterKey, &RegisterSlot)> {
         let mut logs: Vec<LogId> = self.logs.keys().copied().collect();
         logs.sort_unstable();
         self.of_logs(logs.into_iter())

@@ -14,6 +14,8 @@
 //!                        logs (16), registers (1, 16, key) and changes (24)
 //! ```
 
+use std::marker::PhantomData;
+
 use dunlin_protocol::LogId;
 
 use crate::store::{EntryMeta, RegisterKey};
@@ -189,9 +191,44 @@ impl<T: FixedRecord> Record for T {
     }
 
     fn of_block(section: &Section, block: u64, bytes: &[u8; BLOCK_BYTES]) -> Vec<T> {
+        let block = Block::<T>::new(section, block, *bytes);
+        (0..block.held).filter_map(|at| block.get(at)).collect()
+    }
+}
+
+/// A block of a section, of which only those records are decoded that are looked at: most look-ups want
+/// one of hundreds.
+pub(super) struct Block<T> {
+    bytes: [u8; BLOCK_BYTES],
+    /// How many records are in it.
+    held: usize,
+    record: PhantomData<T>,
+}
+
+impl<T: FixedRecord> Block<T> {
+    /// The checksum of the block is good.
+    pub(super) fn new(section: &Section, block: u64, bytes: [u8; BLOCK_BYTES]) -> Block<T> {
         let before = block * per_block::<T>();
-        let held = section.records.saturating_sub(before).min(per_block::<T>());
-        bytes.chunks_exact(T::BYTES).take(held as usize).map(T::decode).collect()
+        let held = section.records.saturating_sub(before).min(per_block::<T>()) as usize;
+        Block { bytes, held, record: PhantomData }
+    }
+
+    /// A record; `None` behind the last one.
+    pub(super) fn get(&self, at: usize) -> Option<T> {
+        (at < self.held).then(|| T::decode(&self.bytes[at * T::BYTES..][..T::BYTES]))
+    }
+
+    /// The first record that is not before what is looked for; all that are come before all others.
+    pub(super) fn partition_point(&self, is_before: impl Fn(&T) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.held);
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.get(middle) {
+                Some(record) if is_before(&record) => low = middle + 1,
+                Some(_) | None => high = middle,
+            }
+        }
+        low
     }
 }
 

@@ -14,8 +14,8 @@ use super::super::segment::files::Location;
 use super::filter::{self, Filter, LINE_BYTES};
 use super::found::KeyRange;
 use super::layout::{
-    BLOCK_BYTES, Change, Key, LogSpan, Position, Record, RegisterAt, RegisterName, RunHead,
-    Section, Sections, id_at, log_id, per_block, run_name,
+    BLOCK_BYTES, Block, Change, FixedRecord, Key, LogSpan, Position, Record, RegisterAt,
+    RegisterName, RunHead, Section, Sections, id_at, log_id, per_block, run_name,
 };
 use super::recent::Recent;
 use crate::store::RegisterKey;
@@ -164,9 +164,10 @@ impl Run {
             if self.key_fences[at] > hash {
                 break;
             }
-            let records = self.records::<Key>(&self.sections.keys, at as u64)?;
-            let found = records.iter().filter(|record| record.hash == hash);
-            places.extend(found.map(|record| record.place));
+            let block = self.records_in_place::<Key>(&self.sections.keys, at as u64)?;
+            let first = block.partition_point(|key| key.hash < hash);
+            let keys = (first..).map_while(|at| block.get(at).filter(|key| key.hash == hash));
+            places.extend(keys.map(|key| key.place));
         }
         Ok(())
     }
@@ -176,9 +177,9 @@ impl Run {
         let id = log.as_bytes();
         let after = self.log_fences.partition_point(|fence| fence <= id);
         let Some(at) = after.checked_sub(1) else { return Ok(None) };
-        let records = self.records::<LogSpan>(&self.sections.logs, at as u64)?;
-        let found = records.binary_search_by(|record| record.log.cmp(id));
-        Ok(found.ok().map(|place| records[place]))
+        let block = self.records_in_place::<LogSpan>(&self.sections.logs, at as u64)?;
+        let found = block.get(block.partition_point(|span| span.log < *id));
+        Ok(found.filter(|span| span.log == *id))
     }
 
     /// Where the entries `from..=to` of the log are; both must be in the span.
@@ -195,11 +196,12 @@ impl Run {
         let per_block = per_block::<Position>();
         for block in start / per_block..=end / per_block {
             let base = block * per_block;
-            let records = self.records::<Position>(section, block)?;
+            let records = self.records_in_place::<Position>(section, block)?;
             let low = start.saturating_sub(base) as usize;
             let high = (end - base).min(per_block - 1) as usize;
-            let wanted = records.get(low..=high).ok_or_else(damaged)?;
-            places.extend(wanted.iter().map(|position| position.0));
+            for at in low..=high {
+                places.push(records.get(at).ok_or_else(damaged)?.0);
+            }
         }
         Ok(places)
     }
@@ -298,6 +300,15 @@ impl Run {
     /// All records of a block of a section.
     fn records<T: Record>(&self, section: &Section, block: u64) -> io::Result<Vec<T>> {
         Ok(T::of_block(section, block, &self.block(section.first_block + block)?))
+    }
+
+    /// The same for records of one size, of which few are wanted.
+    fn records_in_place<T: FixedRecord>(
+        &self,
+        section: &Section,
+        block: u64,
+    ) -> io::Result<Block<T>> {
+        Ok(Block::new(section, block, self.block(section.first_block + block)?))
     }
 
     /// A block whose checksum is good.
