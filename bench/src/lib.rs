@@ -4,6 +4,7 @@
 //! - [`holder`]: holds connections and answers heartbeats, the limit of a server that is idle
 //! - [`measure`]: Dunlin beside them, and beside its budgets; the program `dunlin-bench`
 //! - [`profile`]: what each layer costs
+//! - [`scale`]: what a store costs when it is large
 //!
 //! Micro-benchmarks are in `benches/`.
 #![forbid(unsafe_code)]
@@ -16,4 +17,5 @@ pub mod holder;
 pub mod measure;
 pub mod profile;
 pub mod relay;
+pub mod scale;
 mod sockets;

@@ -18,6 +18,7 @@ use dunlin_bench::measure::ratio::{self, RatioOptions};
 use dunlin_bench::measure::servers;
 use dunlin_bench::profile::{self, ProfileOptions};
 use dunlin_bench::relay::program as relay;
+use dunlin_bench::scale::{self, ScaleOptions};
 use dunlin_loadtest::LoadtestError;
 use dunlin_loadtest::interrupt::end_with_servers;
 use dunlin_loadtest::report::Verdict;
@@ -51,6 +52,8 @@ enum Command {
     Memory(MemoryOptions),
     /// What each layer of a server costs, from the stacks of a profile.
     Profile(ProfileOptions),
+    /// Disk, memory and time of a large store: filled, looked at, cared for, step by step.
+    Scale(ScaleOptions),
     /// Be the relay.
     #[command(name = servers::RELAY, hide = true)]
     Relay(relay::Arguments),
@@ -67,7 +70,7 @@ fn main() -> ExitCode {
     let command = Arguments::parse().command;
     let measures = match &command {
         Command::Ratio(_) | Command::Latency(_) | Command::Memory(_) => true,
-        Command::Profile(_) | Command::Relay(_) | Command::Holder(_) => false,
+        Command::Profile(_) | Command::Scale(_) | Command::Relay(_) | Command::Holder(_) => false,
     };
     if measures && let Err(error) = end_with_servers() {
         eprintln!("dunlin-bench: listening for signals: {error}");
@@ -88,6 +91,10 @@ fn main() -> ExitCode {
         }),
         Command::Profile(options) => profile::read(&options).and_then(|report| {
             output(options.json, &report, profile::print)?;
+            Ok(Verdict::Ok)
+        }),
+        Command::Scale(options) => scale::measure(&options).and_then(|report| {
+            output(options.json, &report, scale::print)?;
             Ok(Verdict::Ok)
         }),
         Command::Relay(arguments) => return relay::main(&arguments),
