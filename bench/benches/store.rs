@@ -16,6 +16,10 @@ use dunlin_core::store::{
 use dunlin_protocol::{ClientMessageId, LogId, UserId};
 use rustix::time::{ClockId, clock_gettime};
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Conversations that are written to in turn.
 const LOGS: u64 = 500;
 /// Writes of a round: a few segments.

@@ -119,6 +119,9 @@ impl Frame {
 
     /// The version and the value of a register, if this batch has set it.
     pub(super) fn register(&self, log: LogId, key: &RegisterKey) -> Option<(u64, Option<Bytes>)> {
+        if !self.states.contains_key(&log) {
+            return None;
+        }
         let hash = self.hasher.hash_one((log, key));
         let found = self.registers.find(hash, |&at| self.planned[at].sets(log, key))?;
         let Planned { state, what, .. } = &self.planned[*found];
