@@ -4,14 +4,17 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dunlin_core::store::contract::ask::{changes, delete, heads, range, registers, write};
+use dunlin_core::store::contract::ask::{ask, changes, delete, heads, range, registers, write};
 use dunlin_core::store::contract::sample::{
     all, all_registers, chat, entry, set, since, with_body,
 };
 use dunlin_core::store::embedded::{
-    BackupReport, EmbeddedConfig, EmbeddedStore, OpenError, OwnFolder, check_backup, restore,
+    BackupReport, DamagedSource, EmbeddedConfig, EmbeddedStore, OpenError, OwnFolder, check_backup,
+    restore, restore_to,
 };
-use dunlin_core::store::{Deletion, Head, Page, Registers, Write, Written};
+use dunlin_core::store::{
+    Deletion, Head, Page, Range, Registers, Store, StoreReply, StoreRequest, Write, Written,
+};
 use dunlin_protocol::LogId;
 
 /// Cleans when it is told to.
@@ -139,7 +142,7 @@ fn each_of_a_row_brings_back_what_the_store_answered_then() {
     then.push(answers(&store));
     assert!(third.linked_bytes < second.linked_bytes, "{third:?}");
 
-    let reports = [first, second, third];
+    let reports = [first, second, third.clone()];
     for (number, report) in (1..).zip(&reports) {
         assert_eq!(report.damaged, 0);
         assert_eq!(check_backup(&copy(number)).unwrap().bytes, report.bytes);
@@ -258,4 +261,52 @@ fn damage_of_a_shared_file_is_found_in_each_backup_that_has_it() {
     let report = back_up(&store, &copy("newest"), &copy("new"));
     assert_eq!(report.damaged, 1);
     assert!(restored(&copy("newest")) == answers(&store));
+}
+
+/// A damaged store can still be backed up, whoever does it is told, and what is whole can be restored.
+#[test]
+fn damage_of_the_store_is_told_by_its_backup_and_takes_nothing_else_with_it() {
+    for file_is_lost in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, copy, target) =
+            (folder.path().join("data"), folder.path().join("copy"), folder.path().join("new"));
+        let store = open(&data);
+        append(&store);
+        drop(store);
+        let hurt = segments(&data)[1].clone();
+        if file_is_lost {
+            std::fs::remove_file(&hurt).unwrap()
+        } else {
+            damage(&hurt)
+        }
+        let store = open(&data);
+        let report = store.backup(&copy).unwrap();
+        assert!(!report.damage.is_empty());
+        let name = hurt.file_name().unwrap().to_str().unwrap();
+        assert!(report.damage.iter().any(|damage| damage.file == name), "{report:?}");
+        let checked = check_backup(&copy).unwrap();
+        assert!(!checked.damage.is_empty());
+        assert_eq!(checked.entries, report.entries);
+
+        let refused = restore(&copy, &target).unwrap_err();
+        let OpenError::DamagedSource { damage } = &refused else { panic!("{refused}") };
+        assert_eq!(*damage, checked.damage);
+        assert!(!target.exists(), "nothing is made before that");
+        let accepted = restore_to(&copy, DamagedSource::Accept, || OwnFolder::open(&target));
+        assert_eq!(accepted.unwrap().damage, checked.damage);
+        let restored = open(&target);
+        assert!(!restored.recovery().damage.is_empty(), "it is told again");
+        assert_ne!(restored.epoch(), store.epoch());
+        for log in logs() {
+            let read = |store: &EmbeddedStore, seq| {
+                let one = Range { from: seq, to: seq, ..all(log) };
+                let request = StoreRequest::Ranges(vec![one]);
+                let Ok(StoreReply::Pages(mut pages)) = ask(store, request) else { panic!() };
+                pages.remove(0).map(|page| page.entries)
+            };
+            for seq in 1..=100 {
+                assert_eq!(read(&restored, seq), read(&store, seq), "{seq} of {log}");
+            }
+        }
+    }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use dunlin_core::admin::{AdminError, AdminReply, AdminRequest};
 use dunlin_core::engine::door::Door;
 use dunlin_core::store::Consumer;
-use dunlin_core::store::embedded::{BackupReport, ToldDamage, VerifyProgress, VerifyReport};
+use dunlin_core::store::embedded::{
+    BackupReport, Damage, ToldDamage, VerifyProgress, VerifyReport,
+};
 use dunlin_core::store::feed::ConsumerName;
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::ErrorCode;
@@ -114,9 +116,10 @@ impl Administration {
     fn backup(&self, folder: &Path, since: Option<&Path>) -> Answer {
         let _alone = self.reading_all.try_lock().ok_or_else(busy)?;
         let report = backup::backup(&self.data, self.keeper()?, folder, since);
-        let BackupReport { segments, bytes, linked_bytes, damaged, .. } =
+        let BackupReport { segments, bytes, linked_bytes, damaged, damage, .. } =
             report.map_err(Fault::new)?;
-        Ok(Reply::BackedUp { segments, bytes, linked_bytes, damaged })
+        let damage = damage_lines(&damage);
+        Ok(Reply::BackedUp { segments, bytes, linked_bytes, damaged, damage })
     }
 
     fn verify(&self, told: &mut dyn FnMut(Reply)) -> Answer {
@@ -136,12 +139,17 @@ pub(super) fn verifying(step: VerifyProgress) -> Reply {
     Reply::Verifying { files, files_total, bytes, bytes_total }
 }
 
-pub(crate) fn verified_reply(report: &VerifyReport) -> Reply {
-    let mut damage: Vec<String> =
-        report.damage.iter().take(DAMAGE_MAX).map(ToString::to_string).collect();
-    if report.damage.len() > DAMAGE_MAX {
-        damage.push(format!("and {} places more", report.damage.len() - DAMAGE_MAX));
+/// A line for each place, but not for more than fit into an answer.
+pub(crate) fn damage_lines(damage: &[Damage]) -> Vec<String> {
+    let mut lines: Vec<String> = damage.iter().take(DAMAGE_MAX).map(Damage::to_string).collect();
+    if damage.len() > DAMAGE_MAX {
+        lines.push(format!("and {} places more", damage.len() - DAMAGE_MAX));
     }
+    lines
+}
+
+pub(crate) fn verified_reply(report: &VerifyReport) -> Reply {
+    let damage = damage_lines(&report.damage);
     let told = report.told.iter().map(told_line).collect();
     let (segments, entries) = (report.segments, report.entries);
     Reply::Verified { segments, entries, logs: report.logs, bytes: report.bytes, damage, told }

@@ -107,6 +107,8 @@ pub(crate) enum Reply {
         linked_bytes: u64,
         /// Files of the earlier backup that are damaged.
         damaged: usize,
+        /// What of the store is damaged, and so in the backup.
+        damage: Vec<String>,
     },
     /// How far a verification has come; others, and its answer, follow on the same connection.
     Verifying {

@@ -23,6 +23,6 @@ mod server;
 mod socket;
 
 pub(crate) use access::{Access, Missing};
-pub(crate) use administration::{Administration, verified_reply};
+pub(crate) use administration::{Administration, damage_lines, verified_reply};
 pub(crate) use message::{Reply, Request, Secret, UserLine};
 pub(crate) use server::AdminServer;

@@ -19,7 +19,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use dunlin_core::store::embedded::disk::Disk as _;
-use dunlin_core::store::embedded::{self, BackupReport, EarlierBackup, OpenError, OwnFolder};
+use dunlin_core::store::embedded::{
+    self, BackupReport, DamagedSource, EarlierBackup, OpenError, OwnFolder,
+};
 
 use crate::node::data::{DataError, DataFolder, Mode, RESTORING, mode_of_kept};
 use crate::node::keeper::Keeper;
@@ -44,6 +46,8 @@ pub(crate) enum BackupError {
     NotABackup { path: PathBuf },
     #[error("the backup is damaged: {name}: {what}")]
     Damaged { name: String, what: String },
+    #[error("{0}; --accept-damage restores the rest")]
+    DamagedSource(OpenError),
     #[error("the store: {0}")]
     Store(#[from] OpenError),
     #[error("{0}")]
@@ -162,14 +166,18 @@ pub(crate) fn check(backup: &Path) -> Result<BackupReport, BackupError> {
 
 /// Makes a data folder from a backup, after checking all of it. The target must be empty, and neither
 /// within the backup nor around it.
-pub(crate) fn restore(backup: &Path, target: &Path) -> Result<BackupReport, BackupError> {
+pub(crate) fn restore(
+    backup: &Path,
+    damaged: DamagedSource,
+    target: &Path,
+) -> Result<BackupReport, BackupError> {
     let files = read_files(backup)?;
     ensure_outside(backup, "the backup", target)?;
     let folder = open_empty(target)?;
     // From here to the end, this folder is not to be served.
     folder.write(RESTORING, b"", Mode::Secret.bits())?;
     let mut has_begun = false;
-    let restored = embedded::restore_to(&backup.join("store"), || {
+    let restored = embedded::restore_to(&backup.join("store"), damaged, || {
         has_begun = true;
         folder.folder("store")
     });
@@ -196,6 +204,7 @@ pub(crate) fn restore(backup: &Path, target: &Path) -> Result<BackupReport, Back
 fn of_backup(error: OpenError) -> BackupError {
     match error {
         OpenError::Damaged { name, what } => BackupError::damaged(&format!("store/{name}"), &what),
+        source @ OpenError::DamagedSource { .. } => BackupError::DamagedSource(source),
         other => BackupError::Store(other),
     }
 }

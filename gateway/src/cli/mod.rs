@@ -62,6 +62,9 @@ enum Command {
     Restore {
         /// What `dunlin backup` has made.
         backup: PathBuf,
+        /// The store was damaged when the backup was made: restore what of it is whole.
+        #[arg(long)]
+        accept_damage: bool,
     },
     /// Read everything that is stored, and compare the index with it.
     Verify {
@@ -189,7 +192,9 @@ pub fn run() -> ExitCode {
         Command::User(command) => user::run(&cli.settings, command),
         Command::Consumer(command) => consumer::run(&cli.settings, command),
         Command::Backup { folder, since } => backup::run(&cli.settings, &folder, since.as_deref()),
-        Command::Restore { backup } => restore::run(&cli.settings, &backup),
+        Command::Restore { backup, accept_damage } => {
+            restore::run(&cli.settings, &backup, accept_damage)
+        }
         Command::Verify { backup, acknowledge } => {
             verify::run(&cli.settings, backup.as_deref(), acknowledge)
         }

@@ -2,17 +2,27 @@
 
 use std::path::Path;
 
+use dunlin_core::store::embedded::DamagedSource;
+
 use super::{Failure, SettingsArgs, printed};
+use crate::admin::damage_lines;
 use crate::backup;
 
-pub(super) fn run(settings: &SettingsArgs, from: &Path) -> Result<(), Failure> {
+pub(super) fn run(
+    settings: &SettingsArgs,
+    from: &Path,
+    accepts_damage: bool,
+) -> Result<(), Failure> {
     let checked = settings.for_command()?;
     let folder = &checked.config.data.folder;
-    let report = backup::restore(from, folder)?;
+    let damaged = if accepts_damage { DamagedSource::Accept } else { DamagedSource::Refuse };
+    let report = backup::restore(from, damaged, folder)?;
     printed(|out| {
         let (entries, segments) = (report.entries, report.segments);
         let folder = folder.display();
         writeln!(out, "restored {entries} entries in {segments} segments to {folder}")?;
-        writeln!(out, "the epoch is new ({}): clients will sync from the beginning", report.epoch)
+        writeln!(out, "the epoch is new ({}): clients will sync from the beginning", report.epoch)?;
+        let mut damage = damage_lines(&report.damage).into_iter();
+        damage.try_for_each(|place| writeln!(out, "damaged before the backup: {place}"))
     })
 }

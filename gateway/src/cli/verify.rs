@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use dunlin_core::store::embedded::{VerifyProgress, verify_folder};
 
 use super::{Failure, SettingsArgs, printed};
-use crate::admin::{Access, Missing, Reply, Request, verified_reply};
+use crate::admin::{Access, Missing, Reply, Request, damage_lines, verified_reply};
 use crate::backup;
 use crate::config::{Checked, Store};
 use crate::log;
@@ -22,8 +22,18 @@ pub(super) fn run(
     let checked = settings.for_command()?;
     if let Some(folder) = of_backup {
         let report = backup::check(folder)?;
+        let (entries, segments) = (report.entries, report.segments);
+        let damage = damage_lines(&report.damage);
+        if !damage.is_empty() {
+            printed(|out| damage.iter().try_for_each(|place| writeln!(out, "{place}")))?;
+            let places = damage.len();
+            return Err(format!(
+                "the store was damaged when this backup was made: {places} places; \
+                 {entries} entries in {segments} segments are whole"
+            )
+            .into());
+        }
         return printed(|out| {
-            let (entries, segments) = (report.entries, report.segments);
             writeln!(out, "the backup is whole: {entries} entries in {segments} segments")
         });
     }

@@ -190,10 +190,23 @@ fn a_flipped_bit_is_found_by_verify_with_and_without_a_server() {
     content[place_of_text] ^= 1;
     fs::write(path, content).unwrap();
     let online_too = [None, Some(place.serve())];
-    for _server in online_too {
+    for (number, _server) in online_too.into_iter().enumerate() {
         let ended = place.run(&["verify"]);
         assert!(!ended.success && ended.out.contains("entry 1 of log"), "{ended:?}");
         assert!(ended.error.contains("1 places of damage"), "{ended:?}");
+        // A backup is made all the same; but not as if all were well.
+        let copy = format!("copy-{number}");
+        let ended = place.run(&["backup", &copy]);
+        assert!(!ended.success && ended.out.contains("entry 1 of log"), "{ended:?}");
+        assert!(ended.error.contains("the backup was made, but"), "{ended:?}");
+        let ended = place.run(&["verify", "--backup", &copy]);
+        assert!(!ended.success && ended.out.contains("entry 1 of log"), "{ended:?}");
+        let (data, new) = ("--data", format!("new-{number}"));
+        let ended = place.run(&["restore", &copy, data, &new]);
+        assert!(!ended.success && ended.error.contains("--accept-damage"), "{ended:?}");
+        assert!(!place.path(&new).join("store").exists());
+        let said = place.run(&["restore", "--accept-damage", &copy, data, &new]).done();
+        assert!(said.contains("restored") && said.contains("entry 1 of log"), "{said}");
     }
 }
 

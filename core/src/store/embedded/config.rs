@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::recovery::damage::Damage;
+
 /// The smallest segment: with smaller ones, headers would dominate. An entry must fit into a
 /// segment, so whoever chooses a small one must know how large entries are; tests do.
 pub const SEGMENT_BYTES_MIN: u32 = 16 * 1024;
@@ -162,6 +164,12 @@ pub enum OpenError {
         /// The file.
         name: String,
     },
+    /// The store was damaged when the backup was made.
+    #[error("the store was damaged when this backup was made: {}", places(damage))]
+    DamagedSource {
+        /// What is not whole.
+        damage: Vec<Damage>,
+    },
     /// A file that nothing can be read without is damaged. Restore a backup.
     #[error("{name} is damaged: {what}")]
     Damaged {
@@ -180,6 +188,16 @@ pub enum OpenError {
         /// What the system said.
         error: io::Error,
     },
+}
+
+/// The first places, and how many there are more.
+fn places(damage: &[Damage]) -> String {
+    const SHOWN_MAX: usize = 10;
+    let mut shown: Vec<String> = damage.iter().take(SHOWN_MAX).map(Damage::to_string).collect();
+    if damage.len() > SHOWN_MAX {
+        shown.push(format!("and {} places more", damage.len() - SHOWN_MAX));
+    }
+    shown.join("; ")
 }
 
 impl OpenError {

@@ -66,7 +66,7 @@ use crate::random::{Random, SystemSource};
 use super::{ConsumerChange, Store, StoreDone, StoreError, StoreRequest, Write};
 pub use backup::earlier::EarlierBackup;
 pub use backup::own_folder::OwnFolder;
-pub use backup::{BackupReport, check_backup, restore, restore_to};
+pub use backup::{BackupReport, DamagedSource, check_backup, restore, restore_to};
 use cleaning::cleaner::Cleaner;
 pub use config::{EmbeddedConfig, OpenError};
 use disk::{Disk, Folder};

@@ -112,12 +112,9 @@ pub(super) fn verify(
     let _names = shared.segments.hold_names();
     let walk = Walk::begin(shared);
     let parts = durable_parts(shared)?;
-    let mut check = SegmentsCheck::default();
-    check.report.damage = lost_files(shared);
+    let mut check = SegmentsCheck::of_open(shared);
     let mut unindexed = Vec::new();
-    let io = |span: Span| OpenError::io("can't read", shared.disk.path().join(span.name()));
-    let first = |part: &DurablePart| first_batch(shared, part.span).map_err(io(part.span));
-    let firsts = parts.iter().map(first).collect::<Result<Vec<_>, _>>()?;
+    let firsts = first_batches(shared, &parts)?;
     let mut step = VerifyProgress { files_total: parts.len(), ..VerifyProgress::default() };
     step.bytes_total = parts.iter().map(|part| part.bytes).sum();
     for (part, next_first) in parts.iter().zip(first_batches_behind(&firsts)) {
@@ -234,6 +231,16 @@ pub(super) fn read_part(shared: &Shared, part: &DurablePart) -> io::Result<Vec<u
     Ok(content)
 }
 
+/// The batch that each file begins with, where its header says so.
+pub(super) fn first_batches(
+    shared: &Shared,
+    parts: &[DurablePart],
+) -> Result<Vec<Option<u64>>, OpenError> {
+    let io = |span: Span| OpenError::io("can't read", shared.disk.path().join(span.name()));
+    let first = |part: &DurablePart| first_batch(shared, part.span).map_err(io(part.span));
+    parts.iter().map(first).collect()
+}
+
 fn first_batch(shared: &Shared, span: Span) -> io::Result<Option<u64>> {
     let mut head = vec![0; SEGMENT_HEAD_BYTES];
     let read = shared.segments.file(span.first)?.read_at(&mut head, 0)?;
@@ -252,8 +259,15 @@ pub(super) struct SegmentsCheck {
 }
 
 impl SegmentsCheck {
+    /// For the files of an open store.
+    pub(super) fn of_open(shared: &Shared) -> SegmentsCheck {
+        let mut check = SegmentsCheck::default();
+        check.report.damage = lost_files(shared);
+        check
+    }
+
     /// Checks the next file; returns what is in it, a segment at a time.
-    fn part(
+    pub(super) fn part(
         &mut self,
         shared: &Shared,
         part: &DurablePart,

@@ -20,16 +20,19 @@ use super::cleaning::scan::scan_cleaned;
 use super::config::OpenError;
 use super::disk::{Disk, DiskFile, ReadFolder, read_all, write_whole};
 use super::identity::{self, FORMAT, Identity};
+use super::recovery::damage::{Damage, DamageKind};
 use super::recovery::extent::{self, Content, Row};
 use super::recovery::scan::Scan;
 use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Span, first_batches_behind};
-use super::verify::{LogsCheck, SegmentsCheck, durable_parts, read_part};
+use super::verify::{
+    LogsCheck, SegmentsCheck, VerifyReport, durable_parts, first_batches, read_part,
+};
 
 /// The name of the manifest, which is written last.
 pub(super) const MANIFEST: &str = "MANIFEST";
 
 /// What was copied.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackupReport {
     /// Segments.
@@ -40,15 +43,27 @@ pub struct BackupReport {
     pub linked_bytes: u64,
     /// Files of the earlier backup that are not what its manifest says. What they should be was copied.
     pub damaged: usize,
-    /// Entries; 0 for a backup, which does not look into the segments.
+    /// Entries.
     pub entries: u64,
+    /// What of it is damaged in the store that was backed up, and so in the backup: all else is whole.
+    pub damage: Vec<Damage>,
     /// The epoch of the copy: after a backup that of the store, after a restore a new one.
     pub epoch: u64,
 }
 
-/// What was found in a whole backup.
+/// What to do with a backup of a store that was damaged when it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DamagedSource {
+    /// Restore nothing: there may be a better one.
+    Refuse,
+    /// Restore what there is. What is damaged is told again when the store opens.
+    Accept,
+}
+
+/// What was found in a backup whose files are as they were written.
 struct CheckedFiles {
     entries: u64,
+    damage: Vec<Damage>,
     /// Its segments, as `EXTENT` knows them.
     rows: Vec<(u32, Row)>,
 }
@@ -68,7 +83,8 @@ impl Listed {
 }
 
 /// Copies the durable part of an open store into an empty folder; what an earlier backup has of it is
-/// shared with that one.
+/// shared with that one. What is damaged is copied as it is, and told: nobody should find out when the
+/// backup is needed.
 pub(super) fn backup(
     shared: &Shared,
     target: &OwnFolder,
@@ -81,14 +97,19 @@ pub(super) fn backup(
     let parts = durable_parts(shared)?;
     // It is still written to: to look for it in an earlier backup would nearly always be in vain.
     let newest = parts.last().map(|part| part.span);
-    for part in parts {
+    let mut check = SegmentsCheck::of_open(shared);
+    let firsts = first_batches(shared, &parts)?;
+    for (part, next_first) in parts.iter().zip(first_batches_behind(&firsts)) {
         let name = part.span.name();
-        let content = read_part(shared, &part);
+        let content = read_part(shared, part);
         let content =
             content.map_err(OpenError::io("can't read", shared.disk.path().join(&name)))?;
         let earlier = earlier.filter(|_| Some(part.span) != newest);
         listed.push(link_or_copy(target, earlier, (&name, &content), &mut report)?);
+        drop(content);
+        check.part(shared, part, next_first)?;
     }
+    (report.entries, report.damage) = (check.report.entries, check.report.damage);
     let manifest = encode_manifest(&shared.identity, &listed);
     let written = write_whole(target, MANIFEST, manifest.as_bytes());
     written.map_err(OpenError::io("can't write", target.path().join(MANIFEST)))?;
@@ -121,28 +142,29 @@ fn link_or_copy(
 pub fn check_backup(backup: &Path) -> Result<BackupReport, OpenError> {
     let source = ReadFolder::open(backup)?;
     let listed = read_manifest(&source)?;
-    let entries = check_files(&source, &listed)?.entries;
-    let epoch = Identity::load(&source)?.epoch;
-    let bytes = listed.iter().map(|file| file.bytes).sum();
-    let segments = listed.len() - 1;
-    Ok(BackupReport { segments, bytes, entries, epoch, ..BackupReport::default() })
+    let check = check_files(&source, &listed)?;
+    Ok(check.report(&listed, Identity::load(&source)?.epoch))
 }
 
 /// Makes a store in an empty folder from a backup, after checking the whole backup: its manifest,
 /// the checksum of every file, and every entry. The store has a new epoch: entries that were
 /// acknowledged after the backup are gone, so a sequence may name another entry now.
 pub fn restore(backup: &Path, target: &Path) -> Result<BackupReport, OpenError> {
-    restore_to(backup, || OwnFolder::open(target))
+    restore_to(backup, DamagedSource::Refuse, || OwnFolder::open(target))
 }
 
 /// The same, into a folder that is opened after the backup was checked.
 pub fn restore_to(
     backup: &Path,
+    damaged: DamagedSource,
     target: impl FnOnce() -> Result<OwnFolder, OpenError>,
 ) -> Result<BackupReport, OpenError> {
     let source = ReadFolder::open(backup)?;
     let listed = read_manifest(&source)?;
     let check = check_files(&source, &listed)?;
+    if damaged == DamagedSource::Refuse && !check.damage.is_empty() {
+        return Err(OpenError::DamagedSource { damage: check.damage });
+    }
     let target = target()?;
     target.ensure_empty()?;
     for file in listed.iter().filter(|file| file.name != identity::NAME) {
@@ -155,10 +177,16 @@ pub fn restore_to(
     let mut extent = Content::of_segments(identity.epoch, &check.rows);
     extent::save(&target, &mut extent, &identity, false)?;
     identity.save(&target)?;
-    let bytes = listed.iter().map(|file| file.bytes).sum();
-    let (entries, epoch) = (check.entries, identity.epoch);
-    let segments = listed.len() - 1;
-    Ok(BackupReport { segments, bytes, entries, epoch, ..BackupReport::default() })
+    Ok(check.report(&listed, identity.epoch))
+}
+
+impl CheckedFiles {
+    fn report(self, listed: &[Listed], epoch: u64) -> BackupReport {
+        let CheckedFiles { entries, damage, .. } = self;
+        let bytes = listed.iter().map(|file| file.bytes).sum();
+        let segments = listed.len() - 1;
+        BackupReport { segments, bytes, entries, damage, epoch, ..BackupReport::default() }
+    }
 }
 
 /// Writes a file, durably, and reads it back.
@@ -232,18 +260,33 @@ fn decode_listed(file: &Value) -> Option<Listed> {
     known.then_some(Listed { name, bytes, sha256 })
 }
 
+/// Whether all files of the backup are what the manifest says; all that are not are named.
+fn check_sums(source: &ReadFolder, listed: &[Listed]) -> Result<(), OpenError> {
+    let mut wrong = Vec::new();
+    for file in listed {
+        match read_listed(source, file) {
+            Err(OpenError::Damaged { name, .. }) => wrong.push(name),
+            read => drop(read?),
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(damaged(&wrong.join(", "), NOT_AS_LISTED)) }
+}
+
+const NOT_AS_LISTED: &str = "the checksum is not that of the manifest";
+
 /// A file of the backup, if it is what the manifest says.
 fn read_listed(source: &ReadFolder, file: &Listed) -> Result<Vec<u8>, OpenError> {
     let content = source.open(&file.name).and_then(|file| read_all(&*file));
     let content = content.map_err(OpenError::io("can't read", source.path().join(&file.name)))?;
     if content.len() as u64 != file.bytes || sha256(&content) != file.sha256 {
-        return Err(damaged(&file.name, "its checksum is not that of the manifest"));
+        return Err(damaged(&file.name, NOT_AS_LISTED));
     }
     Ok(content)
 }
 
 /// Checks every file and every entry.
 fn check_files(source: &ReadFolder, listed: &[Listed]) -> Result<CheckedFiles, OpenError> {
+    check_sums(source, listed)?;
     let identity = Identity::load(source)?;
     let mut files: Vec<(Span, &Listed)> =
         listed.iter().filter_map(|file| Some((Span::of_name(&file.name)?, file))).collect();
@@ -260,19 +303,17 @@ fn check_files(source: &ReadFolder, listed: &[Listed]) -> Result<CheckedFiles, O
         let content = read_listed(source, file)?;
         for scan in scan_listed(source, &identity, (*span, &content), next_first, &mut check)? {
             if scan.unfinished_bytes > 0 && next_first.is_none() {
-                return Err(damaged(&file.name, "its last batch is incomplete"));
+                // A backup ends with a whole batch.
+                let (offset, bytes) = (scan.index.end, scan.unfinished_bytes);
+                let (file, kind) = (file.name.clone(), DamageKind::Frame);
+                check.report.damage.push(Damage { file, offset, bytes, kind });
             }
             logs.add(&scan.index);
         }
     }
     check.report.damage.extend(logs.gaps());
-    match check.report.damage.first() {
-        None => Ok(CheckedFiles { entries: check.report.entries, rows: check.rows }),
-        Some(damage) => {
-            tracing::error!(%damage, "the backup is damaged");
-            Err(damaged(&damage.file, "not all of its entries are whole"))
-        }
-    }
+    let VerifyReport { entries, damage, .. } = check.report;
+    Ok(CheckedFiles { entries, damage, rows: check.rows })
 }
 
 /// As much of a file as a header has.
