@@ -7,38 +7,28 @@
 //! seed narrows a failure down rather than repeat it exactly. `POWER_LOSS_SEEDS=1000..2000` runs
 //! others.
 
+mod lives;
 mod simulated_disk;
+
 use std::collections::{BTreeMap, HashMap};
-use std::ops::{AddAssign, Range as SeedRange};
+use std::ops::AddAssign;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
 use dunlin_core::store::contract::ask::{heads, range, register, write};
 use dunlin_core::store::contract::sample::{all, chat, entry_of, user};
-use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
+use dunlin_core::store::embedded::{EmbeddedStore, OpenError};
 use dunlin_core::store::{
     DedupeKey, EntryMeta, NewEntry, RegisterKey, Rule, Set, Store, StoreError, StoreReply,
     StoreRequest, Write, Written,
 };
 use dunlin_protocol::{ClientMessageId, LogId};
+use lives::{Seeds, cut_while_opening, next_life};
 use simulated_disk::{Dice, Faults, SeededRandom, SimulatedDisk};
 
-const SEEDS: SeedRange<u64> = 0..600;
 const LOGS: u64 = 5;
-
-fn config() -> EmbeddedConfig {
-    EmbeddedConfig {
-        segment_bytes: 16 * 1024,
-        readers: 1,
-        merge_runs: 2,
-        retry_interval: Duration::ZERO,
-        ..EmbeddedConfig::default()
-    }
-}
 
 /// What the clients of the store know.
 #[derive(Default)]
@@ -248,7 +238,9 @@ fn live(seed: u64, mut disk: SimulatedDisk) -> Coverage {
     let mut witness = Witness::default();
     let mut epoch = None;
     for _ in 0..1 + dice.below(4) {
-        disk = cut_while_recovering(disk, seed, &mut dice, &mut witness.coverage);
+        let cut;
+        (disk, cut) = cut_while_opening(disk, &mut dice, 40, |disk| open(disk, seed));
+        witness.coverage.cut_while_recovering += cut;
         let store = open(&disk, seed).unwrap();
         let report = store.recovery().clone();
         assert_eq!((report.damage.len(), report.history_lost), (0, false), "{report:?}");
@@ -261,7 +253,7 @@ fn live(seed: u64, mut disk: SimulatedDisk) -> Coverage {
         let count = |end| names.iter().filter(|(name, _)| name.ends_with(end)).count() as u64;
         witness.coverage.segments += count(".log");
         witness.coverage.index_files += count(".idx");
-        disk = if dice.chance(30) { disk.after_kill() } else { disk.after_power_cut() };
+        disk = next_life(&disk, &mut dice);
     }
     witness.check(&open(&disk, seed).unwrap());
     witness.coverage
@@ -292,26 +284,8 @@ fn serve(disk: &SimulatedDisk, store: &EmbeddedStore, witness: &mut Witness, dic
     }
 }
 
-/// Cuts the power while a store opens, some times in a row.
-fn cut_while_recovering(
-    mut disk: SimulatedDisk,
-    seed: u64,
-    dice: &mut Dice,
-    coverage: &mut Coverage,
-) -> SimulatedDisk {
-    while dice.chance(40) {
-        disk.cut_power_after(dice.below(12));
-        let opened = open(&disk, seed);
-        assert!(opened.is_ok() || disk.is_dead(), "{:?}", opened.err());
-        coverage.cut_while_recovering += u64::from(opened.is_err());
-        drop(opened);
-        disk = disk.after_power_cut();
-    }
-    disk
-}
-
 fn open(disk: &SimulatedDisk, seed: u64) -> Result<EmbeddedStore, OpenError> {
-    EmbeddedStore::open_on(Arc::new(disk.clone()), config(), &SeededRandom::new(seed))
+    lives::open(disk, lives::config(), &SeededRandom::new(seed))
 }
 
 fn run_client(store: &EmbeddedStore, witness: &mut Witness, dice: &mut Dice, requests: u64) {
@@ -322,48 +296,17 @@ fn run_client(store: &EmbeddedStore, witness: &mut Witness, dice: &mut Dice, req
     client.run(requests);
 }
 
-fn seeds() -> SeedRange<u64> {
-    let Ok(chosen) = std::env::var("POWER_LOSS_SEEDS") else { return SEEDS };
-    let (from, to) = chosen.split_once("..").expect("from..to");
-    from.parse().expect("a number")..to.parse().expect("a number")
-}
-
-/// Names the seed that failed.
-struct Failing(u64);
-
-impl Drop for Failing {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("POWER_LOSS_SEEDS={}..{} failed", self.0, self.0 + 1);
-        }
-    }
-}
-
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_is_made_up() {
-    let seeds = seeds();
-    let next = AtomicU64::new(seeds.start);
-    let live_some = || {
-        let mut coverage = Coverage::default();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if !seeds.contains(&seed) {
-                return coverage;
-            }
-            let _failing = Failing(seed);
-            coverage += live(seed, SimulatedDisk::new(seed));
-        }
-    };
-    let mut coverage = Coverage::default();
-    thread::scope(|scope| {
-        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(live_some)).collect();
-        for thread in threads {
-            coverage += thread.join().expect("all seeds of the thread pass");
-        }
+    let seeds = Seeds::of("POWER_LOSS_SEEDS", 0..600);
+    let sum = Mutex::new(Coverage::default());
+    seeds.run(|seed| {
+        let coverage = live(seed, SimulatedDisk::new(seed));
+        *sum.lock().unwrap() += coverage;
     });
+    let coverage = sum.into_inner().unwrap();
     // The dice have met everything that matters, often.
-    let many = (seeds.end - seeds.start) / 20;
+    let many = seeds.count() / 20;
     let Coverage { cut_while_serving, cut_while_recovering, .. } = coverage;
     assert!(cut_while_serving >= many && cut_while_recovering >= many, "{coverage:?}");
     let Coverage { unfinished_batches, refused, duplicates, conflicts, .. } = coverage;
