@@ -145,6 +145,28 @@ impl Index {
         range: &KeyRange<'_>,
         registers_max: usize,
     ) -> Result<FoundRegisters, StoreError> {
+        self.registers_that(range, registers_max, |found| !found.gone)
+    }
+
+    /// The register of a log, or its removal, whose record is at a place; `None` if none is there any
+    /// more. It goes through all registers of the log.
+    pub(in super::super) fn register_at(
+        &self,
+        log: LogId,
+        place: Location,
+    ) -> Result<Option<(RegisterKey, Found)>, StoreError> {
+        let range = KeyRange { log, prefix: &[], after: None };
+        let found = self.registers_that(&range, usize::MAX - 1, |_| true)?;
+        Ok(found.registers.into_iter().find(|(_, found)| found.place == place))
+    }
+
+    /// The first registers of a range that are asked for, at most so many.
+    fn registers_that(
+        &self,
+        range: &KeyRange<'_>,
+        registers_max: usize,
+        are_asked_for: impl Fn(&Found) -> bool,
+    ) -> Result<FoundRegisters, StoreError> {
         // One more, to know whether there is one; and parts may have some that were removed.
         let mut of_part_max = registers_max.saturating_add(1);
         loop {
@@ -167,7 +189,7 @@ impl Index {
                     merged.entry(key).or_insert(found);
                 }
             }
-            let known = |found: &Found| !found.gone && found.is_known(&state.floors);
+            let known = |found: &Found| are_asked_for(found) && found.is_known(&state.floors);
             let mut registers: Vec<_> = merged.into_iter().filter(|(_, f)| known(f)).collect();
             if registers.len() > registers_max || horizon.is_none() {
                 let more = registers.len() > registers_max;

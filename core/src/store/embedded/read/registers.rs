@@ -196,14 +196,14 @@ impl Changes<'_> {
         Ok(counts.then_some(Register { key, version, value: (!head.gone).then_some(value) }))
     }
 
-    /// A register whose record is damaged is an error; one that was set again since is not missed.
+    /// A register whose record is damaged is an error, if it was removed the index says so without it; one
+    /// that was set again since is not missed.
     fn damaged(&self, place: Location) -> Result<Option<Register>, Miss> {
         let log = self.range.log;
-        let range = KeyRange { log, prefix: &[], after: None };
-        let FoundRegisters { registers, .. } =
-            self.shared.index.registers(&range, usize::MAX - 1)?;
-        let key = registers.into_iter().find(|(_, found)| found.place == place);
-        match key {
+        match self.shared.index.register_at(log, place)? {
+            Some((key, Found { version, gone: true, .. })) => {
+                Ok(Some(Register { key, version, value: None }))
+            }
             Some((key, _)) => Err(Miss::Error(tell_damage(self.shared, log, &key, place))),
             None => Ok(None),
         }
