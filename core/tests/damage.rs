@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use dunlin_core::store::contract::ask::{ask, heads, write as write_all};
 use dunlin_core::store::contract::sample::{self, all, chat, entry_of, with_body};
 use dunlin_core::store::embedded::{DamageKind, EmbeddedConfig, EmbeddedStore, OpenError};
 use dunlin_core::store::{
-    Range, Store, StoreError, StoreReply, StoreRequest, StoredEntry, Write, Written,
+    Range, RegisterKey, Set, Store, StoreError, StoreReply, StoreRequest, StoredEntry, Write,
+    Written,
 };
 use dunlin_protocol::LogId;
 use simulated_disk::{SeededRandom, SimulatedDisk};
@@ -523,4 +525,58 @@ fn what_was_lost_may_come_again_in_another_epoch_only() {
     drop(store);
     // That is said once.
     assert_eq!(sample.medium.open().unwrap().epoch(), epoch);
+}
+
+#[test]
+fn an_index_file_that_is_made_again_does_not_forget_what_its_segment_has_lost() {
+    let medium = Medium::Simulated(SimulatedDisk::new(1));
+    let log = chat(8, 9);
+    let key = RegisterKey::new(b"the key of a register").unwrap();
+    let set = |value: &str| {
+        let value = Bytes::copy_from_slice(value.repeat(9).as_bytes());
+        Write::registers(log, [Set::always(key.clone(), value)])
+    };
+    let fill = |store: &EmbeddedStore, from: u64| {
+        let seqs = from..from + ENTRIES;
+        let batch = |seq| (0..LOGS).map(|number| entry(self::log(number), seq)).collect();
+        seqs.for_each(|seq| drop(write_all(store, batch(seq))));
+    };
+    let store = medium.open().unwrap();
+    write_all(&store, vec![set("the older value")]);
+    fill(&store, 1);
+    write_all(&store, vec![set("the newer value")]);
+    let segment = medium.ending(".log").pop().unwrap();
+    fill(&store, ENTRIES + 1);
+    let epoch = store.epoch();
+    drop(store);
+    // The next start gives all but the newest segment an index file.
+    drop(medium.open().unwrap());
+    let holds = |name: &str, bytes: &[u8]| {
+        medium.get(name).windows(bytes.len()).position(|window| window == bytes)
+    };
+    let value = holds(&segment, b"the newer value").unwrap();
+    flipped(&medium, &segment, value - 1);
+    let mut indexed = medium.ending(".idx");
+    indexed.retain(|name| name[..8] <= segment[..8] && segment[..8] <= name[9..17]);
+    let place = holds(&indexed[0], key.as_bytes()).unwrap();
+    flipped(&medium, &indexed[0], place);
+
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let store = medium.open().unwrap();
+        let question = StoreRequest::Register(vec![(log, key.clone())]);
+        let read = match ask(&store, question) {
+            Ok(StoreReply::Register(mut registers)) => registers.remove(0),
+            other => panic!("{other:?}"),
+        };
+        match read {
+            Err(StoreError::Unavailable { .. }) => assert!(Instant::now() < deadline),
+            Err(StoreError::CorruptRegister { .. }) => break,
+            read => {
+                assert_ne!(store.epoch(), epoch, "{read:?} is silently there");
+                assert!(store.recovery().damage.iter().any(|damage| damage.file == segment));
+                break;
+            }
+        }
+    }
 }

@@ -15,7 +15,8 @@ use super::super::eraser::overwrite;
 use super::super::index::memory::SegmentIndex;
 use super::super::index::run::Run;
 use super::super::index::{can_merge, merge_runs, run_name, write_segment};
-use super::super::recovery::scan::scan_file;
+use super::super::recovery::extent::Row;
+use super::super::recovery::scan::{Scan, scan_file};
 use super::super::segment::files::SegmentFile;
 use super::super::segment::{SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, first_batches_behind};
 
@@ -84,10 +85,11 @@ impl Indexer {
     /// Does all that there is to do.
     fn work(&self, shared: &Shared) -> io::Result<()> {
         while !self.stop.load(Ordering::Relaxed) {
-            if let Some(damaged) = shared.index.runs().iter().find(|run| run.is_damaged()) {
-                rebuild(shared, damaged)?;
-            } else if let Some(sealed) = shared.index.oldest_sealed() {
+            // First what waits in memory: a damaged file may be beyond help until the next start.
+            if let Some(sealed) = shared.index.oldest_sealed() {
                 index_segment(shared, &sealed)?;
+            } else if let Some(damaged) = shared.index.runs().iter().find(|run| run.is_damaged()) {
+                rebuild(shared, damaged)?;
             } else if let Some(runs) = shared.index.choose_merge(shared.config.merge_runs) {
                 self.merge(shared, &runs, 0)?;
             } else if self.is_forgetting() {
@@ -204,8 +206,7 @@ fn place_filters(shared: &Shared) -> io::Result<()> {
 fn rebuild(shared: &Shared, damaged: &Run) -> io::Result<()> {
     let (first, last) = damaged.segments();
     if shared.extent.has_loss(first, last) {
-        // It is all that knows what is lost of them. The next start begins another epoch.
-        return Err(io::Error::other("what an index file is about is lost in part"));
+        return Err(lost_in_part());
     }
     tracing::error!(file = run_name(first, last), "an index file is damaged and made again");
     let _names = shared.segments.hold_names();
@@ -230,12 +231,13 @@ fn rebuild(shared: &Shared, damaged: &Run) -> io::Result<()> {
     }
     // A row may reach beyond what the index file is about.
     scans.retain(|scan| (first..=last).contains(&scan.index.segment));
+    for damage in scans.iter().flat_map(|scan| &scan.damage) {
+        tracing::error!(%damage, "the store is damaged");
+    }
+    tell_losses(shared, &scans)?;
     let mut runs = Vec::new();
     for scan in scans {
         let number = scan.index.segment;
-        for damage in &scan.damage {
-            tracing::error!(%damage, "the store is damaged");
-        }
         if scan.index.records == 0 {
             // Opened for a batch that failed, and not removed.
             continue;
@@ -249,6 +251,29 @@ fn rebuild(shared: &Shared, damaged: &Run) -> io::Result<()> {
         shared.disk.remove(&run_name(first, last))?;
     }
     Ok(())
+}
+
+/// Writes down what is lost in segments whose index file is damaged as well. A new one would not know of
+/// it: older registers would be served in the place of those that are lost.
+fn tell_losses(shared: &Shared, scans: &[Scan]) -> io::Result<()> {
+    let mut has_loss = false;
+    for scan in scans.iter().filter(|scan| scan.history_lost) {
+        let number = scan.index.segment;
+        let was = shared.extent.row(number).unwrap_or_default();
+        let row = match shared.segments.open(number)? {
+            SegmentFile::Plain(_) => Row::of(was.first_batch, scan, true),
+            // Where its last record was says nothing of a cleaned file.
+            SegmentFile::Cleaned(_) => Row { loss_told: true, last_frame: 0, ..was },
+        };
+        shared.extent.lose(number, row)?;
+        has_loss = true;
+    }
+    if has_loss { Err(lost_in_part()) } else { Ok(()) }
+}
+
+/// The index file is all that knows what is lost, and it is damaged. The next start begins another epoch.
+fn lost_in_part() -> io::Error {
+    io::Error::other("what an index file is about is lost in part: the next start tells it")
 }
 
 fn first_batch(shared: &Shared, number: u32) -> io::Result<Option<u64>> {

@@ -184,7 +184,8 @@ impl Recovery<'_> {
             self.extent.sealed().map(|(number, row)| (number, *row)).collect();
         for (number, row) in sealed {
             if row.has_loss() && !row.forgotten && self.run_of(number).is_none() {
-                self.lose(segment_name(number), DamageKind::Missing);
+                let kind = if row.file_lost { DamageKind::Missing } else { DamageKind::Unreadable };
+                self.lose(segment_name(number), kind);
                 self.extent.set_row(number, Row { forgotten: true, ..row });
             }
         }

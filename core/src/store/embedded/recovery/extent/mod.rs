@@ -82,6 +82,19 @@ impl Extent {
         }
     }
 
+    /// It was found while the store is open that something of a sealed segment is lost: this is its row
+    /// now, durably.
+    pub(in super::super) fn lose(&self, segment: u32, row: Row) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.unwritten.push((segment, row));
+        state.write_rows()
+    }
+
+    /// What is known of a sealed segment.
+    pub(in super::super) fn row(&self, segment: u32) -> Option<Row> {
+        self.state.lock().content.row(segment).copied()
+    }
+
     /// Whether something is lost of a row of segments.
     pub(in super::super) fn has_loss(&self, first: u32, last: u32) -> bool {
         let state = self.state.lock();
