@@ -8,7 +8,7 @@
 mod simulated_disk;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -108,12 +108,17 @@ fn mostly_dead(gone_within: Duration) -> (SimulatedDisk, EmbeddedStore) {
     (disk, store)
 }
 
-/// The store has everything, each entry as it was, or erased if it may be.
+/// A store opens without a word and has everything.
 fn check(disk: &SimulatedDisk, is_erased: Option<bool>) {
     let store = open(disk, LATE);
     let report = store.recovery();
     assert_eq!((&report.damage[..], report.history_lost), (&[][..], false), "{report:?}");
-    let (page, head) = (range(&store, all(log())), heads(&store, vec![log()])[0]);
+    compare(&store, is_erased);
+}
+
+/// It has everything, each entry as it was, or erased if it may be.
+fn compare(store: &EmbeddedStore, is_erased: Option<bool>) {
+    let (page, head) = (range(store, all(log())), heads(store, vec![log()])[0]);
     assert_eq!((page.entries.len() as u64, head.seq), (ROUNDS, ROUNDS));
     for entry in page.entries {
         match is_erased.filter(|_| entry.seq == ERASED) {
@@ -122,7 +127,7 @@ fn check(disk: &SimulatedDisk, is_erased: Option<bool>) {
             None => assert_eq!(entry.body, body(entry.seq)),
         }
     }
-    let held = registers(&store, all_registers(log())).registers;
+    let held = registers(store, all_registers(log())).registers;
     let held = held.iter().map(|register| register.value.as_deref().unwrap());
     let wanted: Vec<String> = (0..REGISTERS).map(|number| value(ROUNDS - 1, number)).collect();
     assert!(held.eq(wanted.iter().map(String::as_bytes)), "registers are not what they were");
@@ -200,6 +205,26 @@ fn an_entry_is_erased_in_a_file_that_may_lose_its_name() {
     store.clean().unwrap();
     drop(store);
     cut_everywhere(&disk, Some(erased));
+}
+
+#[test]
+fn an_entry_is_erased_while_it_is_copied() {
+    let (disk, store) = mostly_dead(LATE);
+    let store = Arc::new(store);
+    disk.record();
+    let (erasing, recorded) = (Arc::downgrade(&store), disk.clone());
+    let (sender, erased) = mpsc::channel();
+    // All is copied, and the copy has no name yet.
+    disk.meanwhile(".log.tmp", move || {
+        let store = erasing.upgrade().unwrap();
+        let answer = delete(&*store, Deletion::Erase { log: log(), seq: ERASED });
+        assert!(matches!(answer, Deleted::Done { .. }));
+        sender.send(recorded.recorded()).unwrap();
+    });
+    store.clean().unwrap();
+    compare(&store, Some(true));
+    drop(store);
+    cut_everywhere(&disk, Some(erased.try_recv().unwrap()));
 }
 
 #[test]

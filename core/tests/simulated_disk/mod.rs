@@ -12,6 +12,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::PathBuf;
@@ -79,6 +80,19 @@ pub(crate) struct SimulatedDisk(Arc<Mutex<World>>);
 
 type Names = HashMap<String, u64>;
 
+/// What is done when a file with this end of its name is synced next, before it is.
+#[derive(Clone)]
+struct Meanwhile {
+    end: &'static str,
+    act: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meanwhile").field("end", &self.end).finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug, Clone)]
 struct World {
     dice: Dice,
@@ -89,6 +103,7 @@ struct World {
     refuses_names: bool,
     /// A file that can't be written to.
     refused: Option<u64>,
+    meanwhile: Option<Meanwhile>,
     /// What it was before each call, if that is kept.
     moments: Option<Vec<World>>,
     /// Calls until the power fails.
@@ -148,6 +163,7 @@ impl SimulatedDisk {
             lies: false,
             refuses_names: false,
             refused: None,
+            meanwhile: None,
             moments: None,
             calls_left: None,
             files: HashMap::new(),
@@ -180,6 +196,11 @@ impl SimulatedDisk {
     pub(crate) fn refuse_writes_to(&self, name: Option<&str>) {
         let mut world = self.world();
         world.refused = name.map(|name| world.names[name]);
+    }
+
+    /// Does something when a file with this end of its name is synced next, before it is.
+    pub(crate) fn meanwhile(&self, end: &'static str, act: impl Fn() + Send + Sync + 'static) {
+        self.world().meanwhile = Some(Meanwhile { end, act: Arc::new(act) });
     }
 
     /// From now on, what the disk is before each call that changes something is kept.
@@ -268,6 +289,7 @@ impl SimulatedDisk {
             lies: world.lies,
             refuses_names: false,
             refused: None,
+            meanwhile: None,
             moments: None,
             calls_left: None,
             files,
@@ -565,6 +587,18 @@ struct SimulatedFile {
 }
 
 impl SimulatedFile {
+    fn do_meanwhile(&self) {
+        let meanwhile = {
+            let mut world = self.disk.world();
+            let World { names, meanwhile, .. } = &mut *world;
+            let mut mine = names.iter().filter(|(_, id)| **id == self.id);
+            meanwhile.take_if(|waits| mine.any(|(name, _)| name.ends_with(waits.end)))
+        };
+        if let Some(meanwhile) = meanwhile {
+            (meanwhile.act)();
+        }
+    }
+
     fn change(&self, world: &mut World, change: Change) {
         let content = world.files.get_mut(&self.id).unwrap();
         change.apply(Arc::make_mut(&mut content.seen));
@@ -601,6 +635,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.do_meanwhile();
         let mut world = self.disk.world();
         let percent = world.faults.sync;
         let called = world.call(percent);
