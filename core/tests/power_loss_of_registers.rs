@@ -8,12 +8,12 @@
 //!
 //! Found by it when tried, within a second: a start that does not erase again what a crash has left
 //! half erased, a merge that keeps the older of two registers, an index file that forgets the floors.
-//! Found within the seeds that run by default: a cleaned file that is not synced before it gets its name,
-//! one that misses what was erased while it was copied, a write parted between two frames, an erasure that
-//! overwrites before it is durable.
+//! Found within the seeds that run by default: a cleaned file that is not synced before it gets its name, a
+//! write parted between two frames, an erasure that overwrites before it is durable.
 //!
 //! Found by `power_cut_at_every_call.rs` instead: a cleaner, or an erasure, that does not make sure of the
-//! name of a cleaned file, and an indexer that does not erase again what could not be overwritten.
+//! name of a cleaned file, a cleaner that misses what was erased while it copied, and an indexer that does not
+//! erase again what could not be overwritten.
 
 mod lives;
 mod simulated_disk;
