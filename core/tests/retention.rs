@@ -2,6 +2,8 @@
 
 mod engine_support;
 
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,11 +11,12 @@ use std::time::{Duration, Instant};
 use dunlin_core::admin::{AdminError, AdminReply, AdminRequest, RetentionRequest};
 use dunlin_core::clock::Clock;
 use dunlin_core::config::{EngineConfig, RetentionConfig};
-use dunlin_core::store::Store;
-use dunlin_core::store::contract::ask::{heads, ranges, write};
-use dunlin_core::store::contract::sample::{all, chat, entry, user};
+use dunlin_core::store::contract::ask::{ask, heads, ranges, write};
+use dunlin_core::store::contract::sample::{all, chat, entry, user, with_body};
 use dunlin_core::store::contract::wrapper::{Failing, Rate};
+use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use dunlin_core::store::memory::{AppendFailure, MemoryStore};
+use dunlin_core::store::{Range, Store, StoreDone, StoreError, StoreReply, StoreRequest};
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::ErrorCode;
 use engine_support::Server;
@@ -97,6 +100,139 @@ fn a_node_walks_over_all_conversations() {
     }
     assert_eq!(floor(&*store, account), 0, "an account is no conversation");
     server.engine.stop();
+}
+
+#[test]
+fn a_clock_that_was_ahead_holds_up_no_walk() {
+    const CENTURY_MS: u64 = 100 * 365 * 86_400_000;
+    let store = Arc::new(MemoryStore::default());
+    let (log, later) = (chat(1, 2), chat(1, 3));
+    fill(&*store, log, 100);
+    let (server, clock) = engine(Arc::clone(&store), CENTURY_MS, (0, Some(1_000)));
+    let pass = || clock.0.fetch_add(1_000, Ordering::Relaxed);
+    wait_until(|| {
+        pass();
+        floor(&*store, log) == 101
+    });
+    // The clock is set right: what is due next is due in a century.
+    clock.0.store(5_000, Ordering::Relaxed);
+    fill(&*store, later, 100);
+    wait_until(|| {
+        assert!(pass() < CENTURY_MS, "it waits until the clock is as wrong as before");
+        floor(&*store, later) == 101
+    });
+    server.engine.stop();
+}
+
+/// Changes a byte of entries in the files of a store.
+fn damage(folder: &Path, log: LogId, seqs: &[u64]) {
+    for seq in seqs {
+        let body = body(log, *seq);
+        let mut found = 0;
+        for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
+            if file.extension().is_none_or(|it| it != "log") {
+                continue;
+            }
+            let bytes = std::fs::read(&file).unwrap();
+            let Some(at) = bytes.windows(body.len()).position(|it| it == body) else { continue };
+            let open = std::fs::File::options().write(true).open(&file).unwrap();
+            open.write_all_at(b"?", at as u64).unwrap();
+            found += 1;
+        }
+        assert_eq!(found, 1, "the entry {seq} of {log}");
+    }
+}
+
+fn body(log: LogId, seq: u64) -> Vec<u8> {
+    format!("<what {log} says at {seq}>").into_bytes()
+}
+
+/// Whether an entry can be read; `None` if it has expired.
+fn is_whole(store: &dyn Store, log: LogId, seq: u64) -> Option<bool> {
+    let range = Range { from: seq, to: seq, ..all(log) };
+    let Ok(StoreReply::Pages(pages)) = ask(store, StoreRequest::Ranges(vec![range])) else {
+        panic!("no pages");
+    };
+    match &pages[0] {
+        Ok(page) => page.entries.first().map(|_| true),
+        Err(StoreError::Corrupt { .. }) => Some(false),
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+#[test]
+fn what_is_damaged_expires_with_its_neighbours() {
+    // What is damaged of 50 entries, and what stays of them when 30 are too old, and 45, and all.
+    let cases: [(&[u64], [u64; 2]); 8] = [
+        (&[], [31, 46]),
+        (&[1], [31, 46]),
+        (&[25], [31, 46]),
+        (&[50], [31, 46]),
+        (&[1, 2, 3, 24, 25, 26, 49, 50], [31, 46]),
+        (&[31, 32], [31, 46]),
+        // Nobody knows how old these are: they stay as long as the next one that can be read.
+        (&[28, 29, 30, 31, 45], [28, 45]),
+        (&[25, 26, 27, 28, 29, 30, 37, 38, 43, 44], [25, 46]),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let config = EmbeddedConfig { segment_bytes: 1 << 18, ..EmbeddedConfig::default() };
+    let store = Arc::new(EmbeddedStore::open(folder.path(), config).unwrap());
+    let logs: Vec<_> = (2..).take(cases.len()).map(|other| chat(1, other)).collect();
+    for log in &logs {
+        let entries = (1..=50).map(|seq| with_body(entry(*log, seq, 0), body(*log, seq)));
+        write(&*store, entries.collect());
+    }
+    for (log, (damaged, _)) in logs.iter().zip(&cases) {
+        damage(folder.path(), *log, damaged);
+        for seq in 1..=50 {
+            assert_eq!(is_whole(&*store, *log, seq), Some(!damaged.contains(&seq)), "{log} {seq}");
+        }
+    }
+    let (server, clock) = engine(Arc::clone(&store), 400, (0, Some(100)));
+    let apply = |now_ms| {
+        clock.0.store(now_ms, Ordering::Relaxed);
+        for log in &logs {
+            let request = RetentionRequest::Apply { conversation: *log };
+            assert_eq!(retention(&server, request), Ok(AdminReply::Done));
+        }
+        logs.iter().map(|log| floor(&*store, *log)).collect::<Vec<_>>()
+    };
+    // The entry at seq was written at 10 times seq.
+    for (step, now_ms) in [401, 551].into_iter().enumerate() {
+        assert_eq!(apply(now_ms), cases.map(|(_, stays)| stays[step]), "at {now_ms}");
+    }
+    assert_eq!(apply(10_000), [51; 8]);
+    server.engine.stop();
+}
+
+/// A store that can read no register by its name.
+struct RegistersDamaged(Arc<MemoryStore>);
+
+impl Store for RegistersDamaged {
+    fn submit(&self, request: StoreRequest, done: StoreDone) {
+        let StoreRequest::Register(names) = request else { return self.0.submit(request, done) };
+        let damaged = |(log, key)| Err(StoreError::CorruptRegister { log, key });
+        done(Ok(StoreReply::Register(names.into_iter().map(damaged).collect())));
+    }
+
+    fn epoch(&self) -> u64 {
+        self.0.epoch()
+    }
+}
+
+#[test]
+fn the_bounds_of_the_node_hold_where_a_setting_is_damaged() {
+    let memory = Arc::new(MemoryStore::default());
+    let log = chat(1, 2);
+    fill(&*memory, log, 100);
+    for (kept_ms_max, expected) in [(None, 0), (Some(300), 70)] {
+        let store = Arc::new(RegistersDamaged(Arc::clone(&memory)));
+        let (server, _clock) = engine(store, 1_000, (0, kept_ms_max));
+        let apply = RetentionRequest::Apply { conversation: log };
+        assert_eq!(retention(&server, apply), Ok(AdminReply::Done));
+        assert_eq!(floor(&*memory, log), expected);
+        server.engine.stop();
+    }
 }
 
 #[test]

@@ -32,9 +32,25 @@ use search::{Search, Step};
 /// The walk of a node, at its first worker.
 #[derive(Debug, Default)]
 pub(crate) struct Retention {
-    /// When the next page is due; `None` before the first tick.
-    due_ms: Option<u64>,
+    /// Until the next page is due; `None` before the first tick.
+    rest: Option<Rest>,
     place: Place,
+}
+
+/// A while in which nothing is asked.
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    since_ms: u64,
+    for_ms: u64,
+}
+
+impl Rest {
+    /// Whether it is over. A clock that has gone back was wrong before, by nobody knows how much: the
+    /// rest begins again, so that it never gets longer than twice what it was to be.
+    fn is_over(&mut self, now_ms: u64) -> bool {
+        self.since_ms = self.since_ms.min(now_ms);
+        now_ms - self.since_ms >= self.for_ms
+    }
 }
 
 /// How far the walk has come.
@@ -82,12 +98,13 @@ impl Retention {
         if turn.index != 0 {
             return;
         }
-        let due_ms = *self.due_ms.get_or_insert(turn.now_ms + RETENTION_FIRST_MS);
-        if turn.now_ms < due_ms {
+        let since_ms = turn.now_ms;
+        let rest = self.rest.get_or_insert(Rest { since_ms, for_ms: RETENTION_FIRST_MS });
+        if !rest.is_over(turn.now_ms) {
             return;
         }
         // Should an answer say nothing, the walk goes on by itself.
-        self.due_ms = Some(turn.now_ms + RETENTION_REST_MS);
+        self.rest = Some(Rest { since_ms, for_ms: RETENTION_REST_MS });
         let Place { kind, after } = self.place;
         let kind = match kind {
             Walked::Direct => LogKind::Direct,
@@ -145,7 +162,8 @@ impl Retention {
     fn page_ended(&mut self, turn: &mut Turn<'_>) {
         let rate = u64::from(turn.shared.config.retention.conversations_per_second.max(1));
         let page_ms = RETENTION_CONVERSATIONS_MAX as u64 * 1000 / rate;
-        self.due_ms = Some(turn.now_ms + page_ms.max(RETENTION_STEP_MS));
+        let for_ms = page_ms.max(RETENTION_STEP_MS);
+        self.rest = Some(Rest { since_ms: turn.now_ms, for_ms });
     }
 }
 
@@ -202,9 +220,9 @@ fn registers_read(
         Err(refusal) => return give_up(purpose, refusal, turn),
     };
     let config = &turn.shared.config.retention;
-    // One that can't be read may ask for less or for more: it is left alone.
+    // One that can't be read may have asked for less than the node allows, never for more.
     let search = |(log, register): (&LogId, Answer<Register>)| {
-        let own_ms = policy::own_kept_ms(register.ok()?.value.as_deref());
+        let own_ms = policy::own_kept_ms(register.ok().and_then(|it| it.value).as_deref());
         let kept_ms = config.kept_ms(own_ms)?;
         Some(Search::new(*log, turn.now_ms.saturating_sub(kept_ms)))
     };
@@ -225,9 +243,7 @@ fn pages_read(
     };
     let mut unfinished = Vec::new();
     for (mut search, page) in searches.into_iter().zip(pages) {
-        // A damaged entry has no time: the log is left as it is.
-        let Ok(page) = page else { continue };
-        match search.take(&page) {
+        match search.take(page) {
             Step::Next => unfinished.push(search),
             Step::Nothing => {}
             Step::Below(below) => found.push(Deletion::Truncate { log: search.log, below }),
@@ -304,4 +320,23 @@ fn refuse(call: u64, refusal: Refusal, turn: &mut Turn<'_>) {
 
 fn ask(question: impl Question, flow: RetentionFlow, turn: &mut Turn<'_>) {
     turn.ask_retention(question.request(), flow);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_goes_back_makes_a_rest_no_longer_than_twice() {
+        let mut rest = Rest { since_ms: 1_000_000, for_ms: 100 };
+        assert!(!rest.is_over(1_000_099));
+        assert!(rest.is_over(1_000_100));
+        // It was far ahead, and is right again.
+        assert!(!rest.is_over(5_000));
+        assert!(!rest.is_over(5_099));
+        assert!(rest.is_over(5_100));
+        // And once more, a little.
+        assert!(!rest.is_over(4_999));
+        assert!(rest.is_over(5_099));
+    }
 }
