@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 use dunlin_core::admin::{AdminError, AdminReply, AdminRequest, RetentionRequest};
 use dunlin_core::clock::Clock;
 use dunlin_core::config::{EngineConfig, RetentionConfig};
-use dunlin_core::store::contract::ask::{ask, heads, ranges, write};
+use dunlin_core::store::contract::ask::{ask, delete, heads, ranges, write};
 use dunlin_core::store::contract::sample::{all, chat, entry, user, with_body};
 use dunlin_core::store::contract::wrapper::{Failing, Rate};
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use dunlin_core::store::memory::{AppendFailure, MemoryStore};
-use dunlin_core::store::{Range, Store, StoreDone, StoreError, StoreReply, StoreRequest};
+use dunlin_core::store::{
+    Deleted, Deletion, Range, Store, StoreDone, StoreError, StoreReply, StoreRequest,
+};
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::ErrorCode;
 use engine_support::Server;
@@ -233,6 +235,32 @@ fn the_bounds_of_the_node_hold_where_a_setting_is_damaged() {
         assert_eq!(floor(&*memory, log), expected);
         server.engine.stop();
     }
+}
+
+#[test]
+fn a_lower_cursor_is_accepted_when_its_message_has_expired() {
+    let store = Arc::new(MemoryStore::default());
+    let mut server = Server::with(2, Arc::clone(&store), |builder| builder);
+    let (ann, bob) = (server.account(1), server.account(2));
+    let (mut phone, mut other) = (server.live(ann), server.live(bob));
+    let log = LogId::direct(ann, bob);
+    for id in 1..=10 {
+        other.send(ann, id, "hello");
+    }
+    let truncate = |below| delete(&*store, Deletion::Truncate { log, below });
+    assert_eq!(phone.mark_read(log, 7), (7, 7));
+    assert!(matches!(truncate(9), Deleted::Done { .. }));
+    // What is below the cursor, what is above it and has expired too, and what is there.
+    for seq in [1, 6, 7, 8] {
+        assert_eq!(phone.mark_read(log, seq), (7, 7), "{seq}");
+    }
+    assert_eq!(other.mark_read(log, 8), (0, 0));
+    assert_eq!(phone.mark_read(log, 9), (9, 9));
+    // All of it has expired.
+    assert!(matches!(truncate(11), Deleted::Done { .. }));
+    assert_eq!(phone.mark_read(log, 9), (9, 9));
+    assert_eq!(phone.mark_read(log, 10), (10, 10));
+    server.engine.stop();
 }
 
 #[test]

@@ -5,6 +5,9 @@
 //!   └────────── that is the newest one, which is known ────────▲
 //! ```
 //!
+//! Where that entry can't be read, since all up to there has expired or it is damaged, the cursor stays, and
+//! is read instead: a lower sequence is accepted whatever became of its entry.
+//!
 //! Who asked is answered with the cursor as it is then. If it has moved, the other member and the
 //! other sessions of the user are told.
 
@@ -16,10 +19,10 @@ use crate::audience::push::SignalPush;
 use crate::entry::others_counted;
 use crate::limits::{MARKS_MAX, OVERLOADED_RETRY_MS, RESPONSE_BYTES_MAX};
 use crate::membership::other_member;
-use crate::refusal::{INTERNAL, NO_SUCH_CONVERSATION, Refusal, STORE_UNAVAILABLE};
+use crate::refusal::{DATA_CORRUPT, INTERNAL, NO_SUCH_CONVERSATION, Refusal, STORE_UNAVAILABLE};
 use crate::request::Client;
-use crate::store::{Page, Range, Written};
-use crate::worker::flow::{Answer, Answers, PagesFlow, WriteFlow, each};
+use crate::store::{Page, Range, Register, RegisterKey, Written};
+use crate::worker::flow::{Answer, Answers, PagesFlow, RegisterFlow, WriteFlow, each};
 use crate::worker::turn::Turn;
 
 /// The cursors that are to be moved at the end of the tick.
@@ -29,6 +32,8 @@ pub(crate) struct Marks {
     asked: Vec<MarkRead>,
     /// Whose registers are to be written.
     known: Vec<MarkRead>,
+    /// Whose registers are to be read.
+    unmoved: Vec<Unmoved>,
     /// Those that are not answered yet, at the store as well.
     under_way: usize,
 }
@@ -40,6 +45,14 @@ pub(crate) struct MarkRead {
     conversation: LogId,
     /// Where to: once the entry was read, exactly.
     cursor: ReadCursor,
+}
+
+/// A read cursor that does not move: what is answered depends on where it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Unmoved {
+    mark: MarkRead,
+    /// The answer if it is not there yet; where it is, if this is `None`.
+    refusal: Option<Refusal>,
 }
 
 /// What became of it, for those whom it concerns.
@@ -88,6 +101,11 @@ impl Marks {
             let writes = known.iter().map(MarkRead::write).collect();
             turn.write(writes, WriteFlow::Cursors(known));
         }
+        if !self.unmoved.is_empty() {
+            let unmoved = std::mem::take(&mut self.unmoved);
+            let registers = unmoved.iter().map(|unmoved| unmoved.mark.register()).collect();
+            turn.ask_register(registers, RegisterFlow::MarkRead(unmoved));
+        }
     }
 
     /// The entries were read: their cursors move at the end of the tick.
@@ -99,12 +117,35 @@ impl Marks {
     ) {
         for (mark, answer) in each(asked, answers) {
             match answer.and_then(|page| mark.at(&page)) {
-                Ok(mark) => self.known.push(mark),
+                Ok(Some(mark)) => self.known.push(mark),
+                Ok(None) => self.unmoved.push(Unmoved { mark, refusal: None }),
+                Err(DATA_CORRUPT) => {
+                    self.unmoved.push(Unmoved { mark, refusal: Some(DATA_CORRUPT) });
+                }
                 Err(refusal) => {
                     self.under_way -= 1;
-                    turn.effects.refuse(mark.client.conn, mark.client.request_id, refusal);
+                    mark.answer(Err(refusal), turn);
                 }
             }
+        }
+    }
+
+    /// The cursors were read that do not move.
+    pub(crate) fn cursors_read(
+        &mut self,
+        unmoved: Vec<Unmoved>,
+        answers: Answers<Register>,
+        turn: &mut Turn<'_>,
+    ) {
+        for (Unmoved { mark, refusal }, answer) in each(unmoved, answers) {
+            self.under_way -= 1;
+            let cursor = answer.and_then(|register| ReadCursor::of(&register));
+            let response = match (cursor, refusal) {
+                (Ok(cursor), Some(refusal)) if cursor.seq < mark.cursor.seq => Err(refusal),
+                (Ok(cursor), _) => Ok(mark.own(cursor)),
+                (Err(refusal), _) => Err(refusal),
+            };
+            mark.answer(response, turn);
         }
     }
 
@@ -119,9 +160,6 @@ impl Marks {
         each(known, answers).map(|(mark, answer)| mark.done(answer))
     }
 }
-
-const EXPIRED: Refusal =
-    Refusal::new(ErrorCode::InvalidArgument, "all messages up to there have expired");
 
 const TOO_MANY: Refusal = Refusal::retry(
     ErrorCode::Overloaded,
@@ -142,16 +180,30 @@ impl MarkRead {
         }
     }
 
-    fn at(self, page: &Page) -> Result<MarkRead, Refusal> {
+    /// Where it moves to. `None` if all up to there has expired: how much counts up to there is not
+    /// known any more, and who has read a later message will say so.
+    fn at(self, page: &Page) -> Result<Option<MarkRead>, Refusal> {
         let (seq, meta) = match page.entries.first() {
             Some(entry) => (entry.seq, &entry.meta),
             None if page.head.seq == 0 => return Err(NO_SUCH_CONVERSATION),
             // The numbers of the newest entry outlive it.
             None if self.cursor.seq >= page.head.seq => (page.head.seq, &page.head.meta),
-            None => return Err(EXPIRED),
+            None => return Ok(None),
         };
         let others_counted = others_counted(meta, self.client.user);
-        Ok(MarkRead { cursor: ReadCursor { seq, others_counted }, ..self })
+        Ok(Some(MarkRead { cursor: ReadCursor { seq, others_counted }, ..self }))
+    }
+
+    fn register(&self) -> (LogId, RegisterKey) {
+        (self.conversation, ReadCursor::key(self.client.user))
+    }
+
+    fn answer(&self, response: Result<wire::ReadReceipt, Refusal>, turn: &mut Turn<'_>) {
+        let Client { conn, request_id, .. } = self.client;
+        match response {
+            Ok(cursor) => turn.effects.respond(conn, request_id, Body::ReadReceipt(cursor)),
+            Err(refusal) => turn.effects.refuse(conn, request_id, refusal),
+        }
     }
 
     fn write(&self) -> crate::store::Write {
@@ -202,11 +254,11 @@ impl MarkRead {
 #[cfg(test)]
 mod tests {
     use dunlin_protocol::UserId;
+    use dunlin_protocol::frame::decode;
 
     use super::*;
-    use crate::refusal::DATA_CORRUPT;
-    use crate::store::{EntryMeta, Head, Register, StoreRequest, StoredEntry};
-    use crate::transport::ConnId;
+    use crate::store::{EntryMeta, Head, StoreRequest, StoredEntry};
+    use crate::transport::{ConnId, Delivery, Outbound};
     use crate::worker::turn::stage::Stage;
 
     fn client(request_id: u64) -> Client {
@@ -222,6 +274,12 @@ mod tests {
         let meta = EntryMeta { time_ms: 1, sender: 2, counted: seq, sender_counted: seq };
         let entry = StoredEntry { seq, meta, erased: false, body: bytes::Bytes::new() };
         Ok(Page { entries: vec![entry], head: Head::default(), more: false })
+    }
+
+    /// What holds a cursor.
+    fn register(cursor: ReadCursor) -> Register {
+        let set = cursor.moving(chat(), client(1).user).sets.remove(0);
+        Register { key: set.key, version: 3, value: set.value }
     }
 
     /// So many marks whose entries were read.
@@ -240,14 +298,12 @@ mod tests {
         let (mut stage, mut marks) = (Stage::new(), Marks::default());
         let all = asked(&mut marks, &mut stage, 5);
         // One entry can't be read; the others are told together.
-        let answers = vec![page(9), page(9), Err(DATA_CORRUPT), page(9), page(9)];
+        let answers = vec![page(9), page(9), Err(STORE_UNAVAILABLE), page(9), page(9)];
         marks.entries_read(all, Ok(answers), &mut stage.turn());
         let known = marks.known.clone();
         marks.end_tick(&mut stage.turn());
         assert!(matches!(&stage.asked()[..], [StoreRequest::Write(writes)] if writes.len() == 4));
-        let further = ReadCursor { seq: 12, others_counted: 10 }.moving(chat(), client(1).user);
-        let set = &further.sets[0];
-        let found = Register { key: set.key.clone(), version: 3, value: set.value.clone() };
+        let found = register(ReadCursor { seq: 12, others_counted: 10 });
         let answer = vec![
             Written::Stored { version: 2 },
             Written::Unmet { set: 0, found },
@@ -282,13 +338,52 @@ mod tests {
             let cursor = ReadCursor { seq, others_counted: 0 };
             MarkRead { client: client(1), conversation: chat(), cursor }
         };
-        let meta = EntryMeta { time_ms: 1, sender: 2, counted: 9, sender_counted: 7 };
-        let head = Head { seq: 9, meta, expired_below: 10, ..Head::default() };
-        let page = Page { head, ..Page::default() };
-        let at_end = mark(u64::MAX).at(&page).map(|mark| mark.cursor);
-        assert_eq!(at_end, Ok(ReadCursor { seq: 9, others_counted: 7 }));
-        assert_eq!(mark(8).at(&page).err(), Some(EXPIRED));
+        let page = expired(9);
+        let at_end = mark(u64::MAX).at(&page).map(|mark| mark.map(|mark| mark.cursor));
+        assert_eq!(at_end, Ok(Some(ReadCursor { seq: 9, others_counted: 7 })));
+        assert!(matches!(mark(8).at(&page), Ok(None)));
         assert_eq!(mark(8).at(&Page::default()).err(), Some(NO_SUCH_CONVERSATION));
+    }
+
+    /// A page of a log that had so many entries.
+    fn expired(seq: u64) -> Page {
+        let meta = EntryMeta { time_ms: 1, sender: 2, counted: 9, sender_counted: 7 };
+        let head = Head { seq, meta, expired_below: seq + 1, ..Head::default() };
+        Page { head, ..Page::default() }
+    }
+
+    /// Which cursor a client was answered.
+    fn answered(outbound: &Outbound) -> Result<(u64, u64), ErrorCode> {
+        let Delivery::Response(response) = &outbound.delivery else { panic!("{outbound:?}") };
+        match decode(response.body()).unwrap().body {
+            Some(Body::ReadReceipt(cursor)) => Ok((cursor.seq, cursor.others_counted)),
+            Some(Body::Error(error)) => Err(error.code()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_lower_one_is_accepted_whatever_became_of_its_entry() {
+        let (mut stage, mut marks) = (Stage::new(), Marks::default());
+        let all = asked(&mut marks, &mut stage, 6);
+        let gone = || Ok(expired(30));
+        let answers =
+            [gone(), Err(DATA_CORRUPT), gone(), Err(DATA_CORRUPT), gone(), Err(DATA_CORRUPT)];
+        marks.entries_read(all, Ok(answers.into()), &mut stage.turn());
+        let unmoved = marks.unmoved.clone();
+        marks.end_tick(&mut stage.turn());
+        let key = ReadCursor::key(client(1).user);
+        assert_eq!(stage.asked(), [StoreRequest::Register(vec![(chat(), key.clone()); 6])]);
+        // The cursor is at what was asked for, or just below it, or was never moved.
+        let at = |seq| Ok(register(ReadCursor { seq, others_counted: 5 }));
+        let never = Ok(Register { key, version: 0, value: None });
+        let answers = vec![at(9), at(9), at(8), at(8), never, Err(STORE_UNAVAILABLE)];
+        marks.cursors_read(unmoved, Ok(answers), &mut stage.turn());
+        let told: Vec<_> = stage.effects.outbound.iter().flatten().map(answered).collect();
+        let corrupt = Err(ErrorCode::DataCorrupt);
+        let unavailable = Err(ErrorCode::StoreUnavailable);
+        assert_eq!(told, [Ok((9, 5)), Ok((9, 5)), Ok((8, 5)), corrupt, Ok((0, 0)), unavailable]);
+        assert_eq!(marks.under_way, 0);
     }
 
     #[test]

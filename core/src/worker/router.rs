@@ -270,6 +270,7 @@ impl Router {
             RegisterFlow::FindAccounts(find, users) => {
                 self.finds.accounts_read(find, &users, answers, turn);
             }
+            RegisterFlow::MarkRead(unmoved) => self.marks.cursors_read(unmoved, answers, turn),
             RegisterFlow::Sync(sync) => {
                 let progress = self.syncs.cursors_read(sync, answers, turn);
                 self.sync_goes_on(progress, turn);
