@@ -222,8 +222,12 @@ impl Conversations {
     /// Forgets a conversation that was not used for a while. False if it has to stay.
     pub(crate) fn forget_if_idle(&mut self, log: LogId, now_ms: u64) -> bool {
         let unused_since_ms = now_ms.saturating_sub(STATE_IDLE_MS);
-        let idle = |kept: &Conversation| kept.is_idle() && kept.used_ms <= unused_since_ms;
-        let forget = self.in_use.get(&log).is_none_or(idle);
+        let idle = |kept: &mut Conversation| {
+            // The clock has gone back: it counts from now.
+            kept.used_ms = kept.used_ms.min(now_ms);
+            kept.is_idle() && kept.used_ms <= unused_since_ms
+        };
+        let forget = self.in_use.get_mut(&log).is_none_or(idle);
         if forget {
             self.in_use.remove(&log);
         }
@@ -341,6 +345,17 @@ mod tests {
             assert_eq!(refused.len(), 1);
             assert_eq!(refused[0].refusal, INTERNAL);
             assert!(!conversations.is_waiting(log()));
+        }
+
+        #[test]
+        fn a_clock_that_goes_back_keeps_nothing_in_memory() {
+            let mut conversations = Conversations::default();
+            conversations.in_use.entry(log()).insert(Conversation::new()).get_mut().used_ms =
+                1_000_000;
+            // It was ahead, and is right again.
+            assert!(!conversations.forget_if_idle(log(), 1_000));
+            assert!(!conversations.forget_if_idle(log(), 1_000 + STATE_IDLE_MS - 1));
+            assert!(conversations.forget_if_idle(log(), 1_000 + STATE_IDLE_MS));
         }
 
         #[test]

@@ -47,9 +47,11 @@ impl Agenda {
         std::mem::take(&mut self.ready)
     }
 
-    /// The next one whose time to be looked at has come.
+    /// The next one whose time to be looked at has come, or was noted by a clock that was ahead: those
+    /// behind it must not wait until the clock is there again.
     pub(super) fn take_due(&mut self, now_ms: u64) -> Option<LogId> {
-        let due = self.sweep.pop_front_if(|(due_ms, _)| *due_ms <= now_ms);
+        let is_due = |due_ms: u64| due_ms <= now_ms || due_ms > now_ms + STATE_IDLE_MS;
+        let due = self.sweep.pop_front_if(|(due_ms, _)| is_due(*due_ms));
         due.map(|(_, log)| log)
     }
 
@@ -58,5 +60,28 @@ impl Agenda {
         if self.sweep.capacity() > TABLE_ROOM_MIN && self.sweep.len() < self.sweep.capacity() / 8 {
             self.sweep.shrink_to((self.sweep.len() * 2).max(TABLE_ROOM_MIN));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dunlin_protocol::UserId;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_that_goes_back_holds_up_nothing() {
+        let user = |id| UserId::new(id).unwrap();
+        let (one, other) = (LogId::direct(user(1), user(2)), LogId::direct(user(1), user(3)));
+        let mut agenda = Agenda::default();
+        agenda.sweep_later(one, 1_000_000_000);
+        assert_eq!(agenda.take_due(1_000_000_000 + STATE_IDLE_MS - 1), None);
+        // The clock was ahead, and is right again.
+        agenda.sweep_later(other, 1_000);
+        assert_eq!(agenda.take_due(1_000), Some(one));
+        agenda.sweep_later(one, 1_000);
+        assert_eq!(agenda.take_due(1_000 + STATE_IDLE_MS - 1), None);
+        assert_eq!(agenda.take_due(1_000 + STATE_IDLE_MS), Some(other));
+        assert_eq!(agenda.take_due(1_000 + STATE_IDLE_MS), Some(one));
     }
 }
