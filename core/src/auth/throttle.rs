@@ -23,6 +23,8 @@ const FAILURES_HIGH: u64 = 10;
 const FAILURES_LOW: u64 = 5;
 /// One failure is forgiven in this time.
 const FORGIVEN_MS: u64 = 30_000;
+/// So long is a name closed.
+const CLOSED_MS_MAX: u64 = (FAILURES_HIGH - FAILURES_LOW) * FORGIVEN_MS;
 /// Names in each of the two tables: 2 x 16,384 entries of 40 bytes are 1.3 MB per worker.
 pub const NAMES_MAX: usize = 16 * 1024;
 
@@ -43,10 +45,12 @@ struct Failures {
 }
 
 impl Failures {
-    /// Milliseconds until the name opens; 0 if it is open.
+    /// Milliseconds until the name opens; 0 if it is open. It is closed for no longer than after the
+    /// last failure: if more than that is left, the clock has gone back, and the name is open.
     fn closed_for_ms(self, now_ms: u64) -> u64 {
         let opens_ms = self.empty_ms.saturating_sub(FAILURES_LOW * FORGIVEN_MS);
-        if self.closed { opens_ms.saturating_sub(now_ms) } else { 0 }
+        let left_ms = opens_ms.saturating_sub(now_ms);
+        if self.closed && left_ms <= CLOSED_MS_MAX { left_ms } else { 0 }
     }
 }
 
@@ -160,6 +164,8 @@ mod tests {
     fn a_clock_that_goes_back_closes_nobody_for_long() {
         let (mut throttle, ada) = (Throttle::default(), log_of("ada"));
         fail(&mut throttle, 10, 1_000_000_000);
+        // Nobody knows how long ago that was.
+        assert_eq!(throttle.check(ada, 1_000), Ok(()));
         fail(&mut throttle, 1, 1_000);
         assert_eq!(throttle.check(ada, 1_000), Err(150_000));
     }
