@@ -275,9 +275,9 @@ fn damage_of_the_store_is_told_by_its_backup_and_takes_nothing_else_with_it() {
         drop(store);
         let hurt = segments(&data)[1].clone();
         if file_is_lost {
-            std::fs::remove_file(&hurt).unwrap()
+            std::fs::remove_file(&hurt).unwrap();
         } else {
-            damage(&hurt)
+            damage(&hurt);
         }
         let store = open(&data);
         let report = store.backup(&copy).unwrap();
