@@ -21,11 +21,16 @@ async def chat(options):
 
     def show(log, entry):
         who = "you" if entry.sender == client.user else options.peer
-        if conversation == log.id and entry.message.content_type in ("", "text/plain"):
+        is_text = entry.HasField("message") and entry.message.content_type in ("", "text/plain")
+        if conversation == log.id and is_text:
             print(f"{entry.seq:>5} {who}: {entry.message.content.decode(errors='replace')}")
 
+    def skipped(log, from_seq, to_seq, why):
+        if conversation == log.id:
+            print(f"      {from_seq} to {to_seq}: {why}")
+
     client, conversation = Client(host, int(port), options.user, password, tls=tls), None
-    client.on_message = show
+    client.on_message, client.on_skipped = show, skipped
     if options.register:
         await client.register()
     await client.start()
@@ -34,6 +39,8 @@ async def chat(options):
         raise SystemExit(f"there is no {options.peer}")
     conversation = direct_conversation(client.user, peer.user_id)
     log = client.log(conversation)
+    for gap in log.skipped:
+        skipped(log, *gap)
     for entry in log.entries:
         show(log, entry)
     while line := await asyncio.to_thread(sys.stdin.readline):

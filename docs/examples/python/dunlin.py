@@ -13,6 +13,8 @@ from messages import Entry, Message
 FINAL = {"REPLACED", "LOGGED_OUT", "ACCOUNT_DISABLED", "LOGIN_FAILED", "UNSUPPORTED_VERSION",
          "PROTOCOL_VIOLATION", "MALFORMED_FRAME", "FRAME_TOO_LARGE"}
 POSITIONS_MAX = 10_000  # in one Sync
+PAGE_ENTRIES_MAX = 1000  # of one History
+FRUITLESS_PAGES_MAX = 5  # in a row, until a promised head is believed to be wrong
 
 
 def direct_conversation(one, other):
@@ -26,9 +28,11 @@ class Log:
     def __init__(self, log_id):
         self.id = log_id
         self.position = 0  # up to here we have everything,
-        self.entries = []  # namely these, in order
+        self.entries = []  # namely these, in order,
+        self.skipped = []  # but not these, each as (from, to, why)
         self.aside = {}  # those that arrived before their turn
         self.head = 0  # the newest that we know of
+        self.expired_below = 0  # those below have expired: that they are missing is no gap
         self.read_seq = 0  # how far we have read,
         self.peer_read_seq = 0  # and the other member
         self.filling = None  # the task that fetches what is missing
@@ -42,12 +46,28 @@ class Log:
         self.head = max(self.head, entry.seq)
         if entry.seq > self.position:
             self.aside[entry.seq] = entry
+        return self.next_ones()
+
+    def next_ones(self):
         first = len(self.entries)
         while next_one := self.aside.pop(self.position + 1, None):
             self.position += 1
             self.entries.append(next_one)
-        self.aside = {seq: entry for seq, entry in self.aside.items() if seq > self.position}
         return self.entries[first:]
+
+    def expire(self, expired_below):
+        """What has expired is gone from the server, and goes here as well."""
+        if expired_below <= self.expired_below:
+            return
+        self.expired_below = expired_below
+        self.entries = [entry for entry in self.entries if entry.seq >= self.expired_below]
+
+    def skip_to(self, seq):
+        """Goes on behind `seq`, with or without the entries up to it. Returns whether any were left out."""
+        left_out = seq > self.position
+        self.position, self.head = max(self.position, seq), max(self.head, seq)
+        self.aside = {seq: entry for seq, entry in self.aside.items() if seq > self.position}
+        return left_out
 
 
 class Outgoing:
@@ -61,12 +81,13 @@ class Outgoing:
 
 class Client:
     def __init__(self, host, port, username, password, *, tls=None, device_id=None,
-                 on_message=None, on_signal=None):
+                 on_message=None, on_skipped=None, on_signal=None):
         self.address, self.tls = (host, port), tls
         self.username, self.password = username, password
         self.device = {"device_id": device_id or secrets.token_bytes(16), "kind": 5,
                        "name": "Python example"}
         self.on_message = on_message or (lambda log, entry: None)
+        self.on_skipped = on_skipped or (lambda log, from_seq, to_seq, why: None)
         self.on_signal = on_signal or (lambda signal: None)
         self.user = None
         self.credentials = {}  # kind -> token, of this session
@@ -250,6 +271,7 @@ class Client:
             news |= cursors != (state.read_seq, state.peer_read_seq)
             log.head = max(log.head, state.head)
             log.read_seq, log.peer_read_seq = state.read_seq, state.peer_read_seq
+            self.expired(log, state.expired_below)
             self.arrived(log, state.entries)
         return news
 
@@ -283,23 +305,59 @@ class Client:
 
     def arrived(self, log, entries):
         for entry in entries:
-            for next_one in log.take(entry):
-                if next_one.HasField("message"):
-                    self.on_message(log, next_one)
+            self.deliver(log, log.take(entry))
         if log.head > log.position and not log.filling:
             log.filling = self.keep(self.fill(log))
 
+    def deliver(self, log, entries):
+        for entry in entries:
+            if entry.HasField("message"):
+                self.on_message(log, entry)
+
+    def expired(self, log, expired_below):
+        """The log begins later than it did: what is missing before that is no gap."""
+        log.expire(expired_below)
+        self.skip(log, log.expired_below - 1, "expired")
+
+    def skip(self, log, to_seq, why):
+        from_seq = log.position + 1
+        if log.skip_to(to_seq):
+            log.skipped.append((from_seq, to_seq, why))
+            self.on_skipped(log, from_seq, to_seq, why)
+            self.deliver(log, log.next_ones())
+
     async def fill(self, log):
         """Fetches what is missing. What is under way may close the gap without it."""
+        pause_s, limit, fruitless = 0.1, PAGE_ENTRIES_MAX, 0
         try:
-            await asyncio.sleep(0.1)
-            while log.position < log.head:
+            await asyncio.sleep(pause_s)
+            while log.position < log.head and self.logs.get(log.id) is log:
                 from_seq = log.position + 1
                 to_seq = min(log.aside, default=log.head + 1) - 1
-                page = await self.history(log.id, from_seq=from_seq, to_seq=to_seq, limit=1000)
+                try:
+                    page = await self.history(log.id, from_seq=from_seq, to_seq=to_seq, limit=limit)
+                except Refused as refused:
+                    if refused.name != "DATA_CORRUPT":
+                        raise
+                    # One of them is damaged: corner it, and go around it.
+                    if limit == 1:
+                        self.skip(log, from_seq, "damaged")
+                    limit = max(1, limit // 2)
+                    continue
                 if page.epoch != self.epoch:
                     raise Closed("the epoch changed")
+                self.expired(log, page.expired_below)
                 self.arrived(log, page.entries)
+                limit = min(PAGE_ENTRIES_MAX, 2 * limit)
+                if log.position >= from_seq:
+                    pause_s, fruitless = 0.1, 0
+                    continue
+                # The page may be older than what promised this head; if it stays so, there is no more.
+                fruitless += 1
+                if fruitless > FRUITLESS_PAGES_MAX:
+                    log.head = max(page.head, log.position, *log.aside)
+                pause_s = min(60, 2 * pause_s)
+                await asyncio.sleep(pause_s)
         except (Closed, Refused):
             if self.connection:  # start over with a Sync
                 self.connection.abort(Closed("a log can't be read"))
