@@ -94,6 +94,8 @@ impl Login {
                 Refusal::TryNext
             }
             1..=39 => Refusal::Stop(Stop::Refused(error)),
+            // It would be the same the next time.
+            code if code == ErrorCode::DataCorrupt as i32 => Refusal::Stop(Stop::Refused(error)),
             _ => not_now(&error),
         }
     }
@@ -103,6 +105,8 @@ impl Login {
         let is_token = !self.credentials.tokens.is_empty();
         match ErrorCode::try_from(error.code) {
             Ok(ErrorCode::AccountDisabled) => Refusal::Stop(Stop::AccountDisabled),
+            // What is stored of this account is damaged: it would be the same the next time.
+            Ok(ErrorCode::DataCorrupt) => Refusal::Stop(Stop::Refused(error)),
             Ok(ErrorCode::SessionRevoked) => {
                 self.credentials.tokens = SavedTokens::default();
                 if self.is_established {
@@ -329,6 +333,22 @@ mod tests {
         assert_eq!(kind(&login), "password");
         let refusal = login.refused(error(ErrorCode::AccountDisabled));
         assert_eq!(refusal, Refusal::Stop(Stop::AccountDisabled));
+    }
+
+    #[test]
+    fn an_account_that_is_damaged_is_not_asked_for_again() {
+        let credentials = Credentials {
+            tokens: tokens(),
+            password: password(),
+            register: Some(String::new()),
+            ..Credentials::default()
+        };
+        let mut login = Login::new(credentials);
+        let damaged = error(ErrorCode::DataCorrupt);
+        let stopped = Refusal::Stop(Stop::Refused(damaged.clone()));
+        assert_eq!(login.refused(damaged.clone()), stopped);
+        assert_eq!(login.registration_refused(damaged), stopped);
+        assert_eq!(kind(&login), "resume", "it may be mended");
     }
 
     #[test]
