@@ -2,7 +2,9 @@
 
 mod support;
 
-use dunlin_client::machine::{Backlog, Config, ConversationView, Event, Request, Response, Ticket};
+use dunlin_client::machine::{
+    Backlog, Config, ConversationView, Event, Request, Response, SkipReason, Ticket,
+};
 use dunlin_protocol::wire::frame::Body;
 use dunlin_protocol::wire::{self, ErrorCode};
 use support::*;
@@ -81,7 +83,12 @@ fn what_has_expired_is_no_gap() {
     };
     script.answer(request.request_id, Body::HistoryPage(answer));
     let events = script.events();
-    let skipped = Event::Skipped { conversation: conversation(), from_seq: 2, to_seq: 6 };
+    let skipped = Event::Skipped {
+        conversation: conversation(),
+        from_seq: 2,
+        to_seq: 6,
+        why: SkipReason::Expired,
+    };
     assert!(events.contains(&skipped), "{events:?}");
     assert_eq!(events.iter().filter_map(entry_seq).collect::<Vec<_>>(), [7, 8, 9]);
     let view = events.iter().rev().find_map(|event| match event {
@@ -167,7 +174,12 @@ fn who_wants_the_newest_gets_them_and_learns_what_was_left_out() {
     let state = wire::ConversationState { unread: 4, read_seq: 6, ..state(10, entries) };
     script.log_in_and_sync(vec![state]);
     let events = script.events();
-    let skipped = Event::Skipped { conversation: conversation(), from_seq: 1, to_seq: 8 };
+    let skipped = Event::Skipped {
+        conversation: conversation(),
+        from_seq: 1,
+        to_seq: 8,
+        why: SkipReason::Backlog,
+    };
     assert!(events.contains(&skipped), "{events:?}");
     assert_eq!(events.iter().filter_map(entry_seq).collect::<Vec<_>>(), [9, 10]);
     let view = events.iter().find_map(|event| match event {
@@ -215,13 +227,13 @@ fn a_damaged_entry_is_cornered_announced_and_passed() {
         }
         for event in script.events() {
             delivered.extend(entry_seq(&event));
-            if let Event::Skipped { from_seq, to_seq, .. } = event {
-                skipped.push((from_seq, to_seq));
+            if let Event::Skipped { from_seq, to_seq, why, .. } = event {
+                skipped.push((from_seq, to_seq, why));
             }
         }
     }
     assert_eq!(delivered, [1, 3, 4]);
-    assert_eq!(skipped, [(2, 2)]);
+    assert_eq!(skipped, [(2, 2, SkipReason::Damaged)]);
 }
 
 #[test]
@@ -339,7 +351,12 @@ fn who_wants_the_newest_fetches_them_where_there_was_no_room() {
     script.connect();
     script.log_in_and_sync(vec![state(10, Vec::new())]);
     let events = script.events();
-    let skipped = Event::Skipped { conversation: conversation(), from_seq: 1, to_seq: 8 };
+    let skipped = Event::Skipped {
+        conversation: conversation(),
+        from_seq: 1,
+        to_seq: 8,
+        why: SkipReason::Backlog,
+    };
     assert!(events.contains(&skipped), "{events:?}");
     script.pass();
     let request = script.request();

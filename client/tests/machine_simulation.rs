@@ -264,7 +264,7 @@ impl World {
                         seen.messages.push((entry.seq, message.content.to_vec()));
                     }
                 }
-                Event::Skipped { conversation, from_seq, to_seq } => {
+                Event::Skipped { conversation, from_seq, to_seq, .. } => {
                     let seen = client.seen.entry(conversation).or_default();
                     assert_eq!(from_seq, seen.position + 1, "seed {seed}: order");
                     seen.position = to_seq;

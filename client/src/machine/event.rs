@@ -33,8 +33,7 @@ pub enum Event {
         /// What.
         entry: wire::Entry,
     },
-    /// These entries will not be delivered, because there are many, or because the server can't
-    /// read them: ask for them by History if they are wanted.
+    /// These entries will not be delivered. Those that are only too many can be asked for by History.
     Skipped {
         /// Where.
         conversation: LogId,
@@ -42,6 +41,8 @@ pub enum Event {
         from_seq: u64,
         /// The last of them.
         to_seq: u64,
+        /// Why not.
+        why: SkipReason,
     },
     /// Counts and cursors of a conversation have changed.
     Conversation(ConversationView),
@@ -72,6 +73,17 @@ pub enum Event {
         /// What became of it.
         result: Result<Response, Failure>,
     },
+}
+
+/// Why entries are not delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SkipReason {
+    /// There are more than the application wants: see [`Backlog`](super::Backlog).
+    Backlog,
+    /// They have expired: nobody has them any more.
+    Expired,
+    /// They are damaged, and the server can't read them.
+    Damaged,
 }
 
 /// A conversation in numbers.

@@ -8,7 +8,7 @@ use dunlin_protocol::{LogId, limits};
 use hashbrown::HashMap;
 
 use super::config::Backlog;
-use super::event::{ConversationView, Event};
+use super::event::{ConversationView, Event, SkipReason};
 use super::log::{Asked, Damage, Log, Repair};
 use super::{Bytes, Machine};
 
@@ -218,7 +218,7 @@ impl Machine {
         log.expired_below = log.expired_below.max(expired_below);
         let last_expired = log.expired_below.saturating_sub(1);
         if last_expired > log.position {
-            self.skip(log_id, last_expired);
+            self.skip(log_id, last_expired, SkipReason::Expired);
         }
     }
 
@@ -230,15 +230,15 @@ impl Machine {
         let is_new = log.position == 0;
         if missing > BACKLOG_ENTRIES_MAX || (is_new && missing > u64::from(keep)) {
             let to_seq = log.head - u64::from(keep);
-            self.skip(log_id, to_seq);
+            self.skip(log_id, to_seq, SkipReason::Backlog);
         }
     }
 
     /// Goes on behind `to_seq`, and says so.
-    pub(super) fn skip(&mut self, log_id: LogId, to_seq: u64) {
+    pub(super) fn skip(&mut self, log_id: LogId, to_seq: u64, why: SkipReason) {
         let skipped = self.logs.with(log_id, |log| log.skip_to(to_seq));
         if let Some(from_seq) = skipped {
-            self.events.push_back(Event::Skipped { conversation: log_id, from_seq, to_seq });
+            self.events.push_back(Event::Skipped { conversation: log_id, from_seq, to_seq, why });
         }
         self.deliver(log_id);
     }
@@ -275,7 +275,7 @@ impl Machine {
         if error.code == wire::ErrorCode::DataCorrupt as i32 {
             match self.logs.with(log_id, Log::page_damaged) {
                 Damage::Narrowed => self.repair_later(now_ms, log_id, 1),
-                Damage::Skipped(seq) => self.skip(log_id, seq),
+                Damage::Skipped(seq) => self.skip(log_id, seq, SkipReason::Damaged),
             }
             return;
         }

@@ -55,7 +55,7 @@ use random::Random;
 
 pub use config::{Backlog, Config, Device};
 pub use connection::Disconnect;
-pub use event::{ConversationView, Event, Lost, Status, Stop};
+pub use event::{ConversationView, Event, Lost, SkipReason, Status, Stop};
 pub use request::{Failure, LogoutScope, Request, Response, Ticket};
 pub use tokens::{Credentials, Password, SavedTokens};
 

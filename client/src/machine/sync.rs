@@ -6,7 +6,7 @@ use dunlin_protocol::wire::{self, ConversationState, Error, Synced};
 use super::Machine;
 use super::config::Backlog;
 use super::connection::Phase;
-use super::event::{Event, Lost, Status};
+use super::event::{Event, Lost, SkipReason, Status};
 
 /// Whether a sync is wanted, and the epoch of what we know.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl Machine {
             false => head.checked_sub(u64::from(keep)).filter(|to_seq| *to_seq > log.position),
         };
         if let Some(to_seq) = to_seq {
-            self.skip(log_id, to_seq);
+            self.skip(log_id, to_seq, SkipReason::Backlog);
         }
     }
 

@@ -64,6 +64,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         _ => format!("{name}: {error}"),
     })?;
     let device = Device { id, kind: DeviceKind::Desktop, name: "dunlin-chat".into() };
+    let credentials = credentials(arguments, &state)?;
+    let given = credentials.password.as_ref().filter(|_| arguments.password_env.is_some());
+    let password = given.map(|given| given.password.clone());
     let client = Client::connect(ClientConfig {
         machine: Config {
             backlog: Backlog::Newest(NEWEST_MESSAGES),
@@ -74,7 +77,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             ..Config::new(arguments.server(), device)
         },
         transport: arguments.transport(),
-        credentials: credentials(arguments, &state)?,
+        credentials,
     })?;
     let session = Session::new(
         client,
@@ -82,7 +85,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         Disk { state, outbox: opened.outbox },
     );
     if arguments.plain || !io::stdout().is_terminal() {
-        plain::run(session)
+        plain::run(session, password.as_deref())
     } else {
         terminal::run(session)
     }

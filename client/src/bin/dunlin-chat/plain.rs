@@ -14,10 +14,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded, never, select, tick};
 use dunlin_client::machine::{Status, Stop};
 
-use crate::model::Model;
 use crate::model::entering::Entered;
 use crate::model::news::News;
 use crate::model::refusal::why_stopped;
+use crate::model::{Model, Prompt};
 use crate::session::{Next, Session};
 use crate::signals::EndWanted;
 
@@ -26,8 +26,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// After the end of the input, for a server that is not there.
 const PATIENCE_MS: u64 = 60_000;
 
-pub(crate) fn run(mut session: Session) -> Result<(), Box<dyn Error>> {
-    let outcome = talk(&mut session);
+/// `password`: the one that the program was given, which is the answer to `/login`.
+pub(crate) fn run(mut session: Session, password: Option<&str>) -> Result<(), Box<dyn Error>> {
+    let outcome = talk(&mut session, password);
     // Who sits at a terminal has read it.
     let mut left = if io::stdin().is_terminal() { Vec::new() } else { undone(&session.model) };
     let waiting = session.close();
@@ -55,7 +56,7 @@ fn undone(model: &Model) -> Vec<String> {
     undone
 }
 
-fn talk(session: &mut Session) -> Result<(), Box<dyn Error>> {
+fn talk(session: &mut Session, password: Option<&str>) -> Result<(), Box<dyn Error>> {
     let end_wanted = EndWanted::watch()?;
     let is_terminal = io::stdin().is_terminal();
     let mut lines = read_lines();
@@ -70,7 +71,7 @@ fn talk(session: &mut Session) -> Result<(), Box<dyn Error>> {
             recv(events) -> event => session.apply(event?),
             recv(if has_to_wait { &no_lines } else { &lines }) -> line => match line {
                 Ok(line) => match String::from_utf8(line) {
-                    Ok(line) => enter(session, &line),
+                    Ok(line) => enter(session, &line, password),
                     Err(_) => session.model.unreadable(),
                 },
                 Err(_) => {
@@ -95,16 +96,25 @@ fn talk(session: &mut Session) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn enter(session: &mut Session, line: &str) {
+fn enter(session: &mut Session, line: &str, password: Option<&str>) {
     let is_terminal = io::stdin().is_terminal();
     let entered = session.model.enter(line);
     if entered == Entered::Unknown && !is_terminal {
         session.model.go_to_nobody();
     }
-    if session.model.prompt.is_some() && is_terminal {
-        // It would be shown while it is typed.
-        session.model.cancel();
-        session.model.notice("passwords are not asked for here: use the full screen".into());
+    if !is_terminal {
+        return;
+    }
+    match (&session.model.prompt, password) {
+        (None, _) => {}
+        (Some(Prompt::LogIn | Prompt::Register), Some(password)) => {
+            session.model.enter(password);
+        }
+        (Some(_), _) => {
+            // It would be shown while it is typed.
+            session.model.cancel();
+            session.model.notice("passwords are not asked for here: use the full screen".into());
+        }
     }
 }
 

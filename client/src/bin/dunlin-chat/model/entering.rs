@@ -1,8 +1,9 @@
 //! What the user does.
 
-use dunlin_client::machine::{Credentials, LogoutScope, Password, Request};
+use dunlin_client::machine::{Credentials, LogoutScope, Password, Request, Status};
 use dunlin_protocol::wire;
 
+use super::addressee::Addressee;
 use super::command::{Command, HELP};
 use super::input::{BYTES_MAX, Input};
 use super::refusal::check_new_password;
@@ -26,9 +27,24 @@ impl Model {
     /// Enters the line that was typed.
     pub(crate) fn press_enter(&mut self) {
         let line = std::mem::take(self.input_mut());
-        if self.enter(line.text()) != Entered::Taken {
+        let entered = self.enter(line.text());
+        if entered != Entered::Taken {
             // The addressee is still the same: no line that is refused changes it.
             *self.input_mut() = line;
+        }
+        if entered == Entered::Refused && matches!(self.addressee, Addressee::Nobody) {
+            self.refused = Some(self.input().text().to_owned());
+            self.notice("Ctrl-Y brings the text back then".into());
+        }
+    }
+
+    /// The command that opens a conversation is typed behind a text that could not be said without
+    /// one: it is a line of its own.
+    fn part_from_refused(&mut self, typed: &str) {
+        let refused = self.refused.take();
+        let is_nobodys = self.prompt.is_none() && matches!(self.addressee, Addressee::Nobody);
+        if is_nobodys && typed.starts_with('/') && refused.as_deref() == Some(self.input().text()) {
+            self.delete_line();
         }
     }
 
@@ -83,6 +99,7 @@ impl Model {
         let text = text.replace("\r\n", "\n").replace('\r', "\n").replace('\t', " ");
         // The end of the line that a password was copied from is no part of it.
         let text = if self.prompt.is_some() { text.trim_end_matches('\n') } else { &text };
+        self.part_from_refused(text);
         if self.input_mut().insert_text(text) {
             self.typed(now_ms);
         } else {
@@ -92,6 +109,7 @@ impl Model {
 
     /// Types a character.
     pub(crate) fn press(&mut self, now_ms: u64, character: char) {
+        self.part_from_refused(character.encode_utf8(&mut [0; 4]));
         if self.input_mut().insert(character) {
             self.typed(now_ms);
         } else {
@@ -172,6 +190,9 @@ impl Model {
         match self.may_say(text) {
             Ok(conversation) => {
                 self.effects.push(Effect::Say(conversation, text.to_owned()));
+                if let Some(Status::Stopped(_)) = self.status {
+                    self.notice("this waits until you are logged in again: /login".into());
+                }
                 Entered::Taken
             }
             Err(why) => {

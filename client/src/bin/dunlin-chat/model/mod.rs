@@ -13,7 +13,8 @@ pub(crate) mod unsent;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use dunlin_client::machine::{
-    ConversationView, Credentials, Event, Failure, Request, Response, SavedTokens, Status, Ticket,
+    ConversationView, Credentials, Event, Failure, Request, Response, SavedTokens, SkipReason,
+    Status, Ticket,
 };
 use dunlin_protocol::wire::{self, Entry};
 use dunlin_protocol::{ClientMessageId, LogId, UserId, limits};
@@ -111,6 +112,8 @@ pub(crate) struct Model {
     sought: u64,
     /// What is typed while no conversation is open.
     nobodys_line: Input,
+    /// What was entered there, and could not be said.
+    refused: Option<String>,
     /// What is typed for a prompt.
     secret: Input,
     /// The line that was deleted last.
@@ -145,6 +148,7 @@ impl Model {
             addressee: Addressee::Nobody,
             sought: 0,
             nobodys_line: Input::default(),
+            refused: None,
             secret: Input::default(),
             deleted: String::new(),
             prompt: None,
@@ -179,10 +183,8 @@ impl Model {
             Event::LoggedIn { user, username, .. } => self.logged_in(user, username),
             Event::Tokens(tokens) => self.effects.push(Effect::Store(tokens)),
             Event::Entry { conversation, entry } => self.appended(conversation, &entry),
-            Event::Skipped { conversation, to_seq, .. } => {
-                if let Some(chat) = self.chat(conversation) {
-                    chat.skip(to_seq);
-                }
+            Event::Skipped { conversation, from_seq, to_seq, why } => {
+                self.skipped(conversation, (from_seq, to_seq), why);
             }
             Event::Conversation(view) => self.viewed(view),
             Event::HistoryLost => self.chats.values_mut().for_each(Chat::forget),
@@ -262,6 +264,28 @@ impl Model {
         self.tell_of(conversation, news);
         if is_from_here {
             self.settle_entry(entry);
+        }
+    }
+
+    /// Messages are left out. Of those that nobody would miss nothing is said: a conversation that
+    /// begins with its newest ones, or later than it did.
+    fn skipped(&mut self, conversation: LogId, (from_seq, to_seq): (u64, u64), why: SkipReason) {
+        let Some(chat) = self.chat(conversation) else { return };
+        let is_missed = match why {
+            SkipReason::Damaged => true,
+            SkipReason::Backlog => from_seq > 1,
+            SkipReason::Expired => false,
+        };
+        match why {
+            // What is before it stays in sight.
+            SkipReason::Damaged if from_seq > 1 => {}
+            SkipReason::Damaged | SkipReason::Backlog | SkipReason::Expired => chat.skip(to_seq),
+        }
+        if is_missed {
+            let mut news = News::Skipped { with: String::new(), from_seq, to_seq, why };
+            self.tell_of(conversation, news.clone());
+            news.set_name(&self.name_of_chat(conversation));
+            self.show(news.to_string());
         }
     }
 
@@ -410,6 +434,11 @@ impl Model {
 
     pub(crate) fn notice(&mut self, notice: String) {
         self.tell(News::Notice(notice.clone()));
+        self.show(notice);
+    }
+
+    /// Puts a notice on the screen.
+    fn show(&mut self, notice: String) {
         if self.notices.back() == Some(&notice) {
             return;
         }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use dunlin_client::machine::SkipReason;
+
 use crate::text;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,13 @@ pub(crate) enum News {
     Typing {
         with: String,
     },
+    /// Messages that are not shown.
+    Skipped {
+        with: String,
+        from_seq: u64,
+        to_seq: u64,
+        why: SkipReason,
+    },
     /// For the user to know.
     Notice(String),
 }
@@ -40,6 +49,7 @@ impl News {
             News::Message { with, .. }
             | News::Stored { with, .. }
             | News::Read { with, .. }
+            | News::Skipped { with, .. }
             | News::Typing { with } => name.clone_into(with),
             News::Status(_) | News::Notice(_) => {}
         }
@@ -56,6 +66,14 @@ impl fmt::Display for News {
             News::Stored { with, seq, text } => format!("✓ {with} {seq}: {text}"),
             News::Read { with, seq } => format!("✓✓ {with} {seq}"),
             News::Typing { with } => format!("~ {with} is typing"),
+            News::Skipped { with, from_seq, to_seq, why } => {
+                let why = match why {
+                    SkipReason::Backlog => "are too many and left out",
+                    SkipReason::Expired => "have expired",
+                    SkipReason::Damaged => "are damaged and can't be read",
+                };
+                format!("! {with} {from_seq} to {to_seq} {why}")
+            }
             News::Notice(notice) => format!("* {notice}"),
         };
         f.write_str(&text::clean(&line))

@@ -1,4 +1,4 @@
-use dunlin_client::machine::{Lost, Stop};
+use dunlin_client::machine::{Lost, SkipReason, Stop};
 use dunlin_protocol::wire::{Message, entry};
 
 use super::chat::{Mark, Progress};
@@ -176,9 +176,45 @@ fn what_is_shown_is_read_and_nothing_else() {
 }
 
 #[test]
+fn a_damaged_message_is_said_and_hides_none_of_the_others() {
+    let mut model = model();
+    model.apply(0, entry(1, BOB, "one", 1));
+    model.go_to(conversation());
+    let (from_seq, to_seq, why) = (2, 2, SkipReason::Damaged);
+    model.take_effects();
+    model.apply(0, Event::Skipped { conversation: conversation(), from_seq, to_seq, why });
+    model.apply(0, entry(3, BOB, "three", 3));
+    let told = "! bob 2 to 2 are damaged and can't be read";
+    assert_eq!(model.notices, [told]);
+    let effects = model.take_effects();
+    let news = effects.iter().filter_map(|effect| match effect {
+        Effect::Tell(news) => Some(news.to_string()),
+        _ => None,
+    });
+    assert_eq!(news.collect::<Vec<_>>(), [told, "< bob 3: three"]);
+    let chat = &model.chats[&conversation()];
+    let seqs: Vec<u64> = chat.lines.iter().map(|line| line.seq).collect();
+    assert_eq!((seqs, chat.first_seq), (vec![1, 3], 1));
+}
+
+#[test]
+fn what_is_said_after_the_end_of_the_session_waits_and_says_so() {
+    let mut model = model();
+    model.go_to(conversation());
+    model.apply(0, Event::Status(Status::Stopped(Stop::LoggedOut)));
+    model.enter("hello");
+    assert_eq!(model.notices, ["this waits until you are logged in again: /login"]);
+}
+
+#[test]
 fn older_messages_are_asked_for_once_at_the_top() {
     let mut model = model();
-    let skipped = Event::Skipped { conversation: conversation(), from_seq: 1, to_seq: 9 };
+    let skipped = Event::Skipped {
+        conversation: conversation(),
+        from_seq: 1,
+        to_seq: 9,
+        why: SkipReason::Backlog,
+    };
     model.apply(0, skipped);
     model.apply(0, entry(10, BOB, "ten", 1));
     model.go_to(conversation());
@@ -206,7 +242,12 @@ fn older_messages_are_asked_for_once_at_the_top() {
 #[test]
 fn a_damaged_message_does_not_hide_the_older_ones() {
     let mut model = model();
-    let skipped = Event::Skipped { conversation: conversation(), from_seq: 1, to_seq: 9 };
+    let skipped = Event::Skipped {
+        conversation: conversation(),
+        from_seq: 1,
+        to_seq: 9,
+        why: SkipReason::Backlog,
+    };
     model.apply(0, skipped);
     model.go_to(conversation());
     let refused = |code: wire::ErrorCode| {

@@ -74,6 +74,32 @@ fn a_name_that_is_not_found_leaves_nobody_open() {
 }
 
 #[test]
+fn a_text_for_nobody_makes_way_for_the_command_that_opens_somebody() {
+    let mut model = model();
+    enter(&mut model, "hello");
+    assert_eq!(said(&mut model), []);
+    assert_eq!(model.input().text(), "hello", "it is not lost");
+    enter(&mut model, "/to bob");
+    let purpose = look_up(&mut model);
+    answer(&mut model, purpose, found(bob()));
+    assert_eq!((model.open(), model.input().text()), (Some(conversation()), ""));
+    model.bring_back();
+    model.press_enter();
+    assert_eq!(said(&mut model), [(conversation(), "hello".into())]);
+
+    // What was changed since is no text that was entered.
+    model.go_to_nobody();
+    enter(&mut model, "and");
+    type_in(&mut model, "/or");
+    assert_eq!(model.input().text(), "/or");
+    model.delete_line();
+    enter(&mut model, "and");
+    type_in(&mut model, " ");
+    type_in(&mut model, "/or");
+    assert_eq!(model.input().text(), "and /or");
+}
+
+#[test]
 fn while_a_name_is_looked_up_nothing_is_said() {
     let mut model = model();
     model.go_to(conversation());

@@ -1,4 +1,4 @@
-use dunlin_client::machine::{Event, Response, Status};
+use dunlin_client::machine::{Event, Response, SkipReason, Status};
 use dunlin_protocol::wire::{self, ErrorCode};
 
 use super::super::tests::{BOB, ME, conversation, entry, model, user, view};
@@ -96,7 +96,12 @@ fn an_answer_or_an_entry_settles_a_message_once() {
 fn a_message_whose_entry_was_skipped_does_not_stay() {
     let mut model = restarted();
     log_in(&mut model, ME);
-    let skipped = Event::Skipped { conversation: conversation(), from_seq: 1, to_seq: 90 };
+    let skipped = Event::Skipped {
+        conversation: conversation(),
+        from_seq: 1,
+        to_seq: 90,
+        why: SkipReason::Backlog,
+    };
     model.apply(0, skipped);
     model.apply(0, view(90, 0, 0));
     model.take_effects();
