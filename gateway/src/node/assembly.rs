@@ -56,8 +56,6 @@ pub(crate) struct Stored {
     pub(crate) store: Arc<dyn Store>,
     /// What copies and verifies it, if it is kept here.
     pub(crate) keeper: Option<Arc<dyn Keeper>>,
-    /// Whether it was made just now.
-    is_new: bool,
 }
 
 /// Opens the store that the configuration names. To be called on a thread that is no shard:
@@ -77,7 +75,11 @@ fn open_embedded(config: &EmbeddedConfig, data: &DataFolder) -> Result<Stored, O
     let is_new = !data.store_identity_file().exists();
     let store = Arc::new(EmbeddedStore::open(&data.store(), config.clone())?);
     tell_of_recovery(store.recovery());
-    Ok(Stored { store: store.clone(), keeper: Some(store), is_new })
+    if is_new {
+        // Whoever makes the store makes its key, a command too: a key that is missing later was lost.
+        data.signing_keys()?;
+    }
+    Ok(Stored { store: store.clone(), keeper: Some(store) })
 }
 
 fn tell_of_recovery(report: &RecoveryReport) {
@@ -116,7 +118,7 @@ impl Parts {
     /// A node by itself, with the keys of its data folder. They are made when the store is open, so
     /// that of two servers on one folder only the one that has its lock makes any.
     pub(crate) fn of_folder(stored: &Stored, data: &DataFolder) -> Result<Parts, DataError> {
-        let is_missed = !stored.is_new && !data.has_signing_key();
+        let is_missed = !data.has_signing_key();
         let keys = data.signing_keys()?;
         // An operator who changes the key leaves the one of before under another name.
         if is_missed && keys.retired.is_empty() {
