@@ -105,7 +105,8 @@ impl TryFrom<wire::Device> for Device {
 fn checked_username(name: String) -> Result<String, InvalidRequest> {
     let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-');
     if !USERNAME_LENGTH.contains(&name.len()) {
-        let reason = format!("{} characters, not {USERNAME_LENGTH:?}", name.len());
+        let (least, most) = (USERNAME_LENGTH.start(), USERNAME_LENGTH.end());
+        let reason = format!("{} characters, not {least} to {most}", name.len());
         return Err(invalid("username", reason));
     }
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(allowed) {
@@ -120,7 +121,8 @@ pub(crate) fn checked_new_password(
     password: String,
 ) -> Result<String, InvalidRequest> {
     if !PASSWORD_BYTES.contains(&password.len()) {
-        return Err(invalid(field, format!("{} bytes, not {PASSWORD_BYTES:?}", password.len())));
+        let (least, most) = (PASSWORD_BYTES.start(), PASSWORD_BYTES.end());
+        return Err(invalid(field, format!("{} bytes, not {least} to {most}", password.len())));
     }
     Ok(password)
 }

@@ -15,6 +15,7 @@ use dunlin_protocol::wire::ErrorCode;
 use parking_lot::Mutex;
 
 use super::message::{ANSWER_BYTES_MAX, Answer, ConsumerLine, Fault, Reply, Request, UserLine};
+use super::utc::utc;
 use crate::backup;
 use crate::node::data::DataFolder;
 use crate::node::keeper::Keeper;
@@ -155,11 +156,10 @@ pub(crate) fn verified_reply(report: &VerifyReport) -> Reply {
     Reply::Verified { segments, entries, logs: report.logs, bytes: report.bytes, damage, told }
 }
 
-/// Damage that was told before, with its day.
+/// Damage that was told before, with its time.
 fn told_line(told: &ToldDamage) -> String {
-    let seconds = i64::try_from(told.time_ms / 1000).unwrap_or(i64::MAX);
     let epoch = if told.new_epoch { "; the epoch is new since then" } else { "" };
-    format!("told at {seconds} (Unix time): {}{epoch}", told.what)
+    format!("told at {}: {}{epoch}", utc(told.time_ms), told.what)
 }
 
 fn busy() -> Fault {

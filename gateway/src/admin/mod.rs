@@ -21,6 +21,7 @@ mod client;
 mod message;
 mod server;
 mod socket;
+mod utc;
 
 pub(crate) use access::{Access, Missing};
 pub(crate) use administration::{Administration, damage_lines, verified_reply};

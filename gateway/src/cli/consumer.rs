@@ -4,6 +4,7 @@ use clap::Subcommand;
 
 use super::{Failure, SettingsArgs, printed};
 use crate::admin::{Access, Missing, Reply, Request};
+use crate::log;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConsumerCommand {
@@ -25,6 +26,11 @@ pub(super) fn run(settings: &SettingsArgs, command: ConsumerCommand) -> Result<(
     access.close();
     match answer? {
         Reply::Done => Ok(()),
+        Reply::Consumers { consumers } if consumers.is_empty() => {
+            // Not to standard output, which has a line for each.
+            log::last_words("dunlin: there are no consumers of the feed");
+            Ok(())
+        }
         Reply::Consumers { consumers } => printed(|out| {
             consumers.iter().try_for_each(|consumer| {
                 writeln!(out, "{} {} bytes", consumer.name, consumer.behind_bytes)

@@ -53,7 +53,7 @@ pub enum Fault {
         hint: Hint,
     },
     /// The value has another type.
-    #[error("is a {found}, not a {wanted}")]
+    #[error("is {}, not {}", with_article(found), with_article(wanted))]
     WrongType {
         /// The type of the value.
         found: &'static str,
@@ -94,6 +94,12 @@ impl fmt::Display for Hint {
             Hint::Known(keys) => write!(f, "there are {}", keys.join(", ")),
         }
     }
+}
+
+/// "an integer", "a string".
+fn with_article(name: &str) -> String {
+    let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {name}")
 }
 
 fn prefix(origin: Option<&Origin>) -> String {

@@ -227,7 +227,7 @@ mod tests {
         };
         let text = || Value::String("x".into());
         let table = || Value::Table(Table::new());
-        assert_eq!(fault("listen.shards", text()), "listen.shards: is a string, not a integer");
+        assert_eq!(fault("listen.shards", text()), "listen.shards: is a string, not an integer");
         assert_eq!(fault("listen", text()), "listen: is a string, not a table");
         assert_eq!(fault("listen.tcp", table()), "listen.tcp: is a table, not a string");
         assert_eq!(fault("listen.tcp.x", text()), "listen.tcp: is a table, not a string");

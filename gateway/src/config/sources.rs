@@ -139,6 +139,17 @@ fn origin_of(origins: &BTreeMap<Key, Origin>, key: &Key) -> Option<Origin> {
     outwards.map(|segments| key.outer(segments)).find_map(|key| origins.get(&key).cloned())
 }
 
+/// The setting that has its value at this byte.
+fn key_at(places: &DeTable<'_>, outer: &Key, byte: usize) -> Option<Key> {
+    places.iter().find_map(|(name, place)| {
+        let key = outer.inside(name.get_ref());
+        match place.get_ref() {
+            DeValue::Table(inner) => key_at(inner, &key, byte),
+            _ => place.span().contains(&byte).then_some(key),
+        }
+    })
+}
+
 /// `DUNLIN_LISTEN_TCP` means `listen.tcp`. Variables whose second word is no section are left
 /// alone: Kubernetes makes `DUNLIN_SERVICE_HOST` and the like for a service of that name.
 fn key_of_variable(name: &str, known: &Known) -> Option<Key> {
@@ -169,7 +180,12 @@ impl Reading {
         let of_values = values.as_ref().err().filter(|_| errors.is_empty());
         for error in errors.iter().chain(of_values) {
             let place = Place::of(path, &text, error.span().map_or(0, |span| span.start));
-            let reason = error.message().replace('\n', ", ");
+            let mut reason = error.message().replace('\n', ", ");
+            let key =
+                error.span().and_then(|span| key_at(places.get_ref(), &Key::new(&[]), span.start));
+            if let Some(key) = key.filter(|_| errors.is_empty()) {
+                reason = format!("{key}: {reason}");
+            }
             self.faults.push(ConfigError::Syntax { place, reason });
         }
         // Where the file is broken, nobody knows what the rest of it means.
@@ -294,7 +310,7 @@ mod tests {
         let begins = |text: String, with: &str| assert!(text.starts_with(with), "{text}");
         begins(read("[listne]\ntcp = \"\"", &[], &[]), "listne: there is no such key");
         begins(read("[listen]\ntpc = \"\"", &[], &[]), "listen.tpc: there is no such key");
-        begins(read("[listen]\ntcp = 1", &[], &[]), "listen.tcp: is a integer, not a string");
+        begins(read("[listen]\ntcp = 1", &[], &[]), "listen.tcp: is an integer, not a string");
         begins(read("[limits]\nhandshakes_max = -1", &[], &[]), "limits.handshakes_max: is neg");
         begins(read("", &[("DUNLIN_LIMITS_FOO", "1")], &[]), "limits.foo: there is no such key");
         begins(read("", &[], &[("limits.handshakes_max", "x")]), "limits.handshakes_max: \"x\"");
@@ -353,7 +369,7 @@ key = \"x\"
         let wrong = wrong(file, &environment, &settings);
         let expected = [
             "F:2:1: listen.tpc: there is no such key; did you mean listen.tcp?",
-            "F:3:1: listen.backlog: is a string, not a integer",
+            "F:3:1: listen.backlog: is a string, not an integer",
             "F:4:1: listen.tls: \"nowhere\" is no address:port: invalid socket address",
             "F:7:1: store.readers: 1 is not in 2 to 256",
             "F:10:1: issuers.app.algorithm: \"HS257\" is none of HS256, EdDSA, ES256",
@@ -379,6 +395,13 @@ key = \"x\"
         assert_eq!(read("", &[("DUNLIN_LISTEN_SHARDS", "x")], &[("listen.shards", "1")]), {
             "127.0.0.1:7410"
         });
+    }
+
+    #[test]
+    fn a_number_that_is_too_large_is_told_with_its_key() {
+        let wrong = wrong("[limits]\nhandshakes_max = 99999999999999999999999999\n", &[], &[]);
+        assert!(wrong[0].starts_with("F:2:18: limits.handshakes_max: "), "{wrong:?}");
+        assert_eq!(wrong.len(), 1, "{wrong:?}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ fn a_bad_value_and_an_unknown_key_are_named_wherever_they_are() {
     let place = Place::new();
     let file = place.path("dunlin.toml");
     std::fs::write(&file, "[limits]\nhandshakes_max = \"many\"\n").unwrap();
-    place.run(&["check-config"]).refused("limits.handshakes_max: is a string, not a integer");
+    place.run(&["check-config"]).refused("limits.handshakes_max: is a string, not an integer");
     std::fs::write(&file, "[limits]\nhandshake_max = 1\n").unwrap();
     place.run(&["check-config"]).refused("limits.handshake_max: there is no such key");
     std::fs::write(&file, "[limits\n").unwrap();

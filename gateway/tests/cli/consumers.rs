@@ -46,5 +46,7 @@ fn a_consumer_that_never_comes_back_is_listed_and_removed() {
     assert!(listed.starts_with("search ") && listed.lines().count() == 1, "{listed}");
     server.end();
     place.run(&["consumer", "remove", "search"]).done();
-    assert_eq!(place.run(&["consumer", "list"]).done(), "");
+    let listed = place.run(&["consumer", "list"]);
+    assert!(listed.error.contains("no consumers"), "{listed:?}");
+    assert_eq!(listed.done(), "");
 }
