@@ -1,6 +1,5 @@
 //! The way of a command to the data: through the server that runs on it, or without one.
 
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,13 +51,10 @@ impl Access {
     /// Finds the way.
     pub(crate) fn open(checked: &Checked, missing: Missing) -> Result<Access, Fault> {
         let folder = &checked.config.data.folder;
-        if missing == Missing::Refuse && !folder.join("store").exists() {
-            return Err(Fault::new(format_args!(
-                "{} holds no data of a server; --data names another folder",
-                folder.display()
-            )));
-        }
-        let data = DataFolder::open(folder).map_err(Fault::new)?;
+        let data = match missing {
+            Missing::Refuse => DataFolder::existing(folder).map_err(Fault::new)?,
+            Missing::Make => DataFolder::unopened(folder),
+        };
         let until = Instant::now() + LOCKED_TIMEOUT;
         loop {
             let socket = data.admin_socket();
@@ -66,7 +62,8 @@ impl Access {
             if found.is_some() {
                 return Ok(Access::Online { socket, found });
             }
-            ensure_own(&data.store())?;
+            // Root may ask a server, but make nothing in its folder.
+            let data = DataFolder::open(folder).map_err(Fault::new)?;
             match assembly::open_store(&checked.store.for_command(), &data) {
                 Err(error) if error.is_locked() && Instant::now() < until => {
                     std::thread::sleep(LOCKED_RETRY);
@@ -145,36 +142,4 @@ fn connect(socket: &Path) -> Result<Option<UnixStream>, Fault> {
         let path = socket.display();
         Fault::new(format_args!("{path}: {error}; run it as the user of the server"))
     })
-}
-
-/// Files that a command makes must be files that the server can open: root's would not be.
-fn ensure_own(path: &Path) -> Result<(), Fault> {
-    match std::fs::metadata(path) {
-        Ok(folder) => ensure_same(path, folder.uid(), rustix::process::geteuid().as_raw()),
-        // There is nothing yet, or whoever opens it says why that is impossible.
-        Err(_) => Ok(()),
-    }
-}
-
-fn ensure_same(path: &Path, owner: u32, own: u32) -> Result<(), Fault> {
-    if owner == own {
-        return Ok(());
-    }
-    Err(Fault::new(format_args!(
-        "can't work on {}: it belongs to user {owner}; run it as that user",
-        path.display()
-    )))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_owner_of_a_store_works_on_it() {
-        let path = Path::new("data/store");
-        assert!(ensure_same(path, 7, 7).is_ok());
-        let error = ensure_same(path, 7, 0).unwrap_err().to_string();
-        assert_eq!(error, "can't work on data/store: it belongs to user 7; run it as that user");
-    }
 }

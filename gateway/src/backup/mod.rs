@@ -173,6 +173,7 @@ pub(crate) fn restore(
 ) -> Result<BackupReport, BackupError> {
     let files = read_files(backup)?;
     ensure_outside(backup, "the backup", target)?;
+    DataFolder::unopened(target).ensure_restored()?;
     let folder = open_empty(target)?;
     // From here to the end, this folder is not to be served.
     folder.write(RESTORING, b"", Mode::Secret.bits())?;

@@ -3,10 +3,11 @@
 use dunlin_core::store::embedded::{OpenError, begin_epoch};
 
 use super::{Failure, SettingsArgs, printed};
+use crate::node::data::DataFolder;
 
 pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     let checked = settings.for_command()?;
-    let store = checked.config.data.folder.join("store");
+    let store = DataFolder::existing(&checked.config.data.folder)?.store();
     let epoch = begin_epoch(&store).map_err(|error| -> Failure {
         match error {
             // Those who are connected would go on in the old one.

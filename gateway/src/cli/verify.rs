@@ -10,6 +10,7 @@ use crate::admin::{Access, Missing, Reply, Request, damage_lines, verified_reply
 use crate::backup;
 use crate::config::{Checked, Store};
 use crate::log;
+use crate::node::data::DataFolder;
 
 /// Between two lines that say how far it has come.
 const TELL_INTERVAL: Duration = Duration::from_secs(2);
@@ -54,13 +55,7 @@ fn verify(checked: &Checked) -> Result<Reply, Failure> {
         let mut access = Access::online(checked)?;
         return Ok(access.ask_and_hear(Request::Verify, &mut |step| teller.tell(&step))?);
     }
-    let store = folder.join("store");
-    if !store.exists() {
-        let folder = folder.display();
-        return Err(
-            format!("{folder} holds no data of a server; --data names another folder").into()
-        );
-    }
+    let store = DataFolder::existing(folder)?.store();
     let Store::Embedded(config) = &checked.store;
     let report = verify_folder(&store, config.clone(), |step| {
         let VerifyProgress { files, files_total, bytes, bytes_total } = step;

@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 use dunlin_core::random::{Random, SystemSource};
 
-use super::secrecy;
 use super::signing_key::{self, SIGNING_KEY_BYTES, SigningKeys};
+use super::{ownership, secrecy};
 
 /// What is wrong with the data folder.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,13 @@ pub(crate) enum DataError {
     #[error("{path} holds half of a backup: its restore did not end; empty it and restore again",
         path = path.display())]
     HalfRestored { path: PathBuf },
+    #[error("can't work on {path}: it belongs to user {owner}; run it as that user",
+        path = path.display())]
+    Foreign { path: PathBuf, owner: u32 },
+    #[error("{path} holds no data of a server; --data names another folder", path = path.display())]
+    NoServer { path: PathBuf },
+    #[error("{path}: {error}; run it as the user of the server", path = path.display())]
+    Closed { path: PathBuf, error: io::Error },
 }
 
 /// Who may read a file.
@@ -94,26 +101,42 @@ pub(crate) struct DataFolder {
 }
 
 impl DataFolder {
-    /// Opens it; makes it if it does not exist.
+    /// Opens it; makes it if it does not exist. Nothing is made in what belongs to another user.
     pub(crate) fn open(path: &Path) -> Result<DataFolder, DataError> {
         let folder = DataFolder::unopened(path);
         folder.ensure_restored()?;
+        folder.ensure_own()?;
         make_folder(path)?;
         make_folder(&folder.tls())?;
         Ok(folder)
     }
 
+    /// One that a server has used. Nothing is made.
+    pub(crate) fn existing(path: &Path) -> Result<DataFolder, DataError> {
+        let folder = DataFolder::unopened(path);
+        folder.ensure_restored()?;
+        if !is_there(&folder.store())? {
+            return Err(DataError::NoServer { path: path.to_owned() });
+        }
+        Ok(folder)
+    }
+
     /// One that may not exist, to look at. Nothing is made.
-    pub(super) fn unopened(path: &Path) -> DataFolder {
+    pub(crate) fn unopened(path: &Path) -> DataFolder {
         DataFolder { path: path.to_owned() }
     }
 
     /// A restore that has begun here has ended.
-    pub(super) fn ensure_restored(&self) -> Result<(), DataError> {
-        if self.path.join(RESTORING).exists() {
+    pub(crate) fn ensure_restored(&self) -> Result<(), DataError> {
+        if is_there(&self.path.join(RESTORING))? {
             return Err(DataError::HalfRestored { path: self.path.clone() });
         }
         Ok(())
+    }
+
+    /// What is made here, this user and the next server can open.
+    pub(super) fn ensure_own(&self) -> Result<(), DataError> {
+        ownership::ensure_own(&self.path, &self.store())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -227,6 +250,16 @@ impl DataFolder {
     }
 }
 
+/// Whether something is there. That nobody may look is another answer than that there is nothing.
+fn is_there(path: &Path) -> Result<bool, DataError> {
+    match path.try_exists() {
+        // A part of the path is a file: whoever opens it says so.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+        Err(error) => Err(DataError::Closed { path: path.to_owned(), error }),
+        Ok(is_there) => Ok(is_there),
+    }
+}
+
 /// Writes a file whole or not at all: another name first, then a rename, both durable.
 pub(crate) fn write_whole(path: &Path, content: &[u8], mode: Mode) -> Result<(), DataError> {
     let write = || {
@@ -305,5 +338,19 @@ mod tests {
         fs::write(parent.path().join(RESTORING), "").unwrap();
         let refused = DataFolder::open(parent.path());
         assert!(matches!(refused, Err(DataError::HalfRestored { .. })));
+        let refused = DataFolder::existing(parent.path());
+        assert!(matches!(refused, Err(DataError::HalfRestored { .. })));
+    }
+
+    #[test]
+    fn a_folder_that_no_server_has_used_is_not_made() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("data");
+        let refused = DataFolder::existing(&path);
+        assert!(matches!(refused, Err(DataError::NoServer { .. })));
+        assert!(!path.exists());
+        // One in which nobody can look; root can, but not for a name that is too long.
+        let path = parent.path().join("x".repeat(300));
+        assert!(matches!(DataFolder::existing(&path), Err(DataError::Closed { .. })));
     }
 }

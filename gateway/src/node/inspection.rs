@@ -120,6 +120,7 @@ fn of_folder(data: &DataFolder) -> Vec<Problem> {
         return vec![error.into()];
     }
     let mut wrong: Vec<DataError> = data.ensure_restored().err().into_iter().collect();
+    wrong.extend(data.ensure_own().err());
     let store = data.store();
     for folder in [data.tls(), store.clone()].into_iter().filter(|folder| folder.exists()) {
         wrong.extend(ensure_usable(&folder).err());

@@ -12,7 +12,8 @@ pub(crate) mod assembly;
 pub(crate) mod data;
 pub(crate) mod inspection;
 pub(crate) mod keeper;
-pub(crate) mod secrecy;
+pub(crate) mod ownership;
+mod secrecy;
 mod server;
 mod signing_key;
 

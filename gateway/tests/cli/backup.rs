@@ -170,6 +170,49 @@ fn a_folder_that_was_half_restored_is_not_served() {
 }
 
 #[test]
+fn every_command_says_that_a_restore_did_not_end() {
+    let place = Place::new();
+    let (server, _, _, _) = two_users(&place);
+    place.run(&["backup", "copy"]).done();
+    server.end();
+    fs::write(place.data().join("RESTORING"), "").unwrap();
+    fs::remove_file(place.data().join("store/STORE")).unwrap();
+    let commands: [&[&str]; 6] = [
+        &["user", "list"],
+        &["consumer", "list"],
+        &["verify"],
+        &["new-epoch"],
+        &["backup", "other"],
+        &["restore", "copy"],
+    ];
+    for command in commands {
+        place.run(command).refused("its restore did not end; empty it and restore again");
+    }
+}
+
+#[test]
+fn what_no_server_has_used_is_told_by_every_command() {
+    let place = Place::new();
+    for command in [&["user", "list"][..], &["verify"], &["new-epoch"], &["backup", "copy"]] {
+        place.run(command).refused("data holds no data of a server; --data names another folder");
+    }
+    assert!(!place.data().exists() && !place.path("copy").exists());
+}
+
+#[test]
+fn damage_that_was_told_has_its_time() {
+    let place = Place::new();
+    let (server, mut client, log, _) = two_users(&place);
+    client.send(log, "one");
+    server.end();
+    fs::remove_file(place.data().join("store/00000001.log")).unwrap();
+    place.serve().end();
+    let ended = place.run(&["verify"]);
+    assert!(ended.out.contains("told at 20"), "{ended:?}");
+    assert!(!ended.out.contains("Unix"), "{ended:?}");
+}
+
+#[test]
 fn a_flipped_bit_is_found_by_verify_with_and_without_a_server() {
     let place = Place::new();
     let (server, mut client, log, _) = two_users(&place);

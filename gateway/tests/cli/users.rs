@@ -1,10 +1,16 @@
 //! `dunlin user ..`, with and without a server.
 
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, chown};
+
 use dunlin_protocol::wire::frame::Body;
 use dunlin_protocol::wire::{CloseReason, ErrorCode, Register};
 
 use crate::program::Place;
 use crate::wire::Client;
+
+/// A user that is not this one, if this one may give files away.
+const NOBODY: u32 = 65_534;
 
 /// Name and state of each user in a list of JSON lines, sorted.
 fn listed(lines: &str) -> Vec<(String, bool)> {
@@ -80,6 +86,45 @@ fn a_new_password_replaces_the_old_one_and_ends_all_sessions() {
 }
 
 #[test]
+fn a_user_before_the_first_start_is_no_reason_to_worry() {
+    let place = Place::new();
+    place.add("ada", "pass word 1").done();
+    place.serve().end();
+    let log = fs::read_to_string(place.path("server.log")).unwrap();
+    assert!(!log.contains("there was no signing key"), "{log}");
+    // One that was lost is.
+    fs::remove_file(place.data().join("signing.key")).unwrap();
+    place.serve().end();
+    place.wait_for_log("there was no signing key");
+}
+
+/// Root can work everywhere, and would lock the owner out. (Another user can't make such a folder, nor
+/// work on it.)
+#[test]
+fn nobody_works_on_the_folder_of_another_user() {
+    let place = Place::new();
+    DirBuilder::new().mode(0o700).create(place.data()).unwrap();
+    if chown(place.data(), Some(NOBODY), None).is_err() {
+        return;
+    }
+    let refusals = |path: &str| {
+        let because =
+            format!("can't work on {path}: it belongs to user {NOBODY}; run it as that user");
+        place.run(&["serve", "--log", "error"]).refused(&because);
+        place.run(&["check-config"]).refused(&because);
+        place.add("eve", "pass word 1").refused(&because);
+    };
+    refusals("data");
+    assert_eq!(fs::read_dir(place.data()).unwrap().count(), 0, "nothing was made");
+
+    chown(place.data(), Some(0), None).unwrap();
+    place.add("ada", "pass word 1").done();
+    chown(place.data().join("store"), Some(NOBODY), None).unwrap();
+    refusals("data/store");
+    place.run(&["user", "list"]).refused("it belongs to user");
+}
+
+#[test]
 fn what_is_refused_says_why_in_one_line() {
     let place = Place::new();
     place.run(&["user", "list"]).refused("holds no data of a server");
@@ -90,7 +135,7 @@ fn what_is_refused_says_why_in_one_line() {
     let online_too = [None, Some(place.serve())];
     for _server in online_too {
         place.add("ada", "pass word 1").refused("the user name is taken");
-        place.add("ada", "short").refused("password");
+        place.add("ada", "short").refused("password: 5 bytes, not 8 to 128");
         place.add("No Name", "pass word 1").refused("username");
         place.run(&["user", "disable", "eve"]).refused("dunlin user list");
         place.run(&["user", "enable", "Ada "]).refused("no user has this name");
