@@ -68,6 +68,7 @@ class Connection:
         self.reader, self.writer, self.on_push = reader, writer, on_push
         self.waiting = {}  # request id -> future of the response
         self.last_request_id = 0
+        self.ended = None  # why, if it has
         self.heartbeat_s = 60.0  # Welcome says better
         self.heard = asyncio.get_running_loop().time()
 
@@ -81,6 +82,9 @@ class Connection:
         """Writes a request at once; returns the future of its response."""
         self.last_request_id += 1
         future = asyncio.get_running_loop().create_future()
+        if self.ended:  # perhaps in the very moment of the answer before
+            self.fail(future)
+            return future
         self.waiting[self.last_request_id] = future
         self.writer.write(encode(Frame(request_id=self.last_request_id, **body)))
         return future
@@ -132,8 +136,12 @@ class Connection:
 
     def abort(self, end):
         self.writer.transport.abort()
+        self.ended = self.ended or end
         for future in self.waiting.values():
             if not future.done():
-                future.set_exception(end)
-                future.exception()  # nobody has to look at it
+                self.fail(future)
         self.waiting.clear()
+
+    def fail(self, future):
+        future.set_exception(self.ended)
+        future.exception()  # nobody has to look at it
