@@ -183,6 +183,36 @@ fn what_was_replaced_removed_or_has_expired_is_gone_from_the_disk() {
     check(&open(folder.path()));
 }
 
+/// Little of a file is dead, so it is cleaned only when that has been dead for too long. A server that
+/// is started again has to know since when.
+#[test]
+fn what_is_dead_is_gone_in_time_over_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let gone_within = Duration::from_secs(6);
+    let open = || EmbeddedStore::open(folder.path(), EmbeddedConfig { gone_within, ..config() });
+    let (log, secret) = (chat(1, 2), b"a secret that has expired");
+    let store = open().unwrap();
+    stored(&write(&store, vec![with_body(entry(log, 1, 0), secret.to_vec())]));
+    let alive = |seq| with_body(entry(log, seq, 0), vec![seq as u8; 5000]);
+    (2..=40).for_each(|seq| stored(&write(&store, vec![alive(seq)])));
+    drop(store);
+    let store = open().unwrap();
+    stored(&write(&store, vec![alive(41)]));
+    delete(&store, Deletion::Truncate { log, below: 2 });
+    drop(store);
+    // It finds out here that something is dead.
+    let store = open().unwrap();
+    stored(&write(&store, vec![alive(42)]));
+    store.clean().unwrap();
+    drop(store);
+    std::thread::sleep(gone_within / 2 + Duration::from_millis(100));
+    let store = open().unwrap();
+    store.clean().unwrap();
+    assert!(!is_on_disk(folder.path(), secret));
+    assert_eq!(range(&store, all(log)).entries.len(), 41);
+    assert_eq!(store.verify().unwrap().damage, []);
+}
+
 #[test]
 fn what_is_dead_as_a_whole_becomes_a_header() {
     let folder = tempfile::tempdir().unwrap();

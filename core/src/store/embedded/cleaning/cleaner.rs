@@ -20,8 +20,9 @@ use super::super::segment::{SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, Span}
 use super::super::wake::Wake;
 use super::choice::{Candidate, Next, Rules, choose};
 use super::copy::copy;
-use super::life::{Died, Life};
-use super::marks::Forgetting;
+use super::life::{Died, Life, lower};
+use super::marks::{Forgetting, ask};
+use super::oldest::Oldest;
 use super::pace::Pace;
 use super::pieces::damaged;
 use super::survey::{Survey, Surveyor};
@@ -50,6 +51,8 @@ pub(super) struct Known {
     /// Files that are damaged: they are left as they are until the next start.
     damaged: BTreeSet<Span>,
     pub forgetting: Forgetting,
+    /// Read with the first round.
+    oldest: Option<Oldest>,
 }
 
 /// The files of a row, as they are before it is cleaned.
@@ -125,7 +128,25 @@ impl Cleaner {
     /// Does all that there is to do.
     pub(in super::super) fn clean(&self, shared: &Shared, queue: &Queue) -> io::Result<()> {
         self.clean_files(shared)?;
-        if self.forget_marks(shared, queue)? { self.clean_files(shared) } else { Ok(()) }
+        if self.forget_marks(shared, queue)? {
+            self.clean_files(shared)?;
+        }
+        self.note_oldest(shared, queue)
+    }
+
+    /// Keeps in mind since when the oldest has been dead of what is left.
+    fn note_oldest(&self, shared: &Shared, queue: &Queue) -> io::Result<()> {
+        let mut known = self.round.lock();
+        let files = self.candidates(shared, &mut known)?;
+        let is_unknown =
+            |file: &Candidate| !file.life.is_known && !known.damaged.contains(&file.span);
+        // What was not looked at may be as old as at the start.
+        let unknown = files.iter().any(is_unknown);
+        let before = known.oldest(shared)?.before_start_ms().filter(|_| unknown);
+        let since_ms = lower(self.life.oldest_ms(), before);
+        let write = known.oldest(shared)?.note(since_ms, dead_ms_max(shared));
+        drop(known);
+        write.map_or(Ok(()), |write| ask(queue, Task::Write(vec![write])))
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -138,6 +159,7 @@ impl Cleaner {
 
     fn clean_files(&self, shared: &Shared) -> io::Result<()> {
         let mut known = self.round.lock();
+        let before_start_ms = known.oldest(shared)?.before_start_ms();
         loop {
             let files = self.candidates(shared, &mut known)?;
             let rules = Rules {
@@ -152,7 +174,7 @@ impl Cleaner {
                 Next::LookThrough(at) | Next::Overdue(at) => *at..*at + 1,
                 Next::Clean(row) | Next::Join(row) => row.clone(),
             };
-            match self.do_next(shared, &next, &files, row.clone()) {
+            match self.do_next(shared, &next, (&files, row.clone()), before_start_ms) {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     let names: Vec<String> =
                         files[row.clone()].iter().map(|f| f.span.name()).collect();
@@ -195,8 +217,8 @@ impl Cleaner {
         &self,
         shared: &Shared,
         next: &Next,
-        files: &[Candidate],
-        row: Range<usize>,
+        (files, row): (&[Candidate], Range<usize>),
+        before_start_ms: Option<u64>,
     ) -> io::Result<()> {
         let old = old(shared, files, row)?;
         let span = old.row.span;
@@ -212,6 +234,7 @@ impl Cleaner {
             }
         };
         let since_ms = before.iter().filter_map(|(_, life)| life.dead_since_ms).min();
+        let since_ms = lower(since_ms, before_start_ms.filter(|_| !is_known));
         let frees = old.bytes().saturating_sub(survey.cleaned_bytes());
         let does_it = match next {
             Next::LookThrough(_) => false,
@@ -241,6 +264,13 @@ impl Cleaner {
 }
 
 impl Known {
+    fn oldest(&mut self, shared: &Shared) -> io::Result<&mut Oldest> {
+        match &mut self.oldest {
+            Some(oldest) => Ok(oldest),
+            unread => Ok(unread.insert(Oldest::read(shared).map_err(io::Error::other)?)),
+        }
+    }
+
     fn bytes_of(&mut self, shared: &Shared, span: Span) -> io::Result<u64> {
         if let Some(bytes) = self.bytes.get(&span) {
             return Ok(*bytes);

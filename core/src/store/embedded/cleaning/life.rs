@@ -69,6 +69,11 @@ impl Life {
         self.segments.lock().entry(segment).or_default().is_known = true;
     }
 
+    /// Since when the oldest has been dead of what is known to be.
+    pub(super) fn oldest_ms(&self) -> Option<u64> {
+        self.segments.lock().values().filter_map(|life| life.dead_since_ms).min()
+    }
+
     /// What is known of the segments from one to another.
     pub(super) fn of(&self, first: u32, last: u32) -> SegmentLife {
         let segments = self.segments.lock();
@@ -119,7 +124,7 @@ impl Life {
 }
 
 /// The lower of two, if there are.
-fn lower<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+pub(super) fn lower<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),

@@ -187,7 +187,7 @@ fn is_due(last: Option<Instant>, interval: Duration) -> bool {
 }
 
 /// Has the lane do something, and waits until it is durable.
-fn ask(queue: &Queue, task: Task) -> io::Result<()> {
+pub(super) fn ask(queue: &Queue, task: Task) -> io::Result<()> {
     let (sender, answer) = crossbeam_channel::bounded(1);
     let done = Box::new(move |reply: Result<StoreReply, StoreError>| drop(sender.send(reply)));
     queue.push(Job { task, done });

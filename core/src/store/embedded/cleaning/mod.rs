@@ -15,6 +15,7 @@ pub(super) mod file;
 pub(super) mod guide;
 pub(super) mod life;
 mod marks;
+mod oldest;
 mod pace;
 pub(super) mod pieces;
 mod read_ahead;
