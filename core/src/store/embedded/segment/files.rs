@@ -8,14 +8,24 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use rustix::process::{Resource, getrlimit};
 
 use super::super::cleaning::file::{CleanedFile, open_if_cleaned};
 use super::super::disk::{Disk, DiskFile};
 use super::super::identity::Identity;
 use super::super::segment::Span;
 
-/// Sealed segments that are kept open for reading.
+/// Sealed segments that are kept open for reading, and the part of the descriptors of a process that they
+/// may take if it has few: others need some as well, the next segment first of all.
 const OPEN_SEGMENTS_MAX: usize = 512;
+const OPEN_SEGMENTS_PART: u64 = 4;
+
+/// How many segments this process keeps open.
+fn open_segments_max() -> usize {
+    // None is as many as one likes.
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / OPEN_SEGMENTS_PART).unwrap_or(usize::MAX).clamp(1, OPEN_SEGMENTS_MAX)
+}
 
 /// How long cleaning waits at a time for who goes through the files: it may have to stop.
 const TAKE_OVER_PART: Duration = Duration::from_millis(100);
@@ -64,6 +74,8 @@ pub(in super::super) struct Rewrites {
 struct Open {
     /// By the first segment of each.
     files: HashMap<u32, SegmentFile, RandomState>,
+    /// At most so many are kept.
+    files_max: usize,
     /// How often files took the place of others: one that was opened before is not kept.
     replaced: u64,
 }
@@ -80,7 +92,7 @@ impl Segments {
             disk,
             identity,
             rows: RwLock::new(rows),
-            open: Mutex::default(),
+            open: Mutex::new(Open { files_max: open_segments_max(), ..Open::default() }),
             rewrites: Mutex::default(),
             names: RwLock::default(),
         }
@@ -234,7 +246,7 @@ impl Rewrites {
 
 impl Open {
     fn keep(&mut self, first: u32, file: SegmentFile) {
-        if self.files.len() >= OPEN_SEGMENTS_MAX
+        if self.files.len() >= self.files_max
             && let Some(oldest) = self.files.keys().copied().min()
         {
             // Old segments are read least.
