@@ -17,9 +17,9 @@ use crate::node::assembly::{self, Stored};
 use crate::node::data::DataFolder;
 
 /// How long a store may be locked while nobody answers: a server that starts or goes down.
-const LOCKED_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const LOCKED_TIMEOUT: Duration = Duration::from_secs(10);
 
-const LOCKED_RETRY: Duration = Duration::from_millis(50);
+pub(crate) const LOCKED_RETRY: Duration = Duration::from_millis(50);
 
 /// A way to the data.
 pub(crate) enum Access {

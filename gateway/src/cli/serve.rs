@@ -1,12 +1,13 @@
 //! `dunlin serve`: start, wait for signals, go down.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::select;
 
 use super::signals::{self, Signal};
 use super::{Failure, SettingsArgs, printed};
-use crate::admin::{AdminServer, Administration};
+use crate::admin::{Access, AdminServer, Administration, LOCKED_RETRY, LOCKED_TIMEOUT};
 use crate::config::{Checked, Config};
 use crate::node::assembly::{self, Stored};
 use crate::node::data::DataFolder;
@@ -153,13 +154,29 @@ fn reload(server: &mut Server, settings: &SettingsArgs, running: &Config) {
 }
 
 /// Opened here, on the main thread: its descriptors belong to the process, not to a shard.
+///
+/// A command may have it open for a while, or a server that goes down: whoever starts servers should not
+/// have to start this one again for that.
 fn open_store(checked: &Checked, data: &DataFolder) -> Result<Stored, Failure> {
-    assembly::open_store(&checked.store, data).map_err(|error| {
-        if error.is_locked() {
-            return format!("{error}: another server runs on this data folder").into();
+    let until = Instant::now() + LOCKED_TIMEOUT;
+    let mut is_told = false;
+    loop {
+        let error = match assembly::open_store(&checked.store, data) {
+            Err(error) if error.is_locked() => error,
+            opened => return Ok(opened?),
+        };
+        if Access::is_served(data.path())? {
+            return Err(format!("{error}: another server runs on this data folder").into());
         }
-        error.into()
-    })
+        if Instant::now() >= until {
+            let by = "by a command, or by a server that starts or goes down";
+            return Err(format!("{error}, {by}; start again when that has ended").into());
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            tracing::info!(%error, "waiting for the store");
+        }
+        std::thread::sleep(LOCKED_RETRY);
+    }
 }
 
 fn start_admin(

@@ -90,6 +90,20 @@ fn a_second_server_on_the_same_folder_is_refused() {
 }
 
 #[test]
+fn a_server_waits_for_a_command_that_has_the_store_open() {
+    let place = Place::new();
+    place.add("ada", "pass word 1").done();
+    let lock = fs::File::open(place.data().join("store/LOCK")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let command = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        drop(lock);
+    });
+    let _server = place.serve();
+    command.join().unwrap();
+}
+
+#[test]
 fn a_long_path_has_a_socket_too() {
     let place = Place::new();
     let long = format!("{}/{}", "x".repeat(100), "y".repeat(100));
