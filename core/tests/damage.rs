@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dunlin_core::store::contract::ask::{ask, heads, write as write_all};
 use dunlin_core::store::contract::sample::{self, all, chat, entry_of, with_body};
-use dunlin_core::store::embedded::{DamageKind, EmbeddedConfig, EmbeddedStore, OpenError};
+use dunlin_core::store::embedded::{
+    DamageKind, EmbeddedConfig, EmbeddedStore, OpenError, verify_folder,
+};
 use dunlin_core::store::{
     Range, RegisterKey, Set, Store, StoreError, StoreReply, StoreRequest, StoredEntry, Write,
     Written,
@@ -404,6 +406,109 @@ fn a_segment_is_of_another_store() {
             assert_eq!(served < LOGS * ENTRIES, is_loss);
             assert_eq!(damaged.medium.get(name), foreign, "it is left as it is");
         }
+    });
+}
+
+/// How many entries of a log a store can't answer any more, of all that it had.
+fn missing(store: &EmbeddedStore, of: LogId) -> Vec<u64> {
+    (1..=ENTRIES).filter(|seq| !matches!(read(store, of, *seq), Ok(Some(_)))).collect()
+}
+
+/// What an operator has to decide about: how much is lost, of which conversations.
+#[test]
+fn what_is_lost_with_a_segment_is_counted_and_named() {
+    let sample = sample(Medium::Folder(tempfile::tempdir().unwrap()));
+    let names = sample.medium.ending(".log");
+    let indexed = sample.medium.ending(".idx").len();
+    assert!(indexed > 0);
+    let older = without_last_frame(&sample.medium, &names[1]);
+    for (name, content) in [(&names[0], None), (&names[1], Some(older))] {
+        let medium = sample.medium.copy();
+        match content {
+            None => medium.lose(name),
+            Some(content) => medium.put(name, &content),
+        }
+        let Medium::Folder(folder) = &medium else { unreachable!() };
+        let offline = verify_folder(folder.path(), config(), |_| {}).unwrap();
+        let store = medium.open().unwrap();
+        for report in [offline, store.verify().unwrap()] {
+            assert_eq!(report.damage.len(), 1, "one loss is one place: {report:?}");
+            let [loss] = &report.losses[..] else { panic!("{:?}", report.losses) };
+            assert_eq!((&loss.file, loss.is_known), (name, true));
+            let lost: Vec<Vec<u64>> = (0..LOGS).map(|log_| missing(&store, log(log_))).collect();
+            let entries: usize = lost.iter().map(Vec::len).sum();
+            assert_eq!(loss.entries, entries as u64);
+            assert!(loss.batches.is_some_and(|batches| batches > 0), "{loss:?}");
+            for (number, lost) in (0..).zip(lost).filter(|(_, lost)| !lost.is_empty()) {
+                let named = loss.named.iter().find(|named| named.log == log(number)).unwrap();
+                let found = (named.from, named.to, named.entries as usize);
+                assert_eq!(found, (lost[0], lost[lost.len() - 1], lost.len()));
+                let words = format!("conversation 1:{}", 2 + number);
+                assert!(loss.to_string().contains(&words), "{loss}");
+            }
+        }
+    }
+}
+
+/// Where no index file knows it, what comes behind does; and where nothing does, that is said.
+#[test]
+fn what_no_index_file_knows_is_told_by_what_comes_behind() {
+    let sample = sample(Medium::Folder(tempfile::tempdir().unwrap()));
+    let names = sample.medium.ending(".log");
+    sample.medium.ending(".idx").iter().for_each(|name| sample.medium.lose(name));
+    let (middle, newest) = (&names[1], &names[names.len() - 1]);
+    sample.medium.lose(middle);
+    sample.medium.lose(newest);
+    let Medium::Folder(folder) = &sample.medium else { unreachable!() };
+    let report = verify_folder(folder.path(), config(), |_| {}).unwrap();
+    let of = |file: &str| report.losses.iter().find(|loss| loss.file == file).unwrap();
+    for name in [middle, newest] {
+        let loss = of(name);
+        assert_eq!((loss.is_known, loss.entries), (false, 0));
+        assert!(loss.batches.is_some_and(|batches| batches > 0), "{loss:?}");
+        assert!(loss.to_string().contains("no index file knows"), "{loss}");
+    }
+    let behind = of(&names[2]);
+    assert!(behind.is_before && behind.logs == LOGS, "{behind:?}");
+    // What is missing and has something of its log behind it.
+    let store = sample.medium.open().unwrap();
+    let in_gap = |of: LogId| {
+        let missing = missing(&store, of);
+        let newest = (1..=ENTRIES).rev().find(|seq| !missing.contains(seq)).unwrap();
+        missing.iter().filter(|seq| **seq < newest).count() as u64
+    };
+    assert_eq!(behind.entries, (0..LOGS).map(|number| in_gap(log(number))).sum::<u64>());
+    let holes = report.damage.iter().filter(|d| matches!(d.kind, DamageKind::Hole { .. }));
+    assert_eq!(holes.count(), 1, "one for the file: {report:?}");
+}
+
+/// Each says which one it is, so that it is one command to put them back; and nobody looks for another
+/// store.
+#[test]
+fn two_segments_have_each_others_names() {
+    on_all(|sample| {
+        let names = sample.medium.ending(".log");
+        let (one, other) = (sample.medium.get(&names[1]), sample.medium.get(&names[2]));
+        let medium = sample.medium.copy();
+        medium.put(&names[1], &other);
+        medium.put(&names[2], &one);
+        let kinds = [(&names[1], 3), (&names[2], 2)].map(|(name, number)| {
+            let said = format!("{name} is segment {number} of this store");
+            (name.clone(), DamageKind::Misplaced { number }, said)
+        });
+        let store = medium.open().unwrap();
+        for found in [&store.recovery().damage, &store.verify().unwrap().damage] {
+            let of_files = found.iter().filter(|damage| kinds.iter().any(|k| k.0 == damage.file));
+            let of_files: Vec<_> = of_files.collect();
+            assert_eq!(of_files.len(), 2, "one place for each: {found:?}");
+            for (damage, (file, kind, said)) in of_files.into_iter().zip(&kinds) {
+                assert_eq!((&damage.file, damage.kind), (file, *kind));
+                assert!(damage.to_string().starts_with(said), "{damage}");
+            }
+        }
+        drop(store);
+        let damaged = Sample { before: sample.before.copy(), medium, epoch: sample.epoch };
+        assert_eq!(damaged.medium.open().unwrap().recovery().damage.len(), 2);
     });
 }
 

@@ -120,6 +120,45 @@ fn damage_is_found_and_left_as_it_is() {
     assert!(report.told.iter().any(|told| told.what.contains(&newest)), "{report:?}");
 }
 
+/// A flipped bit anywhere in an index file, a file that is cut and one that is longer: each is one place,
+/// with the name of the file, and everything else is checked all the same.
+#[test]
+fn a_damaged_index_file_is_one_place_with_its_own_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fill(&data);
+    let index = look(&data).into_keys().find(|name| name.ends_with(".idx")).unwrap();
+    let path = data.join(&index);
+    let good = std::fs::read(&path).unwrap();
+    let whole = verify_folder(&data, small(), |_| {}).unwrap();
+    let flips = (8..good.len()).step_by(good.len() / 40).map(|at| {
+        let mut content = good.clone();
+        content[at] ^= 1;
+        content
+    });
+    let cut = good[..good.len() / 2].to_vec();
+    let longer = [&good[..], &[7; 100]].concat();
+    for content in flips.chain([cut, longer, Vec::new()]) {
+        std::fs::write(&path, &content).unwrap();
+        let report = verify_folder(&data, small(), |_| {}).unwrap();
+        let said: Vec<_> =
+            report.damage.iter().map(|damage| (&*damage.file, damage.kind)).collect();
+        assert_eq!(said, [(&*index, DamageKind::Index)]);
+        assert_eq!((report.entries, report.logs), (whole.entries, whole.logs));
+        assert_eq!(report.losses, []);
+        // What is damaged besides is found, too.
+        let oldest = data.join("00000001.log");
+        let before = std::fs::read(&oldest).unwrap();
+        let mut damaged = before.clone();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        std::fs::write(&oldest, damaged).unwrap();
+        let report = verify_folder(&data, small(), |_| {}).unwrap();
+        assert_eq!(report.damage.len(), 2, "{report:?}");
+        std::fs::write(&oldest, before).unwrap();
+    }
+}
+
 #[test]
 fn a_folder_that_a_server_uses_and_one_that_holds_no_store_are_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -152,8 +152,13 @@ pub(crate) fn damage_lines(damage: &[Damage]) -> Vec<String> {
 pub(crate) fn verified_reply(report: &VerifyReport) -> Reply {
     let damage = damage_lines(&report.damage);
     let told = report.told.iter().map(told_line).collect();
-    let (segments, entries) = (report.segments, report.entries);
-    Reply::Verified { segments, entries, logs: report.logs, bytes: report.bytes, damage, told }
+    let mut losses: Vec<String> = report.losses.iter().map(ToString::to_string).collect();
+    if report.losses_left_out > 0 {
+        losses.push(format!("something is lost with {} more files", report.losses_left_out));
+    }
+    let VerifyReport { segments, entries, logs, bytes, .. } = *report;
+    let places = report.damage.len();
+    Reply::Verified { segments, entries, logs, bytes, places, damage, losses, told }
 }
 
 /// Damage that was told before, with its time.

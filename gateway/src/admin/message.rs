@@ -122,7 +122,12 @@ pub(crate) enum Reply {
         entries: u64,
         logs: usize,
         bytes: u64,
+        /// Places of damage.
+        places: usize,
+        /// The first of them.
         damage: Vec<String>,
+        /// What is lost with them, as far as it is known.
+        losses: Vec<String>,
         told: Vec<String>,
     },
     Status {

@@ -85,15 +85,16 @@ impl Teller {
 }
 
 fn tell(reply: Reply) -> Result<(), Failure> {
-    let Reply::Verified { segments, entries, logs, bytes, damage, told } = reply else {
+    let Reply::Verified { segments, entries, logs, bytes, places, damage, losses, told } = reply
+    else {
         return Err("the server answered something else".into());
     };
     printed(|out| {
         writeln!(out, "{entries} entries of {logs} logs in {segments} segments, {bytes} bytes")?;
-        damage.iter().chain(&told).try_for_each(|place| writeln!(out, "{place}"))
+        damage.iter().chain(&losses).chain(&told).try_for_each(|place| writeln!(out, "{place}"))
     })?;
     let hint = "docs/operating.md says what to do";
-    match (damage.len(), told.len()) {
+    match (places, told.len()) {
         (0, 0) => printed(|out| writeln!(out, "all of it is whole")),
         (0, told) => Err(format!("{told} places were damaged at a start; {hint}").into()),
         (places, _) => Err(format!("{places} places of damage; {hint}").into()),

@@ -170,6 +170,14 @@ pub enum OpenError {
         /// What is not whole.
         damage: Vec<Damage>,
     },
+    /// A file of segments has the name of another one of the same store.
+    #[error("{name} is segment {number} of this store, under a name that is not its own")]
+    Misplaced {
+        /// The file.
+        name: String,
+        /// The segment that its header names.
+        number: u32,
+    },
     /// A file that nothing can be read without is damaged. Restore a backup.
     #[error("{name} is damaged: {what}")]
     Damaged {

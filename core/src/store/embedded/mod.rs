@@ -83,11 +83,12 @@ use recovery::extent::Extent;
 pub use recovery::new_epoch::begin_epoch;
 pub use recovery::told::ToldDamage;
 pub use recovery::{RecoveryReport, inspect};
+use segment::Span;
 use segment::files::Segments;
 use segment::spare::SpareSlot;
 use statistics::Counters;
 pub use statistics::EmbeddedStatistics;
-pub use verify::{VerifyProgress, VerifyReport, verify_folder};
+pub use verify::{Loss, LostEntries, VerifyProgress, VerifyReport, verify_folder};
 
 /// How nice the threads are that work in the background: beside a busy thread they get a tenth of
 /// a processor, which is enough to be ready in time.
@@ -128,6 +129,8 @@ struct Shared {
     extent: Extent,
     /// Segments whose files are there and are not ours, or came back too late.
     passed_over: BTreeSet<u32>,
+    /// Of these, the files that are not what their names say.
+    refused: Vec<(Span, Damage)>,
     /// Damage that was told.
     told: Mutex<Vec<ToldDamage>>,
     segments: Segments,
@@ -147,6 +150,7 @@ impl Shared {
             identity: recovered.identity,
             extent: recovered.extent,
             passed_over: recovered.passed_over,
+            refused: recovered.refused,
             told: Mutex::new(recovered.told),
             index: Index::new(
                 recovered.identity.hash_key,

@@ -135,7 +135,8 @@ pub(in super::super) fn scan_cleaned(
         scanner.chunk(&found, chunks.records(&found)?);
     }
     if found_chunks < cleaned.cleaned().chunks {
-        scanner.report(end, 0, DamageKind::Batches);
+        let missing = Some(cleaned.cleaned().chunks - found_chunks);
+        scanner.report(end, 0, DamageKind::Batches { missing });
         scanner.current().history_lost = true;
     }
     for scan in &mut scanner.scans {

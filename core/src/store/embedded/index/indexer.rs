@@ -85,11 +85,17 @@ impl Indexer {
     /// Does all that there is to do.
     fn work(&self, shared: &Shared) -> io::Result<()> {
         while !self.stop.load(Ordering::Relaxed) {
+            let runs = shared.index.runs();
+            let mut damaged = runs.iter().filter(|run| run.is_damaged());
             // First what waits in memory: a damaged file may be beyond help until the next start.
             if let Some(sealed) = shared.index.oldest_sealed() {
                 index_segment(shared, &sealed)?;
-            } else if let Some(damaged) = shared.index.runs().iter().find(|run| run.is_damaged()) {
+            } else if let Some(damaged) = damaged.clone().find(|run| can_be_made_again(shared, run))
+            {
                 rebuild(shared, damaged)?;
+            } else if damaged.next().is_some() {
+                // It can't be merged, nor what is older and newer without it.
+                break;
             } else if let Some(runs) = shared.index.choose_merge(shared.config.merge_runs) {
                 self.merge(shared, &runs, 0)?;
             } else if self.is_forgetting() {
@@ -202,13 +208,25 @@ fn place_filters(shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether an index file that is damaged can be made again while the store is open.
+fn can_be_made_again(shared: &Shared, damaged: &Run) -> bool {
+    let (first, last) = damaged.segments();
+    // It may be all that knows what is lost of its segments. The next start begins another epoch.
+    let can = !shared.extent.has_loss(first, last);
+    if damaged.begins_to_tell() {
+        let file = run_name(first, last);
+        if can {
+            tracing::error!(file, "an index file is damaged and made again");
+        } else {
+            tracing::error!(file, "an index file is damaged; the next start makes it again");
+        }
+    }
+    can
+}
+
 /// Makes a damaged index file again, as one file for each of its segments.
 fn rebuild(shared: &Shared, damaged: &Run) -> io::Result<()> {
     let (first, last) = damaged.segments();
-    if shared.extent.has_loss(first, last) {
-        return Err(lost_in_part());
-    }
-    tracing::error!(file = run_name(first, last), "an index file is damaged and made again");
     let _names = shared.segments.hold_names();
     let names = shared.disk.names()?;
     let mut files = SegmentFiles::of_names(names.iter().map(String::as_str)).kept;

@@ -201,10 +201,12 @@ impl Index {
     }
 
     fn unreadable(&self, run: &Run, error: &io::Error) -> StoreError {
-        let (first, last) = run.segments();
-        tracing::error!(%error, file = run_name(first, last), "can't read an index file");
         if run.is_damaged() {
+            // The indexer says so, once.
             self.wake.wake();
+        } else {
+            let (first, last) = run.segments();
+            tracing::error!(%error, file = run_name(first, last), "can't read an index file");
         }
         StoreError::Unavailable { reason: error.to_string() }
     }

@@ -37,6 +37,7 @@ pub(in super::super) struct Run {
     recent: Recent,
     /// A block was found to be damaged; the file is being made again.
     damaged: AtomicBool,
+    told: AtomicBool,
 }
 
 impl Run {
@@ -100,6 +101,7 @@ impl Run {
                 filter: None,
                 recent: Recent::default(),
                 damaged: AtomicBool::new(false),
+                told: AtomicBool::new(false),
             })
         })();
         run.ok_or_else(damaged)
@@ -137,6 +139,12 @@ impl Run {
     /// It has to be made again.
     pub(super) fn found_damaged(&self) {
         self.damaged.store(true, atomic::Ordering::Relaxed);
+    }
+
+    /// Whether nobody has said yet that it is damaged: that is said once, however many look something
+    /// up in it until it is made again.
+    pub(super) fn begins_to_tell(&self) -> bool {
+        !self.told.swap(true, atomic::Ordering::Relaxed)
     }
 
     /// The filter, if it is in memory.

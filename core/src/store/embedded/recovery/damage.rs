@@ -4,6 +4,8 @@ use std::fmt;
 
 use dunlin_protocol::LogId;
 
+use super::super::segment::segment_name;
+
 /// Something damaged in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
@@ -28,7 +30,10 @@ pub enum DamageKind {
     /// Records of a batch, so that it is not known which entries they were.
     Records,
     /// Batches are missing.
-    Batches,
+    Batches {
+        /// How many, if that is known.
+        missing: Option<u64>,
+    },
     /// The body of an entry that is known.
     Entry {
         /// Its log.
@@ -57,14 +62,30 @@ pub enum DamageKind {
         /// Its sequence.
         seq: u64,
     },
+    /// The index does not lead to the dedupe key of the entry that begins here.
+    UnindexedKey,
+    /// The index does not lead to the register that is set here.
+    UnindexedRegister {
+        /// Its log.
+        log: LogId,
+        /// The version that set it.
+        version: u64,
+    },
     /// The guide of a cleaned file. It says nothing that the chunks don't.
     Guide,
     /// An index file. It is made again.
     Index,
     /// The file is not there.
     Missing,
-    /// The file is of another store, or of another place in this one.
+    /// The file is of another store.
     Foreign,
+    /// The file is the one of another segment of this store, under a name that is not its own.
+    Misplaced {
+        /// The segment that its header names.
+        number: u32,
+    },
+    /// Something of the file was lost before, and no index file knows any more what it was.
+    Forgotten,
     /// The file ends before the end that it had.
     Shortened,
     /// The file is an earlier state of itself, or another file says so of it.
@@ -88,7 +109,15 @@ impl fmt::Display for Damage {
             DamageKind::Header => write!(f, "{place}: the header is damaged"),
             DamageKind::Frame => write!(f, "{place}: the head of a batch is damaged"),
             DamageKind::Records => write!(f, "{place}: records are damaged beyond recognition"),
-            DamageKind::Batches => write!(f, "{place}: batches are missing"),
+            DamageKind::Batches { missing: Some(1) } => {
+                write!(f, "{file} at {offset}: a batch is missing")
+            }
+            DamageKind::Batches { missing: Some(missing) } => {
+                write!(f, "{file} at {offset}: {missing} batches are missing")
+            }
+            DamageKind::Batches { missing: None } => {
+                write!(f, "{file} at {offset}: batches are missing")
+            }
             DamageKind::Entry { log, seq } => {
                 write!(f, "{place}: entry {seq} of log {log} is damaged")
             }
@@ -101,10 +130,26 @@ impl fmt::Display for Damage {
             DamageKind::Unindexed { log, seq } => {
                 write!(f, "{place}: entry {seq} of log {log} is not in the index")
             }
+            DamageKind::UnindexedKey => {
+                write!(f, "{place}: the dedupe key of an entry is not in the index")
+            }
+            DamageKind::UnindexedRegister { log, version } => write!(
+                f,
+                "{place}: a register that version {version} of log {log} has set is not in the index"
+            ),
             DamageKind::Guide => write!(f, "{place}: the guide of a cleaned file is damaged"),
-            DamageKind::Index => write!(f, "{place}: the index file is damaged"),
+            DamageKind::Index => {
+                write!(f, "{file}: the index file is damaged; it is made again from its segments")
+            }
             DamageKind::Missing => write!(f, "{file} is missing"),
             DamageKind::Foreign => write!(f, "{file} belongs to another store"),
+            DamageKind::Misplaced { number } => {
+                let name = segment_name(*number);
+                write!(f, "{file} is segment {number} of this store, whose name is {name}")
+            }
+            DamageKind::Forgotten => {
+                write!(f, "{file}: no index file knows any more which entries of it were lost")
+            }
             DamageKind::Shortened => write!(f, "{file} is shorter than it was"),
             DamageKind::Outdated => write!(f, "{file} is an earlier state of itself"),
             DamageKind::Unreadable => write!(f, "{file} is damaged"),

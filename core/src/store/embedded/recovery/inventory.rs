@@ -73,6 +73,16 @@ impl Recovery<'_> {
         self.report.history_lost = true;
     }
 
+    /// The same of a segment; if something else is told of its file, that says it already.
+    fn lose_segment(&mut self, number: u32, kind: DamageKind) {
+        let is_of =
+            |damage: &Damage| Span::of_name(&damage.file).is_some_and(|span| span.holds(number));
+        if !self.report.damage.iter().any(is_of) {
+            self.report.damage.push(Damage::of_file(segment_name(number), kind));
+        }
+        self.report.history_lost = true;
+    }
+
     /// Looks which files are there and are what they were.
     pub(in super::super) fn check_presence(&mut self) -> Result<(), OpenError> {
         self.check_heads()?;
@@ -169,12 +179,8 @@ impl Recovery<'_> {
         if !has_loss || run.check().is_ok() {
             return Ok(());
         }
-        let name = run_name(first, last);
-        tracing::error!(name, "an index file is damaged and made again");
-        self.report.indexes_rebuilt += 1;
         self.runs.remove(&first);
-        let removed = self.disk.remove(&name);
-        removed.map_err(OpenError::io("can't remove", self.disk.path().join(name)))
+        self.make_again(run_name(first, last))
     }
 
     /// What is lost, and is not in an index file either, is forgotten: its sequences may be given
@@ -184,8 +190,7 @@ impl Recovery<'_> {
             self.extent.sealed().map(|(number, row)| (number, *row)).collect();
         for (number, row) in sealed {
             if row.has_loss() && !row.forgotten && self.run_of(number).is_none() {
-                let kind = if row.file_lost { DamageKind::Missing } else { DamageKind::Unreadable };
-                self.lose(segment_name(number), kind);
+                self.lose_segment(number, DamageKind::Forgotten);
                 self.extent.set_row(number, Row { forgotten: true, ..row });
             }
         }
@@ -203,9 +208,9 @@ impl Recovery<'_> {
             let file = self.disk.open(&name).map_err(io("can't open"))?;
             match read_head(&*file, &self.identity, number).map_err(io("can't read"))? {
                 Ok(_) => {}
-                Err(OpenError::Foreign { name }) => {
-                    self.pass_over(span);
-                    self.report.damage.push(Damage::of_file(name, DamageKind::Foreign));
+                Err(OpenError::Foreign { .. }) => self.refuse(span, DamageKind::Foreign),
+                Err(OpenError::Misplaced { number, .. }) => {
+                    self.refuse(span, DamageKind::Misplaced { number });
                 }
                 Err(error) => return Err(error),
             }
@@ -219,7 +224,7 @@ impl Recovery<'_> {
             return self.check_return(number, row);
         }
         let Some(span) = self.file_of(number) else {
-            self.lose(segment_name(number), DamageKind::Missing);
+            self.lose_segment(number, DamageKind::Missing);
             self.extent.set_row(number, Row { file_lost: true, ..row });
             return Ok(());
         };
@@ -277,6 +282,14 @@ impl Recovery<'_> {
         Ok(())
     }
 
+    /// A file is not the one that its name says: it is left as it is.
+    fn refuse(&mut self, span: Span, kind: DamageKind) {
+        self.pass_over(span);
+        let damage = Damage::of_file(span.name(), kind);
+        self.report.damage.push(damage.clone());
+        self.refused.push((span, damage));
+    }
+
     fn pass_over(&mut self, span: Span) {
         self.files.retain(|file| *file != span);
         self.passed_over.extend(span.first..=span.last);
@@ -303,7 +316,7 @@ impl Recovery<'_> {
         if self.file_of(number).is_some() {
             return;
         }
-        self.lose(segment_name(number), DamageKind::Missing);
+        self.lose_segment(number, DamageKind::Missing);
         let (last_frame, end) = (0, SEGMENT_HEAD_BYTES as u64);
         let (loss_told, file_lost, forgotten) = (true, true, false);
         let row = Row { first_batch, next_batch, last_frame, end, loss_told, file_lost, forgotten };

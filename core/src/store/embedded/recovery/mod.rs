@@ -64,6 +64,10 @@ pub(super) struct Recovered {
     pub extent: Extent,
     /// Segments whose files are there and are not ours, or came back too late.
     pub passed_over: BTreeSet<u32>,
+    /// Of these, the files that are not what their names say.
+    pub refused: Vec<(Span, Damage)>,
+    /// Index files that were damaged, and were made again.
+    pub damaged_runs: Vec<String>,
     pub runs: Vec<Arc<Run>>,
     /// The files that hold more than one segment.
     pub rows: Vec<Span>,
@@ -162,10 +166,13 @@ pub(super) struct Recovery<'a> {
     pub extent_before: Option<Content>,
     /// Index files that are whole, by their first segment.
     pub runs: BTreeMap<u32, Arc<Run>>,
+    /// Those that were not.
+    pub damaged_runs: Vec<String>,
     filter_bytes_left: usize,
     /// The files of segments that are there and are ours, in the order of what they hold.
     pub files: Vec<Span>,
     pub passed_over: BTreeSet<u32>,
+    pub refused: Vec<(Span, Damage)>,
     /// The batch that comes next, if it is known.
     pub expected: Option<u64>,
     next_segment: u32,
@@ -187,9 +194,11 @@ impl Recovery<'_> {
             extent: Content::new(identity.epoch),
             extent_before: None,
             runs: BTreeMap::new(),
+            damaged_runs: Vec::new(),
             filter_bytes_left: 0,
             files: Vec::new(),
             passed_over: BTreeSet::new(),
+            refused: Vec::new(),
             // A new store begins with batch 1 in segment 1.
             expected: Some(1),
             next_segment: 1,
@@ -224,13 +233,19 @@ impl Recovery<'_> {
                 self.runs.insert(segments.0, Arc::new(run));
                 Ok(())
             }
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                tracing::error!(name, "an index file is damaged and made again");
-                self.report.indexes_rebuilt += 1;
-                self.disk.remove(&name).map_err(io("can't remove"))
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => self.make_again(name),
             Err(error) => Err(io("can't open")(error)),
         }
+    }
+
+    /// Removes an index file that is damaged: what it covers is read instead.
+    pub(super) fn make_again(&mut self, name: String) -> Result<(), OpenError> {
+        tracing::error!(file = name, "an index file is damaged and made again");
+        self.report.indexes_rebuilt += 1;
+        let removed = self.disk.remove(&name);
+        removed.map_err(OpenError::io("can't remove", self.disk.path().join(&name)))?;
+        self.damaged_runs.push(name);
+        Ok(())
     }
 
     /// The run that covers a segment.
@@ -454,12 +469,13 @@ impl Recovery<'_> {
             self.report.damage.push(Damage { file: file.clone(), offset: 0, bytes, kind });
         }
         // If it goes back, it overrules the end of the one before.
-        let is_gap = self.expected.is_some_and(|expected| first > Some(expected));
-        if is_gap {
-            let kind = DamageKind::Batches;
+        let missing = first.zip(self.expected).and_then(|(first, next)| first.checked_sub(next));
+        let missing = missing.filter(|missing| *missing > 0);
+        if missing.is_some() {
+            let kind = DamageKind::Batches { missing };
             self.report.damage.push(Damage { file, offset: bytes, bytes: 0, kind });
         }
-        is_gap
+        missing.is_some()
     }
 
     fn finish(mut self, random: &dyn Random) -> Result<Recovered, OpenError> {
@@ -483,7 +499,9 @@ impl Recovery<'_> {
             rows,
             identity: self.identity,
             passed_over: self.passed_over,
+            refused: self.refused,
             extent: extent.map_err(OpenError::io("can't open", self.disk.path()))?,
+            damaged_runs: self.damaged_runs,
             runs: self.runs.into_values().collect(),
             sealed: self.sealed.into_iter().map(Arc::new).collect(),
             next_segment: self.next_segment,
@@ -516,7 +534,10 @@ impl Recovery<'_> {
         self.extent.bound.next_batch = next_batch;
         if self.report.history_lost {
             self.identity = self.identity.with_new_epoch(random);
-            tracing::error!(epoch = self.identity.epoch, "entries were lost; the epoch is new");
+            tracing::error!(
+                epoch = self.identity.epoch,
+                "entries may have been lost; the epoch is new"
+            );
         }
         self.extent.bound.epoch = self.identity.epoch;
         if self.extent_before.as_ref() == Some(&self.extent) {

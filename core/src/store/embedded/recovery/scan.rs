@@ -195,8 +195,9 @@ impl Scanner<'_> {
         if !whole && !self.is_followed(end, frame.batch) && self.can_be_torn(at) {
             return None;
         }
-        if self.expected.is_some_and(|expected| expected != frame.batch) {
-            self.report(at, 0, DamageKind::Batches);
+        if let Some(expected) = self.expected.filter(|expected| *expected != frame.batch) {
+            let missing = frame.batch.checked_sub(expected);
+            self.report(at, 0, DamageKind::Batches { missing });
             self.scan.history_lost = true;
         }
         let salvaged = self.take_records(records, end);
@@ -264,7 +265,8 @@ impl Scanner<'_> {
     /// Saves what is readable at the end, where batches up to `next_batch` were.
     fn take_lost_end(&mut self, at: usize, bytes: usize, next_batch: u64) {
         if bytes == 0 {
-            self.report(at, 0, DamageKind::Batches);
+            let missing = self.expected.and_then(|expected| next_batch.checked_sub(expected));
+            self.report(at, 0, DamageKind::Batches { missing });
             self.scan.history_lost = true;
         } else {
             self.take_headless(at, at + bytes, next_batch);

@@ -175,8 +175,12 @@ impl SegmentHead {
         if found != FORMAT {
             return Err(OpenError::Version { name, found, known: FORMAT });
         }
-        if head[16..32] != identity.store_id || u32_at(head, 12) != number {
+        if head[16..32] != identity.store_id {
             return Err(OpenError::Foreign { name });
+        }
+        let named = u32_at(head, 12);
+        if named != number {
+            return Err(OpenError::Misplaced { name, number: named });
         }
         let cleaned = (u32_at(head, 48) == CLEANED).then(|| CleanedHead {
             last: u32_at(head, 52),
@@ -230,7 +234,7 @@ mod tests {
         assert_eq!(SegmentHead::decode(&identity, 3, &bytes).unwrap(), Some(head));
         assert!(matches!(
             SegmentHead::decode(&identity, 4, &bytes),
-            Err(OpenError::Foreign { name }) if name == "00000004.log"
+            Err(OpenError::Misplaced { name, number: 3 }) if name == "00000004.log"
         ));
         let other = Identity::random(&SystemSource::new());
         assert!(matches!(SegmentHead::decode(&other, 3, &bytes), Err(OpenError::Foreign { .. })));

@@ -102,10 +102,10 @@ impl Extent {
     }
 
     /// The segments whose files are lost.
-    pub(in super::super) fn lost_files(&self) -> Vec<u32> {
+    pub(in super::super) fn lost_files(&self) -> Vec<(u32, Row)> {
         let state = self.state.lock();
         let lost = state.content.sealed().filter(|(_, row)| row.file_lost);
-        lost.map(|(segment, _)| segment).collect()
+        lost.map(|(segment, row)| (segment, *row)).collect()
     }
 
     /// Where a sealed segment ends.

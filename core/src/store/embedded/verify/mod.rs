@@ -1,7 +1,11 @@
 //! Reading everything back: is it whole, and does the index agree with it?
 //!
 //! A segment at a time is in memory, and a block of each index file: not more, however many logs there
-//! are. (Only where index files are missing, their segments are remembered.)
+//! are. (Of segments without an index file that can be read, it is remembered which entries of which
+//! logs they have; of some of which something is lost, where their records are.)
+
+mod compare;
+mod losses;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,19 +23,23 @@ use super::config::{EmbeddedConfig, OpenError};
 use super::disk::overlay::Overlay;
 use super::disk::{ReadFolder, read_all};
 use super::identity::Identity;
-use super::index::memory::{LOST, LogPart, SegmentIndex};
+use super::index::memory::SegmentIndex;
 use super::index::run::Run;
 use super::index::run_name;
-use super::index::spans::find_gaps;
+use super::index::spans::{SegmentSpans, find_gaps};
 use super::recovery::damage::{Damage, DamageKind};
 use super::recovery::extent::Row;
 use super::recovery::scan::{Scan, scan};
 use super::recovery::told::{self, ToldDamage};
-use super::segment::files::{Location, SegmentFile};
+use super::segment::files::SegmentFile;
 use super::segment::{
     SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, Span, first_batches_behind, segment_name,
 };
 use super::{Shared, recovery};
+use crate::store::StoreError;
+use compare::compare;
+use losses::Losses;
+pub use losses::{Loss, LostEntries};
 
 /// What a full check has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,6 +57,10 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// What is wrong; empty if all is well.
     pub damage: Vec<Damage>,
+    /// What is lost with it, as far as that is known.
+    pub losses: Vec<Loss>,
+    /// Files of which something is lost that are not among these.
+    pub losses_left_out: usize,
     /// What was found wrong when the store was opened, now or earlier, and was not acknowledged: it
     /// may be found no more.
     pub told: Vec<ToldDamage>,
@@ -85,16 +97,24 @@ pub fn verify_folder(
 ) -> Result<VerifyReport, OpenError> {
     config.check()?;
     recovery::inspect(path)?;
+    // What recovery would log is not so yet: no epoch begins here. What it finds is in the report.
+    let nobody = tracing::subscriber::NoSubscriber::new();
+    tracing::subscriber::with_default(nobody, || verify_closed(path, config, &mut progress))
+}
+
+fn verify_closed(
+    path: &Path,
+    config: EmbeddedConfig,
+    progress: &mut dyn FnMut(VerifyProgress),
+) -> Result<VerifyReport, OpenError> {
     let disk = Arc::new(Overlay::new(Arc::new(ReadFolder::open(path)?)));
     let told = told::load(&*disk).map_err(OpenError::io("can't read", path.join(told::NAME)))?;
-    // What it says is not so yet: no epoch begins here. What it has found is in the report.
-    let nobody = tracing::subscriber::NoSubscriber::new();
-    let mut recovered = tracing::subscriber::with_default(nobody, || {
-        recovery::recover(&*disk, &config, &SystemSource::new())
-    })?;
-    let found = std::mem::take(&mut recovered.report).damage;
+    let mut recovered = recovery::recover(&*disk, &config, &SystemSource::new())?;
+    let mut found = std::mem::take(&mut recovered.report).damage;
+    let damaged = std::mem::take(&mut recovered.damaged_runs).into_iter();
+    found.extend(damaged.map(|name| Damage::of_file(name, DamageKind::Index)));
     let shared = Shared::new(disk, config, recovered);
-    let mut report = verify(&shared, &mut progress)?;
+    let mut report = verify(&shared, progress)?;
     report.told = told::unacknowledged(&told);
     for damage in found {
         if !report.damage.contains(&damage) {
@@ -113,36 +133,58 @@ pub(super) fn verify(
     let walk = Walk::begin(shared);
     let parts = durable_parts(shared)?;
     let mut check = SegmentsCheck::of_open(shared);
+    check.report.damage.extend(walk.damage());
+    let mut losses = Losses::default();
+    let lost = shared.extent.lost_files();
+    lost.iter().for_each(|(segment, row)| losses.add_file(*segment, row));
     let mut unindexed = Vec::new();
     let firsts = first_batches(shared, &parts)?;
     let mut step = VerifyProgress { files_total: parts.len(), ..VerifyProgress::default() };
     step.bytes_total = parts.iter().map(|part| part.bytes).sum();
     for (part, next_first) in parts.iter().zip(first_batches_behind(&firsts)) {
+        check.pass_lost(&lost, part.span.first);
         for scan in check.part(shared, part, next_first)? {
-            compare(shared, &scan.index, &mut check.report.damage);
-            if !walk.covers(scan.index.segment) {
-                unindexed.push(scan.index);
+            let (segment, index) = (scan.index.segment, &scan.index);
+            losses.add_scan(&scan, shared.extent.has_loss(segment, segment));
+            walk.compare(shared, index, &mut check.report.damage)?;
+            if !walk.covers(segment) {
+                losses.add_unindexed(shared, index);
+                unindexed.push(SegmentSpans::of(index));
             }
         }
         step.files += 1;
         step.bytes += part.bytes;
         progress(step);
     }
-    walk.check(shared, &unindexed, &mut check.report);
+    walk.finish(shared, unindexed, losses, &mut check.report)?;
     check.report.told = shared.unacknowledged();
     Ok(check.report)
 }
 
 /// The index files while everything is looked up in them.
 struct Walk {
-    runs: Arc<Vec<Arc<Run>>>,
+    /// Those that are whole.
+    runs: Vec<Arc<Run>>,
+    broken: Vec<Arc<Run>>,
 }
 
 impl Walk {
+    /// Reads the index files themselves first: what can't be looked up for one that is damaged is no
+    /// damage of anything else.
     fn begin(shared: &Shared) -> Walk {
         let runs = shared.index.runs();
+        let (runs, broken): (Vec<_>, Vec<_>) =
+            runs.iter().map(Arc::clone).partition(|run| run.check().is_ok());
+        if !broken.is_empty() {
+            shared.index.wake.wake();
+        }
         runs.iter().for_each(|run| run.begin_walk());
-        Walk { runs }
+        Walk { runs, broken }
+    }
+
+    fn damage(&self) -> impl Iterator<Item = Damage> {
+        let name = |run: &Arc<Run>| run_name(run.segments().0, run.segments().1);
+        self.broken.iter().map(move |run| Damage::of_file(name(run), DamageKind::Index))
     }
 
     fn covers(&self, segment: u32) -> bool {
@@ -150,28 +192,49 @@ impl Walk {
         self.runs.iter().any(covers)
     }
 
-    /// Reads the index files themselves, and looks whether the parts of each log follow each other.
-    fn check(&self, shared: &Shared, unindexed: &[SegmentIndex], report: &mut VerifyReport) {
-        let damaged = |run: &Arc<Run>| {
-            let (file, kind) = (run_name(run.segments().0, run.segments().1), DamageKind::Index);
-            Damage { file, offset: 0, bytes: 0, kind }
-        };
-        let broken: Vec<_> = self.runs.iter().filter(|run| run.check().is_err()).collect();
-        report.damage.extend(broken.iter().map(|run| damaged(run)));
-        if !broken.is_empty() {
-            shared.index.wake.wake();
-            return;
+    /// Compares a segment with the index. What is older than a file that is damaged is not compared:
+    /// that it is not in the index any more may be for what only this file knows.
+    fn compare(
+        &self,
+        shared: &Shared,
+        found: &SegmentIndex,
+        damage: &mut Vec<Damage>,
+    ) -> Result<(), OpenError> {
+        if self.broken.iter().any(|run| found.segment <= run.segments().1) {
+            return Ok(());
         }
-        let gaps = find_gaps(&self.runs, unindexed, |gap| {
-            let (file, kind) = (gap.file, DamageKind::Hole { log: gap.log, seq: gap.seq });
-            report.damage.push(Damage { file, offset: 0, bytes: 0, kind });
-        });
-        // All blocks were just read, so this is a disk that has gone meanwhile.
-        match gaps {
-            Ok(logs) => report.logs = usize::try_from(logs).unwrap_or(usize::MAX),
-            Err(error) => tracing::error!(%error, "can't read an index file"),
+        match compare(shared, found, damage) {
+            Err(error) if self.broken.is_empty() => Err(unreadable(shared)(error)),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
+
+    /// Looks whether the parts of each log follow each other, and what the index files know of what is
+    /// lost.
+    fn finish(
+        &self,
+        shared: &Shared,
+        unindexed: Vec<SegmentSpans>,
+        mut losses: Losses,
+        report: &mut VerifyReport,
+    ) -> Result<(), OpenError> {
+        let io = OpenError::io("can't read the index files in", shared.disk.path());
+        let logs = find_gaps(&self.runs, unindexed, |gap| {
+            if losses.add_gap(&gap) {
+                let (file, kind) = (gap.file, DamageKind::Hole { log: gap.log, seq: gap.seq });
+                report.damage.push(Damage { file, offset: 0, bytes: 0, kind });
+            }
+        });
+        report.logs = usize::try_from(logs.map_err(&io)?).unwrap_or(usize::MAX);
+        self.runs.iter().try_for_each(|run| losses.add_run(shared, run)).map_err(&io)?;
+        (report.losses, report.losses_left_out) = losses.finish();
+        Ok(())
+    }
+}
+
+fn unreadable(shared: &Shared) -> impl FnOnce(StoreError) -> OpenError {
+    let path = shared.disk.path();
+    move |error| OpenError::io("can't read the index files in", path)(io::Error::other(error))
 }
 
 impl Drop for Walk {
@@ -182,11 +245,12 @@ impl Drop for Walk {
 
 /// Files that are known to be lost, or are not ours.
 fn lost_files(shared: &Shared) -> Vec<Damage> {
-    let lost = shared.extent.lost_files();
-    let passed = shared.passed_over.iter().filter(|number| !lost.contains(number));
-    let foreign = passed.map(|&number| Damage::of_file(segment_name(number), DamageKind::Foreign));
-    let missing = |&number: &u32| Damage::of_file(segment_name(number), DamageKind::Missing);
-    lost.iter().map(missing).chain(foreign).collect()
+    let is_refused = |number: u32| shared.refused.iter().any(|(span, _)| span.holds(number));
+    let lost = shared.extent.lost_files().into_iter().filter(|(number, _)| !is_refused(*number));
+    let missing =
+        lost.map(|(number, _)| Damage::of_file(segment_name(number), DamageKind::Missing));
+    let refused = shared.refused.iter().map(|(_, damage)| damage.clone());
+    missing.chain(refused).collect()
 }
 
 /// The files that hold something durable at this moment. Whoever asks holds their names.
@@ -337,10 +401,20 @@ impl SegmentsCheck {
         self.expected = Some(next_batch);
     }
 
+    /// Goes on behind the segments before this one that are lost.
+    fn pass_lost(&mut self, lost: &[(u32, Row)], number: u32) {
+        let before = lost.iter().take_while(|(before, _)| *before < number).last();
+        if let (Some(expected), Some((_, row))) = (self.expected, before) {
+            self.expected = Some(expected.max(row.next_batch));
+        }
+    }
+
     /// Whether a segment begins where the one before ended.
     fn go_on(&mut self, number: u32, first: Option<u64>) {
-        if self.expected.is_some_and(|expected| first > Some(expected)) {
-            self.report(number, SEGMENT_HEAD_BYTES as u64, 0, DamageKind::Batches);
+        let missing = first.zip(self.expected).and_then(|(first, next)| first.checked_sub(next));
+        if let Some(missing) = missing.filter(|missing| *missing > 0) {
+            let kind = DamageKind::Batches { missing: Some(missing) };
+            self.report(number, SEGMENT_HEAD_BYTES as u64, 0, kind);
         }
     }
 
@@ -393,73 +467,4 @@ impl LogsCheck {
             Some(Damage { file, offset: 0, bytes: 0, kind })
         })
     }
-}
-
-/// Whether the index leads to all that a segment holds. Everything is looked up in the order in which
-/// the index has it, so that each of its blocks is read once.
-fn compare(shared: &Shared, found: &SegmentIndex, damage: &mut Vec<Damage>) {
-    let segment = found.segment;
-    let file = segment_name(segment);
-    let mut logs: Vec<_> = found.logs.iter().collect();
-    logs.sort_unstable_by_key(|(log, _)| *log);
-    for &(log, ref part) in logs {
-        // What has expired may be left out of the index.
-        for seq in unindexed(shared, segment, log, part) {
-            let kind = DamageKind::Unindexed { log, seq };
-            damage.push(Damage { file: file.clone(), offset: 0, bytes: 0, kind });
-        }
-    }
-    compare_keys(shared, found, damage);
-    compare_registers(shared, found, damage);
-}
-
-fn compare_keys(shared: &Shared, found: &SegmentIndex, damage: &mut Vec<Damage>) {
-    let segment = found.segment;
-    let keys = found.keys.iter().map(|(&hash, &offset)| (hash, offset));
-    let mut keys: Vec<_> = keys.chain(found.collisions.iter().copied()).collect();
-    keys.sort_unstable();
-    let mut places = Vec::new();
-    for (hash, offset) in keys {
-        places.clear();
-        let place = Location { segment, offset };
-        let asked = shared.index.places_of_key(hash, &mut places);
-        if asked.is_err() || !places.contains(&place) {
-            let (file, kind) = (segment_name(segment), DamageKind::Index);
-            damage.push(Damage { file, offset: u64::from(offset), bytes: 0, kind });
-        }
-    }
-}
-
-fn compare_registers(shared: &Shared, found: &SegmentIndex, damage: &mut Vec<Damage>) {
-    for (log, key, slot) in found.registers.sorted() {
-        let floors = shared.index.state(log).map(|state| state.floors).unwrap_or_default();
-        let is_gone = slot.version < floors.registers_from
-            || (slot.gone && slot.version <= floors.marks_from);
-        let known = shared.index.register(log, key);
-        if is_gone
-            || known.is_ok_and(|known| known.is_some_and(|known| known.version >= slot.version))
-        {
-            continue;
-        }
-        let (file, offset) = (segment_name(found.segment), u64::from(slot.offset));
-        damage.push(Damage { file, offset, bytes: 0, kind: DamageKind::Index });
-    }
-}
-
-/// The entries of a part that the index does not know, or knows elsewhere.
-fn unindexed(shared: &Shared, segment: u32, log: LogId, part: &LogPart) -> Vec<u64> {
-    let places = shared.index.places(log, part.first, part.last()).unwrap_or_default();
-    let head = shared.index.head(log).unwrap_or_default();
-    let expected = part.offsets.iter().map(|&offset| {
-        let place = Location { segment, offset };
-        (offset != LOST).then_some(place)
-    });
-    let known = places.into_iter().map(Some).chain(std::iter::repeat(None));
-    let pairs = (part.first..).zip(expected.zip(known));
-    let wrong = pairs.filter(|(seq, (expected, known))| {
-        expected.is_some()
-            && *seq >= head.expired_below
-            && (Some(*expected) != *known || *seq > head.seq)
-    });
-    wrong.map(|(seq, _)| seq).collect()
 }
