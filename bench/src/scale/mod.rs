@@ -1,7 +1,7 @@
 //! What a store costs when it is large: disk, memory, the time of a start, of a look-up, of what an
 //! operator does with all of it.
 //!
-//! A store of a given [`Population`] is made once, and then looked at by one process after the other: so
+//! A store of a given `Population` is made once, and then looked at by one process after the other: so
 //! the memory that each of them tells is its own.
 
 mod care;
