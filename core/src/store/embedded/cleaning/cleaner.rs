@@ -146,7 +146,9 @@ impl Cleaner {
         let since_ms = lower(self.life.oldest_ms(), before);
         let write = known.oldest(shared)?.note(since_ms, dead_ms_max(shared));
         drop(known);
-        write.map_or(Ok(()), |write| ask(queue, Task::Write(vec![write])))
+        let Some(write) = write else { return Ok(()) };
+        // If that is not known to be stored, the register says what is.
+        ask(queue, Task::Write(vec![write])).inspect_err(|_| self.round.lock().oldest = None)
     }
 
     pub(super) fn is_stopped(&self) -> bool {
