@@ -18,8 +18,8 @@ use dunlin_core::store::embedded::{
     DamageKind, EmbeddedConfig, EmbeddedStore, OpenError, verify_folder,
 };
 use dunlin_core::store::{
-    Range, RegisterKey, Set, Store, StoreError, StoreReply, StoreRequest, StoredEntry, Write,
-    Written,
+    Deleted, Deletion, NewEntry, Range, Register, RegisterKey, RegisterRange, Set, Store,
+    StoreError, StoreReply, StoreRequest, StoredEntry, Write, Written,
 };
 use dunlin_protocol::LogId;
 use simulated_disk::{SeededRandom, SimulatedDisk};
@@ -683,5 +683,86 @@ fn an_index_file_that_is_made_again_does_not_forget_what_its_segment_has_lost() 
                 break;
             }
         }
+    }
+}
+
+/// Whoever tries it again learns that it is no use, and others are not kept from writing.
+#[test]
+fn a_retry_of_an_entry_whose_head_is_damaged_is_refused_for_good() {
+    let sample = sample(Medium::Simulated(SimulatedDisk::new(1)));
+    let name = sample.medium.ending(".log").remove(0);
+    let first = entry(log(0), 3);
+    let body = &entry_of(&first).body;
+    let content = sample.medium.get(&name);
+    let begin = content.windows(body.len()).position(|bytes| bytes == &body[..]).unwrap();
+    let mut damaged = 0;
+    for place in begin - 60..begin {
+        let medium = sample.medium.copy();
+        flipped(&medium, &name, place);
+        let store = medium.open().unwrap();
+        let again = |number, first: &Write| {
+            let seq = heads(&store, vec![log(number)])[0].seq + 1;
+            let entry = NewEntry { seq, ..entry_of(first).clone() };
+            Write::entry(log(number), entry)
+        };
+        let answers = write_all(&store, vec![again(0, &first), again(1, &entry(log(1), 999))]);
+        assert_eq!(answers[1], STORED, "another log, at {place}");
+        match answers[0] {
+            Written::Corrupt => damaged += 1,
+            Written::Duplicate { seq: 3, .. } => {}
+            ref other => panic!("{other:?} at {place}"),
+        }
+        assert_eq!(write_all(&store, vec![again(0, &first)]), answers[..1], "alone, at {place}");
+    }
+    assert!(damaged > 20, "{damaged}");
+}
+
+/// What can't be read of a log need not be in the way for ever.
+#[test]
+fn a_log_with_a_damaged_register_can_be_dropped_and_written_anew() {
+    let of = log(9);
+    let folder = Medium::Folder(tempfile::tempdir().unwrap());
+    let value = b"a value that is found again among all the others";
+    {
+        let store = folder.open().unwrap();
+        let set = |letter, value| Set::always(RegisterKey::letter(letter), Bytes::from(value));
+        let write = Write::registers(of, [set(b'a', value.to_vec()), set(b'b', b"b".to_vec())]);
+        assert_eq!(write_all(&store, vec![write]), [Written::Stored { version: 1 }]);
+        // Behind it, so that it is not the end of the segment.
+        write_all(&store, vec![entry(log(0), 1)]);
+    }
+    let name = folder.ending(".log").remove(0);
+    let content = folder.get(&name);
+    let begin = content.windows(value.len()).position(|bytes| bytes == value).unwrap();
+    let mut damaged = 0;
+    for place in begin - 40..begin + value.len() {
+        let medium = folder.copy();
+        flipped(&medium, &name, place);
+        let store = medium.open().unwrap();
+        damaged += u64::from(registers(&store, of).is_err());
+        let deletion = Deletion::Drop { log: of };
+        let dropped = ask(&store, StoreRequest::Delete(vec![deletion])).unwrap();
+        let StoreReply::Deleted(dropped) = dropped else { panic!("{dropped:?}") };
+        assert!(matches!(dropped[..], [Deleted::Done { .. }]), "{dropped:?} at {place}");
+        assert_eq!(registers(&store, of).unwrap(), [], "at {place}");
+        let again = Set::always(RegisterKey::letter(b'a'), Bytes::from_static(b"again"));
+        let written = write_all(&store, vec![Write::registers(of, [again])]);
+        assert!(matches!(written[..], [Written::Stored { .. }]), "{written:?} at {place}");
+        drop(store);
+        let found = registers(&medium.open().unwrap(), of).unwrap();
+        assert_eq!(found[0].value.as_deref(), Some(&b"again"[..]), "at {place}");
+        assert_eq!(found.len(), 1, "at {place}");
+    }
+    // (Where its head is hit, it is the start that tells.)
+    assert!(damaged >= value.len() as u64 / 2, "{damaged}");
+}
+
+/// All registers of a log.
+fn registers(store: &EmbeddedStore, log: LogId) -> Result<Vec<Register>, StoreError> {
+    let prefix = Default::default();
+    let range = RegisterRange { log, prefix, after: None, registers_max: 10, bytes_max: 1000 };
+    match ask(store, StoreRequest::Registers(vec![range]))? {
+        StoreReply::Registers(mut pages) => Ok(pages.remove(0)?.registers),
+        other => panic!("{other:?}"),
     }
 }

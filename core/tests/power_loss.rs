@@ -175,6 +175,7 @@ impl Client<'_> {
                     self.witness.open.push((log, number));
                     self.reload();
                 }
+                Written::Corrupt => panic!("nothing is damaged on a whole medium"),
                 Written::Unmet { .. } => panic!("the cursor was ahead of the log"),
             }
         }

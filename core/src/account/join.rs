@@ -14,7 +14,7 @@ use dunlin_protocol::{LogId, UserId};
 use super::NO_SUCH_USER;
 use super::register::{account_key, joining};
 use crate::membership::users_of;
-use crate::refusal::{INTERNAL, Refusal, STORE_UNAVAILABLE};
+use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal, STORE_UNAVAILABLE};
 use crate::store::{Register, Written};
 use crate::worker::flow::{Answer, Answers, RegisterFlow, WriteFlow};
 use crate::worker::turn::Turn;
@@ -59,6 +59,7 @@ pub(crate) fn written(logs: Vec<LogId>, answer: Answer<Vec<Written>>) -> Vec<Ver
     of_each(logs, answer, |written| match written {
         // If it was so before, that is as good.
         Written::Stored { .. } | Written::Unmet { .. } => Ok(()),
+        Written::Corrupt => Err(DATA_CORRUPT),
         Written::Unknown => Err(STORE_UNAVAILABLE),
         Written::Duplicate { .. } | Written::Conflict { .. } => Err(INTERNAL),
     })
@@ -90,7 +91,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::refusal::DATA_CORRUPT;
     use crate::store::{StoreRequest, Write};
     use crate::worker::turn::stage::Stage;
 

@@ -220,6 +220,7 @@ impl MarkRead {
             Ok(Written::Unmet { found, .. }) => {
                 stays(ReadCursor::of(&found).map(|at| self.own(at)))
             }
+            Ok(Written::Corrupt) => stays(Err(DATA_CORRUPT)),
             Ok(Written::Unknown) => stays(Err(STORE_UNAVAILABLE)),
             Ok(Written::Duplicate { .. } | Written::Conflict { .. }) => stays(Err(INTERNAL)),
             Err(refusal) => stays(Err(refusal)),

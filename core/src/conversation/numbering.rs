@@ -55,6 +55,8 @@ pub(crate) enum Outcome {
     Retried { seq: u64 },
     /// The id was used for something else.
     Conflict,
+    /// What may have been stored under the id is damaged.
+    Corrupt,
 }
 
 /// The newest entry of a direct conversation, with the counts of both members.
@@ -188,6 +190,7 @@ impl Conversation {
                     settled.push((pending, Outcome::Retried { seq }));
                 }
                 Written::Duplicate { .. } => settled.push((pending, Outcome::Conflict)),
+                Written::Corrupt => settled.push((pending, Outcome::Corrupt)),
                 Written::Stored { .. } | Written::Unknown if place < stored => {
                     self.head = self.head.next(log, pending.sender, time_ms).0;
                     let seq = self.head.seq;

@@ -195,9 +195,8 @@ pub(crate) fn end_issued(
 }
 
 fn decide_reset(hash: &str, identity: &mut Identity, now_ms: u64) -> Decision {
-    if identity.password_hash.is_empty() {
-        return Decision::refuse(ISSUER_ACCOUNT);
-    }
+    // Whoever asks has looked that no issuer vouches for the name. Without a hash it is an identity
+    // that is made anew.
     identity.password_hash = hash.to_owned();
     identity.close_all(now_ms);
     let done = Outcome::Reply(Reply::Done);

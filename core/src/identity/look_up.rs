@@ -135,6 +135,7 @@ fn stored_at(written: &Written) -> Answer<Option<u64>> {
     match written {
         Written::Stored { version } => Ok(Some(*version)),
         Written::Duplicate { .. } | Written::Conflict { .. } | Written::Unmet { .. } => Ok(None),
+        Written::Corrupt => Err(DATA_CORRUPT),
         Written::Unknown => Err(STORE_UNAVAILABLE),
     }
 }

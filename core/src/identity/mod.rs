@@ -18,16 +18,16 @@ pub(crate) mod operation;
 
 use std::collections::VecDeque;
 
-use dunlin_protocol::UserId;
 use dunlin_protocol::wire::ErrorCode;
+use dunlin_protocol::{LogId, UserId};
 
 use crate::audience::session::Sessions;
 use crate::auth::identity::Identity;
 use crate::limits::OVERLOADED_RETRY_MS;
-use crate::refusal::Refusal;
-use crate::store::{Registers, Set, Written};
+use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal, STORE_UNAVAILABLE};
+use crate::store::{Deleted, Deletion, Registers, Set, Written};
 use crate::transaction::{Running, Taken, Transactions};
-use crate::worker::flow::{Answer, Answers, RegistersFlow, WriteFlow, single};
+use crate::worker::flow::{Answer, Answers, DeleteFlow, RegistersFlow, WriteFlow, single};
 use crate::worker::turn::Turn;
 use decide::decide;
 pub(crate) use decide::{ISSUER_ACCOUNT, WRONG_CREDENTIALS};
@@ -128,7 +128,48 @@ pub(crate) fn identity_read(
 ) -> Option<Finished> {
     match look_up::identity(single(answers)) {
         Ok((identity, version)) => decided(running, &identity, version, sessions, turn),
+        Err(DATA_CORRUPT) if running.change.needs_nothing_of_before() => {
+            drop_damaged(running, turn);
+            None
+        }
         Err(refusal) => Some(finished(running.change, Err(refusal))),
+    }
+}
+
+/// Nobody could ever enter again: all that can't be read of an identity goes, the rest of it too.
+fn drop_damaged(running: Running<Operation>, turn: &mut Turn<'_>) {
+    let user = running.change.user;
+    tracing::warn!(
+        %user,
+        "the identity was damaged and is made anew: all sessions have ended, and if the account was \
+         disabled, it is to be disabled again"
+    );
+    let deletion = Deletion::Drop { log: LogId::identity(user) };
+    turn.delete(vec![deletion], DeleteFlow::Identity(Box::new(running)));
+}
+
+/// A damaged identity is gone, or not.
+pub(crate) fn dropped(
+    running: Running<Operation>,
+    answer: Answer<Vec<Deleted>>,
+    sessions: &Sessions,
+    turn: &mut Turn<'_>,
+) -> Option<Finished> {
+    let deleted = answer.and_then(|verdicts| match &verdicts[..] {
+        [Deleted::Done { .. }] => Ok(()),
+        [Deleted::Unknown] => Err(STORE_UNAVAILABLE),
+        _ => Err(INTERNAL),
+    });
+    if let Err(refusal) = deleted {
+        return Some(finished(running.change, Err(refusal)));
+    }
+    match running.again() {
+        Ok(running) => {
+            begin(running, sessions, turn);
+            None
+        }
+        // It is as damaged as before.
+        Err(operation) => Some(finished(operation, Err(DATA_CORRUPT))),
     }
 }
 

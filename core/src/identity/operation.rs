@@ -93,6 +93,21 @@ impl Operation {
 }
 
 impl Operation {
+    /// Whether it can be done to an identity of which nothing can be read.
+    pub(super) fn needs_nothing_of_before(&self) -> bool {
+        match &self.action {
+            Action::ResetPassword { .. } => true,
+            Action::Enter(_)
+            | Action::Refresh { .. }
+            | Action::Logout { .. }
+            | Action::ListSessions { .. }
+            | Action::SetPassword { .. }
+            | Action::Disable
+            | Action::Enable
+            | Action::Recheck(_) => false,
+        }
+    }
+
     /// Why the sessions are looked at, if that is all that is done.
     pub(crate) fn recheck(&self) -> Option<&Recheck> {
         match &self.action {

@@ -20,7 +20,7 @@ use crate::admin::{AdminError, AdminReply, RetentionRequest};
 use crate::limits::{
     RETENTION_CONVERSATIONS_MAX, RETENTION_FIRST_MS, RETENTION_REST_MS, RETENTION_STEP_MS,
 };
-use crate::refusal::{INTERNAL, NO_SUCH_CONVERSATION, Refusal, STORE_UNAVAILABLE};
+use crate::refusal::{DATA_CORRUPT, INTERNAL, NO_SUCH_CONVERSATION, Refusal, STORE_UNAVAILABLE};
 use crate::store::question::{Logs, Question};
 use crate::store::{
     Deleted, Deletion, Page, Register, Set, StoreError, StoreReply, Write, Written,
@@ -296,6 +296,7 @@ fn written(call: u64, answer: Answer<Vec<Written>>, turn: &mut Turn<'_>) {
     let verdict = answer.map(|verdicts| verdicts.into_iter().next());
     match verdict {
         Ok(Some(Written::Stored { .. })) => turn.effects.admin.push((call, Ok(AdminReply::Done))),
+        Ok(Some(Written::Corrupt)) => refuse(call, DATA_CORRUPT, turn),
         Ok(Some(Written::Unknown)) => refuse(call, STORE_UNAVAILABLE, turn),
         // It has no fence, no rule and no key.
         Ok(

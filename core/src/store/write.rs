@@ -117,6 +117,10 @@ pub enum Written {
         /// The register as it is: version 0 and no value if it was never set.
         found: Register,
     },
+    /// What has to be read to decide about it is damaged: the entry that may have its key, the state
+    /// of the log, the register of a rule. Nothing was stored, and the same write fares no better
+    /// again.
+    Corrupt,
     /// Nobody knows whether it was stored: a lost answer, a failed fsync. Until the store says
     /// `Stored` it counts as not stored; a later write with the same fence, key or rule decides.
     Unknown,

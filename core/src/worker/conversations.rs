@@ -16,7 +16,7 @@ use crate::conversation::{
     first_time, history, signal,
 };
 use crate::membership::users_of;
-use crate::refusal::Refusal;
+use crate::refusal::{DATA_CORRUPT, Refusal};
 use crate::request::{Client, ConversationRequest, Message, Signal};
 use crate::store::{Head, Page, Written};
 
@@ -150,6 +150,7 @@ impl Router {
                 ask_first_time(log, reply_to, seq, turn);
             }
             Outcome::Conflict => self.answer_send(log, reply_to, Err(MESSAGE_ID_CONFLICT), turn),
+            Outcome::Corrupt => self.answer_send(log, reply_to, Err(DATA_CORRUPT), turn),
         }
     }
 

@@ -60,6 +60,7 @@ pub(super) enum StoreFlow {
     Registers(RegistersFlow),
     Heads(HeadsFlow),
     Logs(LogsFlow),
+    Deleted(DeleteFlow),
     /// Whatever the retention has asked.
     Retention(RetentionFlow),
 }
@@ -139,6 +140,13 @@ pub(crate) enum HeadsFlow {
 pub(crate) enum LogsFlow {
     /// A page of all accounts, of so many.
     List { call: u64, limit: usize },
+}
+
+/// Who waits for deletions.
+#[derive(Debug)]
+pub(crate) enum DeleteFlow {
+    /// What is done to a user whose identity is damaged, and is made anew.
+    Identity(Box<Running<Operation>>),
 }
 
 /// The one place where it is seen whether a store has answered what it was asked.

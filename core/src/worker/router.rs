@@ -10,8 +10,8 @@ use super::Shared;
 use super::agenda::{Batch, Run};
 use super::effect::Ticket;
 use super::flow::{
-    self, Answer, Answers, HeadsFlow, LogsFlow, PagesFlow, PasswordResult, RegisterFlow,
-    RegistersFlow, StoreFlow, StoreResult, WriteFlow,
+    self, Answer, Answers, DeleteFlow, HeadsFlow, LogsFlow, PagesFlow, PasswordResult,
+    RegisterFlow, RegistersFlow, StoreFlow, StoreResult, WriteFlow,
 };
 use super::input::Input;
 use super::message::WorkerMessage;
@@ -202,6 +202,11 @@ impl Router {
             }
             Some(StoreFlow::Heads(flow)) => self.heads_read(flow, flow::answers(result), turn),
             Some(StoreFlow::Logs(flow)) => self.logs_listed(flow, flow::answer(result), turn),
+            Some(StoreFlow::Deleted(DeleteFlow::Identity(running))) => {
+                let answer = flow::answer(result);
+                let finished = identity::dropped(*running, answer, &self.sessions, turn);
+                self.operation_finished(finished, turn);
+            }
             Some(StoreFlow::Retention(flow)) => self.retention.answered(flow, result, turn),
             // Of the worker before a restart.
             None => {}

@@ -12,14 +12,14 @@ use super::Shared;
 use super::agenda::Agenda;
 use super::effect::Effects;
 use super::flow::{
-    HeadsFlow, LogsFlow, PagesFlow, RegisterFlow, RegistersFlow, StoreFlow, WriteFlow,
+    DeleteFlow, HeadsFlow, LogsFlow, PagesFlow, RegisterFlow, RegistersFlow, StoreFlow, WriteFlow,
 };
 use super::tickets::Tickets;
 use crate::auth::password::PasswordJob;
 use crate::credential::PasswordFlow;
 use crate::placement;
 use crate::retention::RetentionFlow;
-use crate::store::{Range, RegisterKey, RegisterRange, StoreRequest, Write};
+use crate::store::{Deletion, Range, RegisterKey, RegisterRange, StoreRequest, Write};
 
 /// See the module.
 #[derive(Debug)]
@@ -74,6 +74,11 @@ impl Turn<'_> {
         flow: LogsFlow,
     ) {
         self.ask_store(StoreRequest::Logs { kind, after, limit }, StoreFlow::Logs(flow));
+    }
+
+    /// Deletes these; the verdicts, one each, continue the flow.
+    pub(crate) fn delete(&mut self, deletions: Vec<Deletion>, flow: DeleteFlow) {
+        self.ask_store(StoreRequest::Delete(deletions), StoreFlow::Deleted(flow));
     }
 
     /// Asks something for the retention.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dunlin_core::admin::{AdminReply, AdminRequest};
+use dunlin_core::admin::{AdminError, AdminReply, AdminRequest};
 use dunlin_core::auth::names;
 use dunlin_core::config::{DevicePolicy, EngineConfig};
 use dunlin_core::request::{IdentityRequest, Logout};
 use dunlin_core::store::contract::ask;
 use dunlin_core::store::{RegisterKey, RegisterRange, Registers, Rule, Set, Write};
-use dunlin_protocol::wire::ErrorCode;
+use dunlin_protocol::wire::{CloseReason, ErrorCode};
 use dunlin_protocol::{LogId, UserId};
 
 use super::node::*;
@@ -210,4 +210,36 @@ fn accounts_are_listed_beside_what_is_damaged() {
     assert_eq!(node.login(conn(1), password("bob"), device(1)).postponed(), ErrorCode::DataCorrupt);
     assert_eq!(node.login(conn(1), password("ada"), device(1)).postponed(), ErrorCode::DataCorrupt);
     node.login(conn(1), password("cy"), device(1)).unwrap();
+}
+
+#[test]
+fn whoever_has_a_damaged_identity_gets_a_new_one_with_a_new_password() {
+    let mut node = Node::new();
+    let bob = node.register("bob").unwrap();
+    let before = node.login(conn(1), password("bob"), device(1)).unwrap();
+    let garbage = Set::always(RegisterKey::letter(b'u'), Bytes::from_static(b"\xff"));
+    ask::write(&*node.store, vec![Write::registers(LogId::identity(bob), [garbage])]);
+    let named = |request: fn(String) -> AdminRequest| request("bob".into());
+    for request in [
+        named(|username| AdminRequest::DisableUser { username }),
+        named(|username| AdminRequest::EnableUser { username }),
+    ] {
+        let Err(AdminError::Refused { code, .. }) = node.administer(request) else { panic!() };
+        assert_eq!(code, ErrorCode::DataCorrupt);
+    }
+    let (username, password_now) = ("bob".into(), "another password".to_owned());
+    let reset = AdminRequest::ResetPassword { username, password: password_now.clone() };
+    node.administer(reset).unwrap();
+    node.assert_closed(conn(1), CloseReason::LoggedOut);
+    assert_eq!(
+        node.login(conn(2), before.resume(), device(1)).postponed(),
+        ErrorCode::SessionRevoked
+    );
+    assert_eq!(
+        node.login(conn(2), password("bob"), device(1)).refused(),
+        ErrorCode::WrongCredentials
+    );
+    let credentials = password_of("bob", &password_now);
+    assert_eq!(node.login(conn(2), credentials, device(1)).unwrap().session.user, bob);
+    node.administer(named(|username| AdminRequest::DisableUser { username })).unwrap();
 }

@@ -112,7 +112,12 @@ impl Consumers {
             }
             // It was further already.
             Some(Written::Unmet { .. }) => done(Ok(StoreReply::Done)),
-            Some(Written::Duplicate { .. } | Written::Conflict { .. } | Written::Unknown)
+            Some(
+                Written::Duplicate { .. }
+                | Written::Conflict { .. }
+                | Written::Corrupt
+                | Written::Unknown,
+            )
             | None => {
                 let reason = "it is not known whether the consumer was changed".to_owned();
                 done(Err(StoreError::Unavailable { reason }));

@@ -8,7 +8,7 @@ use crate::store::{
 };
 
 use super::super::index::found::{Found, SmallValue};
-use super::super::read::{read_head, read_value};
+use super::super::read::{HeadRead, read_head, read_value};
 use super::super::segment::record::LogState;
 use super::frame::{Used, bytes_of};
 use super::{Answers, Lane};
@@ -67,8 +67,14 @@ impl Lane {
     fn plan_write(&mut self, place: usize, write: Write) -> Written {
         let entry_of = write.entry.is_some().then_some(write.log);
         let verdict = self.decide(place, write).unwrap_or_else(|error| {
+            let verdict = match error {
+                StoreError::Corrupt { .. } | StoreError::CorruptRegister { .. } => Written::Corrupt,
+                StoreError::Unavailable { .. }
+                | StoreError::Mismatched
+                | StoreError::Malformed(_) => Written::Unknown,
+            };
             self.note(error);
-            Written::Unknown
+            verdict
         });
         if let Some(log) = entry_of
             && !matches!(verdict, Written::Stored { .. })
@@ -132,10 +138,16 @@ impl Lane {
         self.places.clear();
         self.shared.index.places_of_key(hash, &mut self.places)?;
         for &place in &self.places {
-            // A retry of what was lost is stored again.
-            let Some(head) = read_head(&self.shared, place)? else { continue };
-            if head.log == log && head.key == Some(*key) {
-                return Ok(Some(Written::Duplicate { seq: head.state.seq, digest: head.digest }));
+            match read_head(&self.shared, place)? {
+                HeadRead::Whole(head) if head.log == log && head.key == Some(*key) => {
+                    let (seq, digest) = (head.state.seq, head.digest);
+                    return Ok(Some(Written::Duplicate { seq, digest }));
+                }
+                // A retry of what was lost is stored again.
+                HeadRead::Whole(_) | HeadRead::Gone => {}
+                // Most likely it is a retry of what is damaged: stored again, it would be there
+                // twice.
+                HeadRead::Damaged => return Ok(Some(Written::Corrupt)),
             }
         }
         Ok(None)

@@ -16,7 +16,7 @@ use super::feed::read_feed;
 use entries::read_page;
 use registers::read_changes;
 pub(super) use registers::{read_register, read_registers, read_value};
-pub(super) use window::{read_head, read_head_bytes};
+pub(super) use window::{HeadRead, read_head, read_head_bytes};
 
 /// The most bytes of registers that are asked for among what is little work: an identity or an account,
 /// which a login waits for, and which mostly has a hundredth of what it may have.

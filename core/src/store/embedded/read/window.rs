@@ -96,20 +96,33 @@ fn decode(mark: Mark, bytes: &[u8]) -> Option<Look> {
     Some(Look::Record(head, body))
 }
 
-/// Reads the head of an entry; `None` if it was cleaned away, or was lost with its file.
+/// What is at the place of a record.
+pub(in super::super) enum HeadRead {
+    /// Its head, which is whole; whatever its body is.
+    Whole(RecordHead),
+    /// Its head is damaged.
+    Damaged,
+    /// It was cleaned away, or was lost with its file.
+    Gone,
+}
+
+/// Reads the head of an entry.
 pub(in super::super) fn read_head(
     shared: &Shared,
     place: Location,
-) -> Result<Option<RecordHead>, StoreError> {
+) -> Result<HeadRead, StoreError> {
     let mark = shared.identity.mark(place.segment);
-    let Some(bytes) = read_head_bytes(shared, place)? else { return Ok(None) };
-    RecordHead::decode(mark, &bytes).map(Some).ok_or_else(|| {
-        tracing::error!(segment = place.segment, offset = place.offset, "a record is damaged");
-        StoreError::Unavailable { reason: "the entry that may have this key is damaged".into() }
-    })
+    let Some(bytes) = read_head_bytes(shared, place)? else { return Ok(HeadRead::Gone) };
+    Ok(RecordHead::decode(mark, &bytes).map_or_else(
+        || {
+            tracing::error!(segment = place.segment, offset = place.offset, "a record is damaged");
+            HeadRead::Damaged
+        },
+        HeadRead::Whole,
+    ))
 }
 
-/// Reads at least all bytes of a record before its body; `None` as for its head.
+/// Reads at least all bytes of a record before its body; `None` if it is gone.
 pub(in super::super) fn read_head_bytes(
     shared: &Shared,
     place: Location,
