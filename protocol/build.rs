@@ -1,4 +1,4 @@
-//! Generates the message types from the .proto with protox, so that no protoc is needed.
+//! Generates the message types from the .proto files with protox, so that no protoc is needed.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -6,7 +6,8 @@ use std::{env, fs};
 
 use prost::Message;
 
-const PROTO: &str = "proto/dunlin/v1/dunlin.proto";
+/// The file that imports all others.
+const PROTO: &str = "proto/dunlin/v1/frame.proto";
 
 /// Messages that hold a credential. `src/redacted.rs` prints them without it, so that no log line
 /// can ever show one.
@@ -14,7 +15,7 @@ const SECRET: [&str; 7] =
     ["Register", "PasswordCredential", "Login", "LoggedIn", "Tokens", "Refresh", "ChangePassword"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo:rerun-if-changed={PROTO}");
+    println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile([PROTO], ["proto"])?;
 
     let mut without_comments = descriptors.clone();

@@ -25,7 +25,7 @@ pub(crate) struct EncodedEntry {
     pub(crate) body: Bytes,
 }
 
-// Field numbers of the .proto file.
+// Field numbers of entry.proto.
 const FRAME_PUSH: u32 = 4;
 const PUSH_CONVERSATION_ID: u32 = 1;
 const PUSH_ENTRY: u32 = 2;

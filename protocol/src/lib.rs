@@ -1,6 +1,6 @@
 //! The wire protocol of Dunlin: what goes over a connection, and nothing about how.
 //!
-//! - [`wire`]: the messages, generated from `proto/dunlin/v1/dunlin.proto`
+//! - [`wire`]: the messages, generated from `proto/dunlin/v1/*.proto`
 //! - [`frame`]: the length prefix: splitting what was read, encoding what is written
 //! - [`id`]: the names of users, logs, devices and messages
 //! - [`limits`]: every number that both sides must agree on
@@ -32,14 +32,14 @@ pub mod id;
 pub mod limits;
 mod redacted;
 
-/// The messages of the protocol, as generated from the .proto file.
-#[allow(missing_docs, reason = "the .proto file is the documentation")]
+/// The messages of the protocol, as generated from the .proto files.
+#[allow(missing_docs, reason = "the .proto files are the documentation")]
 #[allow(clippy::all, clippy::pedantic, rustdoc::all, reason = "generated")]
 pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/dunlin.v1.rs"));
 }
 
-/// The .proto file as a serialized `google.protobuf.FileDescriptorSet`, for tools and languages
+/// The .proto files as a serialized `google.protobuf.FileDescriptorSet`, for tools and languages
 /// that build their messages at run time.
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/dunlin.v1.descriptors"));

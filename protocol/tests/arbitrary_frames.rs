@@ -1,7 +1,7 @@
 //! Any frame survives the wire, and any stream reads the same however it is cut.
 //!
 //! Frames are made by reflection from a string of random bytes, so that a message that is added to
-//! the .proto is covered without a word here.
+//! the .proto files is covered without a word here.
 
 mod support;
 
@@ -79,7 +79,7 @@ impl Choices<'_> {
             }
             Kind::Bytes => Value::Bytes(vec![self.byte(); self.below(40)].into()),
             Kind::Message(descriptor) => Value::Message(self.message(&descriptor)),
-            kind => panic!("{kind:?} is new in the .proto: say here how to choose one"),
+            kind => panic!("{kind:?} is new in the .proto files: say here how to choose one"),
         }
     }
 }

@@ -7,7 +7,7 @@ use dunlin_protocol::limits::TYPE_BYTES_MAX;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct InvalidRequest {
-    /// The field, as the .proto file names it.
+    /// The field, as the .proto files name it.
     pub field: &'static str,
     /// What is wrong with it.
     pub reason: String,

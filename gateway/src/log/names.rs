@@ -13,7 +13,7 @@ pub(crate) fn code_name(code: ErrorCode) -> &'static str {
     without_kind(code.as_str_name(), "ERROR_CODE_")
 }
 
-/// In the .proto file a name begins with what it is a name of.
+/// In the .proto files a name begins with what it is a name of.
 fn without_kind(name: &'static str, kind: &str) -> &'static str {
     name.strip_prefix(kind).unwrap_or(name)
 }

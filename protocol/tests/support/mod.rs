@@ -45,7 +45,7 @@ pub(crate) fn frame_descriptor() -> MessageDescriptor {
     pool.get_message_by_name("dunlin.v1.Frame").expect("Frame is described")
 }
 
-/// A frame as protobuf JSON with the field names of the .proto.
+/// A frame as protobuf JSON with the field names of the .proto files.
 pub(crate) fn to_json(body: &[u8]) -> Value {
     let message = DynamicMessage::decode(frame_descriptor(), body).expect("a frame");
     let options = SerializeOptions::new().use_proto_field_name(true);
