@@ -1,8 +1,9 @@
 //! A blocked Bloom filter: it says "certainly not here" with one cache line.
 
 use std::io;
+use std::sync::Arc;
 
-use super::layout::BLOCK_BYTES;
+use super::layout::{BLOCK_BYTES, BlockBytes};
 
 /// Bits per element: of what is not here, one in some 700 is asked for in vain. With 10 bits it was
 /// one in 100, and with ten files each tenth new message cost a read of 4 KiB.
@@ -34,7 +35,7 @@ impl Filter {
     /// From the blocks of a file. (Block by block: the largest filters take much of the memory, and should
     /// not take it twice.)
     pub(super) fn from_blocks(
-        blocks: impl Iterator<Item = io::Result<[u8; BLOCK_BYTES]>>,
+        blocks: impl Iterator<Item = io::Result<Arc<BlockBytes>>>,
     ) -> io::Result<Filter> {
         let mut words = Vec::with_capacity(blocks.size_hint().0 * BLOCK_WORDS);
         let word = |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().expect("chunks of 8"));
@@ -45,7 +46,7 @@ impl Filter {
     }
 
     /// For a file.
-    pub(super) fn blocks(&self) -> impl Iterator<Item = [u8; BLOCK_BYTES]> {
+    pub(super) fn blocks(&self) -> impl Iterator<Item = BlockBytes> {
         self.words.chunks_exact(BLOCK_WORDS).map(|words| {
             let mut block = [0; BLOCK_BYTES];
             for (bytes, word) in block.chunks_exact_mut(8).zip(words) {
@@ -106,7 +107,7 @@ mod tests {
         let wrong = (10_000..110_000).filter(|&number| filter.may_hold(hash(number))).count();
         assert!(wrong < 600, "{wrong} of 100,000");
 
-        let again = Filter::from_blocks(filter.blocks().map(Ok)).unwrap();
+        let again = Filter::from_blocks(filter.blocks().map(|block| Ok(Arc::new(block)))).unwrap();
         let bytes = filter.blocks().flatten().collect::<Vec<u8>>();
         let lines = (bytes.len() / LINE_BYTES) as u64;
         for number in 0..20_000 {

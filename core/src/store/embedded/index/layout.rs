@@ -15,6 +15,7 @@
 //! ```
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use dunlin_protocol::LogId;
 
@@ -28,6 +29,9 @@ use super::memory::LOST;
 
 /// Everything but the guide is in blocks of this size, each with a checksum.
 pub(super) const BLOCK_BYTES: usize = 4096;
+
+/// The bytes of a block.
+pub(super) type BlockBytes = [u8; BLOCK_BYTES];
 
 const MAGIC: &[u8; 8] = b"DUNLINIX";
 const SUFFIX: &str = ".idx";
@@ -168,7 +172,7 @@ pub(super) trait Record: Clone {
     /// How many bytes that are; at least as many.
     fn bytes(&self) -> usize;
     /// All records of a block of their section. The checksum of the block is good.
-    fn of_block(section: &Section, block: u64, bytes: &[u8; BLOCK_BYTES]) -> Vec<Self>;
+    fn of_block(section: &Section, block: u64, bytes: &Arc<BlockBytes>) -> Vec<Self>;
 }
 
 /// A record of which all have one size.
@@ -190,8 +194,8 @@ impl<T: FixedRecord> Record for T {
         T::BYTES
     }
 
-    fn of_block(section: &Section, block: u64, bytes: &[u8; BLOCK_BYTES]) -> Vec<T> {
-        let block = Block::<T>::new(section, block, *bytes);
+    fn of_block(section: &Section, block: u64, bytes: &Arc<BlockBytes>) -> Vec<T> {
+        let block = Block::<T>::new(section, block, Arc::clone(bytes));
         (0..block.held).filter_map(|at| block.get(at)).collect()
     }
 }
@@ -199,7 +203,7 @@ impl<T: FixedRecord> Record for T {
 /// A block of a section, of which only those records are decoded that are looked at: most look-ups want
 /// one of hundreds.
 pub(super) struct Block<T> {
-    bytes: [u8; BLOCK_BYTES],
+    bytes: Arc<BlockBytes>,
     /// How many records are in it.
     held: usize,
     record: PhantomData<T>,
@@ -207,7 +211,7 @@ pub(super) struct Block<T> {
 
 impl<T: FixedRecord> Block<T> {
     /// The checksum of the block is good.
-    pub(super) fn new(section: &Section, block: u64, bytes: [u8; BLOCK_BYTES]) -> Block<T> {
+    pub(super) fn new(section: &Section, block: u64, bytes: Arc<BlockBytes>) -> Block<T> {
         let before = block * per_block::<T>();
         let held = section.records.saturating_sub(before).min(per_block::<T>()) as usize;
         Block { bytes, held, record: PhantomData }
@@ -390,7 +394,7 @@ impl Record for RegisterAt {
         RegisterAt::HEAD_BYTES + self.name.1.as_bytes().len()
     }
 
-    fn of_block(_: &Section, _: u64, bytes: &[u8; BLOCK_BYTES]) -> Vec<RegisterAt> {
+    fn of_block(_: &Section, _: u64, bytes: &Arc<BlockBytes>) -> Vec<RegisterAt> {
         let mut rest = &bytes[..];
         let next = || {
             let register = RegisterAt::decode(rest)?;

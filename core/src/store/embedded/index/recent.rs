@@ -2,11 +2,12 @@
 //! their order: a full check asks for each entry of a store, and most of them are in the block of the
 //! one before.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::layout::BLOCK_BYTES;
+use super::layout::BlockBytes;
 
 /// Blocks that are kept: one of each section, and one more.
 const RECENT_MAX: usize = 8;
@@ -15,7 +16,7 @@ const RECENT_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     walks: AtomicUsize,
-    blocks: Mutex<Vec<(u64, [u8; BLOCK_BYTES])>>,
+    blocks: Mutex<Vec<(u64, Arc<BlockBytes>)>>,
 }
 
 impl Recent {
@@ -30,16 +31,16 @@ impl Recent {
         }
     }
 
-    pub(super) fn get(&self, number: u64) -> Option<[u8; BLOCK_BYTES]> {
+    pub(super) fn get(&self, number: u64) -> Option<Arc<BlockBytes>> {
         if self.walks.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let blocks = self.blocks.lock();
-        blocks.iter().find(|(kept, _)| *kept == number).map(|(_, block)| *block)
+        blocks.iter().find(|(kept, _)| *kept == number).map(|(_, block)| Arc::clone(block))
     }
 
     /// Keeps a block whose checksum is good.
-    pub(super) fn keep(&self, number: u64, block: &[u8; BLOCK_BYTES]) {
+    pub(super) fn keep(&self, number: u64, block: &Arc<BlockBytes>) {
         if self.walks.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -47,6 +48,6 @@ impl Recent {
         if blocks.len() == RECENT_MAX {
             blocks.remove(0);
         }
-        blocks.push((number, *block));
+        blocks.push((number, Arc::clone(block)));
     }
 }

@@ -14,8 +14,8 @@ use super::super::segment::files::Location;
 use super::filter::{self, Filter, LINE_BYTES};
 use super::found::KeyRange;
 use super::layout::{
-    BLOCK_BYTES, Block, Change, FixedRecord, Key, LogSpan, Position, Record, RegisterAt,
-    RegisterName, RunHead, Section, Sections, id_at, log_id, per_block, run_name,
+    BLOCK_BYTES, Block, BlockBytes, Change, FixedRecord, Key, LogSpan, Position, Record,
+    RegisterAt, RegisterName, RunHead, Section, Sections, id_at, log_id, per_block, run_name,
 };
 use super::recent::Recent;
 use crate::store::RegisterKey;
@@ -165,7 +165,11 @@ impl Run {
     }
 
     /// Adds the places of entries whose key has this hash.
-    pub(super) fn places_of_key(&self, hash: u64, places: &mut Vec<Location>) -> io::Result<()> {
+    pub(in super::super) fn places_of_key(
+        &self,
+        hash: u64,
+        places: &mut Vec<Location>,
+    ) -> io::Result<()> {
         // The first one may be in the block before the first fence that is not lower.
         let from = self.key_fences.partition_point(|fence| *fence < hash).saturating_sub(1);
         for at in from..self.key_fences.len() {
@@ -212,6 +216,26 @@ impl Run {
             }
         }
         Ok(places)
+    }
+
+    /// The same by their log; `None` if it does not know all of them.
+    pub(in super::super) fn entries(
+        &self,
+        log: LogId,
+        from: u64,
+        to: u64,
+    ) -> io::Result<Option<Vec<Option<Location>>>> {
+        let span = self.log(log)?.filter(|span| span.first() <= from && to <= span.state.seq);
+        span.map(|span| self.places(&span, from, to)).transpose()
+    }
+
+    /// The version at which a register was set last.
+    pub(in super::super) fn register_version(
+        &self,
+        log: LogId,
+        key: &RegisterKey,
+    ) -> io::Result<Option<u64>> {
+        Ok(self.register(log, key)?.map(|known| known.version))
     }
 
     /// A register.
@@ -320,14 +344,15 @@ impl Run {
     }
 
     /// A block whose checksum is good.
-    fn block(&self, number: u64) -> io::Result<[u8; BLOCK_BYTES]> {
+    fn block(&self, number: u64) -> io::Result<Arc<BlockBytes>> {
         if let Some(block) = self.recent.get(number) {
             return Ok(block);
         }
-        let mut block = [0; BLOCK_BYTES];
-        read_exact_at(&*self.file, &mut block, number * BLOCK_BYTES as u64).map_err(truncated)?;
+        let mut block = Arc::new([0; BLOCK_BYTES]);
+        let bytes = Arc::get_mut(&mut block).expect("nobody else has it yet");
+        read_exact_at(&*self.file, bytes, number * BLOCK_BYTES as u64).map_err(truncated)?;
         let checksum = self.checksums.get(number as usize - 1).copied();
-        if checksum == Some(crc32c::crc32c(&block)) {
+        if checksum == Some(crc32c::crc32c(&*block)) {
             self.recent.keep(number, &block);
             return Ok(block);
         }

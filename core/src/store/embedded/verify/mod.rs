@@ -1,7 +1,7 @@
 //! Reading everything back: is it whole, and does the index agree with it?
 //!
-//! A segment at a time is in memory, and a block of each index file: not more, however many logs there
-//! are. (Of segments without an index file that can be read, it is remembered which entries of which
+//! What is in some segments is in memory, as their indexes would have it, and a block of each index file:
+//! not more, however many logs there are. (Of segments without an index file that can be read, it is remembered which entries of which
 //! logs they have; of some of which something is lost, where their records are.)
 
 mod compare;
@@ -130,7 +130,7 @@ pub(super) fn verify(
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, OpenError> {
     let _names = shared.segments.hold_names();
-    let walk = Walk::begin(shared);
+    let mut walk = Walk::begin(shared);
     let parts = durable_parts(shared)?;
     let mut check = SegmentsCheck::of_open(shared);
     check.report.damage.extend(walk.damage());
@@ -146,16 +146,17 @@ pub(super) fn verify(
         for scan in check.part(shared, part, next_first)? {
             let (segment, index) = (scan.index.segment, &scan.index);
             losses.add_scan(&scan, shared.extent.has_loss(segment, segment));
-            walk.compare(shared, index, &mut check.report.damage)?;
-            if !walk.covers(segment) {
+            if walk.run_of(segment).is_none() {
                 losses.add_unindexed(shared, index);
                 unindexed.push(SegmentSpans::of(index));
             }
+            walk.compare(shared, scan.index, &mut check.report.damage)?;
         }
         step.files += 1;
         step.bytes += part.bytes;
         progress(step);
     }
+    walk.compare_rest(shared, &mut check.report.damage)?;
     walk.finish(shared, unindexed, losses, &mut check.report)?;
     check.report.told = shared.unacknowledged();
     Ok(check.report)
@@ -166,7 +167,14 @@ struct Walk {
     /// Those that are whole.
     runs: Vec<Arc<Run>>,
     broken: Vec<Arc<Run>>,
+    /// What was found in segments and is to be looked up: of one index file, or of none.
+    found: Vec<SegmentIndex>,
+    found_bytes: usize,
 }
+
+/// So much of what was found in segments is looked up at a time, in bytes: the more, the less often each
+/// index file is read.
+const FOUND_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 impl Walk {
     /// Reads the index files themselves first: what can't be looked up for one that is damaged is no
@@ -179,7 +187,7 @@ impl Walk {
             shared.index.wake.wake();
         }
         runs.iter().for_each(|run| run.begin_walk());
-        Walk { runs, broken }
+        Walk { runs, broken, found: Vec::new(), found_bytes: 0 }
     }
 
     fn damage(&self) -> impl Iterator<Item = Damage> {
@@ -187,23 +195,43 @@ impl Walk {
         self.broken.iter().map(move |run| Damage::of_file(name(run), DamageKind::Index))
     }
 
-    fn covers(&self, segment: u32) -> bool {
-        let covers = |run: &Arc<Run>| (run.segments().0..=run.segments().1).contains(&segment);
-        self.runs.iter().any(covers)
+    /// The index file of a segment.
+    fn run_of(&self, segment: u32) -> Option<&Run> {
+        let covers = |run: &&Arc<Run>| (run.segments().0..=run.segments().1).contains(&segment);
+        self.runs.iter().find(covers).map(|run| &**run)
     }
 
-    /// Compares a segment with the index. What is older than a file that is damaged is not compared:
-    /// that it is not in the index any more may be for what only this file knows.
+    /// Compares a segment with the index, now or together with others. What is older than a file that
+    /// is damaged is not compared: that it is not in the index any more may be for what only this file
+    /// knows.
     fn compare(
-        &self,
+        &mut self,
         shared: &Shared,
-        found: &SegmentIndex,
+        found: SegmentIndex,
         damage: &mut Vec<Damage>,
     ) -> Result<(), OpenError> {
         if self.broken.iter().any(|run| found.segment <= run.segments().1) {
             return Ok(());
         }
-        match compare(shared, found, damage) {
+        let run_of = |segment| self.run_of(segment).map(Run::segments);
+        let is_another = |last: &SegmentIndex| run_of(last.segment) != run_of(found.segment);
+        if self.found.last().is_some_and(is_another) {
+            self.compare_rest(shared, damage)?;
+        }
+        self.found_bytes += found.bytes();
+        self.found.push(found);
+        if self.found_bytes >= FOUND_BYTES_MAX {
+            self.compare_rest(shared, damage)?;
+        }
+        Ok(())
+    }
+
+    /// Compares what was not compared yet.
+    fn compare_rest(&mut self, shared: &Shared, damage: &mut Vec<Damage>) -> Result<(), OpenError> {
+        self.found_bytes = 0;
+        let found = std::mem::take(&mut self.found);
+        let own = found.first().and_then(|first| self.run_of(first.segment));
+        match compare(shared, own, &found, damage) {
             Err(error) if self.broken.is_empty() => Err(unreadable(shared)(error)),
             Ok(()) | Err(_) => Ok(()),
         }
