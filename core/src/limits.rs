@@ -87,6 +87,11 @@ pub const OVERLOADED_RETRY_MS: u32 = 500;
 /// How long a client should wait when the store does not work, in milliseconds.
 pub const UNAVAILABLE_RETRY_MS: u32 = 1000;
 
+/// How far the time of an entry may be ahead of the clock and still be passed on to the next one, in
+/// milliseconds: the clocks of nodes that ask a time server differ by less. Further ahead, it was given
+/// by a clock that was wrong.
+pub const ENTRY_AHEAD_MS_MAX: u64 = 60_000;
+
 /// How long the state of a conversation that nobody uses stays in memory, in milliseconds: people answer within a minute or much later.
 pub const STATE_IDLE_MS: u64 = 60_000;
 

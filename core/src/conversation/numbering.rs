@@ -17,7 +17,7 @@ use dunlin_protocol::{LogId, UserId};
 
 use super::pending::Pending;
 use crate::entry::{EncodedEntry, digest, encode_message};
-use crate::limits::{CONVERSATION_BATCH_MAX, CONVERSATION_QUEUE_MAX};
+use crate::limits::{CONVERSATION_BATCH_MAX, CONVERSATION_QUEUE_MAX, ENTRY_AHEAD_MS_MAX};
 use crate::store::{DedupeKey, EntryMeta, Head, NewEntry, Write, Written};
 
 /// A direct conversation that is in use.
@@ -28,6 +28,7 @@ pub(super) struct Conversation {
     head: DirectHead,
     /// In the order of arrival; the first ones are at the store while appending.
     queue: VecDeque<Pending>,
+    /// When somebody last sent something, by the clock that is never set.
     pub(super) used_ms: u64,
 }
 
@@ -75,10 +76,20 @@ impl DirectHead {
         DirectHead { seq: head.seq, time_ms: head.meta.time_ms, counted }
     }
 
+    /// The time of the next entry. It does not go back by the little that clocks of several nodes differ;
+    /// but a time that is further ahead was given by a clock that was wrong, and is not passed on.
+    fn next_time_ms(&self, now_ms: u64) -> u64 {
+        if self.time_ms > now_ms.saturating_add(ENTRY_AHEAD_MS_MAX) {
+            return now_ms;
+        }
+        now_ms.max(self.time_ms)
+    }
+
     /// The numbers of the next entry, if it is a message of this member now.
     fn next(&self, log: LogId, sender: UserId, now_ms: u64) -> (DirectHead, EntryMeta) {
         let member = member_index(log, sender.get());
-        let mut next = DirectHead { seq: self.seq + 1, time_ms: now_ms.max(self.time_ms), ..*self };
+        let time_ms = self.next_time_ms(now_ms);
+        let mut next = DirectHead { seq: self.seq + 1, time_ms, ..*self };
         next.counted[member] += 1;
         let meta = EntryMeta {
             time_ms: next.time_ms,
@@ -308,6 +319,23 @@ mod tests {
                 assert_eq!(conversation.others_counted_at(log, 11, member), None);
                 assert_eq!(conversation.others_counted_at(log, 13, member), None);
             }
+        }
+    }
+
+    #[test]
+    fn a_time_of_the_future_is_not_passed_on() {
+        let head = |time_ms| DirectHead { time_ms, ..DirectHead::default() };
+        let (week_ms, now_ms) = (7 * 86_400_000, 1_700_000_000_000);
+        let next_ms = |before_ms| head(before_ms).next(log(), user(1), now_ms).0.time_ms;
+        assert_eq!(next_ms(now_ms - 5), now_ms);
+        assert_eq!(next_ms(now_ms + 5), now_ms + 5, "by the clock of another node");
+        assert_eq!(next_ms(now_ms + ENTRY_AHEAD_MS_MAX), now_ms + ENTRY_AHEAD_MS_MAX);
+        assert_eq!(next_ms(now_ms + ENTRY_AHEAD_MS_MAX + 1), now_ms);
+        assert_eq!(next_ms(now_ms + week_ms), now_ms);
+        // Once it is stored, it is counted again by its own time.
+        for before_ms in [now_ms - 5, now_ms + 5, now_ms + week_ms] {
+            let stored = head(before_ms).next(log(), user(1), now_ms).0;
+            assert_eq!(head(before_ms).next(log(), user(1), stored.time_ms).0, stored);
         }
     }
 

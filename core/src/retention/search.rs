@@ -1,7 +1,9 @@
 //! Where what is too old ends: a binary search by time over the entries of a log.
 //!
-//! The times of entries never go back, so each that is read says where those on one side of it belong.
-//! A damaged one says nothing, and must not hold up the others:
+//! The times of entries go back only where a clock was ahead and was set right, and what was written
+//! before an entry is older than it, whatever its time says. So each that is read says where those on
+//! one side of it belong: below one that is too old, everything is. (What a clock of the future has
+//! dated may stay longer.) A damaged one says nothing, and must not hold up the others:
 //!
 //! ```text
 //! oldest ─(old)─► upwards ───────────────────────► found
