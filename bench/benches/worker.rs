@@ -14,6 +14,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::TokenKeys;
+use dunlin_core::clock::Now;
 use dunlin_core::config::EngineConfig;
 use dunlin_core::random::SystemSource;
 use dunlin_core::request::{Command, Message, Request, Signal};
@@ -52,7 +53,7 @@ impl Bench {
             let (conn, session) = (conn(user), session(user));
             let kind = DeviceKind::Phone;
             bench.worker.handle(
-                NOW_MS,
+                Now::steady(NOW_MS),
                 Input::OpenSession { conn, session, kind },
                 &mut bench.effects,
             );
@@ -91,7 +92,7 @@ impl Bench {
     /// One tick, and as many more as the answers of the store need.
     fn tick(&mut self, commands: impl IntoIterator<Item = Command>) {
         for command in commands {
-            self.worker.handle(NOW_MS, Input::Command(command), &mut self.effects);
+            self.worker.handle(Now::steady(NOW_MS), Input::Command(command), &mut self.effects);
         }
         loop {
             self.worker.end_tick(&mut self.effects);
@@ -101,7 +102,11 @@ impl Bench {
             }
             for (ticket, request) in std::mem::take(&mut self.effects.store) {
                 let result = Ok(answer(request));
-                self.worker.handle(NOW_MS, Input::Store { ticket, result }, &mut self.effects);
+                self.worker.handle(
+                    Now::steady(NOW_MS),
+                    Input::Store { ticket, result },
+                    &mut self.effects,
+                );
             }
         }
     }

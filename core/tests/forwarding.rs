@@ -6,6 +6,7 @@ use bytes::Bytes;
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::TokenKeys;
 use dunlin_core::bus::{Member, NodeId};
+use dunlin_core::clock::Now;
 use dunlin_core::cluster::ClusterNode;
 use dunlin_core::config::EngineConfig;
 use dunlin_core::limits::{CONVERSATION_QUEUE_MAX, FORWARD_TIMEOUT_MS, FORWARDED_MAX, TICK_MS};
@@ -62,7 +63,7 @@ impl Node {
     }
 
     fn input(&mut self, input: Input) {
-        self.worker.handle(1_000, input, &mut self.effects);
+        self.worker.handle(Now::steady(1_000), input, &mut self.effects);
     }
 
     fn end_tick(&mut self) {

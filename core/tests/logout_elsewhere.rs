@@ -6,6 +6,7 @@ use dunlin_core::attempt::Attempt;
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::{Claims, TokenKeys, TokenKind};
 use dunlin_core::bus::{Member, NodeId};
+use dunlin_core::clock::Now;
 use dunlin_core::cluster::ClusterNode;
 use dunlin_core::config::EngineConfig;
 use dunlin_core::presence::{LocalPresence, Presence};
@@ -67,7 +68,7 @@ impl Node {
 
     /// Takes an input, and does what follows from it but for the answers of the store.
     fn input(&mut self, input: Input) {
-        self.worker.handle(NOW_MS, input, &mut self.effects);
+        self.worker.handle(Now::steady(NOW_MS), input, &mut self.effects);
         self.worker.end_tick(&mut self.effects);
         for change in self.effects.presence.drain(..) {
             match change {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use dunlin_core::admin::{AdminError, AdminReply, AdminRequest, RetentionRequest};
 use dunlin_core::clock::Clock;
 use dunlin_core::config::{EngineConfig, RetentionConfig};
+use dunlin_core::limits::RETENTION_REST_MS;
 use dunlin_core::store::contract::ask::{ask, delete, heads, ranges, write};
 use dunlin_core::store::contract::sample::{all, chat, entry, user, with_body};
 use dunlin_core::store::contract::wrapper::{Failing, Rate};
@@ -25,11 +26,34 @@ use engine_support::Server;
 
 /// A clock that is set by the test.
 #[derive(Debug, Default)]
-struct SetClock(AtomicU64);
+struct SetClock {
+    unix_ms: AtomicU64,
+    passed_ms: AtomicU64,
+}
+
+impl SetClock {
+    fn at(unix_ms: u64) -> SetClock {
+        SetClock { unix_ms: unix_ms.into(), passed_ms: 0.into() }
+    }
+
+    fn set(&self, unix_ms: u64) {
+        self.unix_ms.store(unix_ms, Ordering::Relaxed);
+    }
+
+    /// Time passes. Returns what the date was before.
+    fn pass(&self, ms: u64) -> u64 {
+        self.passed_ms.fetch_add(ms, Ordering::Relaxed);
+        self.unix_ms.fetch_add(ms, Ordering::Relaxed)
+    }
+}
 
 impl Clock for SetClock {
-    fn now_ms(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    fn unix_ms(&self) -> u64 {
+        self.unix_ms.load(Ordering::Relaxed)
+    }
+
+    fn monotonic_ms(&self, _: Instant) -> u64 {
+        self.passed_ms.load(Ordering::Relaxed)
     }
 }
 
@@ -39,7 +63,7 @@ fn engine<S: Store>(
     now_ms: u64,
     kept: (u64, Option<u64>),
 ) -> (Server<S>, Arc<SetClock>) {
-    let clock = Arc::new(SetClock(now_ms.into()));
+    let clock = Arc::new(SetClock::at(now_ms));
     let retention = RetentionConfig {
         kept_ms_min: kept.0,
         kept_ms_max: kept.1,
@@ -91,7 +115,7 @@ fn a_node_walks_over_all_conversations() {
     let (server, clock) = engine(Arc::clone(&store), 5_000, (0, Some(1_000)));
     // Time passes as fast as it can.
     wait_until(|| {
-        clock.0.fetch_add(1_000, Ordering::Relaxed);
+        clock.pass(1_000);
         logs.iter().skip(1).all(|log| floor(&*store, *log) > 0)
     });
     for (entries, log) in (0..).zip(&logs) {
@@ -111,18 +135,39 @@ fn a_clock_that_was_ahead_holds_up_no_walk() {
     let (log, later) = (chat(1, 2), chat(1, 3));
     fill(&*store, log, 100);
     let (server, clock) = engine(Arc::clone(&store), CENTURY_MS, (0, Some(1_000)));
-    let pass = || clock.0.fetch_add(1_000, Ordering::Relaxed);
+    let pass = || clock.pass(1_000);
     wait_until(|| {
         pass();
         floor(&*store, log) == 101
     });
     // The clock is set right: what is due next is due in a century.
-    clock.0.store(5_000, Ordering::Relaxed);
+    clock.set(5_000);
     fill(&*store, later, 100);
     wait_until(|| {
         assert!(pass() < CENTURY_MS, "it waits until the clock is as wrong as before");
         floor(&*store, later) == 101
     });
+    server.engine.stop();
+}
+
+#[test]
+fn a_clock_that_is_set_ahead_deletes_nothing_for_an_hour() {
+    const YEAR_MS: u64 = 365 * 86_400_000;
+    let store = Arc::new(MemoryStore::default());
+    let log = chat(1, 2);
+    fill(&*store, log, 100);
+    let (server, clock) = engine(Arc::clone(&store), 5_000, (0, Some(YEAR_MS)));
+    // What was set before the engine first looked at the clock is not seen.
+    wait_until(|| {
+        clock.set(clock.unix_ms() + 2 * YEAR_MS);
+        server.engine.statistics().total().clock_jumps > 0
+    });
+    wait_until(|| {
+        clock.pass(10_000);
+        floor(&*store, log) > 0
+    });
+    let passed_ms = clock.passed_ms.load(Ordering::Relaxed);
+    assert!(passed_ms >= RETENTION_REST_MS, "{passed_ms}");
     server.engine.stop();
 }
 
@@ -192,7 +237,7 @@ fn what_is_damaged_expires_with_its_neighbours() {
     }
     let (server, clock) = engine(Arc::clone(&store), 400, (0, Some(100)));
     let apply = |now_ms| {
-        clock.0.store(now_ms, Ordering::Relaxed);
+        clock.set(now_ms);
         for log in &logs {
             let request = RetentionRequest::Apply { conversation: *log };
             assert_eq!(retention(&server, request), Ok(AdminReply::Done));
@@ -305,7 +350,7 @@ fn what_is_too_old_expires_when_the_operator_says_so() {
 
 #[test]
 fn clients_are_told_where_a_conversation_begins() {
-    let clock = Arc::new(SetClock(1_000.into()));
+    let clock = Arc::new(SetClock::at(1_000));
     let given = Arc::clone(&clock) as Arc<dyn Clock>;
     let store = Arc::new(MemoryStore::default());
     let mut server = Server::with(2, store, |builder| builder.clock(given));
@@ -314,7 +359,7 @@ fn clients_are_told_where_a_conversation_begins() {
     let log = LogId::direct(ann, bob);
     phone.send(bob, 1, "one");
     phone.send(bob, 2, "two");
-    clock.0.store(2_000, Ordering::Relaxed);
+    clock.set(2_000);
     // The time of a tick may be read before the clock is set.
     for id in 3..6 {
         phone.send(bob, id, "more");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::TokenKeys;
+use dunlin_core::clock::Now;
 use dunlin_core::config::EngineConfig;
 use dunlin_core::limits::{STORE_ABANDONED_MAX, STORE_DEADLINE_MS, TICK_MS};
 use dunlin_core::random::SystemSource;
@@ -48,7 +49,7 @@ impl Node {
 
     /// Time stands still for all but ticks: the deadline does not depend on a clock.
     fn take(&mut self, input: Input) {
-        self.worker.handle(1000, input, &mut self.effects);
+        self.worker.handle(Now::steady(1000), input, &mut self.effects);
         self.worker.end_tick(&mut self.effects);
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::TokenKeys;
+use dunlin_core::clock::Now;
 use dunlin_core::config::EngineConfig;
 use dunlin_core::limits::SYNC_FILLED_MAX;
 use dunlin_core::random::SystemSource;
@@ -79,7 +80,7 @@ impl Node {
         let mut effects = Effects::new();
         let session = Session { user: user(1), session: SessionId::new(1).unwrap() };
         let open = Input::OpenSession { conn: CONN, session, kind: DeviceKind::Phone };
-        worker.handle(1, open, &mut effects);
+        worker.handle(Now::steady(1), open, &mut effects);
         Node { worker, effects, session, requests: 0 }
     }
 
@@ -89,7 +90,7 @@ impl Node {
         let request = Request::try_from(sync).unwrap();
         let (session, request_id) = (Some(self.session), self.requests);
         let command = Command { conn: CONN, session, request_id, request };
-        self.worker.handle(1, Input::Command(command), &mut self.effects);
+        self.worker.handle(Now::steady(1), Input::Command(command), &mut self.effects);
         let mut rounds = 0;
         loop {
             self.worker.end_tick(&mut self.effects);
@@ -99,7 +100,11 @@ impl Node {
             rounds += 1;
             for (ticket, request) in std::mem::take(&mut self.effects.store) {
                 let result = Ok(ask(store, request));
-                self.worker.handle(1, Input::Store { ticket, result }, &mut self.effects);
+                self.worker.handle(
+                    Now::steady(1),
+                    Input::Store { ticket, result },
+                    &mut self.effects,
+                );
             }
         }
         let mut synced = None;

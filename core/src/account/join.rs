@@ -48,7 +48,7 @@ pub(crate) fn members_known(
     }
     if !joining_now.is_empty() {
         let members = members_of(&joining_now);
-        let writes = members.map(|(log, user)| joining(user, log, turn.now_ms)).collect();
+        let writes = members.map(|(log, user)| joining(user, log, turn.now.unix_ms)).collect();
         turn.write(writes, WriteFlow::Joins(joining_now));
     }
     refused

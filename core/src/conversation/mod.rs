@@ -96,10 +96,10 @@ impl Conversations {
             return Err(refused(&pending, NO_SUCH_CONVERSATION));
         }
         let conversation = self.in_use.entry(log).or_insert_with(|| {
-            turn.agenda.sweep_later(log, turn.now_ms);
+            turn.agenda.sweep_later(log, turn.now.monotonic_ms);
             Conversation::new()
         });
-        conversation.used_ms = turn.now_ms;
+        conversation.used_ms = turn.now.monotonic_ms;
         let was_waiting = conversation.has_waiting();
         conversation.enqueue(pending).map_err(|pending| refused(&pending, QUEUE_FULL))?;
         match conversation.phase {
@@ -222,12 +222,8 @@ impl Conversations {
     /// Forgets a conversation that was not used for a while. False if it has to stay.
     pub(crate) fn forget_if_idle(&mut self, log: LogId, now_ms: u64) -> bool {
         let unused_since_ms = now_ms.saturating_sub(STATE_IDLE_MS);
-        let idle = |kept: &mut Conversation| {
-            // The clock has gone back: it counts from now.
-            kept.used_ms = kept.used_ms.min(now_ms);
-            kept.is_idle() && kept.used_ms <= unused_since_ms
-        };
-        let forget = self.in_use.get_mut(&log).is_none_or(idle);
+        let idle = |kept: &Conversation| kept.is_idle() && kept.used_ms <= unused_since_ms;
+        let forget = self.in_use.get(&log).is_none_or(idle);
         if forget {
             self.in_use.remove(&log);
         }

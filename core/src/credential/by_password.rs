@@ -65,12 +65,12 @@ impl Credentials {
     /// Takes a login by password of a name of this worker.
     pub(crate) fn take_password_login(&mut self, login: Box<PasswordLogin>, turn: &mut Turn<'_>) {
         let name = names::log_of(&login.username);
-        if let Err(retry_after_ms) = self.throttle.check(name, turn.now_ms) {
+        if let Err(retry_after_ms) = self.throttle.check(name, turn.now.monotonic_ms) {
             let message = "too many wrong passwords for this name";
             let refusal = Refusal::retry(ErrorCode::RateLimited, message, retry_after_ms);
             return login.asker().refuse(refusal, turn);
         }
-        self.throttle.failed(name, turn.now_ms);
+        self.throttle.failed(name, turn.now.monotonic_ms);
         let name = look_up::name_register(&login.username);
         turn.ask_register(
             vec![name],

@@ -122,7 +122,7 @@ fn write_account(creation: Creation, turn: &mut Turn<'_>) {
     let account = stored::Account {
         username: creation.username.clone(),
         display_name: creation.display_name.clone(),
-        created_ms: turn.now_ms,
+        created_ms: turn.now.unix_ms,
     };
     let mut writes = vec![register::creation(user, &account)];
     if let Origin::Password { hash, .. } = &creation.origin {

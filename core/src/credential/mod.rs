@@ -180,7 +180,7 @@ impl Credentials {
                 return None;
             }
             Credential::IssuerToken(token) => {
-                match turn.shared.issuers.verify(&token, turn.now_ms) {
+                match turn.shared.issuers.verify(&token, turn.now.unix_ms) {
                     Ok(issued) => {
                         attempt.names(&issued.username);
                         let login = IssuerLogin { conn, request_id, attempt, device, issued };
@@ -197,7 +197,8 @@ impl Credentials {
                 (TokenKind::Refresh, own_text(TokenKind::Refresh, &text, turn))
             }
             Credential::ResumeToken(token) => {
-                let verified = turn.shared.tokens.verify(TokenKind::Resume, turn.now_ms, &token);
+                let verified =
+                    turn.shared.tokens.verify(TokenKind::Resume, turn.now.unix_ms, &token);
                 (TokenKind::Resume, verified.map_err(token_refusal))
             }
         };
@@ -295,7 +296,7 @@ const TOKEN_INVALID: Refusal =
 const TOKEN_EXPIRED: Refusal = Refusal::new(ErrorCode::TokenExpired, "the token has expired");
 
 fn own_text(kind: TokenKind, text: &str, turn: &Turn<'_>) -> Result<Claims, Refusal> {
-    turn.shared.tokens.verify_text(kind, turn.now_ms, text).map_err(token_refusal)
+    turn.shared.tokens.verify_text(kind, turn.now.unix_ms, text).map_err(token_refusal)
 }
 
 fn token_refusal(error: TokenError) -> Refusal {

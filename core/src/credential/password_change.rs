@@ -36,12 +36,12 @@ impl Credentials {
     /// A user wants a new password for an old one.
     pub(crate) fn change_password(&mut self, change: PasswordChange, turn: &mut Turn<'_>) {
         let name = LogId::identity(change.user);
-        if let Err(retry_after_ms) = self.throttle.check(name, turn.now_ms) {
+        if let Err(retry_after_ms) = self.throttle.check(name, turn.now.monotonic_ms) {
             let message = "too many wrong passwords for this user";
             let refusal = Refusal::retry(ErrorCode::RateLimited, message, retry_after_ms);
             return change.asker.refuse(refusal, turn);
         }
-        self.throttle.failed(name, turn.now_ms);
+        self.throttle.failed(name, turn.now.monotonic_ms);
         let credentials = look_up::credentials_register(change.user);
         let flow = CredentialRegister::ChangeIdentity(Box::new(change));
         turn.ask_register(vec![credentials], RegisterFlow::Credential(flow));

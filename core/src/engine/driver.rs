@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use crate::admin::AdminRequest;
 use crate::auth::password::{PasswordDone, PasswordError, PasswordThreads};
 use crate::bus::{Bus, BusReceiver, Member};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::cluster::ClusterNode;
 use crate::limits::{
     ENVELOPES_BYTES_MAX, PRESSED_TICK_MS, STORE_OUTSTANDING_BYTES_MAX, STORE_OUTSTANDING_MAX,
@@ -176,8 +176,11 @@ impl Driver {
     }
 
     fn tick(&mut self) -> (Next, usize) {
-        let now_ms = self.clock.now_ms();
         self.began = Instant::now();
+        let now = Now {
+            unix_ms: self.clock.unix_ms(),
+            monotonic_ms: self.clock.monotonic_ms(self.began),
+        };
         let mut handled = 0;
         let mut next = Next::Continue;
         for _ in 0..TICK_MESSAGES_MAX {
@@ -186,17 +189,17 @@ impl Driver {
             if let Letter::Stop = letter {
                 next = Next::Stop;
             } else {
-                self.open(now_ms, letter);
+                self.open(now, letter);
             }
         }
         if !self.is_pressed() {
             for _ in 0..TICK_BATCHES_MAX {
                 let Ok(batch) = self.commands.try_recv() else { break };
                 handled += 1;
-                batch.into_iter().for_each(|submitted| self.take(now_ms, submitted));
+                batch.into_iter().for_each(|submitted| self.take(now, submitted));
             }
         }
-        self.run_timers(now_ms);
+        self.run_timers(now);
         self.carry_out();
         self.gate.leave(handled);
         if handled > 0 {
@@ -212,7 +215,7 @@ impl Driver {
             || self.mailboxes.iter().any(|mailbox| mailbox.len() >= WORKER_BACKLOG_MAX)
     }
 
-    fn open(&mut self, now_ms: u64, letter: Letter) {
+    fn open(&mut self, now: Now, letter: Letter) {
         let input = match letter {
             Letter::Store(ticket, result, asked) => {
                 let round = self.began.saturating_duration_since(asked);
@@ -228,28 +231,28 @@ impl Driver {
             Letter::Admin(call, request) => Input::Admin { call, request },
             Letter::Workers(messages) => {
                 for message in messages {
-                    self.worker.handle(now_ms, Input::Worker(message), &mut self.effects);
+                    self.worker.handle(now, Input::Worker(message), &mut self.effects);
                 }
                 return;
             }
             Letter::Stop => return,
         };
-        self.worker.handle(now_ms, input, &mut self.effects);
+        self.worker.handle(now, input, &mut self.effects);
     }
 
-    fn take(&mut self, now_ms: u64, submitted: Submitted) {
+    fn take(&mut self, now: Now, submitted: Submitted) {
         let input = match submitted {
             Submitted::Command(command) => Input::Command(command),
             Submitted::Disconnected { conn, session } => Input::Disconnected { conn, session },
             Submitted::Call { call, user, request } => Input::Call { call, user, request },
         };
-        self.worker.handle(now_ms, input, &mut self.effects);
+        self.worker.handle(now, input, &mut self.effects);
     }
 
-    fn run_timers(&mut self, now_ms: u64) {
+    fn run_timers(&mut self, now: Now) {
         if self.began >= self.next_timer {
             self.next_timer = self.began + Duration::from_millis(TICK_MS);
-            self.worker.handle(now_ms, Input::Tick, &mut self.effects);
+            self.worker.handle(now, Input::Tick, &mut self.effects);
             self.publish_statistics();
         }
     }

@@ -39,8 +39,8 @@ pub(super) fn decide(
     };
     match &operation.action {
         Action::Enter(enter) => decide_enter(user, enter, identity, open, turn),
-        Action::ResetPassword { hash } => decide_reset(hash, identity, turn.now_ms),
-        Action::Disable => decide_disable(identity, turn.now_ms),
+        Action::ResetPassword { hash } => decide_reset(hash, identity, turn.now.unix_ms),
+        Action::Disable => decide_disable(identity, turn.now.unix_ms),
         Action::Enable => decide_enable(identity),
         Action::Recheck(recheck) => decide_recheck(recheck, identity, open),
         // The requests of a connection may have been under way when it was closed.
@@ -54,7 +54,7 @@ pub(super) fn decide(
         }
         Action::Refresh { claims, .. } => decide_refresh(claims, identity, turn),
         Action::Logout { speaker, which } => decide_logout(*speaker, *which, identity, turn),
-        Action::ListSessions { .. } => list_sessions(identity, open, turn.now_ms),
+        Action::ListSessions { .. } => list_sessions(identity, open, turn.now.unix_ms),
         Action::SetPassword { speaker, checked_hash, new_hash } => {
             decide_password(*speaker, checked_hash, new_hash, identity)
         }
@@ -137,9 +137,9 @@ pub(crate) fn refused_token(session: SessionId, why: Inadmissible) -> Decision {
 
 fn decide_refresh(claims: &Claims, identity: &mut Identity, turn: &Turn<'_>) -> Decision {
     let expires_ms = refresh_expires_ms(identity, turn);
-    match identity.refresh(claims, turn.now_ms, expires_ms) {
+    match identity.refresh(claims, turn.now.unix_ms, expires_ms) {
         Ok(generation) => {
-            let renewed = renewed(claims, generation, identity, turn.now_ms);
+            let renewed = renewed(claims, generation, identity, turn.now.unix_ms);
             Decision::tell(Reply::Body(Box::new(Body::Tokens(sign_tokens(&renewed, turn)))))
         }
         Err(why) => refused_token(claims.session, why),
@@ -156,7 +156,7 @@ fn decide_logout(
         Logout::This => speaker.session,
         Logout::Other(session) => session,
         Logout::All => {
-            identity.close_all(turn.now_ms);
+            identity.close_all(turn.now.unix_ms);
             let done = Outcome::Reply(Reply::Done);
             return Decision::close(done, Closed::All, CloseReason::LoggedOut);
         }
@@ -185,7 +185,7 @@ pub(crate) fn end_issued(
     // No resume token that is signed by now lives longer.
     let until_ms = resume_expires_ms(identity, turn);
     for session in sessions {
-        identity.end(*session, until_ms, turn.now_ms);
+        identity.end(*session, until_ms, turn.now.unix_ms);
     }
     if identity.tokens_valid_from_ms == valid_from_ms {
         Closed::Sessions(sessions.to_vec())

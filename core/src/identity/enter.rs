@@ -115,16 +115,16 @@ pub(super) fn decide_enter(
             }
             enter_recorded(user, enter, identity, turn)
         }
-        Proof::Token(claims) => match identity.admits(claims, turn.now_ms) {
+        Proof::Token(claims) => match identity.admits(claims, turn.now.unix_ms) {
             Ok(()) if claims.recorded => continue_session(enter, claims, identity, turn),
             Ok(()) => enter_issued(enter, claims.clone(), identity, open, turn),
             Err(why) => refused_token(claims.session, why),
         },
         Proof::Refresh(claims) => {
             let expires_ms = refresh_expires_ms(identity, turn);
-            match identity.refresh(claims, turn.now_ms, expires_ms) {
+            match identity.refresh(claims, turn.now.unix_ms, expires_ms) {
                 Ok(generation) => {
-                    let renewed = renewed(claims, generation, identity, turn.now_ms);
+                    let renewed = renewed(claims, generation, identity, turn.now.unix_ms);
                     let tokens = Some(sign_tokens(&renewed, turn));
                     let closed = vec![claims.session];
                     let_in(enter, &renewed, tokens, Closed::Sessions(closed), turn)
@@ -224,7 +224,7 @@ fn continue_session(
     identity: &Identity,
     turn: &Turn<'_>,
 ) -> Decision {
-    let issued_ms = identity.issue_time_ms(turn.now_ms);
+    let issued_ms = identity.issue_time_ms(turn.now.unix_ms);
     let expires_ms = resume_expires_ms(identity, turn);
     let renewed = Claims { issued_ms, expires_ms, ..claims.clone() };
     let_in(enter, &renewed, None, Closed::Sessions(vec![claims.session]), turn)
@@ -251,7 +251,7 @@ fn let_in(
         username: enter.username.clone(),
         tokens,
         resume_token: keys.sign(TokenKind::Resume, &resume).into(),
-        resume_expires_in_s: seconds_until(expires_ms, turn.now_ms),
+        resume_expires_in_s: seconds_until(expires_ms, turn.now.unix_ms),
     };
     let entered = Box::new(Entered {
         conn: enter.conn,
@@ -259,7 +259,7 @@ fn let_in(
         session: Session { user: claims.user, session: claims.session },
         device: enter.device.clone(),
         // By another clock it may have been admitted as of later than now.
-        opened_ms: turn.now_ms.max(claims.issued_ms),
+        opened_ms: turn.now.unix_ms.max(claims.issued_ms),
         recorded: claims.recorded,
         response: EncodedFrame::response(enter.request_id, Body::LoggedIn(logged_in)),
     });
@@ -282,7 +282,7 @@ fn new_claims(
         device_kind: enter.device.kind,
         recorded,
         generation: 0,
-        issued_ms: identity.issue_time_ms(turn.now_ms),
+        issued_ms: identity.issue_time_ms(turn.now.unix_ms),
         expires_ms: resume_expires_ms(identity, turn),
     }
 }
@@ -305,7 +305,7 @@ pub(crate) fn sign_tokens(claims: &Claims, turn: &Turn<'_>) -> wire::Tokens {
         let expires_ms = claims.issued_ms + milliseconds(lifetime);
         let claims = Claims { expires_ms, ..claims.clone() };
         let token = turn.shared.tokens.sign_text(kind, &claims);
-        (token, seconds_until(expires_ms, turn.now_ms))
+        (token, seconds_until(expires_ms, turn.now.unix_ms))
     };
     let (access_token, access_expires_in_s) = sign(TokenKind::Access, config.access);
     let (refresh_token, refresh_expires_in_s) = sign(TokenKind::Refresh, config.refresh);
@@ -313,9 +313,9 @@ pub(crate) fn sign_tokens(claims: &Claims, turn: &Turn<'_>) -> wire::Tokens {
 }
 
 pub(crate) fn refresh_expires_ms(identity: &Identity, turn: &Turn<'_>) -> u64 {
-    identity.issue_time_ms(turn.now_ms) + milliseconds(turn.shared.config.tokens.refresh)
+    identity.issue_time_ms(turn.now.unix_ms) + milliseconds(turn.shared.config.tokens.refresh)
 }
 
 pub(crate) fn resume_expires_ms(identity: &Identity, turn: &Turn<'_>) -> u64 {
-    identity.issue_time_ms(turn.now_ms) + milliseconds(turn.shared.config.tokens.resume)
+    identity.issue_time_ms(turn.now.unix_ms) + milliseconds(turn.shared.config.tokens.resume)
 }

@@ -37,7 +37,7 @@ pub(crate) struct Retention {
     place: Place,
 }
 
-/// A while in which nothing is asked.
+/// A while in which nothing is asked, by the clock that is never set.
 #[derive(Debug, Clone, Copy)]
 struct Rest {
     since_ms: u64,
@@ -45,11 +45,8 @@ struct Rest {
 }
 
 impl Rest {
-    /// Whether it is over. A clock that has gone back was wrong before, by nobody knows how much: the
-    /// rest begins again, so that it never gets longer than twice what it was to be.
-    fn is_over(&mut self, now_ms: u64) -> bool {
-        self.since_ms = self.since_ms.min(now_ms);
-        now_ms - self.since_ms >= self.for_ms
+    fn is_over(self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.since_ms) >= self.for_ms
     }
 }
 
@@ -98,9 +95,9 @@ impl Retention {
         if turn.index != 0 {
             return;
         }
-        let since_ms = turn.now_ms;
+        let since_ms = turn.now.monotonic_ms;
         let rest = self.rest.get_or_insert(Rest { since_ms, for_ms: RETENTION_FIRST_MS });
-        if !rest.is_over(turn.now_ms) {
+        if !rest.is_over(since_ms) {
             return;
         }
         // Should an answer say nothing, the walk goes on by itself.
@@ -112,6 +109,13 @@ impl Retention {
         };
         let limit = RETENTION_CONVERSATIONS_MAX;
         ask(Logs { kind, after, limit }, RetentionFlow::Logs, turn);
+    }
+
+    /// Somebody has set the clock ahead. If that was a mistake, nothing comes back that is deleted by it: so
+    /// the walk rests, and there is time to set it right.
+    pub(crate) fn clock_jumped(&mut self, turn: &Turn<'_>) {
+        let since_ms = turn.now.monotonic_ms;
+        self.rest = Some(Rest { since_ms, for_ms: RETENTION_REST_MS });
     }
 
     /// An answer of the store.
@@ -163,7 +167,7 @@ impl Retention {
         let rate = u64::from(turn.shared.config.retention.conversations_per_second.max(1));
         let page_ms = RETENTION_CONVERSATIONS_MAX as u64 * 1000 / rate;
         let for_ms = page_ms.max(RETENTION_STEP_MS);
-        self.rest = Some(Rest { since_ms: turn.now_ms, for_ms });
+        self.rest = Some(Rest { since_ms: turn.now.monotonic_ms, for_ms });
     }
 }
 
@@ -224,7 +228,7 @@ fn registers_read(
     let search = |(log, register): (&LogId, Answer<Register>)| {
         let own_ms = policy::own_kept_ms(register.ok().and_then(|it| it.value).as_deref());
         let kept_ms = config.kept_ms(own_ms)?;
-        Some(Search::new(*log, turn.now_ms.saturating_sub(kept_ms)))
+        Some(Search::new(*log, turn.now.unix_ms.saturating_sub(kept_ms)))
     };
     let searches = logs.iter().zip(registers).filter_map(search).collect();
     go_on(searches, Vec::new(), purpose, turn)

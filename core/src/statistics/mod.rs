@@ -41,6 +41,8 @@ pub struct WorkerStatistics {
     /// Conversations of which a client had more than there is: the store was put back to an earlier
     /// state.
     pub clients_ahead: u64,
+    /// How often the clock of the machine was set while the engine ran.
+    pub clock_jumps: u64,
     /// Requests that were refused, by their code.
     pub errors: ErrorCounts,
     /// How long ticks took that had something to do, in microseconds.
@@ -86,6 +88,7 @@ impl WorkerStatistics {
             envelopes_received,
             gaps,
             clients_ahead,
+            clock_jumps,
             errors,
             tick_us,
             store_round_us,
@@ -109,6 +112,7 @@ impl WorkerStatistics {
         self.envelopes_received += envelopes_received;
         self.gaps += gaps;
         self.clients_ahead += clients_ahead;
+        self.clock_jumps += clock_jumps;
         self.errors.add(errors);
         self.tick_us.add(tick_us);
         self.store_round_us.add(store_round_us);

@@ -148,7 +148,7 @@ impl Syncs {
         let Some(sync) = self.taken.remove(&id) else { return Progress::Waits };
         let client = sync.client;
         alarm(client.user, sync.ahead(), turn);
-        let synced = sync.synced(turn.shared.epoch, turn.now_ms);
+        let synced = sync.synced(turn.shared.epoch, turn.now.unix_ms);
         turn.effects.respond(client.conn, client.request_id, Body::Synced(synced));
         self.ended(client, true, turn)
     }

@@ -54,6 +54,7 @@ use turn::Turn;
 
 use crate::auth::issuer::Issuers;
 use crate::auth::token::TokenKeys;
+use crate::clock::Now;
 use crate::cluster::ClusterNode;
 use crate::config::EngineConfig;
 use crate::random::Random;
@@ -87,7 +88,7 @@ pub struct Worker {
     index: u16,
     shared: Arc<Shared>,
     /// Of the last input.
-    now_ms: u64,
+    now: Now,
     tickets: Tickets,
     agenda: Agenda,
     router: Router,
@@ -98,12 +99,12 @@ impl Worker {
     pub fn new(index: u16, shared: Arc<Shared>) -> Worker {
         let router = Router::new(index, &shared);
         let (tickets, agenda) = (Tickets::default(), Agenda::default());
-        Worker { index, shared, now_ms: 0, tickets, agenda, router }
+        Worker { index, shared, now: Now::default(), tickets, agenda, router }
     }
 
     /// Takes one input.
-    pub fn handle(&mut self, now_ms: u64, input: Input, effects: &mut Effects) {
-        let (router, mut turn) = self.turn(now_ms, effects);
+    pub fn handle(&mut self, now: Now, input: Input, effects: &mut Effects) {
+        let (router, mut turn) = self.turn(now, effects);
         router.take(input, &mut turn);
     }
 
@@ -111,14 +112,14 @@ impl Worker {
     /// before the effects are carried out.
     pub fn end_tick(&mut self, effects: &mut Effects) {
         // Time stands still since the last input.
-        let (router, mut turn) = self.turn(self.now_ms, effects);
+        let (router, mut turn) = self.turn(self.now, effects);
         router.end_tick(&mut turn);
     }
 
-    fn turn<'a>(&'a mut self, now_ms: u64, effects: &'a mut Effects) -> (&'a mut Router, Turn<'a>) {
-        let Worker { index, shared, now_ms: last_ms, tickets, agenda, router } = self;
-        *last_ms = now_ms;
-        let turn = Turn { index: *index, now_ms, shared, tickets, agenda, effects };
+    fn turn<'a>(&'a mut self, now: Now, effects: &'a mut Effects) -> (&'a mut Router, Turn<'a>) {
+        let Worker { index, shared, now: last, tickets, agenda, router } = self;
+        *last = now;
+        let turn = Turn { index: *index, now, shared, tickets, agenda, effects };
         (router, turn)
     }
 

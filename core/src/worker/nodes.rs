@@ -140,7 +140,7 @@ impl Router {
         if matches!(of, Closed::Sessions(sessions) if sessions.is_empty()) {
             return;
         }
-        let (closed, reason, at_ms) = (of.clone(), *reason, turn.now_ms);
+        let (closed, reason, at_ms) = (of.clone(), *reason, turn.now.unix_ms);
         cluster.ended(&Ended { user, closed, reason, at_ms }, turn);
     }
 

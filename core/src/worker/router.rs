@@ -21,6 +21,7 @@ use crate::account::find::Finds;
 use crate::account::read::Marks;
 use crate::admin::AdminRequest;
 use crate::audience::session::{OpenSession, Sessions};
+use crate::clock::{ClockWatch, Jump};
 use crate::cluster::Cluster;
 use crate::conversation::pending::Pending;
 use crate::conversation::{Conversations, Outcome};
@@ -48,6 +49,7 @@ pub(super) struct Router {
     pub(super) cluster: Option<Cluster>,
     pub(super) unsure: Unsure,
     retention: Retention,
+    clock_watch: ClockWatch,
     /// Bytes of the appends that are at the store.
     append_bytes: usize,
     /// Scratch space, kept for its capacity.
@@ -69,6 +71,7 @@ impl Router {
             cluster: place.map(|place| Cluster::new(place, index, workers)),
             unsure: Unsure::default(),
             retention: Retention::default(),
+            clock_watch: ClockWatch::default(),
             append_bytes: 0,
             settled: Vec::new(),
         }
@@ -93,6 +96,7 @@ impl Router {
             Input::Members(members) => self.take_members(&members, turn),
             Input::Envelope(envelope) => self.take_envelope(envelope, turn),
             Input::Tick => {
+                self.watch_clock(turn);
                 self.give_up_overdue(turn);
                 self.retention.tick(turn);
                 self.sweep(turn);
@@ -328,7 +332,7 @@ impl Router {
     fn append_batch(&mut self, turn: &mut Turn<'_>) {
         let mut batch = Batch::default();
         for log in turn.agenda.take_ready() {
-            let count = self.conversations.number(log, turn.now_ms, &mut batch.writes);
+            let count = self.conversations.number(log, turn.now.unix_ms, &mut batch.writes);
             if count > 0 {
                 batch.runs.push(Run { log, count });
             }
@@ -380,7 +384,7 @@ impl Router {
         self.sessions.announce(session.user, turn);
         // Each session counts as a device of its own.
         let device = session.session.get() as u32;
-        let open = OpenSession::new(session.session, conn, kind, device, turn.now_ms);
+        let open = OpenSession::new(session.session, conn, kind, device, turn.now.unix_ms);
         self.sessions.open(session.user, open);
     }
 
@@ -392,14 +396,39 @@ impl Router {
     }
 }
 
-/// What is in memory, and for how long.
+/// The time, and what is in memory for how long.
 impl Router {
+    /// Tells the operator that somebody has set the clock: one worker of a node does.
+    fn watch_clock(&mut self, turn: &mut Turn<'_>) {
+        if turn.index != 0 {
+            return;
+        }
+        let Some(jump) = self.clock_watch.look(turn.now) else { return };
+        turn.effects.counters.clock_jumps += 1;
+        match jump {
+            Jump::Ahead { ms } => {
+                self.retention.clock_jumped(turn);
+                tracing::warn!(
+                    by_ms = ms,
+                    "the clock of this machine was set ahead, or the machine was asleep: if the clock is \
+                     wrong now, messages get times of the future, and tokens expire. Messages expire by \
+                     it in an hour at the earliest"
+                );
+            }
+            Jump::Back { ms } => tracing::warn!(
+                by_ms = ms,
+                "the clock of this machine was set back: what was stored while it was ahead has times \
+                 of the future and expires late; what is stored from now on has the right time"
+            ),
+        }
+    }
+
     /// Looks after what was put into memory a while ago, and forgets what is idle.
     fn sweep(&mut self, turn: &mut Turn<'_>) {
         for _ in 0..STATE_SWEEP_MAX {
-            let Some(log) = turn.agenda.take_due(turn.now_ms) else { break };
-            if !self.conversations.forget_if_idle(log, turn.now_ms) {
-                turn.agenda.sweep_later(log, turn.now_ms);
+            let Some(log) = turn.agenda.take_due(turn.now.monotonic_ms) else { break };
+            if !self.conversations.forget_if_idle(log, turn.now.monotonic_ms) {
+                turn.agenda.sweep_later(log, turn.now.monotonic_ms);
             }
         }
         self.conversations.give_room_back();

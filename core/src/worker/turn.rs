@@ -16,6 +16,7 @@ use super::flow::{
 };
 use super::tickets::Tickets;
 use crate::auth::password::PasswordJob;
+use crate::clock::Now;
 use crate::credential::PasswordFlow;
 use crate::placement;
 use crate::retention::RetentionFlow;
@@ -26,7 +27,7 @@ use crate::store::{Deletion, Range, RegisterKey, RegisterRange, StoreRequest, Wr
 pub(crate) struct Turn<'a> {
     /// Of the worker, on its node.
     pub(crate) index: u16,
-    pub(crate) now_ms: u64,
+    pub(crate) now: Now,
     pub(crate) shared: &'a Shared,
     pub(crate) agenda: &'a mut Agenda,
     pub(crate) effects: &'a mut Effects,
@@ -121,7 +122,7 @@ impl Turn<'_> {
 pub(crate) mod stage {
     use std::sync::Arc;
 
-    use super::{Agenda, Effects, Shared, Tickets, Turn};
+    use super::{Agenda, Effects, Now, Shared, Tickets, Turn};
     use crate::auth::issuer::Issuers;
     use crate::auth::token::TokenKeys;
     use crate::config::EngineConfig;
@@ -151,7 +152,7 @@ pub(crate) mod stage {
 
         pub(crate) fn turn(&mut self) -> Turn<'_> {
             let Stage { effects, shared, agenda, tickets } = self;
-            Turn { index: 0, now_ms: 1000, shared, agenda, effects, tickets }
+            Turn { index: 0, now: Now::steady(1000), shared, agenda, effects, tickets }
         }
 
         /// What was asked of the store since it was taken last.

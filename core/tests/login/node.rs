@@ -9,6 +9,7 @@ use dunlin_core::attempt::Attempt;
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::password::{Hasher, PasswordError};
 use dunlin_core::auth::token::TokenKeys;
+use dunlin_core::clock::Now;
 use dunlin_core::config::{EngineConfig, IssuerConfig, IssuerKey, PasswordConfig};
 use dunlin_core::placement::worker_of_user;
 use dunlin_core::random::Random;
@@ -48,6 +49,8 @@ pub(crate) struct Node {
     pub(crate) workers: Vec<Worker>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) now_ms: u64,
+    /// So far is the date wrong that the machine has.
+    pub(crate) ahead_ms: u64,
     /// The store request of this number fails so; they count from 0 since `fail_at` was called.
     fault: Option<(usize, Fault)>,
     has_failed: bool,
@@ -127,6 +130,7 @@ impl Node {
             workers: (0..WORKERS as u16).map(|i| Worker::new(i, Arc::clone(&shared))).collect(),
             store,
             now_ms: NOW_MS,
+            ahead_ms: 0,
             fault: None,
             has_failed: false,
             unsteady: None,
@@ -220,10 +224,15 @@ impl Node {
     /// Takes one step. False if nothing is left to do.
     pub(crate) fn step(&mut self) -> bool {
         let Some((worker, input)) = self.next_input() else { return false };
-        self.workers[worker].handle(self.now_ms, input, &mut self.effects);
+        let now = self.now();
+        self.workers[worker].handle(now, input, &mut self.effects);
         self.workers[worker].end_tick(&mut self.effects);
         self.carry_out(worker);
         true
+    }
+
+    fn now(&self) -> Now {
+        Now { unix_ms: self.now_ms + self.ahead_ms, monotonic_ms: self.now_ms }
     }
 
     /// How many sessions are open.

@@ -100,6 +100,27 @@ fn guessing_is_throttled_and_then_allowed_again() {
 }
 
 #[test]
+fn a_name_is_closed_as_long_whatever_becomes_of_the_date() {
+    const WEEK_MS: u64 = 7 * 86_400_000;
+    for (ahead_before_ms, ahead_after_ms) in [(WEEK_MS, 0), (0, WEEK_MS)] {
+        let mut node = Node::new();
+        node.register("ada").unwrap();
+        node.ahead_ms = ahead_before_ms;
+        for _ in 0..10 {
+            node.login(conn(1), password_of("ada", "wrong horse"), device(1)).refused();
+        }
+        node.ahead_ms = ahead_after_ms;
+        node.now_ms += 149_999;
+        let LoginResult::Refused(error) = node.login(conn(1), password("ada"), device(1)) else {
+            panic!("the name is closed");
+        };
+        assert_eq!((error.code(), error.retry_after_ms), (ErrorCode::RateLimited, 1));
+        node.now_ms += 1;
+        node.login(conn(1), password("ada"), device(1)).unwrap();
+    }
+}
+
+#[test]
 fn many_guesses_at_once_are_throttled_as_well() {
     let mut node = Node::new();
     node.register("ada").unwrap();

@@ -26,7 +26,7 @@ impl ShardClock {
     pub(super) fn begin_tick(&mut self) {
         self.began = Instant::now();
         self.now_ms = milliseconds(self.began.saturating_duration_since(self.started));
-        self.unix_ms = SystemClock.now_ms();
+        self.unix_ms = SystemClock.unix_ms();
     }
 
     /// Milliseconds since the shard's start, of this tick.

@@ -218,6 +218,10 @@ fn write_warnings(out: &mut dyn Write, status: &Status) -> io::Result<()> {
              the data was put back, see `dunlin new-epoch`"
         ));
     }
+    if status.engine.clock_jumps > 0 {
+        let jumps = status.engine.clock_jumps;
+        warnings.push(format!("the clock was set {jumps} times; is a time server asked?"));
+    }
     let lost = status.log.lines_dropped + status.log.lines_failed;
     if lost > 0 {
         warnings.push(format!("{lost} lines of the log are lost; is standard error read?"));

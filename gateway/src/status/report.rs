@@ -81,6 +81,8 @@ pub(crate) struct Engine {
     pub(crate) envelope_gaps: u64,
     /// Conversations of which a client had more than the store has.
     pub(crate) clients_ahead: u64,
+    /// How often the clock of the machine was set.
+    pub(crate) clock_jumps: u64,
     /// By the code, as docs/protocol.md names it.
     pub(crate) errors: BTreeMap<String, u64>,
     /// At the door, now.
@@ -259,6 +261,7 @@ impl Engine {
             envelopes_received: total.envelopes_received,
             envelope_gaps: total.gaps,
             clients_ahead: total.clients_ahead,
+            clock_jumps: total.clock_jumps,
             errors: errors.map(|(code, count)| (name(code), count)).collect(),
             calls_waiting: statistics.calls_waiting,
             requests_queued: total.commands_queued,

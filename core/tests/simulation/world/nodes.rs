@@ -6,6 +6,7 @@ use std::sync::Arc;
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::TokenKeys;
 use dunlin_core::bus::{Member, NodeId};
+use dunlin_core::clock::Now;
 use dunlin_core::cluster::ClusterNode;
 use dunlin_core::config::EngineConfig;
 use dunlin_core::presence::Presence;
@@ -82,7 +83,7 @@ impl World {
     pub(super) fn input(&mut self, id: NodeId, worker: usize, input: Input) {
         let Some(slot) = self.slot_of(id) else { return };
         let Some(node) = &mut self.nodes[slot] else { return };
-        let now = self.now + node.clock_ms;
+        let now = Now { unix_ms: self.now + node.clock_ms, monotonic_ms: self.now };
         node.workers[worker].handle(now, input, &mut node.effects[worker]);
         if !std::mem::replace(&mut node.flushing[worker], true) {
             let flush_at = self.now + self.chance.below(3);
