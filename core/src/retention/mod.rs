@@ -326,22 +326,3 @@ fn refuse(call: u64, refusal: Refusal, turn: &mut Turn<'_>) {
 fn ask(question: impl Question, flow: RetentionFlow, turn: &mut Turn<'_>) {
     turn.ask_retention(question.request(), flow);
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_that_goes_back_makes_a_rest_no_longer_than_twice() {
-        let mut rest = Rest { since_ms: 1_000_000, for_ms: 100 };
-        assert!(!rest.is_over(1_000_099));
-        assert!(rest.is_over(1_000_100));
-        // It was far ahead, and is right again.
-        assert!(!rest.is_over(5_000));
-        assert!(!rest.is_over(5_099));
-        assert!(rest.is_over(5_100));
-        // And once more, a little.
-        assert!(!rest.is_over(4_999));
-        assert!(rest.is_over(5_099));
-    }
-}
