@@ -278,6 +278,35 @@ fn a_fault_of_the_server_is_not_repeated_for_ever() {
     assert_eq!(script.completed().len(), 1);
 }
 
+/// Codes of a later version, one of each class.
+#[test]
+fn a_code_that_is_not_known_is_taken_by_its_class() {
+    let unknown =
+        |code| Body::Error(wire::Error { code, retry_after_ms: 2000, ..wire::Error::default() });
+    for code in [199, 499] {
+        let mut script = Script::live(Backlog::Everything);
+        script.send(1);
+        let send = script.request();
+        script.answer(send.request_id, unknown(code));
+        assert_eq!(script.completed().len(), 1, "{code} is final");
+    }
+    for (code, times) in [(399, 10), (599, 3), (1234, 3)] {
+        let mut script = Script::live(Backlog::Everything);
+        script.send(1);
+        for _ in 0..times {
+            let send = script.request();
+            script.answer(send.request_id, unknown(code));
+            assert!(script.completed().is_empty(), "{code} is asked again");
+            script.pass();
+        }
+    }
+    let mut script = Script::live(Backlog::Everything);
+    script.send(1);
+    let send = script.request();
+    script.answer(send.request_id, unknown(299));
+    assert!(matches!(script.last_status(), Status::Waiting { .. }), "to log in again");
+}
+
 #[test]
 fn no_more_requests_wait_than_the_server_allows() {
     let mut script = Script::live(Backlog::Everything);

@@ -237,7 +237,7 @@ fn a_login_that_was_overtaken_by_a_newer_one_is_closed() {
         let older = stage.login(password());
         let (mut newer, logged_in) = stage.logged_in(Credential::ResumeToken(first.resume_token));
         stage.server.store.release();
-        assert_eq!(stage.refusal(older.conn), ErrorCode::AlreadyLoggedIn);
+        assert_eq!(stage.refusal(older.conn), ErrorCode::Overtaken);
         let client = stage.server.client_on(older.conn, newer.session);
         assert_eq!(client.closed(), CloseReason::Replaced);
         stage.assert_stays(&mut newer, &logged_in);

@@ -131,7 +131,10 @@ fn refusal(error: &Error) -> Option<String> {
         ErrorCode::WrongCredentials | ErrorCode::TokenExpired | ErrorCode::TokenInvalid => Some(
             format!("it refuses the token of a user ({said}): are issuer and issuer_key its own?"),
         ),
-        ErrorCode::InvalidArgument | ErrorCode::UnknownCommand | ErrorCode::DisabledHere => {
+        ErrorCode::InvalidArgument
+        | ErrorCode::UnknownCommand
+        | ErrorCode::PermissionDenied
+        | ErrorCode::RegistrationClosed => {
             Some(format!("it refuses what every user would ask for: {said}"))
         }
         ErrorCode::Unspecified
@@ -141,9 +144,14 @@ fn refusal(error: &Error) -> Option<String> {
         | ErrorCode::NoSuchUser
         | ErrorCode::MessageIdConflict
         | ErrorCode::NameTaken
-        | ErrorCode::PermissionDenied
+        | ErrorCode::ContentInvalid
+        | ErrorCode::Overtaken
+        | ErrorCode::NoSuchEntry
         | ErrorCode::SessionRevoked
+        | ErrorCode::NewTokenNeeded
         | ErrorCode::AccountDisabled
+        | ErrorCode::IssuerAccount
+        | ErrorCode::FetchOnly
         | ErrorCode::RateLimited
         | ErrorCode::Overloaded
         | ErrorCode::StoreUnavailable

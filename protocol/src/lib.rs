@@ -3,6 +3,7 @@
 //! - [`wire`]: the messages, generated from `proto/dunlin/v1/*.proto`
 //! - [`frame`]: the length prefix: splitting what was read, encoding what is written
 //! - [`id`]: the names of users, logs, devices and messages
+//! - [`class`](fn@class): what an error code means to whoever does not know it
 //! - [`limits`]: every number that both sides must agree on
 //!
 //! This crate does no I/O. `docs/protocol.md` says how the messages make a conversation.
@@ -27,6 +28,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod class;
 pub mod frame;
 pub mod id;
 pub mod limits;
@@ -44,5 +46,6 @@ pub mod wire {
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/dunlin.v1.descriptors"));
 
+pub use class::{ErrorClass, class};
 pub use frame::{EncodedFrame, FrameError};
 pub use id::{ClientMessageId, DeviceId, InvalidId, LogId, LogKind, SessionId, UserId};

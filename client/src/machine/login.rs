@@ -7,6 +7,7 @@
 
 use dunlin_protocol::wire::login::Credential;
 use dunlin_protocol::wire::{self, ErrorCode, LoggedIn};
+use dunlin_protocol::{ErrorClass, class};
 
 use super::event::Stop;
 use super::renewal::{Renewal, Step};
@@ -87,16 +88,20 @@ impl Login {
 
     /// Registration was refused.
     pub(super) fn registration_refused(&mut self, error: wire::Error) -> Refusal {
-        match error.code {
-            code if code == ErrorCode::NameTaken as i32 => {
+        match class(error.code) {
+            ErrorClass::Request if error.code() == ErrorCode::NameTaken => {
                 self.credentials.register = None;
                 self.name_was_taken = true;
                 Refusal::TryNext
             }
-            1..=39 => Refusal::Stop(Stop::Refused(error)),
             // It would be the same the next time.
-            code if code == ErrorCode::DataCorrupt as i32 => Refusal::Stop(Stop::Refused(error)),
-            _ => not_now(&error),
+            ErrorClass::Server if error.code() == ErrorCode::DataCorrupt => {
+                Refusal::Stop(Stop::Refused(error))
+            }
+            ErrorClass::Request | ErrorClass::Credentials | ErrorClass::NotAllowed => {
+                Refusal::Stop(Stop::Refused(error))
+            }
+            ErrorClass::NotNow | ErrorClass::Server => not_now(&error),
         }
     }
 
@@ -121,13 +126,13 @@ impl Login {
                 }
                 Refusal::Stop(Stop::WrongCredentials)
             }
-            _ => match error.code {
-                20..=39 => {
+            _ => match class(error.code) {
+                ErrorClass::Credentials => {
                     self.drop_current();
                     self.next_or(Stop::NoCredentials)
                 }
-                1..=19 => Refusal::Stop(Stop::Refused(error)),
-                _ => not_now(&error),
+                ErrorClass::Request | ErrorClass::NotAllowed => Refusal::Stop(Stop::Refused(error)),
+                ErrorClass::NotNow | ErrorClass::Server => not_now(&error),
             },
         }
     }

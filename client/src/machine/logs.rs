@@ -272,7 +272,7 @@ impl Machine {
         if self.logs.get(log_id).is_none() {
             return;
         }
-        if error.code == wire::ErrorCode::DataCorrupt as i32 {
+        if error.code() == wire::ErrorCode::DataCorrupt {
             match self.logs.with(log_id, Log::page_damaged) {
                 Damage::Narrowed => self.repair_later(now_ms, log_id, 1),
                 Damage::Skipped(seq) => self.skip(log_id, seq, SkipReason::Damaged),

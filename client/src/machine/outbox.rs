@@ -15,7 +15,7 @@ pub(super) struct Outgoing {
     pub(super) message_id: ClientMessageId,
     pub(super) content_type: String,
     pub(super) content: Bytes,
-    /// How often the server failed at it (codes 60 and up).
+    /// How often the server failed at it (codes of that class).
     pub(super) failures: u32,
     number: u64,
     state: State,

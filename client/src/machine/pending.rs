@@ -12,7 +12,7 @@ use super::request::{Request, Ticket};
 pub(super) struct Job {
     pub(super) ticket: Ticket,
     pub(super) request: Request,
-    /// How often the server failed at it (codes 60 and up).
+    /// How often the server failed at it (codes of that class).
     pub(super) failures: u32,
 }
 

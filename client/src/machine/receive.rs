@@ -2,7 +2,7 @@
 
 use dunlin_protocol::wire::frame::Body;
 use dunlin_protocol::wire::{self, Entry, Error, ErrorCode, LoggedIn, Welcome, entry};
-use dunlin_protocol::{LogId, SessionId, UserId, frame, limits};
+use dunlin_protocol::{ErrorClass, LogId, SessionId, UserId, class, frame, limits};
 
 use super::Machine;
 use super::connection::Phase;
@@ -267,20 +267,16 @@ impl Machine {
 /// server's fault, which are not repeated for ever.
 fn judge(now_ms: u64, error: &Error, failures: &mut u32) -> Verdict {
     let told_ms = u64::from(error.retry_after_ms);
-    match error.code {
-        40..=59 => Verdict::Later(now_ms + if told_ms == 0 { RETRY_MS } else { told_ms }),
-        code if code == ErrorCode::DataCorrupt as i32 => Verdict::Failed,
-        code if code >= 60
-            || (20..=39).contains(&code)
-            || code == ErrorCode::NotLoggedIn as i32 =>
-        {
-            *failures += 1;
-            match *failures {
-                FAILURES_MAX.. => Verdict::Failed,
-                failures if code >= 60 => Verdict::Later(now_ms + (RETRY_MS << failures)),
-                _ => Verdict::LogIn,
-            }
+    let again = match class(error.code) {
+        ErrorClass::NotNow => {
+            return Verdict::Later(now_ms + if told_ms == 0 { RETRY_MS } else { told_ms });
         }
-        _ => Verdict::Failed,
-    }
+        ErrorClass::Server if error.code() == ErrorCode::DataCorrupt => return Verdict::Failed,
+        ErrorClass::Server => Verdict::Later(now_ms + (RETRY_MS << (*failures + 1))),
+        ErrorClass::Credentials => Verdict::LogIn,
+        ErrorClass::Request if error.code() == ErrorCode::NotLoggedIn => Verdict::LogIn,
+        ErrorClass::Request | ErrorClass::NotAllowed => return Verdict::Failed,
+    };
+    *failures += 1;
+    if *failures < FAILURES_MAX { again } else { Verdict::Failed }
 }

@@ -1,7 +1,7 @@
 //! Catching up: after each login, and whenever the server says that any log may be behind.
 
-use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{self, ConversationState, Error, Synced};
+use dunlin_protocol::{ErrorClass, LogId, class};
 
 use super::Machine;
 use super::config::Backlog;
@@ -155,11 +155,14 @@ impl Machine {
     }
 
     pub(super) fn sync_refused(&mut self, now_ms: u64, error: &Error) {
-        if error.code >= 40 {
-            let delay_ms = u64::from(error.retry_after_ms.max(1000));
-            self.sync.state = State::Due { at_ms: now_ms + delay_ms };
-        } else {
-            self.lose(now_ms, Lost::NotNow(error.code()), error.retry_after_ms);
+        match class(error.code) {
+            ErrorClass::NotNow | ErrorClass::Server => {
+                let delay_ms = u64::from(error.retry_after_ms.max(1000));
+                self.sync.state = State::Due { at_ms: now_ms + delay_ms };
+            }
+            ErrorClass::Request | ErrorClass::Credentials | ErrorClass::NotAllowed => {
+                self.lose(now_ms, Lost::NotNow(error.code()), error.retry_after_ms);
+            }
         }
     }
 

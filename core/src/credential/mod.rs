@@ -288,7 +288,7 @@ pub(crate) fn written(
 }
 
 const REGISTRATION_OFF: Refusal =
-    Refusal::new(ErrorCode::DisabledHere, "registration is switched off");
+    Refusal::new(ErrorCode::RegistrationClosed, "registration is switched off");
 
 const TOKEN_INVALID: Refusal =
     Refusal::new(ErrorCode::TokenInvalid, "the token is not one of ours for this device");

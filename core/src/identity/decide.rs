@@ -24,7 +24,7 @@ pub(crate) const WRONG_CREDENTIALS: Refusal =
     Refusal::new(ErrorCode::WrongCredentials, "name or password is wrong");
 
 pub(crate) const ISSUER_ACCOUNT: Refusal =
-    Refusal::new(ErrorCode::PermissionDenied, "the account has no password: an issuer vouches");
+    Refusal::new(ErrorCode::IssuerAccount, "the account has no password: an issuer vouches");
 
 /// `open` are the sessions of the user on this node.
 pub(super) fn decide(

@@ -80,7 +80,7 @@ pub(crate) const ABANDONED: Refusal =
     Refusal::new(ErrorCode::NotLoggedIn, "the connection ended before the login did");
 
 pub(crate) const OVERTAKEN: Refusal =
-    Refusal::new(ErrorCode::AlreadyLoggedIn, "a newer login of this device came before it");
+    Refusal::new(ErrorCode::Overtaken, "a newer login of this device came before it");
 
 /// Names a device among those of one user, in four bytes instead of sixteen: there may be a
 /// million open sessions, and a user has sixteen of them.

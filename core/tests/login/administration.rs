@@ -144,7 +144,7 @@ fn unknown_names_and_issuers_users_are_named_so() {
         assert_eq!(refusal(node.administer(request)), ErrorCode::NoSuchUser);
     }
     let reset = AdminRequest::ResetPassword { username: "ada".into(), password: PASSWORD.into() };
-    assert_eq!(refusal(node.administer(reset)), ErrorCode::PermissionDenied);
+    assert_eq!(refusal(node.administer(reset)), ErrorCode::IssuerAccount);
     node.passwords_busy = true;
     assert_eq!(refusal(node.administer(add("bob"))), ErrorCode::Overloaded);
 }

@@ -168,7 +168,7 @@ fn a_hash_of_old_parameters_is_renewed() {
 fn registration_can_be_switched_off() {
     let closed = EngineConfig { registration: false, ..config() };
     let mut node = Node::with(closed, Arc::default());
-    assert_eq!(node.register("ada"), Err(ErrorCode::DisabledHere));
+    assert_eq!(node.register("ada"), Err(ErrorCode::RegistrationClosed));
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn an_issuers_user_has_no_password_to_change() {
     let change =
         IdentityRequest::ChangePassword { old: String::new(), new: "battery staple".into() }.into();
     let refused = node.error(conn(1), ada.session, change);
-    assert_eq!(refused, ErrorCode::PermissionDenied);
+    assert_eq!(refused, ErrorCode::IssuerAccount);
     let refused = node.login(conn(2), password("ada"), device(2)).refused();
     assert_eq!(refused, ErrorCode::WrongCredentials);
 }

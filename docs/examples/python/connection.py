@@ -20,11 +20,11 @@ class Refused(Exception):
 
     @property
     def wants_login(self):
-        return 20 <= self.code < 40 or self.name == "NOT_LOGGED_IN"
+        return self.code // 100 == 2 or self.name == "NOT_LOGGED_IN"
 
     @property
     def wants_retry(self):
-        return 40 <= self.code <= 60
+        return self.name != "DATA_CORRUPT" and self.code // 100 not in (1, 2, 4)
 
 
 class Closed(Exception):

@@ -72,6 +72,7 @@ impl Shard {
 fn is_everyday(error: &Error) -> bool {
     match error.code() {
         ErrorCode::TokenExpired
+        | ErrorCode::NewTokenNeeded
         | ErrorCode::Overloaded
         | ErrorCode::StoreUnavailable
         | ErrorCode::Timeout
@@ -85,13 +86,18 @@ fn is_everyday(error: &Error) -> bool {
         | ErrorCode::NoSuchUser
         | ErrorCode::MessageIdConflict
         | ErrorCode::NameTaken
-        | ErrorCode::PermissionDenied
-        | ErrorCode::DisabledHere
+        | ErrorCode::ContentInvalid
+        | ErrorCode::Overtaken
+        | ErrorCode::NoSuchEntry
         | ErrorCode::WrongCredentials
         | ErrorCode::TokenInvalid
         | ErrorCode::SessionRevoked
-        | ErrorCode::AccountDisabled
         | ErrorCode::RateLimited
+        | ErrorCode::PermissionDenied
+        | ErrorCode::AccountDisabled
+        | ErrorCode::RegistrationClosed
+        | ErrorCode::IssuerAccount
+        | ErrorCode::FetchOnly
         | ErrorCode::Internal
         | ErrorCode::DataCorrupt => false,
     }

@@ -1,6 +1,7 @@
 //! What a server says, as far as it means the same to all crowds.
 
-use dunlin_protocol::wire::{Entry, Error, ErrorCode, entry};
+use dunlin_protocol::wire::{Entry, Error, entry};
+use dunlin_protocol::{ErrorClass, class};
 
 use crate::audit::{Fault, Item};
 use crate::wire::MessageEntry;
@@ -10,14 +11,7 @@ const RETRY_AFTER_MS: u32 = 50;
 
 /// After how long to ask again; `None` if the answer would be the same.
 pub(crate) fn retry_after_ms(error: &Error) -> Option<u32> {
-    let is_for_now = matches!(
-        error.code(),
-        ErrorCode::RateLimited
-            | ErrorCode::Overloaded
-            | ErrorCode::StoreUnavailable
-            | ErrorCode::Timeout
-            | ErrorCode::ShuttingDown
-    );
+    let is_for_now = class(error.code) == ErrorClass::NotNow;
     let told = Some(error.retry_after_ms).filter(|&told| told > 0);
     is_for_now.then(|| told.unwrap_or(RETRY_AFTER_MS))
 }
@@ -56,6 +50,8 @@ impl<'a> From<&'a Entry> for Logged<'a> {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_protocol::wire::ErrorCode;
+
     use super::*;
 
     fn error(code: ErrorCode, retry_after_ms: u32) -> Error {

@@ -49,7 +49,8 @@ fn rule_of(error: &wire::Error) -> Option<String> {
             USERNAME_LENGTH.end()
         )),
         (ErrorCode::WrongCredentials, _) => Some("the password is wrong".into()),
-        (ErrorCode::DisabledHere, _) => Some("this server does not allow it".into()),
+        (ErrorCode::RegistrationClosed, _) => Some("nobody can register on this server".into()),
+        (ErrorCode::IssuerAccount, _) => Some("this account has no password on this server".into()),
         _ => None,
     }
 }

@@ -7,8 +7,8 @@
 //! ```
 
 use dunlin_client::machine::{Failure, Ticket};
-use dunlin_protocol::wire::{Entry, entry};
-use dunlin_protocol::{ClientMessageId, LogId, UserId, limits};
+use dunlin_protocol::wire::{Entry, ErrorCode, entry};
+use dunlin_protocol::{ClientMessageId, ErrorClass, LogId, UserId, class, limits};
 
 use super::addressee::Addressee;
 use super::chat::{Chat, Progress, Unsent};
@@ -235,11 +235,15 @@ impl Model {
     }
 }
 
-/// Whether the same request can never succeed: not so if the server was at fault, or the login was.
+/// Whether the same request can never succeed: not so if the server was at fault, or the login was, or
+/// the account is disabled, which may be taken back.
 fn is_final(failure: &Failure) -> bool {
-    const NOT_LOGGED_IN: i32 = dunlin_protocol::wire::ErrorCode::NotLoggedIn as i32;
     match failure {
-        Failure::Refused(error) => (1..=19).contains(&error.code) && error.code != NOT_LOGGED_IN,
+        Failure::Refused(error) => match class(error.code) {
+            ErrorClass::Request => error.code() != ErrorCode::NotLoggedIn,
+            ErrorClass::NotAllowed => error.code() != ErrorCode::AccountDisabled,
+            ErrorClass::Credentials | ErrorClass::NotNow | ErrorClass::Server => false,
+        },
         Failure::TooLarge | Failure::OtherUser => true,
         // Also what a later version may add.
         _ => false,

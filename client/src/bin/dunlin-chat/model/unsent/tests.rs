@@ -119,7 +119,12 @@ fn only_what_can_never_be_stored_leaves_the_outbox() {
     let refused = |code: ErrorCode| {
         Failure::Refused(wire::Error { code: code as i32, ..wire::Error::default() })
     };
-    let finals = [refused(ErrorCode::NoSuchConversation), Failure::TooLarge, Failure::OtherUser];
+    let finals = [
+        refused(ErrorCode::NoSuchConversation),
+        refused(ErrorCode::PermissionDenied),
+        Failure::TooLarge,
+        Failure::OtherUser,
+    ];
     for failure in finals {
         let mut model = restarted();
         log_in(&mut model, ME);
@@ -131,6 +136,7 @@ fn only_what_can_never_be_stored_leaves_the_outbox() {
         refused(ErrorCode::Internal),
         refused(ErrorCode::NotLoggedIn),
         refused(ErrorCode::TokenExpired),
+        refused(ErrorCode::AccountDisabled),
         Failure::QueueFull,
         Failure::Closed,
     ];
