@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dunlin_core::random::SystemSource;
 use dunlin_core::store::contract::ask::{heads, write};
@@ -122,4 +122,33 @@ fn where_no_index_files_can_be_written_nobody_waits_for_them() {
     drop((store, disk));
     let (_, store) = open(folder.path(), false);
     assert_eq!(heads(&store, vec![log()])[0].seq, 10_000);
+}
+
+/// A storm of logins is in memory until its segment has an index file: that must not wait for a segment
+/// to be full.
+#[test]
+fn what_nobody_writes_to_any_more_leaves_the_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = EmbeddedConfig {
+        cleaning_interval: Duration::from_millis(1),
+        index_quiet: Duration::from_millis(1),
+        ..EmbeddedConfig::default()
+    };
+    let store = EmbeddedStore::open(folder.path(), config).unwrap();
+    let first_of = |number: u64| entry(chat(1, 1 + number), 1, 0);
+    // Little may stay: for each pause of each day a segment would be too many.
+    assert!(write(&store, (1..=100).map(first_of).collect()).iter().all(is_stored));
+    let of_hundred = store.statistics().unfiled_index_bytes;
+    for first in (101..=20_100).step_by(1_000) {
+        let batch = (first..first + 1_000).map(first_of).collect();
+        assert!(write(&store, batch).iter().all(is_stored));
+    }
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while store.statistics().unfiled_index_bytes > 1024 * 1024 {
+        assert!(Instant::now() < deadline, "{:?}", store.statistics());
+        std::thread::yield_now();
+    }
+    assert!((1..1024 * 1024).contains(&of_hundred), "{of_hundred}");
+    let logs: Vec<LogId> = (1..=20_100).map(|number| chat(1, 1 + number)).collect();
+    assert!(heads(&store, logs).iter().all(|head| head.seq == 1));
 }

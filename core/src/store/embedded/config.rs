@@ -46,6 +46,10 @@ pub struct EmbeddedConfig {
     /// in for the first time, or many registers, may. When more than twice as much waits for its index
     /// files, writing waits for them.
     pub index_bytes_max: usize,
+    /// When nothing was written for so long, the segment that is being written is left, and its index
+    /// goes to a file, if it has a mebibyte in memory: what a storm of logins needed is given back.
+    /// (Cleaning joins small files again.)
+    pub index_quiet: Duration,
     /// After a failed write or fsync, how long appends are refused before the next attempt: each
     /// attempt takes a new segment file.
     pub retry_interval: Duration,
@@ -72,6 +76,7 @@ impl Default for EmbeddedConfig {
             merge_runs: 4,
             filter_bytes_max: 256 * 1024 * 1024,
             index_bytes_max: 64 * 1024 * 1024,
+            index_quiet: Duration::from_secs(30),
             retry_interval: Duration::from_millis(250),
             cleaning_bytes_per_second: 16 * 1024 * 1024,
             cleaning_interval: Duration::from_secs(5),

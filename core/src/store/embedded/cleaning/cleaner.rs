@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -46,14 +46,29 @@ pub(in super::super) struct Cleaner {
 pub(super) struct Known {
     /// The sizes of files that do not change any more.
     bytes: HashMap<Span, u64, RandomState>,
-    /// The segment that was written when it was looked last, and since when.
-    written: Option<(u32, u64)>,
+    /// The segment that was written when it was looked last.
+    written: Option<Written>,
     /// Files that are damaged: they are left as they are until the next start.
     damaged: BTreeSet<Span>,
     pub forgetting: Forgetting,
     /// Read with the first round.
     oldest: Option<Oldest>,
 }
+
+/// A segment that is written.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    segment: u32,
+    /// Since when it is. Unix time in milliseconds.
+    since_ms: u64,
+    /// Where it ended when it was looked last, and since when it has.
+    end: u64,
+    quiet_since: Instant,
+}
+
+/// The index of a segment that nobody writes to may stay in memory up to so many bytes: those of some
+/// thousand logins, or of ten thousand messages.
+const QUIET_INDEX_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The files of a row, as they are before it is cleaned.
 struct Old<'a> {
@@ -94,21 +109,24 @@ impl Cleaner {
     }
 
     /// Has the lane leave the segment that is written, if it was begun so long ago that what is dead in
-    /// it has to be cleaned soon. True if it has.
+    /// it has to be cleaned soon, or if nobody writes and much of its index is in memory. True if it has.
     pub(in super::super) fn leave_old_segment(&self, shared: &Shared, queue: &Queue) -> bool {
         let Some(&(segment, end)) = shared.index.ends_in_memory().last() else { return false };
         if end == 0 || segment == 0 {
             return false;
         }
+        let (now, now_ms) = (Instant::now(), now_ms());
         let mut known = self.round.lock();
-        let now_ms = now_ms();
-        let since_ms = match known.written {
-            Some((known, since_ms)) if known == segment => since_ms,
-            _ => now_ms,
+        let written = match known.written {
+            Some(known) if (known.segment, known.end) == (segment, end) => known,
+            Some(known) if known.segment == segment => Written { end, quiet_since: now, ..known },
+            Some(_) | None => Written { segment, since_ms: now_ms, end, quiet_since: now },
         };
-        known.written = Some((segment, since_ms));
+        known.written = Some(written);
         drop(known);
-        if now_ms < since_ms + dead_ms_max(shared) {
+        let is_old = now_ms >= written.since_ms + dead_ms_max(shared);
+        let is_quiet = now - written.quiet_since >= shared.config.index_quiet;
+        if !is_old && !(is_quiet && shared.index.active_bytes() > QUIET_INDEX_BYTES_MAX) {
             return false;
         }
         let (sender, sealed) = crossbeam_channel::bounded(1);

@@ -111,6 +111,11 @@ impl Index {
         self.live.read().sealed.iter().map(|part| part.bytes()).sum()
     }
 
+    /// Memory of the segment that is written, in bytes, about.
+    pub(super) fn active_bytes(&self) -> u64 {
+        self.live.read().active.bytes() as u64
+    }
+
     /// Memory of all segments that have no index file, in bytes, about.
     pub(super) fn bytes_in_memory(&self) -> u64 {
         self.live.read().in_memory().map(|part| part.bytes() as u64).sum()
