@@ -19,6 +19,7 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     let checked = settings.checked()?;
     crate::log::start(&checked.config.log)?;
     crate::log::open(&checked.config);
+    choose_pages(&checked);
     let signals = signals::listen()?;
     warn_of_plain_text(&checked);
     warn_of_files(&checked);
@@ -107,6 +108,17 @@ fn print_aside(lines: String) {
     };
     if let Err(error) = std::thread::Builder::new().name("announce".into()).spawn(print) {
         tracing::warn!(%error, "no thread to print what it listens on");
+    }
+}
+
+/// The allocator asks for huge pages, of which each counts as resident as a whole: between the
+/// connections of a million users, and what they have left, lies much that nobody uses. (What was
+/// allocated before is little.)
+fn choose_pages(checked: &Checked) {
+    if !checked.config.engine.huge_pages
+        && let Err(error) = rustix::thread::disable_transparent_huge_pages(true)
+    {
+        tracing::warn!(%error, "can't do without huge pages; memory will be higher");
     }
 }
 
