@@ -288,6 +288,7 @@ mod tests {
         use dunlin_protocol::{ClientMessageId, UserId};
 
         use super::*;
+        use crate::clock::Now;
         use crate::request::Message;
         use crate::store::StoreRequest;
         use crate::transport::ConnId;
@@ -344,12 +345,13 @@ mod tests {
         }
 
         #[test]
-        fn a_clock_that_goes_back_keeps_nothing_in_memory() {
-            let mut conversations = Conversations::default();
-            conversations.in_use.entry(log()).insert(Conversation::new()).get_mut().used_ms =
-                1_000_000;
-            // It was ahead, and is right again.
-            assert!(!conversations.forget_if_idle(log(), 1_000));
+        fn a_date_that_was_wrong_keeps_nothing_in_memory() {
+            let (mut stage, mut conversations) = (Stage::new(), Conversations::default());
+            let mut turn = stage.turn();
+            turn.now = Now { unix_ms: u64::MAX / 2, monotonic_ms: 1_000 };
+            conversations.send(send_of(1), &mut turn).unwrap();
+            assert!(!conversations.forget_if_idle(log(), 1_000 + STATE_IDLE_MS), "it waits");
+            assert_eq!(conversations.fail(log(), INTERNAL).len(), 1);
             assert!(!conversations.forget_if_idle(log(), 1_000 + STATE_IDLE_MS - 1));
             assert!(conversations.forget_if_idle(log(), 1_000 + STATE_IDLE_MS));
         }
