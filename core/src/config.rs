@@ -11,8 +11,9 @@ pub struct EngineConfig {
     pub workers: usize,
     /// Batches of commands that may wait for one worker before its transports must hold back.
     pub worker_queue_batches: usize,
-    /// Whether anyone may register an account.
-    pub registration: bool,
+    /// Whether anyone may register an account. Without a word of it, as long as there are no issuers:
+    /// where some vouch for names, a stranger could register those of their users first.
+    pub registration: Option<bool>,
     /// How passwords are hashed and checked.
     pub passwords: PasswordConfig,
     /// How long tokens are good.
@@ -30,13 +31,26 @@ impl Default for EngineConfig {
         EngineConfig {
             workers: std::thread::available_parallelism().map_or(1, |cores| cores.get().min(256)),
             worker_queue_batches: 1024,
-            registration: true,
+            registration: None,
             passwords: PasswordConfig::default(),
             tokens: TokenConfig::default(),
             issuers: Vec::new(),
             devices: DevicePolicy::default(),
             retention: RetentionConfig::default(),
         }
+    }
+}
+
+impl EngineConfig {
+    /// Whether anyone may register an account.
+    pub fn registration_is_open(&self) -> bool {
+        self.registration.unwrap_or(self.issuers.is_empty())
+    }
+
+    /// The issuer for whose users this name is kept, if it is.
+    pub fn name_is_reserved_for(&self, username: &str) -> Option<&str> {
+        let mut keepers = self.issuers.iter().filter(|issuer| issuer.reserves(username));
+        keepers.next().map(|issuer| issuer.name.as_str())
     }
 }
 
@@ -65,7 +79,7 @@ impl Default for PasswordConfig {
 pub struct TokenConfig {
     /// Access tokens: short, since other servers may check them without asking.
     pub access: Duration,
-    /// Refresh tokens, renewed at each use.
+    /// Sessions, and with them their refresh tokens, from when they are used last.
     pub refresh: Duration,
     /// Resume tokens, renewed at each login.
     pub resume: Duration,
@@ -88,6 +102,27 @@ pub struct IssuerConfig {
     pub name: String,
     /// What verifies them. The algorithm belongs to the key; a token can't choose it.
     pub key: IssuerKey,
+    /// A token that is good for longer is not believed: as long as one is good, it must be remembered
+    /// that its user's were revoked.
+    pub lifetime_max: Duration,
+    /// Names that begin so are kept for users of this issuer; empty for none.
+    pub reserved_prefix: String,
+}
+
+impl IssuerConfig {
+    /// An issuer with what suits most: tokens of a month at most, and no names kept for it.
+    pub fn new(name: impl Into<String>, key: IssuerKey) -> IssuerConfig {
+        IssuerConfig {
+            name: name.into(),
+            key,
+            lifetime_max: Duration::from_secs(30 * 24 * 3600),
+            reserved_prefix: String::new(),
+        }
+    }
+
+    fn reserves(&self, username: &str) -> bool {
+        !self.reserved_prefix.is_empty() && username.starts_with(&self.reserved_prefix)
+    }
 }
 
 impl std::fmt::Debug for IssuerConfig {

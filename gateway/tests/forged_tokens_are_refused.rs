@@ -51,6 +51,8 @@ fn issuer_tokens() {
         signed(HEADER, &iss("7"), SECRET),
         signed(HEADER, &good.replace("\"iss\"", "\"ssi\""), SECRET),
         signed(HEADER, &good.replace("\"exp\"", "\"pxe\""), SECRET),
+        signed(HEADER, &good.replace("\"iat\"", "\"tai\""), SECRET),
+        signed(HEADER, &claims("ada", seconds_from_now(31 * 86_400)), SECRET),
         signed(HEADER, &claims("", seconds_from_now(3600)), SECRET),
         signed(HEADER, "{", SECRET),
         signed(HEADER, "", SECRET),

@@ -89,7 +89,9 @@ fn it_reads_and_writes_the_golden_bytes() {
 #[test]
 fn it_loses_and_doubles_nothing_on_connections_that_break() {
     let program = Path::new(env!("CARGO_BIN_EXE_dunlin"));
-    let server = SpawnedServer::start(program, &[], &[], Stdio::inherit()).unwrap();
+    // There is an issuer, too.
+    let settings = ["engine.registration=open".to_owned()];
+    let server = SpawnedServer::start(program, &[], &settings, Stdio::inherit()).unwrap();
     let address = server.target(false).address.to_string();
     let out = run_example("end_to_end.py", &[&address]);
     assert!(out.contains("none lost, none doubled"), "{out}");

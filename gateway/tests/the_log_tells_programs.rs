@@ -18,7 +18,8 @@ fn with_message(log: &[Value], message: &str) -> Vec<Value> {
 
 #[test]
 fn the_first_line_says_what_runs() {
-    let server = Process::start("[limits]\nhandshakes_max = 7\n[engine]\nregistration = false\n");
+    let server =
+        Process::start("[limits]\nhandshakes_max = 7\n[engine]\nregistration = \"closed\"\n");
     let first = &server.log()[0];
     assert_eq!(first["message"], "starting");
     assert_eq!(first["level"], "INFO");
@@ -26,7 +27,7 @@ fn the_first_line_says_what_runs() {
     assert!(first["pid"].is_u64(), "{first}");
     let settings = &first["settings"];
     assert_eq!(settings["limits.handshakes_max"], 7);
-    assert_eq!(settings["engine.registration"], false);
+    assert_eq!(settings["engine.registration"], "closed");
     assert_eq!(settings["listen.tcp"], "127.0.0.1:0");
     assert_eq!(settings["timeouts.login_timeout_ms"], Value::Null, "a default");
     let secret = support::token::secret_text();

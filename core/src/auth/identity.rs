@@ -16,6 +16,7 @@ pub(crate) mod registers;
 use dunlin_protocol::wire;
 use dunlin_protocol::{DeviceId, SessionId};
 
+use super::issuer::LEEWAY_MS;
 use super::room::{Held, Room};
 use super::token::Claims;
 use crate::config::DevicePolicy;
@@ -24,10 +25,6 @@ use crate::request::Device;
 /// Ended sessions that are remembered by name. A user with more of them within the life of a
 /// resume token ends all sessions with the next one: an identity stays within a few KiB.
 const ENDED_MAX: usize = 32;
-
-/// How long the refresh token before the newest is still taken, in milliseconds: the answer that
-/// brought the newest one may have been lost with the connection, and its owner tries again.
-const REFRESH_RETRY_MS: u64 = 60_000;
 
 /// The credentials and sessions of a user. [`Default`] is that of a user of an issuer of whom
 /// nothing was ever recorded.
@@ -55,10 +52,21 @@ pub struct Recorded {
     pub number: u64,
     /// Since when. Unix time in milliseconds.
     pub opened_ms: u64,
-    /// Only the refresh token of this generation is good.
+    /// The newest refresh token is of this generation.
     pub generation: u32,
-    /// If it is not refreshed before, it ends. Unix time in milliseconds.
+    /// That of the one before it, as long as nobody has shown that the newest arrived.
+    pub previous: Option<u32>,
+    /// If it is not used before, it ends. Unix time in milliseconds.
     pub expires_ms: u64,
+}
+
+/// Until when a session lives that is used now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewal {
+    /// Unix time in milliseconds.
+    pub expires_ms: u64,
+    /// What is gained by less than this is not worth a write.
+    pub step_ms: u64,
 }
 
 /// A session of an issuer login that was ended before its tokens expire.
@@ -79,7 +87,7 @@ pub enum Inadmissible {
     /// The session was logged out, replaced or revoked.
     #[error("the session was ended")]
     Revoked,
-    /// The session was not refreshed in time.
+    /// The session was not used for too long.
     #[error("the session has expired")]
     Expired,
     /// A refresh token that was used before: the session was ended by it.
@@ -119,6 +127,15 @@ impl Identity {
         }
     }
 
+    /// Whether a token of an issuer that was made at this time, as its clock has it, still counts. All
+    /// that were made before `tokens_valid_from_ms` do not; but clocks differ, and for a minute after that
+    /// moment nobody can tell by the time alone what was made before it. So for that minute a token is
+    /// good that is no older than a minute: who has just got one is not sent away for what his issuer's
+    /// clock says, and an older one never comes back.
+    pub fn admits_issued(&self, made_ms: u64, now_ms: u64) -> bool {
+        made_ms >= self.tokens_valid_from_ms.min(now_ms.saturating_sub(LEEWAY_MS))
+    }
+
     /// Whether a session that was let in at this time may stay. `recorded` if the identity recorded
     /// it then.
     pub fn keeps(&self, session: SessionId, recorded: bool, opened_ms: u64) -> bool {
@@ -133,10 +150,19 @@ impl Identity {
     }
 
     /// Records a new session, and returns those that make room for it: that of the same device,
-    /// then the oldest of its kind, then the oldest of all.
-    pub fn open(&mut self, opened: Recorded, policy: &DevicePolicy) -> Vec<SessionId> {
+    /// then the oldest of its kind, then the oldest of all. Those that have expired are forgotten, unless
+    /// they are `connected`: as long as somebody speaks for one, it can be listed and ended.
+    pub fn open(
+        &mut self,
+        opened: Recorded,
+        policy: &DevicePolicy,
+        connected: &[SessionId],
+    ) -> Vec<SessionId> {
         let now_ms = opened.opened_ms;
-        self.sessions.retain(|recorded| recorded.expires_ms > now_ms);
+        let stays = |recorded: &Recorded| {
+            recorded.expires_ms > now_ms || connected.contains(&recorded.session)
+        };
+        self.sessions.retain(stays);
         self.ended.retain(|ended| ended.until_ms > now_ms);
         let held: Vec<_> = self.sessions.iter().map(Held::from).collect();
         let room = Room::make(&held, &opened.device.id, opened.device.kind, policy);
@@ -182,29 +208,48 @@ impl Identity {
         self.sessions.retain(|recorded| recorded.session == kept);
     }
 
-    /// Uses a refresh token up, and returns the generation of the next one. The session then lives
-    /// until `expires_ms`. A token that was used before ends the session, since one of the two who
-    /// have it is a thief; unless it is the one before the newest, and is tried again at once.
+    /// Somebody has come back to a recorded session with an access or resume token. The session lives on,
+    /// and the refresh token that came with that one has arrived. Usually nothing changes by it.
+    pub fn used(&mut self, claims: &Claims, device_name: &str, renewal: &Renewal) {
+        let Some(recorded) = self.recorded_mut(claims.session) else { return };
+        recorded.arrived(claims.generation);
+        recorded.renew(renewal);
+        recorded.rename(device_name);
+    }
+
+    /// Uses a refresh token, and returns the generation of the next one. The session lives on.
+    ///
+    /// The newest is good, and so is the one that it was given for, until somebody shows that the newest
+    /// has arrived: if the answer that brought it was lost, its owner has nothing else, however long that
+    /// takes. Any older one was given up by its owner for a newer one, so one of the two who have it is a
+    /// thief, and the session ends. One that is newer than all that are known here is good as well: it was
+    /// given before the store was put back to an older state.
     pub fn refresh(
         &mut self,
         claims: &Claims,
+        device_name: &str,
         now_ms: u64,
-        expires_ms: u64,
+        renewal: &Renewal,
     ) -> Result<u32, Inadmissible> {
         self.admits(claims, now_ms)?;
-        let recorded = self.sessions.iter_mut().find(|known| known.session == claims.session);
-        let recorded = recorded.ok_or(Inadmissible::Revoked)?;
-        let lifetime_ms = expires_ms.saturating_sub(now_ms);
-        let refreshed_ms = recorded.expires_ms.saturating_sub(lifetime_ms);
-        let is_retry = recorded.generation == claims.generation.wrapping_add(1)
-            && now_ms < refreshed_ms.saturating_add(REFRESH_RETRY_MS);
-        if recorded.generation != claims.generation && !is_retry {
+        let recorded = self.recorded_mut(claims.session).ok_or(Inadmissible::Revoked)?;
+        let used = claims.generation;
+        if used < recorded.generation && recorded.previous != Some(used) {
             self.close(claims.session);
             return Err(Inadmissible::Reused);
         }
-        recorded.generation = recorded.generation.wrapping_add(1);
-        recorded.expires_ms = expires_ms;
-        Ok(recorded.generation)
+        recorded.rename(device_name);
+        Ok(recorded.next_generation(used, renewal))
+    }
+
+    /// New tokens for somebody who has come back by an access or resume token. Returns their generation.
+    pub fn reissue(&mut self, claims: &Claims, renewal: &Renewal) -> Option<u32> {
+        let recorded = self.recorded_mut(claims.session)?;
+        Some(recorded.next_generation(recorded.generation, renewal))
+    }
+
+    fn recorded_mut(&mut self, session: SessionId) -> Option<&mut Recorded> {
+        self.sessions.iter_mut().find(|recorded| recorded.session == session)
     }
 
     /// When a token that is signed now counts as signed: not before `tokens_valid_from_ms`, even
@@ -218,6 +263,37 @@ impl Identity {
         self.tokens_valid_from_ms = self.issue_time_ms(now_ms) + 1;
         // It says the same of all of them.
         self.ended.clear();
+    }
+}
+
+impl Recorded {
+    /// Whoever has a token of this generation has the refresh token of it.
+    fn arrived(&mut self, generation: u32) {
+        if generation >= self.generation {
+            self.generation = generation;
+            self.previous = None;
+        }
+    }
+
+    /// The generation of the refresh token that is given for this one.
+    fn next_generation(&mut self, used: u32, renewal: &Renewal) -> u32 {
+        self.previous = Some(used);
+        self.generation = self.generation.max(used).saturating_add(1);
+        self.expires_ms = renewal.expires_ms;
+        self.generation
+    }
+
+    fn renew(&mut self, renewal: &Renewal) {
+        if renewal.expires_ms >= self.expires_ms.saturating_add(renewal.step_ms) {
+            self.expires_ms = renewal.expires_ms;
+        }
+    }
+
+    /// Devices get new names. One that says none keeps the one that it had.
+    fn rename(&mut self, name: &str) {
+        if !name.is_empty() && self.device.name != name {
+            name.clone_into(&mut self.device.name);
+        }
     }
 }
 
@@ -251,8 +327,16 @@ mod tests {
 
     fn recorded(number: u64, kind: DeviceKind) -> Recorded {
         let device = Device { id: DeviceId([number as u8; 16]), kind, name: format!("d{number}") };
-        let (session, opened_ms) = (id(number), 1_000 + number);
-        Recorded { session, device, number: 0, opened_ms, generation: 0, expires_ms: 100_000 }
+        let (session, opened_ms, expires_ms) = (id(number), 1_000 + number, 100_000);
+        Recorded {
+            session,
+            device,
+            number: 0,
+            opened_ms,
+            generation: 0,
+            previous: None,
+            expires_ms,
+        }
     }
 
     fn claims(number: u64, generation: u32, issued_ms: u64) -> Claims {
@@ -277,7 +361,7 @@ mod tests {
     fn identity(sessions: &[(u64, DeviceKind)]) -> Identity {
         let mut identity = Identity::with_password("$argon2id".into());
         for (number, kind) in sessions {
-            identity.open(recorded(*number, *kind), &DevicePolicy::default());
+            identity.open(recorded(*number, *kind), &DevicePolicy::default(), &[]);
         }
         identity
     }
@@ -290,11 +374,11 @@ mod tests {
     fn a_device_kind_has_its_number_of_sessions() {
         let policy = policy(2, 10);
         let mut identity = Identity::default();
-        assert_eq!(identity.open(recorded(1, DeviceKind::Phone), &policy), []);
-        assert_eq!(identity.open(recorded(2, DeviceKind::Web), &policy), []);
-        assert_eq!(identity.open(recorded(3, DeviceKind::Web), &policy), []);
-        assert_eq!(identity.open(recorded(4, DeviceKind::Phone), &policy), [id(1)]);
-        assert_eq!(identity.open(recorded(5, DeviceKind::Web), &policy), [id(2)]);
+        assert_eq!(identity.open(recorded(1, DeviceKind::Phone), &policy, &[]), []);
+        assert_eq!(identity.open(recorded(2, DeviceKind::Web), &policy, &[]), []);
+        assert_eq!(identity.open(recorded(3, DeviceKind::Web), &policy, &[]), []);
+        assert_eq!(identity.open(recorded(4, DeviceKind::Phone), &policy, &[]), [id(1)]);
+        assert_eq!(identity.open(recorded(5, DeviceKind::Web), &policy, &[]), [id(2)]);
         assert_eq!(ids(&identity), [3, 4, 5]);
     }
 
@@ -302,15 +386,16 @@ mod tests {
     fn all_kinds_together_have_a_number_too() {
         let policy = policy(5, 2);
         let mut identity = Identity::default();
-        identity.open(recorded(1, DeviceKind::Web), &policy);
-        identity.open(recorded(2, DeviceKind::Desktop), &policy);
-        assert_eq!(identity.open(recorded(3, DeviceKind::Tablet), &policy), [id(1)]);
+        identity.open(recorded(1, DeviceKind::Web), &policy, &[]);
+        identity.open(recorded(2, DeviceKind::Desktop), &policy, &[]);
+        assert_eq!(identity.open(recorded(3, DeviceKind::Tablet), &policy, &[]), [id(1)]);
         assert_eq!(ids(&identity), [2, 3]);
         // A policy of none would lock everybody out; it means one.
         assert_eq!(
             identity.open(
                 recorded(4, DeviceKind::Web),
-                &DevicePolicy { sessions_per_kind: 0, by_kind: Vec::new(), sessions_max: 0 }
+                &DevicePolicy { sessions_per_kind: 0, by_kind: Vec::new(), sessions_max: 0 },
+                &[]
             ),
             [id(2), id(3)]
         );
@@ -321,7 +406,7 @@ mod tests {
         let mut identity = identity(&[(1, DeviceKind::Phone), (2, DeviceKind::Phone)]);
         let mut again = recorded(7, DeviceKind::Phone);
         again.device.id = DeviceId([2; 16]);
-        assert_eq!(identity.open(again, &DevicePolicy::default()), [id(2)]);
+        assert_eq!(identity.open(again, &DevicePolicy::default(), &[]), [id(2)]);
         assert_eq!(ids(&identity), [1, 7]);
     }
 
@@ -330,7 +415,7 @@ mod tests {
         let mut identity = identity(&[(1, DeviceKind::Phone)]);
         let mut late = recorded(2, DeviceKind::Phone);
         late.opened_ms = 100_000;
-        assert_eq!(identity.open(late, &policy(1, 1)), []);
+        assert_eq!(identity.open(late, &policy(1, 1), &[]), []);
         assert_eq!(ids(&identity), [2]);
     }
 
@@ -393,7 +478,7 @@ mod tests {
         identity.end(id(2), 5_001, 2_000);
         let mut opened = recorded(3, DeviceKind::Phone);
         opened.opened_ms = 5_000;
-        identity.open(opened, &DevicePolicy::default());
+        identity.open(opened, &DevicePolicy::default(), &[]);
         assert_eq!(identity.ended, [Ended { session: id(2), until_ms: 5_001 }]);
     }
 
@@ -410,32 +495,71 @@ mod tests {
         assert_eq!(identity.admits(&issued(next_ms), 4_000), Err(Inadmissible::Revoked));
     }
 
+    fn refresh(identity: &mut Identity, generation: u32) -> Result<u32, Inadmissible> {
+        let renewal = Renewal { expires_ms: 200_000, step_ms: 1_000 };
+        identity.refresh(&claims(1, generation, 2_000), "", 2_000, &renewal)
+    }
+
+    fn used(identity: &mut Identity, generation: u32) {
+        let renewal = Renewal { expires_ms: 100_500, step_ms: 1_000 };
+        identity.used(&claims(1, generation, 2_000), "", &renewal);
+    }
+
     #[test]
-    fn a_refresh_token_is_good_once() {
+    fn a_refresh_token_is_good_until_the_next_has_arrived() {
         let mut identity = identity(&[(1, DeviceKind::Phone), (2, DeviceKind::Web)]);
-        assert_eq!(identity.refresh(&claims(1, 0, 2_000), 2_000, 200_000), Ok(1));
+        assert_eq!(refresh(&mut identity, 0), Ok(1));
         assert_eq!(identity.session(id(1)).unwrap().expires_ms, 200_000);
-        assert_eq!(identity.refresh(&claims(1, 1, 2_000), 2_000, 200_000), Ok(2));
-        let reused = identity.refresh(&claims(1, 0, 2_000), 2_000, 200_000);
-        assert_eq!(reused, Err(Inadmissible::Reused));
+        assert_eq!(refresh(&mut identity, 0), Ok(2), "the answer was lost");
+        assert_eq!(refresh(&mut identity, 0), Ok(3), "and once more");
+        assert_eq!(refresh(&mut identity, 3), Ok(4));
+        assert_eq!(refresh(&mut identity, 0), Err(Inadmissible::Reused));
         // Both the thief and the robbed are out.
-        let newest = identity.refresh(&claims(1, 2, 2_000), 2_000, 200_000);
-        assert_eq!(newest, Err(Inadmissible::Revoked));
+        assert_eq!(refresh(&mut identity, 4), Err(Inadmissible::Revoked));
         assert_eq!(ids(&identity), [2]);
     }
 
     #[test]
-    fn a_refresh_that_got_lost_can_be_tried_again_at_once() {
-        let refresh = |identity: &mut Identity, generation: u32, now_ms: u64| {
-            identity.refresh(&claims(1, generation, 2_000), now_ms, now_ms + 90_000)
-        };
-        let mut refreshed = identity(&[(1, DeviceKind::Phone)]);
-        assert_eq!(refresh(&mut refreshed, 0, 2_000), Ok(1));
-        let mut late = refreshed.clone();
-        assert_eq!(refresh(&mut refreshed, 0, 61_999), Ok(2));
-        assert_eq!(refresh(&mut late, 0, 62_000), Err(Inadmissible::Reused));
-        // Not one that is two generations old.
-        assert_eq!(refresh(&mut refreshed, 0, 61_999), Err(Inadmissible::Reused));
+    fn of_two_who_use_the_same_refresh_token_one_is_found_out() {
+        let mut identity = identity(&[(1, DeviceKind::Phone)]);
+        let mut held = [0, 0];
+        let found_out = (0..10).position(|step| {
+            let turn = step % 2;
+            match refresh(&mut identity, held[turn]) {
+                Ok(next) => held[turn] = next,
+                Err(why) => assert_eq!(why, Inadmissible::Reused),
+            }
+            ids(&identity).is_empty()
+        });
+        assert_eq!(found_out, Some(2), "the third use is of a token that was given up");
+    }
+
+    #[test]
+    fn a_token_that_came_with_a_refresh_token_shows_that_it_has_arrived() {
+        let mut identity = identity(&[(1, DeviceKind::Phone)]);
+        assert_eq!(refresh(&mut identity, 0), Ok(1));
+        used(&mut identity, 0);
+        assert_eq!(refresh(&mut identity.clone(), 0), Ok(2), "it is older");
+        used(&mut identity, 1);
+        assert_eq!(refresh(&mut identity.clone(), 0), Err(Inadmissible::Reused));
+        let before = identity.clone();
+        used(&mut identity, 1);
+        assert_eq!(identity, before, "nothing is to be written");
+    }
+
+    #[test]
+    fn tokens_that_are_newer_than_what_was_restored_are_good() {
+        let mut identity = identity(&[(1, DeviceKind::Phone)]);
+        assert_eq!(refresh(&mut identity, 5), Ok(6));
+        assert_eq!(refresh(&mut identity, 5), Ok(7), "the answer was lost");
+        assert_eq!(refresh(&mut identity, 4), Err(Inadmissible::Reused));
+        let mut identity = identity_of_one();
+        used(&mut identity, 5);
+        assert_eq!(refresh(&mut identity, 5), Ok(6));
+    }
+
+    fn identity_of_one() -> Identity {
+        identity(&[(1, DeviceKind::Phone)])
     }
 
     #[test]
@@ -445,7 +569,46 @@ mod tests {
         assert_eq!(ids(&identity), [2]);
     }
 
+    /// What an honest client does, and what becomes of the answer.
+    #[derive(Debug, Clone, Copy)]
+    enum Deed {
+        Refresh { arrives: bool },
+        Resume,
+        Backup,
+        Restore,
+    }
+
+    fn deed() -> impl Strategy<Value = Deed> {
+        prop_oneof![
+            6 => any::<bool>().prop_map(|arrives| Deed::Refresh { arrives }),
+            3 => Just(Deed::Resume),
+            2 => Just(Deed::Backup),
+            1 => Just(Deed::Restore),
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn no_honest_client_is_ever_out(deeds in proptest::collection::vec(deed(), 0..60)) {
+            let mut identity = identity_of_one();
+            let (mut held, mut backup) = (0, identity.clone());
+            for deed in deeds {
+                match deed {
+                    Deed::Refresh { arrives } => {
+                        let next = refresh(&mut identity, held);
+                        prop_assert!(next.is_ok(), "{:?}", next);
+                        held = if arrives { next.unwrap() } else { held };
+                    }
+                    Deed::Resume => {
+                        prop_assert!(identity.admits(&claims(1, held, 2_000), 2_000).is_ok());
+                        used(&mut identity, held);
+                    }
+                    Deed::Backup => backup.clone_from(&identity),
+                    Deed::Restore => identity.clone_from(&backup),
+                }
+            }
+        }
+
         #[test]
         fn no_series_of_logins_exceeds_the_policy(
             logins in proptest::collection::vec((1u64..1000, 0u8..20, 0i32..6), 0..60),
@@ -460,7 +623,7 @@ mod tests {
                 let mut opened = recorded(number + 1000 * time as u64, kind);
                 opened.device.id = DeviceId([device; 16]);
                 let session = opened.session;
-                let replaced = identity.open(opened, &policy);
+                let replaced = identity.open(opened, &policy, &[]);
                 prop_assert_eq!(identity.sessions.len(), before - replaced.len() + 1);
                 prop_assert!(identity.session(session).is_some());
                 prop_assert!(identity.sessions.len() <= sessions_max.max(1));

@@ -9,8 +9,9 @@
 //! | `crit` | absent: an extension that must be understood is not understood |
 //! | `iss` | a configured issuer, exactly |
 //! | `sub` | the user name: 1 to 128 bytes, no control characters |
-//! | `exp` | required, in the future |
-//! | `nbf`, `iat` | if present, not more than a minute in the future |
+//! | `iat` | required, not more than a minute in the future: when it was made |
+//! | `exp` | required, not more than a minute in the past, nor further from `iat` than configured |
+//! | `nbf` | if present, not more than a minute in the future |
 //! | `aud` | if present, `dunlin` is among it |
 //! | `name` | if present, the display name of a user who is new |
 //!
@@ -33,7 +34,8 @@ pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// The audience that a token must name if it names any.
 pub const AUDIENCE: &str = "dunlin";
 
-/// How far the issuer's clock may be ahead of ours.
+/// How far the issuer's clock may be ahead of ours or behind it, in milliseconds.
+pub const LEEWAY_MS: u64 = 60_000;
 const LEEWAY_S: f64 = 60.0;
 
 /// HMAC-SHA256 has no use for a longer key, and a shorter one could be guessed (RFC 7518, 3.2).
@@ -48,9 +50,9 @@ pub struct Issued {
     pub username: String,
     /// The name for people, if the token has a usable one.
     pub display_name: Option<String>,
-    /// When the token was made, if it says so. Unix time in milliseconds, rounded down to a second
-    /// by most issuers.
-    pub issued_ms: Option<u64>,
+    /// When the token was made, by the issuer's clock. Unix time in milliseconds, rounded down to a
+    /// second by most issuers.
+    pub issued_ms: u64,
 }
 
 /// Why a token of an issuer is not believed.
@@ -84,6 +86,12 @@ pub enum IssuerError {
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
+    /// It is good for longer than the configuration allows.
+    #[error("the token is good for longer than {lifetime_s_max} seconds")]
+    TooLongLived {
+        /// What is allowed.
+        lifetime_s_max: u64,
+    },
     /// `nbf` or `iat` lie in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
@@ -125,6 +133,7 @@ pub struct Issuers(Vec<Issuer>);
 struct Issuer {
     name: Arc<str>,
     verifier: Verifier,
+    lifetime_s_max: u64,
 }
 
 #[derive(Debug)]
@@ -150,9 +159,9 @@ impl Issuers {
             return Err(IssuerError::Critical);
         }
         let issuer = self.signer_of(&parts)?;
-        check_times(&parts.claims, now_ms)?;
+        let issued_s = check_times(&parts.claims, issuer.lifetime_s_max, now_ms)?;
         check_audience(&parts.claims)?;
-        issued(issuer, &parts.claims)
+        issued(issuer, &parts.claims, issued_s)
     }
 
     /// The issuer that `iss` names, if one of its keys made the signature.
@@ -203,7 +212,8 @@ impl Issuer {
                 Verifier::Es256(signature::UnparsedPublicKey::new(algorithm, key.clone()))
             }
         };
-        Ok(Issuer { name: config.name.as_str().into(), verifier })
+        let lifetime_s_max = config.lifetime_max.as_secs();
+        Ok(Issuer { name: config.name.as_str().into(), verifier, lifetime_s_max })
     }
 }
 
@@ -275,18 +285,25 @@ fn time_s(claims: &Object, claim: &'static str) -> Result<Option<f64>, IssuerErr
     }
 }
 
-fn check_times(claims: &Object, now_ms: u64) -> Result<(), IssuerError> {
+/// When the token was made, in seconds, if it is good now. Without that time nobody could tell whether
+/// it was made before all tokens of its user were revoked; and one that is good for ever could never be
+/// forgotten.
+#[allow(clippy::cast_precision_loss, reason = "what is configured is far below 2^53")]
+fn check_times(claims: &Object, lifetime_s_max: u64, now_ms: u64) -> Result<f64, IssuerError> {
     let now_s = seconds(now_ms);
-    let expires_s = time_s(claims, "exp")?.ok_or(IssuerError::Claim { claim: "exp" })?;
-    if expires_s <= now_s {
+    let required = |claim| time_s(claims, claim)?.ok_or(IssuerError::Claim { claim });
+    let (issued_s, expires_s) = (required("iat")?, required("exp")?);
+    if expires_s + LEEWAY_S <= now_s {
         return Err(IssuerError::Expired);
     }
-    for claim in ["nbf", "iat"] {
-        if time_s(claims, claim)?.is_some_and(|from_s| from_s > now_s + LEEWAY_S) {
-            return Err(IssuerError::NotYetValid);
-        }
+    let from_s = time_s(claims, "nbf")?.map_or(issued_s, |from_s| from_s.max(issued_s));
+    if from_s > now_s + LEEWAY_S {
+        return Err(IssuerError::NotYetValid);
     }
-    Ok(())
+    if expires_s - issued_s > lifetime_s_max as f64 {
+        return Err(IssuerError::TooLongLived { lifetime_s_max });
+    }
+    Ok(issued_s)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
@@ -309,7 +326,7 @@ fn check_audience(claims: &Object) -> Result<(), IssuerError> {
     if named { Ok(()) } else { Err(IssuerError::WrongAudience) }
 }
 
-fn issued(issuer: &Issuer, claims: &Object) -> Result<Issued, IssuerError> {
+fn issued(issuer: &Issuer, claims: &Object, issued_s: f64) -> Result<Issued, IssuerError> {
     let username = text(claims, "sub")
         .filter(|name| names::can_be_issued(name))
         .ok_or(IssuerError::Claim { claim: "sub" })?;
@@ -321,7 +338,7 @@ fn issued(issuer: &Issuer, claims: &Object) -> Result<Issued, IssuerError> {
         issuer: Arc::clone(&issuer.name),
         username: username.to_owned(),
         display_name: text(claims, "name").map(str::trim).filter(usable).map(str::to_owned),
-        issued_ms: time_s(claims, "iat")?.map(milliseconds),
+        issued_ms: milliseconds(issued_s),
     })
 }
 
@@ -362,7 +379,7 @@ mod tests {
     }
 
     fn config(name: &str, key: IssuerKey) -> IssuerConfig {
-        IssuerConfig { name: name.into(), key }
+        IssuerConfig::new(name, key)
     }
 
     fn issuers() -> Issuers {
@@ -383,14 +400,14 @@ mod tests {
         assert_eq!(&*issued.issuer, "app");
         assert_eq!(issued.username, "ada");
         assert_eq!(issued.display_name.as_deref(), Some("Ada L."));
-        assert_eq!(issued.issued_ms, Some((NOW_S - 10) * 1000));
+        assert_eq!(issued.issued_ms, (NOW_S - 10) * 1000);
     }
 
     #[test]
     fn the_least_token_is_enough() {
-        let least = json!({"iss": "app", "sub": "ada", "exp": NOW_S + 1});
+        let least = json!({"iss": "app", "sub": "ada", "iat": NOW_S, "exp": NOW_S + 1});
         let issued = verify(&hs256(SECRET, &json!({"alg": "HS256"}), &least)).unwrap();
-        assert_eq!((issued.display_name, issued.issued_ms), (None, None));
+        assert_eq!(issued.display_name, None);
     }
 
     #[test]
@@ -478,7 +495,9 @@ mod tests {
     #[test]
     fn times_are_kept() {
         let exp = |value| verify_claims(&claims_with("exp", value));
-        assert_eq!(exp(json!(NOW_S)), Err(IssuerError::Expired));
+        // The issuer's clock may be a minute behind.
+        assert!(exp(json!(NOW_S - 59)).is_ok());
+        assert_eq!(exp(json!(NOW_S - 60)), Err(IssuerError::Expired));
         assert_eq!(exp(json!(0)), Err(IssuerError::Expired));
         assert!(exp(json!(1_000_000.5)).is_ok());
         for malformed in [json!(null), json!("1000010"), json!(-1), json!([1]), json!({})] {
@@ -487,6 +506,9 @@ mod tests {
         let mut endless = claims();
         endless.as_object_mut().unwrap().remove("exp");
         assert_eq!(verify_claims(&endless), Err(IssuerError::Claim { claim: "exp" }));
+        let mut undated = claims();
+        undated.as_object_mut().unwrap().remove("iat");
+        assert_eq!(verify_claims(&undated), Err(IssuerError::Claim { claim: "iat" }));
         for claim in ["nbf", "iat"] {
             let at = |seconds: u64| verify_claims(&claims_with(claim, json!(seconds)));
             assert!(at(NOW_S + 60).is_ok());
@@ -495,6 +517,30 @@ mod tests {
             let malformed = verify_claims(&claims_with(claim, json!("now")));
             assert_eq!(malformed, Err(IssuerError::Claim { claim }));
         }
+    }
+
+    #[test]
+    fn nothing_is_good_for_ever() {
+        let lived = |iat: Value, exp: Value| {
+            let claims = json!({"iss": "app", "sub": "ada", "iat": iat, "exp": exp});
+            verify_claims(&claims).map(|_| ())
+        };
+        let month_s = 30 * 24 * 3600;
+        let too_long = Err(IssuerError::TooLongLived { lifetime_s_max: month_s });
+        assert_eq!(lived(json!(NOW_S), json!(NOW_S + month_s)), Ok(()));
+        assert_eq!(lived(json!(NOW_S), json!(NOW_S + month_s + 1)), too_long);
+        for absurd in [json!(1e308), json!(u64::MAX), json!(4_102_444_800_u64)] {
+            assert_eq!(lived(json!(NOW_S), absurd), too_long);
+        }
+        // As if it had been made long ago.
+        assert_eq!(lived(json!(0), json!(NOW_S + 10)), Ok(()), "1970 is eleven days ago here");
+        let longer = IssuerConfig {
+            lifetime_max: std::time::Duration::from_secs(2 * month_s),
+            ..config("app", IssuerKey::Hs256(SECRET.into()))
+        };
+        let claims = claims_with("exp", json!(NOW_S + month_s + 1));
+        let token = hs256(SECRET, &header(), &claims);
+        assert!(Issuers::new(&[longer]).unwrap().verify(&token, NOW_S * 1000).is_ok());
     }
 
     #[test]

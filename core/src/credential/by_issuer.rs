@@ -4,7 +4,7 @@
 use dunlin_protocol::UserId;
 
 use super::CredentialRegister;
-use super::creation::{self, NAME_TAKEN, Origin};
+use super::creation::{self, NAME_RESERVED, NAME_TAKEN, Origin};
 use crate::attempt::Attempt;
 use crate::auth::issuer::Issued;
 use crate::identity::asker::Asker;
@@ -50,6 +50,9 @@ pub(super) fn name_read(
         }
         // The name of a registered user, or of another issuer's: never merged.
         Ok(Claim::Of { .. } | Claim::Blocked) => login.asker().refuse(NAME_TAKEN, turn),
+        Ok(Claim::Free) if is_kept_for_another(&login.issued, turn) => {
+            login.asker().refuse(NAME_RESERVED, turn);
+        }
         Ok(Claim::Free) => {
             let Issued { issuer, username, display_name, .. } = login.issued.clone();
             let display_name = display_name.unwrap_or_else(|| username.clone());
@@ -59,6 +62,12 @@ pub(super) fn name_read(
         Err(refusal) => login.asker().refuse(refusal, turn),
     }
     None
+}
+
+/// Whether the name is one of those that are kept for users of another issuer.
+fn is_kept_for_another(issued: &Issued, turn: &Turn<'_>) -> bool {
+    let keeper = turn.shared.config.name_is_reserved_for(&issued.username);
+    keeper.is_some_and(|keeper| *keeper != *issued.issuer)
 }
 
 /// The user of the name is let in.

@@ -35,6 +35,9 @@ const ATTEMPTS_MAX: u8 = 4;
 
 pub(crate) const NAME_TAKEN: Refusal = Refusal::new(ErrorCode::NameTaken, "the user name is taken");
 
+pub(crate) const NAME_RESERVED: Refusal =
+    Refusal::new(ErrorCode::NameTaken, "the user name is kept for users of an issuer");
+
 /// An account with a password that is to be made.
 #[derive(Debug)]
 pub(crate) struct Registration {
@@ -72,6 +75,9 @@ impl Creation {
 
 /// Makes an account with a password.
 pub(super) fn register(asker: Asker, register: Register, turn: &mut Turn<'_>) {
+    if turn.shared.config.name_is_reserved_for(&register.username).is_some() {
+        return asker.refuse(NAME_RESERVED, turn);
+    }
     // A name that is taken is not worth a hash.
     let name = look_up::name_register(&register.username);
     let registration = Box::new(Registration { asker, register });

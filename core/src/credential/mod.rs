@@ -114,7 +114,7 @@ impl Credentials {
             CredentialRequest::Login(login) => self.take_login(conn, request_id, login, turn),
             CredentialRequest::Register(register) => {
                 let asker = Asker::Request { conn, request_id };
-                if turn.shared.config.registration {
+                if turn.shared.config.registration_is_open() {
                     creation::register(asker, register, turn);
                 } else {
                     asker.refuse(REGISTRATION_OFF, turn);
@@ -293,6 +293,11 @@ const REGISTRATION_OFF: Refusal =
 const TOKEN_INVALID: Refusal =
     Refusal::new(ErrorCode::TokenInvalid, "the token is not one of ours for this device");
 
+const TOKEN_NOT_YET_VALID: Refusal = Refusal::new(
+    ErrorCode::NewTokenNeeded,
+    "the issuer's token is not valid yet: is its clock right?",
+);
+
 const TOKEN_EXPIRED: Refusal = Refusal::new(ErrorCode::TokenExpired, "the token has expired");
 
 fn own_text(kind: TokenKind, text: &str, turn: &Turn<'_>) -> Result<Claims, Refusal> {
@@ -309,13 +314,14 @@ fn token_refusal(error: TokenError) -> Refusal {
 fn issuer_refusal(error: &IssuerError) -> Refusal {
     match error {
         IssuerError::Expired => TOKEN_EXPIRED,
+        IssuerError::NotYetValid => TOKEN_NOT_YET_VALID,
         IssuerError::TooLong { .. }
         | IssuerError::Malformed { .. }
         | IssuerError::UnknownIssuer
         | IssuerError::WrongAlgorithm
         | IssuerError::Critical
         | IssuerError::WrongSignature
-        | IssuerError::NotYetValid
+        | IssuerError::TooLongLived { .. }
         | IssuerError::WrongAudience
         | IssuerError::Claim { .. } => {
             Refusal::new(ErrorCode::TokenInvalid, "the issuer's token is not accepted")

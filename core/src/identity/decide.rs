@@ -10,9 +10,7 @@ use crate::audience::session::{Closed, OpenSession};
 use crate::auth::identity::{Identity, Inadmissible, device_to_wire};
 use crate::auth::token::Claims;
 use crate::identity::asker::Reply;
-use crate::identity::enter::{
-    decide_enter, refresh_expires_ms, renewed, resume_expires_ms, sign_tokens,
-};
+use crate::identity::enter::{decide_enter, renewal, renewed, resume_expires_ms, sign_tokens};
 use crate::identity::operation::{
     Action, Closing, Decision, Operation, Outcome, Recheck, SESSION_ENDED, Speaker,
 };
@@ -63,12 +61,14 @@ pub(super) fn decide(
 
 fn list_sessions(identity: &Identity, open: &[OpenSession], now_ms: u64) -> Decision {
     let recorded = identity.sessions().iter();
-    let recorded = recorded.filter(|session| session.expires_ms > now_ms);
+    let is_connected = |session: SessionId| open.iter().any(|open| open.session == session);
+    let recorded =
+        recorded.filter(|recorded| recorded.expires_ms > now_ms || is_connected(recorded.session));
     let mut sessions: Vec<_> = recorded
         .map(|session| wire::SessionInfo {
             session_id: session.session.get(),
             device: Some(device_to_wire(&session.device)),
-            connected: open.iter().any(|open| open.session == session.session),
+            connected: is_connected(session.session),
             opened_ms: session.opened_ms,
         })
         .collect();
@@ -136,11 +136,12 @@ pub(crate) fn refused_token(session: SessionId, why: Inadmissible) -> Decision {
 }
 
 fn decide_refresh(claims: &Claims, identity: &mut Identity, turn: &Turn<'_>) -> Decision {
-    let expires_ms = refresh_expires_ms(identity, turn);
-    match identity.refresh(claims, turn.now.unix_ms, expires_ms) {
+    let renewal = renewal(identity, turn);
+    match identity.refresh(claims, "", turn.now.unix_ms, &renewal) {
         Ok(generation) => {
             let renewed = renewed(claims, generation, identity, turn.now.unix_ms);
-            Decision::tell(Reply::Body(Box::new(Body::Tokens(sign_tokens(&renewed, turn)))))
+            let tokens = sign_tokens(&renewed, renewal.expires_ms, turn);
+            Decision::tell(Reply::Body(Box::new(Body::Tokens(tokens))))
         }
         Err(why) => refused_token(claims.session, why),
     }
@@ -167,8 +168,9 @@ fn decide_logout(
         return Decision::close(done, closed, CloseReason::LoggedOut);
     }
     if !identity.password_hash.is_empty() {
-        // All sessions of this user are recorded: it is gone already.
-        return Decision::tell(Reply::Done);
+        // All sessions of this user are recorded, so its tokens are worthless; but another node may have
+        // forgotten one that expired while it is connected here.
+        return Decision::close(done, Closed::Sessions(vec![session]), CloseReason::LoggedOut);
     }
     let closed = end_issued(&[session], identity, turn);
     Decision::close(done, closed, CloseReason::LoggedOut)

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | password | a new one, recorded | the session, and what goes for it |
 //! | refresh token | the same | the session, with the next generation |
-//! | access token, resume token | the same | nothing |
+//! | access token, resume token | the same | nothing; once a day, that the session lives on |
 //! | issuer's token | a new one, not recorded | nothing, unless others have to go: that these are ended |
 //!
 //! Before that it is asked whether the login is still wanted: see [`attempt`](crate::attempt).
@@ -19,11 +19,11 @@ use dunlin_protocol::{DeviceId, EncodedFrame, SessionId, UserId};
 
 use crate::attempt::Attempt;
 use crate::audience::session::{Closed, OpenSession};
-use crate::auth::identity::{Identity, Recorded};
+use crate::auth::identity::{Identity, Recorded, Renewal};
 use crate::auth::room::{Held, Room};
 use crate::auth::token::{Claims, TokenKind};
 use crate::identity::decide::{WRONG_CREDENTIALS, end_issued, refused_token};
-use crate::identity::operation::{ACCOUNT_DISABLED, Closing, Decision, Outcome, SESSION_ENDED};
+use crate::identity::operation::{ACCOUNT_DISABLED, Closing, Decision, NEW_TOKEN_NEEDED, Outcome};
 use crate::refusal::Refusal;
 use crate::request::Device;
 use crate::transport::{ConnId, Session};
@@ -50,7 +50,7 @@ pub(crate) enum Proof {
     /// A refresh token, which is used up.
     Refresh(Claims),
     /// An issuer's token.
-    Issued { issued_ms: Option<u64> },
+    Issued { issued_ms: u64 },
 }
 
 /// Somebody who is in.
@@ -113,7 +113,7 @@ pub(super) fn decide_enter(
             if let Some(rehashed) = rehashed {
                 identity.password_hash.clone_from(rehashed);
             }
-            enter_recorded(user, enter, identity, turn)
+            enter_recorded(user, enter, identity, open, turn)
         }
         Proof::Token(claims) => match identity.admits(claims, turn.now.unix_ms) {
             Ok(()) if claims.recorded => continue_session(enter, claims, identity, turn),
@@ -121,22 +121,21 @@ pub(super) fn decide_enter(
             Err(why) => refused_token(claims.session, why),
         },
         Proof::Refresh(claims) => {
-            let expires_ms = refresh_expires_ms(identity, turn);
-            match identity.refresh(claims, turn.now.unix_ms, expires_ms) {
+            let (name, renewal) = (&enter.device.name, renewal(identity, turn));
+            match identity.refresh(claims, name, turn.now.unix_ms, &renewal) {
                 Ok(generation) => {
                     let renewed = renewed(claims, generation, identity, turn.now.unix_ms);
-                    let tokens = Some(sign_tokens(&renewed, turn));
-                    let closed = vec![claims.session];
-                    let_in(enter, &renewed, tokens, Closed::Sessions(closed), turn)
+                    let tokens = Some(sign_tokens(&renewed, renewal.expires_ms, turn));
+                    let closed = Closed::Sessions(vec![claims.session]);
+                    let_in(enter, &renewed, renewal.expires_ms, tokens, closed, turn)
                 }
                 Err(why) => refused_token(claims.session, why),
             }
         }
         Proof::Issued { issued_ms } => {
             // Most issuers count in seconds: the token may have been made up to 999 ms later.
-            let made_ms = issued_ms.map(|issued_ms| issued_ms.saturating_add(999));
-            if made_ms.is_some_and(|made_ms| made_ms < identity.tokens_valid_from_ms) {
-                return Decision::refuse(SESSION_ENDED);
+            if !identity.admits_issued(issued_ms.saturating_add(999), turn.now.unix_ms) {
+                return Decision::refuse(NEW_TOKEN_NEEDED);
             }
             let claims = new_claims(user, enter, identity, turn, false);
             enter_issued(enter, claims, identity, open, turn)
@@ -164,7 +163,7 @@ fn enter_issued(
     if room.surplus.is_empty() {
         let mut closed = room.same_device;
         closed.push(claims.session);
-        return let_in(enter, &claims, None, Closed::Sessions(closed), turn);
+        return let_in(enter, &claims, claims.expires_ms, None, Closed::Sessions(closed), turn);
     }
     let closed = match end_issued(&room.surplus, identity, turn) {
         Closed::Sessions(mut sessions) => {
@@ -176,7 +175,7 @@ fn enter_issued(
     };
     // If everything signed so far was ended, this one is signed after it.
     let claims = Claims { issued_ms: identity.issue_time_ms(claims.issued_ms), ..claims };
-    let_in(enter, &claims, None, closed, turn)
+    let_in(enter, &claims, claims.expires_ms, None, closed, turn)
 }
 
 /// Whether a newer login of the device has opened its session before this one. Only those who
@@ -201,48 +200,50 @@ fn enter_recorded(
     user: UserId,
     enter: &Enter,
     identity: &mut Identity,
+    open: &[OpenSession],
     turn: &Turn<'_>,
 ) -> Decision {
     let claims = new_claims(user, enter, identity, turn, true);
+    let expires_ms = renewal(identity, turn).expires_ms;
     let recorded = Recorded {
         session: claims.session,
         device: enter.device.clone(),
         number: 0,
         opened_ms: claims.issued_ms,
         generation: 0,
-        expires_ms: refresh_expires_ms(identity, turn),
+        previous: None,
+        expires_ms,
     };
-    let replaced = identity.open(recorded, &turn.shared.config.devices);
-    let tokens = Some(sign_tokens(&claims, turn));
-    let_in(enter, &claims, tokens, Closed::Sessions(replaced), turn)
+    let connected: Vec<_> = open.iter().map(|open| open.session).collect();
+    let replaced = identity.open(recorded, &turn.shared.config.devices, &connected);
+    let tokens = Some(sign_tokens(&claims, expires_ms, turn));
+    let_in(enter, &claims, expires_ms, tokens, Closed::Sessions(replaced), turn)
 }
 
 /// A recorded session on another connection.
 fn continue_session(
     enter: &Enter,
     claims: &Claims,
-    identity: &Identity,
+    identity: &mut Identity,
     turn: &Turn<'_>,
 ) -> Decision {
-    let issued_ms = identity.issue_time_ms(turn.now.unix_ms);
-    let expires_ms = resume_expires_ms(identity, turn);
-    let renewed = Claims { issued_ms, expires_ms, ..claims.clone() };
-    let_in(enter, &renewed, None, Closed::Sessions(vec![claims.session]), turn)
+    identity.used(claims, &enter.device.name, &renewal(identity, turn));
+    let ends_ms = identity.session(claims.session).map_or(0, |recorded| recorded.expires_ms);
+    let renewed = renewed(claims, claims.generation, identity, turn.now.unix_ms);
+    let_in(enter, &renewed, ends_ms, None, Closed::Sessions(vec![claims.session]), turn)
 }
 
-/// `claims` as of the resume token.
+/// `claims` as of the resume token, of a session that ends then if it is not used before.
 fn let_in(
     enter: &Enter,
     claims: &Claims,
+    session_expires_ms: u64,
     tokens: Option<wire::Tokens>,
     closed: Closed,
     turn: &Turn<'_>,
 ) -> Decision {
-    let expires_ms = if claims.recorded {
-        claims.issued_ms + milliseconds(turn.shared.config.tokens.resume)
-    } else {
-        claims.expires_ms
-    };
+    let resume_ms = milliseconds(turn.shared.config.tokens.resume);
+    let expires_ms = session_expires_ms.min(claims.issued_ms + resume_ms);
     let resume = Claims { expires_ms, ..claims.clone() };
     let keys = &turn.shared.tokens;
     let logged_in = wire::LoggedIn {
@@ -298,22 +299,35 @@ pub(crate) fn renewed(
     Claims { generation, issued_ms, ..claims.clone() }
 }
 
-/// New access and refresh tokens for a recorded session.
-pub(crate) fn sign_tokens(claims: &Claims, turn: &Turn<'_>) -> wire::Tokens {
-    let config = &turn.shared.config.tokens;
-    let sign = |kind, lifetime| {
-        let expires_ms = claims.issued_ms + milliseconds(lifetime);
-        let claims = Claims { expires_ms, ..claims.clone() };
-        let token = turn.shared.tokens.sign_text(kind, &claims);
-        (token, seconds_until(expires_ms, turn.now.unix_ms))
+/// New access and refresh tokens for a recorded session that ends then if it is not used before. A refresh
+/// token is good for as long as its session is: that is the identity's to say, since use of the session
+/// moves its end.
+pub(crate) fn sign_tokens(
+    claims: &Claims,
+    session_expires_ms: u64,
+    turn: &Turn<'_>,
+) -> wire::Tokens {
+    let sign = |kind, expires_ms| {
+        turn.shared.tokens.sign_text(kind, &Claims { expires_ms, ..claims.clone() })
     };
-    let (access_token, access_expires_in_s) = sign(TokenKind::Access, config.access);
-    let (refresh_token, refresh_expires_in_s) = sign(TokenKind::Refresh, config.refresh);
-    wire::Tokens { access_token, access_expires_in_s, refresh_token, refresh_expires_in_s }
+    let access_ms = milliseconds(turn.shared.config.tokens.access);
+    let access_ends_ms = session_expires_ms.min(claims.issued_ms + access_ms);
+    wire::Tokens {
+        access_token: sign(TokenKind::Access, access_ends_ms),
+        access_expires_in_s: seconds_until(access_ends_ms, turn.now.unix_ms),
+        refresh_token: sign(TokenKind::Refresh, u64::MAX),
+        refresh_expires_in_s: seconds_until(session_expires_ms, turn.now.unix_ms),
+    }
 }
 
-pub(crate) fn refresh_expires_ms(identity: &Identity, turn: &Turn<'_>) -> u64 {
-    identity.issue_time_ms(turn.now.unix_ms) + milliseconds(turn.shared.config.tokens.refresh)
+/// Until when a recorded session lives that is used now. What is gained by less than a day is not worth a
+/// write: somebody who comes back a hundred times a day has it written once. Where sessions are short, by
+/// less than a tenth of their life.
+pub(crate) fn renewal(identity: &Identity, turn: &Turn<'_>) -> Renewal {
+    const DAY_MS: u64 = 24 * 3600 * 1000;
+    let lifetime_ms = milliseconds(turn.shared.config.tokens.refresh);
+    let expires_ms = identity.issue_time_ms(turn.now.unix_ms) + lifetime_ms;
+    Renewal { expires_ms, step_ms: DAY_MS.min(lifetime_ms / 10) }
 }
 
 pub(crate) fn resume_expires_ms(identity: &Identity, turn: &Turn<'_>) -> u64 {

@@ -162,5 +162,11 @@ impl From<Inadmissible> for Refusal {
 pub(crate) const ACCOUNT_DISABLED: Refusal =
     Refusal::new(ErrorCode::AccountDisabled, "the account is disabled");
 
+/// The session is not lost by it: only this token is.
+pub(crate) const NEW_TOKEN_NEEDED: Refusal = Refusal::new(
+    ErrorCode::NewTokenNeeded,
+    "the issuer's token was made before all tokens of its user were revoked",
+);
+
 pub(crate) const SESSION_ENDED: Refusal =
     Refusal::new(ErrorCode::SessionRevoked, "the session was ended");

@@ -23,7 +23,7 @@ fn refusal(result: Result<AdminReply, AdminError>) -> ErrorCode {
 
 #[test]
 fn accounts_are_added_where_nobody_may_register() {
-    let closed = EngineConfig { registration: false, ..config() };
+    let closed = EngineConfig { registration: Some(false), ..config() };
     let mut node = Node::with(closed, Arc::default());
     let Ok(AdminReply::UserAdded { user }) = node.administer(add("ada")) else {
         panic!("the name is free");

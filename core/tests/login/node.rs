@@ -89,12 +89,10 @@ impl Random for Counter {
 }
 
 pub(crate) fn config() -> EngineConfig {
-    let issuer = |name: &str| IssuerConfig {
-        name: name.into(),
-        key: IssuerKey::Hs256(ISSUER_SECRET.into()),
-    };
+    let issuer = |name: &str| IssuerConfig::new(name, IssuerKey::Hs256(ISSUER_SECRET.into()));
     EngineConfig {
         workers: WORKERS,
+        registration: Some(true),
         passwords: PasswordConfig { memory_kib: 8, iterations: 1, ..PasswordConfig::default() },
         issuers: vec![issuer("app"), issuer("other")],
         ..EngineConfig::default()
@@ -610,14 +608,19 @@ pub(crate) fn password_of(username: &str, password: &str) -> Credential {
 
 /// A token of an issuer, made `age_s` seconds ago.
 pub(crate) fn issued_at(issuer: &str, username: &str, made_s: u64) -> Credential {
+    signed(&serde_json::json!({
+        "iss": issuer, "sub": username, "iat": made_s, "exp": made_s + 86_400 * 30,
+    }))
+}
+
+/// A token with these claims.
+pub(crate) fn signed(claims: &serde_json::Value) -> Credential {
     use base64::Engine as _;
-    let part = |json: serde_json::Value| {
+    let part = |json: &serde_json::Value| {
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json.to_string())
     };
-    let header = part(serde_json::json!({"alg": "HS256"}));
-    let claims = part(serde_json::json!({
-        "iss": issuer, "sub": username, "iat": made_s, "exp": made_s + 86_400 * 30,
-    }));
+    let header = part(&serde_json::json!({"alg": "HS256"}));
+    let claims = part(claims);
     let signed = format!("{header}.{claims}");
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, ISSUER_SECRET);
     let tag = ring::hmac::sign(&key, signed.as_bytes());

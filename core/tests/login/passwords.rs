@@ -166,7 +166,7 @@ fn a_hash_of_old_parameters_is_renewed() {
 
 #[test]
 fn registration_can_be_switched_off() {
-    let closed = EngineConfig { registration: false, ..config() };
+    let closed = EngineConfig { registration: Some(false), ..config() };
     let mut node = Node::with(closed, Arc::default());
     assert_eq!(node.register("ada"), Err(ErrorCode::RegistrationClosed));
 }

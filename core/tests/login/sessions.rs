@@ -56,7 +56,8 @@ fn another_session_can_be_ended() {
 #[test]
 fn a_session_is_listed_until_it_expires() {
     let mut node = Node::new();
-    node.registered("ada");
+    let ada = node.registered("ada");
+    node.disconnect(conn(1), ada.session);
     node.now_ms += 1;
     let other = node.login(conn(2), password("ada"), device(2)).unwrap();
     node.now_ms = NOW_MS + 30 * 24 * 3600 * 1000 - 1;
@@ -65,6 +66,30 @@ fn a_session_is_listed_until_it_expires() {
     let left = node.sessions(conn(2), other.session);
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].session_id, other.session.session.get());
+}
+
+#[test]
+fn a_session_that_is_connected_can_be_listed_and_ended_however_old_it_is() {
+    for own in [false, true] {
+        let mut node = Node::new();
+        let ada = node.registered("ada");
+        node.now_ms = NOW_MS + 40 * 24 * 3_600_000;
+        // It has expired, and another login makes room.
+        let other = node.login(conn(2), password("ada"), device(2)).unwrap();
+        node.assert_open(conn(1));
+        let sessions = node.sessions(conn(2), other.session);
+        let id = ada.session.session;
+        let listed = sessions.iter().find(|session| session.session_id == id.get()).unwrap();
+        assert_eq!(listed.device.as_ref().unwrap().name, "device 1");
+        assert_eq!((listed.connected, listed.opened_ms), (true, NOW_MS));
+        if own {
+            node.logout(conn(1), ada.session, Logout::This);
+        } else {
+            node.logout(conn(2), other.session, Logout::Other(id));
+        }
+        node.assert_closed(conn(1), CloseReason::LoggedOut);
+        assert_eq!(node.sessions(conn(2), other.session).len(), 1);
+    }
 }
 
 #[test]

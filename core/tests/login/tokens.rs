@@ -1,6 +1,12 @@
 //! Coming back with the tokens of this server.
 
+use std::sync::Arc;
+
 use dunlin_core::auth::token::{Claims, TokenKeys, TokenKind};
+use dunlin_core::request::Device;
+use dunlin_core::store::Write;
+use dunlin_core::store::contract::ask;
+use dunlin_core::store::memory::MemoryStore;
 use dunlin_protocol::DeviceId;
 use dunlin_protocol::wire::login::Credential;
 use dunlin_protocol::wire::{CloseReason, DeviceKind, ErrorCode};
@@ -147,9 +153,10 @@ fn tokens_are_refreshed_without_a_new_login() {
     let spent = node.refresh(conn(2), ada.session, &tokens.refresh_token);
     assert!(spent.is_ok(), "the newest is good");
     let retried = node.refresh(conn(2), ada.session, &tokens.refresh_token);
-    assert!(retried.is_ok(), "its answer may have been lost");
+    let newest = retried.expect("its answer may have been lost").refresh_token;
+    assert!(node.refresh(conn(2), ada.session, &newest).is_ok());
     let reused = node.refresh(conn(2), ada.session, &tokens.refresh_token);
-    assert_eq!(reused, Err(ErrorCode::SessionRevoked));
+    assert_eq!(reused, Err(ErrorCode::SessionRevoked), "its answer has arrived");
     node.assert_closed(conn(2), CloseReason::LoggedOut);
 }
 
@@ -181,4 +188,138 @@ fn answers_that_nobody_waits_for_are_ignored() {
     let mut node = Node::new();
     node.stray_answer();
     node.registered("ada");
+}
+
+const DAY_MS: u64 = 24 * 3_600_000;
+
+#[test]
+fn use_of_a_session_renews_it_and_a_day_of_it_is_written_once() {
+    let mut node = Node::new();
+    let mut ada = node.registered("ada");
+    node.writes.clear();
+    // For a hundred days, five times a day.
+    for step in 1..=500 {
+        node.now_ms += DAY_MS / 5;
+        let again = node.login(conn(step + 1), ada.resume(), device(1)).unwrap();
+        assert_eq!(again.session, ada.session);
+        ada.reply.resume_token = again.reply.resume_token;
+    }
+    assert_eq!(node.writes.len(), 100, "one a day");
+    // The refresh token of the first day is good as long as the session is.
+    node.now_ms += 28 * DAY_MS;
+    let again = node.login(conn(601), ada.refresh(), device(1)).unwrap();
+    node.now_ms += 30 * DAY_MS - 1;
+    let again = node.login(conn(602), again.refresh(), device(1)).unwrap();
+    node.now_ms += 30 * DAY_MS;
+    let over = node.login(conn(603), again.refresh(), device(1)).postponed();
+    assert_eq!(over, ErrorCode::TokenExpired);
+}
+
+#[test]
+fn a_lost_answer_never_dooms_a_session() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    // The answer is lost, again and again, and a long time passes.
+    for _ in 0..3 {
+        node.refresh(conn(1), ada.session, &ada.tokens().refresh_token).unwrap();
+        node.now_ms += 65_000;
+    }
+    let resumed = node.login(conn(2), ada.resume(), device(1)).unwrap();
+    node.take(conn(1));
+    node.now_ms += 3_600_000;
+    let tokens = node.refresh(conn(2), resumed.session, &ada.tokens().refresh_token).unwrap();
+    // As a login, likewise.
+    let lost = node.login(conn(3), ada.refresh(), device(1)).unwrap();
+    let found = node.login(conn(4), ada.refresh(), device(1)).unwrap();
+    // What came with the answers that were lost is in nobody's hands but a thief's.
+    node.take(conn(4));
+    let stolen = node.login(conn(5), Credential::RefreshToken(tokens.refresh_token), device(1));
+    assert_eq!(stolen.postponed(), ErrorCode::SessionRevoked);
+    node.assert_closed(conn(4), CloseReason::LoggedOut);
+    assert_ne!(lost.tokens().refresh_token, found.tokens().refresh_token);
+}
+
+#[test]
+fn once_the_newest_has_arrived_the_one_before_it_is_spent() {
+    // By its use, or by that of a token that came with it.
+    let shows: [fn(&LoggedIn) -> Credential; 3] =
+        [LoggedIn::refresh, LoggedIn::access, LoggedIn::resume];
+    for show in shows {
+        let mut node = Node::new();
+        let ada = node.registered("ada");
+        let newer = node.login(conn(2), ada.refresh(), device(1)).unwrap();
+        node.login(conn(3), show(&newer), device(1)).unwrap();
+        let spent = node.login(conn(4), ada.refresh(), device(1)).postponed();
+        assert_eq!(spent, ErrorCode::SessionRevoked);
+        // Both of its owners are out.
+        let refused = node.login(conn(5), newer.access(), device(1)).postponed();
+        assert_eq!(refused, ErrorCode::SessionRevoked);
+    }
+}
+
+#[test]
+fn a_token_of_before_proves_nothing_of_the_newest() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    node.refresh(conn(1), ada.session, &ada.tokens().refresh_token).unwrap();
+    node.login(conn(2), ada.access(), device(1)).unwrap();
+    node.login(conn(3), ada.resume(), device(1)).unwrap();
+    node.login(conn(4), ada.refresh(), device(1)).unwrap();
+}
+
+/// The store as it was when these were written.
+fn restored(writes: &[Write]) -> Arc<MemoryStore> {
+    let store = Arc::new(MemoryStore::default());
+    for write in writes {
+        ask::write(&*store, vec![write.clone()]);
+    }
+    store
+}
+
+#[test]
+fn a_restored_backup_keeps_the_sessions_that_it_has() {
+    for refreshes in 1..5 {
+        let mut node = Node::new();
+        let ada = node.registered("ada");
+        let backup = node.writes.clone();
+        let mut newest = ada.clone();
+        for slot in 0..refreshes {
+            node.now_ms += DAY_MS;
+            newest = node.login(conn(2 + slot), newest.refresh(), device(1)).unwrap();
+        }
+        for credential in [newest.refresh(), newest.resume(), newest.access(), ada.refresh()] {
+            let now_ms = node.now_ms;
+            let mut node = Node::with(config(), restored(&backup));
+            node.now_ms = now_ms;
+            let back = node.login(conn(1), credential.clone(), device(1)).unwrap();
+            assert_eq!(back.session, ada.session);
+            // It goes on as before.
+            let token = match credential {
+                Credential::RefreshToken(_) => back.refresh(),
+                _ => newest.refresh(),
+            };
+            let next = node.login(conn(2), token.clone(), device(1)).unwrap();
+            node.login(conn(3), next.refresh(), device(1)).unwrap();
+            let spent = node.login(conn(4), token, device(1)).postponed();
+            assert_eq!(spent, ErrorCode::SessionRevoked);
+        }
+    }
+}
+
+#[test]
+fn a_device_gets_a_new_name_by_coming_back_with_it() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    let named = |name: &str| Device { name: name.into(), ..device(1) };
+    let listed = |node: &mut Node, slot: u32| {
+        node.sessions(conn(slot), ada.session)[0].device.as_ref().unwrap().name.clone()
+    };
+    node.login(conn(2), ada.resume(), named("Ada's phone")).unwrap();
+    assert_eq!(listed(&mut node, 2), "Ada's phone");
+    let writes = node.writes.len();
+    node.login(conn(3), ada.access(), named("Ada's phone")).unwrap();
+    node.login(conn(4), ada.resume(), named("")).unwrap();
+    assert_eq!((listed(&mut node, 4).as_str(), node.writes.len()), ("Ada's phone", writes));
+    node.login(conn(5), ada.refresh(), named("a new phone")).unwrap();
+    assert_eq!(listed(&mut node, 5), "a new phone");
 }

@@ -50,7 +50,8 @@ impl Origins {
 }
 
 fn sum_up(checked: &Checked) -> Result<(), Failure> {
-    let registration = if checked.engine.registration { "open" } else { "closed" };
+    let is_open = checked.engine.registration_is_open();
+    let registration = if is_open { "open" } else { "closed" };
     printed(|out| {
         for entrance in Entrance::ALL {
             let address = checked.address_of(entrance).map(|address| address.to_string());

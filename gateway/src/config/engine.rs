@@ -17,8 +17,8 @@ section! {
         huge_pages: bool = false,
         /// Batches that may wait for a worker until the shards stop reading.
         worker_queue_batches: usize = 1024,
-        /// Whether anyone may register an account.
-        registration: bool = true,
+        /// Whether anyone may register an account: open, closed, or auto.
+        registration: String = "auto".into(),
     }
 }
 
@@ -34,8 +34,24 @@ impl Section for Engine {
         EngineConfig {
             workers: if self.workers == 0 { defaults.workers } else { self.workers },
             worker_queue_batches: self.worker_queue_batches,
-            registration: self.registration,
+            registration: self.registration(faults),
             ..defaults
+        }
+    }
+}
+
+impl Engine {
+    /// What was said about it; nothing if it follows from the issuers.
+    fn registration(&self, faults: &mut SectionFaults<'_>) -> Option<bool> {
+        match self.registration.as_str() {
+            "auto" => None,
+            "open" => Some(true),
+            "closed" => Some(false),
+            other => {
+                faults
+                    .refuse(&["registration"], format!("{other:?} is none of open, closed, auto"));
+                None
+            }
         }
     }
 }

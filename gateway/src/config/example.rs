@@ -58,7 +58,7 @@ fn what_the_example_has_in_comments_can_be_used() {
         lines.collect::<Vec<_>>().join("\n")
     };
     let issuer = format!("[issuers.my-app]\n{}", uncommented("# [issuers.my-app]\n"));
-    assert_eq!(issuer.matches(" = ").count(), 3, "{issuer}");
+    assert_eq!(issuer.matches(" = ").count(), 5, "{issuer}");
     assert_eq!(tcp_of(&issuer), "127.0.0.1:7410");
     let kinds =
         format!("[devices.by_kind]\n{}", uncommented("(phone, tablet, desktop, web, bot):\n"));

@@ -1,10 +1,13 @@
 //! `[issuers]`: whose tokens are believed, by name.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use dunlin_core::auth::names::can_be_issued;
 use dunlin_core::config::{IssuerConfig, IssuerKey};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject;
@@ -14,6 +17,9 @@ use super::section::{Section, section};
 
 /// The shortest secret of an issuer: as many bytes as the hash has.
 pub const MIN_SECRET_BYTES: usize = 32;
+
+/// How long tokens may be good: at least as long as a client needs to use one.
+const TOKEN_LIFETIMES_S: RangeInclusive<u64> = 60..=366 * 24 * 3600;
 
 /// What stands before the key in a DER SubjectPublicKeyInfo of Ed25519 (RFC 8410) ...
 const ED25519_PREFIX: &[u8] =
@@ -34,6 +40,10 @@ section! {
         key: String = String::new(),
         /// A file with the same.
         key_file: PathBuf = PathBuf::new(),
+        /// The longest life of its tokens.
+        token_lifetime_s_max: u64 = 30 * 24 * 3600,
+        /// Names that begin so are kept for its users; empty for none.
+        reserved_prefix: String = String::new(),
     }
 }
 
@@ -47,7 +57,9 @@ impl Section for Issuers {
     fn check(&self, faults: &mut SectionFaults<'_>) -> Vec<IssuerConfig> {
         let read = |(name, issuer): (&String, &Issuer)| {
             let key = issuer.read(name, faults)?;
-            Some(IssuerConfig { name: name.clone(), key })
+            let (lifetime_max, reserved_prefix) =
+                (issuer.lifetime_max(name, faults), issuer.prefix(name, faults));
+            Some(IssuerConfig { lifetime_max, reserved_prefix, ..IssuerConfig::new(name, key) })
         };
         self.iter().filter_map(read).collect()
     }
@@ -100,6 +112,20 @@ impl Issuer {
                 None
             }
         }
+    }
+
+    fn lifetime_max(&self, name: &str, faults: &mut SectionFaults<'_>) -> Duration {
+        let key = [name, "token_lifetime_s_max"];
+        faults.range(&key, self.token_lifetime_s_max, TOKEN_LIFETIMES_S);
+        Duration::from_secs(self.token_lifetime_s_max)
+    }
+
+    fn prefix(&self, name: &str, faults: &mut SectionFaults<'_>) -> String {
+        let prefix = &self.reserved_prefix;
+        if !prefix.is_empty() && !can_be_issued(prefix) {
+            faults.refuse(&[name, "reserved_prefix"], "is no beginning of a name");
+        }
+        prefix.clone()
     }
 
     fn key_text(&self, name: &str, faults: &mut SectionFaults<'_>) -> Option<String> {
@@ -172,7 +198,7 @@ mod tests {
     use super::*;
 
     fn issuer(algorithm: &str, key: String) -> Issuer {
-        Issuer { algorithm: algorithm.into(), key, key_file: PathBuf::new() }
+        Issuer { algorithm: algorithm.into(), key, ..Issuer::default() }
     }
 
     fn key(issuer: &Issuer) -> Result<IssuerKey, ConfigErrors> {

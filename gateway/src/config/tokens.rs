@@ -14,7 +14,7 @@ section! {
     Tokens {
         /// Access tokens.
         access_lifetime_s: u64 = 15 * 60,
-        /// Refresh tokens, from their last use.
+        /// Sessions, and with them their refresh tokens, from their last use.
         refresh_lifetime_s: u64 = 30 * 24 * 3600,
         /// Resume tokens, from the last login.
         resume_lifetime_s: u64 = 24 * 3600,

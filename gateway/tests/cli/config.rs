@@ -220,7 +220,7 @@ fn a_reload_says_what_waits_for_a_restart_and_what_is_wrong() {
     std::fs::write(&file, "[drain]\ntimeout_ms = 1000\n").unwrap();
     server.reload();
     place.wait_for_log("limits, timeouts and certificates are reloaded\"");
-    std::fs::write(&file, "[engine]\nregistration = false\n").unwrap();
+    std::fs::write(&file, "[engine]\nregistration = \"closed\"\n").unwrap();
     server.reload();
     place.wait_for_log("what has changed in [engine] waits for a restart");
     std::fs::write(&file, "[drain]\ntimeout = 1000\n").unwrap();

@@ -20,7 +20,8 @@ pub struct Node {
     folder: TempDir,
 }
 
-/// Every limit at its default, but cheap passwords, and an issuer for logins that cost nothing.
+/// Every limit at its default, but cheap passwords, an issuer for logins that cost nothing, and
+/// registration in spite of it.
 pub fn config(folder: &TempDir) -> Config {
     let mut config = Config::default();
     config.data.folder = folder.path().join("data");
@@ -28,12 +29,11 @@ pub fn config(folder: &TempDir) -> Config {
     config.listen.tls = "127.0.0.1:0".into();
     config.listen.shards = 2;
     config.engine.workers = 2;
+    config.engine.registration = "open".into();
     config.passwords.memory_kib = 8;
     config.passwords.iterations = 1;
     let (algorithm, key) = ("HS256".into(), token::secret_text());
-    config
-        .issuers
-        .insert(token::ISSUER.into(), Issuer { algorithm, key, key_file: PathBuf::new() });
+    config.issuers.insert(token::ISSUER.into(), Issuer { algorithm, key, ..Issuer::default() });
     config
 }
 

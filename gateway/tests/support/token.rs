@@ -30,8 +30,10 @@ pub fn signed(header: &str, claims: &str, secret: &[u8]) -> String {
 
 pub const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
+/// Made two hours ago.
 pub fn claims(user: &str, expires: i64) -> String {
-    format!(r#"{{"iss":"{ISSUER}","sub":"{user}","exp":{expires}}}"#)
+    let made = seconds_from_now(-7200);
+    format!(r#"{{"iss":"{ISSUER}","sub":"{user}","iat":{made},"exp":{expires}}}"#)
 }
 
 /// A good token.

@@ -132,7 +132,8 @@ impl Recorded {
             number: stored.number,
             opened_ms: stored.opened_ms,
             generation: stored.refresh_generation,
-            expires_ms: stored.refresh_expires_ms,
+            previous: stored.refresh_previous,
+            expires_ms: stored.expires_ms,
         })
     }
 
@@ -144,7 +145,8 @@ impl Recorded {
             number: self.number,
             opened_ms: self.opened_ms,
             refresh_generation: self.generation,
-            refresh_expires_ms: self.expires_ms,
+            expires_ms: self.expires_ms,
+            refresh_previous: self.previous,
         }
     }
 }
@@ -170,6 +172,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::auth::identity::Renewal;
     use crate::auth::token::Claims;
     use crate::config::DevicePolicy;
 
@@ -184,8 +187,16 @@ mod tests {
         let kind = DeviceKind::try_from((number % 5) as i32).unwrap();
         let id_bytes = DeviceId([number as u8 % 7; 16]);
         let device = Device { id: id_bytes, kind, name: format!("d{number}") };
-        let (session, expires_ms) = (id(number), now_ms + 5_000);
-        Recorded { session, device, number: 0, opened_ms: now_ms, generation: 0, expires_ms }
+        let (session, opened_ms, expires_ms) = (id(number), now_ms, now_ms + 5_000);
+        Recorded {
+            session,
+            device,
+            number: 0,
+            opened_ms,
+            generation: 0,
+            previous: None,
+            expires_ms,
+        }
     }
 
     fn claims(of: &Recorded, issued_ms: u64) -> Claims {
@@ -200,6 +211,10 @@ mod tests {
             issued_ms,
             expires_ms: u64::MAX,
         }
+    }
+
+    fn renewal(now_ms: u64) -> Renewal {
+        Renewal { expires_ms: now_ms + 5_000, step_ms: 500 }
     }
 
     fn apply(held: &mut Held, set: &Set) {
@@ -226,6 +241,7 @@ mod tests {
     enum Change {
         Open,
         Refresh(usize),
+        Use(usize),
         Close(usize),
         End(u64),
         CloseAll,
@@ -238,6 +254,7 @@ mod tests {
         prop_oneof![
             6 => Just(Change::Open),
             3 => any::<usize>().prop_map(Change::Refresh),
+            3 => any::<usize>().prop_map(Change::Use),
             1 => any::<usize>().prop_map(Change::Close),
             3 => (1000u64..1060).prop_map(Change::End),
             1 => Just(Change::CloseAll),
@@ -254,11 +271,17 @@ mod tests {
             (!sessions.is_empty()).then(|| sessions[which % sessions.len()].clone())
         };
         match change {
-            Change::Open => drop(identity.open(recorded(now_ms, now_ms), policy)),
+            Change::Open => drop(identity.open(recorded(now_ms, now_ms), policy, &[])),
             Change::Refresh(which) => {
                 if let Some(of) = chosen(identity, *which) {
                     let issued_ms = identity.issue_time_ms(now_ms);
-                    let _ = identity.refresh(&claims(&of, issued_ms), now_ms, now_ms + 5_000);
+                    let _ = identity.refresh(&claims(&of, issued_ms), "", now_ms, &renewal(now_ms));
+                }
+            }
+            Change::Use(which) => {
+                if let Some(of) = chosen(identity, *which) {
+                    let (claims, name) = (claims(&of, identity.issue_time_ms(now_ms)), "new name");
+                    identity.used(&claims, name, &renewal(now_ms));
                 }
             }
             Change::Close(which) => {
@@ -325,11 +348,11 @@ mod tests {
         for number in 1..=50 {
             let mut opened = recorded(number, 1_000);
             opened.device.id = DeviceId([number as u8; 16]);
-            assert_eq!(identity.open(opened, &policy), []);
+            assert_eq!(identity.open(opened, &policy, &[]), []);
         }
         let before = identity.clone();
         let of = identity.sessions()[17].clone();
-        assert_eq!(identity.refresh(&claims(&of, 2_000), 2_000, 9_000), Ok(1));
+        assert_eq!(identity.refresh(&claims(&of, 2_000), "", 2_000, &renewal(2_000)), Ok(1));
         let sets = identity.sets_after(&before);
         assert_eq!(sets.iter().map(|set| &set.key).collect::<Vec<_>>(), [&recorded_key(id(18))]);
     }
@@ -338,7 +361,7 @@ mod tests {
     fn what_is_malformed_is_named_and_what_is_unknown_is_passed_over() {
         let mut held = Held::new();
         let mut identity = Identity::with_password("$argon2id".into());
-        identity.open(recorded(7, 1_000), &DevicePolicy::default());
+        identity.open(recorded(7, 1_000), &DevicePolicy::default(), &[]);
         identity.end(id(9), 50_000, 2_000);
         identity.sets_after(&Identity::default()).iter().for_each(|set| apply(&mut held, set));
         assert_eq!(held.keys().map(|key| key.as_bytes()[0]).collect::<Vec<_>>(), *b"esu");
