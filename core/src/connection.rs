@@ -14,6 +14,7 @@
 //! What is refused, and how:
 //! - what can't be understood at all, or may never be said now, closes the connection;
 //! - what has a `request_id` and is merely wrong gets its `Error`, and the connection goes on;
+//! - who has logged in only to look gets `FETCH_ONLY` for anything else;
 //! - a request that follows a Login before its LoggedIn arrived is answered `NOT_LOGGED_IN`, a
 //!   second Login `ALREADY_LOGGED_IN`: a client waits for the answer.
 //!
@@ -28,7 +29,7 @@ use dunlin_protocol::wire::{CloseReason, Error, ErrorCode, Hello, Welcome, frame
 use dunlin_protocol::{EncodedFrame, frame};
 
 use crate::attempt::{Attempt, Tried, Waiting};
-use crate::request::{Command, CredentialRequest, InvalidRequest, Request};
+use crate::request::{Command, CredentialRequest, InvalidRequest, Purpose, Request};
 use crate::transport::{ConnId, Session};
 
 /// What all connections of a transport have in common.
@@ -70,10 +71,12 @@ enum Phase {
     Silent,
     /// Hello was said.
     Greeted,
-    /// A Login is under way.
-    LoggingIn(Waiting),
+    /// A Login is under way, and what for.
+    LoggingIn(Waiting, Purpose),
     /// It speaks for a session.
     LoggedIn(Session),
+    /// It looks at what a session may see.
+    Fetching(Session),
 }
 
 // There is one per connection, a million in a process.
@@ -103,8 +106,8 @@ impl Connection {
     /// The largest frame body that it may send now.
     pub fn frame_bytes_max(&self, context: &ConnectionContext) -> u32 {
         match self.phase {
-            Phase::LoggedIn(_) => context.frame_bytes_max,
-            Phase::Silent | Phase::Greeted | Phase::LoggingIn(_) => {
+            Phase::LoggedIn(_) | Phase::Fetching(_) => context.frame_bytes_max,
+            Phase::Silent | Phase::Greeted | Phase::LoggingIn(..) => {
                 FRAME_BYTES_MAX_BEFORE_LOGIN.min(context.frame_bytes_max)
             }
         }
@@ -113,8 +116,8 @@ impl Connection {
     /// Who speaks on it, after login.
     pub fn session(&self) -> Option<Session> {
         match self.phase {
-            Phase::LoggedIn(session) => Some(session),
-            Phase::Silent | Phase::Greeted | Phase::LoggingIn(_) => None,
+            Phase::LoggedIn(session) | Phase::Fetching(session) => Some(session),
+            Phase::Silent | Phase::Greeted | Phase::LoggingIn(..) => None,
         }
     }
 
@@ -125,20 +128,27 @@ impl Connection {
 
     /// Whether a Login is under way.
     pub fn is_logging_in(&self) -> bool {
-        matches!(self.phase, Phase::LoggingIn(_))
+        matches!(self.phase, Phase::LoggingIn(..))
     }
 
     /// Who tries to get in by the Login that is under way, and by what.
     pub fn login_tried(&self) -> Option<&Tried> {
         match &self.phase {
-            Phase::LoggingIn(waiting) => Some(waiting.tried()),
-            Phase::Silent | Phase::Greeted | Phase::LoggedIn(_) => None,
+            Phase::LoggingIn(waiting, _) => Some(waiting.tried()),
+            Phase::Silent | Phase::Greeted | Phase::LoggedIn(_) | Phase::Fetching(_) => None,
         }
     }
 
     /// The engine delivered `LoggedIn`.
     pub fn logged_in(&mut self, session: Session) {
-        self.phase = Phase::LoggedIn(session);
+        self.phase = match self.phase {
+            Phase::LoggingIn(_, Purpose::Fetch) => Phase::Fetching(session),
+            Phase::LoggingIn(_, Purpose::Live | Purpose::NewTokens)
+            | Phase::Silent
+            | Phase::Greeted
+            | Phase::LoggedIn(_)
+            | Phase::Fetching(_) => Phase::LoggedIn(session),
+        };
     }
 
     /// The engine delivered `LoginRefused` or `LoginPostponed`: login may be tried again.
@@ -218,8 +228,11 @@ impl Connection {
         if unanswered && (kind != Kind::Signal || self.session().is_none()) {
             return Received::Close(CloseReason::ProtocolViolation);
         }
-        if let Err((code, message)) = self.permits(kind) {
-            return refuse(request_id, code, message);
+        match self.permits(kind) {
+            Ok(()) => {}
+            // It asked for no response.
+            Err(_) if unanswered => return Received::Nothing,
+            Err((code, message)) => return refuse(request_id, code, message),
         }
         match parsed {
             Ok(mut request) => {
@@ -227,7 +240,7 @@ impl Connection {
                 if let Request::Credential(CredentialRequest::Login(login)) = &mut request {
                     let (waiting, attempt) = Attempt::begin_by(&login.credential);
                     login.attempt = attempt;
-                    self.phase = Phase::LoggingIn(waiting);
+                    self.phase = Phase::LoggingIn(waiting, login.purpose);
                 }
                 Received::Submit(Command { conn, session, request_id, request })
             }
@@ -239,17 +252,22 @@ impl Connection {
 
     fn permits(&self, kind: Kind) -> Result<(), (ErrorCode, &'static str)> {
         match (&self.phase, kind) {
-            (Phase::LoggedIn(_), Kind::Login | Kind::Register) => {
+            (Phase::LoggedIn(_) | Phase::Fetching(_), Kind::Login | Kind::Register) => {
                 Err((ErrorCode::AlreadyLoggedIn, "the connection is logged in already"))
             }
-            (Phase::LoggingIn(_), Kind::Login) => {
+            (Phase::LoggingIn(..), Kind::Login) => {
                 Err((ErrorCode::AlreadyLoggedIn, "a login is under way on the connection"))
             }
-            (Phase::Silent | Phase::Greeted | Phase::LoggingIn(_), Kind::Signal | Kind::Other) => {
-                Err((ErrorCode::NotLoggedIn, "log in first"))
+            (
+                Phase::Silent | Phase::Greeted | Phase::LoggingIn(..),
+                Kind::Signal | Kind::Fetch | Kind::Other,
+            ) => Err((ErrorCode::NotLoggedIn, "log in first")),
+            (Phase::Fetching(_), Kind::Signal | Kind::Other) => {
+                Err((ErrorCode::FetchOnly, "this login is to fetch only"))
             }
-            (Phase::LoggedIn(_), Kind::Signal | Kind::Other)
-            | (Phase::Silent | Phase::Greeted | Phase::LoggingIn(_), Kind::Register)
+            (Phase::LoggedIn(_), Kind::Signal | Kind::Fetch | Kind::Other)
+            | (Phase::Fetching(_), Kind::Fetch)
+            | (Phase::Silent | Phase::Greeted | Phase::LoggingIn(..), Kind::Register)
             | (Phase::Silent | Phase::Greeted, Kind::Login) => Ok(()),
         }
     }
@@ -275,6 +293,8 @@ enum Kind {
     Login,
     /// The one request that need not be answered.
     Signal,
+    /// What somebody may ask who only looks.
+    Fetch,
     Other,
 }
 
@@ -289,12 +309,12 @@ impl Said {
             Body::Login(login) => Said::Request(Kind::Login, login.try_into()),
             Body::Signal(signal) => Said::Request(Kind::Signal, signal.try_into()),
             Body::Send(send) => Said::Request(Kind::Other, send.try_into()),
-            Body::MarkRead(mark) => Said::Request(Kind::Other, mark.try_into()),
+            Body::MarkRead(mark) => Said::Request(Kind::Fetch, mark.try_into()),
             Body::Refresh(refresh) => Said::Request(Kind::Other, Ok(refresh.into())),
             Body::Logout(logout) => Said::Request(Kind::Other, logout.try_into()),
-            Body::Sync(sync) => Said::Request(Kind::Other, sync.try_into()),
-            Body::History(history) => Said::Request(Kind::Other, history.try_into()),
-            Body::FindUsers(find) => Said::Request(Kind::Other, find.try_into()),
+            Body::Sync(sync) => Said::Request(Kind::Fetch, sync.try_into()),
+            Body::History(history) => Said::Request(Kind::Fetch, history.try_into()),
+            Body::FindUsers(find) => Said::Request(Kind::Fetch, find.try_into()),
             Body::ListSessions(list) => Said::Request(Kind::Other, Ok(list.into())),
             Body::ChangePassword(change) => Said::Request(Kind::Other, change.try_into()),
             Body::Sent(_)

@@ -67,6 +67,7 @@ fn login() -> Body {
     Body::Login(wire::Login {
         credential: Some(wire::login::Credential::Password(password)),
         device: Some(device),
+        ..wire::Login::default()
     })
 }
 
@@ -416,4 +417,34 @@ proptest! {
             check(&mut connection, body)?;
         }
     }
+}
+
+#[test]
+fn who_only_fetches_may_look_and_nothing_else() {
+    let mut connection = connection_in(Phase::Greeted);
+    let Body::Login(login) = login() else { panic!("it is a login") };
+    let resume = wire::login::Credential::ResumeToken("token".into());
+    let login = wire::Login { credential: Some(resume), fetch_only: true, ..login };
+    assert!(matches!(say(&mut connection, 2, Body::Login(login)), Received::Submit(_)));
+    connection.logged_in(session());
+    assert_eq!(connection.session(), Some(session()));
+    assert_eq!(connection.frame_bytes_max(&context()), context().frame_bytes_max);
+    for body in session_requests() {
+        let looks = matches!(
+            body,
+            Body::Sync(_) | Body::History(_) | Body::FindUsers(_) | Body::MarkRead(_)
+        );
+        match say(&mut connection, 3, body.clone()) {
+            Received::Submit(command) => assert!(looks && command.session == Some(session())),
+            Received::Respond(response) => {
+                let frame = frame::decode(response.body()).unwrap();
+                let Some(Body::Error(error)) = frame.body else { panic!("{frame:?}") };
+                assert!(!looks && error.code() == ErrorCode::FetchOnly, "{body:?}: {error:?}");
+            }
+            other => panic!("{body:?}: {other:?}"),
+        }
+    }
+    // Nobody waits for an answer to it.
+    assert!(matches!(say(&mut connection, 0, signal()), Received::Nothing));
+    assert!(matches!(say(&mut connection, 4, register()), Received::Respond(_)));
 }

@@ -90,7 +90,11 @@ impl Client {
         }
         let device = wire::Device { device_id: vec![1; 16].into(), kind: 3, name: String::new() };
         let credential = Credential::Password(wire::PasswordCredential { username, password });
-        let login = wire::Login { credential: Some(credential), device: Some(device) };
+        let login = wire::Login {
+            credential: Some(credential),
+            device: Some(device),
+            ..wire::Login::default()
+        };
         let Body::LoggedIn(logged_in) = client.ask(Body::Login(login)) else { panic!() };
         assert!(matches!(client.ask(Body::Sync(wire::Sync::default())), Body::Synced(_)));
         (client, UserId::new(logged_in.user_id).unwrap())

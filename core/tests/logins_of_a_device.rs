@@ -188,7 +188,11 @@ fn login(credential: Credential) -> Body {
         kind: wire::DeviceKind::Phone.into(),
         name: "a phone".into(),
     };
-    Body::Login(wire::Login { credential: Some(credential), device: Some(device) })
+    Body::Login(wire::Login {
+        credential: Some(credential),
+        device: Some(device),
+        ..wire::Login::default()
+    })
 }
 
 fn password() -> Credential {

@@ -14,13 +14,15 @@ pub(crate) fn hello() -> Hello {
 /// A login of a user who exists from now on, from the device with this number.
 pub(crate) fn login(issuer: &Issuer, user: &str, device: u32) -> Login {
     let token = issuer.token(user);
-    Login { credential: Some(Credential::IssuerToken(token)), device: Some(of_number(device)) }
+    let credential = Some(Credential::IssuerToken(token));
+    Login { credential, device: Some(of_number(device)), ..Login::default() }
 }
 
 /// A return to the session of the last login.
 pub(crate) fn resume(token: &[u8], device: u32) -> Login {
     let token = Bytes::copy_from_slice(token);
-    Login { credential: Some(Credential::ResumeToken(token)), device: Some(of_number(device)) }
+    let credential = Some(Credential::ResumeToken(token));
+    Login { credential, device: Some(of_number(device)), ..Login::default() }
 }
 
 fn of_number(device: u32) -> Device {

@@ -35,8 +35,11 @@ macro_rules! redact {
 
 redact!(Register { username, display_name } hides { password });
 redact!(PasswordCredential { username } hides { password });
-redact!(Login { credential, device } hides {});
-redact!(LoggedIn { user_id, session_id, username, tokens, resume_expires_in_s } hides { resume_token });
+redact!(Login { credential, device, want_tokens, fetch_only } hides {});
+redact!(
+    LoggedIn { user_id, session_id, username, tokens, resume_expires_in_s, session_expires_in_s }
+    hides { resume_token }
+);
 redact!(Tokens { access_expires_in_s, refresh_expires_in_s } hides { access_token, refresh_token });
 redact!(Refresh {} hides { refresh_token });
 redact!(ChangePassword {} hides { old_password, new_password });

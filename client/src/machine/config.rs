@@ -12,6 +12,10 @@ pub struct Config {
     pub client: String,
     /// This installation.
     pub device: Device,
+    /// Only look at what has happened, beside the client that is connected for the same session, as the
+    /// extension of an app does that shows a notification: no pushes come, nothing can be sent, and nobody is
+    /// replaced. Needs a resume or an access token.
+    pub fetch_only: bool,
     /// How much of what was missed is fetched.
     pub backlog: Backlog,
     /// Messages of one conversation that may be under way at once. With 1, a message that the
@@ -35,6 +39,7 @@ impl Config {
             addresses: vec![address.into()],
             client: concat!("dunlin-client ", env!("CARGO_PKG_VERSION")).into(),
             device,
+            fetch_only: false,
             backlog: Backlog::Newest(limits::SYNC_ENTRIES_DEFAULT),
             sends_per_conversation: 1,
             outbox_messages_max: 10_000,

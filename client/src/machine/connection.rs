@@ -283,6 +283,7 @@ impl Machine {
             Stop::LoggedOut | Stop::NoCredentials => true,
             // By a login of the same device, perhaps, in which case it lives on there.
             Stop::Replaced
+            | Stop::NewTokenNeeded
             | Stop::WrongCredentials
             | Stop::NameTaken
             | Stop::AccountDisabled
@@ -292,7 +293,8 @@ impl Machine {
             | Stop::ClientFault(_)
             | Stop::Untrusted(_) => false,
         };
-        if session_is_over {
+        // Who only fetches leaves them to the client whose session it is.
+        if session_is_over && !self.config.fetch_only {
             self.attachment.login.forget_tokens();
             self.announce_tokens();
         }

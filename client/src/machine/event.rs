@@ -161,6 +161,9 @@ pub enum Stop {
     /// There is no credential left to try.
     #[error("the login has expired: log in again")]
     NoCredentials,
+    /// The issuer's token is too old, or not good yet. The account is well: log in with a new one.
+    #[error("a new token of the issuer is needed")]
+    NewTokenNeeded,
     /// Name or password is wrong.
     #[error("the name or the password is wrong")]
     WrongCredentials,

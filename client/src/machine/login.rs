@@ -10,7 +10,7 @@ use dunlin_protocol::wire::{self, ErrorCode, LoggedIn};
 use dunlin_protocol::{ErrorClass, class};
 
 use super::event::Stop;
-use super::renewal::{Renewal, Step};
+use super::renewal::Renewal;
 use super::tokens::{Credentials, SavedTokens};
 
 /// The credentials that are left.
@@ -29,7 +29,8 @@ pub(super) struct Login {
 #[derive(Debug)]
 pub(super) enum Attempt {
     Register(wire::Register),
-    LogIn(Credential),
+    /// By this, and whether new tokens are wanted with it.
+    LogIn(Credential, bool),
     /// Nothing is left.
     Exhausted,
 }
@@ -56,16 +57,20 @@ impl Login {
         &self.credentials.tokens
     }
 
-    pub(super) fn next(&self) -> Attempt {
+    /// `now_ms` is of a clock that does not go backwards.
+    pub(super) fn next(&self, now_ms: u64) -> Attempt {
         let Credentials { tokens, password, issuer_token, register } = &self.credentials;
         if !tokens.resume_token.is_empty() {
-            return Attempt::LogIn(Credential::ResumeToken(tokens.resume_token.clone()));
+            let token = Credential::ResumeToken(tokens.resume_token.clone());
+            return Attempt::LogIn(token, self.wants_tokens(now_ms));
         }
         if !tokens.access_token.is_empty() {
-            return Attempt::LogIn(Credential::AccessToken(tokens.access_token.clone()));
+            let token = Credential::AccessToken(tokens.access_token.clone());
+            return Attempt::LogIn(token, self.wants_tokens(now_ms));
         }
         if !tokens.refresh_token.is_empty() {
-            return Attempt::LogIn(Credential::RefreshToken(tokens.refresh_token.clone()));
+            let token = Credential::RefreshToken(tokens.refresh_token.clone());
+            return Attempt::LogIn(token, false);
         }
         if let Some(password) = password {
             let (username, password) = (password.username.clone(), password.password.clone());
@@ -73,12 +78,17 @@ impl Login {
                 return Attempt::Register(wire::Register { username, password, display_name });
             }
             let credential = wire::PasswordCredential { username, password };
-            return Attempt::LogIn(Credential::Password(credential));
+            return Attempt::LogIn(Credential::Password(credential), false);
         }
         match issuer_token {
-            Some(token) => Attempt::LogIn(Credential::IssuerToken(token.clone())),
+            Some(token) => Attempt::LogIn(Credential::IssuerToken(token.clone()), false),
             None => Attempt::Exhausted,
         }
+    }
+
+    /// Whether a login that would leave the refresh token as it is should bring another one.
+    fn wants_tokens(&self, now_ms: u64) -> bool {
+        self.credentials.tokens.refresh_token.is_empty() || self.renewal.is_due(now_ms)
     }
 
     /// The account exists now.
@@ -119,6 +129,10 @@ impl Login {
                 }
                 self.next_or(Stop::LoggedOut)
             }
+            Ok(ErrorCode::NewTokenNeeded) => {
+                self.drop_current();
+                self.next_or(Stop::NewTokenNeeded)
+            }
             Ok(ErrorCode::WrongCredentials) if !is_token => {
                 self.credentials.password = None;
                 if self.name_was_taken {
@@ -138,9 +152,9 @@ impl Login {
     }
 
     fn next_or(&self, stop: Stop) -> Refusal {
-        match self.next() {
+        match self.next(0) {
             Attempt::Exhausted => Refusal::Stop(stop),
-            Attempt::Register(_) | Attempt::LogIn(_) => Refusal::TryNext,
+            Attempt::Register(_) | Attempt::LogIn(..) => Refusal::TryNext,
         }
     }
 
@@ -176,7 +190,7 @@ impl Login {
         if let Some(new) = &logged_in.tokens {
             self.renewed(now_ms, new);
         } else if has_refresh_token {
-            self.renewal.kept(now_ms);
+            self.renewal.kept(now_ms, logged_in.session_expires_in_s);
         }
     }
 
@@ -195,17 +209,15 @@ impl Login {
 
     /// The request that renews it, if it is time; to be sent.
     pub(super) fn renew(&mut self, now_ms: u64) -> Option<wire::Refresh> {
-        let token = &mut self.credentials.tokens.refresh_token;
-        match self.renewal.step(now_ms) {
-            Step::Wait => return None,
-            Step::Ask => {}
-            // In doubt, the other tokens are the way back.
-            Step::GiveUp => token.clear(),
+        if !self.renewal.is_due(now_ms) {
+            return None;
         }
+        let token = &self.credentials.tokens.refresh_token;
         if token.is_empty() {
             self.renewal = Renewal::new();
             return None;
         }
+        self.renewal.asked(now_ms);
         Some(wire::Refresh { refresh_token: token.clone() })
     }
 
@@ -256,13 +268,13 @@ mod tests {
     }
 
     fn kind(login: &Login) -> &'static str {
-        match login.next() {
+        match login.next(0) {
             Attempt::Register(_) => "register",
-            Attempt::LogIn(Credential::ResumeToken(_)) => "resume",
-            Attempt::LogIn(Credential::AccessToken(_)) => "access",
-            Attempt::LogIn(Credential::RefreshToken(_)) => "refresh",
-            Attempt::LogIn(Credential::Password(_)) => "password",
-            Attempt::LogIn(Credential::IssuerToken(_)) => "issuer",
+            Attempt::LogIn(Credential::ResumeToken(_), _) => "resume",
+            Attempt::LogIn(Credential::AccessToken(_), _) => "access",
+            Attempt::LogIn(Credential::RefreshToken(_), _) => "refresh",
+            Attempt::LogIn(Credential::Password(_), _) => "password",
+            Attempt::LogIn(Credential::IssuerToken(_), _) => "issuer",
             Attempt::Exhausted => "nothing",
         }
     }
@@ -367,19 +379,55 @@ mod tests {
         assert_eq!(login.tokens().resume_token, "second");
     }
 
+    fn wants_tokens(login: &Login, now_ms: u64) -> bool {
+        match login.next(now_ms) {
+            Attempt::LogIn(_, wants_tokens) => wants_tokens,
+            other @ (Attempt::Register(_) | Attempt::Exhausted) => panic!("{other:?}"),
+        }
+    }
+
     #[test]
-    fn a_refresh_token_is_not_used_again_in_doubt() {
+    fn a_refresh_token_is_used_again_until_the_next_one_came() {
         let mut login = Login::new(Credentials { password: password(), ..Credentials::default() });
         let refresh_token = "one".to_owned();
         let refresh_expires_in_s = 2000;
         let tokens = wire::Tokens { refresh_token, refresh_expires_in_s, ..Default::default() };
         login.succeeded(0, &LoggedIn { tokens: Some(tokens), ..LoggedIn::default() });
         assert_eq!(login.renew(999_999), None);
-        assert_eq!(login.renew(1_000_000).unwrap().refresh_token, "one");
-        login.disconnected();
-        assert_eq!(login.renew(1_010_000).unwrap().refresh_token, "one", "it may be said again");
-        login.disconnected();
-        assert_eq!(login.renew(1_090_000), None);
-        assert_eq!(login.tokens().refresh_token, "");
+        for now_ms in [1_000_000, 1_090_000, 90_000_000] {
+            assert_eq!(login.renew(now_ms).unwrap().refresh_token, "one");
+            login.disconnected();
+        }
+    }
+
+    #[test]
+    fn who_comes_back_without_a_good_refresh_token_asks_for_one() {
+        let lost = SavedTokens { refresh_token: String::new(), ..tokens() };
+        let mut login = Login::new(Credentials { tokens: lost, ..Credentials::default() });
+        assert!(wants_tokens(&login, 0));
+        let new = wire::Tokens {
+            access_token: "access".into(),
+            refresh_token: "two".into(),
+            refresh_expires_in_s: 2000,
+            ..Default::default()
+        };
+        login.succeeded(0, &LoggedIn { tokens: Some(new), ..LoggedIn::default() });
+        assert!(!wants_tokens(&login, 999_999));
+        assert!(wants_tokens(&login, 1_000_000), "it is due");
+        // The session was used: it is not due any more.
+        let kept = LoggedIn { session_expires_in_s: 2000, ..LoggedIn::default() };
+        let mut login = Login::new(Credentials { tokens: tokens(), ..Credentials::default() });
+        login.succeeded(0, &kept);
+        login.succeeded(900_000, &kept);
+        assert!(!wants_tokens(&login, 1_899_999));
+        assert!(wants_tokens(&login, 1_900_000));
+    }
+
+    #[test]
+    fn a_token_of_an_issuer_may_be_too_old_while_the_session_is_not_lost() {
+        let issuer_token = Some("header.claims.signature".to_owned());
+        let mut login = Login::new(Credentials { issuer_token, ..Credentials::default() });
+        let refusal = login.refused(error(ErrorCode::NewTokenNeeded));
+        assert_eq!(refusal, Refusal::Stop(Stop::NewTokenNeeded));
     }
 }

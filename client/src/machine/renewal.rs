@@ -2,46 +2,28 @@
 //!
 //! ```text
 //!  Nothing ──► Due ──► Asked ──answer──► Due
-//!                        └──broken──► Interrupted ──soon, once──► Asked
-//!                                          └──late, or again──► Nothing: it may be spent
+//!               ▲        └──broken──► (at once)
+//!               └─────────────────────────┘
 //! ```
+//! A renewal whose answer got lost is asked for again, however late: the server takes the old token until
+//! somebody has used the new one.
 
-/// Refresh tokens that came with an earlier start are renewed after this time; nobody has told
-/// how long they are good.
+/// Refresh tokens of which nobody has told how long they are good are renewed after this time.
 const RENEWAL_MS: u64 = 24 * 60 * 60 * 1000;
 /// When a renewal was refused, the next one is tried after this time.
 const RENEWAL_RETRY_MS: u64 = 60 * 60 * 1000;
-/// A spent refresh token may be used once more if its answer got lost, but not for long: the server
-/// takes it for stolen after a minute, or the second time.
-const RENEWAL_REPEAT_MS: u64 = 45_000;
 
 /// Where the renewal stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Renewal {
-    /// There is no token, or it lives for ever.
+    /// There is no token.
     Nothing,
     Due {
         at_ms: u64,
     },
     Asked {
         at_ms: u64,
-        is_repeat: bool,
     },
-    /// The connection broke before the answer came.
-    Interrupted {
-        asked_ms: u64,
-        is_repeat: bool,
-    },
-}
-
-/// What to do now.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Wait,
-    /// Ask for new tokens; it counts as done.
-    Ask,
-    /// Forget the token.
-    GiveUp,
 }
 
 impl Renewal {
@@ -49,46 +31,33 @@ impl Renewal {
         Renewal::Nothing
     }
 
-    /// New tokens came, good for so long.
+    /// New tokens came, of a session that ends after this time if it is not used.
     pub(super) fn renewed(&mut self, now_ms: u64, expires_in_s: u32) {
-        // Halfway: there is time enough to try again.
-        *self = match u64::from(expires_in_s) * 1000 {
-            0 => Renewal::Nothing,
-            lifetime_ms => Renewal::Due { at_ms: now_ms + lifetime_ms / 2 },
-        };
+        *self = Renewal::Due { at_ms: now_ms + halfway_ms(expires_in_s) };
     }
 
-    /// A login left the token as it is.
-    pub(super) fn kept(&mut self, now_ms: u64) {
-        if *self == Renewal::Nothing {
-            *self = Renewal::Due { at_ms: now_ms + RENEWAL_MS };
+    /// A login left the token as it is; but the session was used, and lives for so long from now on.
+    pub(super) fn kept(&mut self, now_ms: u64, session_expires_in_s: u32) {
+        if !self.is_due(now_ms) {
+            *self = Renewal::Due { at_ms: now_ms + halfway_ms(session_expires_in_s) };
         }
     }
 
     pub(super) fn due_ms(&self) -> Option<u64> {
         match self {
             Renewal::Due { at_ms } => Some(*at_ms),
-            Renewal::Interrupted { asked_ms, .. } => Some(*asked_ms),
             Renewal::Nothing | Renewal::Asked { .. } => None,
         }
     }
 
-    pub(super) fn step(&mut self, now_ms: u64) -> Step {
-        match *self {
-            Renewal::Nothing | Renewal::Asked { .. } => Step::Wait,
-            Renewal::Due { at_ms } if now_ms < at_ms => Step::Wait,
-            Renewal::Interrupted { asked_ms, is_repeat } => {
-                if is_repeat || now_ms >= asked_ms + RENEWAL_REPEAT_MS {
-                    return Step::GiveUp;
-                }
-                *self = Renewal::Asked { at_ms: now_ms, is_repeat: true };
-                Step::Ask
-            }
-            Renewal::Due { .. } => {
-                *self = Renewal::Asked { at_ms: now_ms, is_repeat: false };
-                Step::Ask
-            }
-        }
+    /// Whether it is time to ask for new tokens.
+    pub(super) fn is_due(&self, now_ms: u64) -> bool {
+        self.due_ms().is_some_and(|at_ms| now_ms >= at_ms)
+    }
+
+    /// It is asked for.
+    pub(super) fn asked(&mut self, now_ms: u64) {
+        *self = Renewal::Asked { at_ms: now_ms };
     }
 
     pub(super) fn refused(&mut self, now_ms: u64) {
@@ -96,9 +65,17 @@ impl Renewal {
     }
 
     pub(super) fn disconnected(&mut self) {
-        if let Renewal::Asked { at_ms, is_repeat } = *self {
-            *self = Renewal::Interrupted { asked_ms: at_ms, is_repeat };
+        if let Renewal::Asked { at_ms } = *self {
+            *self = Renewal::Due { at_ms };
         }
+    }
+}
+
+/// Halfway: there is time enough to try again.
+fn halfway_ms(expires_in_s: u32) -> u64 {
+    match u64::from(expires_in_s) * 1000 {
+        0 => RENEWAL_MS,
+        lifetime_ms => lifetime_ms / 2,
     }
 }
 
@@ -109,26 +86,37 @@ mod tests {
     #[test]
     fn a_token_is_renewed_halfway() {
         let mut renewal = Renewal::new();
-        assert_eq!(renewal.step(u64::MAX), Step::Wait);
+        assert!(!renewal.is_due(u64::MAX));
         renewal.renewed(5000, 2000);
         assert_eq!(renewal.due_ms(), Some(1_005_000));
-        assert_eq!(renewal.step(1_004_999), Step::Wait);
-        assert_eq!(renewal.step(1_005_000), Step::Ask);
-        assert_eq!((renewal.step(1_005_001), renewal.due_ms()), (Step::Wait, None));
+        assert!(!renewal.is_due(1_004_999) && renewal.is_due(1_005_000));
+        renewal.asked(1_005_000);
+        assert!(!renewal.is_due(u64::MAX));
         renewal.refused(1_006_000);
         assert_eq!(renewal.due_ms(), Some(1_006_000 + RENEWAL_RETRY_MS));
-        renewal.kept(0);
-        assert_eq!(renewal.due_ms(), Some(1_006_000 + RENEWAL_RETRY_MS), "it is known already");
     }
 
     #[test]
-    fn a_lost_answer_is_asked_for_once_more_and_soon() {
-        let mut renewal = Renewal::Due { at_ms: 0 };
-        assert_eq!(renewal.step(0), Step::Ask);
-        renewal.disconnected();
-        assert_eq!(renewal.step(RENEWAL_REPEAT_MS), Step::GiveUp, "it is too late");
-        assert_eq!(renewal.step(RENEWAL_REPEAT_MS - 1), Step::Ask);
-        renewal.disconnected();
-        assert_eq!(renewal.step(RENEWAL_REPEAT_MS - 1), Step::GiveUp, "it was the second time");
+    fn use_of_the_session_puts_it_off_but_not_what_is_due() {
+        let mut renewal = Renewal::new();
+        renewal.kept(5000, 2000);
+        assert_eq!(renewal.due_ms(), Some(1_005_000));
+        renewal.kept(605_000, 2000);
+        assert_eq!(renewal.due_ms(), Some(1_605_000));
+        renewal.kept(1_605_000, 2000);
+        assert_eq!(renewal.due_ms(), Some(1_605_000));
+    }
+
+    #[test]
+    fn a_lost_answer_is_asked_for_again_however_late() {
+        let mut renewal = Renewal::new();
+        renewal.renewed(0, 2000);
+        for now_ms in [1_000_000, 2_000_000, 90_000_000] {
+            assert!(renewal.is_due(now_ms));
+            renewal.asked(now_ms);
+            renewal.disconnected();
+            renewal.kept(now_ms, 2000);
+        }
+        assert!(renewal.is_due(90_000_000));
     }
 }

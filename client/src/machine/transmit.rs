@@ -3,6 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use dunlin_protocol::wire::frame::Body;
+use dunlin_protocol::wire::login::Credential;
 use dunlin_protocol::wire::{self, Frame};
 use dunlin_protocol::{EncodedFrame, LogId, frame, limits};
 
@@ -15,6 +16,14 @@ use super::request::{Failure, Response, Ticket};
 
 /// Gaps that are fetched at one time: each answer may be a mebibyte.
 const REPAIRS_MAX: usize = 4;
+
+/// Whether it leads back to a session that there is, and ends nothing by it.
+fn continues(credential: &Credential) -> bool {
+    match credential {
+        Credential::AccessToken(_) | Credential::ResumeToken(_) => true,
+        Credential::Password(_) | Credential::IssuerToken(_) | Credential::RefreshToken(_) => false,
+    }
+}
 
 impl Machine {
     /// Sends what may be sent now.
@@ -49,18 +58,27 @@ impl Machine {
 
     /// Sends the next credential; to be called until one is good.
     pub(super) fn attempt_login(&mut self, now_ms: u64) {
-        match self.attachment.login.next() {
+        match self.attachment.login.next(now_ms) {
             Attempt::Register(register) => {
                 self.ask(now_ms, Pending::Register, Body::Register(register));
             }
-            Attempt::LogIn(credential) => {
+            Attempt::LogIn(credential, _) if self.config.fetch_only && !continues(&credential) => {
+                self.stop(Stop::NoCredentials);
+            }
+            Attempt::LogIn(credential, wants_tokens) => {
                 let device = &self.config.device;
                 let device = wire::Device {
                     device_id: device.id.to_wire(),
                     kind: device.kind as i32,
                     name: device.name.clone(),
                 };
-                let login = wire::Login { credential: Some(credential), device: Some(device) };
+                let fetch_only = self.config.fetch_only;
+                let login = wire::Login {
+                    credential: Some(credential),
+                    device: Some(device),
+                    want_tokens: wants_tokens && !fetch_only,
+                    fetch_only,
+                };
                 self.ask(now_ms, Pending::LogIn, Body::Login(login));
             }
             Attempt::Exhausted => self.stop(Stop::NoCredentials),

@@ -35,6 +35,8 @@ pub(crate) struct OpenSession {
     pub(crate) login: u64,
     /// Its identity records it: if it does not any more, the session is over.
     pub(crate) recorded: bool,
+    /// It is beside the connection that speaks for its session, and is told nothing by itself.
+    pub(crate) only_fetches: bool,
     /// It has synced, and gets pushes.
     is_live: bool,
     /// Pushes wait here until the Synced that they follow is on its way.
@@ -100,6 +102,7 @@ impl OpenSession {
             opened_ms,
             login: 0,
             recorded: false,
+            only_fetches: false,
             is_live: false,
             held: None,
         }
@@ -108,6 +111,11 @@ impl OpenSession {
     /// The same, of a login.
     pub(crate) fn entered(self, login: u64, recorded: bool) -> OpenSession {
         OpenSession { login, recorded, ..self }
+    }
+
+    /// The same, beside the connection that speaks for the session.
+    pub(crate) fn fetching(self) -> OpenSession {
+        OpenSession { only_fetches: true, ..self }
     }
 
     fn push(&mut self, push: &Push, effects: &mut Effects) {
@@ -264,7 +272,7 @@ impl Sessions {
     ) {
         let Some(session) = self.find(user, conn) else { return };
         let Some(held) = &mut session.held else { return };
-        session.is_live |= synced;
+        session.is_live |= synced && !session.only_fetches;
         held.syncs -= 1;
         if held.syncs > 0 {
             return;

@@ -7,7 +7,7 @@ use crate::identity::asker::Asker;
 use crate::identity::enter::{Enter, Proof};
 use crate::identity::operation::{Action, Operation};
 use crate::refusal::Refusal;
-use crate::request::Device;
+use crate::request::{Device, Purpose};
 use crate::transport::ConnId;
 use crate::worker::turn::Turn;
 
@@ -18,6 +18,7 @@ pub(super) struct TokenLogin {
     pub(super) request_id: u64,
     pub(super) attempt: Attempt,
     pub(super) device: Device,
+    pub(super) purpose: Purpose,
     pub(super) kind: TokenKind,
 }
 
@@ -28,7 +29,7 @@ impl TokenLogin {
         verified: Result<Claims, Refusal>,
         turn: &mut Turn<'_>,
     ) -> Option<Operation> {
-        let TokenLogin { conn, request_id, attempt, device, kind } = self;
+        let TokenLogin { conn, request_id, attempt, device, purpose, kind } = self;
         let asker = Asker::Login { conn, request_id };
         let ours = verified.and_then(|claims| {
             attempt.names(&claims.username);
@@ -38,7 +39,7 @@ impl TokenLogin {
         let (user, username) = (claims.user, claims.username.clone());
         let proof = match kind {
             TokenKind::Refresh => Proof::Refresh(claims),
-            TokenKind::Access | TokenKind::Resume => Proof::Token(claims),
+            TokenKind::Access | TokenKind::Resume => Proof::Token(claims, purpose),
         };
         let enter = Enter { conn, request_id, attempt, username, device, proof };
         Some(Operation { user, asker, action: Action::Enter(enter) })

@@ -166,7 +166,7 @@ impl Credentials {
         turn: &mut Turn<'_>,
     ) -> Option<Operation> {
         let asker = Asker::Login { conn, request_id };
-        let Login { credential, device, attempt } = login;
+        let Login { credential, device, purpose, attempt } = login;
         if attempt.is_abandoned() {
             asker.refuse(ABANDONED, turn);
             return None;
@@ -202,7 +202,7 @@ impl Credentials {
                 (TokenKind::Resume, verified.map_err(token_refusal))
             }
         };
-        TokenLogin { conn, request_id, attempt, device, kind }.enter(verified, turn)
+        TokenLogin { conn, request_id, attempt, device, purpose, kind }.enter(verified, turn)
     }
 }
 

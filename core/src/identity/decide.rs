@@ -73,8 +73,13 @@ fn list_sessions(identity: &Identity, open: &[OpenSession], now_ms: u64) -> Deci
         })
         .collect();
     // Of the sessions of issuer logins only the connected ones are known, and little of them.
-    let issued = open.iter().filter(|open| identity.session(open.session).is_none());
-    sessions.extend(issued.map(|open| wire::SessionInfo {
+    // One may have a second connection that only fetches.
+    let is_first = |at: usize| open[..at].iter().all(|before| before.session != open[at].session);
+    let issued = open
+        .iter()
+        .enumerate()
+        .filter(|(at, open)| identity.session(open.session).is_none() && is_first(*at));
+    sessions.extend(issued.map(|(_, open)| wire::SessionInfo {
         session_id: open.session.get(),
         device: Some(wire::Device { kind: open.kind.into(), ..wire::Device::default() }),
         connected: true,

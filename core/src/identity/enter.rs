@@ -25,7 +25,7 @@ use crate::auth::token::{Claims, TokenKind};
 use crate::identity::decide::{WRONG_CREDENTIALS, end_issued, refused_token};
 use crate::identity::operation::{ACCOUNT_DISABLED, Closing, Decision, NEW_TOKEN_NEEDED, Outcome};
 use crate::refusal::Refusal;
-use crate::request::Device;
+use crate::request::{Device, Purpose};
 use crate::transport::{ConnId, Session};
 use crate::worker::turn::Turn;
 
@@ -40,13 +40,23 @@ pub(crate) struct Enter {
     pub(crate) proof: Proof,
 }
 
+impl Enter {
+    /// Whether it is to look only: see [`Purpose::Fetch`].
+    fn only_fetches(&self) -> bool {
+        match &self.proof {
+            Proof::Token(_, purpose) => *purpose == Purpose::Fetch,
+            Proof::Password { .. } | Proof::Refresh(_) | Proof::Issued { .. } => false,
+        }
+    }
+}
+
 /// What was shown. What the identity has to say to it is still open.
 #[derive(Debug, Clone)]
 pub(crate) enum Proof {
     /// A password that fits this hash, and a better hash of it if there is one.
     Password { checked_hash: String, rehashed: Option<String> },
-    /// An access or resume token of this server.
-    Token(Claims),
+    /// An access or resume token of this server, and what for.
+    Token(Claims, Purpose),
     /// A refresh token, which is used up.
     Refresh(Claims),
     /// An issuer's token.
@@ -62,6 +72,8 @@ pub(crate) struct Entered {
     device: Device,
     opened_ms: u64,
     recorded: bool,
+    /// It is beside the connection that speaks for its session.
+    pub(crate) only_fetches: bool,
     pub(crate) response: EncodedFrame,
 }
 
@@ -71,7 +83,8 @@ impl Entered {
         let (kind, tag) = (self.device.kind, device_tag(self.device.id));
         let session = self.session.session;
         let open = OpenSession::new(session, self.conn, kind, tag, self.opened_ms);
-        open.entered(self.attempt.number(), self.recorded)
+        let open = open.entered(self.attempt.number(), self.recorded);
+        if self.only_fetches { open.fetching() } else { open }
     }
 }
 
@@ -98,7 +111,7 @@ pub(super) fn decide_enter(
     if enter.attempt.is_abandoned() {
         return Decision::refuse(ABANDONED);
     }
-    if is_overtaken(enter, open) {
+    if !enter.only_fetches() && is_overtaken(enter, open) {
         return Decision::overtaken();
     }
     if identity.disabled {
@@ -115,8 +128,9 @@ pub(super) fn decide_enter(
             }
             enter_recorded(user, enter, identity, open, turn)
         }
-        Proof::Token(claims) => match identity.admits(claims, turn.now.unix_ms) {
-            Ok(()) if claims.recorded => continue_session(enter, claims, identity, turn),
+        Proof::Token(claims, purpose) => match identity.admits(claims, turn.now.unix_ms) {
+            Ok(()) if claims.recorded => continue_session(enter, claims, *purpose, identity, turn),
+            Ok(()) if enter.only_fetches() => fetch_issued(enter, claims, turn),
             Ok(()) => enter_issued(enter, claims.clone(), identity, open, turn),
             Err(why) => refused_token(claims.session, why),
         },
@@ -154,7 +168,7 @@ fn enter_issued(
 ) -> Decision {
     let held: Vec<_> = open
         .iter()
-        .filter(|open| open.session != claims.session)
+        .filter(|open| open.session != claims.session && !open.only_fetches)
         .map(|open| Held { session: open.session, device: open.device, kind: open.kind })
         .collect();
     let device = device_tag(enter.device.id);
@@ -182,7 +196,8 @@ fn enter_issued(
 /// are connected count: if it has gone since, this one does no worse than any other.
 fn is_overtaken(enter: &Enter, open: &[OpenSession]) -> bool {
     let device = device_tag(enter.device.id);
-    open.iter().any(|open| open.device == device && open.login > enter.attempt.number())
+    let is_newer = |open: &OpenSession| open.login > enter.attempt.number() && !open.only_fetches;
+    open.iter().any(|open| open.device == device && is_newer(open))
 }
 
 /// At most a hundred years, so that sums of times don't overflow.
@@ -224,13 +239,36 @@ fn enter_recorded(
 fn continue_session(
     enter: &Enter,
     claims: &Claims,
+    purpose: Purpose,
     identity: &mut Identity,
     turn: &Turn<'_>,
 ) -> Decision {
-    identity.used(claims, &enter.device.name, &renewal(identity, turn));
-    let ends_ms = identity.session(claims.session).map_or(0, |recorded| recorded.expires_ms);
-    let renewed = renewed(claims, claims.generation, identity, turn.now.unix_ms);
-    let_in(enter, &renewed, ends_ms, None, Closed::Sessions(vec![claims.session]), turn)
+    // The extension of an app that shows a notification may know another name of the device.
+    let name = if enter.only_fetches() { "" } else { &enter.device.name };
+    identity.used(claims, name, &renewal(identity, turn));
+    let recorded = identity.session(claims.session);
+    let (ends_ms, newest) =
+        recorded.map_or((0, 0), |recorded| (recorded.expires_ms, recorded.generation));
+    let closed = Closed::Sessions(vec![claims.session]);
+    let renewed = |generation| renewed(claims, generation, identity, turn.now.unix_ms);
+    match purpose {
+        Purpose::Live | Purpose::Fetch => {
+            let_in(enter, &renewed(claims.generation), ends_ms, None, closed, turn)
+        }
+        // Of the same generation as the newest that were given: nothing is to be written for it, and
+        // whichever of them arrives is good.
+        Purpose::NewTokens => {
+            let renewed = renewed(newest);
+            let tokens = Some(sign_tokens(&renewed, ends_ms, turn));
+            let_in(enter, &renewed, ends_ms, tokens, closed, turn)
+        }
+    }
+}
+
+/// A second connection of a session of an issuer login: it takes nobody's place.
+fn fetch_issued(enter: &Enter, claims: &Claims, turn: &Turn<'_>) -> Decision {
+    let closed = Closed::Sessions(vec![claims.session]);
+    let_in(enter, claims, claims.expires_ms, None, closed, turn)
 }
 
 /// `claims` as of the resume token, of a session that ends then if it is not used before.
@@ -253,6 +291,7 @@ fn let_in(
         tokens,
         resume_token: keys.sign(TokenKind::Resume, &resume).into(),
         resume_expires_in_s: seconds_until(expires_ms, turn.now.unix_ms),
+        session_expires_in_s: seconds_until(session_expires_ms, turn.now.unix_ms),
     };
     let entered = Box::new(Entered {
         conn: enter.conn,
@@ -262,6 +301,7 @@ fn let_in(
         // By another clock it may have been admitted as of later than now.
         opened_ms: turn.now.unix_ms.max(claims.issued_ms),
         recorded: claims.recorded,
+        only_fetches: enter.only_fetches(),
         response: EncodedFrame::response(enter.request_id, Body::LoggedIn(logged_in)),
     });
     let closing = Some(Closing { of: closed, reason: CloseReason::Replaced });

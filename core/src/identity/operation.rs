@@ -78,6 +78,16 @@ pub(crate) enum Outcome {
     Reply(Reply),
 }
 
+impl Outcome {
+    /// Whether somebody is let in who takes nobody's place.
+    pub(crate) fn only_fetches(&self) -> bool {
+        match self {
+            Outcome::Entered(entered) => entered.only_fetches,
+            Outcome::Overtaken | Outcome::Reply(_) => false,
+        }
+    }
+}
+
 /// Which connections of the user to close, and what to tell them.
 #[derive(Debug)]
 pub(crate) struct Closing {

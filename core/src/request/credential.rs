@@ -42,8 +42,22 @@ pub struct Login {
     pub credential: Credential,
     /// On what device.
     pub device: Device,
+    /// What for.
+    pub purpose: Purpose,
     /// Whether somebody waits for it, and which are newer.
     pub attempt: Attempt,
+}
+
+/// What somebody logs in for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// To stay, and be told what happens.
+    #[default]
+    Live,
+    /// The same, and for new tokens.
+    NewTokens,
+    /// To look at what has happened, beside the connection that stays.
+    Fetch,
 }
 
 /// A device that is complete and within limits.
@@ -86,8 +100,9 @@ impl TryFrom<wire::Login> for Request {
     fn try_from(login: wire::Login) -> Result<Request, InvalidRequest> {
         let credential = login.credential.ok_or_else(|| invalid("credential", "is missing"))?;
         let device = login.device.ok_or_else(|| invalid("device", "is missing"))?;
+        let purpose = purpose(&credential, login.want_tokens, login.fetch_only)?;
         let (device, attempt) = (device.try_into()?, Attempt::default());
-        Ok(CredentialRequest::Login(Login { credential, device, attempt }).into())
+        Ok(CredentialRequest::Login(Login { credential, device, purpose, attempt }).into())
     }
 }
 
@@ -99,6 +114,25 @@ impl TryFrom<wire::Device> for Device {
             .map_err(|error| invalid("device.device_id", error.to_string()))?;
         at_most("device.name", &device.name, NAME_BYTES_MAX)?;
         Ok(Device { id, kind: device.kind(), name: device.name })
+    }
+}
+
+/// A refresh token, a password and an issuer's word end something, or begin a session, or both.
+fn purpose(
+    credential: &Credential,
+    want_tokens: bool,
+    fetch_only: bool,
+) -> Result<Purpose, InvalidRequest> {
+    let continues = match credential {
+        Credential::AccessToken(_) | Credential::ResumeToken(_) => true,
+        Credential::Password(_) | Credential::IssuerToken(_) | Credential::RefreshToken(_) => false,
+    };
+    match (want_tokens, fetch_only) {
+        (_, true) if !continues => Err(invalid("fetch_only", "needs an access or resume token")),
+        (true, true) => Err(invalid("want_tokens", "who only fetches gets no tokens")),
+        (false, true) => Ok(Purpose::Fetch),
+        (true, false) => Ok(Purpose::NewTokens),
+        (false, false) => Ok(Purpose::Live),
     }
 }
 

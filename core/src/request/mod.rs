@@ -19,7 +19,7 @@ use dunlin_protocol::{LogId, UserId};
 pub use account::AccountRequest;
 pub use conversation::{ConversationRequest, History, Message, Signal};
 pub(crate) use credential::checked_new_password;
-pub use credential::{CredentialRequest, Device, Login, Register};
+pub use credential::{CredentialRequest, Device, Login, Purpose, Register};
 pub use identity::{IdentityRequest, Logout};
 pub use invalid::InvalidRequest;
 pub use sync::{Position, SyncFrom};

@@ -1,17 +1,18 @@
 //! What follows from what is done to users.
 
-use dunlin_protocol::UserId;
 use dunlin_protocol::wire::CloseReason;
+use dunlin_protocol::{SessionId, UserId};
 
 use super::message::WorkerMessage;
 use super::router::Router;
 use super::turn::Turn;
+use crate::audience::session::OpenSession;
 use crate::identity::Finished;
 use crate::identity::asker::Asker;
 use crate::identity::enter::{ABANDONED, Entered, OVERTAKEN};
 use crate::identity::operation::{Closing, Decision, Operation, Outcome};
 use crate::refusal::Refusal;
-use crate::transport::Delivery;
+use crate::transport::{Delivery, Session};
 
 impl Router {
     /// Has something done to a user, by the worker of that user.
@@ -56,23 +57,26 @@ impl Router {
         match operation.recheck() {
             // What another node has told is told to nobody.
             Some(recheck) => self.recheck_ended(user, recheck, true, turn),
+            None if outcome.as_ref().is_ok_and(Outcome::only_fetches) => {}
             None => self.end_elsewhere(user, closing.as_ref(), turn),
         }
         match outcome {
             Ok(Outcome::Entered(entered)) => {
                 // First the old connections of the session go, then the new one comes.
-                self.close_connections(user, closing, turn);
+                let Session { session, .. } = entered.session;
+                let beside = Some((session, entered.only_fetches));
+                self.close_connections(user, closing, beside, turn);
                 self.entered(asker, *entered, turn);
             }
             Ok(Outcome::Overtaken) => close_overtaken(asker, turn),
             // First the reply, which may go to one of them.
             Ok(Outcome::Reply(reply)) => {
                 asker.reply(reply, turn);
-                self.close_connections(user, closing, turn);
+                self.close_connections(user, closing, None, turn);
             }
             Err(refusal) => {
                 asker.refuse(refusal, turn);
-                self.close_connections(user, closing, turn);
+                self.close_connections(user, closing, None, turn);
             }
         }
     }
@@ -88,11 +92,24 @@ impl Router {
         turn.effects.deliver(conn, Delivery::LoggedIn { session, response });
     }
 
-    fn close_connections(&mut self, user: UserId, closing: Option<Closing>, turn: &mut Turn<'_>) {
+    /// `entering` is a session for which somebody comes now, and whether to look only: of its connections
+    /// those stay that are of the other kind.
+    fn close_connections(
+        &mut self,
+        user: UserId,
+        closing: Option<Closing>,
+        entering: Option<(SessionId, bool)>,
+        turn: &mut Turn<'_>,
+    ) {
         let Some(Closing { of, reason }) = closing else { return };
+        let stays = |open: &OpenSession| {
+            let is_beside = |(session, only_fetches)| {
+                open.session == session && open.only_fetches != only_fetches
+            };
+            entering.is_some_and(is_beside) || !of.includes(open.session)
+        };
         let open = self.sessions.of(user).iter();
-        let closed: Vec<_> =
-            open.filter(|open| of.includes(open.session)).map(|open| open.conn).collect();
+        let closed: Vec<_> = open.filter(|open| !stays(open)).map(|open| open.conn).collect();
         for conn in closed {
             self.close_session(user, conn, turn);
             turn.effects.deliver(conn, Delivery::Close { reason, reconnect_delay_ms: 0 });

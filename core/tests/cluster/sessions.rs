@@ -3,7 +3,7 @@
 use dunlin_core::admin::AdminRequest;
 use dunlin_core::attempt::Attempt;
 use dunlin_core::request::{
-    Command, CredentialRequest, Device, IdentityRequest, Login, Logout, Register, Request,
+    Command, CredentialRequest, Device, IdentityRequest, Login, Logout, Purpose, Register, Request,
 };
 use dunlin_core::transport::Delivery;
 use dunlin_protocol::DeviceId;
@@ -43,7 +43,8 @@ impl Nodes {
 
     /// Logs in and syncs.
     fn login(&mut self, node: usize, credential: Credential, device: Device) -> (Client, Body) {
-        let login = Login { credential, device, attempt: Attempt::default() };
+        let login =
+            Login { credential, device, attempt: Attempt::default(), purpose: Purpose::Live };
         let conn = self.servers[node].next_conn();
         let mut submitter = self.servers[node].engine.submitter();
         let request = CredentialRequest::Login(login).into();
@@ -60,7 +61,8 @@ impl Nodes {
     }
 
     fn login_error(&mut self, node: usize, credential: Credential, device: Device) -> ErrorCode {
-        let login = Login { credential, device, attempt: Attempt::default() };
+        let login =
+            Login { credential, device, attempt: Attempt::default(), purpose: Purpose::Live };
         let answer = self.request(node, CredentialRequest::Login(login).into());
         match body_of(&answer) {
             Some((_, Body::Error(error))) => error.code(),

@@ -4,6 +4,7 @@
 mod administration;
 mod attempts;
 mod failures;
+mod fetching;
 mod issuers;
 mod node;
 mod passwords;

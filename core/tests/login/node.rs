@@ -14,7 +14,7 @@ use dunlin_core::config::{EngineConfig, IssuerConfig, IssuerKey, PasswordConfig}
 use dunlin_core::placement::worker_of_user;
 use dunlin_core::random::Random;
 use dunlin_core::request::{
-    Command, CredentialRequest, Device, IdentityRequest, Login, Logout, Register, Request,
+    Command, CredentialRequest, Device, IdentityRequest, Login, Logout, Purpose, Register, Request,
 };
 use dunlin_core::statistics::WorkerStatistics;
 use dunlin_core::store::memory::MemoryStore;
@@ -350,7 +350,17 @@ impl Node {
         credential: Credential,
         device: Device,
     ) -> LoginResult {
-        self.submit(conn, None, entering(credential, device));
+        self.login_for(Purpose::Live, conn, credential, device)
+    }
+
+    pub(crate) fn login_for(
+        &mut self,
+        purpose: Purpose,
+        conn: ConnId,
+        credential: Credential,
+        device: Device,
+    ) -> LoginResult {
+        self.submit(conn, None, entering_for(purpose, credential, device));
         self.run();
         self.take_login(conn)
     }
@@ -592,7 +602,13 @@ pub(crate) fn device_of(number: u8, kind: DeviceKind) -> Device {
 
 /// A login that nobody can abandon.
 pub(crate) fn entering(credential: Credential, device: Device) -> Request {
-    CredentialRequest::Login(Login { credential, device, attempt: Attempt::default() }).into()
+    entering_for(Purpose::Live, credential, device)
+}
+
+/// The same, for something else than to stay.
+pub(crate) fn entering_for(purpose: Purpose, credential: Credential, device: Device) -> Request {
+    let attempt = Attempt::default();
+    CredentialRequest::Login(Login { credential, device, purpose, attempt }).into()
 }
 
 pub(crate) fn password(username: &str) -> Credential {

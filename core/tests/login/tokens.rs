@@ -1,9 +1,11 @@
 //! Coming back with the tokens of this server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dunlin_core::auth::token::{Claims, TokenKeys, TokenKind};
-use dunlin_core::request::Device;
+use dunlin_core::config::{EngineConfig, TokenConfig};
+use dunlin_core::request::{Device, Purpose};
 use dunlin_core::store::Write;
 use dunlin_core::store::contract::ask;
 use dunlin_core::store::memory::MemoryStore;
@@ -322,4 +324,74 @@ fn a_device_gets_a_new_name_by_coming_back_with_it() {
     assert_eq!((listed(&mut node, 4).as_str(), node.writes.len()), ("Ada's phone", writes));
     node.login(conn(5), ada.refresh(), named("a new phone")).unwrap();
     assert_eq!(listed(&mut node, 5), "a new phone");
+}
+
+#[test]
+fn a_login_tells_when_its_session_ends() {
+    let mut node = Node::new();
+    let mut ada = node.registered("ada");
+    let month_s = 30 * 24 * 3_600;
+    assert_eq!(ada.reply.session_expires_in_s, month_s);
+    assert_eq!(ada.tokens().refresh_expires_in_s, month_s);
+    for (slot, hours) in (2..).zip([1, 20, 20, 20, 1]) {
+        node.now_ms += hours * 3_600_000;
+        ada = node.login(conn(slot), ada.resume(), device(1)).unwrap();
+        // What is gained by less than a day is not written.
+        assert!((month_s - 24 * 3_600..=month_s).contains(&ada.reply.session_expires_in_s));
+    }
+    node.disconnect(conn(6), ada.session);
+    let ends_ms = node.now_ms + u64::from(ada.reply.session_expires_in_s) * 1000;
+    let tokens = node.login_for(Purpose::NewTokens, conn(7), ada.resume(), device(1)).unwrap();
+    node.now_ms = ends_ms - 1;
+    node.login(conn(8), tokens.refresh(), device(1)).unwrap();
+    // Of an issuer's user only the issuer moves it.
+    let bob = node.login(conn(10), issued_at("app", "bob", node.now_ms / 1000), device(1)).unwrap();
+    assert_eq!(bob.reply.session_expires_in_s, 24 * 3_600);
+    node.now_ms += 3_600_000;
+    let bob = node.login(conn(11), bob.resume(), device(1)).unwrap();
+    assert_eq!(bob.reply.session_expires_in_s, 23 * 3_600);
+    assert_eq!(bob.reply.resume_expires_in_s, 23 * 3_600);
+}
+
+#[test]
+fn no_token_is_said_to_outlive_its_session() {
+    let tokens = TokenConfig { refresh: Duration::from_secs(600), ..TokenConfig::default() };
+    let mut node = Node::with(EngineConfig { tokens, ..config() }, Arc::default());
+    let ada = node.registered("ada");
+    assert_eq!((ada.reply.resume_expires_in_s, ada.tokens().access_expires_in_s), (600, 600));
+    node.now_ms += 59_000;
+    let again = node.login(conn(2), ada.resume(), device(1)).unwrap();
+    assert_eq!(again.reply.resume_expires_in_s, 541, "not yet renewed");
+    node.now_ms += 1_000;
+    let again = node.login(conn(3), ada.resume(), device(1)).unwrap();
+    assert_eq!(again.reply.resume_expires_in_s, 600);
+}
+
+#[test]
+fn who_comes_back_can_ask_for_new_tokens_and_nothing_is_written() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    // Somebody had refreshed, and the answer was lost.
+    node.refresh(conn(1), ada.session, &ada.tokens().refresh_token).unwrap();
+    let writes = node.writes.len();
+    let mut newest = ada.clone();
+    for (slot, credential) in (2..).zip([ada.resume(), ada.access(), ada.resume()]) {
+        newest = node.login_for(Purpose::NewTokens, conn(slot), credential, device(1)).unwrap();
+        assert_eq!(newest.session, ada.session);
+    }
+    assert_eq!(node.writes.len(), writes);
+    // Whether or not that answer arrived, its owner gets in.
+    for credential in [ada.refresh(), newest.refresh()] {
+        let mut node = Node::with(config(), restored(&node.writes));
+        let back = node.login(conn(1), credential, device(1)).unwrap();
+        node.login(conn(2), back.refresh(), device(1)).unwrap();
+    }
+    // The resume token that came with them shows that they arrived.
+    node.login(conn(10), newest.resume(), device(1)).unwrap();
+    let spent = node.login(conn(11), ada.refresh(), device(1)).postponed();
+    assert_eq!(spent, ErrorCode::SessionRevoked);
+    // An issuer's user has none.
+    let bob = node.login(conn(20), issued("bob"), device(1)).unwrap();
+    let again = node.login_for(Purpose::NewTokens, conn(21), bob.resume(), device(1)).unwrap();
+    assert_eq!(again.reply.tokens, None);
 }

@@ -263,7 +263,7 @@ fn login() -> Body {
     let (username, password) = ("ada".into(), "correct horse".into());
     let credential = Some(Credential::Password(PasswordCredential { username, password }));
     let device = Device { device_id: vec![7; 16].into(), kind: 1, name: "a phone".into() };
-    Body::Login(Login { credential, device: Some(device) })
+    Body::Login(Login { credential, device: Some(device), ..Login::default() })
 }
 
 fn signal() -> Body {

@@ -75,7 +75,11 @@ impl Client {
             kind: wire::DeviceKind::Desktop.into(),
             name: "test".into(),
         };
-        let login = wire::Login { credential: Some(credential), device: Some(device) };
+        let login = wire::Login {
+            credential: Some(credential),
+            device: Some(device),
+            ..wire::Login::default()
+        };
         match self.ask(Body::Login(login)) {
             Body::LoggedIn(logged_in) => Ok(logged_in),
             Body::Error(error) => Err(error.code()),

@@ -24,7 +24,7 @@ pub fn login(credential: Credential, device: &str) -> Body {
 
 pub fn login_on(credential: Credential, device: &str, kind: DeviceKind) -> Body {
     let device = Device { device_id: id_of(device), kind: kind.into(), name: device.into() };
-    Body::Login(Login { credential: Some(credential), device: Some(device) })
+    Body::Login(Login { credential: Some(credential), device: Some(device), ..Login::default() })
 }
 
 pub fn password(username: &str, password: &str) -> Credential {
