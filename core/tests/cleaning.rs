@@ -13,7 +13,8 @@ use dunlin_core::store::contract::sample::{
 use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore};
 use dunlin_core::store::feed::{ConsumerName, FeedFrom, FeedWhat};
 use dunlin_core::store::{
-    ConsumerChange, Deletion, FeedRange, RegisterKey, Rule, Set, Write, Written,
+    ConsumerChange, Deletion, FeedRange, RegisterKey, Rule, Set, Store, StoreError, StoreReply,
+    StoreRequest, Write, Written,
 };
 use dunlin_protocol::LogId;
 
@@ -474,4 +475,60 @@ fn a_mark_stays_behind_an_older_value_that_cannot_be_cleaned() {
     lose_index(folder.path());
     let store = open_forgetful(folder.path());
     assert_eq!(registers(&store, all_registers(log)).registers, found);
+}
+
+/// What a cleaned file says nothing of was cleaned away, or is lost with the rest of it.
+#[test]
+fn a_cleaned_file_that_was_cut_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, count) = (chat(1, 2), 20);
+    let store = open_thorough(folder.path());
+    for round in 0..300 {
+        rewrite(&store, log, count, round..round + 1);
+        // Of each part of each file something lives.
+        stored(&write(&store, vec![Write::registers(log, [set(100 + round, "kept")])]));
+    }
+    store.clean().unwrap();
+    drop(store);
+    let mut lost = 0;
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name());
+    for name in names.filter(|name| name.to_str().unwrap().ends_with(".log")) {
+        let length = std::fs::metadata(folder.path().join(&name)).unwrap().len();
+        for part in [4, 2] {
+            let copy = tempfile::tempdir().unwrap();
+            for file in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+                std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+            }
+            let file = std::fs::File::options().write(true).open(copy.path().join(&name)).unwrap();
+            file.set_len(length - length / part).unwrap();
+            let store = open(copy.path());
+            let each = (0..400).map(|number| (log, key(number))).collect();
+            for asked in [
+                StoreRequest::Register(each),
+                StoreRequest::Registers(vec![all_registers(log)]),
+                StoreRequest::Changes(vec![since(log, 0)]),
+                StoreRequest::Ranges(vec![all(log)]),
+            ] {
+                // (A question that is never answered fails by its deadline.)
+                lost += damaged_answers(&store, asked);
+            }
+        }
+    }
+    assert!(lost > 0, "something was cut off");
+}
+
+/// How many answers say that what was asked for is damaged.
+fn damaged_answers(store: &EmbeddedStore, asked: StoreRequest) -> usize {
+    let (sender, answered) = std::sync::mpsc::channel();
+    store.submit(asked, Box::new(move |answer| drop(sender.send(answer))));
+    let answer = answered.recv_timeout(Duration::from_secs(60)).expect("an answer");
+    fn damaged<T>(answers: &[Result<T, StoreError>]) -> usize {
+        answers.iter().filter(|answer| answer.is_err()).count()
+    }
+    match answer {
+        Ok(StoreReply::Register(answers)) => damaged(&answers),
+        Ok(StoreReply::Registers(answers)) => damaged(&answers),
+        Ok(StoreReply::Pages(answers)) => damaged(&answers),
+        other => panic!("{other:?}"),
+    }
 }

@@ -766,3 +766,54 @@ fn registers(store: &EmbeddedStore, log: LogId) -> Result<Vec<Register>, StoreEr
         other => panic!("{other:?}"),
     }
 }
+
+/// Nothing that is there goes for a name that a hand has made, however wide.
+#[test]
+fn a_stray_file_takes_the_place_of_nothing() {
+    on_all(|sample| {
+        let names = sample.medium.ending(".log");
+        let (some, foreign) = (sample.medium.get(&names[1]), vec![b'x'; 9000]);
+        for stray in ["00000001-00000003.log", "00000001-0000ffff.log", "00000002-fffffffe.log"] {
+            for content in [&[][..], &foreign, &some] {
+                let medium = sample.medium.copy();
+                medium.put(stray, content);
+                let store = medium.open().unwrap();
+                let told = &store.recovery().damage;
+                assert!(told.iter().any(|damage| damage.file.contains(stray)), "{told:?}");
+                assert_eq!(served(&store, sample.epoch), LOGS * ENTRIES, "{stray}");
+                assert_eq!(medium.get(&format!("{stray}.stray")), content, "it can be looked at");
+            }
+        }
+    });
+}
+
+/// Numbers go on where they were, whatever a file is called.
+#[test]
+fn a_stray_number_is_not_gone_on_from() {
+    on_all(|sample| {
+        let newest = sample.medium.ending(".log").pop().unwrap();
+        let newest = u32::from_str_radix(&newest[..8], 16).unwrap();
+        // The next one is taken, the last one of all too.
+        let next = format!("{:08x}.log", newest + 1);
+        for stray in [&*next, "0ffffff0.log", "fffffffe.log", "ffffffff.log"] {
+            for content in [&b""[..], &[b'x'; 9000]] {
+                let medium = sample.medium.copy();
+                medium.put(stray, content);
+                let store = medium.open().unwrap();
+                for seq in ENTRIES + 1..=2 * ENTRIES {
+                    let batch = (0..LOGS).map(|number| entry(log(number), seq)).collect();
+                    let answers = write_all(&store, batch);
+                    assert!(answers.iter().all(|answer| *answer == STORED), "{stray}: {answers:?}");
+                }
+                assert_eq!(served(&store, sample.epoch), LOGS * ENTRIES, "{stray}");
+                drop(store);
+                let written = medium.ending(".log");
+                let far = newest + 40;
+                let is_far = |name: &String| u32::from_str_radix(&name[..8], 16).unwrap() > far;
+                assert!(!written.iter().any(|name| is_far(name) && name != stray), "{written:?}");
+                let store = medium.open().unwrap();
+                assert_eq!(heads(&store, vec![log(0)])[0].seq, 2 * ENTRIES, "{stray}");
+            }
+        }
+    });
+}

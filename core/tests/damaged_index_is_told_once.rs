@@ -95,11 +95,22 @@ fn a_damaged_index_file_is_told_once_and_heals() {
     let said: Vec<_> = report.damage.iter().map(|damage| (&*damage.file, damage.kind)).collect();
     assert_eq!(said, [(&*index, DamageKind::Index)]);
     assert_eq!((report.entries, report.logs), (30 * LOGS, LOGS as usize));
+    wait_until_whole(&store);
+    let errors = std::mem::take(&mut *ERRORS.lock());
+    assert!(errors.len() == 1 && errors[0].contains(&index), "{errors:?}");
+
+    // The same of one that is cut while it is open.
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(4096 + 100).unwrap();
+    assert!(refused(&store) > 0, "what is cut off is asked for");
+    wait_until_whole(&store);
+    let errors = ERRORS.lock();
+    assert!(errors.len() == 1 && errors[0].contains(&index), "{errors:?}");
+}
+
+fn wait_until_whole(store: &EmbeddedStore) {
     let deadline = Instant::now() + Duration::from_secs(60);
-    while refused(&store) > 0 || !store.verify().unwrap().damage.is_empty() {
+    while refused(store) > 0 || !store.verify().unwrap().damage.is_empty() {
         assert!(Instant::now() < deadline, "{:?}", ERRORS.lock());
         std::thread::yield_now();
     }
-    let errors = ERRORS.lock();
-    assert!(errors.len() == 1 && errors[0].contains(&index), "{errors:?}");
 }

@@ -7,8 +7,9 @@ use crate::node::data::DataFolder;
 
 pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     let checked = settings.for_command()?;
-    let store = DataFolder::existing(&checked.config.data.folder)?.store();
-    let epoch = begin_epoch(&store).map_err(|error| -> Failure {
+    let data = DataFolder::existing(&checked.config.data.folder)?;
+    data.ensure_own()?;
+    let epoch = begin_epoch(&data.store()).map_err(|error| -> Failure {
         match error {
             // Those who are connected would go on in the old one.
             OpenError::Locked { .. } => format!("{error}; stop the server first").into(),

@@ -135,7 +135,7 @@ impl DataFolder {
     }
 
     /// What is made here, this user and the next server can open.
-    pub(super) fn ensure_own(&self) -> Result<(), DataError> {
+    pub(crate) fn ensure_own(&self) -> Result<(), DataError> {
         ownership::ensure_own(&self.path, &self.store())
     }
 

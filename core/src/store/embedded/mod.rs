@@ -129,6 +129,8 @@ struct Shared {
     extent: Extent,
     /// Segments whose files are there and are not ours, or came back too late.
     passed_over: BTreeSet<u32>,
+    /// Numbers above the newest that files have, whatever they are.
+    taken: BTreeSet<u32>,
     /// Of these, the files that are not what their names say.
     refused: Vec<(Span, Damage)>,
     /// Damage that was told.
@@ -150,6 +152,7 @@ impl Shared {
             identity: recovered.identity,
             extent: recovered.extent,
             passed_over: recovered.passed_over,
+            taken: recovered.taken,
             refused: recovered.refused,
             told: Mutex::new(recovered.told),
             index: Index::new(

@@ -59,8 +59,8 @@ pub(super) struct Known {
 #[derive(Debug, Clone, Copy)]
 struct Written {
     segment: u32,
-    /// Since when it is. Unix time in milliseconds.
-    since_ms: u64,
+    /// Since when it is.
+    since: Instant,
     /// Where it ended when it was looked last, and since when it has.
     end: u64,
     quiet_since: Instant,
@@ -115,18 +115,20 @@ impl Cleaner {
         if end == 0 || segment == 0 {
             return false;
         }
-        let (now, now_ms) = (Instant::now(), now_ms());
+        // Not by the date: a clock that was ahead for a moment must not hold it up.
+        let now = Instant::now();
         let mut known = self.round.lock();
         let written = match known.written {
             Some(known) if (known.segment, known.end) == (segment, end) => known,
             Some(known) if known.segment == segment => Written { end, quiet_since: now, ..known },
-            Some(_) | None => Written { segment, since_ms: now_ms, end, quiet_since: now },
+            Some(_) | None => Written { segment, since: now, end, quiet_since: now },
         };
         known.written = Some(written);
         drop(known);
-        let is_old = now_ms >= written.since_ms + dead_ms_max(shared);
+        let is_old = now - written.since >= Duration::from_millis(dead_ms_max(shared));
         let is_quiet = now - written.quiet_since >= shared.config.index_quiet;
-        if !is_old && !(is_quiet && shared.index.active_bytes() > QUIET_INDEX_BYTES_MAX) {
+        let holds_memory = is_quiet && shared.index.active_bytes() > QUIET_INDEX_BYTES_MAX;
+        if !is_old && !holds_memory {
             return false;
         }
         let (sender, sealed) = crossbeam_channel::bounded(1);

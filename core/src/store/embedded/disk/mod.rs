@@ -202,9 +202,14 @@ impl Disk for Folder {
 pub(super) fn names_in(path: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        // Whoever opens a pipe may wait for ever.
+        let kind = entry.file_type()?;
+        let is_openable = kind.is_file() || kind.is_symlink() || kind.is_dir();
         // A name that is no text is none of ours.
-        if let Ok(name) = entry?.file_name().into_string()
+        if let Ok(name) = entry.file_name().into_string()
             && name != LOCK_NAME
+            && is_openable
         {
             names.push(name);
         }

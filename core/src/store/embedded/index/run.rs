@@ -350,7 +350,12 @@ impl Run {
         }
         let mut block = Arc::new([0; BLOCK_BYTES]);
         let bytes = Arc::get_mut(&mut block).expect("nobody else has it yet");
-        read_exact_at(&*self.file, bytes, number * BLOCK_BYTES as u64).map_err(truncated)?;
+        let read = read_exact_at(&*self.file, bytes, number * BLOCK_BYTES as u64);
+        read.map_err(truncated).inspect_err(|error| {
+            if error.kind() == io::ErrorKind::InvalidData {
+                self.found_damaged();
+            }
+        })?;
         let checksum = self.checksums.get(number as usize - 1).copied();
         if checksum == Some(crc32c::crc32c(&*block)) {
             self.recent.keep(number, &block);

@@ -424,15 +424,22 @@ impl Lane {
         })
     }
 
+    /// The number of the next segment: none that a file has, and none twice.
+    fn next_number(&self) -> io::Result<u32> {
+        let mut numbers = self.next_segment..u32::MAX;
+        let number = numbers.find(|number| !self.shared.taken.contains(number));
+        number.ok_or_else(|| io::Error::other("all numbers of segments are used up"))
+    }
+
     fn take_spare(&mut self) -> io::Result<Mark> {
         if self.retry_at.take().is_some() {
             self.shared.spare.retry();
         }
         let spare = self.shared.spare.take()?;
         let file_bytes = spare.file.bytes()?;
-        let number = self.next_segment;
+        let number = self.next_number()?;
         self.shared.disk.rename(&spare.name, &segment_name(number))?;
-        self.next_segment += 1;
+        self.next_segment = number.saturating_add(1);
         self.shared.segments.keep(number, Arc::clone(&spare.file));
         self.shared.index.begin(number);
         let mark = self.shared.identity.mark(number);

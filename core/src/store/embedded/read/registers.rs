@@ -18,7 +18,7 @@ use super::window::{Look, Window};
 /// What a question meets that the index had answered before the files were read.
 enum Miss {
     /// What it led to was cleaned away, since something newer has taken its place: to be asked again.
-    Stale,
+    Stale(LogId, RegisterKey, Location),
     Error(StoreError),
 }
 
@@ -28,13 +28,18 @@ impl From<StoreError> for Miss {
     }
 }
 
-/// Asks again for as long as something newer has taken the place of what the index said.
-fn retry<T>(mut ask: impl FnMut() -> Result<T, Miss>) -> Result<T, StoreError> {
+/// Asks again for as long as something newer has taken the place of what the index said. What it says
+/// twice is not cleaned away, but lost: a cleaned file that was cut has no more than that to say.
+fn retry<T>(shared: &Shared, mut ask: impl FnMut() -> Result<T, Miss>) -> Result<T, StoreError> {
+    let mut before = None;
     loop {
         match ask() {
             Ok(answer) => return Ok(answer),
             Err(Miss::Error(error)) => return Err(error),
-            Err(Miss::Stale) => {}
+            Err(Miss::Stale(log, key, place)) if before == Some(place) => {
+                return Err(tell_damage(shared, log, &key, place));
+            }
+            Err(Miss::Stale(_, _, place)) => before = Some(place),
         }
     }
 }
@@ -45,7 +50,7 @@ pub(in super::super) fn read_register(
     log: LogId,
     key: &RegisterKey,
 ) -> Result<Register, StoreError> {
-    retry(|| {
+    retry(shared, || {
         let floors = shared.index.state(log)?.floors;
         let found = shared.index.register(log, key)?;
         let found = found.filter(|found| found.is_known(&floors));
@@ -62,7 +67,7 @@ pub(in super::super) fn read_registers(
     shared: &Shared,
     range: &RegisterRange,
 ) -> Result<Registers, StoreError> {
-    retry(|| {
+    retry(shared, || {
         let found = shared.index.registers(&KeyRange::of(range), range.registers_max.max(1))?;
         let FoundRegisters { state, registers, more } = found;
         let mut answer = Registers { version: state.version, more, ..Registers::default() };
@@ -91,7 +96,7 @@ pub(super) fn read_changes(shared: &Shared, range: &ChangeRange) -> Result<Regis
     // that all of the one before it is.
     let mut found_max = range.registers_max.saturating_add(SETS_MAX + 1);
     loop {
-        let changes = retry(|| {
+        let changes = retry(shared, || {
             let found = shared.index.changes(range.log, range.since, found_max)?;
             Changes::new(shared, range, &found.state).read(&found)
         })?;
@@ -183,8 +188,8 @@ impl Changes<'_> {
             {
                 (head, value)
             }
-            Look::Cleaned => return Ok(None),
-            Look::Record(..) | Look::Damaged => return self.damaged(place),
+            // If it was cleaned away, the index has something newer.
+            Look::Cleaned | Look::Record(..) | Look::Damaged => return self.damaged(place),
         };
         let Some(key) = head.register else { return self.damaged(place) };
         let newest = self.shared.index.register(log, &key)?;
@@ -237,7 +242,7 @@ fn value_of(
         Look::Record(head, value) if head.log == log && head.register.as_ref() == Some(key) => {
             Ok(Some(value))
         }
-        Look::Cleaned => Err(Miss::Stale),
+        Look::Cleaned => Err(Miss::Stale(log, key.clone(), place)),
         Look::Record(..) | Look::Damaged => Err(Miss::Error(tell_damage(shared, log, key, place))),
     }
 }
@@ -253,7 +258,7 @@ pub(in super::super) fn read_value(
     match value_of(shared, log, key, &found, &mut Window::default()) {
         Ok(value) => Ok(value.unwrap_or_default()),
         Err(Miss::Error(error)) => Err(error),
-        Err(Miss::Stale) => Err(tell_damage(shared, log, key, place)),
+        Err(Miss::Stale(..)) => Err(tell_damage(shared, log, key, place)),
     }
 }
 

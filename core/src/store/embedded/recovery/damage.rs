@@ -79,6 +79,8 @@ pub enum DamageKind {
     Missing,
     /// The file is of another store.
     Foreign,
+    /// The file was called like one of several segments, and is none: it has another name now.
+    Stray,
     /// The file is the one of another segment of this store, under a name that is not its own.
     Misplaced {
         /// The segment that its header names.
@@ -143,6 +145,9 @@ impl fmt::Display for Damage {
             }
             DamageKind::Missing => write!(f, "{file} is missing"),
             DamageKind::Foreign => write!(f, "{file} belongs to another store"),
+            DamageKind::Stray => {
+                write!(f, "{file} was called like segments and holds none; it was set aside")
+            }
             DamageKind::Misplaced { number } => {
                 let name = segment_name(*number);
                 write!(f, "{file} is segment {number} of this store, whose name is {name}")

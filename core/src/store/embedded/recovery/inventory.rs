@@ -506,7 +506,7 @@ fn find_frame(file: &dyn DiskFile, mark: Mark, batch: u64) -> std::io::Result<Op
 }
 
 /// The header of a segment, as far as it can be read.
-fn read_head(
+pub(super) fn read_head(
     file: &dyn DiskFile,
     identity: &super::super::identity::Identity,
     number: u32,

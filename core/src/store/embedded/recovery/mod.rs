@@ -5,6 +5,7 @@ pub(super) mod extent;
 pub(super) mod inventory;
 pub(super) mod new_epoch;
 pub(super) mod scan;
+mod strays;
 pub(super) mod told;
 pub(super) mod torn;
 
@@ -73,6 +74,8 @@ pub(super) struct Recovered {
     pub rows: Vec<Span>,
     pub sealed: Vec<Arc<SegmentIndex>>,
     pub next_segment: u32,
+    /// Numbers above it that files have, whatever they are.
+    pub taken: BTreeSet<u32>,
     pub next_batch: u64,
     pub told: Vec<ToldDamage>,
     pub report: RecoveryReport,
@@ -176,6 +179,7 @@ pub(super) struct Recovery<'a> {
     /// The batch that comes next, if it is known.
     pub expected: Option<u64>,
     next_segment: u32,
+    taken: BTreeSet<u32>,
     /// The index of the newest segment, if it has no file.
     sealed: Option<SegmentIndex>,
     /// Files that are longer than what is in them.
@@ -202,6 +206,7 @@ impl Recovery<'_> {
             // A new store begins with batch 1 in segment 1.
             expected: Some(1),
             next_segment: 1,
+            taken: BTreeSet::new(),
             sealed: None,
             uncut: Vec::new(),
             unneeded: Vec::new(),
@@ -256,12 +261,16 @@ impl Recovery<'_> {
 
     /// Finds out what should be there and is not.
     fn take_inventory(&mut self, names: &[String]) -> Result<(), OpenError> {
-        self.files = self.segment_files(names)?;
-        // No number is given twice, whatever has become of the file.
-        let named = self.files.last().map_or(0, |span| span.last);
+        let names = self.set_strays_aside(names)?;
+        self.files = self.segment_files(&names)?;
         self.load_extent()?;
+        // No number is given twice, whatever has become of the file.
         let sealed = self.extent.sealed().last().map_or(0, |(segment, _)| segment);
-        self.next_segment = named.max(sealed).max(self.extent.bound.segment) + 1;
+        let indexed = self.runs.values().next_back().map_or(0, |run| run.segments().1);
+        let known = sealed.max(self.extent.bound.segment).max(indexed);
+        let newest = self.newest_named(known)?;
+        self.taken = self.taken_above(newest);
+        self.next_segment = newest.saturating_add(1);
         self.check_presence()
     }
 
@@ -505,6 +514,7 @@ impl Recovery<'_> {
             runs: self.runs.into_values().collect(),
             sealed: self.sealed.into_iter().map(Arc::new).collect(),
             next_segment: self.next_segment,
+            taken: self.taken,
             next_batch,
             told: self.told,
             report: self.report,

@@ -28,8 +28,11 @@ pub(super) fn segment_name(number: u32) -> String {
 /// The number of the segment whose file has this name.
 pub(super) fn segment_number(name: &str) -> Option<u32> {
     let number = u32::from_str_radix(name.strip_suffix(SUFFIX)?, 16).ok()?;
-    (segment_name(number) == name).then_some(number)
+    (number <= SEGMENT_NUMBER_MAX && segment_name(number) == name).then_some(number)
 }
+
+/// There is always a number behind that of a segment.
+const SEGMENT_NUMBER_MAX: u32 = u32::MAX - 1;
 
 /// The segments that a file holds, both ends included: one, or after cleaning a row of neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,7 +63,8 @@ impl Span {
         let (first, last) = name.strip_suffix(SUFFIX)?.split_once('-')?;
         let number = |text| u32::from_str_radix(text, 16).ok();
         let span = Span { first: number(first)?, last: number(last)? };
-        (span.first < span.last && span.name() == name).then_some(span)
+        let is_row = span.first < span.last && span.last <= SEGMENT_NUMBER_MAX;
+        (is_row && span.name() == name).then_some(span)
     }
 
     pub(super) fn holds(self, segment: u32) -> bool {
