@@ -41,6 +41,14 @@ pub(crate) struct Enter {
 }
 
 impl Enter {
+    /// Whether it leads back to a session that is recorded, and spends nothing.
+    pub(super) fn continues_recorded(&self) -> bool {
+        match &self.proof {
+            Proof::Token(claims, _) => claims.recorded,
+            Proof::Password { .. } | Proof::Refresh(_) | Proof::Issued { .. } => false,
+        }
+    }
+
     /// Whether it is to look only: see [`Purpose::Fetch`].
     fn only_fetches(&self) -> bool {
         match &self.proof {

@@ -218,6 +218,10 @@ pub(crate) fn written(
             }
             Err(operation) => Some(finished(operation, Err(TOO_BUSY))),
         },
+        // Who comes back is no worse off by it than by not having come.
+        Err(_) if writing.running.change.needs_no_write() => {
+            Some(finished(writing.running.change, Ok(writing.decision)))
+        }
         Err(refusal) => Some(finished(writing.running.change, Err(refusal))),
     }
 }

@@ -118,6 +118,22 @@ impl Operation {
         }
     }
 
+    /// Whether it may be carried out although what follows from it could not be stored: a disk that is full
+    /// keeps nobody out whose session is recorded already. That it was used is written the next time.
+    pub(super) fn needs_no_write(&self) -> bool {
+        match &self.action {
+            Action::Enter(enter) => enter.continues_recorded(),
+            Action::Refresh { .. }
+            | Action::Logout { .. }
+            | Action::ListSessions { .. }
+            | Action::SetPassword { .. }
+            | Action::ResetPassword { .. }
+            | Action::Disable
+            | Action::Enable
+            | Action::Recheck(_) => false,
+        }
+    }
+
     /// Why the sessions are looked at, if that is all that is done.
     pub(crate) fn recheck(&self) -> Option<&Recheck> {
         match &self.action {
