@@ -166,6 +166,22 @@ impl TokenKeys {
     }
 }
 
+impl TokenKeys {
+    /// Whether a good token was signed by a key that is retired: then its owner needs new ones, before that
+    /// key is gone.
+    pub fn is_old(&self, token: &[u8]) -> bool {
+        let newest = self.keys.first().expect("new() puts one there");
+        token.get(2..6) != Some(&newest.id)
+    }
+
+    /// The same of a token from [`sign_text`](TokenKeys::sign_text).
+    pub fn is_old_text(&self, text: &str) -> bool {
+        // Eight characters are the six bytes up to the end of the key's id.
+        let header = text.get(..8).and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
+        header.is_none_or(|header| self.is_old(&header))
+    }
+}
+
 impl SigningKey {
     fn new(secret: &[u8; 32]) -> SigningKey {
         let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
@@ -304,6 +320,9 @@ mod tests {
         assert_eq!(rotated.verify(TokenKind::Refresh, 0, &token), Ok(claims()));
         let newer = rotated.sign(TokenKind::Refresh, &claims());
         assert_eq!(rotated.verify(TokenKind::Refresh, 0, &newer), Ok(claims()));
+        assert!(rotated.is_old(&token) && !rotated.is_old(&newer));
+        assert!(rotated.is_old_text(&old.sign_text(TokenKind::Access, &claims())));
+        assert!(!rotated.is_old_text(&rotated.sign_text(TokenKind::Access, &claims())));
         assert_eq!(old.verify(TokenKind::Refresh, 0, &newer), Err(TokenError::Invalid));
         let forgotten = TokenKeys::new(&[8; 32], &[]);
         assert_eq!(forgotten.verify(TokenKind::Refresh, 0, &token), Err(TokenError::Invalid));

@@ -38,7 +38,7 @@ use crate::identity::enter::ABANDONED;
 use crate::identity::operation::{Action, Operation, Speaker};
 use crate::limits::OVERLOADED_RETRY_MS;
 use crate::refusal::{INTERNAL, Refusal};
-use crate::request::{CredentialRequest, IdentityRequest, Login};
+use crate::request::{CredentialRequest, IdentityRequest, Login, Purpose};
 use crate::store::{Register, Registers, Written};
 use crate::transport::{ConnId, Session};
 use crate::worker::flow::{Answer, Answers, PasswordResult};
@@ -171,7 +171,7 @@ impl Credentials {
             asker.refuse(ABANDONED, turn);
             return None;
         }
-        let (kind, verified) = match credential {
+        let (kind, verified, is_old) = match credential {
             Credential::Password(typed) => {
                 let username = names::normalised(&typed.username);
                 let password = typed.password;
@@ -191,16 +191,23 @@ impl Credentials {
                 return None;
             }
             Credential::AccessToken(text) => {
-                (TokenKind::Access, own_text(TokenKind::Access, &text, turn))
+                let verified = own_text(TokenKind::Access, &text, turn);
+                (TokenKind::Access, verified, turn.shared.tokens.is_old_text(&text))
             }
             Credential::RefreshToken(text) => {
-                (TokenKind::Refresh, own_text(TokenKind::Refresh, &text, turn))
+                (TokenKind::Refresh, own_text(TokenKind::Refresh, &text, turn), false)
             }
             Credential::ResumeToken(token) => {
                 let verified =
                     turn.shared.tokens.verify(TokenKind::Resume, turn.now.unix_ms, &token);
-                (TokenKind::Resume, verified.map_err(token_refusal))
+                let is_old = turn.shared.tokens.is_old(&token);
+                (TokenKind::Resume, verified.map_err(token_refusal), is_old)
             }
+        };
+        let purpose = match purpose {
+            // The others that it has were signed by that key, too.
+            Purpose::Live if is_old => Purpose::NewTokens,
+            Purpose::Live | Purpose::NewTokens | Purpose::Fetch => purpose,
         };
         TokenLogin { conn, request_id, attempt, device, purpose, kind }.enter(verified, turn)
     }

@@ -108,8 +108,27 @@ impl Node {
         Node::one_of_several(config, store, 0)
     }
 
+    /// A node that signs with this key, and knows no other.
+    pub(crate) fn with_key(key: &[u8; 32], store: Arc<MemoryStore>) -> Node {
+        Node::signing(TokenKeys::new(key, &[]), config(), store, 0)
+    }
+
+    /// A node that signs with this key, and knows that of the others as a retired one.
+    pub(crate) fn with_new_key(key: &[u8; 32], store: Arc<MemoryStore>) -> Node {
+        Node::signing(TokenKeys::new(key, &[SIGNING_KEY]), config(), store, 0)
+    }
+
     /// A node whose users and sessions have other ids than those of nodes of other numbers.
     pub(crate) fn one_of_several(
+        config: EngineConfig,
+        store: Arc<MemoryStore>,
+        number: u64,
+    ) -> Node {
+        Node::signing(TokenKeys::new(&SIGNING_KEY, &[]), config, store, number)
+    }
+
+    fn signing(
+        tokens: TokenKeys,
         config: EngineConfig,
         store: Arc<MemoryStore>,
         number: u64,
@@ -119,7 +138,7 @@ impl Node {
         let shared = Arc::new(Shared {
             epoch: 1,
             random,
-            tokens: TokenKeys::new(&SIGNING_KEY, &[]),
+            tokens,
             issuers: Issuers::new(&config.issuers).unwrap(),
             config,
             cluster: None,

@@ -395,3 +395,47 @@ fn who_comes_back_can_ask_for_new_tokens_and_nothing_is_written() {
     let again = node.login_for(Purpose::NewTokens, conn(21), bob.resume(), device(1)).unwrap();
     assert_eq!(again.reply.tokens, None);
 }
+
+#[test]
+fn who_comes_back_with_a_token_of_a_retired_key_gets_new_ones() {
+    const NEW_KEY: [u8; 32] = [9; 32];
+    let shows: [fn(&LoggedIn) -> Credential; 2] = [LoggedIn::resume, LoggedIn::access];
+    for show in shows {
+        let mut node = Node::new();
+        let ada = node.registered("ada");
+        let store = Arc::clone(&node.store);
+        let mut rotated = Node::with_new_key(&NEW_KEY, store);
+        // Who only fetches has no place for them.
+        let fetching = rotated.login_for(Purpose::Fetch, conn(1), show(&ada), device(1)).unwrap();
+        assert_eq!(fetching.reply.tokens, None);
+        let back = rotated.login(conn(2), show(&ada), device(1)).unwrap();
+        let later = rotated.login(conn(3), back.access(), device(1)).unwrap();
+        assert_eq!(later.reply.tokens, None, "once is enough");
+        // The old key is deleted.
+        let mut without = Node::with_key(&NEW_KEY, Arc::clone(&rotated.store));
+        let refused = without.login(conn(1), ada.refresh(), device(1)).refused();
+        assert_eq!(refused, ErrorCode::TokenInvalid);
+        let next = without.login(conn(2), back.refresh(), device(1)).unwrap();
+        assert_eq!(next.session, ada.session);
+    }
+}
+
+#[test]
+fn who_comes_back_gets_in_though_nothing_can_be_stored() {
+    for fault in [Fault::Refused, Fault::AnswerLost, Fault::Unknown] {
+        let mut node = Node::new();
+        let ada = node.registered("ada");
+        node.now_ms += DAY_MS - 1;
+        let mut back = node.login(conn(2), ada.resume(), device(1)).unwrap();
+        let writes = node.writes.len();
+        node.now_ms += 1;
+        // The identity is read, and that the session was used can't be written.
+        node.fail_at(1, fault);
+        back = node.login(conn(3), back.resume(), device(1)).unwrap();
+        assert!(node.heal());
+        assert_eq!(node.writes.len(), writes + 1);
+        node.login(conn(4), back.resume(), device(1)).unwrap();
+        let is_stored = fault != Fault::Refused;
+        assert_eq!(node.writes.len(), writes + 2 - usize::from(is_stored), "{fault:?}");
+    }
+}

@@ -88,6 +88,34 @@ fn a_backup_under_writes_brings_back_all_that_was_acknowledged_before_it() {
 }
 
 #[test]
+fn a_session_that_was_refreshed_after_the_backup_lives_on_after_the_restore() {
+    let place = Place::new();
+    place.add("ada", "pass word 1").done();
+    let server = place.serve();
+    let password =
+        wire::PasswordCredential { username: "ada".into(), password: "pass word 1".into() };
+    let log_in = |server: &Server, credential| {
+        Client::connect(server.tcp).log_in_with(credential).map(|logged_in| {
+            let refresh_token = logged_in.tokens.expect("it brings tokens").refresh_token;
+            (logged_in.session_id, Credential::RefreshToken(refresh_token))
+        })
+    };
+    let (session, mut newest) = log_in(&server, Credential::Password(password)).unwrap();
+    place.run(&["backup", "copy"]).done();
+    for _ in 0..3 {
+        newest = log_in(&server, newest).unwrap().1;
+    }
+    server.end();
+    place.run(&["restore", "copy", "--data", "again"]).done();
+    let server = place.serve_on("again");
+    for _ in 0..3 {
+        let (lives_on, next) = log_in(&server, newest).unwrap();
+        assert_eq!(lives_on, session);
+        newest = next;
+    }
+}
+
+#[test]
 fn the_secrets_of_a_backup_are_for_the_owner_alone() {
     let place = Place::new();
     place.serve().end();
