@@ -151,6 +151,33 @@ fn a_clock_that_was_ahead_holds_up_no_walk() {
 }
 
 #[test]
+fn a_wrong_date_is_left_to_the_messages_that_were_sent_meanwhile() {
+    const WEEK_MS: u64 = 7 * 86_400_000;
+    const DATE_MS: u64 = 1_700_000_000_000;
+    let clock = Arc::new(SetClock::at(DATE_MS));
+    let given = Arc::clone(&clock) as Arc<dyn Clock>;
+    let store = Arc::new(MemoryStore::default());
+    let mut server = Server::with(2, store, |builder| builder.clock(given));
+    let (ann, bob) = (server.account(1), server.account(2));
+    let mut phone = server.live(ann);
+    let mut id = 0;
+    // The time of a tick may be read before the clock is set.
+    let mut sent_at = |date_ms| {
+        clock.set(date_ms);
+        (0..3).fold(0, |_, _| {
+            id += 1;
+            phone.send(bob, id, "a message").time_ms
+        })
+    };
+    assert_eq!(sent_at(DATE_MS), DATE_MS);
+    assert_eq!(sent_at(DATE_MS + WEEK_MS), DATE_MS + WEEK_MS);
+    assert_eq!(sent_at(DATE_MS + 1), DATE_MS + 1);
+    // Little differences between clocks of nodes put nothing out of order.
+    assert_eq!(sent_at(DATE_MS - 999), DATE_MS + 1);
+    server.engine.stop();
+}
+
+#[test]
 fn a_clock_that_is_set_ahead_deletes_nothing_for_an_hour() {
     const YEAR_MS: u64 = 365 * 86_400_000;
     let store = Arc::new(MemoryStore::default());

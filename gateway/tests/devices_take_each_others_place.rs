@@ -4,9 +4,10 @@ mod support;
 
 use dunlin_core::admin::{AdminReply, AdminRequest};
 use dunlin_protocol::wire::{
-    ChangePassword, CloseReason, DeviceKind, ErrorCode, ListSessions, Logout, frame::Body,
+    ChangePassword, CloseReason, DeviceKind, ErrorCode, ListSessions, Login, Logout, frame::Body,
+    login::Credential,
 };
-use support::messages::{login, login_on, password, register, sync};
+use support::messages::{login, login_on, message, password, register, sync};
 use support::{Client, Node, token};
 
 fn on(node: &Node, user: &str, device: &str, kind: DeviceKind) -> Client {
@@ -56,6 +57,37 @@ fn the_same_device_and_the_same_session_have_one_connection() {
     assert_ne!(after.log_in("ada").session_id, logged_in.session_id);
     assert_eq!(before.read_to_close(), Some(CloseReason::Replaced));
     drop((before, after));
+    node.settle();
+}
+
+#[test]
+fn who_only_fetches_is_beside_the_app_and_hears_nothing() {
+    let node = Node::start();
+    let (mut app, mut bob) = (node.connect(), node.connect());
+    let logged_in = app.log_in("ada");
+    app.sync();
+    bob.log_in("bob");
+    let mut extension = node.connect();
+    extension.greet();
+    let resume = Credential::ResumeToken(logged_in.resume_token);
+    let Body::Login(login) = login(resume, "ada") else { panic!("it is a login") };
+    let fetching = Body::Login(Login { fetch_only: true, ..login });
+    assert_eq!(extension.try_log_in(fetching).unwrap().session_id, logged_in.session_id);
+    extension.user = app.user;
+    extension.sync();
+    let log = bob.with(&app);
+    assert!(matches!(bob.request(message(log, "1", "hello")), Body::Sent(_)));
+    app.wait_for(|frame| matches!(frame.body, Some(Body::Push(_))).then_some(()));
+    // Whatever was pushed to it would be here before the answer.
+    extension.sync();
+    let request_id = extension.send(message(log, "2", "me, too"));
+    let next = extension.next().unwrap();
+    let Some(Body::Error(error)) = next.body else { panic!("{next:?}") };
+    assert_eq!((next.request_id, error.code()), (request_id, ErrorCode::FetchOnly));
+    app.heartbeat();
+    assert!(matches!(app.request(Body::Logout(Logout::default())), Body::Done(_)));
+    assert_eq!(extension.read_to_close(), Some(CloseReason::LoggedOut));
+    drop((app, bob, extension));
     node.settle();
 }
 
