@@ -30,9 +30,9 @@ pub fn signed(header: &str, claims: &str, secret: &[u8]) -> String {
 
 pub const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
-/// Made two hours ago.
+/// Made just now, or before it expired.
 pub fn claims(user: &str, expires: i64) -> String {
-    let made = seconds_from_now(-7200);
+    let made = seconds_from_now(0).min(expires - 1);
     format!(r#"{{"iss":"{ISSUER}","sub":"{user}","iat":{made},"exp":{expires}}}"#)
 }
 
