@@ -50,11 +50,18 @@ pub(crate) const NEEDS_CONNECTION: Refusal =
 pub(crate) const NO_SUCH_CONVERSATION: Refusal =
     Refusal::new(ErrorCode::NoSuchConversation, "no conversation of yours has this id");
 
+/// No client is told this: whoever asks since a moment answers as after a change of the epoch.
+pub(crate) const MOMENT_UNKNOWN: Refusal =
+    Refusal::new(ErrorCode::Internal, "the store does not know this moment");
+
 /// What to tell a client when the store can't do it.
 pub(crate) fn store_refusal(error: &StoreError) -> Refusal {
     match error {
         StoreError::Unavailable { .. } => STORE_UNAVAILABLE,
-        StoreError::Corrupt { .. } | StoreError::CorruptRegister { .. } => DATA_CORRUPT,
+        StoreError::Corrupt { .. }
+        | StoreError::CorruptRegister { .. }
+        | StoreError::CorruptKey { .. } => DATA_CORRUPT,
+        StoreError::MomentUnknown => MOMENT_UNKNOWN,
         StoreError::Malformed(_) | StoreError::Mismatched => INTERNAL,
     }
 }

@@ -141,6 +141,7 @@ impl Model {
         let below = below.min(self.head.seq + 1);
         if below > self.head.expired_below.max(1) {
             self.head.expired_below = below;
+            self.head.expired = self.entries[&(below - 1)].0.into();
             self.entries = self.entries.split_off(&below);
         }
     }

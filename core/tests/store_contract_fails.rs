@@ -1,7 +1,7 @@
 //! The contract of stores can fail: stores with one defect each are found, by the part that is
 //! there for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -10,11 +10,11 @@ use std::thread;
 use dunlin_core::store::contract::{PARTS, Part};
 use dunlin_core::store::feed::FeedFrom;
 use dunlin_core::store::memory::MemoryStore;
-use dunlin_core::store::question::{self, Heads, Logs, Question};
+use dunlin_core::store::question::{self, Changed, Heads, Logs, Question};
 use dunlin_core::store::{
-    ChangeRange, ConsumerChange, Deleted, Deletion, FeedRange, Head, Range, Register,
-    RegisterRange, Registers, Rule, Set, Store, StoreDone, StoreError, StoreReply, StoreRequest,
-    Write, Written,
+    ChangeRange, ChangedLogs, ConsumerChange, DedupeKey, Deleted, Deletion, FeedRange, Head,
+    KeyedEntry, Moment, Range, Register, RegisterRange, Registers, Rule, Set, Store, StoreDone,
+    StoreError, StoreReply, StoreRequest, Write, Written,
 };
 use dunlin_protocol::LogId;
 use parking_lot::Mutex;
@@ -72,6 +72,22 @@ enum Defect {
     ErasedIsAHole,
     /// The registers of a log that is dropped stay.
     DropKeepsRegisters,
+    /// What was counted below the floor is forgotten.
+    NoCounts,
+    /// Nothing is found by its key.
+    NoKeys,
+    /// What has expired is still found by its key.
+    KeysOutlive,
+    /// Registers change no log.
+    RegistersUnseen,
+    /// Deletions change no log.
+    DeletionsUnseen,
+    /// It is always asked since the newest moment.
+    NewestMoment,
+    /// Ranges begin where they begin, whatever the moment.
+    RangesSinceEver,
+    /// A moment that is none is the beginning.
+    AnyMoment,
     /// The feed begins with the newest.
     FeedBackwards,
     /// The feed has no deletions.
@@ -133,6 +149,14 @@ const FOUND_BY: &[(Defect, &str)] = &[
     (Defect::NoErasure, "an_erased_entry_keeps_all_but_its_body"),
     (Defect::ErasedIsAHole, "an_erased_entry_keeps_all_but_its_body"),
     (Defect::DropKeepsRegisters, "a_dropped_log_goes_on_at_its_sequences"),
+    (Defect::NoCounts, "what_has_expired_leaves_its_counts"),
+    (Defect::NoKeys, "an_entry_is_found_by_its_key"),
+    (Defect::KeysOutlive, "an_entry_is_found_by_its_key"),
+    (Defect::RegistersUnseen, "what_has_changed_since_a_moment_is_told"),
+    (Defect::NewestMoment, "a_moment_is_passed_on_from_answer_to_answer"),
+    (Defect::DeletionsUnseen, "deletions_are_changes"),
+    (Defect::RangesSinceEver, "a_range_begins_after_a_moment"),
+    (Defect::AnyMoment, "a_moment_of_nowhere_is_unknown"),
     (Defect::FeedBackwards, "the_feed_has_all_that_was_written"),
     (Defect::FeedWithoutDeletions, "the_feed_has_all_that_was_written"),
     (Defect::FeedStartsOver, "the_feed_goes_on_where_it_was"),
@@ -156,6 +180,7 @@ struct Defective {
     defect: Defect,
     sound: MemoryStore,
     old_heads: Mutex<BTreeMap<LogId, Head>>,
+    old_keys: Mutex<HashMap<(LogId, DedupeKey), KeyedEntry>>,
     waiting: Mutex<Option<(StoreRequest, StoreDone)>>,
     batches: AtomicU64,
 }
@@ -166,6 +191,7 @@ impl Defective {
             defect,
             sound: MemoryStore::default(),
             old_heads: Mutex::default(),
+            old_keys: Mutex::default(),
             waiting: Mutex::default(),
             batches: AtomicU64::new(0),
         }
@@ -194,6 +220,15 @@ impl Defective {
                 let head = |log| Ok(old.get(&log).copied().unwrap_or_default());
                 Ok(StoreReply::Heads(logs.into_iter().map(head).collect()))
             }
+            StoreRequest::Heads(logs) => {
+                let mut heads = self.ask(Heads(logs))?;
+                heads.iter_mut().flatten().for_each(|head| self.spoil_head(head));
+                Ok(StoreReply::Heads(heads))
+            }
+            StoreRequest::Changed { logs, since } => {
+                self.changed(logs, since).map(StoreReply::Changed)
+            }
+            StoreRequest::Keys(keys) => self.keys(keys),
             StoreRequest::Logs { kind, limit, .. } if self.defect == Defect::LogsStartOver => {
                 self.ask(Logs { kind, after: None, limit }).map(StoreReply::Logs)
             }
@@ -235,6 +270,7 @@ impl Defective {
                 Defect::OneRange => *range = first.unwrap(),
                 Defect::NoByteLimit => range.bytes_max = usize::MAX,
                 Defect::OnlyForwards => range.backwards = false,
+                Defect::RangesSinceEver | Defect::AnyMoment => range.since = None,
                 _ => {}
             }
         }
@@ -248,6 +284,44 @@ impl Defective {
             }
         }
         Ok(StoreReply::Pages(pages))
+    }
+
+    fn spoil_head(&self, head: &mut Head) {
+        if self.defect == Defect::NoCounts {
+            head.expired = Default::default();
+        }
+    }
+
+    fn changed(&self, logs: Vec<LogId>, since: Option<Moment>) -> Result<ChangedLogs, StoreError> {
+        let since = match (self.defect, since) {
+            (Defect::AnyMoment, _) => None,
+            (Defect::NewestMoment, Some(_)) => {
+                Some(self.ask(Changed { logs: Vec::new(), since: None })?.now)
+            }
+            (_, since) => since,
+        };
+        let mut answer = self.ask(Changed { logs, since })?;
+        let head = |head: &Result<Head, StoreError>| *head.as_ref().unwrap();
+        match self.defect {
+            Defect::RegistersUnseen => answer.heads.retain(|(_, of)| head(of).seq > 0),
+            Defect::DeletionsUnseen => answer.heads.retain(|(_, of)| head(of).expired_below == 0),
+            _ => {}
+        }
+        Ok(answer)
+    }
+
+    fn keys(&self, keys: Vec<(LogId, DedupeKey)>) -> Result<StoreReply, StoreError> {
+        let mut found = self.ask(keys.clone())?;
+        let mut old = self.old_keys.lock();
+        for (key, found) in keys.into_iter().zip(found.iter_mut().flatten()) {
+            match (self.defect, &found) {
+                (Defect::NoKeys, _) => *found = None,
+                (Defect::KeysOutlive, Some(entry)) => drop(old.insert(key, *entry)),
+                (Defect::KeysOutlive, None) => *found = old.get(&key).copied(),
+                _ => {}
+            }
+        }
+        Ok(StoreReply::Keys(found))
     }
 
     fn write(&self, mut writes: Vec<Write>) -> Result<Vec<Written>, StoreError> {

@@ -140,7 +140,15 @@ impl Looking<'_> {
             }
             Kind::Page => {
                 let (to, entries_max, bytes_max) = (newest.seq, PAGE, usize::MAX);
-                let range = Range { log, from: 1, to, entries_max, bytes_max, backwards: true };
+                let range = Range {
+                    log,
+                    from: 1,
+                    to,
+                    entries_max,
+                    bytes_max,
+                    backwards: true,
+                    since: None,
+                };
                 let entries = |page: &Page| page.entries.len() as u64;
                 let all = newest.seq.min(PAGE as u64);
                 self.timed(vec![range], |pages| pages[0].as_ref().map(entries) == Ok(all))

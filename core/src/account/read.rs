@@ -177,6 +177,7 @@ impl MarkRead {
             entries_max: 1,
             bytes_max: RESPONSE_BYTES_MAX,
             backwards: true,
+            since: None,
         }
     }
 

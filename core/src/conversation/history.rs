@@ -26,6 +26,7 @@ pub(crate) fn ask(client: Client, log: LogId, history: History, turn: &mut Turn<
         entries_max: history.limit,
         bytes_max: RESPONSE_BYTES_MAX,
         backwards: history.backwards,
+        since: None,
     };
     turn.ask_pages(vec![range], PagesFlow::Conversation(ConversationPage::History(client)));
 }

@@ -244,7 +244,8 @@ fn refused(pending: &Pending, refusal: Refusal) -> Refused {
 /// and the time is in the entry.
 pub(crate) fn ask_first_time(log: LogId, reply_to: ReplyTo, seq: u64, turn: &mut Turn<'_>) {
     let (entries_max, bytes_max) = (1, RESPONSE_BYTES_MAX);
-    let range = Range { log, from: seq, to: seq, entries_max, bytes_max, backwards: false };
+    let range =
+        Range { log, from: seq, to: seq, entries_max, bytes_max, backwards: false, since: None };
     turn.ask_pages(vec![range], PagesFlow::Conversation(ConversationPage::Retried(log, reply_to)));
 }
 

@@ -75,7 +75,15 @@ impl Search {
             Stage::Head => (u64::MAX, u64::MAX),
             Stage::Upwards(_) | Stage::Downwards(_) => (self.middle(), self.middle()),
         };
-        Range { log: self.log, from, to, entries_max: 1, bytes_max: 0, backwards: false }
+        Range {
+            log: self.log,
+            from,
+            to,
+            entries_max: 1,
+            bytes_max: 0,
+            backwards: false,
+            since: None,
+        }
     }
 
     fn middle(&self) -> u64 {

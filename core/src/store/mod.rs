@@ -17,6 +17,7 @@ pub mod delete;
 pub mod embedded;
 pub mod feed;
 pub mod memory;
+pub mod moment;
 pub mod question;
 pub mod read;
 pub mod register;
@@ -26,7 +27,8 @@ use dunlin_protocol::{LogId, LogKind};
 
 pub use delete::{Deleted, Deletion};
 pub use feed::{Consumer, ConsumerChange, FeedPage, FeedRange};
-pub use read::{EntryMeta, Head, Page, Range, StoredEntry};
+pub use moment::{ChangedLogs, Moment};
+pub use read::{EntryMeta, Head, KeyedEntry, Page, Range, RunningCounts, StoredEntry};
 pub use register::{ChangeRange, Register, RegisterKey, RegisterRange, Registers};
 pub use write::{DedupeKey, Fence, Malformed, NewEntry, Rule, Set, Write, Written};
 
@@ -58,6 +60,19 @@ pub enum StoreRequest {
     /// Read the heads of logs. Replied by [`StoreReply::Heads`], one per log, in order; one that can't be
     /// read keeps no other from being read.
     Heads(Vec<LogId>),
+    /// Tell which of these logs may have changed since a moment: by an entry, a register, or a deletion.
+    /// Replied by [`StoreReply::Changed`]. Whatever was answered as done after `since` was answered and
+    /// before this is submitted is in it: never one too few. One too many is allowed where a store can't
+    /// tell, because of a deletion, or since deleted things were cleaned away. A moment that is none of
+    /// this store's is [`StoreError::MomentUnknown`].
+    Changed {
+        /// Which logs.
+        logs: Vec<LogId>,
+        /// Since when; `None` for all of these logs that were ever written to.
+        since: Option<Moment>,
+    },
+    /// Find the entries with these dedupe keys. Replied by [`StoreReply::Keys`], one per key, in order.
+    Keys(Vec<(LogId, DedupeKey)>),
     /// List the logs of a kind, by ascending id, after `after`. Replied by [`StoreReply::Logs`].
     Logs {
         /// Which kind.
@@ -91,6 +106,10 @@ pub enum StoreReply {
     Done,
     /// To `Heads`.
     Heads(Vec<Result<Head, StoreError>>),
+    /// To `Changed`.
+    Changed(ChangedLogs),
+    /// To `Keys`; `None` where no entry of the log has the key, or it has expired.
+    Keys(Vec<Result<Option<KeyedEntry>, StoreError>>),
     /// To `Logs`.
     Logs(Vec<LogId>),
 }
@@ -119,6 +138,16 @@ pub enum StoreError {
         log: LogId,
         /// Which register.
         key: RegisterKey,
+    },
+    /// The moment is none of this store: of another store, of another epoch, or of a time that this copy
+    /// of it has not seen. Whoever asks knows nothing, as after a change of the epoch.
+    #[error("the moment is unknown to the store")]
+    MomentUnknown,
+    /// The entry that may have a dedupe key is damaged.
+    #[error("the entry of log {log} that may have a key is damaged")]
+    CorruptKey {
+        /// Which log.
+        log: LogId,
     },
     /// The entry is damaged. Others can still be read.
     #[error("entry {seq} of log {log} is damaged")]

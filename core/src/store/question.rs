@@ -7,9 +7,9 @@
 use dunlin_protocol::{LogId, LogKind};
 
 use super::{
-    ChangeRange, Consumer, ConsumerChange, Deleted, Deletion, FeedPage, FeedRange, Head, Page,
-    Range, Register, RegisterKey, RegisterRange, Registers, Store, StoreError, StoreReply,
-    StoreRequest, Write, Written,
+    ChangeRange, ChangedLogs, Consumer, ConsumerChange, DedupeKey, Deleted, Deletion, FeedPage,
+    FeedRange, Head, KeyedEntry, Moment, Page, Range, Register, RegisterKey, RegisterRange,
+    Registers, Store, StoreError, StoreReply, StoreRequest, Write, Written,
 };
 
 /// What a store answers to one kind of question.
@@ -30,6 +30,15 @@ pub trait Question {
 /// The newest numbers of logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heads(pub Vec<LogId>);
+
+/// Which of these logs have changed: see [`StoreRequest::Changed`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Which logs.
+    pub logs: Vec<LogId>,
+    /// Since when; `None` for all of these that were ever written to.
+    pub since: Option<Moment>,
+}
 
 /// The logs of a kind, by ascending id: see [`StoreRequest::Logs`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +82,9 @@ impl StoreRequest {
             StoreRequest::Changes(ranges) => Some(ranges.len()),
             StoreRequest::Delete(deletions) => Some(deletions.len()),
             StoreRequest::Heads(logs) => Some(logs.len()),
-            StoreRequest::Feed(_)
+            StoreRequest::Keys(keys) => Some(keys.len()),
+            StoreRequest::Changed { .. }
+            | StoreRequest::Feed(_)
             | StoreRequest::Consumer(_)
             | StoreRequest::Consumers
             | StoreRequest::Logs { .. } => None,
@@ -91,7 +102,9 @@ impl StoreReply {
             StoreReply::Registers(lists) => Some(lists.len()),
             StoreReply::Deleted(verdicts) => Some(verdicts.len()),
             StoreReply::Heads(heads) => Some(heads.len()),
-            StoreReply::Feed(_)
+            StoreReply::Keys(keys) => Some(keys.len()),
+            StoreReply::Changed(_)
+            | StoreReply::Feed(_)
             | StoreReply::Consumers(_)
             | StoreReply::Done
             | StoreReply::Logs(_) => None,
@@ -116,6 +129,8 @@ reply!(Register, Vec<Result<Register, StoreError>>);
 reply!(Registers, Vec<Result<Registers, StoreError>>);
 reply!(Deleted, Vec<Deleted>);
 reply!(Heads, Vec<Result<Head, StoreError>>);
+reply!(Changed, ChangedLogs);
+reply!(Keys, Vec<Result<Option<KeyedEntry>, StoreError>>);
 reply!(Feed, FeedPage);
 reply!(Consumers, Vec<Consumer>);
 reply!(Logs, Vec<LogId>);
@@ -158,6 +173,14 @@ question!(Vec<Deletion> => Vec<Deleted>, deletions => StoreRequest::Delete(delet
 question!(
     Heads => Vec<Result<Head, StoreError>>,
     Heads(logs) => StoreRequest::Heads(logs)
+);
+question!(
+    Changed => ChangedLogs,
+    Changed { logs, since } => StoreRequest::Changed { logs, since }
+);
+question!(
+    Vec<(LogId, DedupeKey)> => Vec<Result<Option<KeyedEntry>, StoreError>>,
+    keys => StoreRequest::Keys(keys)
 );
 question!(FeedRange => FeedPage, range => StoreRequest::Feed(range));
 question!(ConsumerChange => (), change => StoreRequest::Consumer(change));

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use dunlin_protocol::LogId;
 
+use super::moment::Moment;
+
 /// Numbers of an entry that the store returns without reading the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EntryMeta {
@@ -16,6 +18,25 @@ pub struct EntryMeta {
     pub sender_counted: u64,
 }
 
+/// Numbers that count on from entry to entry, as one entry has them: what is left of the newest entry that
+/// has expired, so that whatever is counted above it can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunningCounts {
+    /// The user who made it; 0 for the server itself.
+    pub sender: u64,
+    /// How many entries of the log count as unread, up to and including this one.
+    pub counted: u64,
+    /// The same, of this sender alone.
+    pub sender_counted: u64,
+}
+
+impl From<EntryMeta> for RunningCounts {
+    fn from(meta: EntryMeta) -> RunningCounts {
+        let EntryMeta { sender, counted, sender_counted, .. } = meta;
+        RunningCounts { sender, counted, sender_counted }
+    }
+}
+
 /// The end of a log, and where it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Head {
@@ -27,6 +48,19 @@ pub struct Head {
     pub version: u64,
     /// Entries below this sequence have expired; 0 or 1 if none have.
     pub expired_below: u64,
+    /// The counts of the newest entry that has expired, the one just below `expired_below`; zeros if none
+    /// has. If that one was damaged when it expired, they are those of the newest one below it that was
+    /// not.
+    pub expired: RunningCounts,
+}
+
+/// Where the entry with a dedupe key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyedEntry {
+    /// Its sequence.
+    pub seq: u64,
+    /// The digest of its content.
+    pub digest: u64,
 }
 
 /// An entry as it is read.
@@ -58,6 +92,9 @@ pub struct Range {
     pub bytes_max: usize,
     /// Begin at `to` and go down.
     pub backwards: bool,
+    /// Leave out what was appended before this moment: never one too few, as
+    /// [`StoreRequest::Changed`](super::StoreRequest::Changed) tells logs. The page has the head all the same.
+    pub since: Option<Moment>,
 }
 
 /// What was read.

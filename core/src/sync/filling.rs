@@ -67,6 +67,7 @@ impl Changed {
             entries_max,
             bytes_max,
             backwards: true,
+            since: None,
         })
     }
 }

@@ -90,7 +90,15 @@ impl SharedStore {
     /// All of a log.
     pub(crate) fn entries(&self, log: LogId) -> Vec<StoredEntry> {
         let (entries_max, bytes_max) = (usize::MAX, usize::MAX);
-        let range = Range { log, from: 1, to: u64::MAX, entries_max, bytes_max, backwards: false };
+        let range = Range {
+            log,
+            from: 1,
+            to: u64::MAX,
+            entries_max,
+            bytes_max,
+            backwards: false,
+            since: None,
+        };
         let Page { entries, .. } = self.ask(vec![range]).unwrap().remove(0).unwrap();
         entries
     }

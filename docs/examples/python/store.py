@@ -16,7 +16,7 @@ import sys
 HEADER_BYTES = 4096
 HEAD_BYTES = 40  # of a frame, and of a chunk of a cleaned file
 ENTRY, REGISTER, FLOOR, ERASURE = 1, 2, 3, 4
-HAS_KEY, HAS_FLOORS, GONE = 1, 2, 4
+HAS_KEY, HAS_FLOORS, GONE, HAS_EXPIRED = 1, 2, 4, 16
 MASK = (1 << 64) - 1
 
 
@@ -172,7 +172,8 @@ class Store:
         at = 0
         while at + 80 <= len(content):
             kind, flags, key_bytes = content[at + 12:at + 15]
-            head_bytes = 80 + 24 * bool(flags & HAS_FLOORS) + 32 * bool(flags & HAS_KEY) + key_bytes
+            head_bytes = 80 + 24 * bool(flags & HAS_FLOORS) + 24 * bool(flags & HAS_EXPIRED)
+            head_bytes += 32 * bool(flags & HAS_KEY) + key_bytes
             head = content[at:at + head_bytes]
             body = content[at + head_bytes:at + head_bytes + u32(head, 8)]
             if crc32c(head[4:], seed) != u32(head, 0) or crc32c(body, seed) != u32(head, 4):

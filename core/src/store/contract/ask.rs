@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use dunlin_protocol::{LogId, LogKind};
 
-use crate::store::question::{self, Consumers, Heads, Logs, Question};
+use crate::store::question::{self, Changed, Consumers, Heads, Logs, Question};
 use crate::store::{
-    ChangeRange, Consumer, ConsumerChange, Deleted, Deletion, FeedPage, FeedRange, Head, Page,
-    Range, Register, RegisterKey, RegisterRange, Registers, Store, StoreError, StoreReply,
-    StoreRequest, Write, Written,
+    ChangeRange, Consumer, ConsumerChange, DedupeKey, Deleted, Deletion, FeedPage, FeedRange, Head,
+    KeyedEntry, Moment, Page, Range, Register, RegisterKey, RegisterRange, Registers, Store,
+    StoreError, StoreReply, StoreRequest, Write, Written,
 };
 
 /// Only there so that an answer that never comes fails the test. Machines that test are busy.
@@ -105,6 +105,24 @@ pub fn range(store: &dyn Store, range: Range) -> Page {
 /// Reads heads.
 pub fn heads(store: &dyn Store, logs: Vec<LogId>) -> Vec<Head> {
     all_of(answer(store, Heads(logs)))
+}
+
+/// Reads which of these logs have changed, by their numbers, with their heads.
+pub fn changed(store: &dyn Store, logs: Vec<LogId>, since: Option<Moment>) -> Vec<(u32, Head)> {
+    let answer = answer(store, Changed { logs, since });
+    let head =
+        |(place, head): (u32, Result<Head, StoreError>)| (place, head.expect("nothing is damaged"));
+    answer.heads.into_iter().map(head).collect()
+}
+
+/// The moment at which this is asked.
+pub fn now(store: &dyn Store) -> Moment {
+    answer(store, Changed { logs: Vec::new(), since: None }).now
+}
+
+/// Finds entries by their keys.
+pub fn keyed(store: &dyn Store, keys: Vec<(LogId, DedupeKey)>) -> Vec<Option<KeyedEntry>> {
+    all_of(answer(store, keys))
 }
 
 /// Lists logs.

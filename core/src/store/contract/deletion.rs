@@ -1,8 +1,11 @@
 //! Deletion: what is in no answer any more, and what stays.
 
 use super::ask::{delete, heads, ranges, register, registers, write, write_one};
-use super::sample::{all, all_registers, chat, entry, key, read, retry_of, seqs, set};
-use crate::store::{Deleted, Deletion, Head, Page, Range, Rule, Set, Store, Write, Written};
+use super::sample::{all, all_registers, chat, entry, entry_of, key, read, retry_of, seqs, set};
+use crate::store::{
+    Deleted, Deletion, EntryMeta, Head, Page, Range, Rule, RunningCounts, Set, Store, Write,
+    Written,
+};
 
 fn page(store: &dyn Store, log: dunlin_protocol::LogId) -> Page {
     ranges(store, vec![all(log)]).remove(0)
@@ -17,7 +20,8 @@ pub(super) fn expired_entries_are_no_gap(store: &dyn Store) {
     for below in [0, 1] {
         assert_eq!(delete(store, Deletion::Truncate { log, below }), Deleted::Done { head: whole });
     }
-    let head = Head { expired_below: 4, ..whole };
+    let counts = |seq| RunningCounts::from(entry_of(&entry(log, seq, 0)).meta);
+    let head = Head { expired_below: 4, expired: counts(3), ..whole };
     assert_eq!(delete(store, Deletion::Truncate { log, below: 4 }), Deleted::Done { head });
     assert_eq!((seqs(&page(store, log)), page(store, log).head), (vec![4, 5, 6], head));
     assert_eq!(heads(store, vec![log]), [head]);
@@ -35,7 +39,7 @@ pub(super) fn expired_entries_are_no_gap(store: &dyn Store) {
         assert_eq!(delete(store, Deletion::Truncate { log, below }), Deleted::Done { head });
     }
     // Beyond the head it means all of them; the log goes on.
-    let head = Head { expired_below: 7, ..whole };
+    let head = Head { expired_below: 7, expired: counts(6), ..whole };
     assert_eq!(delete(store, Deletion::Truncate { log, below: 99 }), Deleted::Done { head });
     assert_eq!(page(store, log), Page { head, ..Page::default() });
     assert!(
@@ -48,6 +52,49 @@ pub(super) fn expired_entries_are_no_gap(store: &dyn Store) {
     let head = Head::default();
     assert_eq!(delete(store, Deletion::Truncate { log: none, below: 9 }), Deleted::Done { head });
     assert_eq!(write_one(store, entry(none, 1, 0)), Written::Stored { version: 0 });
+}
+
+/// What was counted up to where a log begins, whoever has expired with it.
+pub(super) fn what_has_expired_leaves_its_counts(store: &dyn Store) {
+    let log = chat(1, 2);
+    // Two who take turns, and every third entry counts for nobody.
+    let metas: Vec<EntryMeta> = (1..=9)
+        .map(|seq: u64| EntryMeta {
+            time_ms: seq * 10,
+            sender: 1 + seq % 2,
+            counted: seq - seq / 3,
+            sender_counted: seq / 2,
+        })
+        .collect();
+    let numbered = |seq: u64| {
+        let mut write = entry(log, seq, 0);
+        write.entry.as_mut().expect("it writes an entry").meta = metas[seq as usize - 1];
+        write
+    };
+    write(store, (1..=6).map(numbered).collect());
+    assert_eq!(heads(store, vec![log])[0].expired, RunningCounts::default());
+    let expect = |below: u64| {
+        let head = heads(store, vec![log])[0];
+        let expired = metas[below as usize - 2].into();
+        assert_eq!((head.expired_below, head.expired), (below, expired));
+        assert_eq!(page(store, log).head, head);
+    };
+    // An entry that was erased counts as it did; one that was just written as one from long ago.
+    delete(store, Deletion::Erase { log, seq: 3 });
+    for below in [2, 4, 6] {
+        delete(store, Deletion::Truncate { log, below });
+        expect(below);
+        delete(store, Deletion::Truncate { log, below: below - 1 });
+        expect(below);
+    }
+    write(store, vec![numbered(7)]);
+    write(store, vec![Write::registers(log, [set(1, "a")])]);
+    expect(6);
+    delete(store, Deletion::Truncate { log, below: 99 });
+    expect(8);
+    write(store, vec![numbered(8), numbered(9)]);
+    delete(store, Deletion::Drop { log });
+    expect(10);
 }
 
 pub(super) fn an_erased_entry_keeps_all_but_its_body(store: &dyn Store) {
@@ -92,7 +139,8 @@ pub(super) fn a_dropped_log_goes_on_at_its_sequences(store: &dyn Store) {
     write(store, vec![entry(log, 1, 0), entry(log, 2, 0), entry(other, 1, 0)]);
     write(store, vec![Write::registers(log, [set(1, "a"), set(2, "b")])]);
     let before = heads(store, vec![log])[0];
-    let head = Head { version: 2, expired_below: 3, ..before };
+    let expired = before.meta.into();
+    let head = Head { version: 2, expired_below: 3, expired, ..before };
     // Again it does nothing: there is nothing.
     for _ in 0..2 {
         assert_eq!(delete(store, Deletion::Drop { log }), Deleted::Done { head });

@@ -1,8 +1,10 @@
 //! Entries: their order, their keys, and what becomes of those behind one that is refused.
 
-use super::ask::{heads, ranges, write, write_one};
+use super::ask::{delete, heads, keyed, ranges, write, write_one};
 use super::sample::{all, chat, entry, entry_of, plain_entry, retry_of, seqs, set_if, user};
-use crate::store::{EntryMeta, Fence, Head, Page, Rule, Store, Write, Written};
+use crate::store::{
+    DedupeKey, Deletion, EntryMeta, Fence, Head, KeyedEntry, Page, Rule, Store, Write, Written,
+};
 
 const STORED: Written = Written::Stored { version: 0 };
 
@@ -122,6 +124,40 @@ pub(super) fn a_key_is_used_once_in_a_log(store: &dyn Store) {
     assert_eq!(write(store, batch), [STORED; 3]);
     // Two entries without a key are never duplicates.
     assert_eq!(write(store, vec![plain_entry(log, 4, 3), plain_entry(log, 5, 3)]), [STORED; 2]);
+}
+
+pub(super) fn an_entry_is_found_by_its_key(store: &dyn Store) {
+    let (log, other) = (chat(1, 2), chat(1, 3));
+    write(
+        store,
+        vec![entry(log, 1, 3), plain_entry(log, 2, 3), entry(log, 3, 3), entry(other, 1, 3)],
+    );
+    let key_of = |write: &Write| entry_of(write).key.expect("it has a key");
+    let at = |write: &Write| {
+        let seq = entry_of(write).seq;
+        Some(KeyedEntry { seq, digest: digest(write) })
+    };
+    let (first, third, of_other) = (entry(log, 1, 3), entry(log, 3, 3), entry(other, 1, 3));
+    let of_another_sender = DedupeKey { sender: user(77), ..key_of(&first) };
+    let asked = vec![
+        (log, key_of(&third)),
+        (log, key_of(&entry(log, 2, 3))),
+        (log, key_of(&first)),
+        (other, key_of(&of_other)),
+        // A key belongs to one log and one sender.
+        (other, key_of(&first)),
+        (log, of_another_sender),
+        (chat(1, 4), key_of(&first)),
+    ];
+    let expected = [at(&third), None, at(&first), at(&of_other), None, None, None];
+    assert_eq!(keyed(store, asked), expected);
+    assert_eq!(keyed(store, Vec::new()), []);
+    // An erased entry is there; one that has expired is not.
+    delete(store, Deletion::Erase { log, seq: 1 });
+    assert_eq!(keyed(store, vec![(log, key_of(&first))]), [at(&first)]);
+    delete(store, Deletion::Truncate { log, below: 2 });
+    let both = vec![(log, key_of(&first)), (log, key_of(&third))];
+    assert_eq!(keyed(store, both), [None, at(&third)]);
 }
 
 pub(super) fn ranges_of_several_logs_are_one_question(store: &dyn Store) {

@@ -31,6 +31,7 @@ mod changes;
 mod deletion;
 mod entries;
 mod feed;
+mod moments;
 mod reads;
 mod registers;
 mod submission;
@@ -92,6 +93,13 @@ pub const PARTS: &[Part] = &[
     part!(deletion::expired_entries_are_no_gap),
     part!(deletion::an_erased_entry_keeps_all_but_its_body),
     part!(deletion::a_dropped_log_goes_on_at_its_sequences),
+    part!(deletion::what_has_expired_leaves_its_counts),
+    part!(entries::an_entry_is_found_by_its_key),
+    part!(moments::what_has_changed_since_a_moment_is_told),
+    part!(moments::a_moment_is_passed_on_from_answer_to_answer),
+    part!(moments::deletions_are_changes),
+    part!(moments::a_range_begins_after_a_moment),
+    part!(moments::a_moment_of_nowhere_is_unknown),
     part!(feed::the_feed_has_all_that_was_written),
     part!(feed::the_feed_goes_on_where_it_was),
     part!(feed::what_no_consumer_has_passed_is_kept),

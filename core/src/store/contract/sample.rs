@@ -118,7 +118,7 @@ pub fn from(from: FeedFrom) -> FeedRange {
 /// All of a log, upwards.
 pub fn all(log: LogId) -> Range {
     let (entries_max, bytes_max) = (usize::MAX, usize::MAX);
-    Range { log, from: 1, to: u64::MAX, entries_max, bytes_max, backwards: false }
+    Range { log, from: 1, to: u64::MAX, entries_max, bytes_max, backwards: false, since: None }
 }
 
 /// The sequences of a page.

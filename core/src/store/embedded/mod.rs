@@ -44,6 +44,7 @@ mod hash;
 mod identity;
 mod index;
 mod lane;
+mod moment;
 mod read;
 mod recovery;
 mod segment;
@@ -126,6 +127,8 @@ struct Shared {
     config: EmbeddedConfig,
     disk: Arc<dyn Disk>,
     identity: Identity,
+    /// The life of this store: from when it was opened until it is closed. See [`Row::life`](recovery::extent::Row::life).
+    life: u64,
     extent: Extent,
     /// Segments whose files are there and are not ours, or came back too late.
     passed_over: BTreeSet<u32>,
@@ -150,6 +153,7 @@ impl Shared {
             segments: Segments::new(Arc::clone(&disk), recovered.identity, recovered.rows),
             disk,
             identity: recovered.identity,
+            life: recovered.life,
             extent: recovered.extent,
             passed_over: recovered.passed_over,
             taken: recovered.taken,
@@ -345,7 +349,9 @@ impl EmbeddedStore {
 
     fn send(&self, job: ReadJob) {
         let sent = self.reads.as_ref().map(|Readers { little, pages }| match &job {
-            ReadJob::Request(request, _) if read::is_little(request) => little.send(job),
+            ReadJob::Request(request, _) if read::is_little(&self.shared, request) => {
+                little.send(job)
+            }
             ReadJob::Request(..) | ReadJob::Run(_) => pages.send(job),
         });
         debug_assert!(matches!(sent, Some(Ok(()))), "the readers live as long as the store");
@@ -367,7 +373,7 @@ impl EmbeddedStore {
 
     fn read(&self, request: StoreRequest, done: StoreDone) {
         // What is known in memory needs no other thread.
-        match self.shared.index.answer_in_memory(&request) {
+        match read::answer_in_memory(&self.shared, &request) {
             Some(reply) => done(Ok(reply)),
             None => self.send(ReadJob::Request(request, done)),
         }

@@ -24,6 +24,11 @@ pub(super) struct Feed {
 }
 
 impl Feed {
+    /// The place of the newest item.
+    pub(super) fn last_place(&self) -> Place {
+        self.last
+    }
+
     /// The place that the next item gets.
     pub(super) fn next_place(&self) -> Place {
         self.last + 1

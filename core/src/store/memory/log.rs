@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use super::feed::Place;
 use crate::store::{
-    ChangeRange, DedupeKey, Fence, Head, NewEntry, Page, Range, Register, RegisterKey,
+    ChangeRange, DedupeKey, Fence, Head, KeyedEntry, NewEntry, Page, Range, Register, RegisterKey,
     RegisterRange, Registers, Set, StoredEntry, Write, Written,
 };
 
@@ -17,6 +17,8 @@ use crate::store::{
 #[derive(Debug, Default)]
 pub(super) struct Log {
     head: Head,
+    /// Where the feed has, or had, what was done to it last.
+    changed_at: Place,
     /// Those that have not expired, without a hole up to the head.
     entries: BTreeMap<u64, Entry>,
     keys: HashMap<DedupeKey, (u64, u64), RandomState>,
@@ -53,6 +55,20 @@ pub(super) enum Before {
 impl Log {
     pub(super) fn head(&self) -> Head {
         self.head
+    }
+
+    pub(super) fn changed_at(&self) -> Place {
+        self.changed_at
+    }
+
+    /// Something was done to it, of which the feed tells at this place.
+    pub(super) fn changed(&mut self, place: Place) {
+        self.changed_at = place;
+    }
+
+    /// The entry with a key.
+    pub(super) fn keyed(&self, key: &DedupeKey) -> Option<KeyedEntry> {
+        self.keys.get(key).map(|&(seq, digest)| KeyedEntry { seq, digest })
     }
 
     pub(super) fn entries(&self) -> usize {
@@ -130,6 +146,9 @@ impl Log {
         self.head.expired_below = below;
         let kept = self.entries.split_off(&below);
         let expired = std::mem::replace(&mut self.entries, kept);
+        if let Some(newest) = expired.values().next_back() {
+            self.head.expired = newest.stored.meta.into();
+        }
         let of_entry = |entry: Entry| {
             entry.key.map(|key| self.keys.remove(&key));
             entry.place
@@ -195,13 +214,15 @@ pub(super) enum Erased {
 
 /// Reading.
 impl Log {
-    pub(super) fn range(&self, range: &Range) -> Page {
+    /// `after` is where the feed has what was the newest when the range begins to count.
+    pub(super) fn range(&self, range: &Range, after: Place) -> Page {
         let head = self.head;
         let (from, to) = (range.from.max(1).max(head.expired_below), range.to.min(head.seq));
         if from > to {
             return Page { head, ..Page::default() };
         }
-        let asked = self.entries.range(from..=to).map(|(_, entry)| &entry.stored);
+        let asked = self.entries.range(from..=to).map(|(_, entry)| entry);
+        let asked = asked.filter(|entry| entry.place > after).map(|entry| &entry.stored);
         let bytes = |entry: &&StoredEntry| entry.body.len();
         let limits = (range.entries_max, range.bytes_max);
         let (entries, more) = if range.backwards {

@@ -10,6 +10,7 @@ mod log;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
+use bytes::{BufMut, BytesMut};
 use dunlin_protocol::{LogId, LogKind};
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
@@ -17,8 +18,9 @@ use parking_lot::Mutex;
 
 use super::feed::{FeedItem, FeedWhat};
 use super::{
-    ChangeRange, Deleted, Deletion, Head, Page, Range, Register, RegisterKey, RegisterRange,
-    Registers, Store, StoreDone, StoreError, StoreReply, StoreRequest, Write, Written,
+    ChangeRange, ChangedLogs, DedupeKey, Deleted, Deletion, Head, KeyedEntry, Moment, Page, Range,
+    Register, RegisterKey, RegisterRange, Registers, Store, StoreDone, StoreError, StoreReply,
+    StoreRequest, Write, Written,
 };
 use feed::{Feed, Place};
 use log::{Before, Erased, Log};
@@ -49,6 +51,8 @@ pub enum AppendFailure {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Of the store: a moment of another one is none of this.
+    epoch: u64,
     logs: BTreeMap<LogId, Log>,
     feed: Feed,
     failures: VecDeque<AppendFailure>,
@@ -67,7 +71,7 @@ impl MemoryStore {
     /// An empty store of this epoch, which must not be 0.
     pub fn new(epoch: u64) -> MemoryStore {
         assert_ne!(epoch, 0, "an epoch is never 0");
-        MemoryStore { epoch, state: Mutex::default() }
+        MemoryStore { epoch, state: Mutex::new(State { epoch, ..State::default() }) }
     }
 
     /// Makes the next `requests` requests to write that are submitted fail, after those that were ordered to fail before.
@@ -109,7 +113,7 @@ impl State {
         Ok(match request {
             StoreRequest::Write(writes) => StoreReply::Written(self.write(writes)?),
             StoreRequest::Ranges(ranges) => {
-                StoreReply::Pages(ranges.iter().map(|range| Ok(self.range(range))).collect())
+                StoreReply::Pages(ranges.iter().map(|range| self.range(range)).collect())
             }
             StoreRequest::Register(questions) => {
                 let register = |(log, key): (LogId, RegisterKey)| Ok(self.register(log, key));
@@ -135,6 +139,12 @@ impl State {
             StoreRequest::Heads(logs) => {
                 StoreReply::Heads(logs.iter().map(|log| Ok(self.head(log))).collect())
             }
+            StoreRequest::Changed { logs, since } => {
+                StoreReply::Changed(self.changed(&logs, since)?)
+            }
+            StoreRequest::Keys(keys) => {
+                StoreReply::Keys(keys.iter().map(|(log, key)| Ok(self.keyed(log, key))).collect())
+            }
             StoreRequest::Logs { kind, after, limit } => {
                 StoreReply::Logs(self.logs_of(kind, after, limit))
             }
@@ -145,8 +155,40 @@ impl State {
         self.logs.get(log).map(Log::head).unwrap_or_default()
     }
 
-    fn range(&self, range: &Range) -> Page {
-        self.logs.get(&range.log).map(|log| log.range(range)).unwrap_or_default()
+    fn range(&self, range: &Range) -> Result<Page, StoreError> {
+        let after = range.since.map_or(Ok(0), |moment| self.place(moment))?;
+        Ok(self.logs.get(&range.log).map(|log| log.range(range, after)).unwrap_or_default())
+    }
+
+    fn changed(&self, logs: &[LogId], since: Option<Moment>) -> Result<ChangedLogs, StoreError> {
+        let after = since.map_or(Ok(0), |moment| self.place(moment))?;
+        let changed = |(place, id): (u32, &LogId)| {
+            let log = self.logs.get(id).filter(|log| log.changed_at() > after)?;
+            Some((place, Ok(log.head())))
+        };
+        let heads = (0..).zip(logs).filter_map(changed).collect();
+        Ok(ChangedLogs { heads, now: self.moment() })
+    }
+
+    /// The moment: the epoch, and the place of what the feed has got last.
+    fn moment(&self) -> Moment {
+        let mut bytes = BytesMut::new();
+        bytes.put_u64(self.epoch);
+        bytes.put_u64(self.feed.last_place());
+        Moment::from_bytes(&bytes).expect("two numbers are short enough")
+    }
+
+    fn place(&self, moment: Moment) -> Result<Place, StoreError> {
+        let place = match moment.as_bytes().split_first_chunk::<8>() {
+            Some((epoch, place)) if *epoch == self.epoch.to_be_bytes() => place,
+            Some(_) | None => return Err(StoreError::MomentUnknown),
+        };
+        let place = <[u8; 8]>::try_from(place).ok().map(Place::from_be_bytes);
+        place.filter(|at| *at <= self.feed.last_place()).ok_or(StoreError::MomentUnknown)
+    }
+
+    fn keyed(&self, log: &LogId, key: &DedupeKey) -> Option<KeyedEntry> {
+        self.logs.get(log)?.keyed(key)
     }
 
     fn register(&self, log: LogId, key: RegisterKey) -> Register {
@@ -223,6 +265,7 @@ impl State {
             feed.add(write.log, FeedWhat::Entry(stored));
         }
         if write.sets.is_empty() {
+            log.changed(feed.last_place());
             return log.head().version;
         }
         let version = log.begin_version();
@@ -232,6 +275,7 @@ impl State {
             feed.add(write.log, FeedWhat::Register(register));
             feed.dead(replaced);
         }
+        log.changed(feed.last_place());
         version
     }
 
@@ -249,7 +293,7 @@ impl State {
                 let expired = log.truncate(below);
                 if !expired.is_empty() {
                     let below = log.head().expired_below;
-                    tell_of_deletion(feed, id, FeedWhat::Truncated { below }, expired);
+                    tell_of_deletion(feed, (id, log), FeedWhat::Truncated { below }, expired);
                 }
             }
             Deletion::Erase { log: id, seq } => match log.erase(seq) {
@@ -257,13 +301,13 @@ impl State {
                 Some(Erased::Before) => {}
                 Some(Erased::Now(entry, place)) => {
                     feed.erase(place, entry);
-                    tell_of_deletion(feed, id, FeedWhat::Erased { seq }, []);
+                    tell_of_deletion(feed, (id, log), FeedWhat::Erased { seq }, []);
                 }
             },
             Deletion::Drop { log: id } => {
                 if !log.is_empty() {
                     let gone = log.drop_all();
-                    tell_of_deletion(feed, id, FeedWhat::Dropped, gone);
+                    tell_of_deletion(feed, (id, log), FeedWhat::Dropped, gone);
                 }
             }
         }
@@ -274,11 +318,12 @@ impl State {
 /// Only a consumer wants to know: whoever begins later does not see what was deleted.
 fn tell_of_deletion(
     feed: &mut Feed,
-    log: LogId,
+    (id, log): (LogId, &mut Log),
     what: FeedWhat,
     gone: impl IntoIterator<Item = Place>,
 ) {
-    feed.add(log, what);
+    feed.add(id, what);
+    log.changed(feed.last_place());
     feed.dead([feed.next_place() - 1]);
     feed.dead(gone);
 }

@@ -3,14 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use dunlin_protocol::LogId;
+
 use super::{Dice, Rate};
-use crate::store::question::{self, Question};
+use crate::store::question::{self, Changed, Heads, Question};
 use crate::store::{
-    Deleted, Deletion, Store, StoreDone, StoreError, StoreReply, StoreRequest, Write, Written,
+    ChangedLogs, Deleted, Deletion, Moment, Store, StoreDone, StoreError, StoreReply, StoreRequest,
+    Write, Written,
 };
 
 /// A store that does not know of some items whether it has done them (half of them it has), and can't
-/// read others.
+/// read others. Of some logs it says that they may have changed though they have not.
 pub struct Failing {
     inner: Arc<dyn Store>,
     dice: Dice,
@@ -81,6 +84,34 @@ impl Failing {
     }
 }
 
+impl Failing {
+    /// Of some logs it can't read whether they have changed, and some it tells that have not.
+    fn changed(&self, logs: Vec<LogId>, since: Option<Moment>, done: StoreDone) {
+        let fates = self.fates(logs.len());
+        let struck = (0..).zip(&logs).zip(&fates).filter(|(_, fate)| **fate == Fate::Done);
+        let (places, heads): (Vec<u32>, Vec<LogId>) = struck.map(|(log, _)| log).unzip();
+        let inner = Arc::clone(&self.inner);
+        question::ask(&*self.inner, Changed { logs, since }, move |answer| {
+            let ChangedLogs { heads: mut changed, now } = match answer {
+                Ok(answer) => answer,
+                Err(error) => return done(Err(error)),
+            };
+            question::ask(&*inner, Heads(heads), move |heads| {
+                let heads = heads.unwrap_or_default();
+                changed.retain(|(place, _)| !places.contains(place));
+                changed.extend(places.into_iter().zip(heads));
+                let lost = (0..).zip(&fates).filter(|(_, fate)| **fate == Fate::Lost);
+                for (place, _) in lost {
+                    changed.retain(|(of, _)| *of != place);
+                    changed.push((place, unreadable()));
+                }
+                changed.sort_unstable_by_key(|(place, _)| *place);
+                done(Ok(StoreReply::Changed(ChangedLogs { heads: changed, now })));
+            });
+        });
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Answered,
@@ -130,6 +161,11 @@ impl Store for Failing {
                 let fates = self.fates(items.len());
                 self.ask_some(items, fates, unreadable, StoreReply::Registers, done);
             }
+            StoreRequest::Keys(items) => {
+                let fates = self.fates(items.len());
+                self.ask_some(items, fates, unreadable, StoreReply::Keys, done);
+            }
+            StoreRequest::Changed { logs, since } => self.changed(logs, since, done),
             // Has no verdict for each item, or no items.
             whole @ (StoreRequest::Write(_)
             | StoreRequest::Changes(_)

@@ -129,6 +129,8 @@ pub fn written_logs(request: &StoreRequest) -> Vec<LogId> {
         | StoreRequest::Consumer(_)
         | StoreRequest::Consumers
         | StoreRequest::Heads(_)
+        | StoreRequest::Changed { .. }
+        | StoreRequest::Keys(_)
         | StoreRequest::Logs { .. } => Vec::new(),
     }
 }

@@ -7,10 +7,10 @@ use dunlin_protocol::LogId;
 use parking_lot::Mutex;
 
 use super::{Dice, Later, Order, written_logs};
-use crate::store::question::{self, Heads, Question};
+use crate::store::question::{self, Changed, Heads, Question};
 use crate::store::{
-    ChangeRange, Deletion, Range, RegisterKey, RegisterRange, Store, StoreDone, StoreError,
-    StoreReply, StoreRequest, Write,
+    ChangeRange, ChangedLogs, DedupeKey, Deletion, Head, Moment, Range, RegisterKey, RegisterRange,
+    Store, StoreDone, StoreError, StoreReply, StoreRequest, Write,
 };
 
 /// A store that keeps each log in a part of its own, say: the items of a request are carried out at
@@ -75,6 +75,61 @@ impl Reordering {
                 });
             });
         }
+    }
+}
+
+/// Which log has changed, if it has.
+type OneChanged = Option<Result<Head, StoreError>>;
+
+impl Reordering {
+    /// Asks when it is first, and then, at different times, which of the logs have changed: what is
+    /// written meanwhile is told this time, and again the next time.
+    fn changed(&self, logs: Vec<LogId>, since: Option<Moment>, done: StoreDone) {
+        let later = Arc::clone(&self.later);
+        let delays: Vec<u64> = logs.iter().map(|_| self.dice.delay_ms()).collect();
+        let inner = Arc::clone(&self.inner);
+        self.delay(&[], move |store| {
+            question::ask(store, Changed { logs: Vec::new(), since }, move |answer| {
+                let now = match answer {
+                    Ok(ChangedLogs { now, .. }) => now,
+                    Err(error) => return done(Err(error)),
+                };
+                let done: StoreDone = Box::new(move |heads| {
+                    done(heads.map(|heads| with_moment(heads, now)));
+                });
+                let gather: Gather<OneChanged> = Gather::new(logs.len(), done, changed_of);
+                let gather = Arc::new(gather);
+                gather.is_done();
+                for ((place, log), delay_ms) in (0..).zip(logs).zip(delays) {
+                    let (gather, inner) = (Arc::clone(&gather), Arc::clone(&inner));
+                    let ask = move || {
+                        question::ask(&*inner, Changed { logs: vec![log], since }, move |answer| {
+                            let one = |answer: ChangedLogs| answer.heads.into_iter().next();
+                            let one = answer.map(|answer| one(answer).map(|(_, head)| head));
+                            gather.take(&[place], one.map(std::iter::once));
+                        });
+                    };
+                    later.at(later.now_ms() + delay_ms, Box::new(ask));
+                }
+            });
+        });
+    }
+}
+
+/// The answer of the parts. The moment is not known here.
+fn changed_of(verdicts: Vec<OneChanged>) -> StoreReply {
+    let heads = (0..).zip(verdicts);
+    let heads = heads.filter_map(|(place, head)| Some((place, head?))).collect();
+    let now = Moment::from_bytes(&[]).expect("nothing is short enough");
+    StoreReply::Changed(ChangedLogs { heads, now })
+}
+
+fn with_moment(reply: StoreReply, now: Moment) -> StoreReply {
+    match reply {
+        StoreReply::Changed(ChangedLogs { heads, .. }) => {
+            StoreReply::Changed(ChangedLogs { heads, now })
+        }
+        other => other,
     }
 }
 
@@ -182,6 +237,11 @@ impl Store for Reordering {
                 let gather = Gather::new(items.len(), done, StoreReply::Heads);
                 self.scatter::<_, Heads>(items, false, |log| *log, gather);
             }
+            StoreRequest::Keys(items) => {
+                let gather = Gather::new(items.len(), done, StoreReply::Keys);
+                self.scatter::<_, Vec<(LogId, DedupeKey)>>(items, false, |key| key.0, gather);
+            }
+            StoreRequest::Changed { logs, since } => self.changed(logs, since, done),
             whole @ (StoreRequest::Feed(_)
             | StoreRequest::Consumer(_)
             | StoreRequest::Consumers

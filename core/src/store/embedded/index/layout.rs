@@ -4,8 +4,8 @@
 //! block 0    header
 //! ...        keys        hash 8, segment 4, offset 4             by hash
 //! ...        positions   segment 4, offset 4                     by log, then sequence
-//! ...        logs        id 16, newest 8, count 4, start 4, meta 32,
-//!                        version 8, floors 24                    by id
+//! ...        logs        id 16, newest 8, count 4, start 4, meta 32, version 8, floors 48,
+//!                        place of the newest record 8            by id
 //! ...        registers   bytes of the key 1, gone 1, log 16, version 8, segment 4, offset 4,
 //!                        key                                     by log, then key
 //! ...        changes     log 16, version 8, segment 4, offset 4  by log, then version
@@ -19,9 +19,8 @@ use std::sync::Arc;
 
 use dunlin_protocol::LogId;
 
-use crate::store::{EntryMeta, RegisterKey};
+use crate::store::{EntryMeta, RegisterKey, RunningCounts};
 
-use super::super::identity::FORMAT;
 use super::super::segment::bytes::{u32_at, u64_at};
 use super::super::segment::files::Location;
 use super::super::segment::record::{Floors, LogState};
@@ -34,6 +33,9 @@ pub(super) const BLOCK_BYTES: usize = 4096;
 pub(super) type BlockBytes = [u8; BLOCK_BYTES];
 
 const MAGIC: &[u8; 8] = b"DUNLINIX";
+/// The format of index files, which changes with less ado than that of the store: one of another format
+/// is made again.
+const INDEX_FORMAT: u32 = 3;
 const SUFFIX: &str = ".idx";
 
 /// The name of the index file of these segments, both included.
@@ -118,7 +120,7 @@ impl RunHead {
     pub(super) fn encode(&self, store_id: [u8; 16]) -> [u8; BLOCK_BYTES] {
         let mut bytes = [0; BLOCK_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[8..12].copy_from_slice(&INDEX_FORMAT.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.first_segment.to_le_bytes());
         bytes[16..20].copy_from_slice(&self.last_segment.to_le_bytes());
         bytes[20..24].copy_from_slice(&self.guide_checksum.to_le_bytes());
@@ -147,7 +149,7 @@ impl RunHead {
         let checksum = crc32c::crc32c(&bytes[..BLOCK_BYTES - 4]);
         let valid = &bytes[..8] == MAGIC
             && u32_at(bytes, BLOCK_BYTES - 4) == checksum
-            && u32_at(bytes, 8) == FORMAT
+            && u32_at(bytes, 8) == INDEX_FORMAT
             && bytes[24..40] == store_id;
         valid.then(|| RunHead {
             first_segment: u32_at(bytes, 12),
@@ -288,6 +290,9 @@ pub(super) struct LogSpan {
     pub count: u32,
     /// The first of their positions.
     pub start: u32,
+    /// Where the newest record of the log is, of whatever kind: so it is told whether the log has changed
+    /// since a moment without a look at its parts.
+    pub newest: Location,
 }
 
 impl LogSpan {
@@ -298,7 +303,7 @@ impl LogSpan {
 }
 
 impl FixedRecord for LogSpan {
-    const BYTES: usize = 96;
+    const BYTES: usize = 128;
 
     fn encode(&self, buffer: &mut Vec<u8>) {
         let LogState { seq, meta, version, floors } = self.state;
@@ -307,7 +312,7 @@ impl FixedRecord for LogSpan {
         buffer.extend_from_slice(&self.count.to_le_bytes());
         buffer.extend_from_slice(&self.start.to_le_bytes());
         let EntryMeta { time_ms, sender, counted, sender_counted } = meta;
-        let Floors { entries_from, registers_from, marks_from } = floors;
+        let Floors { entries_from, registers_from, marks_from, expired } = floors;
         for number in [
             time_ms,
             sender,
@@ -317,9 +322,14 @@ impl FixedRecord for LogSpan {
             entries_from,
             registers_from,
             marks_from,
+            expired.sender,
+            expired.counted,
+            expired.sender_counted,
         ] {
             buffer.extend_from_slice(&number.to_le_bytes());
         }
+        buffer.extend_from_slice(&self.newest.segment.to_le_bytes());
+        buffer.extend_from_slice(&self.newest.offset.to_le_bytes());
     }
 
     fn decode(bytes: &[u8]) -> LogSpan {
@@ -327,6 +337,7 @@ impl FixedRecord for LogSpan {
             log: id_at(bytes, 0),
             count: u32_at(bytes, 24),
             start: u32_at(bytes, 28),
+            newest: Location { segment: u32_at(bytes, 120), offset: u32_at(bytes, 124) },
             state: LogState {
                 seq: u64_at(bytes, 16),
                 meta: EntryMeta {
@@ -340,6 +351,11 @@ impl FixedRecord for LogSpan {
                     entries_from: u64_at(bytes, 72),
                     registers_from: u64_at(bytes, 80),
                     marks_from: u64_at(bytes, 88),
+                    expired: RunningCounts {
+                        sender: u64_at(bytes, 96),
+                        counted: u64_at(bytes, 104),
+                        sender_counted: u64_at(bytes, 112),
+                    },
                 },
             },
         }

@@ -26,6 +26,8 @@ pub(in super::super) const LOST: u32 = u32::MAX;
 #[derive(Debug)]
 pub(in super::super) struct SegmentIndex {
     pub segment: u32,
+    /// The life of the store in which the segment was begun.
+    pub life: u64,
     /// Where its last whole frame ends.
     pub end: u64,
     /// The batch after its last one. Set when the segment is sealed.
@@ -39,6 +41,9 @@ pub(in super::super) struct SegmentIndex {
     pub keys: HashMap<u64, u32, RandomState>,
     /// The floors of the logs that have any, which are few.
     pub floors: HashMap<LogId, Floors, RandomState>,
+    /// The offset of the newest record of a log that is neither an entry nor a register, of the logs that
+    /// have any, which are few.
+    deletions: HashMap<LogId, u32, RandomState>,
     /// Erasures that were begun in this segment: until it has an index file, they may have to be done
     /// again.
     pub erasures: Vec<Erasure>,
@@ -137,12 +142,14 @@ impl SegmentIndex {
     pub(in super::super) fn new(segment: u32) -> SegmentIndex {
         SegmentIndex {
             segment,
+            life: 0,
             end: 0,
             next_batch: 0,
             records: 0,
             entries: 0,
             logs: DenseMap::default(),
             floors: HashMap::default(),
+            deletions: HashMap::default(),
             erasures: Vec::new(),
             keys: HashMap::default(),
             collisions: Vec::new(),
@@ -165,9 +172,9 @@ impl SegmentIndex {
                     self.set_register(head.log, &head.state, key, head.gone, body, offset);
                 }
             }
-            RecordKind::Floor => self.add_state(head.log, &head.state),
+            RecordKind::Floor => self.add_state(head.log, &head.state, offset),
             RecordKind::Erasure => {
-                self.add_state(head.log, &head.state);
+                self.add_state(head.log, &head.state, offset);
                 self.erasures.extend(body.and_then(Erasure::from_body));
             }
         }
@@ -275,8 +282,25 @@ impl SegmentIndex {
     }
 
     /// Takes the state of a log from a record that is no entry.
-    pub(in super::super) fn add_state(&mut self, log: LogId, state: &LogState) {
+    pub(in super::super) fn add_state(&mut self, log: LogId, state: &LogState, offset: u32) {
         self.part(log, state).reach(state.seq);
+        self.deletions.insert(log, offset);
+    }
+
+    /// Where the newest record of a log is, if it is in this segment. (If that is not known since an
+    /// entry is damaged, behind all of them.)
+    pub(super) fn newest_place(&self, log: &LogId, part: &LogPart) -> Location {
+        let deletion = if self.deletions.is_empty() { None } else { self.deletions.get(log) };
+        let entry = part.offsets.last();
+        let change = part.changes.last().map(|change| &change.offset);
+        let offset = deletion.into_iter().chain(entry).chain(change).max().copied();
+        Location { segment: self.segment, offset: offset.unwrap_or(LOST) }
+    }
+
+    /// Whether anything was written to this segment at this place or behind it.
+    pub(super) fn reaches(&self, place: Location) -> bool {
+        let end = Location { segment: self.segment, offset: self.end as u32 };
+        end > place
     }
 
     /// The part of a log, with its newest state but for the sequence.
@@ -353,14 +377,15 @@ mod tests {
         let state = |seq| LogState { seq, ..LogState::default() };
         let mut index = SegmentIndex::new(1);
         // Between these two there were entries, which have expired and were cleaned away.
-        index.add_state(log, &state(5));
-        index.add_state(log, &state(10));
+        index.add_state(log, &state(5), 4096);
+        index.add_state(log, &state(10), 4116);
         assert_eq!(index.state(&log).unwrap().seq, 10);
         index.add(log, &state(11), 4136);
-        index.add_state(log, &state(13));
+        index.add_state(log, &state(13), 4900);
         index.add(log, &state(14), 5000);
         let part = index.logs.get(&log).unwrap();
         assert_eq!((part.first, part.last()), (11, 14));
         assert_eq!(part.offsets[..], [4136, LOST, LOST, 5000]);
+        assert_eq!(index.newest_place(&log, part), Location { segment: 1, offset: 5000 });
     }
 }

@@ -4,6 +4,7 @@
 //! Look-ups first ask the parts in memory, under a short lock, and then the files, under none:
 //! a reader that waits for the disk never keeps the commit lane from adding its next batch.
 
+pub(super) mod changed;
 mod filter;
 pub(super) mod found;
 mod held;
@@ -84,10 +85,11 @@ impl Index {
 
     /// Begins the index of a segment; the one before was sealed. It will probably have as many keys:
     /// a table that has room for them from the beginning need not grow, key by key, a dozen times.
-    pub(super) fn begin(&self, segment: u32) {
+    pub(super) fn begin(&self, segment: u32, life: u64) {
         let mut live = self.live.write();
         let keys = live.sealed.last().map_or(0, |before| before.keys.len());
         live.active = SegmentIndex::new(segment);
+        live.active.life = life;
         live.active.keys.reserve(keys);
     }
 

@@ -130,6 +130,8 @@ impl Index {
             }
             StoreRequest::Write(_)
             | StoreRequest::Ranges(_)
+            | StoreRequest::Changed { .. }
+            | StoreRequest::Keys(_)
             | StoreRequest::Registers(_)
             | StoreRequest::Delete(_)
             | StoreRequest::Feed(_)

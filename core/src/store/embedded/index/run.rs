@@ -238,6 +238,20 @@ impl Run {
         Ok(self.register(log, key)?.map(|known| known.version))
     }
 
+    /// The first entry of the log that is at a place or behind it; the one after its last if there is none.
+    pub(super) fn first_since(&self, span: &LogSpan, since: Location) -> io::Result<u64> {
+        let (mut low, mut high) = (span.first(), span.state.seq + 1);
+        while low < high {
+            let middle = low.midpoint(high);
+            // One that is damaged may be behind it.
+            match self.places(span, middle, middle)?.first() {
+                Some(Some(place)) if *place < since => low = middle + 1,
+                Some(_) | None => high = middle,
+            }
+        }
+        Ok(low)
+    }
+
     /// A register.
     pub(super) fn register(&self, log: LogId, key: &RegisterKey) -> io::Result<Option<RegisterAt>> {
         let name = (*log.as_bytes(), key.clone());

@@ -230,8 +230,10 @@ pub(in super::super) fn write_segment(
     let mut start = 0;
     for (log, part) in logs {
         let count = part.offsets.len() as u32;
-        let state = log_id(&log).and_then(|log| index.state(&log)).ok_or_else(damaged)?;
-        writer.log(&LogSpan { log, state, count, start })?;
+        let id = log_id(&log).ok_or_else(damaged)?;
+        let (state, newest) = (index.state(&id), index.newest_place(&id, part));
+        let state = state.ok_or_else(damaged)?;
+        writer.log(&LogSpan { log, state, count, start, newest })?;
         start += count;
     }
     writer.end_section()?;

@@ -2,12 +2,15 @@
 
 use dunlin_protocol::LogId;
 
-use crate::store::{Deleted, Deletion, StoreError};
+use crate::store::{Deleted, Deletion, RunningCounts, StoreError};
 
-use super::super::read::read_head_bytes;
+use super::super::read::{HeadRead, read_head, read_head_bytes};
 use super::super::segment::erasure::Erasure;
 use super::super::segment::record::{Floors, LogState, NewRecord, RecordHead};
 use super::{Answers, Lane, unavailable};
+
+/// Entries below a new floor that are looked at for one that is not damaged.
+const EXPIRED_LOOKED_AT_MAX: u64 = 64;
 
 impl Lane {
     /// Does what can be done at once, and puts the rest into the frame.
@@ -58,7 +61,9 @@ impl Lane {
                 if below <= state.floors.entries_from.max(1) {
                     state
                 } else {
-                    let floors = Floors { entries_from: below, ..state.floors };
+                    let expired = self.expired(log, below)?;
+                    let state = self.state(log)?;
+                    let floors = Floors { entries_from: below, expired, ..state.floors };
                     self.raise(log, LogState { floors, ..state })?
                 }
             }
@@ -81,6 +86,33 @@ impl Lane {
         Ok(Deleted::Done { head: state.head() })
     }
 
+    /// The counts of the newest entry that expires if those below a sequence do. What is damaged must not
+    /// stay for ever because its counts can't be read: then they are those of the newest one below it
+    /// that can be.
+    fn expired(&mut self, log: LogId, below: u64) -> Result<RunningCounts, StoreError> {
+        let state = self.state(log)?;
+        if below == state.seq + 1 {
+            return Ok(state.meta.into());
+        }
+        if self.frame.state(&log).is_some() {
+            // The entry may be in the frame, and has no place yet.
+            self.commit_for_room()?;
+        }
+        let lowest =
+            state.floors.entries_from.max(1).max(below.saturating_sub(EXPIRED_LOOKED_AT_MAX));
+        for seq in (lowest..below).rev() {
+            let place = self.shared.index.places(log, seq, seq)?.pop().flatten();
+            let Some(place) = place else { continue };
+            match read_head(&self.shared, place)? {
+                HeadRead::Whole(head) if head.log == log && head.state.seq == seq => {
+                    return Ok(head.state.meta.into());
+                }
+                HeadRead::Whole(_) | HeadRead::Damaged | HeadRead::Gone => {}
+            }
+        }
+        Ok(state.floors.expired)
+    }
+
     fn raise(&mut self, log: LogId, state: LogState) -> Result<LogState, StoreError> {
         let record = NewRecord::floor(log, state);
         let mark = self.make_room(record.bytes())?;
@@ -101,7 +133,8 @@ impl Lane {
         let mark = self.shared.identity.mark(target.segment);
         match RecordHead::decode(mark, &bytes) {
             Some(head) if head.log != log || head.state.seq != seq => return Err(lost()),
-            Some(head) if head.is_erased() => return Ok(()),
+            // Also one that was erased: whoever asks again may have been told nothing the first time, and
+            // others have to hear of it after that.
             Some(_) => {}
             None => return Err(lost()),
         }
@@ -127,6 +160,8 @@ fn is_empty(state: &LogState) -> bool {
 fn dropped(state: LogState) -> LogState {
     let version = state.version + 1;
     let entries_from = if state.seq == 0 { 0 } else { state.seq + 1 };
-    let floors = Floors { entries_from, registers_from: version, marks_from: version };
+    // Without an entry the numbers of the newest one are zeros.
+    let expired = state.meta.into();
+    let floors = Floors { entries_from, registers_from: version, marks_from: version, expired };
     LogState { version, floors, ..state }
 }

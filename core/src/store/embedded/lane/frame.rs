@@ -251,9 +251,9 @@ impl Frame {
                     let gone = value.is_none();
                     index.set_register(log, &state, key, gone, value.as_deref(), offset);
                 }
-                What::Floor => index.add_state(log, &state),
+                What::Floor => index.add_state(log, &state, offset),
                 What::Erasure(erasure) => {
-                    index.add_state(log, &state);
+                    index.add_state(log, &state, offset);
                     index.erasures.push(erasure.clone());
                     erasures.push(erasure);
                 }

@@ -333,7 +333,8 @@ impl Lane {
             self.shared.disk.sync_names()?;
             segment.is_known = true;
             let next_batch = self.next_batch + 1;
-            self.shared.extent.begin(segment.number, end, next_batch, segment.file_bytes)?;
+            let (number, file_bytes) = (segment.number, segment.file_bytes);
+            self.shared.extent.begin(number, end, next_batch, file_bytes, self.shared.life)?;
             segment.fresh = false;
         }
         Ok(())
@@ -394,7 +395,8 @@ impl Lane {
         let OpenSegment { number, first_batch, last_frame, end, .. } = segment;
         if last_frame > 0 {
             let next_batch = self.next_batch;
-            let row = Row { first_batch, next_batch, last_frame, end, ..Row::default() };
+            let life = self.shared.life;
+            let row = Row { first_batch, next_batch, last_frame, end, life, ..Row::default() };
             self.shared.extent.seal(number, row);
         }
         if self.shared.index.seal(segment.end, self.next_batch) || segment.is_known {
@@ -441,7 +443,7 @@ impl Lane {
         self.shared.disk.rename(&spare.name, &segment_name(number))?;
         self.next_segment = number.saturating_add(1);
         self.shared.segments.keep(number, Arc::clone(&spare.file));
-        self.shared.index.begin(number);
+        self.shared.index.begin(number, self.shared.life);
         let mark = self.shared.identity.mark(number);
         let end = SEGMENT_HEAD_BYTES as u64;
         self.segment = Some(OpenSegment {

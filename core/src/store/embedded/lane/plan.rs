@@ -68,8 +68,11 @@ impl Lane {
         let entry_of = write.entry.is_some().then_some(write.log);
         let verdict = self.decide(place, write).unwrap_or_else(|error| {
             let verdict = match error {
-                StoreError::Corrupt { .. } | StoreError::CorruptRegister { .. } => Written::Corrupt,
+                StoreError::Corrupt { .. }
+                | StoreError::CorruptRegister { .. }
+                | StoreError::CorruptKey { .. } => Written::Corrupt,
                 StoreError::Unavailable { .. }
+                | StoreError::MomentUnknown
                 | StoreError::Mismatched
                 | StoreError::Malformed(_) => Written::Unknown,
             };

@@ -5,9 +5,9 @@ use dunlin_protocol::LogId;
 
 use crate::store::{Page, Range, StoreError, StoredEntry};
 
-use super::super::Shared;
 use super::super::segment::files::Location;
 use super::super::segment::record::RecordKind;
+use super::super::{Shared, moment};
 use super::unreadable;
 use super::window::{Look, Window};
 
@@ -28,6 +28,12 @@ pub(super) fn read_page(shared: &Shared, range: &Range) -> Result<Page, StoreErr
 fn try_page(shared: &Shared, range: &Range) -> Result<Option<Page>, StoreError> {
     let head = shared.index.head(range.log)?;
     let (mut from, mut to) = (range.from.max(1).max(head.expired_below), range.to.min(head.seq));
+    if let Some(since) = range.since {
+        let place = moment::place_of(shared, &since)?;
+        if from <= to {
+            from = from.max(shared.index.first_since(range.log, place)?);
+        }
+    }
     let mut page = Page { head, ..Page::default() };
     let mut window = Window::default();
     let mut bytes_left = range.bytes_max;

@@ -4,16 +4,21 @@
 //! changed, does not wait behind pages of others.
 
 mod entries;
+mod keys;
 mod registers;
 mod window;
 
 use crossbeam_channel::Receiver;
 
-use crate::store::{StoreDone, StoreError, StoreReply, StoreRequest};
+use dunlin_protocol::LogId;
 
-use super::Shared;
+use crate::store::{ChangedLogs, Moment, StoreDone, StoreError, StoreReply, StoreRequest};
+
 use super::feed::read_feed;
+use super::segment::files::Location;
+use super::{Shared, moment};
 use entries::read_page;
+use keys::find_key;
 use registers::read_changes;
 pub(super) use registers::{read_register, read_registers, read_value};
 pub(super) use window::{HeadRead, read_head, read_head_bytes};
@@ -23,6 +28,9 @@ pub(super) use window::{HeadRead, read_head, read_head_bytes};
 const LITTLE_BYTES_MAX: usize = 1024 * 1024;
 /// The most ranges, or registers, of which the same holds.
 const LITTLE_ITEMS_MAX: usize = 64;
+/// The most logs of which it is asked among little work whether they have changed, if memory alone tells:
+/// a millisecond or two.
+const LITTLE_CHANGED_MAX: usize = 16_384;
 
 /// What a reader does.
 pub(super) enum ReadJob {
@@ -42,10 +50,32 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<ReadJob>) {
     }
 }
 
+/// The answer to a question that needs no file, on the thread that asks.
+pub(super) fn answer_in_memory(shared: &Shared, request: &StoreRequest) -> Option<StoreReply> {
+    match request {
+        StoreRequest::Changed { logs, since: Some(since) } if logs.len() <= LITTLE_ITEMS_MAX => {
+            let since = moment::place_in_memory(shared, since)?;
+            let (heads, end) = shared.index.changed_in_memory(logs, since)?;
+            Some(StoreReply::Changed(ChangedLogs { heads, now: moment::encode(shared, end) }))
+        }
+        request => shared.index.answer_in_memory(request),
+    }
+}
+
+/// The place of a moment, if everything since then is in memory.
+fn in_memory_since(shared: &Shared, since: &Moment) -> Option<Location> {
+    moment::place_in_memory(shared, since).filter(|place| shared.index.is_in_memory(*place))
+}
+
 /// Whether a request is so little work that it should not wait behind others.
-pub(super) fn is_little(request: &StoreRequest) -> bool {
+pub(super) fn is_little(shared: &Shared, request: &StoreRequest) -> bool {
     match request {
         StoreRequest::Heads(logs) => logs.len() <= LITTLE_ITEMS_MAX,
+        StoreRequest::Keys(keys) => keys.len() <= LITTLE_ITEMS_MAX,
+        StoreRequest::Changed { logs, since } => {
+            let in_memory = || since.is_some_and(|since| in_memory_since(shared, &since).is_some());
+            logs.len() <= LITTLE_ITEMS_MAX || (logs.len() <= LITTLE_CHANGED_MAX && in_memory())
+        }
         StoreRequest::Register(questions) => questions.len() <= LITTLE_ITEMS_MAX,
         StoreRequest::Registers(ranges) => {
             is_little_of(ranges.len(), ranges.iter().map(|range| range.bytes_max))
@@ -87,6 +117,12 @@ fn answer(shared: &Shared, request: StoreRequest) -> Result<StoreReply, StoreErr
         StoreRequest::Heads(logs) => {
             StoreReply::Heads(logs.iter().map(|&log| index.head(log)).collect())
         }
+        StoreRequest::Changed { logs, since } => {
+            StoreReply::Changed(changed(shared, &logs, since)?)
+        }
+        StoreRequest::Keys(keys) => {
+            StoreReply::Keys(keys.iter().map(|(log, key)| find_key(shared, *log, key)).collect())
+        }
         StoreRequest::Logs { kind, after, limit } => {
             StoreReply::Logs(index.logs(kind, after, limit)?)
         }
@@ -96,6 +132,18 @@ fn answer(shared: &Shared, request: StoreRequest) -> Result<StoreReply, StoreErr
             unreachable!("what changes something goes to the commit lane")
         }
     })
+}
+
+fn changed(
+    shared: &Shared,
+    logs: &[LogId],
+    since: Option<Moment>,
+) -> Result<ChangedLogs, StoreError> {
+    let nothing = Location { segment: 0, offset: 0 };
+    let since = since.map_or(Ok(nothing), |since| moment::place_of(shared, &since))?;
+    // Before anything is looked at: what is written meanwhile may be told twice, and never not at all.
+    let now = moment::now(shared);
+    Ok(ChangedLogs { heads: shared.index.changed(logs, since), now })
 }
 
 fn unreadable(error: &std::io::Error) -> StoreError {

@@ -97,6 +97,10 @@ fn decode(mark: Mark, bytes: &[u8]) -> Option<Look> {
 }
 
 /// What is at the place of a record.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is looked at where it is returned: its size costs less than a box would"
+)]
 pub(in super::super) enum HeadRead {
     /// Its head, which is whole; whatever its body is.
     Whole(RecordHead),

@@ -318,8 +318,16 @@ impl Recovery<'_> {
         }
         self.lose_segment(number, DamageKind::Missing);
         let (last_frame, end) = (0, SEGMENT_HEAD_BYTES as u64);
-        let (loss_told, file_lost, forgotten) = (true, true, false);
-        let row = Row { first_batch, next_batch, last_frame, end, loss_told, file_lost, forgotten };
+        let (loss_told, file_lost) = (true, true);
+        let row = Row {
+            first_batch,
+            next_batch,
+            last_frame,
+            end,
+            loss_told,
+            file_lost,
+            ..Row::default()
+        };
         self.extent.set_row(number, row);
     }
 
@@ -457,8 +465,10 @@ impl Recovery<'_> {
         let forgotten = loss_told && self.run_of(number).is_none();
         let row = Row { forgotten, ..Row::of(first_batch, scan, loss_told) };
         self.extent.set_row(number, row);
+        let life = self.extent.life_of(number);
         let bound = &mut self.extent.bound;
         if number >= bound.segment {
+            bound.life = life;
             (bound.segment, bound.end, bound.is_exact) = (number, end, true);
             bound.next_batch = next_batch;
         }
@@ -471,9 +481,9 @@ impl Recovery<'_> {
             return;
         }
         let before = self.extent.sealed().filter(|(before, _)| *before < number).last();
-        let before = before.map(|(before, row)| (before, row.end, row.next_batch));
+        let before = before.map(|(before, row)| (before, row.end, row.next_batch, row.life));
         let bound = &mut self.extent.bound;
-        (bound.segment, bound.end, bound.next_batch) = before.unwrap_or((0, 0, 1));
+        (bound.segment, bound.end, bound.next_batch, bound.life) = before.unwrap_or((0, 0, 1, 0));
         bound.is_exact = true;
     }
 }

@@ -77,6 +77,8 @@ pub(super) struct Recovered {
     /// Numbers above it that files have, whatever they are.
     pub taken: BTreeSet<u32>,
     pub next_batch: u64,
+    /// Random: what is begun from now on is told by it from what an older copy would begin.
+    pub life: u64,
     pub told: Vec<ToldDamage>,
     pub report: RecoveryReport,
 }
@@ -492,6 +494,10 @@ impl Recovery<'_> {
         self.disk.sync_names().map_err(OpenError::io("can't sync", self.disk.path()))?;
         let next_batch = self.expected.unwrap_or(1).max(self.extent.bound.next_batch);
         self.tell()?;
+        let life = random.next_u64();
+        if self.extent.bound.segment > 0 {
+            self.extent.adopt(life);
+        }
         self.save_extent(next_batch, random)?;
         for (file, end) in &self.uncut {
             let cut = file.truncate(*end).and_then(|()| file.sync());
@@ -502,6 +508,9 @@ impl Recovery<'_> {
             removed.map_err(OpenError::io("can't remove", self.disk.path().join(name)))?;
         }
         self.disk.sync_names().map_err(OpenError::io("can't sync", self.disk.path()))?;
+        if let Some(sealed) = &mut self.sealed {
+            sealed.life = self.extent.life_of(sealed.segment);
+        }
         let extent = Extent::open(self.disk, self.identity, self.extent);
         let rows = self.files.into_iter().filter(|span| span.first != span.last).collect();
         Ok(Recovered {
@@ -516,6 +525,7 @@ impl Recovery<'_> {
             next_segment: self.next_segment,
             taken: self.taken,
             next_batch,
+            life,
             told: self.told,
             report: self.report,
         })

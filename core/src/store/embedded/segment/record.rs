@@ -8,7 +8,7 @@ use bytes::Bytes;
 use dunlin_protocol::{ClientMessageId, LogId, UserId};
 
 use crate::store::register::REGISTER_KEY_BYTES_MAX;
-use crate::store::{DedupeKey, EntryMeta, Head, RegisterKey};
+use crate::store::{DedupeKey, EntryMeta, Head, RegisterKey, RunningCounts};
 
 use super::bytes::{u32_at, u64_at};
 use super::frame::Mark;
@@ -17,9 +17,10 @@ use super::frame::Mark;
 pub(in super::super) const RECORD_HEAD_BYTES: usize = 80;
 /// The most bytes of a record before its body.
 pub(in super::super) const RECORD_HEAD_BYTES_MAX: usize =
-    RECORD_HEAD_BYTES + FLOORS_BYTES + KEY_BYTES + REGISTER_KEY_BYTES_MAX;
+    RECORD_HEAD_BYTES + FLOORS_BYTES + EXPIRED_BYTES + KEY_BYTES + REGISTER_KEY_BYTES_MAX;
 
 const FLOORS_BYTES: usize = 24;
+const EXPIRED_BYTES: usize = 24;
 const KEY_BYTES: usize = 32;
 pub(super) const FLAGS_AT: usize = 13;
 pub(super) const SEQ_AT: usize = 32;
@@ -27,7 +28,8 @@ const HAS_KEY: u8 = 1;
 const HAS_FLOORS: u8 = 2;
 pub(super) const GONE: u8 = 4;
 const MORE: u8 = 8;
-const FLAGS: u8 = HAS_KEY | HAS_FLOORS | GONE | MORE;
+const HAS_EXPIRED: u8 = 16;
+const FLAGS: u8 = HAS_KEY | HAS_FLOORS | GONE | MORE | HAS_EXPIRED;
 
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub(in super::super) struct Floors {
     /// Which registers were removed by this version, or a lower one, is forgotten: what has changed is known
     /// since this version.
     pub marks_from: u64,
+    /// The counts of the newest entry that has expired.
+    pub expired: RunningCounts,
 }
 
 /// The state of a log after a record. Each record says all of it, so that the newest part of the
@@ -77,7 +81,7 @@ pub(in super::super) struct LogState {
 impl LogState {
     pub(in super::super) fn head(&self) -> Head {
         let LogState { seq, meta, version, floors } = *self;
-        Head { seq, meta, version, expired_below: floors.entries_from }
+        Head { seq, meta, version, expired_below: floors.entries_from, expired: floors.expired }
     }
 }
 
@@ -149,12 +153,17 @@ impl<'a> NewRecord<'a> {
         let set = |flag, is_set| u8::from(is_set) * flag;
         set(HAS_KEY, self.key.is_some())
             | set(HAS_FLOORS, self.has_floors())
+            | set(HAS_EXPIRED, self.has_expired())
             | set(GONE, self.gone)
             | set(MORE, self.more)
     }
 
     fn has_floors(&self) -> bool {
         self.kind == RecordKind::Floor || self.state.floors != Floors::default()
+    }
+
+    fn has_expired(&self) -> bool {
+        self.state.floors.expired != RunningCounts::default()
     }
 
     /// Bytes that it takes in a frame.
@@ -181,6 +190,12 @@ impl<'a> NewRecord<'a> {
         if self.has_floors() {
             for floor in [floors.entries_from, floors.registers_from, floors.marks_from] {
                 buffer.extend_from_slice(&floor.to_le_bytes());
+            }
+        }
+        if self.has_expired() {
+            let RunningCounts { sender, counted, sender_counted } = floors.expired;
+            for number in [sender, counted, sender_counted] {
+                buffer.extend_from_slice(&number.to_le_bytes());
             }
         }
         if let Some((key, digest)) = &self.key {
@@ -235,7 +250,14 @@ impl RecordHead {
         let kind = RecordKind::decode(kind)?;
         let (has_key, has_floors) = (flags & HAS_KEY != 0, flags & HAS_FLOORS != 0);
         let floors_at = RECORD_HEAD_BYTES;
-        let key_at = floors_at + if has_floors { FLOORS_BYTES } else { 0 };
+        let expired_at = floors_at + if has_floors { FLOORS_BYTES } else { 0 };
+        let has_expired = flags & HAS_EXPIRED != 0;
+        let key_at = expired_at + if has_expired { EXPIRED_BYTES } else { 0 };
+        let mut floors =
+            if has_floors { decode_floors(&head[floors_at..]) } else { Floors::default() };
+        if has_expired {
+            floors.expired = decode_expired(&head[expired_at..]);
+        }
         let register = &head[head.len() - usize::from(register_bytes)..];
         let is_register = kind == RecordKind::Register;
         Some(RecordHead {
@@ -250,11 +272,7 @@ impl RecordHead {
                     sender_counted: u64_at(head, 64),
                 },
                 version: u64_at(head, 72),
-                floors: if has_floors {
-                    decode_floors(&head[floors_at..])
-                } else {
-                    Floors::default()
-                },
+                floors,
             },
             key: if has_key { Some(decode_key(&head[key_at..])?) } else { None },
             digest: if has_key { u64_at(head, key_at + 24) } else { 0 },
@@ -280,8 +298,9 @@ impl RecordHead {
 
 fn head_bytes(flags: u8, register_bytes: usize) -> usize {
     let floors = if flags & HAS_FLOORS != 0 { FLOORS_BYTES } else { 0 };
+    let expired = if flags & HAS_EXPIRED != 0 { EXPIRED_BYTES } else { 0 };
     let key = if flags & HAS_KEY != 0 { KEY_BYTES } else { 0 };
-    RECORD_HEAD_BYTES + floors + key + register_bytes
+    RECORD_HEAD_BYTES + floors + expired + key + register_bytes
 }
 
 fn decode_floors(bytes: &[u8]) -> Floors {
@@ -289,6 +308,15 @@ fn decode_floors(bytes: &[u8]) -> Floors {
         entries_from: u64_at(bytes, 0),
         registers_from: u64_at(bytes, 8),
         marks_from: u64_at(bytes, 16),
+        expired: RunningCounts::default(),
+    }
+}
+
+fn decode_expired(bytes: &[u8]) -> RunningCounts {
+    RunningCounts {
+        sender: u64_at(bytes, 0),
+        counted: u64_at(bytes, 8),
+        sender_counted: u64_at(bytes, 16),
     }
 }
 
@@ -321,7 +349,14 @@ mod tests {
         LogState { seq: 3, meta, version: 5, floors }
     }
 
-    const FLOORS: Floors = Floors { entries_from: 2, registers_from: 4, marks_from: 6 };
+    const FLOORS: Floors = Floors {
+        entries_from: 2,
+        registers_from: 4,
+        marks_from: 6,
+        expired: RunningCounts { sender: 0, counted: 0, sender_counted: 0 },
+    };
+    const EXPIRED: Floors =
+        Floors { expired: RunningCounts { sender: 8, counted: 2, sender_counted: 1 }, ..FLOORS };
 
     fn dedupe_key() -> (DedupeKey, u64) {
         let sender = UserId::new(9).unwrap();
@@ -333,7 +368,7 @@ mod tests {
     fn with_records(mut check: impl FnMut(&NewRecord<'_>)) {
         let short = RegisterKey::letter(b'a');
         let long = RegisterKey::new(&[b'k'; REGISTER_KEY_BYTES_MAX]).unwrap();
-        for floors in [Floors::default(), FLOORS] {
+        for floors in [Floors::default(), FLOORS, EXPIRED] {
             let state = state(floors);
             let records = [
                 NewRecord::entry(log(), state, None, b"hello"),
@@ -406,7 +441,8 @@ mod tests {
     /// All but the body stays, whatever is left of the target; and done twice it is the same.
     #[test]
     fn an_erased_entry_keeps_its_head_and_its_length() {
-        for (floors, key) in [(Floors::default(), None), (FLOORS, Some(dedupe_key()))] {
+        let keyed = Some(dedupe_key());
+        for (floors, key) in [(Floors::default(), None), (FLOORS, keyed), (EXPIRED, keyed)] {
             let mut record = Vec::new();
             NewRecord::entry(log(), state(floors), key, b"a secret").encode(MARK, &mut record);
             let before = RecordHead::decode(MARK, &record).unwrap();

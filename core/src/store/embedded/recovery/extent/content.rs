@@ -42,6 +42,8 @@ pub(in super::super::super) struct Bound {
     pub epoch: u64,
     /// `STORE` may still have the epoch before this one: a change of it was interrupted.
     pub epoch_is_new: bool,
+    /// The life of the store in which the segment was begun: see [`Row::life`].
+    pub life: u64,
 }
 
 /// A segment that was sealed.
@@ -63,6 +65,10 @@ pub(in super::super::super) struct Row {
     /// No index file knows any more what is lost, so that its sequences may be given again: there is
     /// a new epoch for that.
     pub forgotten: bool,
+    /// The life of the store in which it was begun: a random number of the process that had it open. An
+    /// older copy of the store that goes on writing has other segments under the same numbers, and they
+    /// have another life. 0 if it is not known.
+    pub life: u64,
 }
 
 /// What the file says.
@@ -109,6 +115,7 @@ impl Bound {
         bytes[64..72].copy_from_slice(&self.next_batch.to_le_bytes());
         bytes[72..80].copy_from_slice(&self.file_bytes.to_le_bytes());
         bytes[80..84].copy_from_slice(&rows.to_le_bytes());
+        bytes[88..96].copy_from_slice(&self.life.to_le_bytes());
         let at = SLOT_USED_BYTES - 4;
         let checksum = crc32c::crc32c(&bytes[..at]);
         bytes[at..].copy_from_slice(&checksum.to_le_bytes());
@@ -133,6 +140,7 @@ impl Bound {
             is_exact: flags & EXACT != 0,
             epoch: u64_at(bytes, 40),
             epoch_is_new: flags & NEW_EPOCH != 0,
+            life: u64_at(bytes, 88),
         };
         Some((bound, u64_at(bytes, 32), u32_at(bytes, 80)))
     }
@@ -170,6 +178,7 @@ impl Row {
         bytes[16..24].copy_from_slice(&self.next_batch.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.last_frame.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.end.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.life.to_le_bytes());
         let checksum = identity.mark(segment).checksum(&bytes[4..]);
         bytes[..4].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -186,6 +195,7 @@ impl Row {
             loss_told: flags & LOSS_TOLD != 0,
             file_lost: flags & FILE_LOST != 0,
             forgotten: flags & FORGOTTEN != 0,
+            life: u64_at(bytes, 40),
         })
     }
 }
@@ -201,6 +211,7 @@ impl Content {
             is_exact: false,
             epoch,
             epoch_is_new: false,
+            life: 0,
         };
         Content { bound, rows: Vec::new(), count: 0, damaged: false }
     }
@@ -210,9 +221,10 @@ impl Content {
         let mut content = Content::new(epoch);
         for (segment, row) in segments {
             content.set_row(*segment, *row);
-            let Row { end, next_batch, .. } = *row;
+            let Row { end, next_batch, life, .. } = *row;
             let bound = &mut content.bound;
             (bound.segment, bound.end, bound.next_batch) = (*segment, end, next_batch);
+            bound.life = life;
             bound.is_exact = true;
         }
         content
@@ -277,7 +289,25 @@ impl Content {
         self.sealed().count() as u32
     }
 
-    pub(in super::super::super) fn set_row(&mut self, segment: u32, row: Row) {
+    /// The life in which a segment was begun.
+    pub(in super::super::super) fn life_of(&self, segment: u32) -> u64 {
+        let active = (segment == self.bound.segment).then_some(self.bound.life);
+        self.row(segment).map(|row| row.life).or(active).unwrap_or(0)
+    }
+
+    /// Segments of which it is not known in which life they were begun, since it ended before that was
+    /// written, belong to this one from now on.
+    pub(in super::super::super) fn adopt(&mut self, life: u64) {
+        let rows = self.rows.iter_mut().flatten().map(|row| &mut row.life);
+        let unknown = rows.chain([&mut self.bound.life]).filter(|known| **known == 0);
+        unknown.for_each(|known| *known = life);
+    }
+
+    /// A row that does not say in which life its segment was begun leaves that as it was known.
+    pub(in super::super::super) fn set_row(&mut self, segment: u32, mut row: Row) {
+        if row.life == 0 {
+            row.life = self.life_of(segment);
+        }
         let at = segment as usize;
         if self.rows.len() <= at {
             self.rows.resize(at + 1, None);
@@ -320,7 +350,8 @@ mod tests {
         let (last_frame, end) = (4096 + number, 5000 + number);
         let (loss_told, forgotten) = (number == 2, number == 4);
         let file_lost = number == 4;
-        Row { first_batch, next_batch, last_frame, end, loss_told, file_lost, forgotten }
+        let life = number << 40;
+        Row { first_batch, next_batch, last_frame, end, loss_told, file_lost, forgotten, life }
     }
 
     fn content(identity: &Identity) -> Content {
@@ -329,7 +360,8 @@ mod tests {
             content.set_row(segment, row(u64::from(segment)));
         }
         let (segment, end, next_batch, file_bytes) = (5, 4200, 51, 65536);
-        content.bound = Bound { segment, end, next_batch, file_bytes, ..content.bound };
+        let life = 5 << 40;
+        content.bound = Bound { segment, end, next_batch, file_bytes, life, ..content.bound };
         content.count = 7;
         content
     }

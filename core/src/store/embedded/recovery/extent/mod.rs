@@ -90,9 +90,11 @@ impl Extent {
         state.write_rows()
     }
 
-    /// What is known of a sealed segment.
+    /// What is known of a sealed segment, whether or not that could be written.
     pub(in super::super) fn row(&self, segment: u32) -> Option<Row> {
-        self.state.lock().content.row(segment).copied()
+        let state = self.state.lock();
+        let unwritten = state.unwritten.iter().rev().find(|(of, _)| *of == segment);
+        unwritten.map(|(_, row)| *row).or_else(|| state.content.row(segment).copied())
     }
 
     /// Whether something is lost of a row of segments.
@@ -119,18 +121,27 @@ impl Extent {
     }
 
     /// A segment has got its first batch, which is durable and ends at `end`; its file was made so
-    /// long.
+    /// long. It was begun in this life of the store.
     pub(in super::super) fn begin(
         &self,
         segment: u32,
         end: u64,
         next_batch: u64,
         file_bytes: u64,
+        life: u64,
     ) -> io::Result<()> {
         self.state.lock().write(|bound| {
             let (epoch, epoch_is_new) = (bound.epoch, bound.epoch_is_new);
-            let is_exact = false;
-            *bound = Bound { segment, end, next_batch, file_bytes, is_exact, epoch, epoch_is_new };
+            *bound = Bound {
+                segment,
+                end,
+                next_batch,
+                file_bytes,
+                is_exact: false,
+                epoch,
+                epoch_is_new,
+                life,
+            };
         })
     }
 
