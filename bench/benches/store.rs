@@ -1,7 +1,8 @@
-//! What the store alone costs: a durable message, and a read cursor that moves, in turns within one run.
+//! What the store alone costs: a durable message, a read cursor that moves, and a message that sets a register
+//! with it (how many messages of its sender there are, say), in turns within one run.
 //!
 //! `cargo bench -p dunlin-bench --bench store` prints processor time and time for each, for several sizes
-//! of a batch, the lowest of some rounds, and the ratio of the two. A cursor move should cost at most
+//! of a batch, the lowest of some rounds, and the ratios to a message. A cursor move should cost at most
 //! half of a message: it has no body, no dedupe key, and an overwritten register in its place.
 #![forbid(unsafe_code)]
 
@@ -66,6 +67,16 @@ fn cursor_move(number: u64) -> Write {
     Write::registers(conversation(place), [set])
 }
 
+/// A message, and with it a register of its sender.
+fn counted_message(number: u64) -> Write {
+    let (turn, place) = (number / LOGS, number % LOGS);
+    let key = RegisterKey::numbered(b'o', 2 * place + 1);
+    let value = [(turn + 1).to_be_bytes(), turn.to_be_bytes()].concat();
+    let mut write = message(number);
+    write.sets.push(Set::always(key, value.into()));
+    write
+}
+
 /// Writes a batch and waits until it is durable.
 fn write(store: &EmbeddedStore, writes: Vec<Write>) {
     let (sender, receiver) = std::sync::mpsc::sync_channel(1);
@@ -106,21 +117,33 @@ fn main() {
         let store = EmbeddedStore::open(&folder.path().join(name), EmbeddedConfig::default());
         store.expect("the store opens")
     };
-    println!("batch  message: cpu ns, ns    cursor move: cpu ns, ns    cpu ratio");
+    println!(
+        "batch  message: cpu ns, ns    cursor move: cpu ns, ns    cpu ratio    \
+         with a register: cpu ns, ns    cpu ratio"
+    );
     for batch in [1, 16, 256, 1024] {
-        let stores = [open(format!("messages-{batch}")), open(format!("moves-{batch}"))];
-        let (mut made, mut lowest) = ([0; 2], [(u64::MAX, u64::MAX); 2]);
+        let stores = ["messages", "moves", "counted"].map(|name| open(format!("{name}-{batch}")));
+        let (mut made, mut lowest) = ([0; 3], [(u64::MAX, u64::MAX); 3]);
         for _ in 0..ROUNDS {
-            for (which, make) in [message as Make, cursor_move].into_iter().enumerate() {
+            for (which, make) in
+                [message as Make, cursor_move, counted_message].into_iter().enumerate()
+            {
                 let (processor, time) = round(&stores[which], make, &mut made[which], batch);
                 lowest[which] = (lowest[which].0.min(processor), lowest[which].1.min(time));
             }
         }
-        let [message, moved] = lowest;
-        let ratio = moved.0 as f64 / message.0 as f64;
+        let [message, moved, counted] = lowest;
+        let ratio = |other: Cost| other.0 as f64 / message.0 as f64;
         println!(
-            "{batch:5}  {:15} {:6}  {:18} {:6}  {ratio:12.2}",
-            message.0, message.1, moved.0, moved.1
+            "{batch:5}  {:15} {:6}  {:18} {:6}  {:12.2}  {:25} {:6}  {:12.2}",
+            message.0,
+            message.1,
+            moved.0,
+            moved.1,
+            ratio(moved),
+            counted.0,
+            counted.1,
+            ratio(counted)
         );
     }
 }
