@@ -152,7 +152,7 @@ fn session(of: u64) -> Session {
 }
 
 fn command(of: u64, request_id: u64, request: Request) -> Command {
-    Command { conn: conn(of), session: Some(session(of)), request_id, request }
+    Command { conn: conn(of), session: Some(session(of)), request_id, may_deflate: false, request }
 }
 
 fn worker(criterion: &mut Criterion) {

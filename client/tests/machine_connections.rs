@@ -134,6 +134,7 @@ fn a_name_that_is_taken_may_be_ones_own() {
 fn reasons_that_need_the_user_do_not_reconnect() {
     let cases = [
         (CloseReason::Replaced, Stop::Replaced),
+        (CloseReason::Reconnected, Stop::Replaced),
         (CloseReason::LoggedOut, Stop::LoggedOut),
         (CloseReason::AccountDisabled, Stop::AccountDisabled),
         (CloseReason::LoginFailed, Stop::TooManyFailures { retry_after_ms: 9 }),
@@ -232,9 +233,12 @@ fn what_is_too_large_is_not_sent() {
     let requests = script.requests();
     let welcome = wire::Welcome {
         protocol_version: 1,
-        heartbeat_interval_ms: 60_000,
-        frame_bytes_max: 1000,
-        requests_outstanding_max: 8,
+        limits: Some(wire::Limits {
+            heartbeat_interval_ms: 60_000,
+            frame_bytes_max: 1000,
+            requests_outstanding_max: 8,
+            ..wire::Limits::default()
+        }),
         ..wire::Welcome::default()
     };
     script.answer(requests[0].request_id, Body::Welcome(welcome));

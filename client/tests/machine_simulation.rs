@@ -285,7 +285,10 @@ impl World {
                     client.is_online = status == Status::Online;
                     client.has_compared |= client.is_online;
                 }
-                Event::LoggedIn { .. } | Event::Tokens(_) | Event::Signal { .. } => {}
+                Event::Welcomed(_)
+                | Event::LoggedIn { .. }
+                | Event::Tokens(_)
+                | Event::Signal { .. } => {}
             }
         }
     }

@@ -23,14 +23,16 @@
 use bytes::Bytes;
 use dunlin_protocol::limits::{
     FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN, HEARTBEAT_INTERVAL_MS, NAME_BYTES_MAX,
-    PROTOCOL_VERSION, REQUESTS_OUTSTANDING_MAX,
+    REQUESTS_OUTSTANDING_MAX,
 };
-use dunlin_protocol::wire::{CloseReason, Error, ErrorCode, Hello, Welcome, frame::Body};
+use dunlin_protocol::wire::{CloseReason, Error, ErrorCode, Hello, Rules, frame::Body};
 use dunlin_protocol::{EncodedFrame, frame};
 
 use crate::attempt::{Attempt, Tried, Waiting};
+use crate::config::EngineConfig;
 use crate::request::{Command, CredentialRequest, InvalidRequest, Purpose, Request};
 use crate::transport::{ConnId, Session};
+use crate::welcome::{self, Capabilities, EncodedWelcome, TransportLimits};
 
 /// What all connections of a transport have in common.
 #[derive(Debug, Clone)]
@@ -43,17 +45,30 @@ pub struct ConnectionContext {
     pub frame_bytes_max: u32,
     /// How many requests may wait for their response, for Welcome. The transport counts them.
     pub requests_outstanding_max: u32,
+    /// What else the transport holds a connection to, for Welcome.
+    pub transport: TransportLimits,
+    /// What the engine asks of names, passwords and devices, for Welcome: see [`welcome::rules`].
+    pub rules: Rules,
+    /// What may be in force on a connection whose client has it, too.
+    pub capabilities: Capabilities,
+    /// Made at the first Hello, of all of the above as it is then.
+    pub welcome: EncodedWelcome,
 }
 
 impl ConnectionContext {
-    /// What suits most servers: the limits and the heartbeat of docs/protocol.md. `server` is the
-    /// name and version of the server.
+    /// What suits most servers: the limits and the heartbeat of docs/protocol.md, the rules of an
+    /// engine with the default configuration, and all capabilities. `server` is the name and version
+    /// of the server.
     pub fn new(server: impl Into<String>) -> ConnectionContext {
         ConnectionContext {
             server: server.into(),
             heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
             frame_bytes_max: FRAME_BYTES_MAX,
             requests_outstanding_max: REQUESTS_OUTSTANDING_MAX,
+            transport: TransportLimits::default(),
+            rules: welcome::rules(&EngineConfig::default()),
+            capabilities: Capabilities { deflate: true },
+            welcome: EncodedWelcome::default(),
         }
     }
 }
@@ -64,23 +79,24 @@ pub struct Connection {
     phase: Phase,
 }
 
+/// What is in force since the Hello is in each of them: there it takes no room beside the tag.
 #[derive(Debug, Default)]
 enum Phase {
     /// No Hello yet.
     #[default]
     Silent,
     /// Hello was said.
-    Greeted,
+    Greeted(Capabilities),
     /// A Login is under way, and what for.
-    LoggingIn(Waiting, Purpose),
+    LoggingIn(Capabilities, Waiting, Purpose),
     /// It speaks for a session.
-    LoggedIn(Session),
+    LoggedIn(Capabilities, Session),
     /// It looks at what a session may see.
-    Fetching(Session),
+    Fetching(Capabilities, Session),
 }
 
 // There is one per connection, a million in a process.
-const _: () = assert!(size_of::<Connection>() <= 40);
+const _: () = assert!(size_of::<Connection>() <= 24);
 
 /// What a transport does about a frame.
 #[derive(Debug)]
@@ -106,8 +122,8 @@ impl Connection {
     /// The largest frame body that it may send now.
     pub fn frame_bytes_max(&self, context: &ConnectionContext) -> u32 {
         match self.phase {
-            Phase::LoggedIn(_) | Phase::Fetching(_) => context.frame_bytes_max,
-            Phase::Silent | Phase::Greeted | Phase::LoggingIn(..) => {
+            Phase::LoggedIn(..) | Phase::Fetching(..) => context.frame_bytes_max,
+            Phase::Silent | Phase::Greeted(_) | Phase::LoggingIn(..) => {
                 FRAME_BYTES_MAX_BEFORE_LOGIN.min(context.frame_bytes_max)
             }
         }
@@ -116,8 +132,8 @@ impl Connection {
     /// Who speaks on it, after login.
     pub fn session(&self) -> Option<Session> {
         match self.phase {
-            Phase::LoggedIn(session) | Phase::Fetching(session) => Some(session),
-            Phase::Silent | Phase::Greeted | Phase::LoggingIn(..) => None,
+            Phase::LoggedIn(_, session) | Phase::Fetching(_, session) => Some(session),
+            Phase::Silent | Phase::Greeted(_) | Phase::LoggingIn(..) => None,
         }
     }
 
@@ -134,27 +150,38 @@ impl Connection {
     /// Who tries to get in by the Login that is under way, and by what.
     pub fn login_tried(&self) -> Option<&Tried> {
         match &self.phase {
-            Phase::LoggingIn(waiting, _) => Some(waiting.tried()),
-            Phase::Silent | Phase::Greeted | Phase::LoggedIn(_) | Phase::Fetching(_) => None,
+            Phase::LoggingIn(_, waiting, _) => Some(waiting.tried()),
+            Phase::Silent | Phase::Greeted(_) | Phase::LoggedIn(..) | Phase::Fetching(..) => None,
         }
     }
 
     /// The engine delivered `LoggedIn`.
     pub fn logged_in(&mut self, session: Session) {
+        let in_force = self.in_force();
         self.phase = match self.phase {
-            Phase::LoggingIn(_, Purpose::Fetch) => Phase::Fetching(session),
-            Phase::LoggingIn(_, Purpose::Live | Purpose::NewTokens)
+            Phase::LoggingIn(_, _, Purpose::Fetch) => Phase::Fetching(in_force, session),
+            Phase::LoggingIn(_, _, Purpose::Live | Purpose::NewTokens)
             | Phase::Silent
-            | Phase::Greeted
-            | Phase::LoggedIn(_)
-            | Phase::Fetching(_) => Phase::LoggedIn(session),
+            | Phase::Greeted(_)
+            | Phase::LoggedIn(..)
+            | Phase::Fetching(..) => Phase::LoggedIn(in_force, session),
         };
     }
 
     /// The engine delivered `LoginRefused` or `LoginPostponed`: login may be tried again.
     pub fn login_refused(&mut self) {
         if self.is_logging_in() {
-            self.phase = Phase::Greeted;
+            self.phase = Phase::Greeted(self.in_force());
+        }
+    }
+
+    fn in_force(&self) -> Capabilities {
+        match self.phase {
+            Phase::Silent => Capabilities::default(),
+            Phase::Greeted(in_force)
+            | Phase::LoggingIn(in_force, ..)
+            | Phase::LoggedIn(in_force, _)
+            | Phase::Fetching(in_force, _) => in_force,
         }
     }
 
@@ -211,16 +238,9 @@ impl Connection {
             let invalid = InvalidRequest { field: "client", reason };
             return refuse_invalid(request_id, &invalid);
         }
-        self.phase = Phase::Greeted;
-        let welcome = Welcome {
-            protocol_version: hello.protocol_version.min(PROTOCOL_VERSION),
-            server: context.server.clone(),
-            server_time_ms: now_ms,
-            heartbeat_interval_ms: context.heartbeat_interval_ms,
-            frame_bytes_max: context.frame_bytes_max,
-            requests_outstanding_max: context.requests_outstanding_max,
-        };
-        Received::Respond(EncodedFrame::response(request_id, Body::Welcome(welcome)))
+        let in_force = context.capabilities.in_common(hello);
+        self.phase = Phase::Greeted(in_force);
+        Received::Respond(welcome::welcome(context, in_force, now_ms, request_id, hello))
     }
 
     fn request(&mut self, conn: ConnId, request_id: u64, kind: Kind, parsed: Parsed) -> Received {
@@ -240,9 +260,10 @@ impl Connection {
                 if let Request::Credential(CredentialRequest::Login(login)) = &mut request {
                     let (waiting, attempt) = Attempt::begin_by(&login.credential);
                     login.attempt = attempt;
-                    self.phase = Phase::LoggingIn(waiting, login.purpose);
+                    self.phase = Phase::LoggingIn(self.in_force(), waiting, login.purpose);
                 }
-                Received::Submit(Command { conn, session, request_id, request })
+                let may_deflate = self.in_force().deflate;
+                Received::Submit(Command { conn, session, request_id, may_deflate, request })
             }
             // It asked for no response, and a signal may get lost anyway.
             Err(_) if unanswered => Received::Nothing,
@@ -252,23 +273,23 @@ impl Connection {
 
     fn permits(&self, kind: Kind) -> Result<(), (ErrorCode, &'static str)> {
         match (&self.phase, kind) {
-            (Phase::LoggedIn(_) | Phase::Fetching(_), Kind::Login | Kind::Register) => {
+            (Phase::LoggedIn(..) | Phase::Fetching(..), Kind::Login | Kind::Register) => {
                 Err((ErrorCode::AlreadyLoggedIn, "the connection is logged in already"))
             }
             (Phase::LoggingIn(..), Kind::Login) => {
                 Err((ErrorCode::AlreadyLoggedIn, "a login is under way on the connection"))
             }
             (
-                Phase::Silent | Phase::Greeted | Phase::LoggingIn(..),
+                Phase::Silent | Phase::Greeted(_) | Phase::LoggingIn(..),
                 Kind::Signal | Kind::Fetch | Kind::Other,
             ) => Err((ErrorCode::NotLoggedIn, "log in first")),
-            (Phase::Fetching(_), Kind::Signal | Kind::Other) => {
+            (Phase::Fetching(..), Kind::Signal | Kind::Other) => {
                 Err((ErrorCode::FetchOnly, "this login is to fetch only"))
             }
-            (Phase::LoggedIn(_), Kind::Signal | Kind::Fetch | Kind::Other)
-            | (Phase::Fetching(_), Kind::Fetch)
-            | (Phase::Silent | Phase::Greeted | Phase::LoggingIn(..), Kind::Register)
-            | (Phase::Silent | Phase::Greeted, Kind::Login) => Ok(()),
+            (Phase::LoggedIn(..), Kind::Signal | Kind::Fetch | Kind::Other)
+            | (Phase::Fetching(..), Kind::Fetch)
+            | (Phase::Silent | Phase::Greeted(_) | Phase::LoggingIn(..), Kind::Register)
+            | (Phase::Silent | Phase::Greeted(_), Kind::Login) => Ok(()),
         }
     }
 }
@@ -332,7 +353,8 @@ impl Said {
             | Body::Users(_)
             | Body::Sessions(_)
             | Body::GoAway(_)
-            | Body::Close(_) => Said::ServerOnly,
+            | Body::Close(_)
+            | Body::Compressed(_) => Said::ServerOnly,
         }
     }
 }

@@ -77,4 +77,5 @@ mod stored;
 mod sync;
 mod transaction;
 pub mod transport;
+pub mod welcome;
 pub mod worker;

@@ -17,6 +17,7 @@ fn context() -> ConnectionContext {
         heartbeat_interval_ms: 60_000,
         frame_bytes_max: 1024 * 1024,
         requests_outstanding_max: 256,
+        ..ConnectionContext::new("")
     }
 }
 
@@ -57,7 +58,7 @@ fn say(connection: &mut Connection, request_id: u64, body: Body) -> Received {
 }
 
 fn hello(protocol_version: u32) -> Body {
-    Body::Hello(wire::Hello { protocol_version, client: "test 1".into() })
+    Body::Hello(wire::Hello { protocol_version, client: "test 1".into(), ..wire::Hello::default() })
 }
 
 fn login() -> Body {
@@ -136,6 +137,7 @@ fn server_only() -> Vec<Body> {
         Body::Sessions(wire::Sessions::default()),
         Body::GoAway(wire::GoAway::default()),
         Body::Close(wire::Close::default()),
+        Body::Compressed(wire::Compressed::default()),
     ]
 }
 
@@ -176,7 +178,8 @@ fn hello_is_answered_with_the_lower_version() {
         assert_eq!(welcome.protocol_version, 1);
         assert_eq!(welcome.server, "dunlin test");
         assert_eq!(welcome.server_time_ms, 1_000);
-        assert_eq!(welcome.frame_bytes_max, 1024 * 1024);
+        assert_eq!(welcome.limits.unwrap().frame_bytes_max, 1024 * 1024);
+        assert!(welcome.rules.unwrap().registration_open);
         assert!(connection.greeted());
     }
 }
@@ -187,7 +190,11 @@ fn a_hello_that_cant_be_served_is_refused() {
     assert_closed(&say(&mut connection, 1, hello(0)), CloseReason::UnsupportedVersion);
 
     let mut connection = Connection::new();
-    let long = Body::Hello(wire::Hello { protocol_version: 1, client: "x".repeat(65) });
+    let long = Body::Hello(wire::Hello {
+        protocol_version: 1,
+        client: "x".repeat(65),
+        ..wire::Hello::default()
+    });
     let error = assert_error(say(&mut connection, 1, long), 1, ErrorCode::InvalidArgument);
     assert_eq!(error.field, "client");
     assert!(!connection.greeted());

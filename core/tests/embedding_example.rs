@@ -71,7 +71,8 @@ impl Client {
         let url = format!("ws://{}/chat", server.address);
         let (socket, _) = tungstenite::client(url, stream).unwrap();
         let mut client = Client { socket, last_request: 0, pushed: Vec::new() };
-        let hello = wire::Hello { protocol_version: 1, client: "test".into() };
+        let hello =
+            wire::Hello { protocol_version: 1, client: "test".into(), ..wire::Hello::default() };
         assert!(matches!(client.ask(Body::Hello(hello)), Body::Welcome(_)));
         client
     }

@@ -81,7 +81,13 @@ impl Node {
         };
         let request = Request::try_from(send).unwrap();
         let (session, request_id) = (Some(session()), self.sent);
-        self.input(Input::Command(Command { conn: CONN, session, request_id, request }));
+        self.input(Input::Command(Command {
+            conn: CONN,
+            session,
+            request_id,
+            may_deflate: false,
+            request,
+        }));
     }
 
     /// Does what the worker asks of the store, until it asks nothing more.

@@ -107,7 +107,11 @@ impl Stage {
     fn peer(&mut self) -> Peer {
         let (conn, submitter) = (self.server.next_conn(), self.server.engine.submitter());
         let mut peer = Peer { conn, protocol: Connection::new(), submitter };
-        let hello = Body::Hello(wire::Hello { protocol_version: 1, client: "test".into() });
+        let hello = Body::Hello(wire::Hello {
+            protocol_version: 1,
+            client: "test".into(),
+            ..wire::Hello::default()
+        });
         assert!(matches!(peer.receive(self, hello), Received::Respond(_)));
         peer
     }

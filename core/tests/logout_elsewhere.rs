@@ -92,7 +92,13 @@ impl Node {
     }
 
     fn request(&mut self, session: Option<Session>, request: Request) {
-        self.input(Input::Command(Command { conn: CONN, session, request_id: 1, request }));
+        self.input(Input::Command(Command {
+            conn: CONN,
+            session,
+            request_id: 1,
+            may_deflate: false,
+            request,
+        }));
     }
 
     fn deliveries(&mut self) -> Vec<Delivery> {

@@ -60,7 +60,13 @@ impl Node {
         let log = LogId::direct(self.session.user, UserId::new(2).unwrap());
         let (session, request_id) = (Some(self.session), self.requests);
         let request = range.of(log);
-        self.take(Input::Command(Command { conn: CONN, session, request_id, request }));
+        self.take(Input::Command(Command {
+            conn: CONN,
+            session,
+            request_id,
+            may_deflate: false,
+            request,
+        }));
         request_id
     }
 

@@ -89,7 +89,7 @@ impl Node {
         self.requests += 1;
         let request = Request::try_from(sync).unwrap();
         let (session, request_id) = (Some(self.session), self.requests);
-        let command = Command { conn: CONN, session, request_id, request };
+        let command = Command { conn: CONN, session, request_id, may_deflate: false, request };
         self.worker.handle(Now::steady(1), Input::Command(command), &mut self.effects);
         let mut rounds = 0;
         loop {

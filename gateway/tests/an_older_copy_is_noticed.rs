@@ -115,7 +115,10 @@ impl Person {
             Event::Completed { ticket, result } => {
                 self.completed.insert(ticket, result.unwrap());
             }
-            Event::Conversation(_) | Event::Tokens(_) | Event::Signal { .. } => {}
+            Event::Welcomed(_)
+            | Event::Conversation(_)
+            | Event::Tokens(_)
+            | Event::Signal { .. } => {}
             Event::Skipped { .. } | Event::HistoryLost => panic!("{event:?}"),
         }
     }

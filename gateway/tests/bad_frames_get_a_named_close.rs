@@ -161,7 +161,8 @@ fn what_may_not_be_said_now() {
 #[test]
 fn no_version_in_common() {
     let node = Node::start();
-    let hello = Body::Hello(Hello { protocol_version: 0, client: String::new() });
+    let hello =
+        Body::Hello(Hello { protocol_version: 0, client: String::new(), ..Hello::default() });
     let wire = EncodedFrame::response(1, hello).into_wire();
     closed_by(&node, Phase::Silent, &wire, CloseReason::UnsupportedVersion);
     node.settle();

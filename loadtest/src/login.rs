@@ -8,7 +8,7 @@ use crate::token::Issuer;
 
 pub(crate) fn hello() -> Hello {
     let client = concat!("dunlin-loadtest/", env!("CARGO_PKG_VERSION")).to_owned();
-    Hello { protocol_version: PROTOCOL_VERSION, client }
+    Hello { protocol_version: PROTOCOL_VERSION, client, ..Hello::default() }
 }
 
 /// A login of a user who exists from now on, from the device with this number.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each fuzz target calls one of them")]
 
 use bytes::{Bytes, BytesMut};
+use dunlin_protocol::compressed::inflate;
 use dunlin_protocol::wire::{Frame, frame::Body};
 use dunlin_protocol::{
     ClientMessageId, DeviceId, EncodedFrame, FrameError, InvalidId, LogId, SessionId, UserId, frame,
@@ -67,6 +68,12 @@ pub(crate) fn frame(input: &[u8]) {
     assert_eq!(EncodedFrame::from_wire(encoded.wire().clone()), Ok(encoded.clone()));
     assert_eq!(frame::split(encoded.wire(), u32::MAX), Ok(Some((&encoded.body()[..], &[][..]))));
     every_id_of(&frame);
+    if let Some(Body::Compressed(compressed)) = &frame.body
+        && let Ok(inner) = inflate(frame.request_id, compressed)
+    {
+        assert!(!matches!(inner.body, Some(Body::Compressed(_))));
+        assert_eq!(inner.request_id, frame.request_id);
+    }
 }
 
 /// The ids that a client can put into a frame are parsed without a fault.

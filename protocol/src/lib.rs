@@ -2,6 +2,7 @@
 //!
 //! - [`wire`]: the messages, generated from `proto/dunlin/v1/*.proto`
 //! - [`frame`]: the length prefix: splitting what was read, encoding what is written
+//! - [`compressed`]: responses in fewer bytes
 //! - [`id`]: the names of users, logs, devices and messages
 //! - [`class`](fn@class): what an error code means to whoever does not know it
 //! - [`limits`]: every number that both sides must agree on
@@ -13,7 +14,7 @@
 //! use dunlin_protocol::wire::{Frame, Hello, frame::Body};
 //! use dunlin_protocol::{EncodedFrame, frame, limits};
 //!
-//! let hello = Hello { protocol_version: limits::PROTOCOL_VERSION, client: "example 1.0".into() };
+//! let hello = Hello { protocol_version: limits::PROTOCOL_VERSION, client: "example 1.0".into(), ..Hello::default() };
 //! let sent = EncodedFrame::response(1, Body::Hello(hello.clone()));
 //!
 //! // The bytes arrive in pieces, as TCP likes it.
@@ -29,6 +30,7 @@
 #![warn(missing_docs)]
 
 mod class;
+pub mod compressed;
 pub mod frame;
 pub mod id;
 pub mod limits;

@@ -19,6 +19,14 @@ pub const CONTENT_BYTES_MAX: usize = 64 * 1024;
 /// The largest payload of a signal, in bytes: it is dropped first, so it should cost little.
 pub const SIGNAL_BYTES_MAX: usize = 1024;
 
+/// Capabilities that a Hello may name; what is beyond is ignored.
+pub const CAPABILITIES_MAX: usize = 32;
+/// The longest name of a capability, in bytes of `a-z 0-9 . -`.
+pub const CAPABILITY_BYTES_MAX: usize = 32;
+
+/// A response of no more bytes than this is not deflated: what is saved is less than a packet.
+pub const DEFLATE_BYTES_MIN: usize = 1024;
+
 /// The longest content type or signal kind, in bytes of ASCII.
 pub const TYPE_BYTES_MAX: usize = 64;
 
@@ -31,6 +39,9 @@ pub const USERNAME_LENGTH: std::ops::RangeInclusive<usize> = 3..=32;
 /// The longest user name that an issuer may vouch for, in bytes of UTF-8: other systems use mail
 /// addresses and UUIDs as names.
 pub const ISSUED_USERNAME_BYTES_MAX: usize = 128;
+
+/// The characters of a registered user name, for people and programs.
+pub const USERNAME_CHARACTERS: &str = "a-z0-9._-";
 
 /// Length of a password in bytes. The upper end bounds the work of hashing.
 pub const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=128;

@@ -4,6 +4,11 @@
 use std::fs;
 use std::path::Path;
 
+use dunlin_protocol::limits::FRAME_PREFIX_BYTES;
+use support::{hex, text, vectors};
+
+mod support;
+
 #[path = "../fuzz/checks.rs"]
 mod checks;
 
@@ -28,6 +33,24 @@ fn splitter() {
 #[test]
 fn frame() {
     replay("frame", checks::frame);
+}
+
+/// A body of which there is no input is found by chance, if at all.
+#[test]
+fn every_golden_frame_is_where_fuzzing_begins() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/frame");
+    for vector in vectors("frames.json") {
+        let body = hex(&vector, "wire").split_off(FRAME_PREFIX_BYTES);
+        if body.is_empty() {
+            continue;
+        }
+        let name = text(&vector, "name").to_lowercase();
+        let words =
+            name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        let file = words.collect::<Vec<_>>().join("-");
+        let input = fs::read(corpus.join(&file)).unwrap_or_default();
+        assert!(input == body, "write the body of {name:?} to fuzz/corpus/frame/{file}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use dunlin_protocol::compressed::inflate;
 use dunlin_protocol::wire::{CloseReason, Done, Frame, Sent, frame::Body};
 use dunlin_protocol::{EncodedFrame, FrameError, LogId, LogKind, UserId, frame, limits};
 use serde_json::Value;
@@ -56,6 +57,23 @@ fn every_body_has_a_golden_frame() {
         .filter(|field| field != "request_id")
         .collect();
     assert_eq!(known, shown);
+}
+
+#[test]
+fn golden_deflated_frames_are_what_they_stand_for() {
+    let mut inflated = 0;
+    for vector in vectors("frames.json") {
+        let Some(Body::Compressed(compressed)) = decode_one(&hex(&vector, "wire")).body else {
+            continue;
+        };
+        let request_id = vector["frame"]["request_id"].as_str().unwrap().parse().unwrap();
+        let frame = inflate(request_id, &compressed).unwrap();
+        let expected = &vector["inflated"];
+        assert_eq!(to_json(&EncodedFrame::new(&frame).body()), *expected);
+        assert_eq!(from_json(expected).len(), compressed.bytes as usize);
+        inflated += 1;
+    }
+    assert!(inflated > 0, "there is none");
 }
 
 #[test]

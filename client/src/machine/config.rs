@@ -18,6 +18,8 @@ pub struct Config {
     pub fetch_only: bool,
     /// How much of what was missed is fetched.
     pub backlog: Backlog,
+    /// Whether the server may deflate large responses.
+    pub deflate: bool,
     /// Messages of one conversation that may be under way at once. With 1, a message that the
     /// server could not store at first is never overtaken by a later one; with more, it is faster.
     pub sends_per_conversation: usize,
@@ -41,6 +43,7 @@ impl Config {
             device,
             fetch_only: false,
             backlog: Backlog::Newest(limits::SYNC_ENTRIES_DEFAULT),
+            deflate: true,
             sends_per_conversation: 1,
             outbox_messages_max: 10_000,
             outbox_bytes_max: 16 * 1024 * 1024,

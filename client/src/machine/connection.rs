@@ -9,7 +9,6 @@
 //!                     └─────────────────────────────────────────────────────────┘
 //! ```
 
-use dunlin_protocol::limits;
 use dunlin_protocol::wire::{self, CloseReason};
 
 use super::event::{Event, Lost, Status, Stop};
@@ -17,6 +16,7 @@ use super::liveness::Liveness;
 use super::login::{Login, Refusal};
 use super::pending::{Job, Pending};
 use super::request::{Failure, Request, Response};
+use super::terms::Terms;
 use super::tokens::Credentials;
 use super::{Action, Machine};
 
@@ -55,7 +55,7 @@ pub(super) enum Phase {
 pub(super) struct Attachment {
     pub(super) login: Login,
     pub(super) liveness: Liveness,
-    pub(super) frame_bytes_max: u32,
+    pub(super) terms: Terms,
     /// Which of the addresses is tried next.
     next_address: usize,
     /// Where the last GoAway sent us; for one attempt.
@@ -69,7 +69,7 @@ impl Attachment {
         Attachment {
             login: Login::new(Credentials::default()),
             liveness: Liveness::new(0, FIRST_INTERVAL_MS),
-            frame_bytes_max: limits::FRAME_BYTES_MAX,
+            terms: Terms::default(),
             next_address: 0,
             sent_to: None,
             is_detour: false,
@@ -187,7 +187,9 @@ impl Machine {
     pub(super) fn closed_by_server(&mut self, now_ms: u64, close: &wire::Close) {
         let reason = close.reason();
         let stop = match reason {
-            CloseReason::Replaced => Stop::Replaced,
+            // Of the same session, too: we have no other connection, so somebody else has its tokens,
+            // and two that throw each other out never stop.
+            CloseReason::Replaced | CloseReason::Reconnected => Stop::Replaced,
             CloseReason::LoggedOut => Stop::LoggedOut,
             CloseReason::AccountDisabled => Stop::AccountDisabled,
             CloseReason::LoginFailed => {

@@ -5,6 +5,7 @@ use dunlin_protocol::wire::{self, CloseReason, ErrorCode};
 use dunlin_protocol::{LogId, SessionId, UserId};
 
 use super::request::{Failure, Response, Ticket};
+use super::terms::Terms;
 use super::tokens::SavedTokens;
 
 /// Something that happened.
@@ -12,6 +13,8 @@ use super::tokens::SavedTokens;
 pub enum Event {
     /// The connection is in another state.
     Status(Status),
+    /// The server has said what it holds this client to. Comes with each connection.
+    Welcomed(Box<Terms>),
     /// A login succeeded. If the user is another one than before, forget what you have.
     LoggedIn {
         /// Who this is.

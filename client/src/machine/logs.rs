@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{self, Entry, Error, HistoryPage, entry};
-use dunlin_protocol::{LogId, limits};
 use hashbrown::HashMap;
 
 use super::config::Backlog;
@@ -97,17 +97,17 @@ impl Logs {
         }
     }
 
-    /// The most recently used conversations and their heads, for Sync. What is missing below a
+    /// The most recently used conversations, as many as a Sync may name, and their heads. What is missing below a
     /// head that we know is fetched by History, so Sync need not send it.
-    pub(super) fn positions(&mut self) -> Vec<wire::LogPosition> {
+    pub(super) fn positions(&mut self, positions_max: usize) -> Vec<wire::LogPosition> {
         for log in self.logs.values_mut() {
             let (peer_read_seq, read_seq) = (log.reading.peer_read_seq, log.reading.read_seq);
             log.asked = Asked { head: log.head, peer_read_seq, read_seq };
         }
         let mut conversations: Vec<(&LogId, &Log)> = self.logs.iter().collect();
-        if conversations.len() > limits::SYNC_POSITIONS_MAX {
+        if conversations.len() > positions_max {
             conversations.sort_unstable_by_key(|(_, log)| std::cmp::Reverse(log.used));
-            conversations.truncate(limits::SYNC_POSITIONS_MAX);
+            conversations.truncate(positions_max);
         }
         let position = |(id, log): (&LogId, &Log)| wire::LogPosition {
             conversation_id: id.to_wire(),

@@ -37,6 +37,7 @@ mod receive;
 mod renewal;
 mod request;
 mod sync;
+mod terms;
 mod timing;
 mod tokens;
 mod transmit;
@@ -44,7 +45,7 @@ mod transmit;
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use dunlin_protocol::{LogId, UserId, limits};
+use dunlin_protocol::{LogId, UserId};
 
 use backoff::Backoff;
 use connection::{Attachment, Phase};
@@ -57,6 +58,7 @@ pub use config::{Backlog, Config, Device};
 pub use connection::Disconnect;
 pub use event::{ConversationView, Event, Lost, SkipReason, Status, Stop};
 pub use request::{Failure, LogoutScope, Request, Response, Ticket};
+pub use terms::Terms;
 pub use tokens::{Credentials, Password, SavedTokens};
 
 /// What the driver shall do with the connection.
@@ -136,7 +138,7 @@ impl Machine {
     }
 
     fn take_request(&mut self, ticket: Ticket, request: Request) -> Result<(), Failure> {
-        if request.is_too_large() {
+        if request.is_too_large(&self.attachment.terms.limits) {
             return Err(Failure::TooLarge);
         }
         match (&self.phase, request) {
@@ -160,8 +162,9 @@ impl Machine {
     /// Tells the other member something momentary, if that is possible now. Nobody learns whether
     /// it arrived.
     pub fn signal(&mut self, now_ms: u64, conversation: LogId, kind: &str, payload: Bytes) {
-        let fits =
-            kind.len() <= limits::TYPE_BYTES_MAX && payload.len() <= limits::SIGNAL_BYTES_MAX;
+        let limits = &self.attachment.terms.limits;
+        let fits = kind.len() <= limits.type_bytes_max as usize
+            && payload.len() <= limits.signal_bytes_max as usize;
         if fits && self.is_live() && self.output_bytes < SIGNAL_BACKLOG_BYTES {
             self.send_signal(now_ms, conversation, kind, payload);
         }
@@ -193,6 +196,11 @@ impl Machine {
     /// Who is logged in, or was at last.
     pub fn user(&self) -> Option<UserId> {
         self.user
+    }
+
+    /// What the server has said of itself, on this connection or the last one.
+    pub fn terms(&self) -> &Terms {
+        &self.attachment.terms
     }
 
     fn is_live(&self) -> bool {

@@ -1,5 +1,6 @@
 //! What the server says.
 
+use dunlin_protocol::compressed::inflate;
 use dunlin_protocol::wire::frame::Body;
 use dunlin_protocol::wire::{self, Entry, Error, ErrorCode, LoggedIn, Welcome, entry};
 use dunlin_protocol::{ErrorClass, LogId, SessionId, UserId, class, frame, limits};
@@ -10,6 +11,7 @@ use super::event::{Event, Lost, Status, Stop};
 use super::outbox::OutgoingId;
 use super::pending::{Job, Pending};
 use super::request::{Failure, Request, Response};
+use super::terms::Terms;
 
 /// How often a request is repeated at which the server fails.
 const FAILURES_MAX: u32 = 4;
@@ -64,6 +66,12 @@ impl Machine {
             (0, None) => {}
             (_, Some(Body::Close(close))) => self.closed_by_server(now_ms, &close),
             (_, Some(Body::GoAway(go_away))) => self.asked_to_leave(now_ms, go_away),
+            (request_id, Some(Body::Compressed(compressed))) => {
+                match inflate(request_id, &compressed) {
+                    Ok(frame) => self.received(now_ms, frame),
+                    Err(_) => self.lose(now_ms, Lost::Nonsense, 0),
+                }
+            }
             (0, Some(body)) => self.pushed(body),
             (request_id, body) => {
                 if let Some(pending) = self.pending.take(request_id) {
@@ -161,9 +169,11 @@ impl Machine {
         if welcome.protocol_version != limits::PROTOCOL_VERSION {
             return self.stop(Stop::UnsupportedVersion);
         }
-        self.attachment.liveness.set_interval(welcome.heartbeat_interval_ms);
-        self.attachment.frame_bytes_max = welcome.frame_bytes_max;
-        self.pending.set_max(welcome.requests_outstanding_max);
+        let terms = Terms::of(welcome);
+        self.attachment.liveness.set_interval(terms.limits.heartbeat_interval_ms);
+        self.pending.set_max(terms.limits.requests_outstanding_max);
+        self.attachment.terms = terms.clone();
+        self.events.push_back(Event::Welcomed(Box::new(terms)));
     }
 
     fn logged_in(&mut self, now_ms: u64, logged_in: LoggedIn) {

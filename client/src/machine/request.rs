@@ -131,16 +131,16 @@ impl Request {
         }
     }
 
-    /// Whether it is larger than any server would take: it must not reach one, which would close
+    /// Whether it is larger than the server would take: it must not reach it, which would close
     /// the connection of the messages behind it, too.
-    pub(super) fn is_too_large(&self) -> bool {
+    pub(super) fn is_too_large(&self, told: &wire::Limits) -> bool {
         match self {
             Request::Send { content_type, content, .. } => {
-                content.len() > limits::CONTENT_BYTES_MAX
-                    || content_type.len() > limits::TYPE_BYTES_MAX
+                content.len() > told.content_bytes_max as usize
+                    || content_type.len() > told.type_bytes_max as usize
             }
             Request::FindUsers { usernames, users } => {
-                usernames.len() + users.len() > limits::FIND_USERS_MAX
+                usernames.len() + users.len() > told.find_users_max as usize
                     || usernames.iter().any(|name| name.len() > limits::ISSUED_USERNAME_BYTES_MAX)
             }
             Request::ChangePassword { old, new } => {
@@ -207,7 +207,8 @@ impl Response {
             | Body::Push(_)
             | Body::Behind(_)
             | Body::GoAway(_)
-            | Body::Close(_) => None,
+            | Body::Close(_)
+            | Body::Compressed(_) => None,
         }
     }
 }

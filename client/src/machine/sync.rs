@@ -72,9 +72,10 @@ impl Sync {
 
 impl Machine {
     pub(super) fn sync_request(&mut self) -> wire::Sync {
+        let positions_max = self.attachment.terms.limits.sync_positions_max as usize;
         wire::Sync {
             epoch: self.sync.epoch,
-            positions: self.logs.positions(),
+            positions: self.logs.positions(positions_max),
             entries_per_conversation: self.config.backlog.entries_per_conversation(),
         }
     }

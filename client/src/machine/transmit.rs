@@ -52,6 +52,7 @@ impl Machine {
         let body = Body::Hello(wire::Hello {
             protocol_version: limits::PROTOCOL_VERSION,
             client: self.config.client.clone(),
+            capabilities: self.config.deflate.then(|| "deflate".to_owned()).into_iter().collect(),
         });
         self.ask(now_ms, Pending::Hello, body);
     }
@@ -151,12 +152,17 @@ impl Machine {
         }
     }
 
-    /// Whether the server would close the connection because of it. The request id of 10 bytes at
+    /// Whether the server would refuse it, or close the connection because of it. The request id of 10 bytes at
     /// most is left to the slack.
     fn exceeds_frame(&self, body: &Body) -> bool {
-        const SLACK_BYTES: u32 = 32;
-        let limit = self.attachment.frame_bytes_max.saturating_sub(SLACK_BYTES);
-        body.encoded_len() > limit as usize
+        const SLACK_BYTES: usize = 32;
+        let terms = &self.attachment.terms;
+        let is_content_too_large = match body {
+            Body::Send(send) => send.content.len() > terms.limits.content_bytes_max as usize,
+            _ => false,
+        };
+        let limit = terms.frame_bytes_max(body).saturating_sub(SLACK_BYTES);
+        is_content_too_large || body.encoded_len() > limit
     }
 
     pub(super) fn send_heartbeat(&mut self, now_ms: u64) {

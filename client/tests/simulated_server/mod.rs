@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::BytesMut;
+use dunlin_protocol::compressed::Deflater;
 use dunlin_protocol::wire::frame::Body;
 use dunlin_protocol::wire::login::Credential;
 use dunlin_protocol::wire::{self, Entry, ErrorCode, Frame, Message, entry};
@@ -183,8 +184,11 @@ impl Server {
     pub(crate) fn poll_output(&mut self, id: ConnectionId, output: &mut BytesMut) {
         let tells_behind = self.is_well || self.random.one_in(20);
         let Some(connection) = self.connections.get_mut(&id) else { return };
+        let mut deflater = Deflater::new();
         for frame in connection.output.drain(..) {
-            output.extend_from_slice(EncodedFrame::new(&frame).wire());
+            let whole = EncodedFrame::new(&frame);
+            let smaller = deflater.deflate(frame.request_id, &whole);
+            output.extend_from_slice(smaller.as_ref().unwrap_or(&whole).wire());
         }
         if !tells_behind {
             return;
@@ -221,9 +225,13 @@ impl Server {
         match (body, user) {
             (Body::Hello(_), _) => Body::Welcome(wire::Welcome {
                 protocol_version: 1,
-                heartbeat_interval_ms: 5000,
-                frame_bytes_max: limits::FRAME_BYTES_MAX,
-                requests_outstanding_max: 4,
+                capabilities: vec!["deflate".into()],
+                limits: Some(wire::Limits {
+                    heartbeat_interval_ms: 5000,
+                    frame_bytes_max: limits::FRAME_BYTES_MAX,
+                    requests_outstanding_max: 4,
+                    ..wire::Limits::default()
+                }),
                 ..wire::Welcome::default()
             }),
             (Body::Login(login), None) => self.log_in(id, login),

@@ -129,9 +129,12 @@ impl Script {
     pub(crate) fn welcome(&mut self, request_id: u64) {
         let welcome = wire::Welcome {
             protocol_version: 1,
-            heartbeat_interval_ms: 60_000,
-            frame_bytes_max: limits::FRAME_BYTES_MAX,
-            requests_outstanding_max: 8,
+            limits: Some(wire::Limits {
+                heartbeat_interval_ms: 60_000,
+                frame_bytes_max: limits::FRAME_BYTES_MAX,
+                requests_outstanding_max: 8,
+                ..wire::Limits::default()
+            }),
             ..wire::Welcome::default()
         };
         self.answer(request_id, Body::Welcome(welcome));

@@ -265,7 +265,7 @@ mod tests {
 
     fn client(request_id: u64) -> Client {
         let conn = ConnId { shard: 0, slot: 1, generation: 1 };
-        Client { conn, user: UserId::new(1).unwrap(), request_id }
+        Client { conn, user: UserId::new(1).unwrap(), request_id, may_deflate: false }
     }
 
     fn chat() -> LogId {

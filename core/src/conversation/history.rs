@@ -35,7 +35,7 @@ pub(crate) fn ask(client: Client, log: LogId, history: History, turn: &mut Turn<
 pub(crate) fn page_read(client: Client, answer: Answer<Page>, turn: &mut Turn<'_>) {
     let Client { conn, request_id, .. } = client;
     match answer.and_then(|page| page_for_client(&page, turn.shared.epoch)) {
-        Ok(page) => turn.effects.respond(conn, request_id, Body::HistoryPage(page)),
+        Ok(page) => turn.effects.respond_large(client, Body::HistoryPage(page)),
         Err(refusal) => turn.effects.refuse(conn, request_id, refusal),
     }
 }

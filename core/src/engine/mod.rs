@@ -122,7 +122,7 @@ pub enum EngineError {
 /// };
 /// let mut submitter = engine.submitter();
 /// let request = note.to(LogId::direct(user, user));
-/// submitter.command(Command { conn, session: Some(session), request_id: 1, request });
+/// submitter.command(Command { conn, session: Some(session), request_id: 1, may_deflate: false, request });
 /// assert!(submitter.flush(), "the queue of a worker has room");
 ///
 /// // The response comes when the note is stored.

@@ -35,6 +35,8 @@ pub struct Command {
     pub session: Option<Session>,
     /// For the response. 0 only where no response is wanted.
     pub request_id: u64,
+    /// Whether the client can read a response that is deflated.
+    pub may_deflate: bool,
     /// What is asked.
     pub request: Request,
 }
@@ -45,6 +47,8 @@ pub(crate) struct Client {
     pub(crate) conn: ConnId,
     pub(crate) user: UserId,
     pub(crate) request_id: u64,
+    /// Whether the response may be deflated.
+    pub(crate) may_deflate: bool,
 }
 
 /// What a client can ask of the engine, by who answers it.

@@ -43,6 +43,12 @@ pub struct WorkerStatistics {
     pub clients_ahead: u64,
     /// How often the clock of the machine was set while the engine ran.
     pub clock_jumps: u64,
+    /// Responses that were deflated.
+    pub deflated: u64,
+    /// Bytes that they had before, which is what the time is spent on ...
+    pub deflated_bytes: u64,
+    /// ... and how many of them were saved.
+    pub deflated_saved_bytes: u64,
     /// Requests that were refused, by their code.
     pub errors: ErrorCounts,
     /// How long ticks took that had something to do, in microseconds.
@@ -89,6 +95,9 @@ impl WorkerStatistics {
             gaps,
             clients_ahead,
             clock_jumps,
+            deflated,
+            deflated_bytes,
+            deflated_saved_bytes,
             errors,
             tick_us,
             store_round_us,
@@ -113,6 +122,9 @@ impl WorkerStatistics {
         self.gaps += gaps;
         self.clients_ahead += clients_ahead;
         self.clock_jumps += clock_jumps;
+        self.deflated += deflated;
+        self.deflated_bytes += deflated_bytes;
+        self.deflated_saved_bytes += deflated_saved_bytes;
         self.errors.add(errors);
         self.tick_us.add(tick_us);
         self.store_round_us.add(store_round_us);
@@ -128,6 +140,12 @@ impl WorkerStatistics {
 
     pub(crate) fn count_error(&mut self, code: ErrorCode) {
         self.errors.count(code);
+    }
+
+    pub(crate) fn count_deflated(&mut self, bytes: usize, bytes_left: usize) {
+        self.deflated += 1;
+        self.deflated_bytes += bytes as u64;
+        self.deflated_saved_bytes += bytes.saturating_sub(bytes_left) as u64;
     }
 
     pub(crate) fn count_batch(&mut self, entries: usize) {

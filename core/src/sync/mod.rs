@@ -149,7 +149,7 @@ impl Syncs {
         let client = sync.client;
         alarm(client.user, sync.ahead(), turn);
         let synced = sync.synced(turn.shared.epoch, turn.now.unix_ms);
-        turn.effects.respond(client.conn, client.request_id, Body::Synced(synced));
+        turn.effects.respond_large(client, Body::Synced(synced));
         self.ended(client, true, turn)
     }
 
@@ -194,7 +194,7 @@ mod tests {
 
     fn client(id: u64) -> Client {
         let conn = ConnId { shard: 0, slot: id as u32, generation: 0 };
-        Client { conn, user: UserId::new(id).unwrap(), request_id: 1 }
+        Client { conn, user: UserId::new(id).unwrap(), request_id: 1, may_deflate: false }
     }
 
     fn from_nothing() -> SyncFrom {

@@ -290,7 +290,7 @@ pub(super) mod tests {
 
     fn sync(positions: Vec<Position>) -> Sync {
         let conn = ConnId { shard: 0, slot: 1, generation: 1 };
-        let client = Client { conn, user: user(1), request_id: 1 };
+        let client = Client { conn, user: user(1), request_id: 1, may_deflate: false };
         Sync::new(client, SyncFrom { epoch: 5, positions, entries_per_conversation: 3 }, 5)
     }
 

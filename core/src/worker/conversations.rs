@@ -53,7 +53,7 @@ impl Router {
     /// Takes a send of a client of this node: it is appended by its home.
     #[inline(never)] // Its frame is large, and a signal takes the same way up to here.
     fn take_send(&mut self, client: Client, log: LogId, message: Message, turn: &mut Turn<'_>) {
-        let Client { conn, user, request_id } = client;
+        let Client { conn, user, request_id, .. } = client;
         let pending = Pending::new(ReplyTo::Client { conn, request_id }, user, conn, log, message);
         match self.route_of(log) {
             Route::Here => self.append_here(pending, turn),

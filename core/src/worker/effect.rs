@@ -1,6 +1,7 @@
 //! What a worker wants done: collected during a tick, then carried out in batches.
 
 use bytes::Bytes;
+use dunlin_protocol::compressed::Deflater;
 use dunlin_protocol::wire::frame::Body;
 use dunlin_protocol::{EncodedFrame, LogId, UserId};
 
@@ -10,6 +11,7 @@ use crate::auth::password::PasswordJob;
 use crate::bus::NodeId;
 use crate::placement::Origin;
 use crate::refusal::Refusal;
+use crate::request::Client;
 use crate::statistics::WorkerStatistics;
 use crate::store::StoreRequest;
 use crate::transport::{ConnId, Delivery, Outbound};
@@ -62,6 +64,8 @@ pub struct Effects {
     pub workers: Vec<Vec<WorkerMessage>>,
     /// What was counted; it only grows.
     pub counters: WorkerStatistics,
+    /// For responses in fewer bytes.
+    deflater: Deflater,
 }
 
 impl Effects {
@@ -116,6 +120,21 @@ impl Effects {
         if request_id != 0 {
             self.deliver(conn, Delivery::Response(EncodedFrame::response(request_id, body)));
         }
+    }
+
+    /// Answers a request by something that may be large and has no secrets in it: deflated, if the
+    /// client can read that and it is worth it.
+    pub(crate) fn respond_large(&mut self, client: Client, body: Body) {
+        let Client { conn, request_id, may_deflate, .. } = client;
+        if request_id == 0 {
+            return;
+        }
+        let mut response = EncodedFrame::response(request_id, body);
+        if may_deflate && let Some(smaller) = self.deflater.deflate(request_id, &response) {
+            self.counters.count_deflated(response.wire().len(), smaller.wire().len());
+            response = smaller;
+        }
+        self.deliver(conn, Delivery::Response(response));
     }
 
     pub(crate) fn refuse(&mut self, conn: ConnId, request_id: u64, refusal: Refusal) {

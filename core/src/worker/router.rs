@@ -132,7 +132,7 @@ impl Router {
 impl Router {
     fn take_command(&mut self, command: Command, turn: &mut Turn<'_>) {
         turn.effects.counters.commands += 1;
-        let Command { conn, session, request_id, request } = command;
+        let Command { conn, session, request_id, may_deflate, request } = command;
         // Matched where it lies: in a pair with the session it would be moved once more, and moving is
         // most of what a signal costs.
         match request {
@@ -149,17 +149,21 @@ impl Router {
             }
             Request::Conversation(log, request) => {
                 let Some(session) = session else { return refuse_stranger(conn, request_id, turn) };
-                let client = Client { conn, user: session.user, request_id };
+                let client = Client { conn, user: session.user, request_id, may_deflate };
                 self.take_conversation_request(client, log, request, turn);
             }
             Request::Account(request) => {
                 let Some(session) = session else { return refuse_stranger(conn, request_id, turn) };
-                let client = Client { conn, user: session.user, request_id };
+                let client = Client { conn, user: session.user, request_id, may_deflate };
                 self.take_account_request(client, request, turn);
             }
             Request::Sync(from) => {
                 let Some(session) = session else { return refuse_stranger(conn, request_id, turn) };
-                self.take_sync(Client { conn, user: session.user, request_id }, from, turn);
+                self.take_sync(
+                    Client { conn, user: session.user, request_id, may_deflate },
+                    from,
+                    turn,
+                );
             }
         }
     }
@@ -167,7 +171,8 @@ impl Router {
     /// A program at the door, which has no session and gets a response to whatever it asks.
     fn take_call(&mut self, call: u64, user: UserId, request: Request, turn: &mut Turn<'_>) {
         turn.effects.counters.commands += 1;
-        let client = Client { conn: ConnId::of_call(call), user, request_id: 1 };
+        let client =
+            Client { conn: ConnId::of_call(call), user, request_id: 1, may_deflate: false };
         match request {
             Request::Conversation(log, request) => {
                 self.take_conversation_request(client, log, request, turn);

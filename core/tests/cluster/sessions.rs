@@ -29,7 +29,13 @@ impl Nodes {
         let server = &mut self.servers[node];
         let conn = server.next_conn();
         let mut submitter = server.engine.submitter();
-        submitter.command(Command { conn, session: None, request_id: 1, request });
+        submitter.command(Command {
+            conn,
+            session: None,
+            request_id: 1,
+            may_deflate: false,
+            request,
+        });
         assert!(submitter.flush());
         server.inbox.take(conn, |delivery| Some(delivery.clone()))
     }
@@ -48,7 +54,13 @@ impl Nodes {
         let conn = self.servers[node].next_conn();
         let mut submitter = self.servers[node].engine.submitter();
         let request = CredentialRequest::Login(login).into();
-        submitter.command(Command { conn, session: None, request_id: 1, request });
+        submitter.command(Command {
+            conn,
+            session: None,
+            request_id: 1,
+            may_deflate: false,
+            request,
+        });
         assert!(submitter.flush());
         let inbox = &self.servers[node].inbox;
         let (session, body) = inbox.take(conn, |delivery| match delivery {

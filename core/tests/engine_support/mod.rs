@@ -173,7 +173,7 @@ impl Client {
     pub(crate) fn submit(&mut self, request: Request) -> u64 {
         self.last_request += 1;
         let (conn, session, request_id) = (self.conn, Some(self.session), self.last_request);
-        self.submitter.command(Command { conn, session, request_id, request });
+        self.submitter.command(Command { conn, session, request_id, may_deflate: false, request });
         assert!(self.submitter.flush());
         request_id
     }

@@ -204,7 +204,7 @@ impl Node {
     ) -> u64 {
         self.next_request_id += 1;
         let request_id = self.next_request_id;
-        let command = Command { conn, session, request_id, request };
+        let command = Command { conn, session, request_id, may_deflate: false, request };
         self.inputs.push_back((worker, Input::Command(command)));
         request_id
     }

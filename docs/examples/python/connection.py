@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+import zlib
 
 from messages import Frame, close_name, error_name
 
@@ -38,6 +39,24 @@ class Closed(Exception):
 def encode(frame):
     body = frame.SerializeToString()
     return struct.pack(">I", len(body)) + body
+
+
+def inflate(frame):
+    """The frame that a Compressed stands for: raw deflate, of the length that it says and no more."""
+    compressed = frame.compressed
+    if compressed.bytes > FRAME_BYTES_MAX:
+        raise ValueError("FRAME_TOO_LARGE")
+    inflater = zlib.decompressobj(wbits=-15)
+    try:
+        body = inflater.decompress(compressed.deflated, compressed.bytes + 1)
+        inner = Frame.FromString(body)
+    except Exception as error:  # zlib's and protobuf's own
+        raise ValueError("MALFORMED_FRAME") from error
+    is_whole = inflater.eof and len(body) == compressed.bytes and not inflater.unused_data
+    is_answer = inner.request_id == frame.request_id and inner.WhichOneof("body") != "compressed"
+    if not (is_whole and is_answer):
+        raise ValueError("MALFORMED_FRAME")
+    return inner
 
 
 class Splitter:
@@ -115,6 +134,8 @@ class Connection:
         if kind is None:
             return  # a heartbeat, or something newer than this program
         body = getattr(frame, kind)
+        if kind == "compressed":
+            return self.take(inflate(frame))
         if kind == "close":
             raise Closed(close_name(body.reason), body.reconnect_delay_ms / 1000)
         if kind == "go_away":

@@ -217,9 +217,10 @@ class Client:
         connection = await Connection.open(*self.address, self.tls, self.pushed)
         reading = asyncio.create_task(connection.run())
         reading.add_done_callback(lambda task: task.cancelled() or task.exception())
-        hello = {"protocol_version": 1, "client": "dunlin-python-example 1"}
+        hello = {"protocol_version": 1, "client": "dunlin-python-example 1",
+                 "capabilities": ["deflate"]}
         welcome = await connection.ask(hello=hello)
-        connection.heartbeat_s = welcome.heartbeat_interval_ms / 1000
+        connection.heartbeat_s = welcome.limits.heartbeat_interval_ms / 1000
         return connection, reading
 
     async def log_in(self, connection):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from google.protobuf import json_format
 
-from connection import Splitter, encode
+from connection import Splitter, encode, inflate
 from dunlin import direct_conversation
 from messages import Frame
 
@@ -36,6 +36,8 @@ def check_frame(vector):
     check(as_json(frame), vector["frame"], vector["name"])
     check(encode(json_format.ParseDict(vector["frame"], Frame())).hex(), vector["wire"],
           vector["name"])
+    if "inflated" in vector:
+        check(as_json(inflate(frame)), vector["inflated"], vector["name"])
 
 
 def check_stream(vector):

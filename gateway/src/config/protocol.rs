@@ -1,10 +1,12 @@
 //! `[protocol]`: what clients are told when they connect.
 
 use dunlin_core::connection::ConnectionContext;
+use dunlin_core::welcome::{Capabilities, EncodedWelcome, TransportLimits};
 use dunlin_protocol::limits::{
     CONTENT_BYTES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN, HEARTBEAT_INTERVAL_MS,
     REQUESTS_OUTSTANDING_MAX, SYNC_POSITION_BYTES_MAX, SYNC_POSITIONS_MAX,
 };
+use dunlin_protocol::wire::Rules;
 
 use super::error::SectionFaults;
 use super::section::{Section, section};
@@ -24,6 +26,8 @@ section! {
         frame_bytes_max: u32 = FRAME_BYTES_MAX,
         /// Requests of one connection that may wait for their response.
         requests_outstanding_max: u32 = REQUESTS_OUTSTANDING_MAX,
+        /// Whether large responses are deflated for clients that can read it.
+        deflate: bool = true,
     }
 }
 
@@ -42,12 +46,27 @@ impl Section for Protocol {
 
 impl Protocol {
     /// For the connections of a server of this name.
-    pub(crate) fn context(&self, server: &str) -> ConnectionContext {
+    pub(crate) fn context(
+        &self,
+        server: &str,
+        transport: TransportLimits,
+        rules: Rules,
+    ) -> ConnectionContext {
         ConnectionContext {
             server: server.into(),
             heartbeat_interval_ms: self.heartbeat_interval_ms,
             frame_bytes_max: self.frame_bytes_max,
             requests_outstanding_max: self.requests_outstanding_max,
+            transport,
+            rules,
+            capabilities: Capabilities { deflate: self.deflate },
+            welcome: EncodedWelcome::default(),
         }
+    }
+
+    /// After how long a connection of which nothing arrives is idle: two heartbeat intervals, since
+    /// one heartbeat may be late.
+    pub(crate) fn idle_timeout_ms(&self) -> u32 {
+        self.heartbeat_interval_ms.saturating_mul(2)
     }
 }

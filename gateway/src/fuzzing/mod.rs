@@ -256,7 +256,7 @@ fn conversation() -> LogId {
 }
 
 fn hello() -> Body {
-    Body::Hello(Hello { protocol_version: 1, client: "under fire".into() })
+    Body::Hello(Hello { protocol_version: 1, client: "under fire".into(), ..Hello::default() })
 }
 
 fn login() -> Body {

@@ -90,14 +90,8 @@ impl Stage {
         let transport = Arc::new(ShardTransport::new(vec![sender]));
         let answers: Arc<dyn Transport> = transport.clone();
         let (submitter, intercepted) = Submitter::intercepted(answers, QUEUE_BATCHES);
-        let context = ConnectionContext {
-            heartbeat_interval_ms: 10_000,
-            frame_bytes_max: 20_000,
-            requests_outstanding_max: 4,
-            ..ConnectionContext::new("a server under fire")
-        };
         let (admission, counters) = (Admission::default(), Counters::default());
-        let node = Arc::new(Node { context, admission, counters, shards: 1 });
+        let node = Arc::new(Node { admission, counters, shards: 1 });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let shard = Shard::new(ShardStart {
             index: 0,
@@ -218,7 +212,13 @@ fn settings(choice: usize) -> Settings {
     };
     let outbox = OutboxLimits { soft: limits.outbox_bytes_soft, hard: limits.outbox_bytes_max };
     let heartbeat_ms = [10_000, 1000, 60_000][choice % 3];
-    let deadlines = Deadlines::new(&TIMEOUTS, heartbeat_ms);
+    let deadlines = Deadlines::new(&TIMEOUTS, 2 * heartbeat_ms);
     let tls = Some(Arc::clone(&tls_configs().server));
-    Settings { limits, connections_max: 6, outbox, deadlines, tls }
+    let context = ConnectionContext {
+        heartbeat_interval_ms: 10_000,
+        frame_bytes_max: 20_000,
+        requests_outstanding_max: 4,
+        ..ConnectionContext::new("a server under fire")
+    };
+    Settings { context, limits, connections_max: 6, outbox, deadlines, tls }
 }

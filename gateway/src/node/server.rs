@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, unbounded};
 use dunlin_core::engine::{Engine, EngineError};
 use dunlin_core::store::Store;
-use dunlin_protocol::wire::CloseReason;
+use dunlin_core::welcome::{TransportLimits, rules};
+use dunlin_protocol::wire::{CloseReason, Rules};
 use rustls::server::ProducesTickets;
 
 use super::assembly::{Assembly, Parts, Seat};
@@ -73,6 +74,8 @@ impl From<TlsError> for ServerError {
 pub struct Server {
     config: Config,
     connections_max: usize,
+    /// Of the engine, for Welcome.
+    rules: Rules,
     data: DataFolder,
     node: Arc<Node>,
     transport: Arc<ShardTransport>,
@@ -106,13 +109,15 @@ impl Server {
         let is_secure = checked.listen_on.iter().any(|(entrance, _)| entrance.is_secure());
         let (tls, tls_config) = load_tls(&checked.config, is_secure, &data)?;
         let assembly = Assembly::new(&checked, parts)?;
+        let rules = rules(&checked.engine);
         let Checked { config, listen_on, shards, connections_max, .. } = checked;
-        let settings = Arc::new(settings(&config, connections_max, tls_config));
+        let settings = Arc::new(settings(&config, &rules, connections_max, tls_config));
         let (ended_sender, ended) = unbounded();
         let mut server = Server {
             connections_max,
             data,
-            node: Arc::new(node(&config, shards)),
+            node: Arc::new(node(shards)),
+            rules,
             transport: assembly.transport,
             engine: Some(assembly.engine),
             tls,
@@ -226,7 +231,7 @@ impl Server {
         if checked.shards == self.threads.len() {
             self.connections_max = checked.connections_max;
         }
-        let settings = settings(&self.config, self.connections_max, tls_config);
+        let settings = settings(&self.config, &self.rules, self.connections_max, tls_config);
         self.transport.broadcast(&Control::Reload(Arc::new(settings)));
         Ok(())
     }
@@ -323,18 +328,36 @@ fn load_tls(config: &Config, wanted: bool, data: &DataFolder) -> Result<LoadedTl
     Ok((Some(TlsParts { certificate, tickets, fingerprint }), Some(tls_config)))
 }
 
-fn node(config: &Config, shards: usize) -> Node {
-    let context = config.protocol.context(SERVER_NAME);
-    Node { context, admission: Admission::default(), counters: Counters::default(), shards }
+fn node(shards: usize) -> Node {
+    Node { admission: Admission::default(), counters: Counters::default(), shards }
 }
 
 fn settings(
     config: &Config,
+    rules: &Rules,
     connections_max: usize,
     tls: Option<Arc<rustls::ServerConfig>>,
 ) -> Settings {
     let limits = config.limits.clone();
     let outbox = limits.outbox();
-    let deadlines = Deadlines::new(&config.timeouts, config.protocol.heartbeat_interval_ms);
-    Settings { limits, connections_max, outbox, deadlines, tls }
+    let deadlines = Deadlines::new(&config.timeouts, config.protocol.idle_timeout_ms());
+    let transport = transport_limits(config);
+    let context = config.protocol.context(SERVER_NAME, transport, rules.clone());
+    Settings { context, limits, connections_max, outbox, deadlines, tls }
+}
+
+/// What clients are told of it.
+fn transport_limits(config: &Config) -> TransportLimits {
+    let Config { limits, timeouts, protocol, .. } = config;
+    let told_ms = |timeout_ms: u64| u32::try_from(timeout_ms).unwrap_or(u32::MAX);
+    TransportLimits {
+        idle_timeout_ms: protocol.idle_timeout_ms(),
+        login_timeout_ms: told_ms(timeouts.login_timeout_ms),
+        frame_timeout_ms: 0,
+        write_timeout_ms: told_ms(timeouts.write_timeout_ms),
+        outbox_bytes_soft: limits.outbox_bytes_soft as u64,
+        outbox_bytes_max: limits.outbox_bytes_max as u64,
+        failed_logins_max: limits.failed_logins_per_connection_max.into(),
+        connections_per_address_max: limits.connections_per_address_max,
+    }
 }

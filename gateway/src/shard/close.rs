@@ -172,6 +172,7 @@ fn is_notable(reason: CloseReason) -> bool {
         | CloseReason::TlsError
         | CloseReason::UnsupportedVersion
         | CloseReason::Replaced
+        | CloseReason::Reconnected
         | CloseReason::LoggedOut
         | CloseReason::AccountDisabled
         | CloseReason::Overloaded

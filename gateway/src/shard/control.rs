@@ -37,6 +37,8 @@ pub(crate) struct DrainPlan {
 /// What can change while the server runs; replaced as a whole by a reload.
 #[derive(Debug)]
 pub(crate) struct Settings {
+    /// What connections are held to and told.
+    pub(crate) context: ConnectionContext,
     pub(crate) limits: Limits,
     /// Connections of the node.
     pub(crate) connections_max: usize,
@@ -58,13 +60,13 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
-    /// The connection is idle after two heartbeat intervals: one heartbeat may be late.
-    pub(crate) fn new(timeouts: &Timeouts, heartbeat_interval_ms: u32) -> Deadlines {
+    /// Of these timeouts.
+    pub(crate) fn new(timeouts: &Timeouts, idle_timeout_ms: u32) -> Deadlines {
         Deadlines {
             handshake: ticks_in(timeouts.handshake_timeout_ms),
             hurried_handshake: ticks_in(timeouts.hurried_handshake_timeout_ms),
             login: ticks_in(timeouts.login_timeout_ms),
-            idle: ticks_in(2 * u64::from(heartbeat_interval_ms)),
+            idle: ticks_in(idle_timeout_ms.into()),
             write: ticks_in(timeouts.write_timeout_ms),
         }
     }
@@ -73,7 +75,6 @@ impl Deadlines {
 /// What the shards of a node share: counters and constants.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) context: ConnectionContext,
     pub(crate) admission: Admission,
     pub(crate) counters: Counters,
     pub(crate) shards: usize,

@@ -8,7 +8,7 @@ use dunlin_protocol::wire::CloseReason;
 use parking_lot::Mutex;
 
 /// One more than the highest close reason of this version.
-const REASONS: usize = 21;
+const REASONS: usize = 22;
 
 /// Counters of a node, from its start.
 #[derive(Debug, Default)]

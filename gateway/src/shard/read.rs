@@ -161,7 +161,7 @@ impl Shard {
             input = *held;
             own_memory = true;
         }
-        let outstanding_max = self.node.context.requests_outstanding_max;
+        let outstanding_max = self.settings.context.requests_outstanding_max;
         let next = loop {
             let slot = &mut self.slots[key];
             if self.handover.is_blocked()
@@ -170,7 +170,7 @@ impl Shard {
                 slot.flags.paused = true;
                 break Next::Wait;
             }
-            match frame::take(&mut input, slot.protocol.frame_bytes_max(&self.node.context)) {
+            match frame::take(&mut input, slot.protocol.frame_bytes_max(&self.settings.context)) {
                 Ok(Some(body)) => {
                     own_memory = false;
                     self.receive(key, body);
@@ -204,7 +204,7 @@ impl Shard {
         let slot = &mut self.slots[key];
         slot.active = now;
         self.tally.frame();
-        match slot.protocol.receive(&self.node.context, conn, self.clock.unix_ms(), body) {
+        match slot.protocol.receive(&self.settings.context, conn, self.clock.unix_ms(), body) {
             Received::Nothing => {}
             Received::Respond(frame) => {
                 if slot.protocol.greeted() && !std::mem::replace(&mut slot.flags.greeted, true) {

@@ -111,7 +111,7 @@ impl Shard {
 
     /// Reads on, if that had to wait and need not any more.
     fn resume(&mut self, key: usize) {
-        let outstanding_max = self.node.context.requests_outstanding_max;
+        let outstanding_max = self.settings.context.requests_outstanding_max;
         let slot = &self.slots[key];
         if slot.flags.paused && !slot.must_wait(outstanding_max, self.outbox_limits.soft) {
             self.queue_read(key);

@@ -83,6 +83,10 @@ pub(crate) struct Engine {
     pub(crate) clients_ahead: u64,
     /// How often the clock of the machine was set.
     pub(crate) clock_jumps: u64,
+    /// Responses that were deflated, their bytes before, and how many were saved.
+    pub(crate) deflated: u64,
+    pub(crate) deflated_bytes: u64,
+    pub(crate) deflated_saved_bytes: u64,
     /// By the code, as docs/protocol.md names it.
     pub(crate) errors: BTreeMap<String, u64>,
     /// At the door, now.
@@ -262,6 +266,9 @@ impl Engine {
             envelope_gaps: total.gaps,
             clients_ahead: total.clients_ahead,
             clock_jumps: total.clock_jumps,
+            deflated: total.deflated,
+            deflated_bytes: total.deflated_bytes,
+            deflated_saved_bytes: total.deflated_saved_bytes,
             errors: errors.map(|(code, count)| (name(code), count)).collect(),
             calls_waiting: statistics.calls_waiting,
             requests_queued: total.commands_queued,

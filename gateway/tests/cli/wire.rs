@@ -24,8 +24,11 @@ impl Client {
         stream.set_nodelay(true).unwrap();
         let mut client = Client { stream, input: BytesMut::new(), requests: 0 };
         let protocol_version = limits::PROTOCOL_VERSION;
-        let welcome =
-            client.ask(Body::Hello(wire::Hello { protocol_version, client: "test".into() }));
+        let welcome = client.ask(Body::Hello(wire::Hello {
+            protocol_version,
+            client: "test".into(),
+            ..wire::Hello::default()
+        }));
         assert!(matches!(welcome, Body::Welcome(_)), "{welcome:?}");
         client
     }

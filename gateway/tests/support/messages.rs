@@ -8,7 +8,7 @@ use dunlin_protocol::wire::{
 };
 
 pub fn hello() -> Body {
-    Body::Hello(Hello { protocol_version: 1, client: "a test".into() })
+    Body::Hello(Hello { protocol_version: 1, client: "a test".into(), ..Hello::default() })
 }
 
 /// 16 bytes that follow from a text.

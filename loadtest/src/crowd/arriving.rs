@@ -86,9 +86,10 @@ impl<S: Scenario> Crowd<'_, S> {
     }
 
     pub(crate) fn on_welcome(&mut self, slot: usize, welcome: &Welcome, links: &mut Links) {
-        self.heartbeats.set_interval(welcome.heartbeat_interval_ms);
+        let limits = welcome.limits.unwrap_or_default();
+        self.heartbeats.set_interval(limits.heartbeat_interval_ms);
         // Half: beyond the limit the server would stop reading, and heartbeats with it.
-        self.outstanding_max = (welcome.requests_outstanding_max as usize / 2).max(1);
+        self.outstanding_max = (limits.requests_outstanding_max as usize / 2).max(1);
         let Service::Dunlin(issuer) = &self.setup.terms.target.service else {
             return;
         };

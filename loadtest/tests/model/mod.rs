@@ -15,9 +15,9 @@ use bytes::{Bytes, BytesMut};
 use dunlin_loadtest::target::{Service, Target};
 use dunlin_loadtest::token::Issuer;
 use dunlin_protocol::wire::{
-    ConversationState, Done, Entry, Error, ErrorCode, Frame, History, HistoryPage, LoggedIn,
-    MarkRead, Message, Push, ReadReceipt, Send, Sent, Signal, Sync, Synced, Welcome, entry,
-    frame::Body, login::Credential,
+    ConversationState, Done, Entry, Error, ErrorCode, Frame, History, HistoryPage, Limits,
+    LoggedIn, MarkRead, Message, Push, ReadReceipt, Send, Sent, Signal, Sync, Synced, Welcome,
+    entry, frame::Body, login::Credential,
 };
 use dunlin_protocol::{LogId, UserId, frame};
 
@@ -174,9 +174,12 @@ impl Server {
                 id,
                 Body::Welcome(Welcome {
                     protocol_version: 1,
-                    heartbeat_interval_ms: 60_000,
-                    frame_bytes_max: 1 << 20,
-                    requests_outstanding_max: 256,
+                    limits: Some(Limits {
+                        heartbeat_interval_ms: 60_000,
+                        frame_bytes_max: 1 << 20,
+                        requests_outstanding_max: 256,
+                        ..Limits::default()
+                    }),
                     ..Welcome::default()
                 }),
             ),

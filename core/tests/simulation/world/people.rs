@@ -71,7 +71,7 @@ impl World {
         let Some(link) = &mut self.clients[client].link else { return };
         let (node, conn, session) = (link.node, link.conn, Some(link.session));
         for (request_id, request) in std::mem::take(&mut link.out) {
-            let command = Command { conn, session, request_id, request };
+            let command = Command { conn, session, request_id, may_deflate: false, request };
             let worker = usize::from(placement::worker_of_command(&command, WORKERS));
             let mut time = self.arrival(conn, true);
             match self.profile.sabotage {

@@ -168,7 +168,8 @@ impl<'a> Idlers<'a> {
         match (frame.request_id, frame.body) {
             (HELLO, Some(Body::Welcome(welcome))) => {
                 if self.scenario.heartbeat_interval.is_none() {
-                    let asked_ms = u64::from(welcome.heartbeat_interval_ms.max(2));
+                    let limits = welcome.limits.unwrap_or_default();
+                    let asked_ms = u64::from(limits.heartbeat_interval_ms.max(2));
                     self.heartbeats.set_interval(asked_ms * 1_000_000 / 2);
                 }
                 if let Service::Dunlin(issuer) = &self.scenario.target.service {

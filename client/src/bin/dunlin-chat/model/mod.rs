@@ -180,6 +180,8 @@ impl Model {
     pub(crate) fn apply(&mut self, now_ms: u64, event: Event) {
         match event {
             Event::Status(status) => self.status_changed(now_ms, status),
+            // The machine keeps to it, and what is refused says why.
+            Event::Welcomed(_) => {}
             Event::LoggedIn { user, username, .. } => self.logged_in(user, username),
             Event::Tokens(tokens) => self.effects.push(Effect::Store(tokens)),
             Event::Entry { conversation, entry } => self.appended(conversation, &entry),
