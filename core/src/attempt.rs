@@ -7,7 +7,7 @@
 //! - A login is *abandoned* when its connection ends. From then on it has no effect: it opens no
 //!   session, replaces none, and uses no token up. Only what had become durable before stays so.
 //! - A login is *overtaken* when a newer one of the same device has opened its session before it. It
-//!   is closed as `REPLACED`, as it would have been if it had been faster. This is for connections
+//!   is closed as `RECONNECTED`, as it would have been if it had been faster. This is for connections
 //!   whose end nobody has seen yet, as when a phone leaves a network.
 //!
 //! Newer is what a transport has handed over later: of one client, that is what was said later, as

@@ -157,7 +157,7 @@ impl Stage {
         assert!(told.is_empty(), "{told:?}");
         // The next one closes the connection of this one, and no other.
         let (_next, _) = self.logged_in(Credential::ResumeToken(logged_in.resume_token.clone()));
-        assert_eq!(client.closed(), CloseReason::Replaced);
+        assert_eq!(client.closed(), CloseReason::Reconnected);
     }
 
     fn end(mut self) {
@@ -247,7 +247,7 @@ fn a_login_that_was_overtaken_by_a_newer_one_is_closed() {
         stage.server.store.release();
         assert_eq!(stage.refusal(older.conn), ErrorCode::Overtaken);
         let client = stage.server.client_on(older.conn, newer.session);
-        assert_eq!(client.closed(), CloseReason::Replaced);
+        assert_eq!(client.closed(), CloseReason::Reconnected);
         stage.assert_stays(&mut newer, &logged_in);
         stage.end();
     }

@@ -58,7 +58,7 @@ impl Router {
             // What another node has told is told to nobody.
             Some(recheck) => self.recheck_ended(user, recheck, true, turn),
             None if outcome.as_ref().is_ok_and(Outcome::only_fetches) => {}
-            None => self.end_elsewhere(user, closing.as_ref(), turn),
+            None => self.end_elsewhere(user, closing.as_ref(), comes_back(&outcome), turn),
         }
         match outcome {
             Ok(Outcome::Entered(entered)) => {
@@ -93,7 +93,7 @@ impl Router {
     }
 
     /// `entering` is a session for which somebody comes now, and whether to look only: of its connections
-    /// those stay that are of the other kind.
+    /// those stay that are of the other kind, and the others are told that it is on another one.
     fn close_connections(
         &mut self,
         user: UserId,
@@ -109,19 +109,31 @@ impl Router {
             entering.is_some_and(is_beside) || !of.includes(open.session)
         };
         let open = self.sessions.of(user).iter();
-        let closed: Vec<_> = open.filter(|open| !stays(open)).map(|open| open.conn).collect();
-        for conn in closed {
+        let comes_back =
+            |open: &OpenSession| entering.is_some_and(|(session, _)| open.session == session);
+        let closed: Vec<_> =
+            open.filter(|open| !stays(open)).map(|open| (open.conn, comes_back(open))).collect();
+        for (conn, comes_back) in closed {
+            let reason = if comes_back { CloseReason::Reconnected } else { reason };
             self.close_session(user, conn, turn);
             turn.effects.deliver(conn, Delivery::Close { reason, reconnect_delay_ms: 0 });
         }
     }
 }
 
-/// As the newer login would have done it, had it come later.
+/// The session that is on another connection from now on.
+fn comes_back(outcome: &Result<Outcome, Refusal>) -> Option<SessionId> {
+    match outcome {
+        Ok(Outcome::Entered(entered)) => Some(entered.session.session),
+        Ok(Outcome::Overtaken | Outcome::Reply(_)) | Err(_) => None,
+    }
+}
+
+/// The device has come back on another connection already.
 fn close_overtaken(asker: Asker, turn: &mut Turn<'_>) {
     asker.refuse(OVERTAKEN, turn);
     if let Asker::Login { conn, .. } = asker {
-        let reason = CloseReason::Replaced;
+        let reason = CloseReason::Reconnected;
         turn.effects.deliver(conn, Delivery::Close { reason, reconnect_delay_ms: 0 });
     }
 }

@@ -1,7 +1,8 @@
 //! What other nodes say, and what they are told: what follows from it here.
 
 use bytes::Bytes;
-use dunlin_protocol::UserId;
+use dunlin_protocol::wire::CloseReason;
+use dunlin_protocol::{SessionId, UserId};
 
 use super::effect::PresenceChange;
 use super::router::Router;
@@ -127,21 +128,31 @@ impl Router {
         !self.sessions.of(user).is_empty() || self.identities.is_busy(user)
     }
 
-    /// Tells other nodes about connections that are closed here.
+    /// Tells other nodes about connections that are closed here, and apart from the others about those
+    /// of the session that comes back: they are told another reason.
     pub(super) fn end_elsewhere(
         &mut self,
         user: UserId,
         closing: Option<&Closing>,
+        comes_back: Option<SessionId>,
         turn: &mut Turn<'_>,
     ) {
         let (Some(cluster), Some(Closing { of, reason })) = (&mut self.cluster, closing) else {
             return;
         };
-        if matches!(of, Closed::Sessions(sessions) if sessions.is_empty()) {
-            return;
+        let at_ms = turn.now.unix_ms;
+        let mut closed = of.clone();
+        if let Some(session) = comes_back.filter(|session| of.includes(*session)) {
+            let (closed, reason) = (Closed::Sessions(vec![session]), CloseReason::Reconnected);
+            cluster.ended(&Ended { user, closed, reason, at_ms }, turn);
         }
-        let (closed, reason, at_ms) = (of.clone(), *reason, turn.now.unix_ms);
-        cluster.ended(&Ended { user, closed, reason, at_ms }, turn);
+        if let Closed::Sessions(sessions) = &mut closed {
+            sessions.retain(|session| comes_back != Some(*session));
+            if sessions.is_empty() {
+                return;
+            }
+        }
+        cluster.ended(&Ended { user, closed, reason: *reason, at_ms }, turn);
     }
 
     /// Another node has ended sessions of a user.

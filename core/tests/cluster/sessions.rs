@@ -122,7 +122,7 @@ fn a_new_password_and_a_disabled_account_close_sessions_on_other_nodes() {
 }
 
 #[test]
-fn a_session_that_comes_back_elsewhere_is_replaced() {
+fn a_session_that_comes_back_elsewhere_is_no_replacement() {
     let mut nodes = Nodes::start(2);
     nodes.register();
     let (old, body) = nodes.login(0, password(), device(1));
@@ -130,7 +130,7 @@ fn a_session_that_comes_back_elsewhere_is_replaced() {
     let resume = Credential::ResumeToken(logged_in.resume_token);
     let (mut new, _) = nodes.login(1, resume, device(1));
     assert_eq!(new.session, old.session);
-    assert_eq!(old.closed(), CloseReason::Replaced);
+    assert_eq!(old.closed(), CloseReason::Reconnected);
     new.sync(wire::Sync::default());
     // A new login on the same device takes the place of the session, wherever it is.
     let (_newest, _) = nodes.login(0, password(), device(1));

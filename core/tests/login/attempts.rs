@@ -64,7 +64,13 @@ fn the_newest_login_of_a_device_stays_however_they_race() {
         for slot in 1..RACERS {
             let deliveries = node.take(conn(slot));
             match &deliveries[..] {
-                [first, Delivery::Close { reason: CloseReason::Replaced, .. }] => {
+                [
+                    first,
+                    Delivery::Close {
+                        reason: CloseReason::Replaced | CloseReason::Reconnected,
+                        ..
+                    },
+                ] => {
                     overtaken += u32::from(matches!(first, Delivery::LoginPostponed(_)));
                 }
                 other => panic!("seed {seed}, login {slot}: {other:?}"),
@@ -172,5 +178,5 @@ fn abandoned_logins_are_not_in_the_way_of_others() {
     node.run();
     assert_eq!(node.take_login(conn(2)).unwrap().session, ada.session);
     assert_eq!(node.open_sessions(), 1);
-    node.assert_closed(conn(1), CloseReason::Replaced);
+    node.assert_closed(conn(1), CloseReason::Reconnected);
 }

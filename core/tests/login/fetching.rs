@@ -37,11 +37,11 @@ fn it_replaces_nobody_and_nobody_replaces_it() {
         node.assert_open(conn(1));
         // The app comes back on another connection: its own goes, the extension's stays.
         node.login(conn(3), app.resume(), device(1)).unwrap();
-        node.assert_closed(conn(1), CloseReason::Replaced);
+        node.assert_closed(conn(1), CloseReason::Reconnected);
         node.assert_open(conn(2));
         // One that looks is enough.
         fetch(&mut node, 4, app.resume());
-        node.assert_closed(conn(2), CloseReason::Replaced);
+        node.assert_closed(conn(2), CloseReason::Reconnected);
         node.assert_open(conn(3));
         assert_eq!((node.writes.len(), node.open_sessions()), (writes, 2));
         assert_eq!(node.sessions(conn(3), app.session).len(), 1);

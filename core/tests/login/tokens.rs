@@ -26,7 +26,7 @@ fn a_session_continues_by_access_and_resume_token() {
         assert_eq!(again.reply.username, "ada");
         assert_eq!(again.reply.tokens, None, "those that it has stay good");
         // The older connection of the session goes.
-        node.assert_closed(conn(slot - 1), CloseReason::Replaced);
+        node.assert_closed(conn(slot - 1), CloseReason::Reconnected);
     }
     assert_eq!(node.writes.len(), writes, "coming back writes nothing");
     assert_eq!(node.sessions(conn(3), ada.session).len(), 1);
@@ -126,7 +126,7 @@ fn a_refresh_token_logs_in_once() {
     let ada = node.registered("ada");
     let again = node.login(conn(2), ada.refresh(), device(1)).unwrap();
     assert_eq!(again.session, ada.session);
-    node.assert_closed(conn(1), CloseReason::Replaced);
+    node.assert_closed(conn(1), CloseReason::Reconnected);
     let third = node.login(conn(3), again.refresh(), device(1)).unwrap();
     node.take(conn(2));
     node.now_ms += 60_000;
@@ -151,7 +151,7 @@ fn tokens_are_refreshed_without_a_new_login() {
     node.now_ms += 29 * 24 * 3_600_000;
     let tokens = node.refresh(conn(1), ada.session, &tokens.refresh_token).unwrap();
     node.login(conn(2), Credential::AccessToken(tokens.access_token), device(1)).unwrap();
-    node.assert_closed(conn(1), CloseReason::Replaced);
+    node.assert_closed(conn(1), CloseReason::Reconnected);
     let spent = node.refresh(conn(2), ada.session, &tokens.refresh_token);
     assert!(spent.is_ok(), "the newest is good");
     let retried = node.refresh(conn(2), ada.session, &tokens.refresh_token);
