@@ -14,7 +14,7 @@ use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use crate::request::{Message, Signal};
-use crate::store::{EntryMeta, Page, StoredEntry};
+use crate::store::{EntryMeta, Head, Page, RunningCounts, StoredEntry};
 
 /// The push of an entry, and the entry alone.
 #[derive(Debug, Clone)]
@@ -154,11 +154,19 @@ pub(crate) fn digest(message: &Message) -> u64 {
     lengths << 32 | u64::from(checksum)
 }
 
-/// Appends after `user`'s own cannot be unread for them: how many entries up to this one count
-/// for `user`, in a direct conversation.
-pub(crate) fn others_counted(meta: &EntryMeta, user: UserId) -> u64 {
-    let of_others = meta.counted.saturating_sub(meta.sender_counted);
-    if meta.sender == user.get() { of_others } else { meta.sender_counted }
+/// How many entries up to this one others have made that count, in a direct conversation: what one has
+/// said oneself is never unread.
+pub(crate) fn others_counted(counts: impl Into<RunningCounts>, user: UserId) -> u64 {
+    let RunningCounts { sender, counted, sender_counted } = counts.into();
+    let of_others = counted.saturating_sub(sender_counted);
+    if sender == user.get() { of_others } else { sender_counted }
+}
+
+/// How many entries are unread for a user: those of others that count, above the cursor and above what
+/// has expired. One formula, here and in the clients: docs/protocol.md has it with vectors.
+pub(crate) fn unread(head: &Head, cursor_counted: u64, user: UserId) -> u64 {
+    let floor = others_counted(head.expired, user);
+    others_counted(head.meta, user).saturating_sub(cursor_counted.max(floor))
 }
 
 fn number_len(value: u64) -> usize {

@@ -21,7 +21,7 @@ use crate::limits::{MARKS_MAX, OVERLOADED_RETRY_MS, RESPONSE_BYTES_MAX};
 use crate::membership::other_member;
 use crate::refusal::{DATA_CORRUPT, INTERNAL, NO_SUCH_CONVERSATION, Refusal, STORE_UNAVAILABLE};
 use crate::request::Client;
-use crate::store::{Page, Range, Register, RegisterKey, Written};
+use crate::store::{Head, Page, Range, Register, RegisterKey, RunningCounts, Written};
 use crate::worker::flow::{Answer, Answers, PagesFlow, RegisterFlow, WriteFlow, each};
 use crate::worker::turn::Turn;
 
@@ -32,8 +32,9 @@ pub(crate) struct Marks {
     asked: Vec<MarkRead>,
     /// Whose registers are to be written.
     known: Vec<MarkRead>,
-    /// Whose registers are to be read.
-    unmoved: Vec<Unmoved>,
+    /// Whose entries are damaged, and whose registers are to be read: they are answered all the same if
+    /// the cursor is there already.
+    damaged: Vec<MarkRead>,
     /// Those that are not answered yet, at the store as well.
     under_way: usize,
 }
@@ -45,14 +46,6 @@ pub(crate) struct MarkRead {
     conversation: LogId,
     /// Where to: once the entry was read, exactly.
     cursor: ReadCursor,
-}
-
-/// A read cursor that does not move: what is answered depends on where it is.
-#[derive(Debug, Clone)]
-pub(crate) struct Unmoved {
-    mark: MarkRead,
-    /// The answer if it is not there yet; where it is, if this is `None`.
-    refusal: Option<Refusal>,
 }
 
 /// What became of it, for those whom it concerns.
@@ -101,10 +94,10 @@ impl Marks {
             let writes = known.iter().map(MarkRead::write).collect();
             turn.write(writes, WriteFlow::Cursors(known));
         }
-        if !self.unmoved.is_empty() {
-            let unmoved = std::mem::take(&mut self.unmoved);
-            let registers = unmoved.iter().map(|unmoved| unmoved.mark.register()).collect();
-            turn.ask_register(registers, RegisterFlow::MarkRead(unmoved));
+        if !self.damaged.is_empty() {
+            let damaged = std::mem::take(&mut self.damaged);
+            let registers = damaged.iter().map(MarkRead::register).collect();
+            turn.ask_register(registers, RegisterFlow::MarkRead(damaged));
         }
     }
 
@@ -117,11 +110,8 @@ impl Marks {
     ) {
         for (mark, answer) in each(asked, answers) {
             match answer.and_then(|page| mark.at(&page)) {
-                Ok(Some(mark)) => self.known.push(mark),
-                Ok(None) => self.unmoved.push(Unmoved { mark, refusal: None }),
-                Err(DATA_CORRUPT) => {
-                    self.unmoved.push(Unmoved { mark, refusal: Some(DATA_CORRUPT) });
-                }
+                Ok(mark) => self.known.push(mark),
+                Err(DATA_CORRUPT) => self.damaged.push(mark),
                 Err(refusal) => {
                     self.under_way -= 1;
                     mark.answer(Err(refusal), turn);
@@ -130,20 +120,19 @@ impl Marks {
         }
     }
 
-    /// The cursors were read that do not move.
+    /// The cursors were read of which the entries are damaged.
     pub(crate) fn cursors_read(
         &mut self,
-        unmoved: Vec<Unmoved>,
+        damaged: Vec<MarkRead>,
         answers: Answers<Register>,
         turn: &mut Turn<'_>,
     ) {
-        for (Unmoved { mark, refusal }, answer) in each(unmoved, answers) {
+        for (mark, answer) in each(damaged, answers) {
             self.under_way -= 1;
             let cursor = answer.and_then(|register| ReadCursor::of(&register));
-            let response = match (cursor, refusal) {
-                (Ok(cursor), Some(refusal)) if cursor.seq < mark.cursor.seq => Err(refusal),
-                (Ok(cursor), _) => Ok(mark.own(cursor)),
-                (Err(refusal), _) => Err(refusal),
+            let response = match cursor {
+                Ok(cursor) if cursor.seq < mark.cursor.seq => Err(DATA_CORRUPT),
+                cursor => cursor.map(|cursor| mark.own(cursor)),
             };
             mark.answer(response, turn);
         }
@@ -181,18 +170,17 @@ impl MarkRead {
         }
     }
 
-    /// Where it moves to. `None` if all up to there has expired: how much counts up to there is not
-    /// known any more, and who has read a later message will say so.
-    fn at(self, page: &Page) -> Result<Option<MarkRead>, Refusal> {
-        let (seq, meta) = match page.entries.first() {
-            Some(entry) => (entry.seq, &entry.meta),
-            None if page.head.seq == 0 => return Err(NO_SUCH_CONVERSATION),
-            // The numbers of the newest entry outlive it.
-            None if self.cursor.seq >= page.head.seq => (page.head.seq, &page.head.meta),
-            None => return Ok(None),
+    /// Where it moves to. What has expired has no unread entry any more: who has read up to somewhere in
+    /// it has read all of it.
+    fn at(self, page: &Page) -> Result<MarkRead, Refusal> {
+        let Head { seq: head, expired, expired_below, .. } = page.head;
+        let (seq, counts) = match page.entries.first() {
+            Some(entry) => (entry.seq, RunningCounts::from(entry.meta)),
+            None if head == 0 => return Err(NO_SUCH_CONVERSATION),
+            None => (expired_below.saturating_sub(1), expired),
         };
-        let others_counted = others_counted(meta, self.client.user);
-        Ok(Some(MarkRead { cursor: ReadCursor { seq, others_counted }, ..self }))
+        let others_counted = others_counted(counts, self.client.user);
+        Ok(MarkRead { cursor: ReadCursor { seq, others_counted }, ..self })
     }
 
     fn register(&self) -> (LogId, RegisterKey) {
@@ -340,18 +328,15 @@ mod tests {
             let cursor = ReadCursor { seq, others_counted: 0 };
             MarkRead { client: client(1), conversation: chat(), cursor }
         };
-        let page = expired(9);
-        let at_end = mark(u64::MAX).at(&page).map(|mark| mark.map(|mark| mark.cursor));
-        assert_eq!(at_end, Ok(Some(ReadCursor { seq: 9, others_counted: 7 })));
-        assert!(matches!(mark(8).at(&page), Ok(None)));
+        // Of a conversation of twelve, nine have expired.
+        let expired = RunningCounts { sender: 2, counted: 9, sender_counted: 7 };
+        let head = Head { seq: 12, expired, expired_below: 10, ..Head::default() };
+        let page = Page { head, ..Page::default() };
+        for seq in [1, 8, 9] {
+            let cursor = mark(seq).at(&page).map(|mark| mark.cursor);
+            assert_eq!(cursor, Ok(ReadCursor { seq: 9, others_counted: 7 }));
+        }
         assert_eq!(mark(8).at(&Page::default()).err(), Some(NO_SUCH_CONVERSATION));
-    }
-
-    /// A page of a log that had so many entries.
-    fn expired(seq: u64) -> Page {
-        let meta = EntryMeta { time_ms: 1, sender: 2, counted: 9, sender_counted: 7 };
-        let head = Head { seq, meta, expired_below: seq + 1, ..Head::default() };
-        Page { head, ..Page::default() }
     }
 
     /// Which cursor a client was answered.
@@ -365,26 +350,23 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_one_is_accepted_whatever_became_of_its_entry() {
+    fn a_lower_one_is_accepted_though_its_entry_is_damaged() {
         let (mut stage, mut marks) = (Stage::new(), Marks::default());
-        let all = asked(&mut marks, &mut stage, 6);
-        let gone = || Ok(expired(30));
-        let answers =
-            [gone(), Err(DATA_CORRUPT), gone(), Err(DATA_CORRUPT), gone(), Err(DATA_CORRUPT)];
-        marks.entries_read(all, Ok(answers.into()), &mut stage.turn());
-        let unmoved = marks.unmoved.clone();
+        let all = asked(&mut marks, &mut stage, 4);
+        marks.entries_read(all, Ok(vec![Err(DATA_CORRUPT); 4]), &mut stage.turn());
+        let damaged = marks.damaged.clone();
         marks.end_tick(&mut stage.turn());
         let key = ReadCursor::key(client(1).user);
-        assert_eq!(stage.asked(), [StoreRequest::Register(vec![(chat(), key.clone()); 6])]);
+        assert_eq!(stage.asked(), [StoreRequest::Register(vec![(chat(), key.clone()); 4])]);
         // The cursor is at what was asked for, or just below it, or was never moved.
         let at = |seq| Ok(register(ReadCursor { seq, others_counted: 5 }));
         let never = Ok(Register { key, version: 0, value: None });
-        let answers = vec![at(9), at(9), at(8), at(8), never, Err(STORE_UNAVAILABLE)];
-        marks.cursors_read(unmoved, Ok(answers), &mut stage.turn());
+        let answers = vec![at(9), at(8), never, Err(STORE_UNAVAILABLE)];
+        marks.cursors_read(damaged, Ok(answers), &mut stage.turn());
         let told: Vec<_> = stage.effects.outbound.iter().flatten().map(answered).collect();
         let corrupt = Err(ErrorCode::DataCorrupt);
         let unavailable = Err(ErrorCode::StoreUnavailable);
-        assert_eq!(told, [Ok((9, 5)), Ok((9, 5)), Ok((8, 5)), corrupt, Ok((0, 0)), unavailable]);
+        assert_eq!(told, [Ok((9, 5)), corrupt, corrupt, unavailable]);
         assert_eq!(marks.under_way, 0);
     }
 

@@ -314,7 +314,7 @@ mod tests {
             assert_eq!(conversation.others_counted_at(log, 0, user(1)), None, "not read yet");
             assert!(!conversation.loaded(log, &head));
             for member in [1, if log == oneself { 1 } else { 2 }].map(user) {
-                let expected = Some(others_counted(&meta, member));
+                let expected = Some(others_counted(meta, member));
                 assert_eq!(conversation.others_counted_at(log, 12, member), expected);
                 assert_eq!(conversation.others_counted_at(log, 11, member), None);
                 assert_eq!(conversation.others_counted_at(log, 13, member), None);

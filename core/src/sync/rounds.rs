@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use super::filling::{Changed, Filling};
 use crate::account::cursor::ReadCursor;
 use crate::account::register::{CONVERSATION, conversation_of};
-use crate::entry::others_counted;
+use crate::entry::unread;
 use crate::limits::{RESPONSE_BYTES_MAX, SYNC_CHANGED_MAX, SYNC_PAGE_CONVERSATIONS};
 use crate::membership::other_member;
 use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal};
@@ -233,7 +233,7 @@ impl Sync {
             conversation_id: log.to_wire(),
             head: head.seq,
             read_seq: own.seq,
-            unread: others_counted(&head.meta, user).saturating_sub(own.others_counted),
+            unread: unread(head, own.others_counted, user),
             peer_read_seq,
             entries: Vec::new(),
             forget,

@@ -19,7 +19,7 @@ use dunlin_protocol::{LogId, UserId};
 
 use super::agenda::Run;
 use crate::account::find::FindId;
-use crate::account::read::{MarkRead, Unmoved};
+use crate::account::read::MarkRead;
 use crate::auth::password::{PasswordDone, PasswordError};
 use crate::conversation::ConversationPage;
 use crate::credential::{CredentialRegister, CredentialWrite};
@@ -105,8 +105,8 @@ pub(crate) enum RegisterFlow {
     FindNames(FindId, Vec<String>),
     /// A look-up of users, for how these are called.
     FindAccounts(FindId, Vec<UserId>),
-    /// Read cursors that do not move, for where they are.
-    MarkRead(Vec<Unmoved>),
+    /// Read cursors whose entries are damaged, for where they are.
+    MarkRead(Vec<MarkRead>),
     /// A sync, for read cursors.
     Sync(SyncId),
     /// A login or the like.

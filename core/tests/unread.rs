@@ -1,0 +1,169 @@
+//! What is unread is exactly what others have said above the cursor and above what has expired, beside
+//! somebody who counts on fingers: whatever is sent from which device, marked in which order, expired or
+//! restarted.
+
+mod engine_support;
+
+use std::sync::Arc;
+
+use dunlin_core::store::contract::ask::delete;
+use dunlin_core::store::memory::MemoryStore;
+use dunlin_core::store::{Deleted, Deletion};
+use dunlin_protocol::{LogId, UserId, wire};
+use engine_support::{Client, Server};
+use proptest::prelude::*;
+
+/// Something that happens in a conversation of two.
+#[derive(Debug, Clone, Copy)]
+enum Deed {
+    /// One of the two says something, on one of two devices.
+    Send {
+        by: usize,
+        device: usize,
+    },
+    /// One of the two has read up to here, by one of two devices.
+    Mark {
+        by: usize,
+        device: usize,
+        seq: u64,
+    },
+    /// What is below expires.
+    Expire {
+        below: u64,
+    },
+    Restart,
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let (by, device) = (0..2_usize, 0..2_usize);
+    prop_oneof![
+        6 => (by.clone(), device.clone()).prop_map(|(by, device)| Deed::Send { by, device }),
+        5 => (by, device, 1..40_u64).prop_map(|(by, device, seq)| Deed::Mark { by, device, seq }),
+        1 => (1..30_u64).prop_map(|below| Deed::Expire { below }),
+        1 => Just(Deed::Restart),
+    ]
+}
+
+/// Counts on fingers.
+#[derive(Debug, Default)]
+struct Naive {
+    senders: Vec<usize>,
+    cursors: [u64; 2],
+    expired_below: u64,
+}
+
+impl Naive {
+    fn head(&self) -> u64 {
+        self.senders.len() as u64
+    }
+
+    fn mark(&mut self, by: usize, seq: u64) -> u64 {
+        // What has expired is read to its end with any of it.
+        let seq = seq.min(self.head()).max(self.expired_below.saturating_sub(1));
+        self.cursors[by] = self.cursors[by].max(seq);
+        self.cursors[by]
+    }
+
+    fn expire(&mut self, below: u64) {
+        self.expired_below = self.expired_below.max(below.min(self.head() + 1));
+    }
+
+    /// How many entries of the other one there are in a range.
+    fn others(&self, user: usize, from: u64, to: u64) -> u64 {
+        let entries = (1..).zip(&self.senders);
+        let counts = |(seq, sender): &(u64, &usize)| (from..=to).contains(seq) && **sender != user;
+        entries.filter(counts).count() as u64
+    }
+
+    fn unread(&self, user: usize) -> u64 {
+        let from = (self.cursors[user] + 1).max(self.expired_below);
+        self.others(user, from, self.head())
+    }
+}
+
+/// Both users, each with two devices.
+struct Crowd {
+    server: Server,
+    devices: Vec<[Client; 2]>,
+}
+
+fn users() -> [UserId; 2] {
+    [1, 2].map(|id| UserId::new(id).unwrap())
+}
+
+impl Crowd {
+    fn over(store: &Arc<MemoryStore>) -> Crowd {
+        let mut server = Server::with(2, Arc::clone(store), |builder| builder);
+        let devices = users().map(|user| [server.live(user), server.live(user)]);
+        Crowd { server, devices: devices.into() }
+    }
+
+    /// What a new device of a user is told of the conversation.
+    fn state(&mut self, user: usize) -> Option<wire::ConversationState> {
+        let mut device = self.server.client(users()[user]);
+        device.sync(wire::Sync::default()).conversations.pop()
+    }
+}
+
+fn run(deeds: &[Deed]) {
+    let store = Arc::new(MemoryStore::new(1));
+    users().iter().for_each(|user| engine_support::create_account(&*store, *user));
+    let log = LogId::direct(users()[0], users()[1]);
+    let (mut crowd, mut naive) = (Crowd::over(&store), Naive::default());
+    for (number, deed) in (1_u8..).zip(deeds) {
+        match *deed {
+            Deed::Send { by, device } => {
+                crowd.devices[by][device].send(users()[1 - by], number, "word");
+                naive.senders.push(by);
+            }
+            Deed::Mark { by, device, seq } if naive.head() > 0 => {
+                let at = naive.mark(by, seq);
+                let told = crowd.devices[by][device].mark_read(log, seq);
+                assert_eq!(told, (at, naive.others(by, 1, at)), "{deed:?}");
+            }
+            Deed::Expire { below } if naive.head() > 0 => {
+                let below = below.min(naive.head() + 1);
+                let done = delete(&*store, Deletion::Truncate { log, below });
+                assert!(matches!(done, Deleted::Done { .. }), "{done:?}");
+                naive.expire(below);
+            }
+            Deed::Restart => {
+                crowd.server.engine.stop();
+                crowd = Crowd::over(&store);
+            }
+            // Nothing was said yet.
+            Deed::Mark { .. } | Deed::Expire { .. } => {}
+        }
+        for user in 0..2 {
+            let told = crowd.state(user).map_or(0, |state| state.unread);
+            assert_eq!(told, naive.unread(user), "of {user} after {deed:?}: {naive:?}");
+        }
+    }
+    crowd.server.engine.stop();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn unread_is_what_somebody_counts_on_fingers(
+        deeds in prop::collection::vec(deed(), 1..40)
+    ) {
+        run(&deeds);
+    }
+}
+
+/// The vectors of the document.
+#[test]
+fn the_examples_of_the_document() {
+    use Deed::{Expire, Mark, Send};
+    let send = |by| Send { by, device: 0 };
+    let mark = |seq| Mark { by: 0, device: 0, seq };
+    // Ann writes 1 and 4, Bob 2, 3 and 5.
+    let said = [send(0), send(1), send(1), send(0), send(1)];
+    run(&said);
+    run(&[&said[..], &[mark(2)]].concat());
+    run(&[&said[..], &[mark(4), send(0), send(1)]].concat());
+    run(&[&said[..], &[mark(2), Expire { below: 4 }]].concat());
+    run(&[&said[..], &[Expire { below: 6 }, mark(1), send(1)]].concat());
+}
