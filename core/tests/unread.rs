@@ -105,7 +105,8 @@ impl Crowd {
     }
 }
 
-fn run(deeds: &[Deed]) {
+/// Does all that, and looks after each deed. Returns what is unread in the end.
+fn run(deeds: &[Deed]) -> [u64; 2] {
     let store = Arc::new(MemoryStore::new(1));
     users().iter().for_each(|user| engine_support::create_account(&*store, *user));
     let log = LogId::direct(users()[0], users()[1]);
@@ -140,6 +141,7 @@ fn run(deeds: &[Deed]) {
         }
     }
     crowd.server.engine.stop();
+    [0, 1].map(|user| naive.unread(user))
 }
 
 proptest! {
@@ -159,11 +161,12 @@ fn the_examples_of_the_document() {
     use Deed::{Expire, Mark, Send};
     let send = |by| Send { by, device: 0 };
     let mark = |seq| Mark { by: 0, device: 0, seq };
-    // Ann writes 1 and 4, Bob 2, 3 and 5.
+    // Ann says 1 and 4, Bob 2, 3 and 5.
     let said = [send(0), send(1), send(1), send(0), send(1)];
-    run(&said);
-    run(&[&said[..], &[mark(2)]].concat());
-    run(&[&said[..], &[mark(4), send(0), send(1)]].concat());
-    run(&[&said[..], &[mark(2), Expire { below: 4 }]].concat());
-    run(&[&said[..], &[Expire { below: 6 }, mark(1), send(1)]].concat());
+    let after = |deeds: &[Deed]| run(&[&said[..], deeds].concat());
+    assert_eq!(after(&[]), [3, 2]);
+    assert_eq!(after(&[mark(2)]), [2, 2]);
+    assert_eq!(after(&[mark(4), send(0), send(1)]), [2, 3]);
+    assert_eq!(after(&[mark(2), Expire { below: 4 }]), [1, 1]);
+    assert_eq!(after(&[Expire { below: 6 }, mark(1), send(1)]), [1, 0]);
 }
