@@ -63,7 +63,7 @@ fn append(store: &EmbeddedStore, logs: &[LogId], before: u64) {
     let (seq, body) = (before + 1, Bytes::from_static(&BODY));
     let entry = NewEntry { seq, meta, key: None, digest: 0, body };
     for logs in logs.chunks(BATCH) {
-        let writes = logs.iter().map(|log| Write::entry(*log, entry.clone())).collect();
+        let writes: Vec<Write> = logs.iter().map(|log| Write::entry(*log, entry.clone())).collect();
         let verdicts: Vec<Written> = ask(store, writes);
         let stored = |verdict: &Written| matches!(verdict, Written::Stored { .. });
         assert!(verdicts.iter().all(stored), "{:?}", verdicts.first());
