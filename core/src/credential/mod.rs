@@ -331,8 +331,33 @@ fn issuer_refusal(error: &IssuerError) -> Refusal {
         | IssuerError::TooLongLived { .. }
         | IssuerError::WrongAudience
         | IssuerError::Claim { .. } => {
-            Refusal::new(ErrorCode::TokenInvalid, "the issuer's token is not accepted")
+            Refusal::new(ErrorCode::TokenInvalid, why_not_accepted(error))
         }
+    }
+}
+
+/// What the operator of the issuer has to change. (None of it is a secret: whoever has made the token knows
+/// what is in it.)
+fn why_not_accepted(error: &IssuerError) -> &'static str {
+    match error {
+        IssuerError::Expired => TOKEN_EXPIRED.message,
+        IssuerError::NotYetValid => TOKEN_NOT_YET_VALID.message,
+        IssuerError::TooLong { .. } => "the issuer's token is too long",
+        IssuerError::Malformed { .. } => "the issuer's token is no JSON Web Token",
+        IssuerError::UnknownIssuer => "the issuer of the token (iss) is not trusted",
+        IssuerError::WrongAlgorithm => {
+            "the issuer's token has another algorithm (alg) than its key"
+        }
+        IssuerError::Critical => "the issuer's token has critical extensions (crit)",
+        IssuerError::WrongSignature => "the signature of the issuer's token is wrong",
+        IssuerError::TooLongLived { .. } => {
+            "the issuer's token is good for longer than is allowed (iat, exp)"
+        }
+        IssuerError::WrongAudience => "the issuer's token is meant for others (aud)",
+        IssuerError::Claim { claim: "iat" } => "the issuer's token has no good iat",
+        IssuerError::Claim { claim: "exp" } => "the issuer's token has no good exp",
+        IssuerError::Claim { claim: "sub" } => "the issuer's token has no good sub",
+        IssuerError::Claim { .. } => "a claim of the issuer's token is malformed (nbf, aud)",
     }
 }
 
@@ -353,5 +378,31 @@ pub(super) fn hash_refusal(error: PasswordError) -> Refusal {
             "no memory to check a password",
             OVERLOADED_RETRY_MS,
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever runs the issuer finds out from the log what to change.
+    #[test]
+    fn no_two_faults_of_a_token_are_told_in_the_same_words() {
+        let claims = ["iat", "exp", "sub", "nbf"].map(|claim| IssuerError::Claim { claim });
+        let faults = [
+            IssuerError::TooLong { bytes: 9999 },
+            IssuerError::Malformed { part: "claims" },
+            IssuerError::UnknownIssuer,
+            IssuerError::WrongAlgorithm,
+            IssuerError::Critical,
+            IssuerError::WrongSignature,
+            IssuerError::Expired,
+            IssuerError::TooLongLived { lifetime_s_max: 60 },
+            IssuerError::NotYetValid,
+            IssuerError::WrongAudience,
+        ];
+        let refusals: Vec<_> = faults.iter().chain(&claims).map(issuer_refusal).collect();
+        let words: std::collections::BTreeSet<_> = refusals.iter().map(|it| it.message).collect();
+        assert_eq!(words.len(), refusals.len(), "{words:?}");
     }
 }
