@@ -28,11 +28,12 @@ impl Section for Tls {
 }
 
 impl Tls {
-    /// The certificate that is named; `None` for one of our own.
+    /// The certificate that is named; `None` for one of our own. (Where only one of the two files is named,
+    /// the check has refused it.)
     pub(crate) fn certificate(&self) -> Option<Certificate> {
-        let named = [&self.certificate_file, &self.key_file];
-        let named = named.iter().all(|file| !file.as_os_str().is_empty());
-        named.then(|| Certificate::of_files(&self.certificate_file, &self.key_file))
+        let mut named = [&self.certificate_file, &self.key_file].into_iter();
+        let is_named = named.any(|file| !file.as_os_str().is_empty());
+        is_named.then(|| Certificate::of_files(&self.certificate_file, &self.key_file))
     }
 
     /// The file of the key, if one is named.

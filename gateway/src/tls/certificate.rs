@@ -142,11 +142,15 @@ impl Certificate {
         Ok((Arc::new(config), print))
     }
 
-    /// What is wrong with the files: with each by itself, then with both together.
+    /// What is wrong with the files: with each by itself, then with both together. That one is not named
+    /// at all is not for this to say.
     pub(crate) fn wrong(&self) -> Vec<TlsError> {
-        let (chain, key) = (self.chain().err(), self.key().err());
+        let is_named = |path: &Path| !path.as_os_str().is_empty();
+        let (has_chain, has_key) = (is_named(&self.certificate_file), is_named(&self.key_file));
+        let chain = has_chain.then(|| self.chain().err()).flatten();
+        let key = has_key.then(|| self.key().err()).flatten();
         let wrong: Vec<TlsError> = chain.into_iter().chain(key).collect();
-        if wrong.is_empty() {
+        if wrong.is_empty() && has_chain && has_key {
             return ticketer().and_then(|tickets| self.load(tickets)).err().into_iter().collect();
         }
         wrong

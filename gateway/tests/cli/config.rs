@@ -39,6 +39,22 @@ fn a_bad_value_and_an_unknown_key_are_named_wherever_they_are() {
     place.run(&["check-config", "--config", "none.toml"]).refused("none.toml: ");
 }
 
+/// That the other file is not named hides nothing of this one.
+#[test]
+fn half_a_certificate_is_looked_at() {
+    let place = Place::new();
+    let set = |file: &str| format!("tls.{file}=/nowhere/a.pem");
+    for (file, place_of_both) in [("certificate_file", true), ("key_file", false)] {
+        let ended = place.run(&["check-config", "--set", &set(file)]);
+        let lines: Vec<&str> = ended.error.lines().collect();
+        assert_eq!(lines.len(), 2, "{ended:?}");
+        let together = "tls.key_file: and tls.certificate_file go together";
+        assert!(lines[0].ends_with(together) || place_of_both, "{ended:?}");
+        let missing = format!("tls.{file}: /nowhere/a.pem: ");
+        assert!(lines[1].contains(&missing), "{ended:?}");
+    }
+}
+
 #[test]
 fn all_that_is_wrong_is_told_at_once_with_its_place() {
     let place = Place::new();
