@@ -141,6 +141,13 @@ pub enum OpenError {
         /// The folder.
         path: PathBuf,
     },
+    /// A link in the place of a folder that is to be written to: whoever can change it could lead
+    /// elsewhere.
+    #[error("{} is a symbolic link; name the folder itself", path.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+    },
     /// The file that says who the store is is missing beside its other files.
     #[error("{}: STORE is missing, without which nothing in it can be read; take it from a backup", path.display())]
     NoIdentity {

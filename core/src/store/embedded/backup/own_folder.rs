@@ -40,8 +40,7 @@ impl OwnFolder {
     pub fn open_existing(path: &Path) -> Result<OwnFolder, OpenError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty());
-        let handle =
-            handle.map_err(|error| OpenError::io("can't open the folder", path)(error.into()))?;
+        let handle = handle.map_err(|error| not_opened(error, path))?;
         OwnFolder { path: path.to_owned(), handle: handle.into() }.checked()
     }
 
@@ -62,8 +61,7 @@ impl OwnFolder {
         let path = self.path.join(name);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = rustix::fs::openat(&self.handle, name, flags, Mode::empty());
-        let handle =
-            handle.map_err(|error| OpenError::io("can't open the folder", &path)(error.into()))?;
+        let handle = handle.map_err(|error| not_opened(error, &path))?;
         OwnFolder { handle: handle.into(), path }.checked()
     }
 
@@ -170,6 +168,15 @@ impl Disk for OwnFolder {
     }
 }
 
+/// Why a folder can't be opened: the system says of a link that it is no folder.
+fn not_opened(error: rustix::io::Errno, path: &Path) -> OpenError {
+    let is_link = path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    if is_link {
+        return OpenError::Link { path: path.to_owned() };
+    }
+    OpenError::io("can't open the folder", path)(error.into())
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -198,7 +205,8 @@ mod tests {
         symlink(folder.path(), own.join("store")).unwrap();
         assert!(opened.folder("store").is_err());
         symlink(&own, folder.path().join("link")).unwrap();
-        assert!(OwnFolder::open(&folder.path().join("link")).is_err());
+        let refused = OwnFolder::open(&folder.path().join("link")).unwrap_err().to_string();
+        assert!(refused.ends_with("/link is a symbolic link; name the folder itself"), "{refused}");
     }
 
     #[test]
