@@ -177,24 +177,27 @@ fn write_moments(out: &mut dyn Write, change: &Change) -> io::Result<()> {
     Ok(())
 }
 
+/// What was damaged at a start, until somebody has acknowledged it.
+fn damage_warning(store: &Store) -> Option<String> {
+    let see = "see `dunlin verify`";
+    match store.damage_told {
+        0 => None,
+        // (Where only `EXTENT` is damaged, nothing is lost, but nobody can tell.)
+        _ if store.history_lost_at_start => {
+            Some(format!("entries may have been lost before the start; {see}"))
+        }
+        _ if store.damage_at_start > 0 => {
+            Some(format!("{} places were damaged at the start; {see}", store.damage_at_start))
+        }
+        told => Some(format!("{told} places were damaged at an earlier start; {see}")),
+    }
+}
+
 /// What an operator should look at, each in a line of its own.
 fn write_warnings(out: &mut dyn Write, status: &Status) -> io::Result<()> {
     let mut warnings = Vec::new();
     if let Some(store) = &status.store {
-        if store.history_lost_at_start {
-            warnings.push("entries were lost before the start; `dunlin verify` says which".into());
-        } else if store.damage_at_start > 0 {
-            let places = store.damage_at_start;
-            warnings
-                .push(format!("{places} places were damaged at the start; see `dunlin verify`"));
-        }
-        let known = u64::from(store.history_lost_at_start) + store.damage_at_start;
-        if store.damage_told > 0 && known == 0 {
-            let places = store.damage_told;
-            warnings.push(format!(
-                "{places} places were damaged at an earlier start; see `dunlin verify`"
-            ));
-        }
+        warnings.extend(damage_warning(store));
         if store.damaged_reads > 0 {
             let reads = store.damaged_reads;
             warnings.push(format!("{reads} reads met a damaged entry; see `dunlin verify`"));
