@@ -93,24 +93,31 @@ fn list_all(access: &mut Access, json: bool) -> Result<(), Failure> {
     if !json {
         printed(|out| writeln!(out, "{:>16}  {:8}  {:>8}  NAME", "ID", "STATE", "SESSIONS"))?;
     }
-    let (mut after, mut damage) = (None, 0);
+    let (mut after, mut damage, mut unnamed) = (None, 0, 0);
     loop {
         let reply = access.ask(Request::ListUsers { after, limit: PAGE })?;
         let Reply::Users { users, damaged, next } = reply else {
             return Err("the server answered something else".into());
         };
         printed(|out| users.iter().try_for_each(|user| print_user(out, user, json)))?;
-        damaged.iter().for_each(|log| eprintln!("the name of log {log} can't be read"));
-        damage += damaged.len() + users.iter().filter(|user| user.damaged).count();
+        // (Nobody knows which names these are: that is what is damaged.)
+        unnamed += damaged.len();
+        damage += users.iter().filter(|user| user.damaged).count();
         after = next;
         if after.is_none() {
             break;
         }
     }
-    if damage > 0 {
-        return Err(format!("{damage} users are damaged; `dunlin verify` says more").into());
+    if unnamed > 0 {
+        crate::log::last_words(&format!(
+            "dunlin: the names of {unnamed} users can't be read, so they are not in the list, and can't \
+             log in: nothing but a backup helps"
+        ));
     }
-    Ok(())
+    match damage + unnamed {
+        0 => Ok(()),
+        damage => Err(format!("{damage} users are damaged; `dunlin verify` says more").into()),
+    }
 }
 
 fn print_user(out: &mut dyn Write, user: &UserLine, json: bool) -> std::io::Result<()> {

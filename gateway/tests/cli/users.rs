@@ -124,6 +124,35 @@ fn nobody_works_on_the_folder_of_another_user() {
     place.run(&["user", "list"]).refused("it belongs to user");
 }
 
+/// What of a name can't be read is counted, not listed; and what concerns one says what helps.
+#[test]
+fn users_whose_names_are_lost_are_one_line() {
+    let place = Place::new();
+    let names = ["ada", "bob", "eve", "joe", "kim"];
+    names.iter().for_each(|name| drop(place.add(name, "pass word 1").done()));
+    place.serve().end();
+    let store = place.data().join("store");
+    let indexed = |number: usize| {
+        let names = fs::read_dir(&store).unwrap().map(|file| file.unwrap().file_name());
+        let mut names = names.filter_map(|name| name.into_string().ok());
+        let number = format!("{number:08x}");
+        names.any(|it| it.ends_with(".idx") && it[..8] <= *number && *number <= it[9..17])
+    };
+    // Each was made by a command of its own, which begins a segment.
+    for number in 1..=3 {
+        assert!(indexed(number));
+        fs::remove_file(store.join(format!("{number:08x}.log"))).unwrap();
+    }
+    let online_too = [None, Some(place.serve())];
+    for _server in online_too {
+        let ended = place.run(&["user", "list"]);
+        assert!(!ended.success && ended.error.lines().count() == 2, "{ended:?}");
+        assert!(ended.error.contains("the names of 3 users can't be read"), "{ended:?}");
+        assert!(ended.out.contains("joe") && ended.out.contains("kim"), "{ended:?}");
+        place.add("ada", "pass word 1").refused("nothing but a backup helps");
+    }
+}
+
 #[test]
 fn what_is_refused_says_why_in_one_line() {
     let place = Place::new();
