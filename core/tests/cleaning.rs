@@ -101,6 +101,36 @@ fn check(store: &EmbeddedStore, log: LogId, count: u64, rounds: u64) {
     assert_eq!(store.verify().unwrap().damage, []);
 }
 
+/// A damaged record that nothing refers to any more keeps no file from being cleaned, and leaves with what
+/// is dead.
+#[test]
+fn what_was_damaged_and_set_anew_leaves_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = chat(1, 2);
+    let damaged = b"the value that the disk will change";
+    let old = |store: &EmbeddedStore| {
+        let old = Write::registers(log, [Set::always(key(7), Bytes::from_static(damaged))]);
+        stored(&write(store, vec![old]));
+        rewrite(store, log, 5, 0..3);
+    };
+    old(&open(folder.path()));
+    let segment = folder.path().join("00000001.log");
+    let mut content = std::fs::read(&segment).unwrap();
+    let at = content.windows(damaged.len()).position(|bytes| bytes == damaged).unwrap();
+    content[at + 3] ^= 1;
+    std::fs::write(&segment, content).unwrap();
+    let store = open_thorough(folder.path());
+    assert_eq!(store.verify().unwrap().damage.len(), 1);
+    stored(&write(&store, vec![Write::registers(log, [set(7, "a newer value")])]));
+    let report = store.verify().unwrap();
+    assert_eq!((report.damage.len(), report.dead.len()), (0, 1));
+    store.clean().unwrap();
+    assert!(store.statistics().cleaned_files > 0);
+    let report = store.verify().unwrap();
+    assert_eq!((report.damage, report.dead), (vec![], vec![]));
+    assert!(!is_on_disk(folder.path(), &damaged[4..]));
+}
+
 #[test]
 fn registers_that_are_set_again_cost_nothing_in_the_end() {
     let folder = tempfile::tempdir().unwrap();

@@ -15,13 +15,14 @@ use bytes::Bytes;
 use dunlin_core::store::contract::ask::{ask, heads, write as write_all};
 use dunlin_core::store::contract::sample::{self, all, chat, entry_of, with_body};
 use dunlin_core::store::embedded::{
-    DamageKind, EmbeddedConfig, EmbeddedStore, OpenError, verify_folder,
+    DamageKind, DamagedSource, EmbeddedConfig, EmbeddedStore, OpenError, OwnFolder, VerifyReport,
+    check_backup, restore, restore_to, verify_folder,
 };
 use dunlin_core::store::{
     Deleted, Deletion, NewEntry, Range, Register, RegisterKey, RegisterRange, Set, Store,
     StoreError, StoreReply, StoreRequest, StoredEntry, Write, Written,
 };
-use dunlin_protocol::LogId;
+use dunlin_protocol::{LogId, UserId};
 use simulated_disk::{SeededRandom, SimulatedDisk};
 
 const STORED: Written = Written::Stored { version: 0 };
@@ -443,14 +444,34 @@ fn what_is_lost_with_a_segment_is_counted_and_named() {
                 let named = loss.named.iter().find(|named| named.log == log(number)).unwrap();
                 let found = (named.from, named.to, named.entries as usize);
                 assert_eq!(found, (lost[0], lost[lost.len() - 1], lost.len()));
-                let words = format!("conversation 1:{}", 2 + number);
+                let words = format!("conversation of users 1 and {}", 2 + number);
                 assert!(loss.to_string().contains(&words), "{loss}");
             }
         }
     }
 }
 
-/// Where no index file knows it, what comes behind does; and where nothing does, that is said.
+/// A full check of a folder without a server, which sees what a start would.
+fn verified(medium: &Medium) -> VerifyReport {
+    let Medium::Folder(folder) = medium else { unreachable!() };
+    verify_folder(folder.path(), config(), |_| {}).unwrap()
+}
+
+/// Waits until every segment that was there at the start has an index file. One is as if a merge had
+/// made one file of all.
+fn indexed(medium: &Medium) {
+    for _ in 0..2 {
+        drop(medium.open().unwrap());
+    }
+    let covered = |log: &String| {
+        medium.ending(".idx").iter().any(|idx| idx[..8] <= log[..8] && log[..8] <= idx[9..17])
+    };
+    let all = medium.ending(".log");
+    assert!(all[..all.len() - 1].iter().all(covered), "{:?}", medium.names());
+}
+
+/// Where no index file knows it, what comes behind does, as far as it can; and where nothing does, that
+/// is said. It stays so when index files are made of what is left.
 #[test]
 fn what_no_index_file_knows_is_told_by_what_comes_behind() {
     let sample = sample(Medium::Folder(tempfile::tempdir().unwrap()));
@@ -459,27 +480,178 @@ fn what_no_index_file_knows_is_told_by_what_comes_behind() {
     let (middle, newest) = (&names[1], &names[names.len() - 1]);
     sample.medium.lose(middle);
     sample.medium.lose(newest);
-    let Medium::Folder(folder) = &sample.medium else { unreachable!() };
-    let report = verify_folder(folder.path(), config(), |_| {}).unwrap();
-    let of = |file: &str| report.losses.iter().find(|loss| loss.file == file).unwrap();
-    for name in [middle, newest] {
-        let loss = of(name);
-        assert_eq!((loss.is_known, loss.entries), (false, 0));
-        assert!(loss.batches.is_some_and(|batches| batches > 0), "{loss:?}");
-        assert!(loss.to_string().contains("no index file knows"), "{loss}");
-    }
-    let behind = of(&names[2]);
-    assert!(behind.is_before && behind.logs == LOGS, "{behind:?}");
-    // What is missing and has something of its log behind it.
+    let before = verified(&sample.medium);
     let store = sample.medium.open().unwrap();
+    // What is missing and has something of its log behind it.
     let in_gap = |of: LogId| {
         let missing = missing(&store, of);
         let newest = (1..=ENTRIES).rev().find(|seq| !missing.contains(seq)).unwrap();
         missing.iter().filter(|seq| **seq < newest).count() as u64
     };
-    assert_eq!(behind.entries, (0..LOGS).map(|number| in_gap(log(number))).sum::<u64>());
-    let holes = report.damage.iter().filter(|d| matches!(d.kind, DamageKind::Hole { .. }));
-    assert_eq!(holes.count(), 1, "one for the file: {report:?}");
+    let in_gaps = (0..LOGS).map(|number| in_gap(log(number))).sum::<u64>();
+    let online = store.verify().unwrap();
+    drop(store);
+    indexed(&sample.medium);
+    let after = verified(&sample.medium);
+    for report in [before, online, after, sample.medium.open().unwrap().verify().unwrap()] {
+        let files: Vec<_> = report.damage.iter().map(|damage| &damage.file).collect();
+        assert_eq!(files, [middle, newest], "one loss is one place, with its own name");
+        let [of_middle, of_newest] = &report.losses[..] else { panic!("{:?}", report.losses) };
+        assert_eq!((&of_middle.file, &of_newest.file), (middle, newest));
+        for loss in [of_middle, of_newest] {
+            assert!(!loss.is_known && !loss.is_before, "{loss:?}");
+            assert!(loss.batches.is_some_and(|batches| batches > 0), "{loss:?}");
+            assert!(loss.to_string().contains("no index file knows"), "{loss}");
+            assert!(!loss.to_string().contains(" 0 entries"), "{loss}");
+        }
+        assert_eq!((of_middle.entries, of_middle.logs), (in_gaps, LOGS), "{of_middle}");
+        assert_eq!(of_newest.entries, 0);
+    }
+}
+
+/// The same of a part of the newest segment: how many batches, `EXTENT` knows.
+#[test]
+fn what_is_lost_of_the_newest_segment_is_no_entries_at_no_time() {
+    let sample = sample(Medium::Folder(tempfile::tempdir().unwrap()));
+    let newest = sample.medium.ending(".log").pop().unwrap();
+    let content = sample.medium.get(&newest);
+    let used = content.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let cut = content[..4096 + (used - 4096) / 2].to_vec();
+    let zeros = [&cut[..], &vec![0; content.len() - cut.len()]].concat();
+    let mut flip = content.clone();
+    // The head of a record in the middle, which is then no record any more.
+    let middle = used / 2;
+    let frame = content[middle..].windows(4).position(|bytes| bytes == b"DBAT").unwrap() + middle;
+    flip[frame + 40] ^= 1;
+    for (content, one_batch) in [(cut, false), (zeros, false), (flip, true)] {
+        let medium = sample.medium.copy();
+        medium.put(&newest, &content);
+        let before = verified(&medium);
+        let store = medium.open().unwrap();
+        let lost = (0..LOGS).map(|number| missing(&store, log(number)).len() as u64).sum::<u64>();
+        let online = store.verify().unwrap();
+        for number in 0..LOGS {
+            let next = heads(&store, vec![log(number)])[0].seq + 1;
+            assert_eq!(write_all(&store, vec![entry(log(number), next)]), [STORED]);
+        }
+        drop(store);
+        indexed(&medium);
+        let after = verified(&medium);
+        for report in [before, online, after, medium.open().unwrap().verify().unwrap()] {
+            let [loss] = &report.losses[..] else { panic!("{:?}", report.losses) };
+            assert_eq!((&loss.file, loss.is_known), (&newest, false));
+            assert!(loss.to_string().contains("no index file knows"), "{loss}");
+            assert!(!loss.to_string().contains(" 0 entries"), "{loss}");
+            // (A batch has an entry of each log.)
+            let batches = if one_batch { 1 } else { lost / LOGS };
+            assert!(
+                loss.batches.is_some_and(|found| found.abs_diff(batches) <= 1),
+                "{loss} {lost}"
+            );
+            assert!(report.damage.iter().all(|damage| damage.file == newest), "{report:?}");
+        }
+    }
+}
+
+/// A damaged entry is not counted among the whole ones, and is named so that somebody knows whose it is.
+#[test]
+fn a_damaged_entry_is_named_and_not_counted() {
+    on_all(|sample| {
+        let body = entry_of(&entry(log(0), 7)).body.clone();
+        let find = |name: &String| {
+            let content = sample.medium.get(name);
+            let at = content.windows(body.len()).position(|bytes| bytes == &body[..]);
+            at.map(|at| (name.clone(), at))
+        };
+        let (name, at) = sample.medium.ending(".log").iter().find_map(find).unwrap();
+        flipped(&sample.medium, &name, at + 3);
+        let report = sample.medium.open().unwrap().verify().unwrap();
+        assert_eq!(report.entries, LOGS * ENTRIES - 1);
+        let [damage] = &report.damage[..] else { panic!("{report:?}") };
+        assert!(damage.to_string().starts_with(&name), "{damage}");
+        let words = "entry 7 of the conversation of users 1 and 2 is damaged";
+        assert!(damage.to_string().ends_with(words), "{damage}");
+    });
+}
+
+/// What was set anew is no damage any more: it is said, and neither a check nor a backup fails for it.
+#[test]
+fn a_damaged_register_that_was_set_anew_is_no_loss() {
+    let of = LogId::identity(UserId::new(9).unwrap());
+    let value = b"a value that is found again among all the others";
+    let folder = Medium::Folder(tempfile::tempdir().unwrap());
+    let set = |value: &'static [u8]| {
+        let set = Set::always(RegisterKey::letter(b'a'), Bytes::from_static(value));
+        let other = Set::always(RegisterKey::letter(b'b'), Bytes::from_static(b"of no account"));
+        Write::registers(of, [set, other])
+    };
+    {
+        let store = folder.open().unwrap();
+        write_all(&store, vec![set(value)]);
+        write_all(&store, vec![entry(log(0), 1)]);
+    }
+    let name = folder.ending(".log").remove(0);
+    let content = folder.get(&name);
+    let at = content.windows(value.len()).position(|bytes| bytes == value).unwrap();
+    flipped(&folder, &name, at + 3);
+    let store = folder.open().unwrap();
+    let [damage] = &store.verify().unwrap().damage[..] else { panic!() };
+    let offset = usize::try_from(damage.offset).unwrap();
+    assert!(damage.file == name && (4096..at).contains(&offset), "{damage:?}");
+    let words = "a register of the identity of user 9 that was set in its version 1 is damaged";
+    assert!(damage.to_string().ends_with(words), "{damage}");
+    let damage = damage.clone();
+    write_all(&store, vec![set(b"the newer value")]);
+    store.acknowledge_damage().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let copied = store.backup(copy.path()).unwrap();
+    let online = store.verify().unwrap();
+    drop(store);
+    for report in [online, verified(&folder)] {
+        assert_eq!((report.damage, report.told, report.losses), (vec![], vec![], vec![]));
+        assert_eq!(report.dead, std::slice::from_ref(&damage));
+    }
+    for report in [copied, check_backup(copy.path()).unwrap()] {
+        assert_eq!((report.damage, report.dead), (vec![], vec![damage.clone()]));
+    }
+    let restored = tempfile::tempdir().unwrap();
+    restore(copy.path(), restored.path()).unwrap();
+}
+
+/// A backup of a store that was damaged says the same in a line, and so does what was restored from it.
+#[test]
+fn a_backup_without_a_segment_says_what_is_lost() {
+    let sample = sample(Medium::Folder(tempfile::tempdir().unwrap()));
+    let names = sample.medium.ending(".log");
+    let lost = names[2].clone();
+    sample.medium.lose(&lost);
+    let store = sample.medium.open().unwrap();
+    let gone = (0..LOGS).map(|number| missing(&store, log(number)).len() as u64).sum::<u64>();
+    let batches = store.verify().unwrap().losses[0].batches;
+    let (copy, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    store.backup(copy.path()).unwrap();
+    drop(store);
+    let checked = check_backup(copy.path()).unwrap();
+    let target = || OwnFolder::open(new.path());
+    let restored = restore_to(copy.path(), DamagedSource::Accept, target).unwrap();
+    let told = EmbeddedStore::open(new.path(), config()).unwrap();
+    let at_start = told.recovery().damage.clone();
+    let online = told.verify().unwrap();
+    drop(told);
+    let offline = verify_folder(new.path(), config(), |_| {}).unwrap();
+    let found = [
+        (checked.damage, checked.losses),
+        (restored.damage, restored.losses),
+        (online.damage, online.losses),
+        (offline.damage, offline.losses),
+    ];
+    for (damage, losses) in found {
+        assert_eq!(damage, at_start);
+        assert_eq!(damage.iter().map(|damage| &damage.file).collect::<Vec<_>>(), [&lost]);
+        let [loss] = &losses[..] else { panic!("{losses:?}") };
+        assert_eq!((&loss.file, loss.batches, loss.entries), (&lost, batches, gone), "{loss}");
+        assert!(!loss.is_known && !loss.is_before && loss.logs == LOGS, "{loss}");
+    }
 }
 
 /// Each says which one it is, so that it is one command to put them back; and nobody looks for another

@@ -1,7 +1,9 @@
 """The messages of the protocol, built at run time: no protoc, no generated code.
 
-They come from the file descriptors that the build of Dunlin can write:
+They come from the file descriptors, which protoc can write, or the build of Dunlin:
 
+    protoc --include_imports --descriptor_set_out=docs/examples/python/dunlin.desc \\
+        -I protocol/proto protocol/proto/dunlin/v1/frame.proto
     cargo run -p dunlin-protocol --example descriptors > docs/examples/python/dunlin.desc
 
 DUNLIN_DESCRIPTORS names the file if it is elsewhere.

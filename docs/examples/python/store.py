@@ -216,7 +216,10 @@ def u64(content, at):
 
 
 def main(folder, everything):
-    store = Store(folder)
+    try:
+        store = Store(folder)
+    except OSError as error:
+        raise SystemExit(f"{folder} holds no store: {error}") from None
     for name, log in sorted(store.logs.items()):
         entries, registers = store.alive(log)
         print(f"log {name.hex()} seq {log['seq']} version {log['version']}"

@@ -10,6 +10,7 @@ It must show all others, say what is missing and why, and not ask again and agai
 import asyncio
 import sys
 
+from connection import Closed, Refused
 from dunlin import Client, direct_conversation
 
 MESSAGES = 150
@@ -76,3 +77,5 @@ if __name__ == "__main__":
         asyncio.run(asyncio.wait_for(main(host, int(port), *sys.argv[2:]), DEADLINE_S))
     except TimeoutError:
         raise SystemExit(f"not done within {DEADLINE_S} s") from None
+    except (OSError, Closed, Refused) as error:
+        raise SystemExit(f"{sys.argv[1]}: {error or type(error).__name__}") from None

@@ -7,7 +7,7 @@ use dunlin_core::admin::{AdminError, AdminReply, AdminRequest};
 use dunlin_core::engine::door::Door;
 use dunlin_core::store::Consumer;
 use dunlin_core::store::embedded::{
-    BackupReport, Damage, ToldDamage, VerifyProgress, VerifyReport,
+    BackupReport, Damage, Loss, ToldDamage, VerifyProgress, VerifyReport,
 };
 use dunlin_core::store::feed::ConsumerName;
 use dunlin_protocol::LogId;
@@ -117,10 +117,10 @@ impl Administration {
     fn backup(&self, folder: &Path, since: Option<&Path>) -> Answer {
         let _alone = self.reading_all.try_lock().ok_or_else(busy)?;
         let report = backup::backup(&self.data, self.keeper()?, folder, since);
-        let BackupReport { segments, bytes, linked_bytes, damaged, damage, .. } =
+        let BackupReport { segments, bytes, linked_bytes, damaged, damage, dead, .. } =
             report.map_err(Fault::new)?;
-        let damage = damage_lines(&damage);
-        Ok(Reply::BackedUp { segments, bytes, linked_bytes, damaged, damage })
+        let (damage, dead) = (damage_lines(&damage), dead_lines(&dead));
+        Ok(Reply::BackedUp { segments, bytes, linked_bytes, damaged, damage, dead })
     }
 
     fn verify(&self, told: &mut dyn FnMut(Reply)) -> Answer {
@@ -149,16 +149,28 @@ pub(crate) fn damage_lines(damage: &[Damage]) -> Vec<String> {
     lines
 }
 
-pub(crate) fn verified_reply(report: &VerifyReport) -> Reply {
-    let damage = damage_lines(&report.damage);
-    let told = report.told.iter().map(told_line).collect();
-    let mut losses: Vec<String> = report.losses.iter().map(ToString::to_string).collect();
-    if report.losses_left_out > 0 {
-        losses.push(format!("something is lost with {} more files", report.losses_left_out));
+/// The same for what is damaged and no loss.
+pub(crate) fn dead_lines(dead: &[Damage]) -> Vec<String> {
+    let no_loss = |line| format!("no loss: {line}, and nothing refers to it any more");
+    damage_lines(dead).into_iter().map(no_loss).collect()
+}
+
+/// A line for each file of which something is lost.
+pub(crate) fn loss_lines(losses: &[Loss], left_out: usize) -> Vec<String> {
+    let mut lines: Vec<String> = losses.iter().map(ToString::to_string).collect();
+    if left_out > 0 {
+        lines.push(format!("something is lost with {left_out} more files"));
     }
+    lines
+}
+
+pub(crate) fn verified_reply(report: &VerifyReport) -> Reply {
+    let (damage, dead) = (damage_lines(&report.damage), dead_lines(&report.dead));
+    let told = report.told.iter().map(told_line).collect();
+    let losses = loss_lines(&report.losses, report.losses_left_out);
     let VerifyReport { segments, entries, logs, bytes, .. } = *report;
     let places = report.damage.len();
-    Reply::Verified { segments, entries, logs, bytes, places, damage, losses, told }
+    Reply::Verified { segments, entries, logs, bytes, places, damage, dead, losses, told }
 }
 
 /// Damage that was told before, with its time.
@@ -201,6 +213,10 @@ fn explain(error: &AdminError) -> Fault {
             "; the log of the server says why (is the disk full?)"
         }
         AdminError::Refused { code: ErrorCode::Overloaded, .. } => "; try again",
+        AdminError::Refused { code: ErrorCode::DataCorrupt, .. } => {
+            "; a damaged password or session is made anew by `dunlin user reset-password`, but if it is \
+             the name itself, nothing but a backup helps; `dunlin verify` says what is damaged"
+        }
         _ => "",
     };
     Fault::new(format_args!("{error}{hint}"))

@@ -109,6 +109,8 @@ pub(crate) enum Reply {
         damaged: usize,
         /// What of the store is damaged, and so in the backup.
         damage: Vec<String>,
+        /// What is damaged and is no loss.
+        dead: Vec<String>,
     },
     /// How far a verification has come; others, and its answer, follow on the same connection.
     Verifying {
@@ -126,6 +128,8 @@ pub(crate) enum Reply {
         places: usize,
         /// The first of them.
         damage: Vec<String>,
+        /// What is damaged and is no loss.
+        dead: Vec<String>,
         /// What is lost with them, as far as it is known.
         losses: Vec<String>,
         told: Vec<String>,

@@ -17,7 +17,7 @@ pub(super) fn run(
     let mut access = Access::open(&settings.for_command()?, Missing::Refuse)?;
     let answer = access.ask(Request::Backup { folder: folder.clone(), since: since.clone() });
     access.close();
-    let Reply::BackedUp { segments, bytes, linked_bytes, damaged, damage } = answer? else {
+    let Reply::BackedUp { segments, bytes, linked_bytes, damaged, damage, dead } = answer? else {
         return Err("the server answered something else".into());
     };
     printed(|out| {
@@ -37,10 +37,10 @@ pub(super) fn run(
              from the store; look at it with dunlin verify --backup"
         ));
     }
+    printed(|out| damage.iter().chain(&dead).try_for_each(|place| writeln!(out, "{place}")))?;
     if damage.is_empty() {
         return Ok(());
     }
-    printed(|out| damage.iter().try_for_each(|place| writeln!(out, "{place}")))?;
     Err(format!(
         "the backup was made, but the store is damaged: {} places, which are in the backup as they \
          are; docs/operating.md says what to do",

@@ -5,7 +5,7 @@ use std::path::Path;
 use dunlin_core::store::embedded::DamagedSource;
 
 use super::{Failure, SettingsArgs, printed};
-use crate::admin::damage_lines;
+use crate::admin::{damage_lines, dead_lines, loss_lines};
 use crate::backup;
 
 pub(super) fn run(
@@ -22,7 +22,10 @@ pub(super) fn run(
         let folder = folder.display();
         writeln!(out, "restored {entries} entries in {segments} segments to {folder}")?;
         writeln!(out, "the epoch is new ({}): clients will sync from the beginning", report.epoch)?;
-        let mut damage = damage_lines(&report.damage).into_iter();
-        damage.try_for_each(|place| writeln!(out, "damaged before the backup: {place}"))
+        let damage = damage_lines(&report.damage);
+        let losses = loss_lines(&report.losses, report.losses_left_out);
+        let mut before = damage.iter().chain(&losses);
+        before.try_for_each(|line| writeln!(out, "before the backup: {line}"))?;
+        dead_lines(&report.dead).iter().try_for_each(|line| writeln!(out, "{line}"))
     })
 }

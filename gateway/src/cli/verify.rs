@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use dunlin_core::store::embedded::{VerifyProgress, verify_folder};
 
 use super::{Failure, SettingsArgs, printed};
-use crate::admin::{Access, Missing, Reply, Request, damage_lines, verified_reply};
+use crate::admin::{
+    Access, Missing, Reply, Request, damage_lines, dead_lines, loss_lines, verified_reply,
+};
 use crate::backup;
 use crate::config::{Checked, Store};
 use crate::log;
@@ -24,10 +26,14 @@ pub(super) fn run(
     if let Some(folder) = of_backup {
         let report = backup::check(folder)?;
         let (entries, segments) = (report.entries, report.segments);
-        let damage = damage_lines(&report.damage);
-        if !damage.is_empty() {
-            printed(|out| damage.iter().try_for_each(|place| writeln!(out, "{place}")))?;
-            let places = damage.len();
+        let lines = [
+            damage_lines(&report.damage),
+            loss_lines(&report.losses, report.losses_left_out),
+            dead_lines(&report.dead),
+        ];
+        printed(|out| lines.iter().flatten().try_for_each(|line| writeln!(out, "{line}")))?;
+        if !report.damage.is_empty() {
+            let places = report.damage.len();
             return Err(format!(
                 "the store was damaged when this backup was made: {places} places; \
                  {entries} entries in {segments} segments are whole"
@@ -85,13 +91,15 @@ impl Teller {
 }
 
 fn tell(reply: Reply) -> Result<(), Failure> {
-    let Reply::Verified { segments, entries, logs, bytes, places, damage, losses, told } = reply
+    let Reply::Verified { segments, entries, logs, bytes, places, damage, dead, losses, told } =
+        reply
     else {
         return Err("the server answered something else".into());
     };
     printed(|out| {
         writeln!(out, "{entries} entries of {logs} logs in {segments} segments, {bytes} bytes")?;
-        damage.iter().chain(&losses).chain(&told).try_for_each(|place| writeln!(out, "{place}"))
+        let mut lines = damage.iter().chain(&losses).chain(&dead).chain(&told);
+        lines.try_for_each(|line| writeln!(out, "{line}"))
     })?;
     let hint = "docs/operating.md says what to do";
     match (places, told.len()) {

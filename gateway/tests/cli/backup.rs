@@ -263,21 +263,33 @@ fn a_flipped_bit_is_found_by_verify_with_and_without_a_server() {
     let online_too = [None, Some(place.serve())];
     for (number, _server) in online_too.into_iter().enumerate() {
         let ended = place.run(&["verify"]);
-        assert!(!ended.success && ended.out.contains("entry 1 of log"), "{ended:?}");
+        assert!(
+            !ended.success && ended.out.contains("entry 1 of the conversation of users"),
+            "{ended:?}"
+        );
         assert!(ended.error.contains("1 places of damage"), "{ended:?}");
         // A backup is made all the same; but not as if all were well.
         let copy = format!("copy-{number}");
         let ended = place.run(&["backup", &copy]);
-        assert!(!ended.success && ended.out.contains("entry 1 of log"), "{ended:?}");
+        assert!(
+            !ended.success && ended.out.contains("entry 1 of the conversation of users"),
+            "{ended:?}"
+        );
         assert!(ended.error.contains("the backup was made, but"), "{ended:?}");
         let ended = place.run(&["verify", "--backup", &copy]);
-        assert!(!ended.success && ended.out.contains("entry 1 of log"), "{ended:?}");
+        assert!(
+            !ended.success && ended.out.contains("entry 1 of the conversation of users"),
+            "{ended:?}"
+        );
         let (data, new) = ("--data", format!("new-{number}"));
         let ended = place.run(&["restore", &copy, data, &new]);
         assert!(!ended.success && ended.error.contains("--accept-damage"), "{ended:?}");
         assert!(!place.path(&new).join("store").exists());
         let said = place.run(&["restore", "--accept-damage", &copy, data, &new]).done();
-        assert!(said.contains("restored") && said.contains("entry 1 of log"), "{said}");
+        assert!(
+            said.contains("restored") && said.contains("entry 1 of the conversation of users"),
+            "{said}"
+        );
     }
 }
 
@@ -322,9 +334,52 @@ fn what_is_lost_is_told_until_it_is_acknowledged() {
     assert!(ended.out.contains("the epoch is new since then"), "{ended:?}");
     let status = place.run(&["status", "--json"]).done();
     assert!(status.contains("\"damage_told\":1"), "{status}");
-    drop(server);
+    let warns = || {
+        let page = place.run(&["status", "--over", "0"]).done();
+        page.contains("may have been lost") || page.contains("damaged")
+    };
+    assert!(warns());
     let ended = place.run(&["verify", "--acknowledge"]);
     assert!(!ended.out.contains("the epoch is new since then"), "{ended:?}");
+    assert!(!warns(), "who has acknowledged it has read it");
+    drop(server);
+    let ended = place.run(&["verify"]);
+    assert!(!ended.out.contains("the epoch is new since then"), "{ended:?}");
+}
+
+/// A folder that others can exchange is none to write to; and it says so.
+#[test]
+fn a_link_is_no_target() {
+    let place = Place::new();
+    place.add("ada", "pass word 1").done();
+    fs::create_dir(place.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(place.path("elsewhere"), place.path("link")).unwrap();
+    let because = "link is a symbolic link; name the folder itself";
+    place.run(&["backup", "link"]).refused(because);
+    place.run(&["backup", "copy"]).done();
+    place.run(&["restore", "copy", "--data", "link"]).refused(because);
+    assert_eq!(fs::read_dir(place.path("elsewhere")).unwrap().count(), 0);
+}
+
+/// However many conversations were in it: a line with the file, and one with what is lost.
+#[test]
+fn a_backup_without_a_segment_is_told_in_two_lines() {
+    let place = Place::new();
+    for user in ["ada", "bob", "eve", "joe"] {
+        place.add(user, "pass word 1").done();
+    }
+    place.serve().end();
+    let store = place.data().join("store");
+    let logs: Vec<_> =
+        files(&store).into_iter().filter(|it| it.extension() == Some("log".as_ref())).collect();
+    fs::remove_file(&logs[1]).unwrap();
+    let name = logs[1].file_name().unwrap().to_str().unwrap();
+    assert!(!place.run(&["backup", "copy"]).success);
+    let ended = place.run(&["verify", "--backup", "copy"]);
+    let lines: Vec<&str> = ended.out.lines().collect();
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.contains(name)), "{ended:?}");
+    assert!(lines[0].ends_with("is missing") && lines[1].starts_with("lost with "), "{ended:?}");
+    assert!(!ended.out.contains(" 0 entries"), "{ended:?}");
 }
 
 #[test]

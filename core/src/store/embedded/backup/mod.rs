@@ -22,8 +22,9 @@ use super::disk::{Disk, DiskFile, ReadFolder, read_all, write_whole};
 use super::identity::{self, FORMAT, Identity};
 use super::recovery::damage::{Damage, DamageKind};
 use super::recovery::extent::{self, Content, Row};
-use super::recovery::scan::Scan;
+use super::recovery::scan::{End, Scan};
 use super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Span, first_batches_behind};
+use super::verify::losses::{Loss, Losses};
 use super::verify::{
     LogsCheck, SegmentsCheck, VerifyReport, durable_parts, first_batches, read_part,
 };
@@ -47,6 +48,12 @@ pub struct BackupReport {
     pub entries: u64,
     /// What of it is damaged in the store that was backed up, and so in the backup: all else is whole.
     pub damage: Vec<Damage>,
+    /// What is damaged and is no loss: see [`VerifyReport`].
+    pub dead: Vec<Damage>,
+    /// What is lost, as far as a backup knows it.
+    pub losses: Vec<Loss>,
+    /// Files of which something is lost that are not among these.
+    pub losses_left_out: usize,
     /// The epoch of the copy: after a backup that of the store, after a restore a new one.
     pub epoch: u64,
 }
@@ -62,8 +69,7 @@ pub enum DamagedSource {
 
 /// What was found in a backup whose files are as they were written.
 struct CheckedFiles {
-    entries: u64,
-    damage: Vec<Damage>,
+    found: VerifyReport,
     /// Its segments, as `EXTENT` knows them.
     rows: Vec<(u32, Row)>,
 }
@@ -109,7 +115,8 @@ pub(super) fn backup(
         drop(content);
         check.part(shared, part, next_first)?;
     }
-    (report.entries, report.damage) = (check.report.entries, check.report.damage);
+    let found = check.finish();
+    (report.entries, report.damage, report.dead) = (found.entries, found.damage, found.dead);
     let manifest = encode_manifest(&shared.identity, &listed);
     let written = write_whole(target, MANIFEST, manifest.as_bytes());
     written.map_err(OpenError::io("can't write", target.path().join(MANIFEST)))?;
@@ -162,8 +169,8 @@ pub fn restore_to(
     let source = ReadFolder::open(backup)?;
     let listed = read_manifest(&source)?;
     let check = check_files(&source, &listed)?;
-    if damaged == DamagedSource::Refuse && !check.damage.is_empty() {
-        return Err(OpenError::DamagedSource { damage: check.damage });
+    if damaged == DamagedSource::Refuse && !check.found.damage.is_empty() {
+        return Err(OpenError::DamagedSource { damage: check.found.damage });
     }
     let target = target()?;
     target.ensure_empty()?;
@@ -182,10 +189,18 @@ pub fn restore_to(
 
 impl CheckedFiles {
     fn report(self, listed: &[Listed], epoch: u64) -> BackupReport {
-        let CheckedFiles { entries, damage, .. } = self;
-        let bytes = listed.iter().map(|file| file.bytes).sum();
-        let segments = listed.len() - 1;
-        BackupReport { segments, bytes, entries, damage, epoch, ..BackupReport::default() }
+        let VerifyReport { entries, damage, dead, losses, losses_left_out, .. } = self.found;
+        BackupReport {
+            segments: listed.len() - 1,
+            bytes: listed.iter().map(|file| file.bytes).sum(),
+            entries,
+            damage,
+            dead,
+            losses,
+            losses_left_out,
+            epoch,
+            ..BackupReport::default()
+        }
     }
 }
 
@@ -298,22 +313,40 @@ fn check_files(source: &ReadFolder, listed: &[Listed]) -> Result<CheckedFiles, O
         Ok(head.map(|head| head.first_batch))
     };
     let firsts = files.iter().map(first).collect::<Result<Vec<_>, OpenError>>()?;
-    let (mut check, mut logs) = (SegmentsCheck::default(), LogsCheck::default());
-    for ((span, file), next_first) in files.iter().zip(first_batches_behind(&firsts)) {
+    let (mut check, mut logs) = (SegmentsCheck::of_all(), LogsCheck::default());
+    let mut losses = Losses::default();
+    let behind = first_batches_behind(&firsts);
+    let next_spans = files.iter().skip(1).map(|(span, _)| Some(*span)).chain([None]);
+    for (((span, file), next_first), next_span) in files.iter().zip(behind).zip(next_spans) {
         let content = read_listed(source, file)?;
-        for scan in scan_listed(source, &identity, (*span, &content), next_first, &mut check)? {
+        let end = match next_first {
+            None => End::Open,
+            Some(batch) if next_span.is_some_and(|next| next.first == span.last + 1) => {
+                End::At(batch)
+            }
+            Some(batch) => End::Before(batch),
+        };
+        for scan in scan_listed(source, &identity, (*span, &content), end, &mut check)? {
             if scan.unfinished_bytes > 0 && next_first.is_none() {
                 // A backup ends with a whole batch.
                 let (offset, bytes) = (scan.index.end, scan.unfinished_bytes);
                 let (file, kind) = (file.name.clone(), DamageKind::Frame);
                 check.report.damage.push(Damage { file, offset, bytes, kind });
             }
+            losses.add_scan(*span, &scan, None);
             logs.add(&scan.index);
         }
     }
-    check.report.damage.extend(logs.gaps());
-    let VerifyReport { entries, damage, .. } = check.report;
-    Ok(CheckedFiles { entries, damage, rows: check.rows })
+    let missing = std::mem::take(&mut check.missing);
+    missing.iter().for_each(|(number, row)| losses.add_file(Span::one(*number), *number, row));
+    // When the store opens, it tells of these as of others that are missing.
+    let mut rows = std::mem::take(&mut check.rows);
+    rows.extend(missing);
+    rows.sort_unstable_by_key(|(number, _)| *number);
+    let mut found = check.finish();
+    losses.count(&[], |_, found| logs.missing(found));
+    (found.losses, found.losses_left_out) = losses.finish(&mut found.damage);
+    Ok(CheckedFiles { found, rows })
 }
 
 /// As much of a file as a header has.
@@ -329,13 +362,13 @@ fn scan_listed(
     source: &ReadFolder,
     identity: &Identity,
     (span, content): (Span, &[u8]),
-    next_first: Option<u64>,
+    end: End,
     check: &mut SegmentsCheck,
 ) -> Result<Vec<Scan>, OpenError> {
     let io = OpenError::io("can't read", source.path().join(span.name()));
     let file = source.open(&span.name()).map_err(&io)?;
     let Some(cleaned) = open_if_cleaned(identity, &file, span).map_err(&io)? else {
-        return Ok(vec![check.segment(identity, span.first, content, next_first)?]);
+        return Ok(vec![check.segment(identity, span.first, content, end)?]);
     };
     let scans = scan_cleaned(identity, &cleaned).map_err(&io)?;
     check.cleaned(span, &scans, cleaned.head.first_batch, cleaned.cleaned().next_batch);

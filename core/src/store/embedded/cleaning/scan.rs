@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::super::disk::DiskFile;
 use super::super::identity::Identity;
-use super::super::index::memory::SegmentIndex;
 use super::super::recovery::damage::{Damage, DamageKind};
 use super::super::recovery::scan::Scan;
 use super::super::segment::files::Location;
@@ -157,15 +156,7 @@ impl Scanner<'_> {
     /// The last scan, which is of this segment from now on.
     fn scan_of(&mut self, segment: u32) -> &mut Scan {
         if self.scans.last().is_none_or(|scan| scan.index.segment < segment) {
-            self.scans.push(Scan {
-                index: SegmentIndex::new(segment),
-                batches: 0,
-                damage: Vec::new(),
-                last_frame: None,
-                last_record: None,
-                unfinished_bytes: 0,
-                history_lost: false,
-            });
+            self.scans.push(Scan::new(segment));
         }
         self.scans.last_mut().expect("one was just put there")
     }
@@ -209,9 +200,8 @@ impl Scanner<'_> {
             let body = rest.get(head.bytes()..head.record_bytes());
             let body = body.filter(|body| head.owns(mark, body));
             if body.is_none() {
-                let bytes = head.record_bytes() as u64;
-                let kind = DamageKind::Entry { log: head.log, seq: head.state.seq };
-                self.report(at + inside as u64, bytes, kind);
+                let file = self.span.name();
+                self.scan_of(place.segment).add_damaged(file, at + inside as u64, &head);
             }
             let offset = place.offset + inside as u32;
             let hash_key = self.identity.hash_key;

@@ -55,7 +55,7 @@ impl HeldRegisters {
     }
 
     /// A register.
-    pub(super) fn get(&self, log: &LogId, key: &RegisterKey) -> Option<&RegisterSlot> {
+    pub(in super::super) fn get(&self, log: &LogId, key: &RegisterKey) -> Option<&RegisterSlot> {
         match self.logs.get(log)? {
             OfLog::Few(row) => row.iter().find(|(held, _)| held == key).map(|(_, slot)| slot),
             OfLog::Many(tree) => tree.get(key),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dunlin_protocol::LogId;
+use dunlin_protocol::{LogId, LogKind};
 
 use super::super::segment::segment_name;
 
@@ -96,6 +96,33 @@ pub enum DamageKind {
     Unreadable,
 }
 
+impl DamageKind {
+    /// Whether it is a record that is known in spite of it.
+    pub(in super::super) fn is_record(self) -> bool {
+        match self {
+            DamageKind::Entry { .. } | DamageKind::Register { .. } => true,
+            DamageKind::Header
+            | DamageKind::Frame
+            | DamageKind::Records
+            | DamageKind::Batches { .. }
+            | DamageKind::Hole { .. }
+            | DamageKind::Unindexed { .. }
+            | DamageKind::UnindexedKey
+            | DamageKind::UnindexedRegister { .. }
+            | DamageKind::Guide
+            | DamageKind::Index
+            | DamageKind::Missing
+            | DamageKind::Foreign
+            | DamageKind::Stray
+            | DamageKind::Misplaced { .. }
+            | DamageKind::Forgotten
+            | DamageKind::Shortened
+            | DamageKind::Outdated
+            | DamageKind::Unreadable => false,
+        }
+    }
+}
+
 impl Damage {
     /// Something that concerns a file as a whole.
     pub(in super::super) fn of_file(file: impl Into<String>, kind: DamageKind) -> Damage {
@@ -121,23 +148,27 @@ impl fmt::Display for Damage {
                 write!(f, "{file} at {offset}: batches are missing")
             }
             DamageKind::Entry { log, seq } => {
-                write!(f, "{place}: entry {seq} of log {log} is damaged")
+                write!(f, "{place}: entry {seq} of the {} is damaged", LogName(*log))
             }
-            DamageKind::Register { log, version } => {
-                write!(f, "a register that version {version} of log {log} has set is damaged")
-            }
+            DamageKind::Register { log, version } => write!(
+                f,
+                "{place}: a register of the {} that was set in its version {version} is damaged",
+                LogName(*log)
+            ),
             DamageKind::Hole { log, seq } => {
-                write!(f, "{place}: entries of log {log} before {seq} are missing")
+                write!(f, "{place}: entries of the {} before {seq} are missing", LogName(*log))
             }
             DamageKind::Unindexed { log, seq } => {
-                write!(f, "{place}: entry {seq} of log {log} is not in the index")
+                write!(f, "{place}: entry {seq} of the {} is not in the index", LogName(*log))
             }
             DamageKind::UnindexedKey => {
                 write!(f, "{place}: the dedupe key of an entry is not in the index")
             }
             DamageKind::UnindexedRegister { log, version } => write!(
                 f,
-                "{place}: a register that version {version} of log {log} has set is not in the index"
+                "{place}: a register of the {} that was set in its version {version} is not in the \
+                 index",
+                LogName(*log)
             ),
             DamageKind::Guide => write!(f, "{place}: the guide of a cleaned file is damaged"),
             DamageKind::Index => {
@@ -158,6 +189,30 @@ impl fmt::Display for Damage {
             DamageKind::Shortened => write!(f, "{file} is shorter than it was"),
             DamageKind::Outdated => write!(f, "{file} is an earlier state of itself"),
             DamageKind::Unreadable => write!(f, "{file} is damaged"),
+        }
+    }
+}
+
+/// The name of a log, as somebody knows it who knows users and conversations.
+pub(in super::super) struct LogName(pub LogId);
+
+impl fmt::Display for LogName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let log = self.0;
+        let kind = match log.kind() {
+            LogKind::Direct => "conversation",
+            LogKind::Group => "group",
+            LogKind::Account => "account",
+            LogKind::Name => "claim of a name,",
+            LogKind::Identity => "identity",
+            LogKind::Service => "log of the store",
+        };
+        match (log.direct_members(), log.owner()) {
+            (Some((lower, higher)), _) => {
+                write!(f, "{kind} of users {} and {}", lower.get(), higher.get())
+            }
+            (None, Some(owner)) => write!(f, "{kind} of user {}", owner.get()),
+            (None, None) => write!(f, "{kind} {log}"),
         }
     }
 }

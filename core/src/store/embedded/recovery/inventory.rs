@@ -12,7 +12,7 @@ use super::super::segment::record::{RECORD_HEAD_BYTES_MAX, RecordHead};
 use super::super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Span, segment_name};
 use super::damage::{Damage, DamageKind};
 use super::extent::{self, Content, Found, Row};
-use super::scan::{Scan, scan};
+use super::scan::{End, Scan, scan};
 
 /// What is read of the end of a segment to find its last batch: more than most batches have.
 const END_BYTES: u64 = 1 << 20;
@@ -165,7 +165,7 @@ impl Recovery<'_> {
         // What is missing may have been in the segments between them.
         (number + 1..behind.0).for_each(|missing| self.expect(missing, next_batch, next_batch));
         let content = read_all(&*file).map_err(io("can't read"))?;
-        let scan = scan(&self.identity, number, &content, Some(first_batch), None, 0);
+        let scan = scan(&self.identity, number, &content, Some(first_batch), End::Open, 0);
         self.report.segments_scanned += 1;
         self.take_damage(number, &scan);
         self.remember(number, first_batch, &scan);
@@ -395,7 +395,7 @@ impl Recovery<'_> {
         let name = segment_name(number);
         let content = self.disk.open(&name).and_then(|file| read_all(&*file));
         let content = content.map_err(OpenError::io("can't read", self.disk.path().join(&name)))?;
-        let scan = scan(&self.identity, number, &content, first, Some(next_batch), next_batch);
+        let scan = scan(&self.identity, number, &content, first, End::At(next_batch), 0);
         self.report.segments_scanned += 1;
         self.take_damage(number, &scan);
         self.remember(number, first.unwrap_or(next_batch), &scan);

@@ -18,7 +18,7 @@ use crate::random::Random;
 use self::damage::{Damage, DamageKind};
 use self::extent::{Content, Extent};
 use self::inventory::SegmentBound;
-use self::scan::scan;
+use self::scan::{End, scan};
 use self::told::ToldDamage;
 use super::cleaning::file::{CleanedFile, open_if_cleaned};
 use super::cleaning::scan::scan_cleaned;
@@ -416,8 +416,8 @@ impl Recovery<'_> {
         let content = read_all(&**file).map_err(io("can't read"))?;
         let SegmentBound { durable, ends_at } = self.bound_of(number);
         // Where the next one is lost, its row says how far this one reached.
-        let ends_at = next_first.into_iter().chain(ends_at).min();
-        let mut scan = scan(&self.identity, number, &content, *first_batch, ends_at, durable);
+        let end = End::at(next_first.into_iter().chain(ends_at).min());
+        let mut scan = scan(&self.identity, number, &content, *first_batch, end, durable);
         // If the header is all that a crash left unwritten of the first batch, nothing is damaged.
         let was_durable = self.was_durable(number)
             || scan.batches > 1

@@ -9,6 +9,8 @@
 use std::io;
 use std::ops::Range;
 
+use dunlin_protocol::LogId;
+
 use super::super::disk::{Disk, read_all};
 use super::super::identity::Identity;
 use super::super::index::memory::SegmentIndex;
@@ -18,6 +20,7 @@ use super::super::segment::record::{RecordHead, RecordKind};
 use super::super::segment::{SEGMENT_HEAD_BYTES, segment_name};
 use super::damage::{Damage, DamageKind};
 use super::torn;
+use crate::store::RegisterKey;
 
 /// What was found in a segment.
 #[derive(Debug)]
@@ -28,6 +31,10 @@ pub(in super::super) struct Scan {
     pub batches: u64,
     /// What is damaged.
     pub damage: Vec<Damage>,
+    /// Of it, the records that are known in spite of it.
+    pub damaged_records: Vec<DamagedRecord>,
+    /// Batches of which something is lost, as far as it is known how many.
+    pub lost_batches: u64,
     /// Where the last whole batch begins, if there is one.
     pub last_frame: Option<usize>,
     /// Where the last record begins of which the head is whole, if there is one.
@@ -36,6 +43,77 @@ pub(in super::super) struct Scan {
     pub unfinished_bytes: u64,
     /// Entries are missing, and it is not known which.
     pub history_lost: bool,
+}
+
+/// A record whose head is whole and whose body is not, so that it is known what it was.
+#[derive(Debug, Clone)]
+pub(in super::super) struct DamagedRecord {
+    /// Which one it is of the damage of its scan.
+    pub place: usize,
+    pub log: LogId,
+    pub what: DamagedWhat,
+}
+
+/// What such a record was.
+#[derive(Debug, Clone)]
+pub(in super::super) enum DamagedWhat {
+    Entry { seq: u64 },
+    Register { key: RegisterKey, version: u64 },
+}
+
+/// Where a segment ends, as others know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum End {
+    /// Nobody knows.
+    Open,
+    /// Before this batch. All before it were durable.
+    At(u64),
+    /// Before this batch, if not earlier: what is missing may have been in a file between them.
+    Before(u64),
+}
+
+impl End {
+    /// Where a segment ends that reaches to this batch, if that is known.
+    pub(in super::super) fn at(batch: Option<u64>) -> End {
+        batch.map_or(End::Open, End::At)
+    }
+}
+
+impl Scan {
+    /// Of nothing yet.
+    pub(in super::super) fn new(segment: u32) -> Scan {
+        Scan {
+            index: SegmentIndex::new(segment),
+            batches: 0,
+            damage: Vec::new(),
+            damaged_records: Vec::new(),
+            lost_batches: 0,
+            last_frame: None,
+            last_record: None,
+            unfinished_bytes: 0,
+            history_lost: false,
+        }
+    }
+
+    /// Adds a record whose body is damaged, in a place of a file.
+    pub(in super::super) fn add_damaged(&mut self, file: String, offset: u64, head: &RecordHead) {
+        let (log, seq, version) = (head.log, head.state.seq, head.state.version);
+        let (kind, what) = match (head.kind, head.register.clone()) {
+            (RecordKind::Entry, _) => {
+                (DamageKind::Entry { log, seq }, Some(DamagedWhat::Entry { seq }))
+            }
+            (RecordKind::Register, Some(key)) => {
+                let what = DamagedWhat::Register { key, version };
+                (DamageKind::Register { log, version }, Some(what))
+            }
+            (RecordKind::Register, None) => (DamageKind::Register { log, version }, None),
+            (RecordKind::Floor | RecordKind::Erasure, _) => (DamageKind::Records, None),
+        };
+        let place = self.damage.len();
+        let record = what.map(|what| DamagedRecord { place, log, what });
+        self.damaged_records.extend(record);
+        self.damage.push(Damage { file, offset, bytes: head.record_bytes() as u64, kind });
+    }
 }
 
 /// A segment that is being read back.
@@ -52,30 +130,25 @@ struct Scanner<'a> {
     scan: Scan,
 }
 
-/// Reads a segment. `first` is the batch that it should begin with, `next_first` the one that the
-/// next segment begins with, if there is a next one. All batches below `bound` were durable.
+/// Reads a segment. `first` is the batch that it should begin with. All batches below `durable` were
+/// durable, if nobody knows where it ended: others know better, since what they overrule was never
+/// acknowledged.
 pub(in super::super) fn scan(
     identity: &Identity,
     segment: u32,
     content: &[u8],
     first: Option<u64>,
-    next_first: Option<u64>,
-    bound: u64,
+    end: End,
+    durable: u64,
 ) -> Scan {
-    let mut index = SegmentIndex::new(segment);
-    index.end = SEGMENT_HEAD_BYTES as u64;
-    let (damage, mark) = (Vec::new(), identity.mark(segment));
-    let scan = Scan {
-        index,
-        batches: 0,
-        damage,
-        last_frame: None,
-        last_record: None,
-        unfinished_bytes: 0,
-        history_lost: false,
+    let mut scan = Scan::new(segment);
+    scan.index.end = SEGMENT_HEAD_BYTES as u64;
+    let mark = identity.mark(segment);
+    let (next_first, bound) = match end {
+        End::Open => (None, durable),
+        End::At(batch) => (Some(batch), batch),
+        End::Before(batch) => (Some(batch), 0),
     };
-    // A later segment knows better: what it overrules was never acknowledged.
-    let bound = next_first.unwrap_or(bound);
     let scanner = Scanner { identity, mark, content, next_first, bound, expected: first, scan };
     scanner.run()
 }
@@ -89,7 +162,7 @@ pub(in super::super) fn scan_file(
     next_first: Option<u64>,
 ) -> io::Result<Scan> {
     let content = read_all(&*disk.open(&segment_name(segment))?)?;
-    Ok(scan(identity, segment, &content, first, next_first, 0))
+    Ok(scan(identity, segment, &content, first, End::at(next_first), 0))
 }
 
 /// A frame with erasures, which may have to be done again.
@@ -197,12 +270,14 @@ impl Scanner<'_> {
         }
         if let Some(expected) = self.expected.filter(|expected| *expected != frame.batch) {
             let missing = frame.batch.checked_sub(expected);
+            self.scan.lost_batches += missing.unwrap_or(0);
             self.report(at, 0, DamageKind::Batches { missing });
             self.scan.history_lost = true;
         }
         let salvaged = self.take_records(records, end);
         if salvaged < u64::from(frame.records) {
             self.scan.history_lost = true;
+            self.scan.lost_batches += 1;
             self.report(records, end - records, DamageKind::Records);
         }
         self.scan.batches += 1;
@@ -236,6 +311,8 @@ impl Scanner<'_> {
         self.take_records(if covered { records } else { at }, end);
         if !one_frame || !covered {
             self.scan.history_lost = true;
+            let lost = self.expected.and_then(|expected| next_batch.checked_sub(expected));
+            self.scan.lost_batches += lost.unwrap_or(0);
         }
     }
 
@@ -268,6 +345,7 @@ impl Scanner<'_> {
             let missing = self.expected.and_then(|expected| next_batch.checked_sub(expected));
             self.report(at, 0, DamageKind::Batches { missing });
             self.scan.history_lost = true;
+            self.scan.lost_batches += missing.unwrap_or(0);
         } else {
             self.take_headless(at, at + bytes, next_batch);
         }
@@ -328,13 +406,8 @@ impl Scanner<'_> {
                 continue;
             };
             if !good {
-                let (log, seq, version) = (head.log, head.state.seq, head.state.version);
-                let kind = match head.kind {
-                    RecordKind::Entry => DamageKind::Entry { log, seq },
-                    RecordKind::Register => DamageKind::Register { log, version },
-                    RecordKind::Floor | RecordKind::Erasure => DamageKind::Records,
-                };
-                self.report(at, head.record_bytes(), kind);
+                let file = segment_name(self.scan.index.segment);
+                self.scan.add_damaged(file, at as u64, &head);
             }
             let body = &self.content[at..end];
             let body = body.get(head.bytes()..head.record_bytes()).filter(|_| good);

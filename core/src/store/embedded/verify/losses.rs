@@ -1,25 +1,25 @@
 //! What is lost, so that an operator can decide by it: how much, and of which conversations.
 //!
-//! Who knows: `EXTENT` knows how many batches a segment had; an index file knows each entry and
-//! register that was in its segments; and where neither does, entries behind a gap know that some
-//! were before them.
+//! Who knows: `EXTENT` knows how many batches a segment had; an index file that was made before the loss
+//! knows each entry and register that was in its segments; and where neither does, entries behind a gap
+//! know that some were before them, though not whether others were behind.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use dunlin_protocol::{LogId, LogKind};
+use dunlin_protocol::LogId;
 
 use super::super::Shared;
-use super::super::index::memory::{LOST, SegmentIndex};
+use super::super::index::memory::LOST;
 use super::super::index::run::Run;
-use super::super::index::spans::{Gap, Indexed, walk};
-use super::super::recovery::damage::DamageKind;
+use super::super::index::spans::{Lossy, Missing, Whereabouts, walk_registers};
+use super::super::recovery::damage::{Damage, DamageKind, LogName};
 use super::super::recovery::extent::Row;
 use super::super::recovery::scan::Scan;
 use super::super::segment::files::Location;
-use super::super::segment::segment_name;
+use super::super::segment::{Span, segment_name};
 
 /// Files of which it is told what is lost of them: what is left of each is remembered, which takes 4
 /// bytes for each of its records.
@@ -34,9 +34,10 @@ const NAMED_MAX: usize = 10;
 pub struct Loss {
     /// The file that it was in; or the one that goes on behind it.
     pub file: String,
-    /// It is known only by what comes behind it.
+    /// It is known only by what comes behind it, and there is more than one file that it may have been in,
+    /// or none.
     pub is_before: bool,
-    /// Batches that were acknowledged, if it is known how many.
+    /// Batches that were acknowledged and of which something is lost, if it is known how many.
     pub batches: Option<u64>,
     /// An index file knows which entries and registers. Otherwise there may be more of them.
     pub is_known: bool,
@@ -78,7 +79,8 @@ impl Loss {
     }
 
     /// Counts entries. Those of one log come together, in their order.
-    fn add(&mut self, log: LogId, from: u64, to: u64, last_log: &mut Option<LogId>) {
+    fn add(&mut self, missing: &Missing, last_log: &mut Option<LogId>) {
+        let Missing { log, from, to, .. } = *missing;
         let entries = to + 1 - from;
         self.entries += entries;
         if *last_log != Some(log) {
@@ -116,9 +118,13 @@ impl fmt::Display for Loss {
             write!(f, "{} {lost}", if place == 0 { ":" } else { ";" })?;
         }
         match logs - named.len() as u64 {
-            0 => Ok(()),
-            others => write!(f, "; and {}", Count(others, "other log", "other logs")),
+            0 => {}
+            others => write!(f, "; and {}", Count(others, "other log", "other logs"))?,
         }
+        if *is_known || *is_before {
+            return Ok(());
+        }
+        write!(f, "; no index file knows any more whether these were all")
     }
 }
 
@@ -135,7 +141,7 @@ impl fmt::Display for Count {
 impl fmt::Display for LostEntries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LostEntries { log, from, to, entries } = *self;
-        write_name(f, log)?;
+        write!(f, "{}", LogName(log))?;
         match entries {
             1 => write!(f, ", entry {from}"),
             all if all == to + 1 - from => write!(f, ", entries {from} to {to}"),
@@ -144,154 +150,214 @@ impl fmt::Display for LostEntries {
     }
 }
 
-/// The name of a log, as somebody knows it who knows users and conversations.
-fn write_name(f: &mut fmt::Formatter<'_>, log: LogId) -> fmt::Result {
-    let kind = match log.kind() {
-        LogKind::Direct => "conversation",
-        LogKind::Group => "group",
-        LogKind::Account => "account of user",
-        LogKind::Name => "claim of a name",
-        LogKind::Identity => "identity of user",
-        LogKind::Service => "log of the store",
-    };
-    match (log.direct_members(), log.owner()) {
-        (Some((lower, higher)), _) => write!(f, "{kind} {}:{}", lower.get(), higher.get()),
-        (None, Some(user)) => write!(f, "{kind} {}", user.get()),
-        (None, None) => write!(f, "{kind} {log}"),
-    }
+/// Counts what is lost.
+#[derive(Debug, Default)]
+pub(in super::super) struct Losses {
+    lossy: LossySegments,
+    counts: Counts,
 }
 
-/// A file of which something is lost.
+/// The segments of which something may be lost.
+#[derive(Debug, Default)]
+struct LossySegments {
+    segments: BTreeMap<u32, LossySegment>,
+}
+
+#[derive(Debug)]
+struct LossySegment {
+    /// The first segment of its file.
+    file: u32,
+    /// The index file that covers it was made of what was left, or will be.
+    is_forgotten: bool,
+    /// The offsets of what is left, sorted; `None` if that is not remembered.
+    left: Option<Vec<u32>>,
+}
+
+/// What was counted, by file.
+#[derive(Debug, Default)]
+struct Counts {
+    /// By the segment that each begins with.
+    files: BTreeMap<u32, Counted>,
+    /// By the segments that go on behind what is in none of these.
+    gaps: BTreeMap<u32, Counted>,
+    left_out: usize,
+}
+
 #[derive(Debug)]
 struct Counted {
     loss: Loss,
     last_log: Option<LogId>,
-    /// The offsets of what is left, sorted.
-    left: Vec<u32>,
-}
-
-impl Counted {
-    fn new(loss: Loss) -> Counted {
-        Counted { loss, last_log: None, left: Vec::new() }
-    }
-}
-
-/// Counts what is lost.
-#[derive(Debug, Default)]
-pub(super) struct Losses {
-    segments: BTreeMap<u32, Counted>,
-    /// By the segment or the row that goes on behind them.
-    gaps: BTreeMap<String, Counted>,
-    left_out: usize,
 }
 
 impl Losses {
-    /// A segment is lost as a whole; `row` is what `EXTENT` knows of it.
-    pub(super) fn add_file(&mut self, segment: u32, row: &Row) {
+    /// A segment is lost with its file; `row` is what `EXTENT` knows of it.
+    pub(in super::super) fn add_file(&mut self, file: Span, segment: u32, row: &Row) {
         let batches = row.next_batch.saturating_sub(row.first_batch);
-        let mut loss = Loss::new(segment_name(segment), false);
-        loss.batches = (batches > 0).then_some(batches);
-        self.keep(segment, Counted::new(loss));
+        let left = self.counts.begin(file, batches).then(Vec::new);
+        self.lossy.add(file, segment, row.forgotten, left);
     }
 
     /// A segment was read of which something may be lost.
-    pub(super) fn add_scan(&mut self, scan: &Scan, was_told: bool) {
-        let missing = scan.damage.iter().filter_map(|damage| {
-            if let DamageKind::Batches { missing } = damage.kind { missing } else { None }
-        });
-        let missing: u64 = missing.sum();
-        if !was_told && !scan.history_lost {
+    pub(in super::super) fn add_scan(&mut self, file: Span, scan: &Scan, row: Option<&Row>) {
+        if !row.is_some_and(Row::has_loss) && !scan.history_lost {
             return;
         }
-        let mut loss = Loss::new(segment_name(scan.index.segment), false);
-        loss.batches = (missing > 0).then_some(missing);
-        let offsets = scan.index.logs.iter().flat_map(|(_, part)| part.offsets.iter().copied());
-        let registers = scan.index.registers.iter().map(|(_, _, slot)| slot.offset);
-        let mut left: Vec<u32> = offsets.chain(registers).filter(|at| *at != LOST).collect();
-        left.sort_unstable();
-        self.keep(scan.index.segment, Counted { left, ..Counted::new(loss) });
+        let is_remembered = self.counts.begin(file, scan.lost_batches);
+        let left = is_remembered.then(|| {
+            let offsets = scan.index.logs.iter().flat_map(|(_, part)| part.offsets.iter().copied());
+            let registers = scan.index.registers.iter().map(|(_, _, slot)| slot.offset);
+            let mut left: Vec<u32> = offsets.chain(registers).filter(|at| *at != LOST).collect();
+            left.sort_unstable();
+            left
+        });
+        let is_forgotten = row.is_some_and(|row| row.forgotten);
+        self.lossy.add(file, scan.index.segment, is_forgotten, left);
     }
 
-    fn keep(&mut self, segment: u32, counted: Counted) {
-        if self.segments.len() < LOSSES_MAX {
-            self.segments.insert(segment, counted);
-        } else {
-            self.left_out += 1;
+    /// Counts what is missing of logs, as `find` tells it: log by log, and in the order of the entries.
+    pub(in super::super) fn count<T>(
+        &mut self,
+        runs: &[Arc<Run>],
+        find: impl FnOnce(&dyn Lossy, &mut dyn FnMut(Missing)) -> T,
+    ) -> T {
+        let Losses { lossy, counts } = self;
+        for (file, counted) in &mut counts.files {
+            counted.loss.is_known = lossy.is_known(*file, runs);
         }
+        find(lossy, &mut |missing| counts.add(lossy, &missing))
     }
 
-    /// Counts entries that are known to be lost of a segment that no index file covers.
-    pub(super) fn add_unindexed(&mut self, shared: &Shared, index: &SegmentIndex) {
-        let Some(counted) = self.segments.get_mut(&index.segment) else { return };
-        let mut logs: Vec<_> = index.logs.iter().collect();
-        logs.sort_unstable_by_key(|(log, _)| *log);
-        for (log, part) in logs {
-            let expired_below = shared.index.head(*log).map_or(0, |head| head.expired_below);
-            let lost = (part.first..).zip(&part.offsets).filter(|(_, at)| **at == LOST);
-            for (seq, _) in lost.filter(|(seq, _)| *seq >= expired_below) {
-                counted.loss.add(*log, seq, seq, &mut counted.last_log);
-            }
-        }
-    }
-
-    /// Counts what an index file knows.
-    pub(super) fn add_run(&mut self, shared: &Shared, run: &Arc<Run>) -> io::Result<()> {
+    /// Counts registers of which no other value is newer, as an index file knows.
+    pub(in super::super) fn add_registers(
+        &mut self,
+        shared: &Shared,
+        run: &Arc<Run>,
+    ) -> io::Result<()> {
+        let Losses { lossy, counts } = self;
         let (first, last) = run.segments();
-        if self.segments.range(first..=last).next().is_none() {
+        if !lossy.has_loss(first, last) {
             return Ok(());
         }
-        for (_, counted) in self.segments.range_mut(first..=last) {
-            counted.loss.is_known = true;
-        }
-        let mut expired: Option<(LogId, u64)> = None;
-        walk(run, |indexed| match indexed {
-            Indexed::Entry { log, seq, place } => {
-                let Some(counted) = self.lost_at(place) else { return Ok(()) };
-                let below = match expired {
-                    Some((of, below)) if of == log => below,
-                    // (What another file that is damaged knows can't be told.)
-                    Some(_) | None => shared.index.head(log).map_or(0, |head| head.expired_below),
-                };
-                expired = Some((log, below));
-                if seq >= below {
-                    counted.loss.add(log, seq, seq, &mut counted.last_log);
-                }
-                Ok(())
+        walk_registers(run, |log, key, place| {
+            if !lossy.is_lost(place) {
+                return;
             }
-            Indexed::Register { log, key, place } => {
-                let Some(counted) = self.lost_at(place) else { return Ok(()) };
-                let newest = shared.index.register(log, &key).ok().flatten();
-                if newest.is_some_and(|newest| newest.place == place) {
-                    counted.loss.registers += 1;
-                }
-                Ok(())
+            let newest = shared.index.register(log, &key).ok().flatten();
+            let counted = lossy.file_of(place.segment).and_then(|file| counts.files.get_mut(&file));
+            if let Some(counted) = counted.filter(|_| newest.is_some_and(|it| it.place == place)) {
+                counted.loss.registers += 1;
             }
         })
     }
 
-    fn lost_at(&mut self, place: Location) -> Option<&mut Counted> {
-        let counted = self.segments.get_mut(&place.segment)?;
-        counted.left.binary_search(&place.offset).is_err().then_some(counted)
-    }
-
-    /// Counts entries of which no index file knows. True if these are the first before a file.
-    pub(super) fn add_gap(&mut self, gap: &Gap) -> bool {
-        let is_first = !self.gaps.contains_key(&gap.file);
-        if is_first && self.gaps.len() == LOSSES_MAX {
-            self.left_out += 1;
-            return true;
+    /// All of them, and how many files were left out. What no other damage says is said here.
+    pub(in super::super) fn finish(self, damage: &mut Vec<Damage>) -> (Vec<Loss>, usize) {
+        let Counts { files, gaps, left_out } = self.counts;
+        let mut losses = Vec::new();
+        for loss in files.into_values().map(|counted| counted.loss) {
+            // A file that was lost may have come back, and what was in it may have expired.
+            let is_nothing = loss.is_known && loss.batches.is_none();
+            if is_nothing && loss.entries == 0 && loss.registers == 0 {
+                continue;
+            }
+            if !damage.iter().any(|damage| damage.file == loss.file) {
+                damage.push(Damage::of_file(&*loss.file, DamageKind::Forgotten));
+            }
+            losses.push(loss);
         }
-        let new = || Counted::new(Loss::new(gap.file.clone(), true));
-        let counted = self.gaps.entry(gap.file.clone()).or_insert_with(new);
-        counted.loss.is_known = true;
-        counted.loss.add(gap.log, gap.from, gap.seq - 1, &mut counted.last_log);
-        is_first
+        for loss in gaps.into_values().map(|counted| counted.loss) {
+            if let Some(first) = loss.named.first() {
+                let kind = DamageKind::Hole { log: first.log, seq: first.to + 1 };
+                damage.push(Damage::of_file(&*loss.file, kind));
+            }
+            losses.push(loss);
+        }
+        (losses, left_out)
+    }
+}
+
+impl LossySegments {
+    fn add(&mut self, file: Span, segment: u32, is_forgotten: bool, left: Option<Vec<u32>>) {
+        let lossy = LossySegment { file: file.first, is_forgotten, left };
+        self.segments.insert(segment, lossy);
     }
 
-    /// All of them, and how many files were left out.
-    pub(super) fn finish(self) -> (Vec<Loss>, usize) {
-        let all = self.segments.into_values().chain(self.gaps.into_values());
-        (all.map(|counted| counted.loss).collect(), self.left_out)
+    fn file_of(&self, segment: u32) -> Option<u32> {
+        self.segments.get(&segment).map(|lossy| lossy.file)
+    }
+
+    /// The only file that something between these segments may have been in.
+    fn file_between(&self, first: u32, last: u32) -> Option<u32> {
+        let mut files = self.segments.range(first.min(last)..=last).map(|(_, lossy)| lossy.file);
+        let first = files.next()?;
+        files.all(|other| other == first).then_some(first)
+    }
+
+    /// Whether index files know how a file was.
+    fn is_known(&self, file: u32, runs: &[Arc<Run>]) -> bool {
+        let is_covered = |segment| {
+            let mut spans = runs.iter().map(|run| run.segments());
+            spans.any(|(first, last)| (first..=last).contains(&segment))
+        };
+        let mut of_file = self.segments.iter().filter(|(_, lossy)| lossy.file == file);
+        of_file.all(|(segment, lossy)| !lossy.is_forgotten && is_covered(*segment))
+    }
+}
+
+impl Lossy for LossySegments {
+    fn has_loss(&self, first: u32, last: u32) -> bool {
+        self.segments.range(first..=last).next().is_some()
+    }
+
+    fn is_lost(&self, place: Location) -> bool {
+        let left = self.segments.get(&place.segment).and_then(|lossy| lossy.left.as_ref());
+        left.is_some_and(|left| left.binary_search(&place.offset).is_err())
+    }
+}
+
+impl Counts {
+    /// Whether what is lost of a file is counted.
+    fn begin(&mut self, file: Span, batches: u64) -> bool {
+        if !self.files.contains_key(&file.first) {
+            if self.files.len() == LOSSES_MAX {
+                self.left_out += 1;
+                return false;
+            }
+            let loss = Loss::new(file.name(), false);
+            self.files.insert(file.first, Counted::new(loss));
+        }
+        if let Some(counted) = self.files.get_mut(&file.first).filter(|_| batches > 0) {
+            *counted.loss.batches.get_or_insert(0) += batches;
+        }
+        true
+    }
+
+    /// Counts entries that are missing, with the file that they were in; if that can't be told, with the
+    /// one that goes on behind them.
+    fn add(&mut self, lossy: &LossySegments, missing: &Missing) {
+        let (file, before) = match missing.of {
+            Whereabouts::In(segment) => (lossy.file_of(segment), segment),
+            Whereabouts::Between(after, before) => (lossy.file_between(after, before), before),
+        };
+        if let Some(file) = file {
+            // One of those that are left out is counted as a file.
+            self.files.get_mut(&file).into_iter().for_each(|counted| counted.add(missing));
+        } else if self.gaps.contains_key(&before) || self.gaps.len() < LOSSES_MAX {
+            let new = || Counted::new(Loss::new(segment_name(before), true));
+            self.gaps.entry(before).or_insert_with(new).add(missing);
+        } else {
+            self.left_out += 1;
+        }
+    }
+}
+
+impl Counted {
+    fn new(loss: Loss) -> Counted {
+        Counted { loss, last_log: None }
+    }
+
+    fn add(&mut self, missing: &Missing) {
+        self.loss.add(missing, &mut self.last_log);
     }
 }
 
@@ -300,8 +366,9 @@ mod tests {
     use super::*;
     use dunlin_protocol::UserId;
 
-    fn log(number: u64) -> LogId {
-        LogId::direct(UserId::new(17).unwrap(), UserId::new(number).unwrap())
+    fn missing(other: u64, from: u64, to: u64) -> Missing {
+        let log = LogId::direct(UserId::new(17).unwrap(), UserId::new(other).unwrap());
+        Missing { log, from, to, of: Whereabouts::In(6) }
     }
 
     #[test]
@@ -314,21 +381,30 @@ mod tests {
         loss.is_known = true;
         let mut last = None;
         for other in 23..40 {
-            loss.add(log(other), 5, 89, &mut last);
-            loss.add(log(other), 90, 90, &mut last);
+            loss.add(&missing(other, 5, 89), &mut last);
+            loss.add(&missing(other, 90, 90), &mut last);
         }
         let said = loss.to_string();
         let begin = "lost with 00000006.log: 1161 batches; 1462 entries of 17 logs: conversation \
-                     17:23, entries 5 to 90; conversation 17:24";
+                     of users 17 and 23, entries 5 to 90; conversation of users 17 and 24";
         assert!(said.starts_with(begin), "{said}");
-        assert!(said.ends_with("17:32, entries 5 to 90; and 7 other logs"), "{said}");
+        assert!(said.ends_with("17 and 32, entries 5 to 90; and 7 other logs"), "{said}");
         let mut gap = Loss::new("00000007.log".into(), true);
-        (gap.is_known, last) = (true, None);
-        gap.add(log(23), 4, 4, &mut last);
-        gap.add(log(23), 6, 6, &mut last);
-        gap.add(log(99), 4, 4, &mut last);
-        let said = "lost before 00000007.log: 3 entries of 2 logs: conversation 17:23, 2 entries \
-                    from 4 to 6; conversation 17:99, entry 4";
+        last = None;
+        gap.add(&missing(23, 4, 4), &mut last);
+        gap.add(&missing(23, 6, 6), &mut last);
+        gap.add(&missing(99, 4, 4), &mut last);
+        let said = "lost before 00000007.log: at least 3 entries of 2 logs: conversation of users \
+                    17 and 23, 2 entries from 4 to 6; conversation of users 17 and 99, entry 4";
         assert_eq!(gap.to_string(), said);
+    }
+
+    #[test]
+    fn a_number_that_nobody_knows_is_not_given() {
+        let mut loss = Loss::new("00000006.log".into(), false);
+        loss.add(&missing(23, 4, 4), &mut None);
+        let said = "lost with 00000006.log: at least 1 entry of 1 log: conversation of users 17 and \
+                    23, entry 4; no index file knows any more whether these were all";
+        assert_eq!(loss.to_string(), said);
     }
 }

@@ -5,16 +5,14 @@
 //! logs they have; of some of which something is lost, where their records are.)
 
 mod compare;
-mod losses;
+mod dead;
+mod logs;
+pub(super) mod losses;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-
-use dunlin_protocol::LogId;
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 
 use crate::random::SystemSource;
 
@@ -26,10 +24,10 @@ use super::identity::Identity;
 use super::index::memory::SegmentIndex;
 use super::index::run::Run;
 use super::index::run_name;
-use super::index::spans::{SegmentSpans, find_gaps};
+use super::index::spans::{SegmentSpans, find_missing};
 use super::recovery::damage::{Damage, DamageKind};
 use super::recovery::extent::Row;
-use super::recovery::scan::{Scan, scan};
+use super::recovery::scan::{DamagedRecord, DamagedWhat, End, Scan, scan};
 use super::recovery::told::{self, ToldDamage};
 use super::segment::files::SegmentFile;
 use super::segment::{
@@ -38,6 +36,8 @@ use super::segment::{
 use super::{Shared, recovery};
 use crate::store::StoreError;
 use compare::compare;
+use dead::DeadRecords;
+pub(super) use logs::LogsCheck;
 use losses::Losses;
 pub use losses::{Loss, LostEntries};
 
@@ -49,7 +49,7 @@ pub struct VerifyReport {
     pub segments: usize,
     /// Batches in them.
     pub batches: u64,
-    /// Entries in them.
+    /// Entries in them that are whole.
     pub entries: u64,
     /// Logs that they belong to.
     pub logs: usize,
@@ -57,6 +57,9 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// What is wrong; empty if all is well.
     pub damage: Vec<Damage>,
+    /// What is damaged and is no loss: nothing refers to it any more, since it was set anew or has
+    /// expired. It is gone when its file is cleaned.
+    pub dead: Vec<Damage>,
     /// What is lost with it, as far as that is known.
     pub losses: Vec<Loss>,
     /// Files of which something is lost that are not among these.
@@ -117,7 +120,7 @@ fn verify_closed(
     let mut report = verify(&shared, progress)?;
     report.told = told::unacknowledged(&told);
     for damage in found {
-        if !report.damage.contains(&damage) {
+        if !report.damage.contains(&damage) && !report.dead.contains(&damage) {
             report.damage.push(damage);
         }
     }
@@ -136,7 +139,11 @@ pub(super) fn verify(
     check.report.damage.extend(walk.damage());
     let mut losses = Losses::default();
     let lost = shared.extent.lost_files();
-    lost.iter().for_each(|(segment, row)| losses.add_file(*segment, row));
+    for (segment, row) in &lost {
+        let refused = shared.refused.iter().find(|(span, _)| span.holds(*segment));
+        let file = refused.map_or(Span::one(*segment), |(span, _)| *span);
+        losses.add_file(file, *segment, row);
+    }
     let mut unindexed = Vec::new();
     let firsts = first_batches(shared, &parts)?;
     let mut step = VerifyProgress { files_total: parts.len(), ..VerifyProgress::default() };
@@ -145,9 +152,8 @@ pub(super) fn verify(
         check.pass_lost(&lost, part.span.first);
         for scan in check.part(shared, part, next_first)? {
             let (segment, index) = (scan.index.segment, &scan.index);
-            losses.add_scan(&scan, shared.extent.has_loss(segment, segment));
+            losses.add_scan(part.span, &scan, shared.extent.row(segment).as_ref());
             if walk.run_of(segment).is_none() {
-                losses.add_unindexed(shared, index);
                 unindexed.push(SegmentSpans::of(index));
             }
             walk.compare(shared, scan.index, &mut check.report.damage)?;
@@ -157,9 +163,13 @@ pub(super) fn verify(
         progress(step);
     }
     walk.compare_rest(shared, &mut check.report.damage)?;
-    walk.finish(shared, unindexed, losses, &mut check.report)?;
-    check.report.told = shared.unacknowledged();
-    Ok(check.report)
+    for (segment, row) in std::mem::take(&mut check.missing) {
+        losses.add_file(Span::one(segment), segment, &row);
+    }
+    let mut report = check.finish();
+    walk.finish(shared, unindexed, losses, &mut report)?;
+    report.told = shared.unacknowledged();
+    Ok(report)
 }
 
 /// The index files while everything is looked up in them.
@@ -247,15 +257,11 @@ impl Walk {
         report: &mut VerifyReport,
     ) -> Result<(), OpenError> {
         let io = OpenError::io("can't read the index files in", shared.disk.path());
-        let logs = find_gaps(&self.runs, unindexed, |gap| {
-            if losses.add_gap(&gap) {
-                let (file, kind) = (gap.file, DamageKind::Hole { log: gap.log, seq: gap.seq });
-                report.damage.push(Damage { file, offset: 0, bytes: 0, kind });
-            }
-        });
+        let logs = losses
+            .count(&self.runs, |lossy, found| find_missing(&self.runs, unindexed, lossy, found));
         report.logs = usize::try_from(logs.map_err(&io)?).unwrap_or(usize::MAX);
-        self.runs.iter().try_for_each(|run| losses.add_run(shared, run)).map_err(&io)?;
-        (report.losses, report.losses_left_out) = losses.finish();
+        self.runs.iter().try_for_each(|run| losses.add_registers(shared, run)).map_err(&io)?;
+        (report.losses, report.losses_left_out) = losses.finish(&mut report.damage);
         Ok(())
     }
 }
@@ -340,14 +346,23 @@ fn first_batch(shared: &Shared, span: Span) -> io::Result<Option<u64>> {
     Ok(head.map(|head| head.first_batch))
 }
 
+/// Segments that are missing one behind the other and are named: what a stray number leaves out is no list
+/// of billions.
+const MISSING_MAX: usize = 1000;
+
 /// Checks one segment after the other.
 #[derive(Debug, Default)]
 pub(super) struct SegmentsCheck {
     pub report: VerifyReport,
+    dead: DeadRecords,
     /// The batch that comes next.
     expected: Option<u64>,
+    /// The last segment that was checked.
+    last: u32,
     /// The segments that were checked, as `EXTENT` knows them.
     pub rows: Vec<(u32, Row)>,
+    /// Segments that were not known to be lost, and are not there.
+    pub missing: Vec<(u32, Row)>,
 }
 
 impl SegmentsCheck {
@@ -356,6 +371,17 @@ impl SegmentsCheck {
         let mut check = SegmentsCheck::default();
         check.report.damage = lost_files(shared);
         check
+    }
+
+    /// For all files that a store ever had.
+    pub(super) fn of_all() -> SegmentsCheck {
+        SegmentsCheck { expected: Some(1), ..SegmentsCheck::default() }
+    }
+
+    /// What was found.
+    pub(super) fn finish(mut self) -> VerifyReport {
+        self.report.dead = self.dead.take_from(&mut self.report.damage);
+        self.report
     }
 
     /// Checks the next file; returns what is in it, a segment at a time.
@@ -370,7 +396,10 @@ impl SegmentsCheck {
         match shared.segments.open(number).map_err(&io)? {
             SegmentFile::Plain(_) => {
                 let content = read_part(shared, part).map_err(&io)?;
-                Ok(vec![self.segment(&shared.identity, number, &content, next_first)?])
+                // Where the next one is lost, its row says how far this one reached.
+                let row = shared.extent.row(number).map(|row| row.next_batch);
+                let end = End::at(next_first.into_iter().chain(row).min());
+                Ok(vec![self.segment(&shared.identity, number, &content, end)?])
             }
             SegmentFile::Cleaned(cleaned) => {
                 let scans = scan_cleaned(&shared.identity, &cleaned).map_err(&io)?;
@@ -392,11 +421,11 @@ impl SegmentsCheck {
         identity: &Identity,
         number: u32,
         content: &[u8],
-        next_first: Option<u64>,
+        end: End,
     ) -> Result<Scan, OpenError> {
         let head = SegmentHead::decode(identity, number, content)?;
         let first = head.map(|head| head.first_batch);
-        let scan = scan(identity, number, content, first, next_first, 0);
+        let scan = scan(identity, number, content, first, end, 0);
         if scan.batches == 0 && scan.damage.is_empty() {
             // Opened for a batch that failed, and not removed. If it is more than that, the next
             // segment misses its batches.
@@ -405,7 +434,7 @@ impl SegmentsCheck {
         if head.is_none() {
             self.report(number, 0, SEGMENT_HEAD_BYTES as u64, DamageKind::Header);
         }
-        self.go_on(number, first);
+        self.go_on(Span::one(number), first);
         self.expected = Some(scan.index.next_batch);
         self.rows.push((number, Row::of(first.unwrap_or(scan.index.next_batch), &scan, false)));
         self.count(&scan);
@@ -421,7 +450,7 @@ impl SegmentsCheck {
         first_batch: u64,
         next_batch: u64,
     ) {
-        self.go_on(span.first, Some(first_batch));
+        self.go_on(span, Some(first_batch));
         for number in span.first..=span.last {
             self.rows.push((number, Row { first_batch, next_batch, ..Row::default() }));
         }
@@ -437,62 +466,37 @@ impl SegmentsCheck {
         }
     }
 
-    /// Whether a segment begins where the one before ended.
-    fn go_on(&mut self, number: u32, first: Option<u64>) {
-        let missing = first.zip(self.expected).and_then(|(first, next)| first.checked_sub(next));
-        if let Some(missing) = missing.filter(|missing| *missing > 0) {
+    /// Whether a file begins where the one before ended.
+    fn go_on(&mut self, span: Span, first: Option<u64>) {
+        let between = self.last + 1..span.first;
+        self.last = span.last;
+        let Some((first, next)) = first.zip(self.expected) else { return };
+        let Some(missing) = first.checked_sub(next).filter(|missing| *missing > 0) else { return };
+        if between.is_empty() {
             let kind = DamageKind::Batches { missing: Some(missing) };
-            self.report(number, SEGMENT_HEAD_BYTES as u64, 0, kind);
+            return self.report(span.first, SEGMENT_HEAD_BYTES as u64, 0, kind);
+        }
+        // What is missing was in them. (Of several, it is not known how much was in which; each had a batch.)
+        let count = usize::try_from(missing).unwrap_or(usize::MAX).min(MISSING_MAX);
+        for number in between.take(count) {
+            let first_batch = self.missing.last().map_or(next, |(_, row)| row.next_batch.max(next));
+            let row = Row { first_batch, next_batch: first, ..Row::default() };
+            self.missing.push((number, row));
+            self.report.damage.push(Damage::of_file(segment_name(number), DamageKind::Missing));
         }
     }
 
     fn count(&mut self, scan: &Scan) {
         self.report.segments += 1;
         self.report.batches += scan.batches;
-        self.report.entries += scan.index.entries;
+        let is_entry = |record: &&DamagedRecord| matches!(record.what, DamagedWhat::Entry { .. });
+        let damaged = scan.damaged_records.iter().filter(is_entry).count() as u64;
+        self.report.entries += scan.index.entries.saturating_sub(damaged);
+        self.dead.go_on(scan);
         self.report.damage.extend(scan.damage.iter().cloned());
     }
 
     fn report(&mut self, number: u32, offset: u64, bytes: u64, kind: DamageKind) {
         self.report.damage.push(Damage { file: segment_name(number), offset, bytes, kind });
-    }
-}
-
-/// The entries of segments without an index: whether those of each log follow each other.
-#[derive(Debug, Default)]
-pub(super) struct LogsCheck {
-    seen: HashMap<LogId, SeenLog, RandomState>,
-}
-
-#[derive(Debug, Default)]
-struct SeenLog {
-    last: u64,
-    /// The newest gap: where, and what comes behind it.
-    gap: Option<(u32, u64)>,
-    entries_from: u64,
-}
-
-impl LogsCheck {
-    /// Adds the next segment.
-    pub(super) fn add(&mut self, index: &SegmentIndex) {
-        for &(log, ref part) in index.logs.iter() {
-            let seen = self.seen.entry(log).or_default();
-            if part.first <= part.last() && part.first > seen.last + 1 {
-                seen.gap = Some((index.segment, part.first));
-            }
-            seen.last = seen.last.max(part.last());
-            if let Some(floors) = index.floors.get(&log) {
-                seen.entries_from = floors.entries_from;
-            }
-        }
-    }
-
-    /// What is missing: gaps below which not everything has expired.
-    pub(super) fn gaps(&self) -> impl Iterator<Item = Damage> {
-        self.seen.iter().filter_map(|(&log, seen)| {
-            let (segment, seq) = seen.gap.filter(|(_, seq)| *seq > seen.entries_from)?;
-            let (file, kind) = (segment_name(segment), DamageKind::Hole { log, seq });
-            Some(Damage { file, offset: 0, bytes: 0, kind })
-        })
     }
 }
