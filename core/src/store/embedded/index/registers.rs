@@ -1,6 +1,5 @@
 //! Registers, looked for in all parts of the index.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dunlin_protocol::LogId;
@@ -183,16 +182,11 @@ impl Index {
             )?;
             let horizon = parts.iter().filter(|(_, all)| !all);
             let horizon = horizon.filter_map(|(taken, _)| Some(taken.last()?.0.clone())).min();
-            let mut merged = BTreeMap::new();
-            for (key, found) in parts.into_iter().flat_map(|(taken, _)| taken) {
-                // Behind the horizon, a part has more than was taken of it.
-                if horizon.as_ref().is_none_or(|horizon| key <= *horizon) {
-                    // The newest part comes first.
-                    merged.entry(key).or_insert(found);
-                }
-            }
+            let mut registers = merged(parts);
+            // Behind the horizon, a part has more than was taken of it.
+            let is_within = |key: &RegisterKey| horizon.as_ref().is_none_or(|end| key <= end);
             let known = |found: &Found| are_asked_for(found) && found.is_known(&state.floors);
-            let mut registers: Vec<_> = merged.into_iter().filter(|(_, f)| known(f)).collect();
+            registers.retain(|(key, found)| is_within(key) && known(found));
             if registers.len() > registers_max || horizon.is_none() {
                 let more = registers.len() > registers_max;
                 registers.truncate(registers_max);
@@ -271,6 +265,20 @@ impl Index {
         }
         Ok(Snapshot { state: newest.unwrap_or_default(), parts })
     }
+}
+
+/// What the parts have, each register as the first of them says that has it: the newest part comes first.
+/// (Each is sorted, mostly there is one, and to sort what is sorted in parts is to merge it.)
+fn merged(parts: Vec<Taken<(RegisterKey, Found)>>) -> Vec<(RegisterKey, Found)> {
+    let mut parts = parts.into_iter().map(|(taken, _)| taken);
+    let mut merged = parts.next().unwrap_or_default();
+    let newest = merged.len();
+    merged.extend(parts.flatten());
+    if merged.len() > newest {
+        merged.sort_by(|(one, _), (other, _)| one.cmp(other));
+        merged.dedup_by(|(later, _), (first, _)| later == first);
+    }
+    merged
 }
 
 impl FoundChanges {
