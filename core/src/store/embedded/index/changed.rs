@@ -144,21 +144,26 @@ impl Index {
 
     fn look_in_file(&self, run: &Run, hashes: &[u64], search: &mut Search<'_>) {
         let Search { logs, since, open, verdicts } = search;
-        open.retain(|&at| {
-            let at = at as usize;
-            let found = run.may_hold(hashes[at]);
-            let found = found.and_then(|may| if may { run.log(logs[at]) } else { Ok(None) });
+        let decided = |at: &usize| {
+            let found = run.log(logs[*at]);
             match found {
-                Ok(None) => return true,
+                Ok(None) => return false,
                 Ok(Some(span)) if span.newest >= *since => {
-                    verdicts[at] = Some(Ok(span.state.head()));
+                    verdicts[*at] = Some(Ok(span.state.head()));
                 }
                 Ok(Some(_)) => {}
                 // It may have changed, and nobody can tell.
-                Err(error) => verdicts[at] = Some(Err(self.unreadable(run, &error))),
+                Err(error) => verdicts[*at] = Some(Err(self.unreadable(run, &error))),
             }
-            false
-        });
+            true
+        };
+        let decided: Vec<usize> =
+            candidates(run, hashes, open).into_iter().filter(decided).collect();
+        if !decided.is_empty() {
+            // Both in the order of their numbers.
+            let mut decided = decided.into_iter().peekable();
+            open.retain(|&at| decided.next_if_eq(&(at as usize)).is_none());
+        }
     }
 
     /// The first entry of a log at a place or behind it; the one after the newest if there is none.
@@ -194,6 +199,16 @@ impl Index {
             Some(first) => Ok(first),
             None => Ok(self.state(log)?.seq + 1),
         }
+    }
+}
+
+/// Which of the logs a file may have. Most have none of them, and a loop with nothing but look-ups lets the
+/// processor wait for many cache misses at once. What can't be told is found out with the log.
+fn candidates(run: &Run, hashes: &[u64], open: &[u32]) -> Vec<usize> {
+    let open = open.iter().map(|at| *at as usize);
+    match run.filter() {
+        Some(filter) => open.filter(|at| filter.may_hold(hashes[*at])).collect(),
+        None => open.filter(|at| run.may_hold(hashes[*at]).unwrap_or(true)).collect(),
     }
 }
 
