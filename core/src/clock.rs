@@ -84,6 +84,41 @@ impl ClockWatch {
     }
 }
 
+/// What ends by its date, does so by this one.
+///
+/// A date that was set ahead may be wrong, and what has ended by mistake does not come back: sessions are
+/// forgotten, and so is which tokens were revoked. So for an hour after a jump such things end by the date that
+/// there would be without it. If the date was right, they end an hour late.
+#[derive(Debug, Default)]
+pub(crate) struct EndingDate {
+    watch: ClockWatch,
+    /// By so much the date was set ahead.
+    ahead_ms: u64,
+    /// Until then that is doubted, by the clock that is never set.
+    doubted_until_ms: u64,
+}
+
+/// So long a date that was set ahead is doubted, in milliseconds: time enough for whoever reads the log.
+pub(crate) const DOUBTED_MS: u64 = 3_600_000;
+
+impl EndingDate {
+    /// The date in Unix milliseconds. To be called at each moment.
+    pub(crate) fn at(&mut self, now: Now) -> u64 {
+        if now.monotonic_ms >= self.doubted_until_ms {
+            self.ahead_ms = 0;
+        }
+        match self.watch.look(now) {
+            None => {}
+            Some(Jump::Ahead { ms }) => {
+                self.ahead_ms = self.ahead_ms.saturating_add(ms);
+                self.doubted_until_ms = now.monotonic_ms.saturating_add(DOUBTED_MS);
+            }
+            Some(Jump::Back { ms }) => self.ahead_ms = self.ahead_ms.saturating_sub(ms),
+        }
+        now.unix_ms.saturating_sub(self.ahead_ms)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +135,25 @@ mod tests {
         assert_eq!(look(2_065_499, 60_500), None);
         assert_eq!(look(1_065_749, 60_750), Some(Jump::Back { ms: 1_000_000 }));
         assert_eq!(look(1_065_999, 61_000), None);
+    }
+
+    #[test]
+    fn a_date_that_was_set_ahead_ends_nothing_for_an_hour() {
+        let mut date = EndingDate::default();
+        let mut at = |unix_ms, monotonic_ms| date.at(Now { unix_ms, monotonic_ms });
+        let week_ms = 7 * 86_400_000;
+        assert_eq!(at(1_000_000, 0), 1_000_000);
+        assert_eq!(at(1_000_250 + week_ms, 250), 1_000_250);
+        assert_eq!(at(1_000_500 + week_ms, 500), 1_000_500);
+        // It is set right, but for ten seconds that are doubted still.
+        assert_eq!(at(1_010_750, 750), 1_000_750);
+        // Once more, twice; and it stays so.
+        assert_eq!(at(1_011_000 + week_ms, 1_000), 1_001_000);
+        assert_eq!(at(1_011_250 + 2 * week_ms, 1_250), 1_001_250);
+        let (hour_ms, right_ms) = (DOUBTED_MS, 2 * week_ms);
+        assert_eq!(at(1_011_249 + right_ms + hour_ms, 1_249 + hour_ms), 1_001_249 + hour_ms);
+        let over_ms = 1_011_250 + right_ms + hour_ms;
+        assert_eq!(at(over_ms, 1_250 + hour_ms), over_ms);
     }
 
     #[test]

@@ -155,10 +155,10 @@ impl Identity {
     pub fn open(
         &mut self,
         opened: Recorded,
+        now_ms: u64,
         policy: &DevicePolicy,
         connected: &[SessionId],
     ) -> Vec<SessionId> {
-        let now_ms = opened.opened_ms;
         let stays = |recorded: &Recorded| {
             recorded.expires_ms > now_ms || connected.contains(&recorded.session)
         };
@@ -181,9 +181,9 @@ impl Identity {
     }
 
     /// Ends a session that is not recorded: its tokens, which expire at `until_ms` at the latest,
-    /// are worthless from now on.
-    pub fn end(&mut self, session: SessionId, until_ms: u64, now_ms: u64) {
-        self.ended.retain(|ended| ended.until_ms > now_ms && ended.session != session);
+    /// are worthless from now on. Those that had expired at `ending_ms` are forgotten.
+    pub fn end(&mut self, session: SessionId, until_ms: u64, now_ms: u64, ending_ms: u64) {
+        self.ended.retain(|ended| ended.until_ms > ending_ms && ended.session != session);
         if self.ended.len() >= ENDED_MAX {
             self.revoke_tokens(now_ms);
             return;
@@ -353,6 +353,17 @@ mod tests {
         }
     }
 
+    /// Opened at the time that it says.
+    fn open(
+        identity: &mut Identity,
+        opened: Recorded,
+        policy: &DevicePolicy,
+        connected: &[SessionId],
+    ) -> Vec<SessionId> {
+        let now_ms = opened.opened_ms;
+        identity.open(opened, now_ms, policy, connected)
+    }
+
     fn policy(sessions_per_kind: usize, sessions_max: usize) -> DevicePolicy {
         let by_kind = vec![(DeviceKind::Phone, 1)];
         DevicePolicy { sessions_per_kind, by_kind, sessions_max }
@@ -361,7 +372,7 @@ mod tests {
     fn identity(sessions: &[(u64, DeviceKind)]) -> Identity {
         let mut identity = Identity::with_password("$argon2id".into());
         for (number, kind) in sessions {
-            identity.open(recorded(*number, *kind), &DevicePolicy::default(), &[]);
+            open(&mut identity, recorded(*number, *kind), &DevicePolicy::default(), &[]);
         }
         identity
     }
@@ -374,11 +385,11 @@ mod tests {
     fn a_device_kind_has_its_number_of_sessions() {
         let policy = policy(2, 10);
         let mut identity = Identity::default();
-        assert_eq!(identity.open(recorded(1, DeviceKind::Phone), &policy, &[]), []);
-        assert_eq!(identity.open(recorded(2, DeviceKind::Web), &policy, &[]), []);
-        assert_eq!(identity.open(recorded(3, DeviceKind::Web), &policy, &[]), []);
-        assert_eq!(identity.open(recorded(4, DeviceKind::Phone), &policy, &[]), [id(1)]);
-        assert_eq!(identity.open(recorded(5, DeviceKind::Web), &policy, &[]), [id(2)]);
+        assert_eq!(open(&mut identity, recorded(1, DeviceKind::Phone), &policy, &[]), []);
+        assert_eq!(open(&mut identity, recorded(2, DeviceKind::Web), &policy, &[]), []);
+        assert_eq!(open(&mut identity, recorded(3, DeviceKind::Web), &policy, &[]), []);
+        assert_eq!(open(&mut identity, recorded(4, DeviceKind::Phone), &policy, &[]), [id(1)]);
+        assert_eq!(open(&mut identity, recorded(5, DeviceKind::Web), &policy, &[]), [id(2)]);
         assert_eq!(ids(&identity), [3, 4, 5]);
     }
 
@@ -386,13 +397,14 @@ mod tests {
     fn all_kinds_together_have_a_number_too() {
         let policy = policy(5, 2);
         let mut identity = Identity::default();
-        identity.open(recorded(1, DeviceKind::Web), &policy, &[]);
-        identity.open(recorded(2, DeviceKind::Desktop), &policy, &[]);
-        assert_eq!(identity.open(recorded(3, DeviceKind::Tablet), &policy, &[]), [id(1)]);
+        open(&mut identity, recorded(1, DeviceKind::Web), &policy, &[]);
+        open(&mut identity, recorded(2, DeviceKind::Desktop), &policy, &[]);
+        assert_eq!(open(&mut identity, recorded(3, DeviceKind::Tablet), &policy, &[]), [id(1)]);
         assert_eq!(ids(&identity), [2, 3]);
         // A policy of none would lock everybody out; it means one.
         assert_eq!(
-            identity.open(
+            open(
+                &mut identity,
                 recorded(4, DeviceKind::Web),
                 &DevicePolicy { sessions_per_kind: 0, by_kind: Vec::new(), sessions_max: 0 },
                 &[]
@@ -406,7 +418,7 @@ mod tests {
         let mut identity = identity(&[(1, DeviceKind::Phone), (2, DeviceKind::Phone)]);
         let mut again = recorded(7, DeviceKind::Phone);
         again.device.id = DeviceId([2; 16]);
-        assert_eq!(identity.open(again, &DevicePolicy::default(), &[]), [id(2)]);
+        assert_eq!(open(&mut identity, again, &DevicePolicy::default(), &[]), [id(2)]);
         assert_eq!(ids(&identity), [1, 7]);
     }
 
@@ -415,7 +427,7 @@ mod tests {
         let mut identity = identity(&[(1, DeviceKind::Phone)]);
         let mut late = recorded(2, DeviceKind::Phone);
         late.opened_ms = 100_000;
-        assert_eq!(identity.open(late, &policy(1, 1), &[]), []);
+        assert_eq!(open(&mut identity, late, &policy(1, 1), &[]), []);
         assert_eq!(ids(&identity), [2]);
     }
 
@@ -439,17 +451,17 @@ mod tests {
         let issued = |number| Claims { recorded: false, ..claims(number, 0, 2_000) };
         let mut identity = Identity::default();
         assert_eq!(identity.admits(&issued(1), 2_000), Ok(()));
-        identity.end(id(1), 50_000, 2_000);
-        identity.end(id(1), 50_000, 2_000);
+        identity.end(id(1), 50_000, 2_000, 2_000);
+        identity.end(id(1), 50_000, 2_000, 2_000);
         assert_eq!(identity.ended.len(), 1);
         assert_eq!(identity.admits(&issued(1), 2_000), Err(Inadmissible::Revoked));
         assert_eq!(identity.admits(&issued(2), 2_000), Ok(()));
         // What has expired is forgotten.
-        identity.end(id(2), 90_000, 50_000);
+        identity.end(id(2), 90_000, 50_000, 50_000);
         assert_eq!(identity.ended.len(), 1);
         // The list is bounded; beyond it everything ends.
         for number in 3..3 + ENDED_MAX as u64 {
-            identity.end(id(number), 90_000, 50_000);
+            identity.end(id(number), 90_000, 50_000, 50_000);
         }
         assert!(identity.ended.is_empty());
         assert_eq!(identity.tokens_valid_from_ms, 50_001);
@@ -462,7 +474,7 @@ mod tests {
         assert!(identity.keeps(id(1), true, 1_001) && !identity.keeps(id(2), true, 1_001));
         // Of those that are not recorded, all stay that were not ended.
         assert!(identity.keeps(id(2), false, 0));
-        identity.end(id(2), 50_000, 2_000);
+        identity.end(id(2), 50_000, 2_000, 2_000);
         assert!(!identity.keeps(id(2), false, 3_000) && identity.keeps(id(3), false, 3_000));
         identity.close_all(4_000);
         assert!(!identity.keeps(id(1), true, 1_001) && !identity.keeps(id(3), false, 4_000));
@@ -474,11 +486,11 @@ mod tests {
     #[test]
     fn a_login_forgets_ended_sessions_whose_tokens_have_expired() {
         let mut identity = Identity::default();
-        identity.end(id(1), 5_000, 2_000);
-        identity.end(id(2), 5_001, 2_000);
+        identity.end(id(1), 5_000, 2_000, 2_000);
+        identity.end(id(2), 5_001, 2_000, 2_000);
         let mut opened = recorded(3, DeviceKind::Phone);
         opened.opened_ms = 5_000;
-        identity.open(opened, &DevicePolicy::default(), &[]);
+        open(&mut identity, opened, &DevicePolicy::default(), &[]);
         assert_eq!(identity.ended, [Ended { session: id(2), until_ms: 5_001 }]);
     }
 
@@ -623,7 +635,7 @@ mod tests {
                 let mut opened = recorded(number + 1000 * time as u64, kind);
                 opened.device.id = DeviceId([device; 16]);
                 let session = opened.session;
-                let replaced = identity.open(opened, &policy, &[]);
+                let replaced = open(&mut identity, opened, &policy, &[]);
                 prop_assert_eq!(identity.sessions.len(), before - replaced.len() + 1);
                 prop_assert!(identity.session(session).is_some());
                 prop_assert!(identity.sessions.len() <= sessions_max.max(1));

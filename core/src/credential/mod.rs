@@ -198,8 +198,7 @@ impl Credentials {
                 (TokenKind::Refresh, own_text(TokenKind::Refresh, &text, turn), false)
             }
             Credential::ResumeToken(token) => {
-                let verified =
-                    turn.shared.tokens.verify(TokenKind::Resume, turn.now.unix_ms, &token);
+                let verified = turn.shared.tokens.verify(TokenKind::Resume, turn.ending_ms, &token);
                 let is_old = turn.shared.tokens.is_old(&token);
                 (TokenKind::Resume, verified.map_err(token_refusal), is_old)
             }
@@ -308,7 +307,7 @@ const TOKEN_NOT_YET_VALID: Refusal = Refusal::new(
 const TOKEN_EXPIRED: Refusal = Refusal::new(ErrorCode::TokenExpired, "the token has expired");
 
 fn own_text(kind: TokenKind, text: &str, turn: &Turn<'_>) -> Result<Claims, Refusal> {
-    turn.shared.tokens.verify_text(kind, turn.now.unix_ms, text).map_err(token_refusal)
+    turn.shared.tokens.verify_text(kind, turn.ending_ms, text).map_err(token_refusal)
 }
 
 fn token_refusal(error: TokenError) -> Refusal {

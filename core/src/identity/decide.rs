@@ -52,7 +52,7 @@ pub(super) fn decide(
         }
         Action::Refresh { claims, .. } => decide_refresh(claims, identity, turn),
         Action::Logout { speaker, which } => decide_logout(*speaker, *which, identity, turn),
-        Action::ListSessions { .. } => list_sessions(identity, open, turn.now.unix_ms),
+        Action::ListSessions { .. } => list_sessions(identity, open, turn.ending_ms),
         Action::SetPassword { speaker, checked_hash, new_hash } => {
             decide_password(*speaker, checked_hash, new_hash, identity)
         }
@@ -142,7 +142,7 @@ pub(crate) fn refused_token(session: SessionId, why: Inadmissible) -> Decision {
 
 fn decide_refresh(claims: &Claims, identity: &mut Identity, turn: &Turn<'_>) -> Decision {
     let renewal = renewal(identity, turn);
-    match identity.refresh(claims, "", turn.now.unix_ms, &renewal) {
+    match identity.refresh(claims, "", turn.ending_ms, &renewal) {
         Ok(generation) => {
             let renewed = renewed(claims, generation, identity, turn.now.unix_ms);
             let tokens = sign_tokens(&renewed, renewal.expires_ms, turn);
@@ -192,7 +192,7 @@ pub(crate) fn end_issued(
     // No resume token that is signed by now lives longer.
     let until_ms = resume_expires_ms(identity, turn);
     for session in sessions {
-        identity.end(*session, until_ms, turn.now.unix_ms);
+        identity.end(*session, until_ms, turn.now.unix_ms, turn.ending_ms);
     }
     if identity.tokens_valid_from_ms == valid_from_ms {
         Closed::Sessions(sessions.to_vec())
@@ -267,7 +267,7 @@ mod tests {
         let told = ended(Closed::All);
         assert_eq!(rechecked(told, &identity, &open), (vec![1, 3], CloseReason::Replaced));
         // What the identity does not keep goes, whether or not it was told.
-        identity.end(session(2), 90_000, 5_000);
+        identity.end(session(2), 90_000, 5_000, 5_000);
         assert_eq!(rechecked(None, &identity, &open), (vec![2], CloseReason::LoggedOut));
         let told = ended(Closed::Sessions(vec![session(3)]));
         assert_eq!(rechecked(told, &identity, &open), (vec![2, 3], CloseReason::Replaced));

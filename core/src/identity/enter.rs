@@ -136,7 +136,7 @@ pub(super) fn decide_enter(
             }
             enter_recorded(user, enter, identity, open, turn)
         }
-        Proof::Token(claims, purpose) => match identity.admits(claims, turn.now.unix_ms) {
+        Proof::Token(claims, purpose) => match identity.admits(claims, turn.ending_ms) {
             Ok(()) if claims.recorded => continue_session(enter, claims, *purpose, identity, turn),
             Ok(()) if enter.only_fetches() => fetch_issued(enter, claims, turn),
             Ok(()) => enter_issued(enter, claims.clone(), identity, open, turn),
@@ -144,7 +144,7 @@ pub(super) fn decide_enter(
         },
         Proof::Refresh(claims) => {
             let (name, renewal) = (&enter.device.name, renewal(identity, turn));
-            match identity.refresh(claims, name, turn.now.unix_ms, &renewal) {
+            match identity.refresh(claims, name, turn.ending_ms, &renewal) {
                 Ok(generation) => {
                     let renewed = renewed(claims, generation, identity, turn.now.unix_ms);
                     let tokens = Some(sign_tokens(&renewed, renewal.expires_ms, turn));
@@ -238,7 +238,7 @@ fn enter_recorded(
         expires_ms,
     };
     let connected: Vec<_> = open.iter().map(|open| open.session).collect();
-    let replaced = identity.open(recorded, &turn.shared.config.devices, &connected);
+    let replaced = identity.open(recorded, turn.ending_ms, &turn.shared.config.devices, &connected);
     let tokens = Some(sign_tokens(&claims, expires_ms, turn));
     let_in(enter, &claims, expires_ms, tokens, Closed::Sessions(replaced), turn)
 }

@@ -54,7 +54,7 @@ use turn::Turn;
 
 use crate::auth::issuer::Issuers;
 use crate::auth::token::TokenKeys;
-use crate::clock::Now;
+use crate::clock::{EndingDate, Now};
 use crate::cluster::ClusterNode;
 use crate::config::EngineConfig;
 use crate::random::Random;
@@ -89,6 +89,8 @@ pub struct Worker {
     shared: Arc<Shared>,
     /// Of the last input.
     now: Now,
+    ending_date: EndingDate,
+    ending_ms: u64,
     tickets: Tickets,
     agenda: Agenda,
     router: Router,
@@ -99,7 +101,8 @@ impl Worker {
     pub fn new(index: u16, shared: Arc<Shared>) -> Worker {
         let router = Router::new(index, &shared);
         let (tickets, agenda) = (Tickets::default(), Agenda::default());
-        Worker { index, shared, now: Now::default(), tickets, agenda, router }
+        let (now, ending_date, ending_ms) = Default::default();
+        Worker { index, shared, now, ending_date, ending_ms, tickets, agenda, router }
     }
 
     /// Takes one input.
@@ -117,9 +120,14 @@ impl Worker {
     }
 
     fn turn<'a>(&'a mut self, now: Now, effects: &'a mut Effects) -> (&'a mut Router, Turn<'a>) {
-        let Worker { index, shared, now: last, tickets, agenda, router } = self;
-        *last = now;
-        let turn = Turn { index: *index, now, shared, tickets, agenda, effects };
+        // All inputs of a tick come at one moment.
+        if now != self.now {
+            self.now = now;
+            self.ending_ms = self.ending_date.at(now);
+        }
+        let Worker { index, shared, ending_ms, tickets, agenda, router, .. } = self;
+        let turn =
+            Turn { index: *index, now, ending_ms: *ending_ms, shared, tickets, agenda, effects };
         (router, turn)
     }
 

@@ -416,8 +416,8 @@ impl Router {
                 tracing::warn!(
                     by_ms = ms,
                     "the clock of this machine was set ahead, or the machine was asleep: if the clock is \
-                     wrong now, messages get times of the future, and tokens expire. Messages expire by \
-                     it in an hour at the earliest"
+                     wrong now, messages get times of the future. Messages and sessions expire by it \
+                     in an hour at the earliest"
                 );
             }
             Jump::Back { ms } => tracing::warn!(

@@ -28,6 +28,8 @@ pub(crate) struct Turn<'a> {
     /// Of the worker, on its node.
     pub(crate) index: u16,
     pub(crate) now: Now,
+    /// The date by which tokens and sessions end; see [`EndingDate`](crate::clock::EndingDate).
+    pub(crate) ending_ms: u64,
     pub(crate) shared: &'a Shared,
     pub(crate) agenda: &'a mut Agenda,
     pub(crate) effects: &'a mut Effects,
@@ -152,7 +154,15 @@ pub(crate) mod stage {
 
         pub(crate) fn turn(&mut self) -> Turn<'_> {
             let Stage { effects, shared, agenda, tickets } = self;
-            Turn { index: 0, now: Now::steady(1000), shared, agenda, effects, tickets }
+            Turn {
+                index: 0,
+                now: Now::steady(1000),
+                ending_ms: 1000,
+                shared,
+                agenda,
+                effects,
+                tickets,
+            }
         }
 
         /// What was asked of the store since it was taken last.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dunlin_core::auth::token::{Claims, TokenKeys, TokenKind};
 use dunlin_core::config::{EngineConfig, TokenConfig};
-use dunlin_core::request::{Device, Purpose};
+use dunlin_core::request::{Device, Logout, Purpose};
 use dunlin_core::store::Write;
 use dunlin_core::store::contract::ask;
 use dunlin_core::store::memory::MemoryStore;
@@ -438,4 +438,36 @@ fn who_comes_back_gets_in_though_nothing_can_be_stored() {
         let is_stored = fault != Fault::Refused;
         assert_eq!(node.writes.len(), writes + 2 - usize::from(is_stored), "{fault:?}");
     }
+}
+
+#[test]
+fn a_date_that_is_wrong_for_a_while_ends_no_session_and_brings_none_back() {
+    const YEAR_MS: u64 = 365 * DAY_MS;
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    node.disconnect(conn(1), ada.session);
+    let bob = node.login(conn(2), issued("bob"), device(2)).unwrap();
+    node.logout(conn(2), bob.session, Logout::This);
+    // Of another worker's users, perhaps: all of them have seen the right date.
+    (0..WORKERS as u32).for_each(|slot| drop(node.login(conn(80 + slot), bob.resume(), device(9))));
+    node.ahead_ms = YEAR_MS;
+    for minute in 0..59 {
+        node.now_ms += 60_000;
+        // Whoever logs in makes room of what has expired.
+        let at_ms = (node.now_ms + node.ahead_ms) / 1000;
+        node.login(conn(100 + minute), password("ada"), device(3)).unwrap();
+        let again = node.login(conn(200 + minute), issued_at("app", "bob", at_ms), device(3));
+        assert!(matches!(again, LoginResult::In(_)), "{again:?}");
+    }
+    node.ahead_ms = 0;
+    node.login(conn(4), ada.resume(), device(1)).unwrap();
+    node.login(conn(5), ada.refresh(), device(1)).unwrap();
+    let refused = node.login(conn(6), bob.resume(), device(2)).postponed();
+    assert_eq!(refused, ErrorCode::SessionRevoked);
+    // If it stays, it was right.
+    node.ahead_ms = YEAR_MS;
+    node.login(conn(7), ada.resume(), device(1)).unwrap();
+    node.now_ms += 3_600_000;
+    let over = node.login(conn(8), ada.resume(), device(1)).postponed();
+    assert_eq!(over, ErrorCode::TokenExpired);
 }

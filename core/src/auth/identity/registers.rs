@@ -271,7 +271,7 @@ mod tests {
             (!sessions.is_empty()).then(|| sessions[which % sessions.len()].clone())
         };
         match change {
-            Change::Open => drop(identity.open(recorded(now_ms, now_ms), policy, &[])),
+            Change::Open => drop(identity.open(recorded(now_ms, now_ms), now_ms, policy, &[])),
             Change::Refresh(which) => {
                 if let Some(of) = chosen(identity, *which) {
                     let issued_ms = identity.issue_time_ms(now_ms);
@@ -289,7 +289,7 @@ mod tests {
                     assert!(identity.close(of.session));
                 }
             }
-            Change::End(number) => identity.end(id(*number), now_ms + 300, now_ms),
+            Change::End(number) => identity.end(id(*number), now_ms + 300, now_ms, now_ms),
             Change::CloseAll => identity.close_all(now_ms),
             Change::CloseOthers(which) => {
                 if let Some(of) = chosen(identity, *which) {
@@ -348,7 +348,7 @@ mod tests {
         for number in 1..=50 {
             let mut opened = recorded(number, 1_000);
             opened.device.id = DeviceId([number as u8; 16]);
-            assert_eq!(identity.open(opened, &policy, &[]), []);
+            assert_eq!(identity.open(opened, 1_000, &policy, &[]), []);
         }
         let before = identity.clone();
         let of = identity.sessions()[17].clone();
@@ -361,8 +361,8 @@ mod tests {
     fn what_is_malformed_is_named_and_what_is_unknown_is_passed_over() {
         let mut held = Held::new();
         let mut identity = Identity::with_password("$argon2id".into());
-        identity.open(recorded(7, 1_000), &DevicePolicy::default(), &[]);
-        identity.end(id(9), 50_000, 2_000);
+        identity.open(recorded(7, 1_000), 1_000, &DevicePolicy::default(), &[]);
+        identity.end(id(9), 50_000, 2_000, 2_000);
         identity.sets_after(&Identity::default()).iter().for_each(|set| apply(&mut held, set));
         assert_eq!(held.keys().map(|key| key.as_bytes()[0]).collect::<Vec<_>>(), *b"esu");
         held.insert(RegisterKey::letter(b'z'), Bytes::from_static(b"\xff"));
