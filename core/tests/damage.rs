@@ -290,6 +290,109 @@ fn a_bit_of_the_last_batch_is_flipped() {
     });
 }
 
+/// It is as if its bytes had changed: the place is told, and all else is served, checked and copied.
+#[test]
+fn a_page_of_a_file_cannot_be_read() {
+    let sample = sample(Medium::Simulated(SimulatedDisk::new(1)));
+    let without = sample.medium.copy();
+    without.ending(".idx").iter().for_each(|name| without.lose(name));
+    let mut damaged = 0;
+    for before in [&sample.medium, &without] {
+        let names = before.names().into_iter().filter(|name| name != "STORE");
+        for (name, place) in names.flat_map(|name| pages(before, &name)) {
+            let medium = before.copy();
+            let Medium::Simulated(disk) = &medium else { unreachable!() };
+            disk.spoil(&name, place);
+            let store = medium.open().unwrap();
+            let said = settled(&store);
+            let served = served(&store, sample.epoch);
+            let folder = tempfile::tempdir().unwrap();
+            let backup = store.backup(&folder.path().join("backup")).unwrap();
+            if name.ends_with(".log") {
+                // There is room for so many in a page, and in its neighbours the ends of some.
+                assert!(served >= LOGS * ENTRIES - 40, "{name} {place}: {served}");
+                assert_eq!(served < LOGS * ENTRIES, !backup.damage.is_empty(), "{name} {place}");
+            } else {
+                assert_eq!((served, &backup.damage[..]), (LOGS * ENTRIES, &[][..]), "{name}");
+            }
+            let is_said = |file: &str| {
+                let found = said.damage.iter().any(|damage| damage.file == file);
+                found || said.told.iter().any(|told| told.what.contains(file))
+            };
+            if served < LOGS * ENTRIES {
+                assert!(is_said(&name), "{name} {place}: {said:?}");
+                damaged += 1;
+            }
+            // It goes on, and so does the next one.
+            let next = heads(&store, vec![log(0)])[0].seq + 1;
+            assert_eq!(write_all(&store, vec![entry(log(0), next)]), [STORED]);
+            store.clean().unwrap();
+            drop(store);
+            let store = medium.open().unwrap();
+            assert_eq!(read(&store, log(0), next).unwrap().unwrap().seq, next, "{name} {place}");
+            assert!(!store.recovery().history_lost, "{name} {place}");
+        }
+    }
+    assert!(damaged >= 40, "{damaged}");
+}
+
+/// What a full check says once all index files are made again.
+fn settled(store: &EmbeddedStore) -> VerifyReport {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let report = store.verify().unwrap();
+        if !report.damage.iter().any(|damage| damage.kind == DamageKind::Index) {
+            return report;
+        }
+        assert!(Instant::now() < deadline, "{report:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// A place in each page of a file in which anything is.
+fn pages(medium: &Medium, name: &str) -> Vec<(String, usize)> {
+    let content = medium.get(name);
+    let pages = (0..content.len()).step_by(4096);
+    let used = pages.filter(|at| content[*at..].iter().any(|byte| *byte != 0));
+    used.map(|at| (name.to_owned(), at)).collect()
+}
+
+/// What is erased is gone, also if the disk can't read it any more.
+#[test]
+fn what_cannot_be_read_can_be_erased() {
+    let sample = sample(Medium::Simulated(SimulatedDisk::new(1)));
+    let name = sample.medium.ending(".log").remove(0);
+    let content = sample.medium.get(&name);
+    let mut erased = 0;
+    for seq in 1..=ENTRIES {
+        // (The first one of these; the same text is in other logs, too.)
+        let body = entry_of(&entry(log(0), seq)).body.clone();
+        let Some(begin) = content.windows(body.len()).position(|bytes| bytes == &body[..]) else {
+            continue;
+        };
+        let end = begin + body.len() - 1;
+        if begin / 4096 == end / 4096 {
+            continue;
+        }
+        // Of its body, a part is in a page that can't be read.
+        let medium = sample.medium.copy();
+        let Medium::Simulated(disk) = &medium else { unreachable!() };
+        disk.spoil(&name, end);
+        let store = medium.open().unwrap();
+        let erase = StoreRequest::Delete(vec![Deletion::Erase { log: log(0), seq }]);
+        let StoreReply::Deleted(done) = ask(&store, erase).unwrap() else { unreachable!() };
+        assert!(matches!(done[..], [Deleted::Done { .. }]), "{done:?}");
+        drop(store);
+        let store = medium.open().unwrap();
+        let found = read(&store, log(0), seq).unwrap().unwrap();
+        assert!(found.erased && found.body.is_empty(), "{found:?}");
+        let left = medium.get(&name);
+        assert!(left[begin..end].iter().all(|byte| *byte == 0));
+        erased += 1;
+    }
+    assert!(erased > 0);
+}
+
 #[test]
 fn a_segment_is_missing() {
     on_all(|sample| {

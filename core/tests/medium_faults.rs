@@ -3,9 +3,9 @@
 //!
 //! Each seed runs a store on a simulated disk through some lives. Between two lives the store is
 //! stopped in order, is killed, or loses its power, and then something may happen to one of its
-//! files: a bit flips, it is lost, cut, or is again what it was at an earlier sync. Afterwards each
-//! acknowledged entry is read as it was; or reading it is an error, and if more happened than that a bit
-//! flipped, the file was named at the start; or it is gone, and then the epoch is another one. Each register
+//! files: a bit flips, a sector can't be read any more, it is lost, cut, or is again what it was at an earlier
+//! sync. Afterwards each acknowledged entry is read as it was; or reading it is an error, and if more happened
+//! than that a bit flipped or a sector was lost, the file was named at the start; or it is gone, and then the epoch is another one. Each register
 //! holds what it was set to last, and is not there if it was removed, with the same two exceptions. Within an
 //! epoch no sequence has two contents, and no version. Where nothing happened nothing is said, and the epoch stays, also
 //! if `EXTENT` was lost before. `MEDIUM_FAULT_SEEDS=1000..2000` runs others.
@@ -31,7 +31,7 @@ use dunlin_core::store::contract::ask::ask;
 use dunlin_core::store::contract::sample::{
     all, all_registers, chat, entry, entry_of, key, since, with_body,
 };
-use dunlin_core::store::embedded::EmbeddedStore;
+use dunlin_core::store::embedded::{Damage, DamageKind, EmbeddedStore};
 use dunlin_core::store::{
     Page, Range, Register, Registers, Set, Store, StoreError, StoreReply, StoreRequest, Write,
     Written,
@@ -248,15 +248,19 @@ fn registers_patiently(store: &EmbeddedStore, request: &StoreRequest) -> Registe
 }
 
 impl Witness {
+    /// Keeps in mind what was said at a start.
+    fn hear(&mut self, store: &EmbeddedStore) {
+        self.said.extend(store.recovery().damage.iter().map(ToString::to_string));
+    }
+
     /// Compares a store that was just opened with what is known.
     fn check(&mut self, store: &EmbeddedStore, fault: Option<(&str, MediumFault)>) {
-        let report = store.recovery();
-        let said: BTreeSet<String> = report.damage.iter().map(ToString::to_string).collect();
+        let (report, before) = (store.recovery(), self.said.clone());
+        self.hear(store);
         if fault.is_none() {
             // What was damaged before may be so still.
-            assert!(said.is_subset(&self.said) && !report.history_lost, "{report:?}");
+            assert!(self.said == before && !report.history_lost, "{report:?}");
         }
-        self.said.extend(said);
         let is_new_epoch = self.epoch != 0 && store.epoch() != self.epoch;
         assert!(!report.history_lost || is_new_epoch);
         self.coverage.said += u64::from(!report.damage.is_empty());
@@ -299,12 +303,14 @@ impl Witness {
         }
     }
 
-    /// Something can't be read: something happened, and if it was more than a bit, it was said at once.
+    /// Something can't be read: something happened, and if it was more than a bit or a sector, it was said
+    /// at once.
     fn check_said(&self, store: &EmbeddedStore, fault: Option<(&str, MediumFault)>) {
         let (file, fault) = fault.expect("nothing is damaged by itself");
         let report = store.recovery();
         let named = report.damage.iter().any(|damage| damage.file == file);
-        assert!(named || fault == MediumFault::Flip, "{file} {fault:?} {report:?}");
+        let is_small = matches!(fault, MediumFault::Flip | MediumFault::Unreadable);
+        assert!(named || is_small, "{file} {fault:?} {report:?}");
     }
 
     /// What is served beyond that was under way when the last life ended: from now on it counts.
@@ -420,14 +426,36 @@ type Sets = Vec<(u64, Option<u64>)>;
 fn spoil(disk: &SimulatedDisk, dice: &mut Dice, is_orderly: bool) -> Option<(String, MediumFault)> {
     let names: Vec<String> = disk.lengths().into_iter().map(|(name, _)| name).collect();
     let newest = names.iter().filter(|name| name.ends_with(".log")).max().cloned();
-    let faults = [MediumFault::Flip, MediumFault::Lose, MediumFault::Cut, MediumFault::RollBack];
-    let fault = faults[dice.below(4) as usize];
+    let faults = [
+        MediumFault::Flip,
+        MediumFault::Unreadable,
+        MediumFault::Lose,
+        MediumFault::Cut,
+        MediumFault::RollBack,
+    ];
+    let fault = faults[dice.below(5) as usize];
     let name = names.get(dice.below(names.len() as u64) as usize)?.clone();
     let is_unbounded = !is_orderly && newest.as_ref() == Some(&name);
     if fault == MediumFault::RollBack && is_unbounded {
         return None;
     }
     disk.damage(&name, fault, dice).then_some((name, fault))
+}
+
+/// Waits until an index file that may be damaged is made again. False if only the next start can do that:
+/// something is lost of its segments as well, which nobody had looked at, and which is written down now.
+fn makes_index_again(store: &EmbeddedStore, disk: &SimulatedDisk) -> bool {
+    let extent = disk.content("EXTENT");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let is_index = |damage: &Damage| damage.kind == DamageKind::Index;
+    while store.verify().unwrap().damage.iter().any(is_index) {
+        assert!(Instant::now() < deadline, "an index file is not made again");
+        if disk.content("EXTENT") != extent {
+            return false;
+        }
+        thread::yield_now();
+    }
+    true
 }
 
 /// Runs a store through its lives.
@@ -447,6 +475,15 @@ fn live(seed: u64) -> Coverage {
                 witness.coverage.refused_starts += 1;
                 return witness.coverage;
             }
+        };
+        let is_index = |(name, _): &&(String, MediumFault)| name.ends_with(".idx");
+        let store = match fault.as_ref().filter(is_index) {
+            Some(_) if !makes_index_again(&store, &disk) => {
+                witness.hear(&store);
+                drop(store);
+                lives::open(&disk, lives::config(), &random).unwrap()
+            }
+            Some(_) | None => store,
         };
         let happened = fault.as_ref().map(|(name, fault): &(String, _)| (name.as_str(), *fault));
         witness.check(&store, happened);

@@ -11,7 +11,7 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -19,10 +19,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use dunlin_core::random::Random;
+use dunlin_core::store::embedded::disk::unreadable::{RawFile, Unreadable};
 use dunlin_core::store::embedded::disk::{Disk, DiskFile};
+use rustix::io::Errno;
 
 /// The unit that a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
+
+/// The unit that it can't read any more: what goes through the cache of a system is read in pages, and one
+/// with a sector that can't be read is not there.
+const PAGE_BYTES: usize = 4096;
 
 /// A small generator of random numbers (SplitMix64), so that a seed can be replayed.
 #[derive(Debug, Clone)]
@@ -131,6 +137,8 @@ struct Content {
     changes: Vec<Change>,
     /// What some earlier syncs have left, the oldest first.
     earlier: Vec<Arc<Vec<u8>>>,
+    /// Pages that can't be read before all of them is written anew.
+    unreadable: BTreeSet<usize>,
 }
 
 /// Earlier states that are kept of a file.
@@ -147,6 +155,8 @@ pub(crate) enum MediumFault {
     Cut,
     /// A file is what it was at an earlier sync.
     RollBack,
+    /// A sector can't be read, and so its page.
+    Unreadable,
 }
 
 #[derive(Debug, Clone)]
@@ -378,6 +388,9 @@ impl SimulatedDisk {
             _ if used == 0 => return false,
             MediumFault::Flip => bytes[dice.below(used) as usize] ^= 1 << dice.below(8),
             MediumFault::Cut => bytes.truncate(dice.below(used) as usize),
+            MediumFault::Unreadable => {
+                return content.unreadable.insert(dice.below(used) as usize / PAGE_BYTES);
+            }
             MediumFault::RollBack => {
                 let earlier = &content.earlier;
                 if earlier.is_empty() {
@@ -389,6 +402,13 @@ impl SimulatedDisk {
         let changed = bytes != *content.seen;
         content.become_other(bytes);
         changed
+    }
+
+    /// Lets the page with this byte be one that can't be read, and that can't be changed in part.
+    pub(crate) fn spoil(&self, name: &str, place: usize) {
+        let mut world = self.world();
+        let id = world.names[name];
+        world.files.get_mut(&id).unwrap().unreadable.insert(place / PAGE_BYTES);
     }
 
     /// Takes a file off the medium.
@@ -442,6 +462,26 @@ impl Content {
         self.changes.clear();
         self.seen = Arc::new(content);
         self.durable = Arc::clone(&self.seen);
+    }
+
+    /// Whether the medium can read these bytes.
+    fn can_be_read(&self, from: usize, to: usize) -> io::Result<()> {
+        let mut pages = from / PAGE_BYTES..to.div_ceil(PAGE_BYTES);
+        if from < to && pages.any(|page| self.unreadable.contains(&page)) {
+            return Err(Errno::IO.into());
+        }
+        Ok(())
+    }
+
+    /// Whether these bytes can be written: of a page that can't be read, all or nothing. The disk takes
+    /// other sectors for it then.
+    fn can_be_written(&mut self, from: usize, to: usize) -> io::Result<()> {
+        for end in [from, to].into_iter().filter(|end| !end.is_multiple_of(PAGE_BYTES)) {
+            self.can_be_read(end, end + 1)?;
+        }
+        let written = from / PAGE_BYTES..to / PAGE_BYTES;
+        self.unreadable.retain(|page| !written.contains(page));
+        Ok(())
     }
 
     /// Makes all changes durable, or forgets them.
@@ -540,12 +580,12 @@ impl Disk for SimulatedDisk {
         world.next_file += 1;
         world.files.insert(id, Content::default());
         world.change_name(NameChange::Set(name.to_owned(), id));
-        Ok(Arc::new(SimulatedFile { disk: self.clone(), id }))
+        Ok(Arc::new(SimulatedFile { disk: self.clone(), id, unreadable: Unreadable::default() }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let id = self.world().id(name)?;
-        Ok(Arc::new(SimulatedFile { disk: self.clone(), id }))
+        Ok(Arc::new(SimulatedFile { disk: self.clone(), id, unreadable: Unreadable::default() }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -584,6 +624,7 @@ impl Disk for SimulatedDisk {
 struct SimulatedFile {
     disk: SimulatedDisk,
     id: u64,
+    unreadable: Unreadable,
 }
 
 impl SimulatedFile {
@@ -606,32 +647,69 @@ impl SimulatedFile {
     }
 }
 
-impl DiskFile for SimulatedFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+impl RawFile for SimulatedFile {
+    fn name(&self) -> String {
         let world = self.disk.world();
-        let seen = &world.files[&self.id].seen;
-        let rest = seen.get(offset as usize..).unwrap_or(&[]);
+        let mine = world.names.iter().find(|(_, id)| **id == self.id);
+        mine.map_or_else(|| "?".into(), |(name, _)| name.clone())
+    }
+
+    fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let world = self.disk.world();
+        let content = &world.files[&self.id];
+        let rest = content.seen.get(offset as usize..).unwrap_or(&[]);
         let length = rest.len().min(buffer.len());
+        content.can_be_read(offset as usize, offset as usize + length)?;
         buffer[..length].copy_from_slice(&rest[..length]);
         Ok(length)
     }
 
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_all(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut world = self.disk.world();
         let refused = world.refused == Some(self.id);
         let percent = if refused { 100 } else { world.faults.write };
+        let start = offset as usize;
         if let Err(error) = world.call(percent) {
             // Some of it may have been written nevertheless: whole sectors, since what is written
             // goes through pages.
-            let start = offset as usize;
             let end = start + world.dice.below(bytes.len() as u64 + 1) as usize;
             let end = if end == start + bytes.len() { end } else { end - end % SECTOR_BYTES };
             let written = bytes[..end.saturating_sub(start)].to_vec();
             self.change(&mut world, Change::Write(start, written));
             return Err(error);
         }
-        self.change(&mut world, Change::Write(offset as usize, bytes.to_vec()));
+        let content = world.files.get_mut(&self.id).unwrap();
+        content.can_be_written(start, start + bytes.len())?;
+        self.change(&mut world, Change::Write(start, bytes.to_vec()));
         Ok(())
+    }
+
+    fn set_length(&self, bytes: u64) -> io::Result<()> {
+        let mut world = self.disk.world();
+        let percent = world.faults.write;
+        world.call(percent)?;
+        let content = world.files.get_mut(&self.id).unwrap();
+        let end = bytes as usize;
+        if !end.is_multiple_of(PAGE_BYTES) {
+            content.can_be_read(end, end + 1)?;
+        }
+        content.unreadable.retain(|page| page * PAGE_BYTES < end);
+        self.change(&mut world, Change::Length(end));
+        Ok(())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.disk.world().files[&self.id].seen.len() as u64)
+    }
+}
+
+impl DiskFile for SimulatedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.unreadable.read_at(self, buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.unreadable.write_at(self, bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -657,11 +735,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
-        let mut world = self.disk.world();
-        let percent = world.faults.write;
-        world.call(percent)?;
-        self.change(&mut world, Change::Length(bytes as usize));
-        Ok(())
+        self.unreadable.truncate(self, bytes)
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {
@@ -675,6 +749,6 @@ impl DiskFile for SimulatedFile {
     }
 
     fn bytes(&self) -> io::Result<u64> {
-        Ok(self.disk.world().files[&self.id].seen.len() as u64)
+        self.length()
     }
 }

@@ -98,10 +98,10 @@ impl EarlierBackup {
 
 /// Whether a file of a new backup has this content, and keeps it if power fails.
 fn is_durably(target: &OwnFolder, name: &str, content: &[u8]) -> io::Result<bool> {
-    let file = FolderFile(target.open_secret(name)?);
-    if file.0.metadata()?.len() != content.len() as u64 || read_all(&file)? != content {
+    let file = FolderFile::new(target.open_secret(name)?);
+    if file.file.metadata()?.len() != content.len() as u64 || read_all(&file)? != content {
         return Ok(false);
     }
-    file.0.sync_all()?;
+    file.file.sync_all()?;
     Ok(true)
 }

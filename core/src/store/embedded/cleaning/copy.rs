@@ -8,7 +8,7 @@ use super::super::segment::Span;
 use super::super::segment::files::Location;
 use super::chunk::ChunkHead;
 use super::pace::Pace;
-use super::pieces::damaged;
+use super::pieces::{damaged, records_of};
 use super::survey::Survey;
 use super::writer::{CleanedWriter, Row, Written};
 
@@ -54,11 +54,29 @@ fn write(shared: &Shared, pace: &Pace<'_>, row: &Row, survey: &Survey) -> io::Re
     writer.finish(&shared.identity)
 }
 
-/// Reads the records of a chunk from where they are now.
+/// Reads the records of a chunk from where they are now. Fails with the kind `InvalidData` if one is
+/// damaged: its file stays as it is, since a disk may be able to read another time what it can't now.
 fn read(shared: &Shared, chunk: &ChunkHead, records: &mut Vec<u8>) -> io::Result<()> {
     records.resize(chunk.payload_bytes as usize, 0);
     let (file, at) = shared.segments.resolve(chunk.place)?.ok_or_else(damaged)?;
-    read_exact_at(&*file, records, at)
+    read_exact_at(&*file, records, at).map_err(truncated)?;
+    if are_whole(shared, chunk, records) {
+        return Ok(());
+    }
+    // It may have been read while it was overwritten.
+    let _nobody = shared.segments.rewrites();
+    read_exact_at(&*file, records, at).map_err(truncated)?;
+    if are_whole(shared, chunk, records) { Ok(()) } else { Err(damaged()) }
+}
+
+fn are_whole(shared: &Shared, chunk: &ChunkHead, records: &[u8]) -> bool {
+    let mark = shared.identity.mark(chunk.place.segment);
+    records_of(&shared.identity, chunk.place, records)
+        .all(|record| record.is_ok_and(|(_, head, body)| head.owns(mark, body)))
+}
+
+fn truncated(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::UnexpectedEof { damaged() } else { error }
 }
 
 /// Gives the file its name. From then on it is read.

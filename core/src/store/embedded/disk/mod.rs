@@ -2,10 +2,12 @@
 //! it that fails, tears writes and loses power.
 
 pub(super) mod overlay;
+pub mod unreadable;
 
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 
 use super::config::OpenError;
+use unreadable::{RawFile, Unreadable};
 
 /// The file that is locked while a process has the folder open.
 const LOCK_NAME: &str = "LOCK";
@@ -37,7 +40,8 @@ pub trait Disk: Send + Sync + Debug + 'static {
 
 /// An open file.
 pub trait DiskFile: Send + Sync + Debug {
-    /// Fills the buffer from `offset`; less only where the file ends.
+    /// Fills the buffer from `offset`; less only where the file ends. What the medium can't read any more
+    /// is read as something else than was written, and fails its checksum: see [`Unreadable`].
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all the bytes at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
@@ -141,7 +145,7 @@ impl Disk for ReadFolder {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(FolderFile(File::open(self.path.join(name))?)))
+        Ok(Arc::new(FolderFile::new(File::open(self.path.join(name))?)))
     }
 
     fn rename(&self, _: &str, _: &str) -> io::Result<()> {
@@ -174,11 +178,11 @@ impl Disk for Folder {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let file = file_options().create(true).truncate(true).open(self.path.join(name))?;
-        Ok(Arc::new(FolderFile(file)))
+        Ok(Arc::new(FolderFile::new(file)))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(FolderFile(file_options().open(self.path.join(name))?)))
+        Ok(Arc::new(FolderFile::new(file_options().open(self.path.join(name))?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -217,48 +221,71 @@ pub(super) fn names_in(path: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// A file of the system.
 #[derive(Debug)]
-pub(super) struct FolderFile(pub File);
+pub(super) struct FolderFile {
+    pub file: File,
+    unreadable: Unreadable,
+}
 
 impl FolderFile {
+    pub(super) fn new(file: File) -> FolderFile {
+        FolderFile { file, unreadable: Unreadable::default() }
+    }
+
     /// Whether what is written from now on goes to the disk by itself, in whole blocks. Not all file
     /// systems can.
     fn go_past_the_cache(&self, past: bool) -> io::Result<()> {
-        let mut flags = rustix::fs::fcntl_getfl(&self.0)?;
+        let mut flags = rustix::fs::fcntl_getfl(&self.file)?;
         flags.set(OFlags::DIRECT, past);
-        Ok(rustix::fs::fcntl_setfl(&self.0, flags)?)
+        Ok(rustix::fs::fcntl_setfl(&self.file, flags)?)
+    }
+}
+
+impl RawFile for FolderFile {
+    fn name(&self) -> String {
+        // It may have got another one since it was opened. Threads may have descriptors of their own.
+        let link = format!("/proc/thread-self/fd/{}", self.file.as_raw_fd());
+        std::fs::read_link(link).map_or_else(|_| "?".into(), |path| path.display().to_string())
+    }
+
+    fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_all(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn set_length(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
     }
 }
 
 impl DiskFile for FolderFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
+        self.unreadable.read_at(self, buffer, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        self.unreadable.write_at(self, bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fdatasync(&self.0)?)
+        Ok(rustix::fs::fdatasync(&self.file)?)
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        self.unreadable.truncate(self, bytes)
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {
         // The file system gives the space, all or nothing. Where it can't, the zeros ask for it.
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, bytes) {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, bytes) {
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
             Err(error) => return Err(error.into()),
         }
@@ -272,18 +299,18 @@ impl DiskFile for FolderFile {
             if past_the_cache && !part.is_multiple_of(BLOCK_BYTES) {
                 self.go_past_the_cache(false)?;
             }
-            self.0.write_all_at(&ZEROS.0[..part], offset)?;
-            self.0.sync_data()?;
+            self.file.write_all_at(&ZEROS.0[..part], offset)?;
+            self.file.sync_data()?;
             offset += part as u64;
         }
         if past_the_cache {
             self.go_past_the_cache(false)?;
         }
-        self.0.sync_all()
+        self.file.sync_all()
     }
 
     fn bytes(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        self.length()
     }
 }
 
@@ -337,5 +364,17 @@ mod tests {
         }
         file.sync().unwrap();
         assert_eq!(read_all(&*disk.open("file").unwrap()).unwrap(), expected);
+    }
+
+    /// The memory of a process, where nothing is mapped, is a file of the system that can't be read.
+    #[test]
+    fn what_the_system_cannot_read_is_filled() {
+        let file = FolderFile::new(File::open("/proc/self/mem").unwrap());
+        let mut read = [0; 8];
+        let error = file.read_some(&mut read, 0).unwrap_err();
+        assert_eq!(rustix::io::Errno::from_io_error(&error), Some(rustix::io::Errno::IO));
+        // It says that it is empty, so there is nothing to be filled.
+        assert_eq!(file.read_at(&mut read, 0).unwrap(), 0);
+        assert!(file.name().ends_with("/mem"), "{}", file.name());
     }
 }

@@ -433,8 +433,12 @@ impl Recovery<'_> {
         }
         // After the death of the process alone, the last batch may be in the page cache and not on
         // the disk; and if its fsync had failed, no later one would write it. What was read is
-        // going to be served, so it is written anew.
-        if is_newest && let Some(at) = scan.last_frame {
+        // going to be served, so it is written anew; but not what could not be read of it, which the disk
+        // may be able to read another time.
+        if is_newest
+            && let Some(at) = scan.last_frame
+            && !scan.is_damaged_behind(at as u64)
+        {
             let frame = &content[at..scan.index.end as usize];
             file.write_at(frame, at as u64).map_err(io("can't write"))?;
         }

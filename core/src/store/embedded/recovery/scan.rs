@@ -114,6 +114,11 @@ impl Scan {
         self.damaged_records.extend(record);
         self.damage.push(Damage { file, offset, bytes: head.record_bytes() as u64, kind });
     }
+
+    /// Whether anything is damaged from a place on.
+    pub(in super::super) fn is_damaged_behind(&self, at: u64) -> bool {
+        self.damage.iter().any(|damage| damage.offset + damage.bytes > at)
+    }
 }
 
 /// A segment that is being read back.
