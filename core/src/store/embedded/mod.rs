@@ -150,7 +150,12 @@ struct Shared {
 impl Shared {
     fn new(disk: Arc<dyn Disk>, config: EmbeddedConfig, recovered: Recovered) -> Shared {
         Shared {
-            segments: Segments::new(Arc::clone(&disk), recovered.identity, recovered.rows),
+            segments: Segments::new(
+                Arc::clone(&disk),
+                recovered.identity,
+                recovered.rows,
+                recovered.passed_over.clone(),
+            ),
             disk,
             identity: recovered.identity,
             life: recovered.life,

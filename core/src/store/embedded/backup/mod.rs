@@ -371,6 +371,6 @@ fn scan_listed(
         return Ok(vec![check.segment(identity, span.first, content, end)?]);
     };
     let scans = scan_cleaned(identity, &cleaned).map_err(&io)?;
-    check.cleaned(span, &scans, cleaned.head.first_batch, cleaned.cleaned().next_batch);
+    check.cleaned(&cleaned, &scans);
     Ok(scans)
 }

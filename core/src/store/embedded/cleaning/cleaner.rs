@@ -158,8 +158,9 @@ impl Cleaner {
     fn note_oldest(&self, shared: &Shared, queue: &Queue) -> io::Result<()> {
         let mut known = self.round.lock();
         let files = self.candidates(shared, &mut known)?;
-        let is_unknown =
-            |file: &Candidate| !file.life.is_known && !known.damaged.contains(&file.span);
+        let is_left =
+            |span: &Span| known.damaged.contains(span) || shared.passed_over.contains(&span.first);
+        let is_unknown = |file: &Candidate| !file.life.is_known && !is_left(&file.span);
         // What was not looked at may be as old as at the start.
         let unknown = files.iter().any(is_unknown);
         let before = known.oldest(shared)?.before_start_ms().filter(|_| unknown);
@@ -227,7 +228,9 @@ impl Cleaner {
         let mut candidates = Vec::with_capacity(files.kept.len());
         for span in files.kept {
             let is_done = span.last <= indexed && span.last < newest && span.last < kept_from;
-            let is_kept = !is_done || known.damaged.contains(&span);
+            // What is not ours, or is not what it was, is left as it is.
+            let is_left = known.damaged.contains(&span) || shared.passed_over.contains(&span.first);
+            let is_kept = !is_done || is_left;
             let bytes = if is_kept { 0 } else { known.bytes_of(shared, span)? };
             let life = self.life.of(span.first, span.last);
             candidates.push(Candidate { span, bytes, life, is_kept });
@@ -311,6 +314,9 @@ fn files_of(old: &Old<'_>) -> Vec<Span> {
 fn old<'a>(shared: &Shared, files: &'a [Candidate], row: Range<usize>) -> io::Result<Old<'a>> {
     let first_batch = |span: Span| -> io::Result<Option<u64>> {
         let mut bytes = vec![0; SEGMENT_HEAD_BYTES];
+        if shared.passed_over.contains(&span.first) {
+            return Ok(None);
+        }
         let (file, number) = match shared.segments.open(span.first)? {
             SegmentFile::Cleaned(cleaned) => return Ok(Some(cleaned.head.first_batch)),
             SegmentFile::Plain(file) => (file, span.first),
@@ -335,7 +341,8 @@ fn old<'a>(shared: &Shared, files: &'a [Candidate], row: Range<usize>) -> io::Re
             let run = runs.iter().find(|run| run.segments().1 == files[at].span.last);
             run.map(|run| run.next_batch())
         };
-        batches.push(first..next.or_else(run_end).ok_or_else(damaged)?);
+        let row_end = || shared.extent.row(files[at].span.last).map(|row| row.next_batch);
+        batches.push(first..next.or_else(run_end).or_else(row_end).ok_or_else(damaged)?);
     }
     let files = &files[row];
     let (Some(first), Some(last)) = (files.first(), files.last()) else { return Err(damaged()) };
@@ -346,8 +353,26 @@ fn old<'a>(shared: &Shared, files: &'a [Candidate], row: Range<usize>) -> io::Re
         (Some(first), Some(last)) => (first.start, last.end),
         _ => return Err(damaged()),
     };
-    let row = Row { span, first_batch, next_batch, cleaned_through };
+    let generation = generation(shared, span)? + 1;
+    let row = Row { span, first_batch, next_batch, cleaned_through, generation };
     Ok(Old { files, row, batches })
+}
+
+/// How often the segments of a row were cleaned, by what their files say, or `EXTENT`.
+fn generation(shared: &Shared, span: Span) -> io::Result<u32> {
+    let mut generation = 0;
+    for number in span.first..=span.last {
+        let of_file = match shared.segments.open(number) {
+            Ok(SegmentFile::Cleaned(cleaned)) => cleaned.cleaned().generation,
+            Ok(SegmentFile::Plain(_)) => 0,
+            // Numbers may be missing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        let known = shared.extent.row(number).map_or(0, |row| row.generation);
+        generation = generation.max(of_file).max(known);
+    }
+    Ok(generation)
 }
 
 fn look_through(shared: &Shared, pace: &Pace<'_>, old: &Old<'_>) -> io::Result<Survey> {

@@ -88,6 +88,7 @@ fn install(shared: &Shared, pace: &Pace<'_>, written: Written) -> io::Result<()>
             None => pace.spend(0)?,
         }
     };
+    let (span, generation) = (written.file.span(), written.file.cleaned().generation);
     let mut rewrites = shared.segments.rewrites();
     let late = rewrites.take_late();
     for place in late.into_iter().filter(|place| written.file.span().holds(place.segment)) {
@@ -98,7 +99,10 @@ fn install(shared: &Shared, pace: &Pace<'_>, written: Written) -> io::Result<()>
     // here, after it has made sure of the name.
     shared.segments.replace(written.file);
     rewrites.renamed();
-    rewrites.settle(&*shared.disk)
+    rewrites.settle(&*shared.disk)?;
+    drop(rewrites);
+    shared.extent.cleaned(span, generation);
+    Ok(())
 }
 
 /// A record was erased after it was copied.

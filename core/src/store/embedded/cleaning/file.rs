@@ -261,6 +261,7 @@ fn from_chunks(
         guide_at,
         chunks: count,
         fences_checksum: 0,
+        generation: 0,
     };
     let head =
         SegmentHead { number: span.first, first_batch: batches.start, cleaned: Some(cleaned) };

@@ -28,6 +28,8 @@ pub(in super::super) struct Row {
     pub next_batch: u64,
     /// The newest batch that was durable when it was first asked what is dead.
     pub cleaned_through: u64,
+    /// How often the oldest of it was cleaned, with this time.
+    pub generation: u32,
 }
 
 /// A cleaned file that is being written.
@@ -123,6 +125,7 @@ impl CleanedWriter {
             guide_at: self.offset + self.buffer.len() as u64,
             chunks: self.chunks,
             fences_checksum: crc32c::crc32c(&self.fences),
+            generation: self.row.generation,
         };
         let Row { span, first_batch, .. } = self.row;
         let head = SegmentHead { number: span.first, first_batch, cleaned: Some(cleaned) };

@@ -122,16 +122,29 @@ impl Recovery<'_> {
             let first_batch = self.look_at(span)?.first_batch;
             let row = self.extent.row(number).copied();
             let run = self.run_of(number).map(|run| run.next_batch());
-            if let (None, Some(run)) = (row, run)
-                && self.open_cleaned(span)?.is_none()
-            {
-                let behind = behind.unwrap_or((number + 1, run));
-                self.assume_row(number, first_batch, behind)?;
+            match self.open_cleaned(span)? {
+                Some(cleaned) => self.assume_cleaned(&cleaned),
+                None => {
+                    if let (None, Some(run)) = (row, run) {
+                        let behind = behind.unwrap_or((number + 1, run));
+                        self.assume_row(number, first_batch, behind)?;
+                    }
+                }
             }
             let begins = first_batch.or(row.map(|row| row.first_batch));
             behind = begins.map(|begins| (number, begins)).or(behind);
         }
         Ok(())
+    }
+
+    /// Writes down that a cleaned file is there, if it says itself what it holds.
+    fn assume_cleaned(&mut self, cleaned: &CleanedFile) {
+        let span = cleaned.span();
+        for number in (span.first..=span.last).filter(|_| !cleaned.is_guessed()) {
+            if self.extent.row(number).is_none() {
+                self.extent.set_row(number, Row::of_cleaned(cleaned));
+            }
+        }
     }
 
     /// Writes down what is there of one of them. `behind` is the next one that is there, with the batch
@@ -207,13 +220,40 @@ impl Recovery<'_> {
             let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
             let file = self.disk.open(&name).map_err(io("can't open"))?;
             match read_head(&*file, &self.identity, number).map_err(io("can't read"))? {
-                Ok(_) => {}
+                Ok(head) => self.check_generation(span, head)?,
                 Err(OpenError::Foreign { .. }) => self.refuse(span, DamageKind::Foreign),
                 Err(OpenError::Misplaced { number, .. }) => {
                     self.refuse(span, DamageKind::Misplaced { number });
                 }
                 Err(error) => return Err(error),
             }
+        }
+        Ok(())
+    }
+
+    /// Passes over a file that is what it was before it was cleaned last: something in it may have been
+    /// erased since, by an erasure that was cleaned away as well.
+    fn check_generation(&mut self, span: Span, head: Option<SegmentHead>) -> Result<(), OpenError> {
+        let rows: Vec<(u32, Row)> = (span.first..=span.last)
+            .filter_map(|number| Some((number, *self.extent.row(number)?)))
+            .collect();
+        let known = rows.iter().map(|(_, row)| row.generation).max().unwrap_or(0);
+        let generation = match head {
+            Some(head) => head.generation(),
+            None if known == 0 => return Ok(()),
+            None => match self.open_cleaned(span)? {
+                // That its headers are lost is told.
+                Some(cleaned) if cleaned.is_guessed() => return Ok(()),
+                Some(cleaned) => cleaned.cleaned().generation,
+                None => 0,
+            },
+        };
+        if generation < known {
+            self.refuse(span, DamageKind::Outdated);
+            return Ok(());
+        }
+        for (number, row) in rows.into_iter().filter(|(_, row)| row.generation < generation) {
+            self.extent.set_row(number, Row { generation, ..row });
         }
         Ok(())
     }
@@ -232,6 +272,11 @@ impl Recovery<'_> {
         if self.run_of_all(span).is_none() {
             return Ok(());
         }
+        self.check_ends(span, number, row)
+    }
+
+    /// Looks at both ends of the file of a segment that has an index file.
+    fn check_ends(&mut self, span: Span, number: u32, row: Row) -> Result<(), OpenError> {
         match self.open_cleaned(span)? {
             Some(cleaned) if number == span.first => self.check_cleaned(&cleaned),
             None if span == Span::one(number) => self.check_sealed(number, row),
@@ -271,11 +316,11 @@ impl Recovery<'_> {
     fn check_return(&mut self, number: u32, row: Row) -> Result<(), OpenError> {
         let Some(span) = self.file_of(number) else { return Ok(()) };
         let file = span.name();
-        if span == Span::one(number) && self.run_of(number).is_some() {
+        if self.run_of_all(span).is_some() {
             tracing::info!(file, "a segment that was missing is there again");
             let row = Row { file_lost: false, ..row };
             self.extent.set_row(number, row);
-            return self.check_sealed(number, row);
+            return self.check_ends(span, number, row);
         }
         tracing::warn!(file, "a segment that was missing is there again, too late to be read");
         self.pass_over(span);

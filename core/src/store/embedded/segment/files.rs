@@ -1,6 +1,6 @@
 //! The segment files that are kept open, and where in them a record is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +58,8 @@ pub(in super::super) struct Segments {
     rewrites: Mutex<Rewrites>,
     /// Held shared by who goes through the files by their names.
     names: RwLock<()>,
+    /// Segments whose files are there and are not read.
+    passed_over: BTreeSet<u32>,
 }
 
 /// Changing records in their places, which cleaning must not miss: a record that is erased after it was
@@ -81,11 +83,13 @@ struct Open {
 }
 
 impl Segments {
-    /// `rows` are the files that hold more than one segment.
+    /// `rows` are the files that hold more than one segment, `passed_over` the segments whose files are
+    /// there and are not to be read.
     pub(in super::super) fn new(
         disk: Arc<dyn Disk>,
         identity: Identity,
         rows: impl IntoIterator<Item = Span>,
+        passed_over: BTreeSet<u32>,
     ) -> Segments {
         let rows = rows.into_iter().map(|span| (span.first, span.last)).collect();
         Segments {
@@ -95,6 +99,7 @@ impl Segments {
             open: Mutex::new(Open { files_max: open_segments_max(), ..Open::default() }),
             rewrites: Mutex::default(),
             names: RwLock::default(),
+            passed_over,
         }
     }
 
@@ -107,6 +112,9 @@ impl Segments {
 
     /// The file that holds a segment.
     pub(in super::super) fn open(&self, segment: u32) -> io::Result<SegmentFile> {
+        if self.passed_over.contains(&segment) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         loop {
             let span = self.span_of(segment);
             match self.open_span(span) {

@@ -130,6 +130,8 @@ pub(super) struct CleanedHead {
     pub chunks: u64,
     /// The checksum of the fences of the guide.
     pub fences_checksum: u32,
+    /// How often it was cleaned, at least once: what is older is not what it was.
+    pub generation: u32,
 }
 
 const CLEANED: u32 = 1;
@@ -156,6 +158,7 @@ impl SegmentHead {
             bytes[72..80].copy_from_slice(&cleaned.guide_at.to_le_bytes());
             bytes[80..88].copy_from_slice(&cleaned.chunks.to_le_bytes());
             bytes[88..92].copy_from_slice(&cleaned.fences_checksum.to_le_bytes());
+            bytes[92..96].copy_from_slice(&cleaned.generation.to_le_bytes());
         }
         let at = SEGMENT_HEAD_BYTES - 4;
         let checksum = crc32c::crc32c(&bytes[..at]);
@@ -193,8 +196,14 @@ impl SegmentHead {
             guide_at: u64_at(head, 72),
             chunks: u64_at(head, 80),
             fences_checksum: u32_at(head, 88),
+            generation: u32_at(head, 92),
         });
         Ok(Some(SegmentHead { number, first_batch: u64_at(head, 40), cleaned }))
+    }
+
+    /// How often its file was cleaned.
+    pub(super) fn generation(&self) -> u32 {
+        self.cleaned.map_or(0, |cleaned| cleaned.generation)
     }
 
     /// What the file of this header holds.
@@ -271,6 +280,7 @@ mod tests {
             guide_at: 5000,
             chunks: 7,
             fences_checksum: 8,
+            generation: 2,
         };
         let head = SegmentHead { number: 3, first_batch: 9, cleaned: Some(cleaned) };
         let bytes = head.encode(&identity);

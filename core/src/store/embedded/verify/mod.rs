@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use crate::random::SystemSource;
 
+use super::cleaning::file::CleanedFile;
 use super::cleaning::scan::scan_cleaned;
 use super::config::{EmbeddedConfig, OpenError};
 use super::disk::overlay::Overlay;
@@ -403,12 +404,7 @@ impl SegmentsCheck {
             }
             SegmentFile::Cleaned(cleaned) => {
                 let scans = scan_cleaned(&shared.identity, &cleaned).map_err(&io)?;
-                self.cleaned(
-                    part.span,
-                    &scans,
-                    cleaned.head.first_batch,
-                    cleaned.cleaned().next_batch,
-                );
+                self.cleaned(&cleaned, &scans);
                 self.report.bytes += part.bytes;
                 Ok(scans)
             }
@@ -443,19 +439,12 @@ impl SegmentsCheck {
     }
 
     /// Takes over what was found in the next file, which was cleaned.
-    pub(super) fn cleaned(
-        &mut self,
-        span: Span,
-        scans: &[Scan],
-        first_batch: u64,
-        next_batch: u64,
-    ) {
-        self.go_on(span, Some(first_batch));
-        for number in span.first..=span.last {
-            self.rows.push((number, Row { first_batch, next_batch, ..Row::default() }));
-        }
+    pub(super) fn cleaned(&mut self, cleaned: &CleanedFile, scans: &[Scan]) {
+        let (span, row) = (cleaned.span(), Row::of_cleaned(cleaned));
+        self.go_on(span, Some(row.first_batch));
+        self.rows.extend((span.first..=span.last).map(|number| (number, row)));
         scans.iter().for_each(|scan| self.count(scan));
-        self.expected = Some(next_batch);
+        self.expected = Some(row.next_batch);
     }
 
     /// Goes on behind the segments before this one that are lost.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::super::super::cleaning::file::CleanedFile;
 use super::super::super::disk::{Disk, read_all, write_whole};
 use super::super::super::identity::{FORMAT, Identity};
 use super::super::super::segment::bytes::{u32_at, u64_at};
@@ -69,6 +70,8 @@ pub(in super::super::super) struct Row {
     /// older copy of the store that goes on writing has other segments under the same numbers, and they
     /// have another life. 0 if it is not known.
     pub life: u64,
+    /// How often its file was cleaned, at least: one that was cleaned less often is an earlier state.
+    pub generation: u32,
 }
 
 /// What the file says.
@@ -164,6 +167,16 @@ impl Row {
         }
     }
 
+    /// Of any segment of a cleaned file.
+    pub(in super::super::super) fn of_cleaned(cleaned: &CleanedFile) -> Row {
+        Row {
+            first_batch: cleaned.head.first_batch,
+            next_batch: cleaned.cleaned().next_batch,
+            generation: cleaned.cleaned().generation,
+            ..Row::default()
+        }
+    }
+
     /// Something of it is lost.
     pub(in super::super::super) fn has_loss(&self) -> bool {
         self.loss_told || self.file_lost
@@ -179,6 +192,7 @@ impl Row {
         bytes[24..32].copy_from_slice(&self.last_frame.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.end.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.life.to_le_bytes());
+        bytes[48..52].copy_from_slice(&self.generation.to_le_bytes());
         let checksum = identity.mark(segment).checksum(&bytes[4..]);
         bytes[..4].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -196,6 +210,7 @@ impl Row {
             file_lost: flags & FILE_LOST != 0,
             forgotten: flags & FORGOTTEN != 0,
             life: u64_at(bytes, 40),
+            generation: u32_at(bytes, 48),
         })
     }
 }
@@ -349,9 +364,9 @@ mod tests {
         let (first_batch, next_batch) = (number * 10, number * 10 + 10);
         let (last_frame, end) = (4096 + number, 5000 + number);
         let (loss_told, forgotten) = (number == 2, number == 4);
-        let file_lost = number == 4;
-        let life = number << 40;
-        Row { first_batch, next_batch, last_frame, end, loss_told, file_lost, forgotten, life }
+        let (file_lost, life, generation) = (number == 4, number << 40, number as u32 / 2);
+        let row = Row { first_batch, next_batch, last_frame, end, ..Row::default() };
+        Row { loss_told, file_lost, forgotten, life, generation, ..row }
     }
 
     fn content(identity: &Identity) -> Content {

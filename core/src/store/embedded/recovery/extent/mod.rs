@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use super::super::config::OpenError;
 use super::super::disk::{Disk, DiskFile};
 use super::super::identity::Identity;
+use super::super::segment::Span;
 
 pub(in super::super) use content::{Bound, Content, Found, Row};
 use content::{ROW_BYTES, ROWS_AT, slot_at};
@@ -90,11 +91,24 @@ impl Extent {
         state.write_rows()
     }
 
+    /// A cleaned file has its name, durably. Where that can't be written, it is with what comes next; and
+    /// a start finds that the file is newer than this.
+    pub(in super::super) fn cleaned(&self, span: Span, generation: u32) {
+        let mut state = self.state.lock();
+        for segment in span.first..=span.last {
+            if let Some(row) = state.newest_row(segment) {
+                state.unwritten.push((segment, Row { generation, ..row }));
+            }
+        }
+        if let Err(error) = state.write_rows() {
+            let file = span.name();
+            tracing::warn!(%error, file, "can't write that a file was cleaned yet");
+        }
+    }
+
     /// What is known of a sealed segment, whether or not that could be written.
     pub(in super::super) fn row(&self, segment: u32) -> Option<Row> {
-        let state = self.state.lock();
-        let unwritten = state.unwritten.iter().rev().find(|(of, _)| *of == segment);
-        unwritten.map(|(_, row)| *row).or_else(|| state.content.row(segment).copied())
+        self.state.lock().newest_row(segment)
     }
 
     /// Whether something is lost of a row of segments.
@@ -161,6 +175,12 @@ impl Extent {
 }
 
 impl State {
+    /// The row of a segment, written or not.
+    fn newest_row(&self, segment: u32) -> Option<Row> {
+        let unwritten = self.unwritten.iter().rev().find(|(number, _)| *number == segment);
+        unwritten.map(|(_, row)| *row).or_else(|| self.content.row(segment).copied())
+    }
+
     fn write_rows(&mut self) -> io::Result<()> {
         if self.unwritten.is_empty() {
             return Ok(());
