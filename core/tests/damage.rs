@@ -732,7 +732,8 @@ fn a_backup_without_a_segment_says_what_is_lost() {
     let gone = (0..LOGS).map(|number| missing(&store, log(number)).len() as u64).sum::<u64>();
     let batches = store.verify().unwrap().losses[0].batches;
     let (copy, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    store.backup(copy.path()).unwrap();
+    let copied = store.backup(copy.path()).unwrap();
+    assert_eq!(copied.damage, store.verify().unwrap().damage);
     drop(store);
     let checked = check_backup(copy.path()).unwrap();
     let target = || OwnFolder::open(new.path());

@@ -139,8 +139,7 @@ pub(super) fn verify(
     let mut check = SegmentsCheck::of_open(shared);
     check.report.damage.extend(walk.damage());
     let mut losses = Losses::default();
-    let lost = shared.extent.lost_files();
-    for (segment, row) in &lost {
+    for (segment, row) in &check.lost {
         let refused = shared.refused.iter().find(|(span, _)| span.holds(*segment));
         let file = refused.map_or(Span::one(*segment), |(span, _)| *span);
         losses.add_file(file, *segment, row);
@@ -150,7 +149,6 @@ pub(super) fn verify(
     let mut step = VerifyProgress { files_total: parts.len(), ..VerifyProgress::default() };
     step.bytes_total = parts.iter().map(|part| part.bytes).sum();
     for (part, next_first) in parts.iter().zip(first_batches_behind(&firsts)) {
-        check.pass_lost(&lost, part.span.first);
         for scan in check.part(shared, part, next_first)? {
             let (segment, index) = (scan.index.segment, &scan.index);
             losses.add_scan(part.span, &scan, shared.extent.row(segment).as_ref());
@@ -362,6 +360,8 @@ pub(super) struct SegmentsCheck {
     last: u32,
     /// The segments that were checked, as `EXTENT` knows them.
     pub rows: Vec<(u32, Row)>,
+    /// Segments that are known to be lost.
+    lost: Vec<(u32, Row)>,
     /// Segments that were not known to be lost, and are not there.
     pub missing: Vec<(u32, Row)>,
 }
@@ -371,6 +371,7 @@ impl SegmentsCheck {
     pub(super) fn of_open(shared: &Shared) -> SegmentsCheck {
         let mut check = SegmentsCheck::default();
         check.report.damage = lost_files(shared);
+        check.lost = shared.extent.lost_files();
         check
     }
 
@@ -448,8 +449,8 @@ impl SegmentsCheck {
     }
 
     /// Goes on behind the segments before this one that are lost.
-    fn pass_lost(&mut self, lost: &[(u32, Row)], number: u32) {
-        let before = lost.iter().take_while(|(before, _)| *before < number).last();
+    fn pass_lost(&mut self, number: u32) {
+        let before = self.lost.iter().take_while(|(before, _)| *before < number).last();
         if let (Some(expected), Some((_, row))) = (self.expected, before) {
             self.expected = Some(expected.max(row.next_batch));
         }
@@ -457,6 +458,7 @@ impl SegmentsCheck {
 
     /// Whether a file begins where the one before ended.
     fn go_on(&mut self, span: Span, first: Option<u64>) {
+        self.pass_lost(span.first);
         let between = self.last + 1..span.first;
         self.last = span.last;
         let Some((first, next)) = first.zip(self.expected) else { return };
