@@ -235,7 +235,8 @@ impl Connection {
         }
         if hello.client.len() > NAME_BYTES_MAX {
             let reason = format!("{} bytes of at most {NAME_BYTES_MAX}", hello.client.len());
-            let invalid = InvalidRequest { field: "client", reason };
+            let invalid =
+                InvalidRequest { field: "client", reason, code: ErrorCode::InvalidArgument };
             return refuse_invalid(request_id, &invalid);
         }
         let in_force = context.capabilities.in_common(hello);
@@ -366,7 +367,7 @@ fn refuse(request_id: u64, code: ErrorCode, message: &str) -> Received {
 
 fn refuse_invalid(request_id: u64, invalid: &InvalidRequest) -> Received {
     let error = Error {
-        code: ErrorCode::InvalidArgument.into(),
+        code: invalid.code.into(),
         message: invalid.to_string(),
         field: invalid.field.into(),
         ..Error::default()

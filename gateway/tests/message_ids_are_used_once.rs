@@ -3,7 +3,7 @@
 
 mod support;
 
-use dunlin_protocol::wire::{ErrorCode, frame::Body};
+use dunlin_protocol::wire::{ErrorCode, entry, frame::Body};
 use support::messages::{history, message};
 use support::{Client, Node};
 
@@ -41,6 +41,36 @@ fn the_same_content_gets_the_first_sequence_and_other_content_a_conflict() {
     }
     drop(bob);
     node.settle();
+}
+
+/// Whichever of its two names a client gives to text, it is the same message.
+#[test]
+fn text_has_two_names_and_is_stored_under_one() {
+    let node = Node::start();
+    let mut ada = node.user("ada");
+    let log = ada.with(&ada);
+    let typed = |id: &str, content_type: &str, content: &'static [u8]| {
+        let mut body = message(log, id, content);
+        if let Body::Send(send) = &mut body {
+            send.content_type = content_type.into();
+        }
+        body
+    };
+    for (seq, names) in [(1, ["", "text/plain"]), (2, ["text/plain", ""])] {
+        for name in names {
+            assert_eq!(sent(&mut ada, typed(&seq.to_string(), name, b"one")), seq, "{name:?}");
+        }
+    }
+    let Body::HistoryPage(page) = ada.request(history(log, 0)) else { panic!("no page") };
+    for entry in page.entries {
+        let Some(entry::Body::Message(message)) = entry.body else { panic!("no message") };
+        assert_eq!(message.content_type, "");
+    }
+    for name in ["", "text/plain"] {
+        let refused = ada.refused(typed("3", name, b"caf\xe9"));
+        assert_eq!((refused.code(), &*refused.field), (ErrorCode::ContentInvalid, "content"));
+    }
+    assert_eq!(sent(&mut ada, typed("3", "application/x-own", b"caf\xe9")), 3);
 }
 
 #[test]

@@ -7,7 +7,12 @@ use dunlin_protocol::limits::{
 use dunlin_protocol::{ClientMessageId, LogId, wire};
 
 use super::Request;
-use super::invalid::{InvalidRequest, checked_conversation, checked_type, invalid, or_default};
+use super::invalid::{
+    InvalidRequest, checked_conversation, checked_type, invalid, invalid_content, or_default,
+};
+
+/// What an empty content type stands for.
+const TEXT: &str = "text/plain";
 
 /// A request about one log. The worker that owns the log takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +62,9 @@ pub struct History {
 impl Message {
     /// The request to store it in a conversation.
     pub fn to(self, conversation: LogId) -> Request {
-        Request::Conversation(conversation, ConversationRequest::Send(self))
+        let content_type = normal_type(self.content_type);
+        let message = Message { content_type, ..self };
+        Request::Conversation(conversation, ConversationRequest::Send(message))
     }
 }
 
@@ -88,8 +95,21 @@ impl TryFrom<wire::Send> for Request {
             return Err(invalid("content", reason));
         }
         let (content_type, content) = (send.content_type, send.content);
+        if (content_type.is_empty() || content_type == TEXT)
+            && let Err(fault) = std::str::from_utf8(&content)
+        {
+            let reason =
+                format!("text/plain is UTF-8, this is not from byte {}", fault.valid_up_to());
+            return Err(invalid_content(reason));
+        }
         Ok(Message { client_message_id, content_type, content }.to(conversation))
     }
+}
+
+/// Text has two names, and only one of them is stored: so it is the same message when it is sent again
+/// by the other.
+fn normal_type(content_type: String) -> String {
+    if content_type == TEXT { String::new() } else { content_type }
 }
 
 impl TryFrom<wire::Signal> for Request {

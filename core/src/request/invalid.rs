@@ -2,8 +2,9 @@
 
 use dunlin_protocol::LogId;
 use dunlin_protocol::limits::TYPE_BYTES_MAX;
+use dunlin_protocol::wire::ErrorCode;
 
-/// A request that can't be taken: `field` is at fault, and why.
+/// A request that can't be taken: `field` is at fault, and why. A client is told `code`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct InvalidRequest {
@@ -11,10 +12,17 @@ pub struct InvalidRequest {
     pub field: &'static str,
     /// What is wrong with it.
     pub reason: String,
+    /// `INVALID_ARGUMENT`, or a code that says more.
+    pub code: ErrorCode,
 }
 
 pub(super) fn invalid(field: &'static str, reason: impl Into<String>) -> InvalidRequest {
-    InvalidRequest { field, reason: reason.into() }
+    InvalidRequest { field, reason: reason.into(), code: ErrorCode::InvalidArgument }
+}
+
+/// A content that is not what its type says.
+pub(super) fn invalid_content(reason: impl Into<String>) -> InvalidRequest {
+    InvalidRequest { code: ErrorCode::ContentInvalid, ..invalid("content", reason) }
 }
 
 /// What may be the id of a conversation.
