@@ -109,6 +109,24 @@ fn what_was_taken_before_the_signal_is_answered() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
+/// What was on its way when the client was told to go, as over a slow network, is answered.
+#[test]
+fn what_is_asked_before_the_client_knows_is_answered() {
+    let mut server = Process::start("[drain]\nleave_ms = 600000\n");
+    let mut ada = Client::plain(server.tcp);
+    ada.log_in("ada");
+    let log = ada.with(&ada);
+    server.signal(Signal::TERM);
+    // The server has said it, and has nothing under way of this client.
+    ada.wait_for(|frame| matches!(frame.body, Some(Body::GoAway(_))).then_some(()));
+    for (seq, id) in (1..).zip(["a", "b", "c"]) {
+        let answer = ada.request(message(log, id, "x"));
+        assert!(matches!(&answer, Body::Sent(sent) if sent.seq == seq), "{answer:?}");
+    }
+    drop(ada);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
 #[test]
 fn who_waits_to_be_accepted_is_told_as_well() {
     let mut server = Process::start(CONFIG);

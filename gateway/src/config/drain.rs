@@ -10,6 +10,9 @@ section! {
     Drain {
         /// Connections that are sent away per second.
         connections_per_second: u64 = 5000,
+        /// From the word to go to the end of a connection that waits for nothing and does not leave
+        /// by itself: what its client has asked meanwhile is answered.
+        leave_ms: u64 = 3000,
         /// When to give up waiting for answers.
         timeout_ms: u64 = 60_000,
         /// Clients reconnect after this delay to twice of it.
@@ -25,6 +28,7 @@ impl Section for Drain {
 
     fn check(&self, faults: &mut SectionFaults<'_>) {
         faults.within("connections_per_second", self.connections_per_second, 1..=1_000_000_000);
+        faults.within("leave_ms", self.leave_ms, 0..=DAY_MS);
         faults.within("timeout_ms", self.timeout_ms, 0..=DAY_MS);
         faults.within("reconnect_delay_ms", self.reconnect_delay_ms, 0..=DAY_MS);
         if !self.address.is_empty() && !is_host_port(&self.address) {
@@ -48,6 +52,7 @@ impl Drain {
     pub(crate) fn plan(&self, shards: usize) -> DrainPlan {
         DrainPlan {
             connections_per_second: self.connections_per_second.div_ceil(shards.max(1) as u64),
+            leave_ms: self.leave_ms,
             timeout_ms: self.timeout_ms,
             reconnect_delay_ms: self.reconnect_delay_ms,
             address: self.address.clone(),

@@ -166,6 +166,7 @@ impl Stage {
         self.is_going_down = true;
         self.transport.broadcast(&Control::Drain(DrainPlan {
             connections_per_second: 100,
+            leave_ms: timeout_ms / 2,
             timeout_ms,
             reconnect_delay_ms: 10,
             address: String::new(),

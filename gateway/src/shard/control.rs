@@ -26,6 +26,8 @@ pub(crate) enum Control {
 pub(crate) struct DrainPlan {
     /// Connections of this shard that are told to go in a second.
     pub(crate) connections_per_second: u64,
+    /// For how long who is told to go may stay with nothing to wait for.
+    pub(crate) leave_ms: u64,
     /// When to give up on those that are not done.
     pub(crate) timeout_ms: u64,
     /// Clients stay away for this long at least, and for up to twice as long.

@@ -19,8 +19,18 @@ pub(super) struct Drain {
     /// Who was connected when it began; taken from the end.
     waiting: Vec<(u32, u32)>,
     total: u64,
-    /// Told to go, but with requests outstanding.
-    leaving: Vec<(u32, u32)>,
+    /// Told to go, and not gone yet.
+    leaving: Vec<Leaving>,
+}
+
+/// A connection that was told to go.
+#[derive(Debug, Clone, Copy)]
+struct Leaving {
+    key: u32,
+    generation: u32,
+    /// Until then a client may have asked for something before it heard that it shall go; from then on
+    /// it is closed when everything is answered. It may leave sooner by itself.
+    stays_until_ms: u64,
 }
 
 impl Drain {
@@ -53,20 +63,11 @@ impl Shard {
         for (key, generation) in told {
             if self.is_open(key, generation) {
                 self.tell_to_go(key as usize, &drain.plan);
-                drain.leaving.push((key, generation));
+                let stays_until_ms = self.stays_until_ms(key as usize, &drain.plan);
+                drain.leaving.push(Leaving { key, generation, stays_until_ms });
             }
         }
-        drain.leaving.retain(|&(key, generation)| {
-            if !self.is_open(key, generation) {
-                return false;
-            }
-            let answered = self.slots[key as usize].outstanding == 0;
-            if answered {
-                let delay_ms = self.reconnect_delay_ms(&drain.plan, key);
-                self.close(key as usize, CloseReason::ServerDraining, delay_ms);
-            }
-            !answered
-        });
+        drain.leaving.retain(|leaving| self.still_leaves(leaving, &drain.plan));
         let overdue = self.clock.now_ms().saturating_sub(drain.began_ms) > drain.plan.timeout_ms;
         if overdue && !self.slots.is_empty() {
             tracing::warn!(shard = self.index, left = self.slots.len(), "the drain took too long");
@@ -74,6 +75,28 @@ impl Shard {
         }
         self.ended |= self.slots.is_empty();
         self.drain = Some(drain);
+    }
+
+    /// Who is not logged in has nothing under way that would be worth waiting for.
+    fn stays_until_ms(&self, key: usize, plan: &DrainPlan) -> u64 {
+        let is_somebody = self.slots[key].protocol.session().is_some();
+        self.clock.now_ms() + if is_somebody { plan.leave_ms } else { 0 }
+    }
+
+    /// Closes a connection that was told to go, once it has had its time and its answers. Says whether
+    /// it is still there.
+    fn still_leaves(&mut self, leaving: &Leaving, plan: &DrainPlan) -> bool {
+        let Leaving { key, generation, stays_until_ms } = *leaving;
+        if !self.is_open(key, generation) {
+            return false;
+        }
+        let has_more = self.slots[key as usize].outstanding > 0;
+        if has_more || self.clock.now_ms() < stays_until_ms {
+            return true;
+        }
+        let delay_ms = self.reconnect_delay_ms(plan, key);
+        self.close(key as usize, CloseReason::ServerDraining, delay_ms);
+        false
     }
 
     fn tell_to_go(&mut self, key: usize, plan: &DrainPlan) {
