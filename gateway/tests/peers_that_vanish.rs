@@ -59,6 +59,30 @@ fn in_mid_handshake(node: &Node) -> Vec<Client> {
     clients.into()
 }
 
+/// Who shuts the writing side behind a request, as `nc` does, still reads.
+#[test]
+fn what_was_asked_before_the_end_is_answered() {
+    let node = Node::start();
+    for mut client in node.connect_each_way() {
+        client.log_in("ada");
+        let log = client.with(&client);
+        let asked: Vec<u64> = (0..50)
+            .map(|number| client.send(message(log, &format!("half {number}"), "x")))
+            .collect();
+        client.shut_writing();
+        for request_id in asked {
+            assert!(matches!(client.answer(request_id), Body::Sent(_)));
+        }
+        // A Close comes if the last answer was still to be written when the end was seen.
+        assert!(matches!(client.read_to_close(), None | Some(CloseReason::PeerClosed)));
+    }
+    // Who waits for nothing hears nothing.
+    let mut quiet = node.user("bob");
+    quiet.shut_writing();
+    assert_eq!(quiet.read_to_close(), None);
+    node.settle();
+}
+
 #[test]
 fn resets() {
     let node = Node::start();

@@ -100,6 +100,21 @@ impl Shard {
         self.queue_read(key);
     }
 
+    /// The peer will say no more. It may read on, so what it has asked is answered first: each answer
+    /// has the end looked at again. A login has no effect once its connection has ended, and who is not
+    /// logged in has asked for nothing else that matters.
+    pub(super) fn peer_said_all(&mut self, key: usize) {
+        let slot = &mut self.slots[key];
+        slot.flags.hung_up = true;
+        let is_somebody = slot.protocol.session().is_some();
+        let has_more = slot.outbox.as_ref().is_some_and(|outbox| outbox.bytes() > 0);
+        match (is_somebody, slot.outstanding) {
+            (true, 0) if has_more => self.close(key, CloseReason::PeerClosed, 0),
+            (false, _) | (true, 0) => self.end(key, CloseReason::PeerClosed),
+            (true, _) => {}
+        }
+    }
+
     /// The peer has closed its side while ours was ending.
     pub(super) fn peer_shut_its_side(&mut self, key: usize) {
         match self.slots[key].stage {

@@ -42,7 +42,12 @@ impl Shard {
         let slot = &mut self.slots[key];
         debug_assert!(slot.outstanding > 0, "a response without a request");
         slot.outstanding = slot.outstanding.saturating_sub(1);
+        let was_last_word = slot.flags.hung_up;
         self.keep(key, frame);
+        if was_last_word {
+            // Perhaps it was all that the peer waits for.
+            self.queue_read(key);
+        }
     }
 
     /// Queues a frame that must arrive, or closes the connection.

@@ -78,7 +78,7 @@ impl Shard {
         let offered = room.len();
         let count = match slot.socket.read(room) {
             Ok(0) => {
-                self.end(key, CloseReason::PeerClosed);
+                self.peer_said_all(key);
                 return Next::Wait;
             }
             Ok(count) => count,
@@ -110,7 +110,7 @@ impl Shard {
         let next = self.take_frames(key, input.bytes);
         self.look_behind_a_login(key);
         if input.ended && self.slots.get(key).is_some_and(|slot| slot.stage == Stage::Open) {
-            self.end(key, CloseReason::PeerClosed);
+            self.peer_said_all(key);
             return Next::Wait;
         }
         next
