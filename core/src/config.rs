@@ -11,6 +11,8 @@ pub struct EngineConfig {
     pub workers: usize,
     /// Batches of commands that may wait for one worker before its transports must hold back.
     pub worker_queue_batches: usize,
+    /// Memory for large answers, of all workers, from when they are read to when they are written.
+    pub answer_bytes_max: usize,
     /// Whether anyone may register an account. Without a word of it, as long as there are no issuers:
     /// where some vouch for names, a stranger could register those of their users first.
     pub registration: Option<bool>,
@@ -31,6 +33,7 @@ impl Default for EngineConfig {
         EngineConfig {
             workers: std::thread::available_parallelism().map_or(1, |cores| cores.get().min(256)),
             worker_queue_batches: 1024,
+            answer_bytes_max: crate::limits::ANSWER_BYTES_MAX,
             registration: None,
             passwords: PasswordConfig::default(),
             tokens: TokenConfig::default(),
@@ -42,6 +45,11 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
+    /// The memory of one worker for large answers: its part, and room for two syncs at least.
+    pub fn answer_bytes_of_worker(&self) -> usize {
+        (self.answer_bytes_max / self.workers.max(1)).max(2 * crate::limits::SYNC_ROOM_BYTES)
+    }
+
     /// Whether anyone may register an account.
     pub fn registration_is_open(&self) -> bool {
         self.registration.unwrap_or(self.issuers.is_empty())

@@ -42,7 +42,7 @@
 //!   not done
 //! - [`placement`]: which worker owns what, on which node
 //! - [`bus`], [`presence`]: how nodes talk, and where users are
-//! - [`limits`]: bounds of memory and work; `dense_map`: tables that give their room back
+//! - [`limits`]: bounds of memory and work; `room`: where large answers wait for memory; `dense_map`: tables that give their room back
 //! - [`clock`], [`random`]: time and chance, injected, so that a simulation replays a seed
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -71,6 +71,7 @@ pub mod random;
 pub mod refusal;
 pub mod request;
 mod retention;
+mod room;
 pub mod statistics;
 pub mod store;
 mod stored;

@@ -23,6 +23,14 @@ pub const SUBMIT_BATCH_MAX: usize = 256;
 /// leave their commands waiting, so that no queue within the engine grows without bound.
 pub const WORKER_BACKLOG_MAX: usize = 64 * 1024;
 
+/// Bytes of commands that may wait for one worker. Beyond it a submitter is told that the worker has no
+/// room, as when there are too many batches: one message may be as long as 64 KiB, and one sync takes
+/// half a megabyte.
+pub const COMMANDS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes of commands that a submitter collects for one worker before it sends them unasked.
+pub const SUBMIT_BYTES_MAX: usize = 256 * 1024;
+
 /// Calls at the door of an engine that may wait for their answer. They wait for what takes longest, a
 /// password that is hashed or a Sync, so this is some seconds of work; a program that has more to ask
 /// at a time hears `OVERLOADED`, and clients go on.
@@ -32,7 +40,8 @@ pub const DOOR_CALLS_MAX: usize = 4096;
 /// store's queue is bounded by it.
 pub const STORE_OUTSTANDING_MAX: usize = 16 * 1024;
 
-/// Bytes of entries of one worker that may be under way to the store, for the same reason.
+/// Bytes of messages that one worker has taken and not answered, whether they are at the store or wait
+/// for it, for the same reason: as they came, and as entries.
 pub const STORE_OUTSTANDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How long a worker waits for an answer of the store, in milliseconds. Whoever asked is told then that
@@ -110,6 +119,37 @@ pub const HELD_PUSHES_MAX: usize = 256;
 /// Bytes of such pushes, for the same reason.
 pub const HELD_BYTES_MAX: usize = 256 * 1024;
 
+/// Default of the memory for large answers of all workers, from when they are read to when they are
+/// written: some hundred pages. Whoever asks for more waits.
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Large answers that one worker has read for it at a time; others wait. When everybody reconnects at
+/// once, this bounds what is in memory for them.
+pub const READS_MAX: usize = 32;
+
+/// The same of one user: pages of others then do not wait behind all of theirs.
+pub const READS_PER_USER_MAX: usize = 4;
+
+/// A page of history is not begun with less room than this: the largest entry fits.
+pub const HISTORY_ROOM_LEAST: usize = 2 * CONTENT_BYTES_MAX;
+
+/// Memory of an entry in a page beside its bytes, as it is read and as it is encoded.
+pub const ENTRY_OVERHEAD_BYTES: usize = 320;
+
+/// Room that a sync takes: its answer, the pages of entries that it reads for it, which may be four times
+/// as much, and the conversations that it looks at together.
+pub const SYNC_ROOM_BYTES: usize = 6 * RESPONSE_BYTES_MAX;
+
+/// Bytes of positions, as they are kept, of all syncs that one worker has taken and not answered. A sync
+/// beyond it that names many is answered `OVERLOADED`.
+pub const SYNC_POSITIONS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// A sync that names fewer is always taken.
+pub const SYNC_POSITIONS_FEW: usize = 64;
+
+/// Read cursors of one worker whose entries are read at a time: each may be as large as a message.
+pub const MARK_READS_MAX: usize = 256;
+
 /// Read cursors of one worker that may be under way to the store; more are answered `OVERLOADED`. Those of
 /// a tick are one question, so questions do not bound them.
 pub const MARKS_MAX: usize = 16 * 1024;
@@ -129,10 +169,6 @@ pub const SYNC_CHANGED_MAX: usize = RESPONSE_BYTES_MAX / 24;
 /// Bytes of entries of one conversation in a `Synced`: older ones are fetched when the user
 /// scrolls there.
 pub const SYNC_CONVERSATION_BYTES_MAX: usize = 128 * 1024;
-
-/// Syncs that one worker answers at a time; others wait. When everybody reconnects at once, this
-/// bounds the entries that are in memory for them.
-pub const SYNCS_MAX: usize = 32;
 
 /// Conversations whose entries come with a `Synced`, at most: more than anybody looks at. Of the others the
 /// client asks for those that it wants.
@@ -189,5 +225,8 @@ const _: () = assert!(CONTENT_BYTES_MAX * 2 < FORWARD_BYTES_MAX);
 const _: () = assert!(BEACON_MS * 8 < STREAM_IDLE_MS && FORWARD_TIMEOUT_MS < NODE_GONE_MS);
 // So the entries of at least one conversation fit beside a fair number of others.
 const _: () = assert!(SYNC_CONVERSATION_BYTES_MAX + CONTENT_BYTES_MAX * 2 < RESPONSE_BYTES_MAX / 2);
+const _: () = assert!(COMMANDS_BYTES_MAX > 2 * FRAME_BYTES_MAX as usize);
+const _: () =
+    assert!(HISTORY_ROOM_LEAST < RESPONSE_BYTES_MAX && SYNC_ROOM_BYTES < ANSWER_BYTES_MAX / 16);
 const _: () = assert!(CONVERSATION_BATCH_MAX <= CONVERSATION_QUEUE_MAX);
 const _: () = assert!(HISTORY_ENTRIES_MAX as usize * 16 < RESPONSE_BYTES_MAX);

@@ -109,7 +109,7 @@ impl Finds {
             && let Some(Find { client, found, .. }) = self.under_way.remove(&id)
         {
             let users = Body::Users(wire::Users { users: found });
-            turn.effects.respond_large(client, users);
+            turn.effects.respond_large(client, users, None);
         }
     }
 }

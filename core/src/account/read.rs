@@ -17,7 +17,7 @@ use dunlin_protocol::{EncodedFrame, LogId};
 use super::cursor::ReadCursor;
 use crate::audience::push::SignalPush;
 use crate::entry::others_counted;
-use crate::limits::{MARKS_MAX, OVERLOADED_RETRY_MS, RESPONSE_BYTES_MAX};
+use crate::limits::{MARK_READS_MAX, MARKS_MAX, OVERLOADED_RETRY_MS, RESPONSE_BYTES_MAX};
 use crate::membership::other_member;
 use crate::refusal::{DATA_CORRUPT, INTERNAL, NO_SUCH_CONVERSATION, Refusal, STORE_UNAVAILABLE};
 use crate::request::Client;
@@ -37,6 +37,8 @@ pub(crate) struct Marks {
     damaged: Vec<MarkRead>,
     /// Those that are not answered yet, at the store as well.
     under_way: usize,
+    /// Those whose entries are read just now.
+    reading: usize,
 }
 
 /// A read cursor that shall move.
@@ -84,8 +86,10 @@ impl Marks {
 
     /// At the end of a tick: asks for what the next steps need.
     pub(crate) fn end_tick(&mut self, turn: &mut Turn<'_>) {
-        if !self.asked.is_empty() {
-            let asked = std::mem::take(&mut self.asked);
+        let readable = self.asked.len().min(MARK_READS_MAX.saturating_sub(self.reading));
+        if readable > 0 {
+            let asked: Vec<_> = self.asked.drain(..readable).collect();
+            self.reading += readable;
             let ranges = asked.iter().map(MarkRead::entry).collect();
             turn.ask_pages(ranges, PagesFlow::MarkRead(asked));
         }
@@ -108,6 +112,7 @@ impl Marks {
         answers: Answers<Page>,
         turn: &mut Turn<'_>,
     ) {
+        self.reading -= asked.len();
         for (mark, answer) in each(asked, answers) {
             match answer.and_then(|page| mark.at(&page)) {
                 Ok(mark) => self.known.push(mark),
@@ -373,11 +378,21 @@ mod tests {
     #[test]
     fn more_than_so_many_are_refused_until_some_are_answered() {
         let (mut stage, mut marks) = (Stage::new(), Marks::default());
-        let all = asked(&mut marks, &mut stage, MARKS_MAX as u64);
-        marks.take(client(1), chat(), 9, None, &mut stage.turn());
-        assert!(marks.asked.is_empty(), "it was refused");
-        marks.entries_read(all, Err(STORE_UNAVAILABLE), &mut stage.turn());
-        assert_eq!(marks.under_way, 0);
+        for id in 1..=MARKS_MAX as u64 + 1 {
+            marks.take(client(id), chat(), 9, None, &mut stage.turn());
+        }
+        assert_eq!((marks.asked.len(), marks.under_way), (MARKS_MAX, MARKS_MAX), "one was refused");
+        // So many entries are in memory at a time.
+        while marks.under_way > 0 {
+            let waiting = marks.asked.clone();
+            marks.end_tick(&mut stage.turn());
+            let reading = waiting.len() - marks.asked.len();
+            assert!(reading > 0 && marks.reading <= MARK_READS_MAX);
+            marks.end_tick(&mut stage.turn());
+            assert_eq!(stage.asked().len(), 1, "the others wait for it");
+            let read = waiting[..reading].to_vec();
+            marks.entries_read(read, Err(STORE_UNAVAILABLE), &mut stage.turn());
+        }
         marks.take(client(1), chat(), 9, None, &mut stage.turn());
         assert_eq!(marks.asked.len(), 1);
     }

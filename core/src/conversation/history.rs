@@ -1,41 +1,70 @@
 //! Reading a conversation page by page.
 
 use dunlin_protocol::LogId;
+use dunlin_protocol::limits::CONTENT_BYTES_MAX;
 use dunlin_protocol::wire::{self, frame::Body};
 
 use super::ConversationPage;
 use crate::entry::decode_entries;
-use crate::limits::RESPONSE_BYTES_MAX;
+use crate::limits::{ENTRY_OVERHEAD_BYTES, HISTORY_ROOM_LEAST, RESPONSE_BYTES_MAX};
 use crate::membership::other_member;
 use crate::refusal::{DATA_CORRUPT, NO_SUCH_CONVERSATION, Refusal};
 use crate::request::{Client, History};
+use crate::room::{Claim, Wanted};
 use crate::store::{Head, Page, Range};
 use crate::worker::flow::{Answer, PagesFlow};
 use crate::worker::turn::Turn;
 
-/// Asks for a page.
-pub(crate) fn ask(client: Client, log: LogId, history: History, turn: &mut Turn<'_>) {
+/// The largest entry, about.
+const ENTRY_BYTES_MAX: usize = CONTENT_BYTES_MAX + 1024;
+
+/// What room a page needs; `None` if it is refused.
+pub(crate) fn take(
+    client: Client,
+    log: LogId,
+    history: &History,
+    turn: &mut Turn<'_>,
+) -> Option<Wanted> {
     if other_member(log, client.user).is_none() {
         turn.effects.refuse(client.conn, client.request_id, NO_SUCH_CONVERSATION);
-        return;
+        return None;
     }
+    let entries = history.limit.saturating_mul(ENTRY_BYTES_MAX).min(RESPONSE_BYTES_MAX);
+    let overhead = overhead(history);
+    let least = entries.min(HISTORY_ROOM_LEAST) + overhead;
+    Some(Wanted { least, most: entries + overhead })
+}
+
+/// What a page takes beside its entries.
+fn overhead(history: &History) -> usize {
+    history.limit * ENTRY_OVERHEAD_BYTES
+}
+
+/// Asks for a page, for which there is room.
+pub(crate) fn ask(
+    client: Client,
+    log: LogId,
+    history: &History,
+    claim: Claim,
+    turn: &mut Turn<'_>,
+) {
     let range = Range {
         log,
         from: history.from,
         to: history.to,
         entries_max: history.limit,
-        bytes_max: RESPONSE_BYTES_MAX,
+        bytes_max: (claim.bytes() - overhead(history)).min(RESPONSE_BYTES_MAX),
         backwards: history.backwards,
         since: None,
     };
-    turn.ask_pages(vec![range], PagesFlow::Conversation(ConversationPage::History(client)));
+    turn.ask_pages(vec![range], PagesFlow::Conversation(ConversationPage::History(client, claim)));
 }
 
 /// The page was read.
-pub(crate) fn page_read(client: Client, answer: Answer<Page>, turn: &mut Turn<'_>) {
+pub(crate) fn page_read(client: Client, answer: Answer<Page>, claim: Claim, turn: &mut Turn<'_>) {
     let Client { conn, request_id, .. } = client;
     match answer.and_then(|page| page_for_client(&page, turn.shared.epoch)) {
-        Ok(page) => turn.effects.respond_large(client, Body::HistoryPage(page)),
+        Ok(page) => turn.effects.respond_large(client, Body::HistoryPage(page), Some(claim)),
         Err(refusal) => turn.effects.refuse(conn, request_id, refusal),
     }
 }

@@ -22,6 +22,7 @@ use crate::limits::{OVERLOADED_RETRY_MS, RESPONSE_BYTES_MAX, STATE_IDLE_MS, TABL
 use crate::membership::other_member;
 use crate::refusal::{INTERNAL, NO_SUCH_CONVERSATION, Refusal, STORE_UNAVAILABLE};
 use crate::request::Client;
+use crate::room::Claim;
 use crate::store::{Head, Page, Range, Write, Written};
 use crate::worker::flow::{Answer, HeadsFlow, PagesFlow};
 use crate::worker::turn::Turn;
@@ -44,13 +45,15 @@ pub(crate) struct Conversations {
     in_use: HashMap<LogId, Conversation, RandomState>,
     /// Those whose heads are to be read.
     unknown_heads: Vec<LogId>,
+    /// Memory of the sends in all queues.
+    waiting_bytes: usize,
 }
 
 /// What waits for a page.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) enum ConversationPage {
     /// A client, for a page of history.
-    History(Client),
+    History(Client, Claim),
     /// A message that was sent again, for the entry that it was the first time.
     Retried(LogId, ReplyTo),
 }
@@ -77,6 +80,11 @@ impl Conversations {
         self.in_use.len()
     }
 
+    /// Memory of all sends that are not answered, whether they are at the store or wait for it.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
     /// Whether something waits in a conversation that must not be overtaken.
     pub(crate) fn is_waiting(&self, log: LogId) -> bool {
         self.in_use.get(&log).is_some_and(Conversation::has_waiting)
@@ -101,7 +109,9 @@ impl Conversations {
         });
         conversation.used_ms = turn.now.monotonic_ms;
         let was_waiting = conversation.has_waiting();
+        let bytes = pending.memory();
         conversation.enqueue(pending).map_err(|pending| refused(&pending, QUEUE_FULL))?;
+        self.waiting_bytes += bytes;
         match conversation.phase {
             Phase::Unknown => {
                 conversation.phase = Phase::Loading;
@@ -172,7 +182,10 @@ impl Conversations {
         turn: &mut Turn<'_>,
     ) -> Option<BatchFailed> {
         let conversation = self.in_use.get_mut(&log)?;
+        let before = settled.len();
         let unknown = conversation.settle(log, results, settled);
+        let settled = settled[before..].iter().map(|(pending, _)| pending);
+        self.waiting_bytes -= settled.chain(&unknown).map(Pending::memory).sum::<usize>();
         self.go_on(log, &unknown, STORE_UNAVAILABLE, turn)
     }
 
@@ -185,6 +198,7 @@ impl Conversations {
         turn: &mut Turn<'_>,
     ) -> Option<BatchFailed> {
         let failed = self.in_use.get_mut(&log)?.fail_batch();
+        self.waiting_bytes -= failed.iter().map(Pending::memory).sum::<usize>();
         self.go_on(log, &failed, refusal, turn)
     }
 
@@ -216,6 +230,7 @@ impl Conversations {
     /// Nothing can be appended to a conversation now, or ever. Gives back all of its sends.
     pub(crate) fn fail(&mut self, log: LogId, refusal: Refusal) -> Vec<Refused> {
         let failed = self.in_use.get_mut(&log).map(Conversation::fail_all);
+        self.waiting_bytes -= failed.iter().flatten().map(Pending::memory).sum::<usize>();
         failed.iter().flatten().map(|pending| refused(pending, refusal)).collect()
     }
 
@@ -321,6 +336,36 @@ mod tests {
             conversations.send(send_of(1), &mut stage.turn()).unwrap();
             assert!(conversations.head_loaded(log(), &Head::default(), &mut stage.turn()));
             conversations
+        }
+
+        /// Whatever becomes of sends, their memory counts as long as they wait and no longer.
+        #[test]
+        fn what_waits_is_counted_in_bytes() {
+            let mut stage = Stage::new();
+            let head = Head { seq: 1, ..Head::default() };
+            let taken = |stage: &mut Stage, count: usize| {
+                let mut conversations = Conversations::default();
+                for _ in 0..count {
+                    conversations.send(send_of(1), &mut stage.turn()).unwrap();
+                }
+                conversations.head_loaded(log(), &head, &mut stage.turn());
+                let mut writes = Vec::new();
+                assert_eq!(conversations.number(log(), 1, &mut writes), count);
+                conversations
+            };
+            let bytes = send_of(1).memory();
+            let mut conversations = taken(&mut stage, 3);
+            assert_eq!(conversations.waiting_bytes(), 3 * bytes);
+            let stored = Written::Stored { version: 0 };
+            let verdicts = [stored, Written::Conflict { head }, Written::Unknown];
+            let mut settled = Vec::new();
+            conversations.appended(log(), &verdicts, &mut settled, &mut stage.turn());
+            assert_eq!((settled.len(), conversations.waiting_bytes()), (1, bytes), "one is stale");
+            conversations.fail(log(), STORE_UNAVAILABLE);
+            assert_eq!(conversations.waiting_bytes(), 0);
+            let mut conversations = taken(&mut stage, 2);
+            conversations.batch_failed(log(), STORE_UNAVAILABLE, &mut stage.turn());
+            assert_eq!(conversations.waiting_bytes(), 0);
         }
 
         #[test]

@@ -4,6 +4,7 @@ use dunlin_protocol::{LogId, UserId};
 
 use crate::audience::push::Knower;
 use crate::entry::EncodedEntry;
+use crate::limits::ENTRY_OVERHEAD_BYTES;
 use crate::placement::Origin;
 use crate::request::Message;
 use crate::transport::ConnId;
@@ -53,6 +54,12 @@ impl Pending {
         message: Message,
     ) -> Pending {
         Pending { reply_to, sender, conn, log, message, encoded: None }
+    }
+
+    /// The memory that it takes until it is answered: the content as it came, and in the entry that is
+    /// made of it.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Pending>() + ENTRY_OVERHEAD_BYTES + 2 * self.message.content.len()
     }
 
     /// Who knows by the answer what was done.

@@ -18,6 +18,7 @@ use crate::request::Request;
 use crate::statistics::{EngineStatistics, WorkerStatistics};
 
 use super::calls::{Calls, Waiting};
+use super::commands::{Batch, CommandSender};
 pub use super::door_error::DoorError;
 use super::door_error::OVERLOADED;
 use super::driver::Letter;
@@ -82,7 +83,7 @@ use super::submitter::Submitted;
 pub struct Door {
     gate: Arc<Gate>,
     calls: Arc<Calls>,
-    commands: Arc<[Mailbox<Vec<Submitted>>]>,
+    commands: Arc<[CommandSender]>,
     mailboxes: Arc<[Mailbox<Letter>]>,
     statistics: Arc<[Arc<Mutex<WorkerStatistics>>]>,
 }
@@ -97,7 +98,7 @@ impl Door {
     pub(super) fn new(
         gate: Arc<Gate>,
         calls: Arc<Calls>,
-        commands: &[Mailbox<Vec<Submitted>>],
+        commands: &[CommandSender],
         mailboxes: &[Mailbox<Letter>],
         statistics: &[Arc<Mutex<WorkerStatistics>>],
     ) -> Door {
@@ -123,7 +124,7 @@ impl Door {
         if !self.gate.enter() {
             return self.calls.refuse(call, DoorError::Stopped);
         }
-        let batch = vec![Submitted::Call { call, user, request }];
+        let batch = Batch::of_one(Submitted::Call { call, user, request });
         if let Err(refused) = self.commands[usize::from(worker)].try_send(batch) {
             self.gate.leave(1);
             self.calls.refuse(

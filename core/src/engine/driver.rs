@@ -39,6 +39,7 @@ use crate::worker::input::Input;
 use crate::worker::message::WorkerMessage;
 
 use super::calls::Calls;
+use super::commands::CommandReceiver;
 use super::gate::Gate;
 use super::mailbox::Mailbox;
 use super::submitter::Submitted;
@@ -59,7 +60,7 @@ pub(crate) enum Letter {
 /// What a worker thread works with.
 pub(crate) struct Driver {
     pub(crate) worker: Worker,
-    pub(crate) commands: Receiver<Vec<Submitted>>,
+    pub(crate) commands: CommandReceiver,
     pub(crate) mail: Receiver<Letter>,
     /// Of all workers, this one included.
     pub(crate) mailboxes: Vec<Mailbox<Letter>>,
@@ -78,8 +79,9 @@ pub(crate) struct Driver {
     pub(crate) cluster: Option<ClusterLinks>,
     /// Bytes of envelopes in the mail.
     pub(crate) envelopes_waiting: Arc<AtomicUsize>,
-    /// Sends that wait for another node, as the gate counts them.
-    pub(crate) forwarded: usize,
+    /// What the worker keeps waiting without a ticket, as the gate counts it: sends that wait for another
+    /// node, and requests that wait for room.
+    pub(crate) uncounted: usize,
 }
 
 /// How the engine is linked with other nodes.
@@ -194,9 +196,13 @@ impl Driver {
         }
         if !self.is_pressed() {
             for _ in 0..TICK_BATCHES_MAX {
-                let Ok(batch) = self.commands.try_recv() else { break };
+                let Some(batch) = self.commands.try_recv() else { break };
                 handled += 1;
                 batch.into_iter().for_each(|submitted| self.take(now, submitted));
+                // A few batches may be all that there is memory for.
+                if self.worker.outstanding_bytes() >= STORE_OUTSTANDING_BYTES_MAX {
+                    break;
+                }
             }
         }
         self.run_timers(now);
@@ -260,7 +266,7 @@ impl Driver {
     /// Does what the worker wants done. Everything is added to the gate before it is under way.
     fn carry_out(&mut self) {
         self.worker.end_tick(&mut self.effects);
-        self.count_forwarded();
+        self.count_waiting();
         self.announce_users();
         self.ask_store();
         let mailbox = &self.mailboxes[self.index];
@@ -298,12 +304,12 @@ impl Driver {
         }
     }
 
-    /// What waits for another node is under way as well.
-    fn count_forwarded(&mut self) {
-        let forwarded = self.worker.forwarded();
-        self.gate.add(forwarded.saturating_sub(self.forwarded));
-        self.gate.leave(self.forwarded.saturating_sub(forwarded));
-        self.forwarded = forwarded;
+    /// What waits for another node, or for room, is under way as well.
+    fn count_waiting(&mut self) {
+        let waiting = self.worker.forwarded() + self.worker.waiting();
+        self.gate.add(waiting.saturating_sub(self.uncounted));
+        self.gate.leave(self.uncounted.saturating_sub(waiting));
+        self.uncounted = waiting;
     }
 
     /// Comes before anything is asked of the store: see [`Presence::arrived`].
@@ -333,6 +339,7 @@ impl Driver {
         let counted = &mut self.effects.counters;
         self.worker.count(counted);
         counted.commands_queued = self.commands.len() as u64;
+        counted.command_bytes = self.commands.bytes() as u64;
         counted.messages_queued = self.mail.len() as u64;
         self.statistics.lock().clone_from(counted);
     }
@@ -345,7 +352,7 @@ impl Driver {
         let timeout = if pressed {
             until_timer.min(Duration::from_millis(PRESSED_TICK_MS))
         } else {
-            queues.recv(&self.commands);
+            queues.recv(self.commands.queue());
             until_timer
         };
         // Which queue is ready, if any, is seen by the next tick.
@@ -356,6 +363,12 @@ impl Driver {
 /// Longer than half a million years is for ever.
 fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// There may be room for answers that a worker has waiting.
+pub(super) fn wake_for_room(gate: &Gate, mailbox: &Mailbox<Letter>) {
+    gate.add(1);
+    post(mailbox, Letter::Input(Input::Room));
 }
 
 /// A mailbox is closed only when its thread has ended: nobody waits for the answer any more.

@@ -5,6 +5,7 @@ pub mod hosted;
 pub mod submitter;
 
 mod calls;
+mod commands;
 mod door_error;
 mod driver;
 mod gate;
@@ -40,12 +41,13 @@ use crate::worker::effect::Effects;
 use crate::worker::input::Input;
 use crate::worker::{Shared, Worker};
 use calls::Calls;
+use commands::{CommandReceiver, CommandSender};
 use door::Door;
 use driver::{ClusterLinks, Driver, Letter, Mailroom};
 use gate::Gate;
 use hosted::{HostedWorker, WorkerThreads};
 use mailbox::{Mailbox, Wake};
-use submitter::{Submitted, Submitter};
+use submitter::Submitter;
 
 /// Why an engine can't be started.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +144,7 @@ pub struct Engine {
     calls: Arc<Calls>,
     attempts: Arc<Attempts>,
     transport: TransportHandle,
-    commands: Vec<Mailbox<Vec<Submitted>>>,
+    commands: Vec<CommandSender>,
     mailboxes: Vec<Mailbox<Letter>>,
     statistics: Vec<Arc<Mutex<WorkerStatistics>>>,
     threads: WorkerThreads,
@@ -263,12 +265,8 @@ impl EngineBuilder {
         let passwords = Arc::new(passwords);
         let queue = shared.config.worker_queue_batches.max(1);
         let host = |index: usize| hosts.get(index).cloned();
-        let (commands, takers): (Vec<_>, Vec<_>) = (0..workers)
-            .map(|index| {
-                let (sender, receiver) = crossbeam_channel::bounded(queue);
-                (Mailbox::new(sender, host(index)), receiver)
-            })
-            .unzip();
+        let (commands, takers): (Vec<_>, Vec<_>) =
+            (0..workers).map(|index| commands::queue(queue, host(index))).unzip();
         let (mailboxes, mails): (Vec<_>, Vec<_>) = (0..workers)
             .map(|index| {
                 let (sender, receiver) = crossbeam_channel::unbounded();
@@ -344,15 +342,18 @@ impl Engine {
         index: usize,
         shared: &Arc<Shared>,
         builder: &EngineBuilder,
-        commands: Receiver<Vec<Submitted>>,
+        commands: CommandReceiver,
         mail: Receiver<Letter>,
         passwords: &Arc<PasswordThreads>,
     ) -> Driver {
         let statistics = Arc::new(Mutex::new(WorkerStatistics::default()));
         self.statistics.push(Arc::clone(&statistics));
         let worker = u16::try_from(index).expect("there are at most 256 workers");
+        let worker = Worker::new(worker, Arc::clone(shared));
+        let (gate, mailbox) = (Arc::clone(&self.gate), self.mailboxes[index].clone());
+        worker.wake_by(move || driver::wake_for_room(&gate, &mailbox));
         Driver {
-            worker: Worker::new(worker, Arc::clone(shared)),
+            worker,
             commands,
             mail,
             mailboxes: self.mailboxes.clone(),
@@ -369,7 +370,7 @@ impl Engine {
             began: Instant::now(),
             cluster: builder.cluster.clone(),
             envelopes_waiting: Arc::clone(&self.envelopes_waiting[index]),
-            forwarded: 0,
+            uncounted: 0,
         }
     }
 

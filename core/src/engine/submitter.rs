@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, TrySendError};
+use crossbeam_channel::TrySendError;
 use dunlin_protocol::wire::{ErrorCode, frame::Body};
 use dunlin_protocol::{EncodedFrame, UserId};
 
 use crate::attempt::Attempts;
-use crate::limits::SUBMIT_BATCH_MAX;
+use crate::limits::{SUBMIT_BATCH_MAX, SUBMIT_BYTES_MAX};
 use crate::placement;
 use crate::refusal::Refusal;
 use crate::request::{Command, CredentialRequest, Request};
 use crate::transport::{ConnId, Delivery, Outbound, Session, Transport};
 
+use super::commands::{Batch, CommandReceiver, CommandSender, queue};
 use super::gate::Gate;
-use super::mailbox::Mailbox;
 
 const SHUTTING_DOWN: Refusal = Refusal::new(ErrorCode::ShuttingDown, "the server is shutting down");
 
@@ -41,6 +41,19 @@ pub enum Submitted {
     },
 }
 
+impl Submitted {
+    /// The memory that it takes while it waits.
+    pub(crate) fn memory(&self) -> usize {
+        let of_request = match self {
+            Submitted::Command(Command { request, .. }) | Submitted::Call { request, .. } => {
+                request.heap_bytes()
+            }
+            Submitted::Disconnected { .. } => 0,
+        };
+        size_of::<Submitted>() + of_request
+    }
+}
+
 /// Collects commands and hands them to the workers. Each thread of a transport has its own.
 ///
 /// What was collected is handed over by [`flush`](Submitter::flush), once per turn of the
@@ -51,6 +64,8 @@ pub struct Submitter {
     transport: Arc<dyn Transport>,
     attempts: Arc<Attempts>,
     lanes: Vec<Lane>,
+    /// Memory of what waits in all lanes.
+    waiting_bytes: usize,
 }
 
 impl std::fmt::Debug for Submitter {
@@ -60,18 +75,22 @@ impl std::fmt::Debug for Submitter {
 }
 
 struct Lane {
-    worker: Mailbox<Vec<Submitted>>,
+    worker: CommandSender,
     waiting: Vec<Submitted>,
+    /// The memory of it.
+    bytes: usize,
+    /// With so many it is handed over unasked.
+    bytes_enough: usize,
 }
 
 /// What comes out of a submitter without an engine: see [`Submitter::intercepted`].
 #[derive(Debug)]
-pub struct Intercepted(Receiver<Vec<Submitted>>);
+pub struct Intercepted(CommandReceiver);
 
 impl Intercepted {
     /// The next batch that was handed over.
     pub fn take(&self) -> Option<Vec<Submitted>> {
-        self.0.try_recv().ok()
+        self.0.try_recv()
     }
 }
 
@@ -80,8 +99,7 @@ impl Submitter {
     /// answer as they like, late or not at all. It speaks to one worker, whose queue has room for
     /// so many batches.
     pub fn intercepted(transport: Arc<dyn Transport>, batches: usize) -> (Submitter, Intercepted) {
-        let (worker, batches) = crossbeam_channel::bounded(batches);
-        let worker = Mailbox::new(worker, None);
+        let (worker, batches) = queue(batches, None);
         (Submitter::new(Arc::default(), transport, Arc::default(), &[worker]), Intercepted(batches))
     }
 
@@ -89,10 +107,10 @@ impl Submitter {
         gate: Arc<Gate>,
         transport: Arc<dyn Transport>,
         attempts: Arc<Attempts>,
-        workers: &[Mailbox<Vec<Submitted>>],
+        workers: &[CommandSender],
     ) -> Submitter {
-        let lane = |worker: &Mailbox<_>| Lane { worker: worker.clone(), waiting: Vec::new() };
-        Submitter { gate, transport, attempts, lanes: workers.iter().map(lane).collect() }
+        let lanes = workers.iter().map(Lane::new).collect();
+        Submitter { gate, transport, attempts, lanes, waiting_bytes: 0 }
     }
 
     /// Takes a command. Its response comes by [`Transport::deliver`], if it wants one.
@@ -117,12 +135,19 @@ impl Submitter {
 
     /// Hands over what was collected. False if a worker had no room: see [`Submitter`].
     pub fn flush(&mut self) -> bool {
-        let Submitter { gate, transport, lanes, .. } = self;
+        let Submitter { gate, transport, lanes, waiting_bytes, .. } = self;
         let mut all = true;
+        *waiting_bytes = 0;
         for lane in lanes {
             all &= lane.flush(gate, &**transport);
+            *waiting_bytes += lane.bytes;
         }
         all
+    }
+
+    /// Memory of what waits here.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
     }
 
     /// How much waits here.
@@ -132,34 +157,46 @@ impl Submitter {
 
     fn submit(&mut self, worker: u16, submitted: Submitted) {
         let lane = &mut self.lanes[usize::from(worker)];
+        let before = lane.bytes;
+        lane.bytes += submitted.memory();
         lane.waiting.push(submitted);
         // A multiple, so that a full worker is not tried again for each command.
-        if lane.waiting.len().is_multiple_of(SUBMIT_BATCH_MAX) {
+        if lane.waiting.len().is_multiple_of(SUBMIT_BATCH_MAX) || lane.bytes >= lane.bytes_enough {
             lane.flush(&self.gate, &*self.transport);
         }
+        self.waiting_bytes = self.waiting_bytes + lane.bytes - before;
     }
 }
 
 impl Lane {
+    fn new(worker: &CommandSender) -> Lane {
+        let bytes_enough = SUBMIT_BYTES_MAX;
+        Lane { worker: worker.clone(), waiting: Vec::new(), bytes: 0, bytes_enough }
+    }
+
     fn flush(&mut self, gate: &Gate, transport: &dyn Transport) -> bool {
         if self.waiting.is_empty() {
             return true;
         }
         if !gate.enter() {
             self.waiting.drain(..).for_each(|submitted| refuse(submitted, transport));
+            self.bytes = 0;
             return true;
         }
         let next = Vec::with_capacity(self.waiting.len().min(SUBMIT_BATCH_MAX));
-        let batch = std::mem::replace(&mut self.waiting, next);
-        match self.worker.try_send(batch) {
+        let submitted = std::mem::replace(&mut self.waiting, next);
+        let bytes = std::mem::take(&mut self.bytes);
+        self.bytes_enough = SUBMIT_BYTES_MAX;
+        match self.worker.try_send(Batch { submitted, bytes }) {
             Ok(()) => true,
-            Err(TrySendError::Full(batch)) => {
-                self.waiting = batch;
+            Err(TrySendError::Full(Batch { submitted, bytes })) => {
+                (self.waiting, self.bytes) = (submitted, bytes);
+                self.bytes_enough = bytes + SUBMIT_BYTES_MAX;
                 gate.leave(1);
                 false
             }
             Err(TrySendError::Disconnected(batch)) => {
-                batch.into_iter().for_each(|submitted| refuse(submitted, transport));
+                batch.submitted.into_iter().for_each(|submitted| refuse(submitted, transport));
                 gate.leave(1);
                 true
             }

@@ -66,3 +66,27 @@ pub enum Request {
     /// Get what this device lacks.
     Sync(SyncFrom),
 }
+
+impl Request {
+    /// The memory that it takes beside its own size, about: of what may be large.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match self {
+            Request::Conversation(_, ConversationRequest::Send(message)) => {
+                message.content.len() + message.content_type.len()
+            }
+            Request::Conversation(_, ConversationRequest::Signal(signal)) => {
+                signal.payload.len() + signal.kind.len()
+            }
+            Request::Account(AccountRequest::FindUsers { usernames, user_ids }) => {
+                let names = usernames.iter().map(|name| size_of::<String>() + name.len());
+                names.sum::<usize>() + size_of_val(&user_ids[..])
+            }
+            Request::Sync(from) => size_of_val(&from.positions[..]),
+            Request::Credential(CredentialRequest::Login(login)) => login.credential.encoded_len(),
+            Request::Conversation(_, ConversationRequest::History(_))
+            | Request::Account(AccountRequest::MarkRead { .. })
+            | Request::Credential(CredentialRequest::Register(_))
+            | Request::Identity(_) => 0,
+        }
+    }
+}

@@ -72,6 +72,14 @@ pub struct WorkerStatistics {
     pub commands_queued: u64,
     /// Answers and messages of other workers that wait.
     pub messages_queued: u64,
+    /// Memory of the commands that wait.
+    pub command_bytes: u64,
+    /// Memory of the messages that were taken and are not answered.
+    pub message_bytes: u64,
+    /// Memory of large answers, from when they are read to when they are written.
+    pub answer_bytes: u64,
+    /// Requests that wait for room for their answer.
+    pub answers_waiting: u64,
 }
 
 impl WorkerStatistics {
@@ -109,6 +117,10 @@ impl WorkerStatistics {
             expirations,
             commands_queued,
             messages_queued,
+            command_bytes,
+            message_bytes,
+            answer_bytes,
+            answers_waiting,
         } = other;
         self.commands += commands;
         self.appends += appends;
@@ -136,6 +148,10 @@ impl WorkerStatistics {
         self.expirations += expirations;
         self.commands_queued += commands_queued;
         self.messages_queued += messages_queued;
+        self.command_bytes += command_bytes;
+        self.message_bytes += message_bytes;
+        self.answer_bytes += answer_bytes;
+        self.answers_waiting += answers_waiting;
     }
 
     pub(crate) fn count_error(&mut self, code: ErrorCode) {

@@ -1,8 +1,8 @@
 //! Sync: what a client lacks, in one round trip.
 //!
 //! ```text
-//!  taken: pushes are held ──► conversations ──► heads, cursors ──► newest entries ──► Synced
-//!                                   ▲──── more of them ─┘
+//!  taken: pushes are held ──► room ──► conversations ──► heads, cursors ──► newest entries ──► Synced
+//!                                           ▲──── more of them ─┘
 //! ```
 //!
 //! Everything that is stored after the heads were read is pushed, and held, and follows the
@@ -17,13 +17,14 @@ mod rounds;
 use std::collections::VecDeque;
 
 use dunlin_protocol::UserId;
-use dunlin_protocol::wire::frame::Body;
+use dunlin_protocol::wire::{ErrorCode, frame::Body};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::limits::SYNCS_MAX;
+use crate::limits::{OVERLOADED_RETRY_MS, SYNC_POSITIONS_BYTES_MAX, SYNC_POSITIONS_FEW};
 use crate::refusal::Refusal;
 use crate::request::{Client, SyncFrom};
+use crate::room::Claim;
 use crate::store::{Head, Page, Register, Registers};
 use crate::transport::ConnId;
 use crate::worker::flow::{Answer, Answers, HeadsFlow, PagesFlow, RegisterFlow, RegistersFlow};
@@ -35,11 +36,28 @@ use rounds::{Step, Sync};
 pub(crate) struct Syncs {
     taken: HashMap<SyncId, Box<Sync>, RandomState>,
     last: u64,
-    /// So many of them were begun.
-    running: usize,
-    /// Those that were not.
-    waiting: VecDeque<SyncId>,
+    /// The connections of which one waits for room or runs, with those that wait behind it.
+    open: HashMap<ConnId, VecDeque<SyncId>, RandomState>,
+    /// How many those behind are.
+    behind: usize,
+    /// Memory of what all of them name.
+    positions_bytes: usize,
 }
+
+/// What becomes of a sync at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Taken {
+    /// It may begin when there is room for its answer.
+    Waits(SyncId),
+    /// Another one of its connection comes first.
+    Behind,
+    /// It was refused.
+    Refused,
+}
+
+const TOO_MANY: Refusal =
+    Refusal::retry(ErrorCode::Overloaded, "too many large syncs wait", OVERLOADED_RETRY_MS);
 
 /// Names a sync of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,27 +75,65 @@ pub(crate) enum Progress {
         conn: ConnId,
         /// It was not refused.
         synced: bool,
+        /// The one that waited behind it.
+        next: Option<SyncId>,
     },
 }
 
 impl Syncs {
-    /// Takes a sync; it may have to wait for others.
-    pub(crate) fn take(&mut self, client: Client, from: SyncFrom, turn: &mut Turn<'_>) {
+    /// Takes a sync. One of a connection runs at a time: it costs what an account has, and not what it
+    /// takes to ask.
+    pub(crate) fn take(&mut self, client: Client, from: SyncFrom, turn: &mut Turn<'_>) -> Taken {
+        let is_first = !self.open.contains_key(&client.conn);
+        let is_light = is_first && from.positions.len() <= SYNC_POSITIONS_FEW;
+        let sync = Box::new(Sync::new(client, from, turn.shared.epoch));
+        if !is_light && self.positions_bytes + sync.positions_bytes() > SYNC_POSITIONS_BYTES_MAX {
+            turn.effects.refuse(client.conn, client.request_id, TOO_MANY);
+            return Taken::Refused;
+        }
         self.last += 1;
         let id = SyncId(self.last);
-        self.taken.insert(id, Box::new(Sync::new(client, from, turn.shared.epoch)));
-        if self.running == SYNCS_MAX {
-            self.waiting.push_back(id);
-        } else {
-            self.begin(id, turn);
+        self.positions_bytes += sync.positions_bytes();
+        self.taken.insert(id, sync);
+        let behind = self.open.entry(client.conn).or_default();
+        if is_first {
+            return Taken::Waits(id);
+        }
+        behind.push_back(id);
+        self.behind += 1;
+        Taken::Behind
+    }
+
+    /// Begins it: there is room for its answer.
+    pub(crate) fn begin(&mut self, id: SyncId, claim: Claim, turn: &mut Turn<'_>) {
+        if let Some(sync) = self.taken.get_mut(&id) {
+            sync.claim = Some(claim);
+            turn.ask_registers(vec![sync.conversations()], RegistersFlow::Sync(id));
         }
     }
 
-    fn begin(&mut self, id: SyncId, turn: &mut Turn<'_>) {
-        self.running += 1;
-        if let Some(sync) = self.taken.get(&id) {
-            turn.ask_registers(vec![sync.conversations()], RegistersFlow::Sync(id));
+    /// How many wait behind another one.
+    pub(crate) fn behind(&self) -> usize {
+        self.behind
+    }
+
+    /// Nobody waits any more for one that was not begun.
+    pub(crate) fn forget(&mut self, id: SyncId) {
+        drop(self.remove(id));
+    }
+
+    /// The connection is gone, and so is what waits behind its sync.
+    pub(crate) fn forget_behind(&mut self, conn: ConnId) {
+        for id in self.open.remove(&conn).into_iter().flatten() {
+            self.behind -= 1;
+            self.forget(id);
         }
+    }
+
+    fn remove(&mut self, id: SyncId) -> Option<Box<Sync>> {
+        let sync = self.taken.remove(&id)?;
+        self.positions_bytes -= sync.positions_bytes();
+        Some(sync)
     }
 
     pub(crate) fn conversations_read(
@@ -145,28 +201,30 @@ impl Syncs {
     }
 
     fn finish(&mut self, id: SyncId, turn: &mut Turn<'_>) -> Progress {
-        let Some(sync) = self.taken.remove(&id) else { return Progress::Waits };
+        let Some(mut sync) = self.remove(id) else { return Progress::Waits };
         let client = sync.client;
         alarm(client.user, sync.ahead(), turn);
+        let claim = sync.claim.take();
         let synced = sync.synced(turn.shared.epoch, turn.now.unix_ms);
-        turn.effects.respond_large(client, Body::Synced(synced));
-        self.ended(client, true, turn)
+        turn.effects.respond_large(client, Body::Synced(synced), claim);
+        self.ended(client.user, client.conn, true)
     }
 
     /// It can't be answered now.
     fn refuse(&mut self, id: SyncId, refusal: Refusal, turn: &mut Turn<'_>) -> Progress {
-        let Some(sync) = self.taken.remove(&id) else { return Progress::Waits };
-        let client = sync.client;
-        turn.effects.refuse(client.conn, client.request_id, refusal);
-        self.ended(client, false, turn)
+        let Some(sync) = self.remove(id) else { return Progress::Waits };
+        let Client { conn, request_id, user, .. } = sync.client;
+        turn.effects.refuse(conn, request_id, refusal);
+        self.ended(user, conn, false)
     }
 
-    fn ended(&mut self, client: Client, synced: bool, turn: &mut Turn<'_>) -> Progress {
-        self.running -= 1;
-        if let Some(next) = self.waiting.pop_front() {
-            self.begin(next, turn);
+    fn ended(&mut self, user: UserId, conn: ConnId, synced: bool) -> Progress {
+        let next = self.open.get_mut(&conn).and_then(VecDeque::pop_front);
+        match next {
+            Some(_) => self.behind -= 1,
+            None => drop(self.open.remove(&conn)),
         }
-        Progress::Ended { user: client.user, conn: client.conn, synced }
+        Progress::Ended { user, conn, synced, next }
     }
 }
 
@@ -189,6 +247,7 @@ mod tests {
 
     use super::*;
     use crate::refusal::STORE_UNAVAILABLE;
+    use crate::room::{Room, Wanted};
     use crate::store::StoreRequest;
     use crate::worker::turn::stage::Stage;
 
@@ -213,27 +272,73 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn so_many_run_at_a_time_and_the_end_of_one_begins_the_next() {
-        let (mut syncs, mut stage) = (Syncs::default(), Stage::new());
-        let ids = 1..=SYNCS_MAX as u64 + 1;
-        ids.for_each(|id| syncs.take(client(id), from_nothing(), &mut stage.turn()));
-        assert_eq!(listed(&mut stage).len(), SYNCS_MAX);
-        let refused =
-            syncs.conversations_read(SyncId(3), Err(STORE_UNAVAILABLE), &mut stage.turn());
-        match refused {
-            Progress::Ended { user, synced: false, .. } => assert_eq!(user, client(3).user),
-            Progress::Ended { .. } | Progress::Waits => panic!("{refused:?}"),
+    /// Room for the answer of a user.
+    fn claim(id: u64) -> Claim {
+        let mut room = Room::new(1 << 20);
+        let Client { user, conn, .. } = client(id);
+        room.want(user, conn, Wanted { least: 1, most: 1 }, ());
+        room.next().unwrap().1
+    }
+
+    /// Takes a sync that is the first of its connection.
+    fn take_first(syncs: &mut Syncs, id: u64, stage: &mut Stage) -> SyncId {
+        match syncs.take(client(id), from_nothing(), &mut stage.turn()) {
+            Taken::Waits(sync) => sync,
+            other @ (Taken::Behind | Taken::Refused) => panic!("{other:?}"),
         }
-        let last = client(SYNCS_MAX as u64 + 1).user;
-        assert_eq!(listed(&mut stage), [LogId::account(last)]);
+    }
+
+    #[test]
+    fn one_of_a_connection_runs_at_a_time_and_its_end_begins_the_next() {
+        let (mut syncs, mut stage) = (Syncs::default(), Stage::new());
+        let first = take_first(&mut syncs, 1, &mut stage);
+        for _ in 0..3 {
+            let taken = syncs.take(client(1), from_nothing(), &mut stage.turn());
+            assert_eq!(taken, Taken::Behind);
+        }
+        let other = take_first(&mut syncs, 2, &mut stage);
+        assert_eq!(listed(&mut stage), [], "there is no room yet");
+        syncs.begin(first, claim(1), &mut stage.turn());
+        syncs.begin(other, claim(2), &mut stage.turn());
+        let both = [1, 2].map(|id| LogId::account(client(id).user));
+        assert_eq!(listed(&mut stage), both);
+        let refused = syncs.conversations_read(first, Err(STORE_UNAVAILABLE), &mut stage.turn());
+        let Progress::Ended { next: Some(_), synced: false, .. } = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(syncs.behind(), 2);
+        syncs.forget_behind(client(1).conn);
+        assert_eq!((syncs.behind(), syncs.taken.len()), (0, 2));
+    }
+
+    #[test]
+    fn what_waits_may_name_so_many_conversations() {
+        let (mut syncs, mut stage) = (Syncs::default(), Stage::new());
+        let large = || SyncFrom { positions: rounds::tests::positions(10_000), ..from_nothing() };
+        let taken: Vec<_> = (1..1000)
+            .map(|id| syncs.take(client(id), large(), &mut stage.turn()))
+            .take_while(|taken| *taken != Taken::Refused)
+            .collect();
+        assert!((20..100).contains(&taken.len()), "{}", taken.len());
+        assert!(syncs.positions_bytes <= SYNC_POSITIONS_BYTES_MAX);
+        // Who names few is heard all the same, once.
+        assert!(matches!(
+            syncs.take(client(5000), from_nothing(), &mut stage.turn()),
+            Taken::Waits(_)
+        ));
+        for taken in taken {
+            let Taken::Waits(sync) = taken else { panic!("{taken:?}") };
+            syncs.forget(sync);
+        }
+        let left: usize = syncs.taken.values().map(|sync| sync.positions_bytes()).sum();
+        assert_eq!(syncs.positions_bytes, left);
     }
 
     #[test]
     fn one_that_was_refused_hears_the_rest_of_its_answers_in_vain() {
         let (mut syncs, mut stage) = (Syncs::default(), Stage::new());
-        let id = SyncId(1);
-        syncs.take(client(1), from_nothing(), &mut stage.turn());
+        let id = take_first(&mut syncs, 1, &mut stage);
+        syncs.begin(id, claim(1), &mut stage.turn());
         assert_eq!(listed(&mut stage), [LogId::account(client(1).user)]);
         let log = LogId::direct(client(1).user, client(2).user);
         let joined = rounds::tests::joined(&[log]);

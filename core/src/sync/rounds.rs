@@ -22,6 +22,7 @@ use crate::limits::{RESPONSE_BYTES_MAX, SYNC_CHANGED_MAX, SYNC_PAGE_CONVERSATION
 use crate::membership::other_member;
 use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal};
 use crate::request::{Client, Position, SyncFrom};
+use crate::room::Claim;
 use crate::store::{Head, Page, Range, Register, RegisterKey, RegisterRange, Registers};
 use crate::worker::flow::Answer;
 
@@ -29,6 +30,8 @@ use crate::worker::flow::Answer;
 #[derive(Debug)]
 pub(super) struct Sync {
     pub(super) client: Client,
+    /// Room for the answer, from when it is begun.
+    pub(super) claim: Option<Claim>,
     entries_max: usize,
     /// What the client has; empty if its epoch is another one.
     positions: HashMap<LogId, Position, RandomState>,
@@ -81,6 +84,7 @@ impl Sync {
         let positions = if knows_this_epoch { from.positions } else { Vec::new() };
         Sync {
             client,
+            claim: None,
             entries_max: from.entries_per_conversation,
             positions: positions.into_iter().map(|known| (known.conversation, known)).collect(),
             listed: None,
@@ -89,6 +93,11 @@ impl Sync {
             ahead: 0,
             round: Round::Listing,
         }
+    }
+
+    /// Memory of what the client has told.
+    pub(super) fn positions_bytes(&self) -> usize {
+        self.positions.capacity() * size_of::<(LogId, Position)>()
     }
 
     /// The next conversations of the user: the question that a sync begins with.
@@ -282,6 +291,11 @@ pub(super) mod tests {
             Register { key, version: 1, value: Some(bytes::Bytes::new()) }
         };
         Registers { registers: logs.iter().map(register).collect(), ..Registers::default() }
+    }
+
+    /// So many conversations that a client has.
+    pub(in crate::sync) fn positions(count: u64) -> Vec<Position> {
+        (2..2 + count).map(|id| position(chat(id), 1, 1, 1)).collect()
     }
 
     fn position(log: LogId, seq: u64, read_seq: u64, peer_read_seq: u64) -> Position {

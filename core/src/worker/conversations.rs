@@ -32,7 +32,7 @@ impl Router {
         match request {
             ConversationRequest::Send(message) => self.take_send(client, log, message, turn),
             ConversationRequest::Signal(signal) => self.take_signal(client, log, &signal, turn),
-            ConversationRequest::History(history) => history::ask(client, log, history, turn),
+            ConversationRequest::History(history) => self.take_history(client, log, history, turn),
         }
     }
 
@@ -43,8 +43,12 @@ impl Router {
         turn: &mut Turn<'_>,
     ) {
         match page {
-            ConversationPage::History(client) => history::page_read(client, answer, turn),
+            ConversationPage::History(client, claim) => {
+                self.room.was_read(client.user);
+                history::page_read(client, answer, claim, turn);
+            }
             ConversationPage::Retried(log, reply_to) => {
+                self.retries -= 1;
                 self.answer_send(log, reply_to, first_time(answer), turn);
             }
         }
@@ -147,6 +151,7 @@ impl Router {
             // Whoever stored it may have come to an end before it told anybody.
             Outcome::Retried { seq } => {
                 self.push_behind(&users_of(log), log, seq, turn);
+                self.retries += 1;
                 ask_first_time(log, reply_to, seq, turn);
             }
             Outcome::Conflict => self.answer_send(log, reply_to, Err(MESSAGE_ID_CONFLICT), turn),

@@ -12,6 +12,7 @@ use crate::bus::NodeId;
 use crate::placement::Origin;
 use crate::refusal::Refusal;
 use crate::request::Client;
+use crate::room::Claim;
 use crate::statistics::WorkerStatistics;
 use crate::store::StoreRequest;
 use crate::transport::{ConnId, Delivery, Outbound};
@@ -123,8 +124,9 @@ impl Effects {
     }
 
     /// Answers a request by something that may be large and has no secrets in it: deflated, if the
-    /// client can read that and it is worth it.
-    pub(crate) fn respond_large(&mut self, client: Client, body: Body) {
+    /// client can read that and it is worth it. It keeps the room that was taken for it until it is
+    /// written.
+    pub(crate) fn respond_large(&mut self, client: Client, body: Body, claim: Option<Claim>) {
         let Client { conn, request_id, may_deflate, .. } = client;
         if request_id == 0 {
             return;
@@ -133,6 +135,9 @@ impl Effects {
         if may_deflate && let Some(smaller) = self.deflater.deflate(request_id, &response) {
             self.counters.count_deflated(response.wire().len(), smaller.wire().len());
             response = smaller;
+        }
+        if let Some(claim) = claim {
+            response = claim.carry(response);
         }
         self.deliver(conn, Delivery::Response(response));
     }

@@ -69,12 +69,7 @@ pub(super) enum StoreFlow {
 #[derive(Debug)]
 pub(crate) enum WriteFlow {
     /// The conversations that were numbered at the end of a tick.
-    Batch {
-        /// Which.
-        runs: Vec<Run>,
-        /// How large the entries are.
-        bytes: usize,
-    },
+    Batch(Vec<Run>),
     /// The members of these conversations join.
     Joins(Vec<LogId>),
     /// These read cursors move.

@@ -74,6 +74,8 @@ pub enum Input {
     Envelope(Bytes),
     /// Another worker of this node says something.
     Worker(WorkerMessage),
+    /// There may be room for answers that wait.
+    Room,
     /// Another [`TICK_MS`](crate::limits::TICK_MS) has passed, by a clock that never jumps.
     Tick,
 }

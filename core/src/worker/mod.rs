@@ -23,7 +23,7 @@
 //!   `agenda`: what is to be
 //!   numbered and swept
 //! - `router`: which machine an input is for; `conversations`, `accounts`, `identities`, `syncs`,
-//!   `nodes`, `push`: what follows from the answers of machines; `unsure`: what the store left open
+//!   `nodes`, `push`, `reads`: what follows from the answers of machines; `unsure`: what the store left open
 //!
 //! Why it is built so: docs/decisions/0060.
 
@@ -37,6 +37,7 @@ pub mod input;
 pub mod message;
 mod nodes;
 mod push;
+mod reads;
 mod router;
 mod syncs;
 mod tickets;
@@ -139,6 +140,18 @@ impl Worker {
     /// Bytes of appends that are not answered yet, by the store or by another node.
     pub fn outstanding_bytes(&self) -> usize {
         self.router.outstanding_bytes()
+    }
+
+    /// Requests that wait for room for their answer. They are under way, though the store has not been
+    /// asked.
+    pub fn waiting(&self) -> usize {
+        self.router.waiting()
+    }
+
+    /// What is called, on any thread, when there may be room for answers that wait: the worker is to get
+    /// [`Input::Room`] then. Without it, it looks at its next tick.
+    pub fn wake_by(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.router.room.wake_by(Box::new(wake));
     }
 
     /// Sends that wait for another node.

@@ -15,6 +15,7 @@ use super::flow::{
 };
 use super::input::Input;
 use super::message::WorkerMessage;
+use super::reads::Reading;
 use super::turn::Turn;
 use super::unsure::Unsure;
 use crate::account::find::Finds;
@@ -27,10 +28,11 @@ use crate::conversation::pending::Pending;
 use crate::conversation::{Conversations, Outcome};
 use crate::credential::{self, Credentials};
 use crate::identity::{self, Identities};
-use crate::limits::STATE_SWEEP_MAX;
+use crate::limits::{HISTORY_ROOM_LEAST, STATE_SWEEP_MAX};
 use crate::refusal::{INTERNAL, NEEDS_CONNECTION, NOT_LOGGED_IN, Refusal};
 use crate::request::{Client, Command, Request};
 use crate::retention::{self, Retention};
+use crate::room::Room;
 use crate::statistics::WorkerStatistics;
 use crate::store::{Head, Page, Register, Registers, StoreError, Written};
 use crate::sync::Syncs;
@@ -50,8 +52,10 @@ pub(super) struct Router {
     pub(super) unsure: Unsure,
     retention: Retention,
     clock_watch: ClockWatch,
-    /// Bytes of the appends that are at the store.
-    append_bytes: usize,
+    /// Where large answers wait before they are read.
+    pub(super) room: Room<Reading>,
+    /// Messages that were sent again and whose entries are read.
+    pub(super) retries: usize,
     /// Scratch space, kept for its capacity.
     pub(super) settled: Vec<(Pending, Outcome)>,
 }
@@ -72,7 +76,8 @@ impl Router {
             unsure: Unsure::default(),
             retention: Retention::default(),
             clock_watch: ClockWatch::default(),
-            append_bytes: 0,
+            room: Room::new(shared.config.answer_bytes_of_worker()),
+            retries: 0,
             settled: Vec::new(),
         }
     }
@@ -95,7 +100,10 @@ impl Router {
             Input::Worker(message) => self.take_message(message, turn),
             Input::Members(members) => self.take_members(&members, turn),
             Input::Envelope(envelope) => self.take_envelope(envelope, turn),
+            // What it is for is done at the end of each tick.
+            Input::Room => {}
             Input::Tick => {
+                self.room.sweep();
                 self.watch_clock(turn);
                 self.give_up_overdue(turn);
                 self.retention.tick(turn);
@@ -108,6 +116,7 @@ impl Router {
 
     pub(super) fn end_tick(&mut self, turn: &mut Turn<'_>) {
         self.send_forwards(turn);
+        self.begin_reads(turn);
         self.conversations.load_heads(turn);
         self.marks.end_tick(turn);
         self.append_batch(turn);
@@ -115,7 +124,12 @@ impl Router {
     }
 
     pub(super) fn outstanding_bytes(&self) -> usize {
-        self.append_bytes + self.cluster.as_ref().map_or(0, |cluster| cluster.forwarded().1)
+        let forwarded = self.cluster.as_ref().map_or(0, |cluster| cluster.forwarded().1);
+        self.conversations.waiting_bytes() + self.retries * HISTORY_ROOM_LEAST + forwarded
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.room.waiting() + self.syncs.behind()
     }
 
     pub(super) fn forwarded(&self) -> usize {
@@ -125,6 +139,9 @@ impl Router {
     pub(super) fn count(&self, statistics: &mut WorkerStatistics) {
         statistics.sessions = self.sessions.open_count() as u64;
         statistics.conversations = self.conversations.len() as u64;
+        statistics.message_bytes = self.outstanding_bytes() as u64;
+        statistics.answer_bytes = self.room.taken() as u64;
+        statistics.answers_waiting = self.waiting() as u64;
     }
 }
 
@@ -240,10 +257,7 @@ impl Router {
 
     fn written(&mut self, flow: WriteFlow, answer: Answer<Vec<Written>>, turn: &mut Turn<'_>) {
         match flow {
-            WriteFlow::Batch { runs, bytes } => {
-                self.append_bytes -= bytes;
-                self.batch_answered(&runs, answer, turn);
-            }
+            WriteFlow::Batch(runs) => self.batch_answered(&runs, answer, turn),
             WriteFlow::Joins(logs) => self.joins_written(logs, answer, turn),
             WriteFlow::Cursors(known) => self.cursors_written(known, answer, turn),
             WriteFlow::Credential(flow) => {
@@ -346,11 +360,8 @@ impl Router {
             return;
         }
         let Batch { writes, runs } = batch;
-        let entries = writes.iter().filter_map(|write| write.entry.as_ref());
-        let bytes: usize = entries.map(|entry| entry.body.len()).sum();
-        self.append_bytes += bytes;
         turn.effects.counters.count_batch(writes.len());
-        turn.write(writes, WriteFlow::Batch { runs, bytes });
+        turn.write(writes, WriteFlow::Batch(runs));
     }
 
     fn batch_answered(&mut self, runs: &[Run], answer: Answer<Vec<Written>>, turn: &mut Turn<'_>) {
@@ -395,6 +406,7 @@ impl Router {
 
     /// Forgets the session of a connection.
     pub(super) fn close_session(&mut self, user: UserId, conn: ConnId, turn: &mut Turn<'_>) {
+        self.forget_reads(user, conn);
         if self.sessions.close(user, conn) {
             self.announce_absence(user, turn);
         }

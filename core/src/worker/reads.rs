@@ -1,0 +1,63 @@
+//! What waits for room before it is read: pages of history, and syncs.
+
+use dunlin_protocol::{LogId, UserId};
+
+use super::router::Router;
+use super::turn::Turn;
+use crate::conversation::history;
+use crate::limits::SYNC_ROOM_BYTES;
+use crate::request::{Client, History};
+use crate::room::Wanted;
+use crate::sync::SyncId;
+use crate::transport::ConnId;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) enum Reading {
+    History(Client, LogId, History),
+    Sync(SyncId),
+}
+
+const SYNC: Wanted = Wanted { least: SYNC_ROOM_BYTES, most: SYNC_ROOM_BYTES };
+
+impl Router {
+    pub(super) fn take_history(
+        &mut self,
+        client: Client,
+        log: LogId,
+        history: History,
+        turn: &mut Turn<'_>,
+    ) {
+        if let Some(wanted) = history::take(client, log, &history, turn) {
+            let reading = Reading::History(client, log, history);
+            self.room.want(client.user, client.conn, wanted, reading);
+        }
+    }
+
+    pub(super) fn want_sync(&mut self, user: UserId, conn: ConnId, sync: SyncId) {
+        self.room.want(user, conn, SYNC, Reading::Sync(sync));
+    }
+
+    /// Begins to read all that there is room for.
+    pub(super) fn begin_reads(&mut self, turn: &mut Turn<'_>) {
+        while let Some((reading, claim)) = self.room.next() {
+            match reading {
+                Reading::History(client, log, history) => {
+                    history::ask(client, log, &history, claim, turn);
+                }
+                Reading::Sync(sync) => self.syncs.begin(sync, claim, turn),
+            }
+        }
+    }
+
+    /// Nobody is left to answer on a connection.
+    pub(super) fn forget_reads(&mut self, user: UserId, conn: ConnId) {
+        for reading in self.room.forget(user, conn) {
+            match reading {
+                Reading::History(..) => {}
+                Reading::Sync(sync) => self.syncs.forget(sync),
+            }
+        }
+        self.syncs.forget_behind(conn);
+    }
+}
