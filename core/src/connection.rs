@@ -20,10 +20,11 @@
 //!
 //! When it is dropped while a login is under way, that login is [abandoned](crate::attempt).
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use dunlin_protocol::frame::FrameError;
 use dunlin_protocol::limits::{
-    FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN, HEARTBEAT_INTERVAL_MS, NAME_BYTES_MAX,
-    REQUESTS_OUTSTANDING_MAX,
+    CONTENT_BYTES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN, HEARTBEAT_INTERVAL_MS,
+    NAME_BYTES_MAX, REQUESTS_OUTSTANDING_MAX, SMALL_FRAME_BYTES_MAX,
 };
 use dunlin_protocol::wire::{CloseReason, Error, ErrorCode, Hello, Rules, frame::Body};
 use dunlin_protocol::{EncodedFrame, frame};
@@ -43,6 +44,8 @@ pub struct ConnectionContext {
     pub heartbeat_interval_ms: u32,
     /// The largest frame body after login.
     pub frame_bytes_max: u32,
+    /// The same of all but Send and Sync: see [`SMALL_FRAME_BYTES_MAX`].
+    pub small_frame_bytes_max: u32,
     /// How many requests may wait for their response, for Welcome. The transport counts them.
     pub requests_outstanding_max: u32,
     /// What else the transport holds a connection to, for Welcome.
@@ -64,6 +67,7 @@ impl ConnectionContext {
             server: server.into(),
             heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
             frame_bytes_max: FRAME_BYTES_MAX,
+            small_frame_bytes_max: SMALL_FRAME_BYTES_MAX,
             requests_outstanding_max: REQUESTS_OUTSTANDING_MAX,
             transport: TransportLimits::default(),
             rules: welcome::rules(&EngineConfig::default()),
@@ -72,6 +76,10 @@ impl ConnectionContext {
         }
     }
 }
+
+// Fields of `Frame.body` in the .proto file, of the requests that may be large.
+const SEND_FIELD: u32 = 2;
+const SYNC_FIELD: u32 = 37;
 
 /// The state of one connection.
 #[derive(Debug, Default)]
@@ -127,6 +135,42 @@ impl Connection {
                 FRAME_BYTES_MAX_BEFORE_LOGIN.min(context.frame_bytes_max)
             }
         }
+    }
+
+    /// Takes the body of the first frame off `input`; `None` if it is incomplete. What is too large is
+    /// refused as soon as its first bytes say what it is.
+    #[inline]
+    pub fn take_frame(
+        &self,
+        context: &ConnectionContext,
+        input: &mut BytesMut,
+    ) -> Result<Option<Bytes>, FrameError> {
+        let bytes_max = self.frame_bytes_max(context);
+        let length = frame::body_length(input, bytes_max)?;
+        if length.is_some_and(|length| length > context.small_frame_bytes_max as usize) {
+            self.check_large_frame(context, input)?;
+        }
+        frame::take(input, bytes_max)
+    }
+
+    /// A large frame is only allowed to some requests. Before login there is nobody to have a small one
+    /// of: tokens are what is large then.
+    #[cold]
+    fn check_large_frame(
+        &self,
+        context: &ConnectionContext,
+        input: &[u8],
+    ) -> Result<(), FrameError> {
+        let Some(field) = frame::body_field(input) else { return Ok(()) };
+        let bytes_max = match (&self.phase, field) {
+            (Phase::Silent | Phase::Greeted(_) | Phase::LoggingIn(..), _)
+            | (Phase::LoggedIn(..) | Phase::Fetching(..), SYNC_FIELD) => return Ok(()),
+            (Phase::LoggedIn(..) | Phase::Fetching(..), SEND_FIELD) => {
+                context.small_frame_bytes_max.saturating_add(CONTENT_BYTES_MAX as u32)
+            }
+            (Phase::LoggedIn(..) | Phase::Fetching(..), _) => context.small_frame_bytes_max,
+        };
+        frame::body_length(input, bytes_max.min(context.frame_bytes_max)).map(|_| ())
     }
 
     /// Who speaks on it, after login.

@@ -95,7 +95,7 @@ fn limits(context: &ConnectionContext) -> Limits {
         frame_timeout_ms: transport.frame_timeout_ms,
         write_timeout_ms: transport.write_timeout_ms,
         frame_bytes_max_before_login: FRAME_BYTES_MAX_BEFORE_LOGIN.min(context.frame_bytes_max),
-        small_frame_bytes_max: 0,
+        small_frame_bytes_max: context.small_frame_bytes_max,
         frame_bytes_max: context.frame_bytes_max,
         response_bytes_max: FRAME_BYTES_MAX,
         requests_outstanding_max: context.requests_outstanding_max,

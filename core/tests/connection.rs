@@ -1,9 +1,10 @@
 //! What a connection lets through, what it answers by itself, and what ends it.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use dunlin_core::connection::{Connection, ConnectionContext, Received};
 use dunlin_core::request::{CredentialRequest, IdentityRequest, Request};
 use dunlin_core::transport::{ConnId, Session};
+use dunlin_protocol::frame::FrameError;
 use dunlin_protocol::wire::{self, CloseReason, ErrorCode, Frame, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId, SessionId, UserId, frame};
 use proptest::prelude::*;
@@ -16,6 +17,7 @@ fn context() -> ConnectionContext {
         server: "dunlin test".into(),
         heartbeat_interval_ms: 60_000,
         frame_bytes_max: 1024 * 1024,
+        small_frame_bytes_max: 16 * 1024,
         requests_outstanding_max: 256,
         ..ConnectionContext::new("")
     }
@@ -351,6 +353,42 @@ fn frames_are_small_before_the_login() {
     assert_eq!(connection.frame_bytes_max(&context), 1024 * 1024);
     let tiny = ConnectionContext { frame_bytes_max: 1024, ..context };
     assert_eq!(Connection::new().frame_bytes_max(&tiny), 1024);
+}
+
+/// What is taken of a frame of so many bytes in this field, of which only the first bytes have come.
+fn begun(phase: Phase, field: u32, body_bytes: u32) -> Result<Option<Bytes>, FrameError> {
+    let mut input = BytesMut::from(&body_bytes.to_be_bytes()[..]);
+    input.extend_from_slice(&[0x08, 7]);
+    prost::encoding::encode_key(field, prost::encoding::WireType::LengthDelimited, &mut input);
+    connection_in(phase).take_frame(&context(), &mut input)
+}
+
+#[test]
+fn a_large_frame_is_refused_at_its_first_bytes_unless_it_is_one_that_may_be_large() {
+    const SEND: u32 = 2;
+    const SYNC: u32 = 37;
+    const HISTORY: u32 = 38;
+    let logged_in = |field, bytes| begun(Phase::LoggedIn, field, bytes);
+    for (field, bytes_max) in [(SEND, 80 * 1024), (SYNC, 1024 * 1024), (HISTORY, 16 * 1024)] {
+        assert_eq!(logged_in(field, bytes_max), Ok(None), "{field}");
+        let bytes = bytes_max + 1;
+        assert_eq!(logged_in(field, bytes), Err(FrameError::TooLarge { bytes, bytes_max }));
+    }
+    // Login by a large token.
+    assert_eq!(begun(Phase::Greeted, 34, 64 * 1024), Ok(None));
+    assert!(begun(Phase::Greeted, SYNC, 64 * 1024 + 1).is_err());
+}
+
+/// The numbers of the two fields are written down in the server: they are those of the .proto file.
+#[test]
+fn the_requests_that_may_be_large_are_known_by_their_fields() {
+    let field = |body| {
+        let frame = EncodedFrame::response(7, body);
+        frame::body_field(frame.wire()).unwrap()
+    };
+    assert_eq!(field(Body::Send(wire::Send::default())), 2);
+    assert_eq!(field(Body::Sync(wire::Sync::default())), 37);
+    assert_eq!(field(Body::History(wire::History::default())), 38);
 }
 
 /// Any valid frame of the protocol, to be spoilt.

@@ -88,6 +88,8 @@ impl Refusal {
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     connections: AtomicUsize,
+    /// Of these, those on which nobody has logged in.
+    strangers: AtomicUsize,
     handshakes: AtomicUsize,
     /// There were as many handshakes as there may be, and a quarter has not ended since.
     hurried: AtomicBool,
@@ -169,9 +171,28 @@ impl Admission {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(Refusal::NodeFull);
         }
-        self.enter_address(address, limits, now_ms).inspect_err(|_| {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
-        })
+        let entered = self.enter_address(address, limits, now_ms);
+        match entered {
+            Ok(()) => self.strangers.fetch_add(1, Ordering::Relaxed),
+            Err(_) => self.connections.fetch_sub(1, Ordering::Relaxed),
+        };
+        entered
+    }
+
+    /// Connections on which nobody has logged in.
+    pub(crate) fn strangers(&self) -> usize {
+        self.strangers.load(Ordering::Relaxed)
+    }
+
+    /// Somebody has logged in on a connection.
+    pub(crate) fn logged_in(&self) {
+        self.strangers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Connections of an address; 0 if it is exempt of limits.
+    pub(crate) fn connections_of(&self, address: Address) -> u32 {
+        let part = self.part(address).lock();
+        part.peers.get(&address.key()).map_or(0, |peer| peer.connections)
     }
 
     fn enter_address(&self, address: Address, limits: &Limits, now_ms: u64) -> Result<(), Refusal> {
@@ -193,9 +214,10 @@ impl Admission {
         Ok(())
     }
 
-    /// Counts a connection out.
-    pub(crate) fn leave(&self, address: Address) {
+    /// Counts a connection out, on which nobody had logged in, or somebody had.
+    pub(crate) fn leave(&self, address: Address, is_stranger: bool) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
+        self.strangers.fetch_sub(usize::from(is_stranger), Ordering::Relaxed);
         let mut part = self.part(address).lock();
         // Absent if it was exempt when it came in.
         if let Some(peer) = part.peers.get_mut(&address.key()) {
@@ -309,9 +331,26 @@ mod tests {
         assert_eq!([enter(one), enter(one)], [Ok(()), Ok(())]);
         assert_eq!(enter(one), Err(Refusal::AddressFull));
         assert_eq!(enter(other), Ok(()));
-        admission.leave(one);
+        admission.leave(one, true);
         assert_eq!(enter(one), Ok(()));
         assert_eq!(admission.connections(), 3);
+        assert_eq!((admission.connections_of(one), admission.connections_of(other)), (2, 1));
+    }
+
+    #[test]
+    fn who_has_logged_in_is_no_stranger() {
+        let (admission, limits) = (Admission::default(), limits());
+        let peer = address("10.0.0.1");
+        for _ in 0..2 {
+            admission.enter(peer, 10, &limits, 0).unwrap();
+        }
+        assert!(admission.enter(peer, 10, &limits, 0).is_err());
+        assert_eq!(admission.strangers(), 2);
+        admission.logged_in();
+        admission.leave(peer, false);
+        assert_eq!((admission.strangers(), admission.connections()), (1, 1));
+        admission.leave(peer, true);
+        assert_eq!((admission.strangers(), admission.connections()), (0, 0));
     }
 
     #[test]
@@ -367,7 +406,7 @@ mod tests {
         for number in 0..1000u32 {
             let peer = Address::from(IpAddr::from(number.to_be_bytes()));
             admission.enter(peer, 10, &limits, 0).unwrap();
-            admission.leave(peer);
+            admission.leave(peer, true);
         }
         assert!(admission.parts.iter().all(|part| part.lock().peers.is_empty()));
     }

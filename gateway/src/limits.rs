@@ -14,6 +14,14 @@ pub(crate) const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// A read is not offered less room than this; then a new scratch buffer is begun.
 pub(crate) const READ_BYTES_MIN: usize = 8 * 1024;
 
+/// Scratch buffers of a shard that frames may hold: a megabyte. At full load, over a disk that syncs in
+/// some milliseconds, they hold a few; it takes a slow disk, or somebody who tries, to hold more.
+pub(crate) const READ_BUFFERS_HELD_MAX: usize = 16;
+
+/// A frame that is a smaller part of the memory that it shares is copied, where that memory is not the
+/// scratch buffer: it may live long, and would keep all of it.
+pub(crate) const SHARED_PART_MIN: usize = 4;
+
 /// Reads of one connection in a tick, so that one that sends without end delays the others by
 /// little: at 64 KiB per read it is at most 256 KiB.
 pub(crate) const READS_PER_TICK: usize = 4;
@@ -22,10 +30,24 @@ pub(crate) const READS_PER_TICK: usize = 4;
 /// not after a whole tick of reading.
 pub(crate) const COMMANDS_PER_FLUSH: usize = 512;
 
+/// Bytes of commands that are handed over at once, for the same reason.
+pub(crate) const COMMAND_BYTES_PER_FLUSH: usize = 512 * 1024;
+
+/// Requests from this size on are counted by their bytes, for their connection. Of smaller ones there are
+/// `protocol.requests_outstanding_max`, which is a megabyte.
+pub(crate) const LARGE_REQUEST_BYTES: usize = 4096;
+
 /// Connections that are read from in a tick while their users come or go. A login takes 90 us of the
 /// processor in all, over TLS four times as long (docs/benchmarks.md): with so many of them a tick
 /// is at most a few milliseconds longer, which is what everybody else waits.
 pub(crate) const TRANSIT_READS_PER_TICK: usize = 16;
+
+/// Those who are not logged in may have all places of a node but this part of them: when everybody
+/// comes back at once, they are most of those who are there.
+pub(crate) const STRANGERS_SHARE_DIVISOR: usize = 4;
+
+/// Of so many of the oldest strangers one is chosen who has to go.
+pub(crate) const STRANGERS_LOOKED_AT: usize = 16;
 
 /// Connections accepted in a tick: those who are here already come first.
 pub(crate) const ACCEPTS_PER_TICK: usize = 32;
@@ -58,6 +80,13 @@ pub(crate) const BEHIND_LOGS_MAX: usize = 64;
 /// When the outboxes of the node together are over their limit, each connection is held to this
 /// part of its own limits: those with the most to take collapse first.
 pub(crate) const NODE_PRESSURE_DIVISOR: usize = 8;
+
+/// But never to less than this, or to nothing if a million wait: some notes that it is behind, or a
+/// short response.
+pub(crate) const OUTBOX_BYTES_LEAST: usize = 1024;
+
+/// How long a client should stay away that was closed, or turned away, since there was no room.
+pub(crate) const OVERLOADED_DELAY_MS: u32 = 5000;
 
 /// Room for TLS records that were not yet read whole: one record is at most 16 KiB + 256 + 5, a
 /// handshake message may take several.

@@ -72,6 +72,41 @@ fn one_connection_has_so_many_requests_outstanding_and_the_rest_stays_in_its_soc
 }
 
 #[test]
+fn large_messages_of_a_connection_count_by_their_bytes() {
+    const MESSAGE: usize = 60_000;
+    const SENDS: usize = 200;
+    let store = HeldStore::new();
+    let node = Node::over(store.clone(), |config| {
+        config.limits.request_bytes_max = 4 * MESSAGE;
+    });
+    let mut ada = node.user("ada");
+    let mut bob = node.user("bob");
+    let log = ada.with(&ada);
+    begin(&mut ada, log);
+    store.hold();
+    let flood = flood(&mut ada, log, SENDS, MESSAGE);
+    let counted = || node.server.engine().statistics().total();
+    eventually("some of it is taken", || counted().message_bytes as usize > 2 * MESSAGE);
+    for _ in 0..200 {
+        assert!(matches!(bob.request(sync()), Body::Synced(_)));
+    }
+    // As it came and as it is stored, and one more than fits.
+    let (bytes, bytes_max) = (counted().message_bytes as usize, 5 * (2 * MESSAGE + 1024));
+    assert!(bytes <= bytes_max, "{bytes} of {bytes_max}");
+    store.release();
+    for (request_id, seq) in flood.ids.into_iter().zip(2..) {
+        assert!(matches!(ada.answer(request_id), Body::Sent(sent) if sent.seq == seq));
+    }
+    flood.thread.join().unwrap();
+    eventually("nothing is under way", || {
+        let counted = counted();
+        (counted.message_bytes, counted.command_bytes) == (0, 0)
+    });
+    drop((ada, bob));
+    node.settle();
+}
+
+#[test]
 fn over_tls_as_well() {
     let store = HeldStore::new();
     let node = Node::over(store.clone(), |config| config.protocol.requests_outstanding_max = 4);

@@ -56,8 +56,11 @@ fn connections_of_an_address() {
 #[test]
 fn connections_of_the_node() {
     let node = Node::with(|config| config.limits.connections_max = 3);
+    // Strangers would make room.
     let mut inside = vec![node.connect(), node.connect_tls(), node.connect()];
-    inside.iter_mut().for_each(Client::greet);
+    for (number, client) in inside.iter_mut().enumerate() {
+        client.log_in(&format!("user{number}"));
+    }
     for _ in 0..20 {
         assert_eq!(refused(&node).0, CloseReason::Overloaded);
     }

@@ -68,6 +68,45 @@ pub fn take(input: &mut BytesMut, bytes_max: u32) -> Result<Option<Bytes>, Frame
     Ok(Some(input.split_to(length).freeze()))
 }
 
+/// The field of the body in a frame of which the prefix and at least the first bytes are in `input`: so
+/// one knows what it is before it has arrived. `None` as long as these bytes are missing; 0 if it does
+/// not begin with a body, or a request id and a body, as every encoder writes them.
+pub fn body_field(input: &[u8]) -> Option<u32> {
+    const REQUEST_ID_KEY: u64 = 1 << 3;
+    const LENGTH_DELIMITED: u64 = 2;
+    let mut rest = input.get(FRAME_PREFIX_BYTES..)?;
+    let mut key = varint(&mut rest)?;
+    if key == REQUEST_ID_KEY {
+        varint(&mut rest)?;
+        key = varint(&mut rest)?;
+    }
+    let is_body = key & 7 == LENGTH_DELIMITED;
+    Some(if is_body { u32::try_from(key >> 3).unwrap_or(0) } else { 0 })
+}
+
+/// The request id of a whole frame, prefix included, without decoding the rest; `None` if it has none in
+/// front.
+pub fn request_id(frame: &[u8]) -> Option<u64> {
+    const REQUEST_ID_KEY: u64 = 1 << 3;
+    let mut rest = frame.get(FRAME_PREFIX_BYTES..)?;
+    let key = varint(&mut rest)?;
+    if key == REQUEST_ID_KEY { varint(&mut rest) } else { None }
+}
+
+/// Takes a variable-length number; `None` if it is incomplete. One that never ends is the largest.
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    const BYTES_MAX: usize = 10;
+    let mut value = 0;
+    for (place, &byte) in rest.iter().take(BYTES_MAX).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * place).min(63);
+        if byte & 0x80 == 0 {
+            *rest = &rest[place + 1..];
+            return Some(value);
+        }
+    }
+    (rest.len() >= BYTES_MAX).then_some(u64::MAX)
+}
+
 /// Decodes a body. Contents stay slices of `body`.
 pub fn decode(body: Bytes) -> Result<Frame, FrameError> {
     let bytes = body.len();
@@ -139,7 +178,7 @@ impl EncodedFrame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Done, Sent};
+    use crate::wire::{Close, Done, Sent};
 
     #[test]
     fn the_heartbeat_is_an_empty_frame() {
@@ -158,6 +197,35 @@ mod tests {
         assert_eq!(take(&mut input, 64), Ok(Some(first.body())));
         assert_eq!(take(&mut input, 64), Ok(Some(second.body())));
         assert_eq!(take(&mut input, 64), Ok(None));
+    }
+
+    #[test]
+    fn what_a_frame_is_shows_in_its_first_bytes() {
+        for request_id in [0, 1, 127, 128, u64::MAX] {
+            for (body, field) in
+                [(Body::Sent(Sent { seq: 5, time_ms: 6 }), 3), (Body::Close(Close::default()), 97)]
+            {
+                let frame = EncodedFrame::response(request_id, body);
+                let id = Some(request_id).filter(|id| *id != 0);
+                assert_eq!(super::request_id(frame.wire()), id);
+                let known = (0..=frame.wire().len()).map(|end| body_field(&frame.wire()[..end]));
+                let known: Vec<_> = known.collect();
+                let first = known.iter().position(Option::is_some).expect("it shows");
+                assert!(first <= FRAME_PREFIX_BYTES + 13, "{first}");
+                assert!(known[..first].iter().all(Option::is_none));
+                assert!(known[first..].iter().all(|shown| *shown == Some(field)), "{known:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_begins_with_something_else_is_no_body() {
+        let begun = |body: &[u8]| body_field(&[&[0; FRAME_PREFIX_BYTES], body].concat());
+        assert_eq!(begun(&[0x08, 1, 0x10, 7]), Some(0), "a number");
+        assert_eq!(begun(&[0xff; 9]), None);
+        assert_eq!(begun(&[0xff; 10]), Some(0), "no number at all");
+        assert_eq!(begun(&[0x08, 1, 0x08, 1, 0x12]), Some(0), "two request ids");
+        assert_eq!(begun(&[]), None);
     }
 
     #[test]

@@ -13,6 +13,16 @@ pub const FRAME_BYTES_MAX: u32 = 1024 * 1024;
 /// The largest frame body before login, in bytes: tokens are small, and nobody is known yet.
 pub const FRAME_BYTES_MAX_BEFORE_LOGIN: u32 = 64 * 1024;
 
+/// Default of the largest frame body after login, in bytes, of all requests but two: a Send may be
+/// longer by the content of its message, and a Sync as long as any frame. What such a request may
+/// hold (a hundred names, a token) fits with room to spare, and thousands of connections that begin
+/// large frames and never end them have little to begin.
+pub const SMALL_FRAME_BYTES_MAX: u32 = 16 * 1024;
+
+/// Default of how long a frame may take from its first byte to its last, in milliseconds: 64 KiB come
+/// in that time over the slowest mobile network, and 1 MiB at 140 kbit/s.
+pub const FRAME_TIMEOUT_MS: u32 = 60_000;
+
 /// The largest content of a message, in bytes. Larger things are files.
 pub const CONTENT_BYTES_MAX: usize = 64 * 1024;
 
@@ -73,4 +83,6 @@ pub const HEARTBEAT_INTERVAL_MS: u32 = 60_000;
 
 const _: () = assert!(CONTENT_BYTES_MAX < FRAME_BYTES_MAX as usize);
 const _: () = assert!(FRAME_BYTES_MAX_BEFORE_LOGIN <= FRAME_BYTES_MAX);
+const _: () =
+    assert!(FIND_USERS_MAX * (ISSUED_USERNAME_BYTES_MAX + 2) < SMALL_FRAME_BYTES_MAX as usize);
 const _: () = assert!(SYNC_POSITIONS_MAX * SYNC_POSITION_BYTES_MAX < FRAME_BYTES_MAX as usize);

@@ -217,7 +217,8 @@ impl Machine {
             | CloseReason::Overloaded
             | CloseReason::ServerDraining
             | CloseReason::ServerError
-            | CloseReason::RateLimited => {
+            | CloseReason::RateLimited
+            | CloseReason::FrameTimeout => {
                 // What GoAway said goes before what the end of the same connection says.
                 if let Phase::Leaving { .. } = self.phase {
                     return self.leave(now_ms);

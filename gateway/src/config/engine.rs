@@ -1,6 +1,7 @@
 //! `[engine]`: the messaging engine.
 
 use dunlin_core::config::EngineConfig;
+use dunlin_core::limits::ANSWER_BYTES_MAX;
 
 use super::error::SectionFaults;
 use super::section::{Section, section};
@@ -17,6 +18,8 @@ section! {
         huge_pages: bool = false,
         /// Batches that may wait for a worker until the shards stop reading.
         worker_queue_batches: usize = 1024,
+        /// Memory for large answers, from when they are read to when they are written.
+        answer_bytes_max: usize = ANSWER_BYTES_MAX,
         /// Whether anyone may register an account: open, closed, or auto.
         registration: String = "auto".into(),
     }
@@ -30,10 +33,12 @@ impl Section for Engine {
     fn check(&self, faults: &mut SectionFaults<'_>) -> EngineConfig {
         faults.count_within("workers", self.workers, 0..=256);
         faults.count_within("worker_queue_batches", self.worker_queue_batches, 1..=1 << 20);
+        faults.count_within("answer_bytes_max", self.answer_bytes_max, 1 << 20..=1 << 50);
         let defaults = EngineConfig::default();
         EngineConfig {
             workers: if self.workers == 0 { defaults.workers } else { self.workers },
             worker_queue_batches: self.worker_queue_batches,
+            answer_bytes_max: self.answer_bytes_max,
             registration: self.registration(faults),
             ..defaults
         }

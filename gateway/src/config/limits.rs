@@ -24,6 +24,10 @@ section! {
         failed_logins_forgiven_per_minute: u32 = 30,
         /// Failed logins of a connection until it is closed.
         failed_logins_per_connection_max: u8 = 5,
+        /// Bytes of the large requests of one connection that may wait for their response.
+        request_bytes_max: usize = 512 * 1024,
+        /// Bytes of all that has not arrived whole until those who hold most of it are closed.
+        input_bytes_node_max: usize = 256 * 1024 * 1024,
         /// Bytes that wait for a slow connection until its pushes collapse.
         outbox_bytes_soft: usize = 256 * 1024,
         /// Bytes that wait for a slow connection until it is closed.
@@ -44,6 +48,10 @@ impl Section for Limits {
         faults.within("accepts_per_second", self.accepts_per_second, any.clone());
         faults.count_within("handshakes_max", self.handshakes_max, any);
         self.check_failed_logins(faults);
+        faults.count_within("request_bytes_max", self.request_bytes_max, 1..=1 << 40);
+        // A few of the largest frames that can be configured.
+        let input = 1 << 20..=1 << 50;
+        faults.count_within("input_bytes_node_max", self.input_bytes_node_max, input);
         self.check_outboxes(faults);
     }
 }

@@ -4,7 +4,7 @@ use dunlin_core::connection::ConnectionContext;
 use dunlin_core::welcome::{Capabilities, EncodedWelcome, TransportLimits};
 use dunlin_protocol::limits::{
     CONTENT_BYTES_MAX, FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_LOGIN, HEARTBEAT_INTERVAL_MS,
-    REQUESTS_OUTSTANDING_MAX, SYNC_POSITION_BYTES_MAX, SYNC_POSITIONS_MAX,
+    REQUESTS_OUTSTANDING_MAX, SMALL_FRAME_BYTES_MAX, SYNC_POSITION_BYTES_MAX, SYNC_POSITIONS_MAX,
 };
 use dunlin_protocol::wire::Rules;
 
@@ -24,6 +24,8 @@ section! {
         heartbeat_interval_ms: u32 = HEARTBEAT_INTERVAL_MS,
         /// The largest frame after login.
         frame_bytes_max: u32 = FRAME_BYTES_MAX,
+        /// The largest frame after login of all but Send and Sync; a Send may be longer by its content.
+        small_frame_bytes_max: u32 = SMALL_FRAME_BYTES_MAX,
         /// Requests of one connection that may wait for their response.
         requests_outstanding_max: u32 = REQUESTS_OUTSTANDING_MAX,
         /// Whether large responses are deflated for clients that can read it.
@@ -39,6 +41,8 @@ impl Section for Protocol {
         faults.within("heartbeat_interval_ms", self.heartbeat_interval_ms, 100..=3_600_000);
         let frames = FRAME_BYTES_MIN as u64..=64 * 1024 * 1024;
         faults.within("frame_bytes_max", self.frame_bytes_max, frames);
+        let small = u64::from(SMALL_FRAME_BYTES_MAX)..=u64::from(self.frame_bytes_max);
+        faults.within("small_frame_bytes_max", self.small_frame_bytes_max, small);
         let outstanding = 1..=u64::from(u16::MAX);
         faults.within("requests_outstanding_max", self.requests_outstanding_max, outstanding);
     }
@@ -56,6 +60,7 @@ impl Protocol {
             server: server.into(),
             heartbeat_interval_ms: self.heartbeat_interval_ms,
             frame_bytes_max: self.frame_bytes_max,
+            small_frame_bytes_max: self.small_frame_bytes_max,
             requests_outstanding_max: self.requests_outstanding_max,
             transport,
             rules,

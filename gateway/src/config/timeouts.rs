@@ -1,5 +1,7 @@
 //! `[timeouts]`: how long is too long.
 
+use dunlin_protocol::limits::FRAME_TIMEOUT_MS;
+
 use super::error::SectionFaults;
 use super::section::{Section, section};
 
@@ -15,6 +17,8 @@ section! {
         hurried_handshake_timeout_ms: u64 = 2000,
         /// From then to a login.
         login_timeout_ms: u64 = 30_000,
+        /// From the first byte of a frame to its last.
+        frame_timeout_ms: u32 = FRAME_TIMEOUT_MS,
         /// For a peer that takes none of the bytes that wait for it.
         write_timeout_ms: u64 = 30_000,
     }
@@ -29,6 +33,7 @@ impl Section for Timeouts {
         let hurried = self.hurried_handshake_timeout_ms;
         faults.within("hurried_handshake_timeout_ms", hurried, 100..=DAY_MS);
         faults.within("login_timeout_ms", self.login_timeout_ms, 100..=DAY_MS);
+        faults.within("frame_timeout_ms", self.frame_timeout_ms, 100..=DAY_MS);
         faults.within("write_timeout_ms", self.write_timeout_ms, 100..=DAY_MS);
     }
 }

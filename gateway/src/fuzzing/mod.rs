@@ -351,7 +351,8 @@ mod tests {
         let (stage, intercepted) = Stage::new();
         let engine = StandIn::new(stage.transport.clone(), intercepted);
         let mut play = Play { stage, engine, peers: Vec::new(), slept_ms: 0 };
-        play.stage.make_room(CROWD + 1);
+        // Strangers have a part of the places.
+        play.stage.make_room(2 * CROWD);
         let mut user = established(&mut play);
         let (address, tls) = play.stage.address(Entrance::Tcp);
         let crowd: Vec<Peer> =

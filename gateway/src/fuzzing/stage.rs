@@ -13,11 +13,9 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use crate::admission::Admission;
 use crate::config::{Limits, Timeouts};
 use crate::node::data::DataFolder;
 use crate::shard::control::{Control, Deadlines, DrainPlan, Node, Settings};
-use crate::shard::counters::Counters;
 use crate::shard::mailbox::mailbox;
 use crate::shard::{Shard, ShardStart};
 use crate::stream::entrance::{Entrance, ListenOn};
@@ -38,6 +36,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     handshake_timeout_ms: 10_000,
     hurried_handshake_timeout_ms: 2000,
     login_timeout_ms: 30_000,
+    frame_timeout_ms: 30_000,
     write_timeout_ms: WRITE_TIMEOUT_MS,
 };
 
@@ -90,8 +89,7 @@ impl Stage {
         let transport = Arc::new(ShardTransport::new(vec![sender]));
         let answers: Arc<dyn Transport> = transport.clone();
         let (submitter, intercepted) = Submitter::intercepted(answers, QUEUE_BATCHES);
-        let (admission, counters) = (Admission::default(), Counters::default());
-        let node = Arc::new(Node { admission, counters, shards: 1 });
+        let node = Arc::new(Node::new(1));
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let shard = Shard::new(ShardStart {
             index: 0,
@@ -138,6 +136,7 @@ impl Stage {
             timeout == Some(Duration::ZERO) || !self.events.is_empty() || self.shard.has_mail();
         if wakes && !self.shard.has_ended() {
             self.shard.turn(&self.events);
+            self.shard.assert_counted();
             return true;
         }
         false
@@ -189,6 +188,7 @@ impl Stage {
         self.shard.assert_idle();
         let Node { admission, counters, .. } = &*self.node;
         assert_eq!(admission.connections(), 0, "connections that are counted");
+        assert_eq!(admission.strangers(), 0, "strangers that are counted");
         assert_eq!(admission.handshakes(), 0, "handshakes that are counted");
         assert_eq!(counters.outbox_bytes(), 0, "bytes in outboxes");
         let accepted = counters.accepted.load(std::sync::atomic::Ordering::Relaxed);

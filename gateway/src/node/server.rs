@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, unbounded};
+use dunlin_core::config::EngineConfig;
 use dunlin_core::engine::{Engine, EngineError};
 use dunlin_core::store::Store;
 use dunlin_core::welcome::{TransportLimits, rules};
@@ -14,10 +15,8 @@ use rustls::server::ProducesTickets;
 
 use super::assembly::{Assembly, Parts, Seat};
 use super::data::{DataError, DataFolder};
-use crate::admission::Admission;
 use crate::config::{Checked, Config};
-use crate::shard::control::{Control, Deadlines, Node, Settings};
-use crate::shard::counters::Counters;
+use crate::shard::control::{Control, Deadlines, MemoryBounds, Node, Settings};
 use crate::shard::{ShardStart, ensure_free, spawn};
 use crate::status::Witness;
 use crate::stream::entrance::{Entrance, ListenOn};
@@ -110,13 +109,13 @@ impl Server {
         let (tls, tls_config) = load_tls(&checked.config, is_secure, &data)?;
         let assembly = Assembly::new(&checked, parts)?;
         let rules = rules(&checked.engine);
-        let Checked { config, listen_on, shards, connections_max, .. } = checked;
+        let Checked { config, listen_on, shards, connections_max, engine, .. } = checked;
         let settings = Arc::new(settings(&config, &rules, connections_max, tls_config));
         let (ended_sender, ended) = unbounded();
         let mut server = Server {
             connections_max,
             data,
-            node: Arc::new(node(shards)),
+            node: Arc::new(node(&config, &engine, shards)),
             rules,
             transport: assembly.transport,
             engine: Some(assembly.engine),
@@ -210,6 +209,11 @@ impl Server {
         self.node.counters.outbox_bytes()
     }
 
+    /// Memory of what clients have begun to send and not finished.
+    pub fn unfinished_bytes(&self) -> usize {
+        self.node.counters.unfinished.now().bytes
+    }
+
     /// Who sees all parts of it.
     pub(crate) fn witness(&self) -> Witness {
         Witness::new(Arc::clone(&self.node), self.engine().door(), self.data.clone())
@@ -231,6 +235,8 @@ impl Server {
         if checked.shards == self.threads.len() {
             self.connections_max = checked.connections_max;
         }
+        let answers = self.node.memory_bounds().answers;
+        self.node.set_memory_bounds(memory_bounds(&self.config, answers));
         let settings = settings(&self.config, &self.rules, self.connections_max, tls_config);
         self.transport.broadcast(&Control::Reload(Arc::new(settings)));
         Ok(())
@@ -328,8 +334,19 @@ fn load_tls(config: &Config, wanted: bool, data: &DataFolder) -> Result<LoadedTl
     Ok((Some(TlsParts { certificate, tickets, fingerprint }), Some(tls_config)))
 }
 
-fn node(shards: usize) -> Node {
-    Node { admission: Admission::default(), counters: Counters::default(), shards }
+fn node(config: &Config, engine: &EngineConfig, shards: usize) -> Node {
+    let node = Node::new(shards);
+    let answers = engine.workers * engine.answer_bytes_of_worker();
+    node.set_memory_bounds(memory_bounds(config, answers));
+    node
+}
+
+fn memory_bounds(config: &Config, answers: usize) -> MemoryBounds {
+    MemoryBounds {
+        unfinished: config.limits.input_bytes_node_max,
+        outboxes: config.limits.outbox_bytes_node_max,
+        answers,
+    }
 }
 
 fn settings(
@@ -353,7 +370,7 @@ fn transport_limits(config: &Config) -> TransportLimits {
     TransportLimits {
         idle_timeout_ms: protocol.idle_timeout_ms(),
         login_timeout_ms: told_ms(timeouts.login_timeout_ms),
-        frame_timeout_ms: 0,
+        frame_timeout_ms: timeouts.frame_timeout_ms,
         write_timeout_ms: told_ms(timeouts.write_timeout_ms),
         outbox_bytes_soft: limits.outbox_bytes_soft as u64,
         outbox_bytes_max: limits.outbox_bytes_max as u64,

@@ -15,16 +15,14 @@ use mio::{Interest, Token};
 use super::Shard;
 use super::close::close_frame;
 use super::connection::{Flags, Slot, Stage};
+use super::control::Settings;
 use crate::admission::{Address, Refusal};
-use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TICK, LAST_ACCEPTS};
+use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TICK, LAST_ACCEPTS, OVERLOADED_DELAY_MS};
 use crate::stream::entrance::{Entrance, ListenOn};
 
 /// How long to wait when the accept rate or the number of handshakes is at its limit: often
 /// enough that the limit, and not the waiting, decides the rate.
 const RATE_PAUSE_MS: u64 = 5;
-
-/// How long a client that was turned away should wait.
-const REFUSED_DELAY_MS: u32 = 5000;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -135,6 +133,7 @@ impl Shard {
                     self.listeners[index].ready = false;
                     return;
                 }
+                Err(error) if is_shortage(&error) && self.send_a_stranger_away() => {}
                 Err(error) if is_shortage(&error) => {
                     self.node.counters.accept_pauses.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(shard = self.index, %error, "accepting pauses");
@@ -152,10 +151,11 @@ impl Shard {
 
     fn admit(&mut self, socket: TcpStream, peer: SocketAddr, entrance: Entrance) {
         let address = Address::from(peer.ip());
-        let settings = &self.settings;
-        let max = settings.connections_max;
-        let admission = &self.node.admission;
-        if let Err(refusal) = admission.enter(address, max, &settings.limits, self.clock.now_ms()) {
+        if self.strangers_are_too_many() {
+            // Whoever is left is about to log in: then there may be one more of them.
+            self.send_a_stranger_away();
+        }
+        if let Err(refusal) = self.enter(address) {
             self.node.counters.refused.fetch_add(1, Ordering::Relaxed);
             let reason = refusal.name();
             tracing::info!(peer = %address, reason, "a connection is turned away");
@@ -164,7 +164,19 @@ impl Shard {
         self.node.counters.accepted.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = self.open(socket, address, entrance) {
             tracing::warn!(shard = self.index, %error, "a new connection can't be set up");
-            self.node.admission.leave(address);
+            self.node.admission.leave(address, true);
+        }
+    }
+
+    /// Counts a connection in, in the place of a stranger if there is no other.
+    fn enter(&mut self, address: Address) -> Result<(), Refusal> {
+        let try_to = |shard: &Shard| {
+            let Settings { limits, connections_max, .. } = &*shard.settings;
+            shard.node.admission.enter(address, *connections_max, limits, shard.clock.now_ms())
+        };
+        match try_to(self) {
+            Err(Refusal::NodeFull) if self.send_a_stranger_away() => try_to(self),
+            entered => entered,
         }
     }
 
@@ -189,7 +201,7 @@ impl Shard {
             protocol: Connection::new(),
             stage: Stage::Open,
             address,
-            input: None,
+            unfinished: None,
             outbox: None,
             stream: Some(stream),
             opened: now,
@@ -201,6 +213,7 @@ impl Shard {
             flags: Flags { handshaking: entrance.is_secure(), ..Flags::default() },
         });
         self.arm(key);
+        self.add_stranger(key);
         Ok(())
     }
 }
@@ -216,7 +229,7 @@ fn is_shortage(error: &io::Error) -> bool {
 fn refuse(mut socket: TcpStream, refusal: Refusal, entrance: Entrance, scratch: &mut [u8]) {
     let close = match refusal {
         Refusal::NodeFull | Refusal::AddressFull => {
-            close_frame(CloseReason::Overloaded, REFUSED_DELAY_MS)
+            close_frame(CloseReason::Overloaded, OVERLOADED_DELAY_MS)
         }
         Refusal::LoginsFailed { retry_after_ms } => {
             close_frame(CloseReason::LoginFailed, retry_after_ms)

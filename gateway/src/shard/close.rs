@@ -47,9 +47,9 @@ impl Shard {
         }
         slot.stage = Stage::Closing(reason);
         slot.progress = now;
-        slot.input = None;
         slot.protocol.abandon_login();
         let session = slot.protocol.session();
+        self.drop_unfinished(key);
         self.disconnected(conn, session);
         self.arm(key);
         // From here on input is read only to be thrown away.
@@ -76,6 +76,7 @@ impl Shard {
 
     fn drop_stream(&mut self, key: usize) {
         if let Some(stream) = self.slots[key].stream.take() {
+            self.tally.output_changed(self.streams.of(stream).output_bytes(), 0);
             self.streams.remove(stream);
         }
     }
@@ -83,6 +84,11 @@ impl Shard {
     fn drop_outbox(&mut self, key: usize) {
         let outbox = self.slots[key].outbox.take();
         self.tally.outbox_changed(outbox.map_or(0, |outbox| outbox.bytes()), 0);
+    }
+
+    fn drop_unfinished(&mut self, key: usize) {
+        let unfinished = self.slots[key].unfinished.take();
+        self.tally.unfinished_changed(unfinished.map_or(0, |unfinished| unfinished.memory()), 0);
     }
 
     /// All is written: shut our side and wait for the peer to see it.
@@ -147,9 +153,11 @@ impl Shard {
         let conn = self.conn_id(key);
         self.handshake_ended(key);
         self.drop_outbox(key);
+        self.drop_unfinished(key);
         self.drop_stream(key);
         let slot = self.slots.remove(key);
-        self.node.admission.leave(slot.address);
+        let is_stranger = slot.protocol.session().is_none();
+        self.node.admission.leave(slot.address, is_stranger);
         self.node.counters.close(reason);
         log_close(reason, &slot, conn);
     }
@@ -181,6 +189,7 @@ fn is_notable(reason: CloseReason) -> bool {
         | CloseReason::PeerClosed
         | CloseReason::PeerReset
         | CloseReason::IdleTimeout
+        | CloseReason::FrameTimeout
         | CloseReason::HandshakeTimeout
         | CloseReason::LoginTimeout
         | CloseReason::WriteTimeout

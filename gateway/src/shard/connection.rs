@@ -1,12 +1,12 @@
 //! A slot: everything that a shard knows of one connection.
 
-use bytes::BytesMut;
 use dunlin_core::connection::Connection;
 use dunlin_protocol::wire::CloseReason;
 use mio::net::TcpStream;
 
 use super::control::Settings;
 use super::timer_wheel::Tick;
+use super::unfinished::Unfinished;
 use crate::admission::Address;
 use crate::limits::LINGER_MS;
 use crate::shard::timer_wheel::ticks_in;
@@ -23,14 +23,14 @@ pub(crate) struct Slot {
     pub(crate) protocol: Connection,
     pub(crate) stage: Stage,
     pub(crate) address: Address,
-    /// Bytes of a frame that has not arrived whole, or of frames that may not be taken yet.
-    pub(crate) input: Option<Box<BytesMut>>,
+    /// What has not arrived whole, frames that may not be taken yet, and large requests without an answer.
+    pub(crate) unfinished: Option<Box<Unfinished>>,
     pub(crate) outbox: Option<Box<Outbox>>,
     /// `None` once everything was said.
     pub(crate) stream: Option<StreamKey>,
     /// When it was accepted, and after the Hello, when that came.
     pub(crate) opened: Tick,
-    /// When the last frame was complete. A frame that trickles in is no sign of life.
+    /// When bytes came last. A frame that trickles in has a deadline of its own.
     pub(crate) active: Tick,
     /// When bytes were last written, or began to wait.
     pub(crate) progress: Tick,
@@ -42,6 +42,17 @@ pub(crate) struct Slot {
     pub(crate) flags: Flags,
 }
 
+/// How much a connection may ask for before it has to wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IntakeLimits {
+    /// Requests that are not answered.
+    pub(crate) requests: u32,
+    /// Bytes of the large ones of them.
+    pub(crate) request_bytes: usize,
+    /// Bytes that it has not read.
+    pub(crate) outbox_bytes: usize,
+}
+
 /// Small facts about a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Flags {
@@ -49,7 +60,7 @@ pub(crate) struct Flags {
     pub(crate) readable: bool,
     /// The kernel says that the peer will send no more: read on until the end shows.
     pub(crate) hung_up: bool,
-    /// Frames are left in `input` on purpose, see [`Slot::must_wait`].
+    /// Frames are left in `unfinished` on purpose, see [`Slot::must_wait`].
     pub(crate) paused: bool,
     /// In one of the shard's read queues.
     pub(crate) read_queued: bool,
@@ -87,9 +98,13 @@ impl Slot {
     }
 
     /// Whether reading on has to wait: for answers, or for the peer to take what it asked for.
-    pub(crate) fn must_wait(&self, outstanding_max: u32, outbox_bytes_soft: usize) -> bool {
-        u32::from(self.outstanding) >= outstanding_max
-            || self.outbox.as_ref().is_some_and(|outbox| outbox.bytes() > outbox_bytes_soft)
+    pub(crate) fn must_wait(&self, limits: &IntakeLimits) -> bool {
+        u32::from(self.outstanding) >= limits.requests
+            || self.outbox.as_ref().is_some_and(|outbox| outbox.bytes() > limits.outbox_bytes)
+            || self
+                .unfinished
+                .as_ref()
+                .is_some_and(|unfinished| unfinished.request_bytes() >= limits.request_bytes)
     }
 
     /// When the connection has waited too long for something, and for what.
@@ -109,9 +124,32 @@ impl Slot {
             }
             Stage::Open => (self.active.saturating_add(deadlines.idle), CloseReason::IdleTimeout),
         };
+        let frame = self.begun().map(|begun| begun.saturating_add(deadlines.frame));
+        let (deadline, reason) = match frame {
+            Some(frame) if frame < deadline => (frame, CloseReason::FrameTimeout),
+            Some(_) | None => (deadline, reason),
+        };
         if self.flags.write_blocked && write_deadline < deadline {
             return (write_deadline, CloseReason::WriteTimeout);
         }
         (deadline, reason)
+    }
+
+    /// Since when the peer owes the rest of something; not while it is we who let it wait.
+    fn begun(&self) -> Option<Tick> {
+        let unfinished = self.unfinished.as_ref().filter(|_| !self.flags.paused)?;
+        unfinished.is_begun().then_some(unfinished.begun)
+    }
+
+    /// Gives the memory back if nothing is missing.
+    pub(super) fn drop_unfinished_if_done(&mut self) {
+        if self.unfinished.as_ref().is_some_and(|unfinished| unfinished.is_done()) {
+            self.unfinished = None;
+        }
+    }
+
+    /// The memory of what has not arrived whole.
+    pub(super) fn unfinished_bytes(&self) -> usize {
+        self.unfinished.as_ref().map_or(0, |unfinished| unfinished.memory())
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dunlin_core::connection::ConnectionContext;
+use parking_lot::Mutex;
 
 use crate::admission::Admission;
 use crate::config::{Limits, Timeouts};
@@ -58,6 +59,8 @@ pub(crate) struct Deadlines {
     pub(crate) hurried_handshake: Tick,
     pub(crate) login: Tick,
     pub(crate) idle: Tick,
+    /// Of a frame, from its first byte.
+    pub(crate) frame: Tick,
     pub(crate) write: Tick,
 }
 
@@ -69,6 +72,7 @@ impl Deadlines {
             hurried_handshake: ticks_in(timeouts.hurried_handshake_timeout_ms),
             login: ticks_in(timeouts.login_timeout_ms),
             idle: ticks_in(idle_timeout_ms.into()),
+            frame: ticks_in(u64::from(timeouts.frame_timeout_ms)),
             write: ticks_in(timeouts.write_timeout_ms),
         }
     }
@@ -80,4 +84,29 @@ pub(crate) struct Node {
     pub(crate) admission: Admission,
     pub(crate) counters: Counters,
     pub(crate) shards: usize,
+    memory_bounds: Mutex<MemoryBounds>,
+}
+
+/// Bounds of memory that an operator sets, in bytes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MemoryBounds {
+    pub(crate) unfinished: usize,
+    pub(crate) outboxes: usize,
+    pub(crate) answers: usize,
+}
+
+impl Node {
+    pub(crate) fn new(shards: usize) -> Node {
+        let (admission, counters) = (Admission::default(), Counters::default());
+        Node { admission, counters, shards, memory_bounds: Mutex::default() }
+    }
+
+    /// Those that are in force, to be told.
+    pub(crate) fn memory_bounds(&self) -> MemoryBounds {
+        *self.memory_bounds.lock()
+    }
+
+    pub(crate) fn set_memory_bounds(&self, bounds: MemoryBounds) {
+        *self.memory_bounds.lock() = bounds;
+    }
 }

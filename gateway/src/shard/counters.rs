@@ -1,14 +1,16 @@
 //! What the node counts. Shards add to it once per event, or per tick where events are many.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dunlin_core::statistics::{Histogram, SharedHistogram};
 use dunlin_protocol::wire::CloseReason;
 use parking_lot::Mutex;
 
+use super::held::HeldAtNode;
+
 /// One more than the highest close reason of this version.
-const REASONS: usize = 22;
+const REASONS: usize = 23;
 
 /// Counters of a node, from its start.
 #[derive(Debug, Default)]
@@ -23,8 +25,10 @@ pub(crate) struct Counters {
     bytes_in: AtomicU64,
     frames_out: AtomicU64,
     bytes_out: AtomicU64,
-    /// Bytes that wait in outboxes now.
-    pub(crate) outbox_bytes: AtomicUsize,
+    /// What waits in outboxes now.
+    pub(crate) outboxes: HeldAtNode,
+    /// What has not arrived whole now.
+    pub(crate) unfinished: HeldAtNode,
     closed: [AtomicU64; REASONS],
     histograms: Mutex<Vec<Arc<ShardHistograms>>>,
 }
@@ -63,6 +67,8 @@ pub(crate) struct Counted {
     pub(crate) bytes_out: u64,
     /// Bytes that wait in outboxes.
     pub(crate) outbox_bytes: u64,
+    /// Memory of what has not arrived whole.
+    pub(crate) unfinished_bytes: u64,
     /// Connections by the reason why they were closed; only reasons that there were.
     pub(crate) closed: Vec<(CloseReason, u64)>,
     /// Of all shards together.
@@ -107,6 +113,7 @@ impl Counters {
             frames_out: read(&self.frames_out),
             bytes_out: read(&self.bytes_out),
             outbox_bytes: self.outbox_bytes() as u64,
+            unfinished_bytes: self.unfinished.now().bytes as u64,
             closed: closed.filter(|(_, count)| *count > 0).collect(),
             outbox_flush_bytes: Histogram::default(),
             tick_us: Histogram::default(),
@@ -129,13 +136,8 @@ impl Counters {
         self.closed.get(reason as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
     }
 
-    /// Adds a difference to the bytes in outboxes. Wraps around within a pair of calls at most.
-    pub(crate) fn change_outbox_bytes(&self, difference: isize) {
-        self.outbox_bytes.fetch_add(difference.cast_unsigned(), Ordering::Relaxed);
-    }
-
     pub(crate) fn outbox_bytes(&self) -> usize {
-        self.outbox_bytes.load(Ordering::Relaxed)
+        self.outboxes.now().bytes
     }
 }
 

@@ -36,10 +36,22 @@ impl Shard {
                 continue;
             }
             slot.armed = 0;
+            self.forgive(key);
             let (deadline, reason) = self.deadline(key);
             if deadline <= now { self.timed_out(key, reason) } else { self.arm(key) }
         }
         self.due = due;
+    }
+
+    /// What the kernel may have of it, and we have not read, is not missing by the fault of the peer.
+    fn forgive(&mut self, key: usize) {
+        let now = self.clock.now();
+        let slot = &mut self.slots[key];
+        if slot.flags.readable
+            && let Some(unfinished) = &mut slot.unfinished
+        {
+            unfinished.begun = now;
+        }
     }
 
     /// The deadline of a connection, or an earlier one of a handshake that keeps others out: all that

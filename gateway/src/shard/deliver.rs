@@ -39,10 +39,9 @@ impl Shard {
     }
 
     pub(super) fn respond(&mut self, key: usize, frame: EncodedFrame) {
-        let slot = &mut self.slots[key];
-        debug_assert!(slot.outstanding > 0, "a response without a request");
-        slot.outstanding = slot.outstanding.saturating_sub(1);
-        let was_last_word = slot.flags.hung_up;
+        debug_assert!(self.slots[key].outstanding > 0, "a response without a request");
+        self.request_ended(key, &frame);
+        let was_last_word = self.slots[key].flags.hung_up;
         self.keep(key, frame);
         if was_last_word {
             // Perhaps it was all that the peer waits for.

@@ -5,7 +5,7 @@ use dunlin_core::engine::submitter::Submitter;
 use dunlin_core::request::Command;
 use dunlin_core::transport::{ConnId, Session};
 
-use crate::limits::COMMANDS_PER_FLUSH;
+use crate::limits::{COMMAND_BYTES_PER_FLUSH, COMMANDS_PER_FLUSH};
 
 /// See the module.
 pub(super) struct Handover {
@@ -23,7 +23,9 @@ impl Handover {
     pub(super) fn command(&mut self, command: Command) {
         self.submitter.command(command);
         self.unflushed += 1;
-        if self.unflushed >= COMMANDS_PER_FLUSH {
+        if self.unflushed >= COMMANDS_PER_FLUSH
+            || self.submitter.waiting_bytes() >= COMMAND_BYTES_PER_FLUSH
+        {
             self.flush();
         }
     }

@@ -10,6 +10,7 @@ use socket2::SockRef;
 
 use super::Shard;
 use super::accept::Listener;
+use super::connection::Slot;
 use crate::stream::entrance::ListenOn;
 
 impl Shard {
@@ -72,6 +73,15 @@ impl Shard {
 
     pub(crate) fn someone_is_blocked(&self) -> bool {
         self.slots.iter().any(|(_, slot)| slot.flags.write_blocked)
+    }
+
+    /// Panics unless what is counted is what there is.
+    pub(crate) fn assert_counted(&self) {
+        let held = |bytes: fn(&Slot) -> usize| -> usize {
+            self.slots.iter().map(|(_, slot)| bytes(slot)).sum()
+        };
+        let counted = self.tally.unfinished(&self.node.counters).bytes;
+        assert_eq!(counted, held(Slot::unfinished_bytes), "what has not arrived whole");
     }
 
     /// Panics unless everything is as it was before the first connection.

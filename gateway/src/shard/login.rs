@@ -12,6 +12,7 @@ impl Shard {
     pub(super) fn logged_in(&mut self, key: usize, session: Session, response: EncodedFrame) {
         let slot = &mut self.slots[key];
         slot.protocol.logged_in(session);
+        self.node.admission.logged_in();
         slot.failed_logins = 0;
         let peer = slot.address;
         // It may be idle before the wheel would look at it for its login.

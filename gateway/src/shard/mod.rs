@@ -24,16 +24,20 @@ mod deadline;
 mod deliver;
 mod drain;
 mod handover;
+pub(crate) mod held;
 #[cfg(any(test, fuzzing))]
 mod inspection;
 mod login;
 pub(crate) mod mailbox;
+mod pressure;
 mod read;
 mod read_queues;
 mod shard_clock;
 mod start;
+mod strangers;
 mod tally;
 mod timer_wheel;
+mod unfinished;
 mod write;
 
 use std::io;
@@ -58,8 +62,9 @@ use handover::Handover;
 use mailbox::{Mail, MailReceiver};
 use read_queues::ReadQueues;
 use shard_clock::ShardClock;
+use strangers::Strangers;
 use tally::Tally;
-use timer_wheel::{Entry, TimerWheel};
+use timer_wheel::{Entry, Tick, TimerWheel};
 
 pub(crate) use start::{ShardStart, ensure_free, spawn};
 
@@ -83,6 +88,7 @@ pub(crate) struct Shard {
     worker: Option<HostedWorker>,
     slots: Slots<Slot, SLOTS_PER_CHUNK>,
     streams: Streams,
+    strangers: Strangers,
     next_generation: u32,
     wheel: TimerWheel,
     due: Vec<Entry>,
@@ -93,6 +99,8 @@ pub(crate) struct Shard {
     tally: Tally,
     /// In force in this tick.
     outbox_limits: OutboxLimits,
+    /// When it was last looked who holds more than a share.
+    relieved: Tick,
     drain: Option<Drain>,
     ended: bool,
     clock: ShardClock,
@@ -132,6 +140,9 @@ impl Shard {
         let is_idle = || !self.worker.as_ref().is_some_and(HostedWorker::has_work);
         let may_sleep = timeout != Some(Duration::ZERO) && self.mailbox.may_sleep(is_idle);
         let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
+        if may_sleep {
+            self.buffers.tidy();
+        }
         let polled = self.poll.poll(events, timeout);
         self.mailbox.awake();
         match polled {
@@ -172,11 +183,8 @@ impl Shard {
         if self.handover.is_blocked() {
             self.handover.flush();
         }
-        let pressure =
-            self.node.counters.outbox_bytes() > self.settings.limits.outbox_bytes_node_max;
-        let OutboxLimits { soft, hard } = self.settings.outbox;
-        let divisor = if pressure { crate::limits::NODE_PRESSURE_DIVISOR } else { 1 };
-        self.outbox_limits = OutboxLimits { soft: soft / divisor, hard: hard / divisor };
+        self.outbox_limits = self.outbox_limits();
+        self.relieve();
     }
 
     /// Takes all mail. What arrives meanwhile is for the next tick.

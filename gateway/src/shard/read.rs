@@ -4,14 +4,15 @@ use std::io::{ErrorKind, Read};
 
 use bytes::{Bytes, BytesMut};
 use dunlin_core::connection::Received;
-use dunlin_protocol::frame;
+use dunlin_protocol::EncodedFrame;
 use dunlin_protocol::wire::CloseReason;
 
 use super::Shard;
-use super::connection::Stage;
+use super::connection::{IntakeLimits, Stage};
 use super::read_queues::Lane;
-use crate::limits::READS_PER_TICK;
-use crate::stream::Input;
+use super::timer_wheel::Tick;
+use crate::limits::{LARGE_REQUEST_BYTES, OVERLOADED_DELAY_MS, READS_PER_TICK, SHARED_PART_MIN};
+use crate::stream::{Input, StreamKey};
 
 /// What to do with a connection after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +59,13 @@ impl Shard {
         if slot.stage != Stage::Open {
             return self.read_nothing(key);
         }
-        if std::mem::take(&mut slot.flags.paused)
-            && self.take_frames(key, BytesMut::new()) == Next::Wait
-        {
-            return Next::Wait;
+        if std::mem::take(&mut slot.flags.paused) {
+            // So far it was we who let it wait.
+            let now = self.clock.now();
+            slot.unfinished.iter_mut().for_each(|unfinished| unfinished.begun = now);
+            if self.take_frames(key, BytesMut::new()) == Next::Wait {
+                return Next::Wait;
+            }
         }
         let slot = &mut self.slots[key];
         if !slot.flags.readable {
@@ -84,12 +88,15 @@ impl Shard {
             Ok(count) => count,
             Err(error) => return self.read_failed(key, error.kind()),
         };
+        slot.active = self.clock.now();
         self.tally.read(count);
         // A short read has emptied the socket, so the next bytes cause an event; unless the end is
         // already there, for which no event would come.
         slot.flags.readable = count == offered || slot.flags.hung_up;
+        let before = stream.output_bytes();
         let received = stream.receive(count, &mut self.buffers);
         let (is_handshaking, has_output) = (stream.is_handshaking(), stream.has_output());
+        self.tally.output_changed(before, stream.output_bytes());
         if !is_handshaking {
             self.handshake_ended(key);
         }
@@ -153,26 +160,19 @@ impl Shard {
 
     /// Takes the frames from what a connection has sent, and keeps the rest for later.
     fn take_frames(&mut self, key: usize, fresh: BytesMut) -> Next {
-        let slot = &mut self.slots[key];
-        let mut own_memory = false;
-        let mut input = fresh;
-        if let Some(mut held) = slot.input.take() {
-            held.extend_from_slice(&input);
-            input = *held;
-            own_memory = true;
-        }
-        let outstanding_max = self.settings.context.requests_outstanding_max;
+        let taken = self.begin_taking(key, fresh);
+        let Taking { mut input, mut own_memory, mut begun, .. } = taken;
         let next = loop {
-            let slot = &mut self.slots[key];
-            if self.handover.is_blocked()
-                || slot.must_wait(outstanding_max, self.outbox_limits.soft)
-            {
-                slot.flags.paused = true;
+            let slot = &self.slots[key];
+            if self.handover.is_blocked() || slot.must_wait(&taken.limits) {
+                self.slots[key].flags.paused = true;
                 break Next::Wait;
             }
-            match frame::take(&mut input, slot.protocol.frame_bytes_max(&self.settings.context)) {
+            match slot.protocol.take_frame(&self.settings.context, &mut input) {
                 Ok(Some(body)) => {
                     own_memory = false;
+                    begun = self.clock.now();
+                    let body = self.detached(body, taken.shared_bytes);
                     self.receive(key, body);
                     if self.slots.get(key).is_none_or(|slot| slot.stage != Stage::Open) {
                         return Next::Wait;
@@ -189,20 +189,86 @@ impl Shard {
         if self.handover.is_blocked() {
             self.queue_read(key);
         }
-        if !input.is_empty() {
-            // A copy of the rest lets go of the scratch buffer; a frame that grows over many
-            // reads already has memory of its own, which is not copied again and again.
-            let rest = if own_memory { input } else { BytesMut::from(&input[..]) };
-            self.slots[key].input = Some(Box::new(rest));
+        // A copy of the rest lets go of the memory that it shares; a frame that grows over many reads has
+        // memory of its own already, which is not copied again and again.
+        let rest = if own_memory { input } else { BytesMut::from(&input[..]) };
+        self.keep_rest(key, rest, begun, taken.before, next)
+    }
+
+    /// Puts together what was held and what has come.
+    fn begin_taking(&mut self, key: usize, fresh: BytesMut) -> Taking {
+        let limits = self.intake_limits();
+        let slot = &mut self.slots[key];
+        let shares_scratch = slot.stream.is_some_and(StreamKey::shares_scratch);
+        let (mut input, mut own_memory, mut begun) = (fresh, false, self.clock.now());
+        let before = slot.unfinished_bytes();
+        if let Some(unfinished) = &mut slot.unfinished {
+            if unfinished.is_begun() {
+                begun = unfinished.begun;
+            }
+            if let Some(held) = unfinished.take_with(&input) {
+                (input, own_memory) = (held, true);
+            }
+            self.tally.unfinished_changed(before, unfinished.memory());
+        }
+        let shared_bytes = (own_memory || !shares_scratch).then_some(input.len());
+        Taking { input, own_memory, begun, before, shared_bytes, limits }
+    }
+
+    /// The body of a frame, in memory of its own if it would keep too much of what it shares.
+    fn detached(&self, body: Bytes, shared_bytes: Option<usize>) -> Bytes {
+        let keeps_too_much = match shared_bytes {
+            None => self.buffers.scratch_is_held(),
+            Some(shared) => body.len() < shared / SHARED_PART_MIN,
+        };
+        if keeps_too_much { Bytes::copy_from_slice(&body) } else { body }
+    }
+
+    /// Keeps what has not arrived whole, if the node has room for what has been added.
+    fn keep_rest(
+        &mut self,
+        key: usize,
+        rest: BytesMut,
+        begun: Tick,
+        before: usize,
+        next: Next,
+    ) -> Next {
+        let slot = &mut self.slots[key];
+        let stream_bytes = slot.stream.map_or(0, |stream| self.streams.of(stream).input_bytes());
+        let now = slot.unfinished_bytes();
+        if rest.is_empty() && stream_bytes == 0 {
+            if let Some(unfinished) = &mut slot.unfinished {
+                unfinished.keep(rest, 0, begun);
+                slot.drop_unfinished_if_done();
+                self.tally.unfinished_changed(now, slot.unfinished_bytes());
+            }
+            return next;
+        }
+        slot.unfinished.get_or_insert_default().keep(rest, stream_bytes, begun);
+        let memory = slot.unfinished_bytes();
+        self.tally.unfinished_changed(now, memory);
+        self.arm(key);
+        if memory > before && memory > self.unfinished_share() {
+            self.close(key, CloseReason::Overloaded, OVERLOADED_DELAY_MS);
+            return Next::Wait;
         }
         next
+    }
+
+    /// How much a connection may ask for before it has to wait.
+    pub(super) fn intake_limits(&self) -> IntakeLimits {
+        IntakeLimits {
+            requests: self.settings.context.requests_outstanding_max,
+            request_bytes: self.settings.limits.request_bytes_max,
+            outbox_bytes: self.outbox_limits.soft,
+        }
     }
 
     fn receive(&mut self, key: usize, body: Bytes) {
         let conn = self.conn_id(key);
         let now = self.clock.now();
+        let bytes = body.len();
         let slot = &mut self.slots[key];
-        slot.active = now;
         self.tally.frame();
         match slot.protocol.receive(&self.settings.context, conn, self.clock.unix_ms(), body) {
             Received::Nothing => {}
@@ -216,10 +282,46 @@ impl Shard {
             Received::Submit(command) => {
                 if command.request_id != 0 {
                     slot.outstanding += 1;
+                    if bytes >= LARGE_REQUEST_BYTES {
+                        self.keep_in_mind(key, command.request_id, bytes);
+                    }
                 }
                 self.handover.command(command);
             }
             Received::Close(reason) => self.close(key, reason, 0),
         }
     }
+
+    /// A large request counts by its bytes until it is answered.
+    fn keep_in_mind(&mut self, key: usize, request_id: u64, bytes: usize) {
+        let slot = &mut self.slots[key];
+        let before = slot.unfinished_bytes();
+        slot.unfinished.get_or_insert_default().begin_request(request_id, bytes);
+        self.tally.unfinished_changed(before, slot.unfinished_bytes());
+    }
+
+    /// A request was answered.
+    pub(super) fn request_ended(&mut self, key: usize, response: &EncodedFrame) {
+        let slot = &mut self.slots[key];
+        slot.outstanding = slot.outstanding.saturating_sub(1);
+        let Some(unfinished) = &mut slot.unfinished else { return };
+        let before = unfinished.memory();
+        unfinished.end_request(response);
+        slot.drop_unfinished_if_done();
+        self.tally.unfinished_changed(before, slot.unfinished_bytes());
+    }
+}
+
+/// What [`Shard::take_frames`] works on.
+struct Taking {
+    input: BytesMut,
+    /// `input` is memory of this connection alone.
+    own_memory: bool,
+    /// When the first byte of the first frame came.
+    begun: Tick,
+    /// The memory of what was held.
+    before: usize,
+    /// How much memory its frames share; `None` if it is the scratch buffer.
+    shared_bytes: Option<usize>,
+    limits: IntakeLimits,
 }

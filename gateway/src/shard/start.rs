@@ -19,6 +19,7 @@ use super::handover::Handover;
 use super::mailbox::MailReceiver;
 use super::read_queues::ReadQueues;
 use super::shard_clock::ShardClock;
+use super::strangers::Strangers;
 use super::tally::Tally;
 use super::timer_wheel::TimerWheel;
 use super::{MAILBOX, Shard};
@@ -132,6 +133,7 @@ impl Shard {
             worker: start.worker,
             slots: Slots::new(),
             streams: Streams::new(),
+            strangers: Strangers::default(),
             next_generation: 0,
             wheel: TimerWheel::new(),
             due: Vec::new(),
@@ -140,6 +142,7 @@ impl Shard {
             dirty: Vec::new(),
             tally,
             outbox_limits,
+            relieved: 0,
             drain: None,
             ended: false,
             clock: ShardClock::new(),

@@ -5,20 +5,24 @@
 use std::sync::Arc;
 
 use super::counters::{Counters, Counts, ShardHistograms};
+use super::held::Held;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Tally {
     counts: Counts,
-    /// Change of the bytes in outboxes.
-    outbox_difference: isize,
+    /// Change of what is in outboxes.
+    outboxes: Held<isize>,
+    /// Change of what has not arrived whole.
+    unfinished: Held<isize>,
     histograms: Arc<ShardHistograms>,
 }
 
 impl Tally {
     pub(super) fn new(counters: &Counters) -> Tally {
         let histograms = counters.add_shard();
-        Tally { counts: Counts::default(), outbox_difference: 0, histograms }
+        let (outboxes, unfinished) = (Held::default(), Held::default());
+        Tally { counts: Counts::default(), outboxes, unfinished, histograms }
     }
 
     /// A frame was read.
@@ -50,22 +54,37 @@ impl Tally {
 
     /// An outbox holds so many bytes, and held so many.
     pub(super) fn outbox_changed(&mut self, before: usize, after: usize) {
-        self.outbox_difference += after.cast_signed() - before.cast_signed();
+        self.outboxes.change(before, after);
+    }
+
+    /// The same of what a stream has of its own to write.
+    pub(super) fn output_changed(&mut self, before: usize, after: usize) {
+        self.outboxes.bytes += after.cast_signed() - before.cast_signed();
+    }
+
+    /// What has not arrived whole on a connection takes so many bytes, and took so many.
+    pub(super) fn unfinished_changed(&mut self, before: usize, after: usize) {
+        self.unfinished.change(before, after);
+    }
+
+    /// What has not arrived whole at this node, with what only this shard knows.
+    pub(super) fn unfinished(&self, counters: &Counters) -> Held<usize> {
+        counters.unfinished.now().with(self.unfinished)
     }
 
     /// Adds it to what the node counts, at the end of a tick that took so long.
     pub(super) fn report(&mut self, counters: &Counters, tick_us: u64) {
         counters.add(std::mem::take(&mut self.counts));
-        let outbox_difference = std::mem::take(&mut self.outbox_difference);
-        if outbox_difference != 0 {
-            counters.change_outbox_bytes(outbox_difference);
-        }
+        counters.outboxes.change(std::mem::take(&mut self.outboxes));
+        counters.unfinished.change(std::mem::take(&mut self.unfinished));
         self.histograms.tick_us.record(tick_us);
     }
 
     /// Whether the node knows everything.
     #[cfg(any(test, fuzzing))]
     pub(super) fn is_reported(&self) -> bool {
-        self.counts == Counts::default() && self.outbox_difference == 0
+        self.counts == Counts::default()
+            && self.outboxes == Held::default()
+            && self.unfinished == Held::default()
     }
 }

@@ -46,7 +46,7 @@ impl Shard {
         }
     }
 
-    fn flush(&mut self, key: usize) {
+    pub(super) fn flush(&mut self, key: usize) {
         if self.slots[key].flags.write_blocked {
             return;
         }
@@ -72,10 +72,13 @@ impl Shard {
     fn write_out(&mut self, key: usize) -> io::Result<Flushed> {
         let now = self.clock.now();
         let slot = &mut self.slots[key];
-        let Some(stream) = slot.stream else { return Ok(Flushed::All) };
-        let stream = self.streams.of(stream);
+        let Some(key_of) = slot.stream else { return Ok(Flushed::All) };
+        let stream = self.streams.of(key_of);
         let outbox = slot.outbox.as_deref_mut();
-        let (written, flushed) = write_out(&mut slot.socket, stream, outbox, &mut self.buffers)?;
+        let before = stream.output_bytes();
+        let ended = write_out(&mut slot.socket, stream, outbox, &mut self.buffers);
+        self.tally.output_changed(before, self.streams.of(key_of).output_bytes());
+        let (written, flushed) = ended?;
         if written > 0 {
             slot.progress = now;
             self.tally.written(written);
@@ -111,17 +114,22 @@ impl Shard {
 
     /// Reads on, if that had to wait and need not any more.
     fn resume(&mut self, key: usize) {
-        let outstanding_max = self.settings.context.requests_outstanding_max;
         let slot = &self.slots[key];
-        if slot.flags.paused && !slot.must_wait(outstanding_max, self.outbox_limits.soft) {
+        if slot.flags.paused && !slot.must_wait(&self.intake_limits()) {
             self.queue_read(key);
         }
     }
 
     /// Everything is written but what the stream has to say of its end.
     fn say_goodbye(&mut self, key: usize, reason: CloseReason) {
-        let stream = self.slots[key].stream;
-        match stream.map_or(LastWord::Said, |stream| self.streams.of(stream).close()) {
+        let last_word = self.slots[key].stream.map_or(LastWord::Said, |stream| {
+            let mut stream = self.streams.of(stream);
+            let before = stream.output_bytes();
+            let last_word = stream.close();
+            self.tally.output_changed(before, stream.output_bytes());
+            last_word
+        });
+        match last_word {
             LastWord::Queued => self.mark_dirty(key),
             LastWord::Said => self.linger(key, reason),
         }
@@ -141,7 +149,7 @@ impl Shard {
 }
 
 impl Slot {
-    fn outbox_bytes(&self) -> usize {
+    pub(super) fn outbox_bytes(&self) -> usize {
         self.outbox.as_ref().map_or(0, |outbox| outbox.bytes())
     }
 }

@@ -9,12 +9,13 @@
 //! ```
 //!
 //! - `report`: the snapshot, with the names and units that docs/operating.md explains
-//! - `disk`: how full the disk is
+//! - `disk`: how full the disk is; `memory`: what waits between sockets and disk
 //! - `change`: what happened between two snapshots
 //! - `page`: both for people
 
 mod change;
 mod disk;
+mod memory;
 mod page;
 mod report;
 
@@ -28,6 +29,7 @@ use crate::node::keeper::Keeper;
 use crate::shard::control::Node;
 
 pub(crate) use change::Change;
+use memory::Memory;
 pub(crate) use page::write_page;
 pub(crate) use report::Status;
 use report::{Connections, Engine, Log, Store, Traffic};
@@ -61,6 +63,7 @@ impl Witness {
 
     /// Looks at everything, on the calling thread: it reads the names in the folder of the store.
     pub(crate) fn status(&self) -> Status {
+        let engine = self.door.statistics();
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
         Status {
             server: crate::node::SERVER_NAME.into(),
@@ -71,7 +74,8 @@ impl Witness {
             shards: self.node.shards as u64,
             connections: Connections::of(&self.node),
             traffic: Traffic::of(&self.node.counters.snapshot()),
-            engine: Engine::of(&self.door.statistics()),
+            memory: Memory::of(&self.node, &engine),
+            engine: Engine::of(&engine),
             store: self.keeper.as_ref().map(|keeper| Store::of(&keeper.standing())),
             disk: disk::usage(&self.data),
             log: Log::of(crate::log::counters()),

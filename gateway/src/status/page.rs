@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::change::Change;
 use super::disk::Disk;
+use super::memory::{Bounded, Memory};
 use super::report::{Log, Moments, Status, Store};
 
 /// Less free space than this part of the disk deserves a word.
@@ -11,8 +12,7 @@ const FREE_PART_LOW: f64 = 0.1;
 
 /// Writes a page: what is now, what happened lately, what is wrong.
 pub(crate) fn write_page(out: &mut dyn Write, status: &Status, change: &Change) -> io::Result<()> {
-    let Status { server, commit, pid, uptime_ms, shards, engine, connections, traffic, .. } =
-        status;
+    let Status { server, commit, pid, uptime_ms, shards, engine, connections, .. } = status;
     let up = duration(*uptime_ms);
     let server = if commit.is_empty() { server.clone() } else { format!("{server} ({commit})") };
     writeln!(out, "{server}, pid {pid}, up {up}, {shards} shards, {} workers", engine.workers)?;
@@ -38,7 +38,7 @@ pub(crate) fn write_page(out: &mut dyn Write, status: &Status, change: &Change) 
             (engine.calls_waiting, "calls at the door"),
         ],
     )?;
-    writeln!(out, "{:<12} {} in outboxes", "", bytes(traffic.outbox_bytes))?;
+    write_memory(out, &status.memory)?;
     row(out, "in memory", format_args!("{} conversations", engine.conversations), &[])?;
     if let Some(store) = &status.store {
         write_store(out, store)?;
@@ -63,6 +63,13 @@ fn row(
     write!(out, "{name:<12} {first}")?;
     others.iter().try_for_each(|(number, of)| write!(out, ", {number} {of}"))?;
     writeln!(out)
+}
+
+fn write_memory(out: &mut dyn Write, memory: &Memory) -> io::Result<()> {
+    let told = memory.rows().map(|(name, Bounded { bytes: held, bytes_max })| {
+        format!("{name} {} of {}", bytes(held), bytes(bytes_max))
+    });
+    writeln!(out, "{:<12} {}", "waiting", told.join(", "))
 }
 
 fn write_store(out: &mut dyn Write, store: &Store) -> io::Result<()> {

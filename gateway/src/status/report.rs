@@ -6,6 +6,7 @@ use dunlin_core::statistics::{EngineStatistics, Histogram};
 use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
+use super::memory::Memory;
 use crate::log::names::{code_name, reason_name};
 use crate::node::keeper::Standing;
 use crate::shard::control::Node;
@@ -25,6 +26,7 @@ pub(crate) struct Status {
     pub(crate) shards: u64,
     pub(crate) connections: Connections,
     pub(crate) traffic: Traffic,
+    pub(crate) memory: Memory,
     pub(crate) engine: Engine,
     /// None if it is kept elsewhere.
     pub(crate) store: Option<Store>,

@@ -35,6 +35,16 @@ impl Buffers {
         }
     }
 
+    /// Whether what is taken of the scratch buffer has to be copied.
+    pub(crate) fn scratch_is_held(&self) -> bool {
+        self.input.is_held()
+    }
+
+    /// Gives back what nobody uses.
+    pub(crate) fn tidy(&mut self) {
+        self.input.tidy();
+    }
+
     /// Room for bytes that are read to be thrown away.
     pub(crate) fn waste(&mut self) -> &mut [u8] {
         self.input.room()

@@ -124,6 +124,22 @@ impl Stream<'_> {
         }
     }
 
+    /// Bytes of what it has of its own to write.
+    pub(crate) fn output_bytes(&self) -> usize {
+        match self {
+            Stream::Plain(_) => 0,
+            Stream::Tls(tls) => tls.output_bytes(),
+        }
+    }
+
+    /// Bytes that it holds of something that has not arrived whole.
+    pub(crate) fn input_bytes(&self) -> usize {
+        match self {
+            Stream::Plain(_) => 0,
+            Stream::Tls(tls) => tls.input_bytes(),
+        }
+    }
+
     /// Fills `slices` with what to write next; returns how many were filled, 0 if there is nothing.
     /// Bytes may move from the outbox to the buffers, so what became of them must be told
     /// ([`written`](Self::written)) before anything else.

@@ -122,6 +122,13 @@ impl Outbox {
         self.tell_if_drained();
     }
 
+    /// Makes of pushes what can be made of them; returns what is left.
+    pub(crate) fn shrink(&mut self) -> usize {
+        self.collapse();
+        self.tell_if_drained();
+        self.bytes()
+    }
+
     /// Queues a signal, or drops it.
     pub(crate) fn signal(&mut self, frame: EncodedFrame, limits: OutboxLimits) {
         if self.missed.is_none() && self.bytes_with(&frame) <= limits.soft {

@@ -28,6 +28,16 @@ pub(crate) enum StreamKey {
     Tls(Place),
 }
 
+impl StreamKey {
+    /// Whether what it reads is a part of the scratch buffer, and not memory of its own.
+    pub(crate) fn shares_scratch(self) -> bool {
+        match self {
+            StreamKey::Plain => true,
+            StreamKey::Tls(_) => false,
+        }
+    }
+}
+
 // It is in every slot, which has no byte to spare.
 const _: () = assert!(size_of::<Option<StreamKey>>() == 4);
 

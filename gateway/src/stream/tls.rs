@@ -220,6 +220,14 @@ impl TlsStream {
         !self.output.is_empty()
     }
 
+    pub(super) fn output_bytes(&self) -> usize {
+        self.output.capacity()
+    }
+
+    pub(super) fn input_bytes(&self) -> usize {
+        self.input.len()
+    }
+
     fn output_written(&mut self, count: usize) {
         let written = self.output_written as usize + count;
         if written == self.output.len() {
