@@ -100,6 +100,9 @@ fn run(plan: &Plan, session: &Session) -> Result<Verdict, LoadtestError> {
         Plan::Churn(plan) => {
             chat("churn", &plan.server, &plan.output, &|target| plan.scenario(target))
         }
+        Plan::Hostile(plan) => {
+            chat("hostile", &plan.server, &plan.output, &|target| plan.scenario(target))
+        }
         Plan::Capacity(plan) => plan.server.with_target(|target| {
             look(&target)?;
             let mut scenario = plan.scenario(target)?;

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 
 use crate::capacity;
-use crate::chat::{self, churn, slow, storm};
+use crate::chat::{self, churn, hostile, slow, storm};
 use crate::error::LoadtestError;
 use crate::fanout;
 use crate::idle;
@@ -17,7 +17,7 @@ use crate::plan::{
 use crate::problem::{Problem, Problems};
 
 /// The names of all scenarios.
-const SCENARIOS: &str = "chat, capacity, storm, slow, churn, fanout, idle";
+const SCENARIOS: &str = "chat, capacity, storm, slow, churn, hostile, fanout, idle";
 
 /// Reads a file.
 pub fn read(path: &Path) -> Result<Plan, LoadtestError> {
@@ -87,6 +87,7 @@ fn take_apart(document: &mut Document<'_>) -> Option<Plan> {
         Some("storm") => Plan::Storm(disturbed(document, storm::SECTION)),
         Some("slow") => Plan::Slow(disturbed(document, slow::SECTION)),
         Some("churn") => Plan::Churn(disturbed(document, churn::SECTION)),
+        Some("hostile") => Plan::Hostile(disturbed(document, hostile::SECTION)),
         Some("idle") => Plan::Idle(IdlePlan {
             server: document.section(server::SECTION),
             generator: document.section(generator::SECTION),
@@ -235,11 +236,13 @@ mod tests {
     fn what_is_no_plan_at_all_says_so() {
         assert_eq!(
             problems("[chat]"),
-            ["scenario: is one of: chat, capacity, storm, slow, churn, fanout, idle"]
+            ["scenario: is one of: chat, capacity, storm, slow, churn, hostile, fanout, idle"]
         );
         assert_eq!(
             problems("scenario = \"x\""),
-            ["line 1: scenario: is one of: chat, capacity, storm, slow, churn, fanout, idle"]
+            [
+                "line 1: scenario: is one of: chat, capacity, storm, slow, churn, hostile, fanout, idle"
+            ]
         );
         assert_eq!(problems("scenario = 1"), ["line 1: scenario: is no string"]);
         assert!(problems("scenario = \"chat\"\nusers")[0].starts_with("line 2: "));

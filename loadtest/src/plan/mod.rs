@@ -31,6 +31,7 @@ use clap::{Args, Subcommand};
 
 use crate::capacity::{CapacityParameters, CapacityScenario};
 use crate::chat::churn::Churn;
+use crate::chat::hostile::Hostile;
 use crate::chat::slow::Slow;
 use crate::chat::storm::Storm;
 
@@ -56,6 +57,8 @@ pub enum Plan {
     Slow(DisturbedPlan<Slow>),
     /// A chat in which users come and go.
     Churn(DisturbedPlan<Churn>),
+    /// A chat beside others who attack the server.
+    Hostile(DisturbedPlan<Hostile>),
     /// Users who log in and say nothing but that they are there.
     Idle(IdlePlan),
 }
@@ -152,6 +155,7 @@ impl Plan {
             Plan::Storm(plan) => (&plan.generator, plan.chat_problems()),
             Plan::Slow(plan) => (&plan.generator, plan.chat_problems()),
             Plan::Churn(plan) => (&plan.generator, plan.chat_problems()),
+            Plan::Hostile(plan) => (&plan.generator, plan.chat_problems()),
             Plan::Idle(plan) => (&plan.generator, plan.idle.problems()),
         };
         let mut problems = self.server().problems();
@@ -177,6 +181,7 @@ impl Plan {
             | Plan::Storm(DisturbedPlan { chat, .. })
             | Plan::Slow(DisturbedPlan { chat, .. })
             | Plan::Churn(DisturbedPlan { chat, .. }) => chat.users,
+            Plan::Hostile(plan) => plan.chat.users.saturating_add(plan.disturbance.attackers),
             Plan::Fanout(plan) => plan.fanout.connections().unwrap_or_default(),
             Plan::Idle(plan) => plan.idle.connections,
         }
@@ -191,6 +196,7 @@ impl Plan {
             | Plan::Storm(DisturbedPlan { generator, .. })
             | Plan::Slow(DisturbedPlan { generator, .. })
             | Plan::Churn(DisturbedPlan { generator, .. })
+            | Plan::Hostile(DisturbedPlan { generator, .. })
             | Plan::Idle(IdlePlan { generator, .. }) => generator,
         }
     }
@@ -204,6 +210,7 @@ impl Plan {
             | Plan::Storm(DisturbedPlan { output, .. })
             | Plan::Slow(DisturbedPlan { output, .. })
             | Plan::Churn(DisturbedPlan { output, .. })
+            | Plan::Hostile(DisturbedPlan { output, .. })
             | Plan::Idle(IdlePlan { output, .. }) => output,
         }
     }
@@ -217,6 +224,7 @@ impl Plan {
             | Plan::Storm(DisturbedPlan { server, .. })
             | Plan::Slow(DisturbedPlan { server, .. })
             | Plan::Churn(DisturbedPlan { server, .. })
+            | Plan::Hostile(DisturbedPlan { server, .. })
             | Plan::Idle(IdlePlan { server, .. }) => server,
         }
     }
@@ -230,6 +238,7 @@ impl Plan {
             | Plan::Storm(DisturbedPlan { server, .. })
             | Plan::Slow(DisturbedPlan { server, .. })
             | Plan::Churn(DisturbedPlan { server, .. })
+            | Plan::Hostile(DisturbedPlan { server, .. })
             | Plan::Idle(IdlePlan { server, .. }) => server,
         }
     }

@@ -4,6 +4,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::chat::hostile::HostileReport;
 use crate::chat::{self, Action, LatencyReport, MessageLatencyReport, Rates};
 use crate::fanout;
 use crate::latency::LatencySummary;
@@ -19,6 +20,7 @@ impl Plan {
             Plan::Storm(plan) => with(of_chat(&plan.chat), "storm", &of_storm()),
             Plan::Slow(plan) => with(of_chat(&plan.chat), "slow", &of_slow()),
             Plan::Churn(plan) => with(of_chat(&plan.chat), "churn", &of_churn()),
+            Plan::Hostile(plan) => with(of_chat(&plan.chat), "hostile", &of_hostile()),
             Plan::Capacity(plan) => json!({
                 "highest_met_per_s": 0,
                 "lowest_unmet_per_s": 0,
@@ -126,6 +128,10 @@ fn of_slow() -> Value {
         "disturbed": of_messages(),
         "undisturbed": of_messages(),
     })
+}
+
+fn of_hostile() -> Value {
+    zero(&HostileReport::default())
 }
 
 fn of_churn() -> Value {

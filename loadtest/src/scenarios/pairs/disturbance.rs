@@ -1,4 +1,4 @@
-//! What may befall the users of a chat run: one of three, each in a folder of its own.
+//! What may befall the users of a chat run: one of four, each in a folder of its own.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,9 +10,11 @@ use crate::net::Links;
 use crate::phases::Schedule;
 use crate::problem::Problem;
 use crate::scenarios::churn::{self, Churn, ChurnReport};
+use crate::scenarios::hostile::{Hostile, HostileReport};
 use crate::scenarios::pairs::{ChatParameters, ChatScenario, SECTION};
 use crate::scenarios::slow::{self, Slow, SlowReport};
 use crate::scenarios::storm::{self, Storm, StormReport};
+use crate::target::Target;
 
 /// What befalls the users.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +26,8 @@ pub enum Disturbance {
     Slow(Slow),
     /// Sessions come and go.
     Churn(Churn),
+    /// Others attack the server.
+    Hostile(Hostile),
 }
 
 /// What came of it.
@@ -36,6 +40,8 @@ pub enum DisturbanceReport {
     Slow(Box<SlowReport>),
     /// Of coming and going.
     Churn(Box<ChurnReport>),
+    /// Of an attack.
+    Hostile(Box<HostileReport>),
 }
 
 impl fmt::Display for DisturbanceReport {
@@ -44,6 +50,7 @@ impl fmt::Display for DisturbanceReport {
             DisturbanceReport::Storm(report) => report.fmt(f),
             DisturbanceReport::Slow(report) => report.fmt(f),
             DisturbanceReport::Churn(report) => report.fmt(f),
+            DisturbanceReport::Hostile(report) => report.fmt(f),
         }
     }
 }
@@ -66,13 +73,28 @@ impl From<Churn> for Disturbance {
     }
 }
 
+impl From<Hostile> for Disturbance {
+    fn from(hostile: Hostile) -> Disturbance {
+        Disturbance::Hostile(hostile)
+    }
+}
+
 impl Disturbance {
+    /// What makes no sense against this server.
+    pub(crate) fn problems_with(&self, target: &Target) -> Vec<Problem> {
+        match self {
+            Disturbance::Hostile(hostile) => hostile.problems_with(target),
+            Disturbance::Storm(_) | Disturbance::Slow(_) | Disturbance::Churn(_) => Vec::new(),
+        }
+    }
+
     /// Everything that makes no sense.
     pub(crate) fn problems(&self, chat: &ChatParameters) -> Vec<Problem> {
         let mut problems = match self {
             Disturbance::Storm(storm) => storm.problems(chat.users),
             Disturbance::Slow(slow) => slow.problems(),
             Disturbance::Churn(churn) => churn.problems(),
+            Disturbance::Hostile(hostile) => hostile.problems(),
         };
         if chat.rate_per_s.is_none() {
             let reason = "a closed load would wait for those who are away: give a rate";
@@ -104,10 +126,10 @@ impl Tally {
     /// anything.
     pub(crate) fn fits(tally: Option<&Tally>, disturbance: Option<&Disturbance>) -> bool {
         match (disturbance, tally) {
-            (None | Some(Disturbance::Storm(_)), None)
+            (None | Some(Disturbance::Storm(_) | Disturbance::Hostile(_)), None)
             | (Some(Disturbance::Slow(_)), Some(Tally::Slow(_)))
             | (Some(Disturbance::Churn(_)), Some(Tally::Churn(_))) => true,
-            (None | Some(Disturbance::Storm(_)), Some(_))
+            (None | Some(Disturbance::Storm(_) | Disturbance::Hostile(_)), Some(_))
             | (Some(Disturbance::Slow(_)), None | Some(Tally::Churn(_)))
             | (Some(Disturbance::Churn(_)), None | Some(Tally::Slow(_))) => false,
         }
@@ -126,7 +148,13 @@ impl Tally {
                 let report = ChurnReport::new(churn, &tally, window_s);
                 Some(DisturbanceReport::Churn(Box::new(report)))
             }
-            (Disturbance::Storm(_) | Disturbance::Slow(_) | Disturbance::Churn(_), _) => None,
+            (
+                Disturbance::Storm(_)
+                | Disturbance::Slow(_)
+                | Disturbance::Churn(_)
+                | Disturbance::Hostile(_),
+                _,
+            ) => None,
         }
     }
 }
@@ -147,7 +175,8 @@ impl Disturber {
     /// For the users of one thread.
     pub(crate) fn new(scenario: &ChatScenario, users: &Range<u32>) -> Disturber {
         match &scenario.disturbance {
-            None => Disturber::Nothing,
+            // Attackers are no users of the crowd.
+            None | Some(Disturbance::Hostile(_)) => Disturber::Nothing,
             Some(Disturbance::Storm(storm)) => {
                 Disturber::Storm(Box::new(storm::Troop::new(storm, scenario.users, users)))
             }

@@ -127,7 +127,7 @@ impl Scenario for ChatScenario {
     fn resumes_tls(&self) -> Option<bool> {
         self.disturbance.as_ref().map(|disturbance| match disturbance {
             Disturbance::Storm(storm) => storm.tls_resumption,
-            Disturbance::Slow(_) | Disturbance::Churn(_) => true,
+            Disturbance::Slow(_) | Disturbance::Churn(_) | Disturbance::Hostile(_) => true,
         })
     }
 
@@ -146,7 +146,9 @@ impl Scenario for ChatScenario {
                 let report = storm.lead(self.users, board, coordinator, reasons);
                 Some(DisturbanceReport::Storm(report))
             }
-            Some(Disturbance::Slow(_) | Disturbance::Churn(_)) | None => None,
+            Some(Disturbance::Slow(_) | Disturbance::Churn(_) | Disturbance::Hostile(_)) | None => {
+                None
+            }
         }
     }
 

@@ -23,7 +23,7 @@ pub use crate::crowd::{
     MessageLatencyReport, Rate, RequestKind, Totals,
 };
 pub use crate::phases::{Progress, Rates};
-pub use crate::scenarios::{Credential, churn, slow, storm};
+pub use crate::scenarios::{Credential, churn, hostile, slow, storm};
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -34,6 +34,7 @@ use crate::error::LoadtestError;
 use crate::problem::{Problem, Problems};
 use crate::remote::Generators;
 use crate::report::Second;
+use crate::scenarios::hostile::Siege;
 use crate::target::{Service, Target};
 use crate::weighted::Weighted;
 
@@ -131,6 +132,7 @@ impl ChatScenario {
         }
         if let Some(disturbance) = &self.disturbance {
             problems.extend(disturbance.problems(&parameters));
+            problems.extend(disturbance.problems_with(&self.target));
         }
         if matches!(self.target.service, Service::Holder) {
             problems.push(Problem::new("chat", "message", "the holder knows no messages"));
@@ -158,6 +160,22 @@ pub fn run_watched(
     on_progress: &mut dyn FnMut(&str, Progress),
     on_second: &mut dyn FnMut(&Second<'_>),
 ) -> Result<ChatReport, LoadtestError> {
-    let led = crowd::run(scenario, on_progress, on_second)?;
-    Ok(report::compose(scenario, led))
+    let Some(Disturbance::Hostile(hostile)) = &scenario.disturbance else {
+        let led = crowd::run(scenario, on_progress, on_second)?;
+        return Ok(report::compose(scenario, led));
+    };
+    scenario.check()?;
+    let siege = Siege::prepare(hostile, &scenario.target)?;
+    let mut watched = |doing: &str, progress: Progress| {
+        if progress.active >= u64::from(scenario.users) {
+            siege.begin();
+        }
+        on_progress(doing, progress);
+    };
+    let led = crowd::run(scenario, &mut watched, on_second);
+    let attack = siege.end();
+    let mut report = report::compose(scenario, led?);
+    attack.judge(&mut report.verdict, &mut report.reasons);
+    report.disturbance = Some(DisturbanceReport::Hostile(Box::new(attack)));
+    Ok(report)
 }

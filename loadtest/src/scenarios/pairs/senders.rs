@@ -27,7 +27,9 @@ impl ChatScenario {
     pub(crate) fn spared(&self) -> u32 {
         match &self.disturbance {
             Some(Disturbance::Storm(storm)) => storm.established(self.users),
-            Some(Disturbance::Slow(_) | Disturbance::Churn(_)) | None => 0,
+            Some(Disturbance::Slow(_) | Disturbance::Churn(_) | Disturbance::Hostile(_)) | None => {
+                0
+            }
         }
     }
 
@@ -43,7 +45,9 @@ impl ChatScenario {
     pub(crate) fn disturbed_at_most(&self) -> Duration {
         match &self.disturbance {
             Some(Disturbance::Storm(storm)) => storm.takes_at_most(),
-            Some(Disturbance::Slow(_) | Disturbance::Churn(_)) | None => Duration::ZERO,
+            Some(Disturbance::Slow(_) | Disturbance::Churn(_) | Disturbance::Hostile(_)) | None => {
+                Duration::ZERO
+            }
         }
     }
 }
