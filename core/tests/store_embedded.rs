@@ -345,6 +345,27 @@ fn a_full_check_finds_what_a_flipped_bit_damaged() {
     assert_eq!(heads(&store, vec![log])[0].seq, 100);
 }
 
+/// What is written while it reads is no damage of what it reads.
+#[test]
+fn a_full_check_finds_nothing_while_others_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = EmbeddedConfig { segment_bytes: 16 * 1024, ..small() };
+    let store = EmbeddedStore::open(folder.path(), config).unwrap();
+    let done = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for seq in 1..=1500 {
+                let written = write_one(&store, with_body(entry(chat(1, 2), seq, 0), vec![7; 500]));
+                assert_eq!(written, STORED);
+            }
+            done.store(1, Ordering::Relaxed);
+        });
+        while done.load(Ordering::Relaxed) == 0 {
+            assert_eq!(store.verify().unwrap().damage, []);
+        }
+    });
+}
+
 #[test]
 fn a_backup_is_taken_while_others_write_and_restored_with_a_new_epoch() {
     let folder = tempfile::tempdir().unwrap();

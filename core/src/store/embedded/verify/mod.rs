@@ -398,8 +398,10 @@ impl SegmentsCheck {
         match shared.segments.open(number).map_err(&io)? {
             SegmentFile::Plain(_) => {
                 let content = read_part(shared, part).map_err(&io)?;
-                // Where the next one is lost, its row says how far this one reached.
-                let row = shared.extent.row(number).map(|row| row.next_batch);
+                // Where the next one is lost, its row says how far this one reached; not of one that was
+                // written when the check began, and has gone on since.
+                let row = shared.extent.row(number).filter(|_| part.end.is_none());
+                let row = row.map(|row| row.next_batch);
                 let end = End::at(next_first.into_iter().chain(row).min());
                 Ok(vec![self.segment(&shared.identity, number, &content, end)?])
             }
