@@ -90,6 +90,8 @@ pub(super) struct DurablePart {
     /// Where it ends; `None` if that is the end of the file.
     pub end: Option<u64>,
     pub bytes: u64,
+    /// It was sealed when that was found out.
+    pub is_sealed: bool,
 }
 
 /// Checks all of the store in a folder that no server has open, and changes nothing there: what opening
@@ -288,6 +290,8 @@ fn lost_files(shared: &Shared) -> Vec<Damage> {
 
 /// The files that hold something durable at this moment. Whoever asks holds their names.
 pub(super) fn durable_parts(shared: &Shared) -> Result<Vec<DurablePart>, OpenError> {
+    // First: what is sealed then has come to its end.
+    let newest_sealed = shared.extent.newest_sealed();
     let in_memory = shared.index.ends_in_memory();
     let active = in_memory.last().copied().filter(|(active, _)| *active > 0);
     let names = shared.disk.names().map_err(OpenError::io("can't list", shared.disk.path()))?;
@@ -314,7 +318,9 @@ pub(super) fn durable_parts(shared: &Shared) -> Result<Vec<DurablePart>, OpenErr
         let io = OpenError::io("can't read", shared.disk.path().join(span.name()));
         let file = shared.segments.file(span.first).map_err(&io)?;
         let bytes = file.bytes().map_err(&io)?;
-        Ok(DurablePart { span, end, bytes: end.map_or(bytes, |end| end.min(bytes)) })
+        let (bytes, is_sealed) =
+            (end.map_or(bytes, |end| end.min(bytes)), span.last <= newest_sealed);
+        Ok(DurablePart { span, end, bytes, is_sealed })
     };
     ends.into_values().map(part).collect()
 }
@@ -400,7 +406,7 @@ impl SegmentsCheck {
                 let content = read_part(shared, part).map_err(&io)?;
                 // Where the next one is lost, its row says how far this one reached; not of one that was
                 // written when the check began, and has gone on since.
-                let row = shared.extent.row(number).filter(|_| part.end.is_none());
+                let row = shared.extent.row(number).filter(|_| part.is_sealed);
                 let row = row.map(|row| row.next_batch);
                 let end = End::at(next_first.into_iter().chain(row).min());
                 Ok(vec![self.segment(&shared.identity, number, &content, end)?])

@@ -124,6 +124,13 @@ impl Extent {
         lost.map(|(segment, row)| (segment, *row)).collect()
     }
 
+    /// The newest segment that is sealed; 0 if none is.
+    pub(in super::super) fn newest_sealed(&self) -> u32 {
+        let state = self.state.lock();
+        let unwritten = state.unwritten.iter().map(|(segment, _)| *segment);
+        state.content.sealed().map(|(segment, _)| segment).chain(unwritten).max().unwrap_or(0)
+    }
+
     /// Where a sealed segment ends.
     pub(in super::super) fn end_of(&self, segment: u32) -> Option<u64> {
         self.state.lock().content.row(segment).map(|row| row.end)
