@@ -205,6 +205,8 @@ impl SegmentIndex {
         let before = self.registers.set(log, key, slot);
         let change = ChangeSlot { version: version as u32, offset };
         let part = self.part(log, state);
+        // An entry before it may have been cleaned away.
+        part.reach(state.seq);
         let is_forgotten = before.is_some_and(|before| part.forget_change(before.offset));
         if is_forgotten || part.changes.len() < part.changes.capacity() {
             part.changes.push(change);
@@ -387,5 +389,24 @@ mod tests {
         assert_eq!((part.first, part.last()), (11, 14));
         assert_eq!(part.offsets[..], [4136, LOST, LOST, 5000]);
         assert_eq!(index.newest_place(&log, part), Location { segment: 1, offset: 5000 });
+    }
+
+    /// Also where the record that said that they have expired is somewhere else.
+    #[test]
+    fn a_register_says_how_far_the_log_had_come() {
+        let log = LogId::account(UserId::new(1).unwrap());
+        let state = |seq, version| LogState { seq, version, ..LogState::default() };
+        let mut index = SegmentIndex::new(1);
+        let set = |index: &mut SegmentIndex, seq, version, offset| {
+            let key = RegisterKey::letter(b'a');
+            index.set_register(log, &state(seq, version), key, false, None, offset);
+            index.state(&log).unwrap().seq
+        };
+        assert_eq!(set(&mut index, 7, 1, 4096), 7);
+        index.add(log, &state(9, 1), 4136);
+        assert_eq!(set(&mut index, 10, 2, 4200), 10);
+        index.add(log, &state(11, 2), 4300);
+        let part = index.logs.get(&log).unwrap();
+        assert_eq!(part.offsets[..], [4136, LOST, 4300]);
     }
 }
