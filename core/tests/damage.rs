@@ -1093,3 +1093,26 @@ fn a_stray_number_is_not_gone_on_from() {
         }
     });
 }
+
+/// Of a segment that nothing else knows of, the number alone tells that others have to come behind it.
+#[test]
+fn what_is_written_behind_an_unreadable_segment_has_a_higher_number() {
+    let sample = sample(Medium::Simulated(SimulatedDisk::new(1)));
+    let newest = sample.medium.ending(".log").pop().unwrap();
+    let number = u32::from_str_radix(&newest[..8], 16).unwrap();
+    // Some numbers were left out by batches that failed.
+    let unreadable = format!("{:08x}.log", number + 5);
+    sample.medium.put(&unreadable, &vec![b'?'; 16 * 1024]);
+    let store = sample.medium.open().unwrap();
+    for seq in ENTRIES + 1..=2 * ENTRIES {
+        let batch = (0..LOGS).map(|number| entry(log(number), seq)).collect();
+        assert!(write_all(&store, batch).iter().all(|answer| *answer == STORED));
+    }
+    drop(store);
+    let written = sample.medium.ending(".log");
+    let is_between = |name: &&String| **name > newest && **name < unreadable;
+    assert_eq!(written.iter().find(is_between), None);
+    let store = sample.medium.open().unwrap();
+    assert!(!store.recovery().history_lost);
+    assert_eq!(heads(&store, vec![log(0)])[0].seq, 2 * ENTRIES);
+}

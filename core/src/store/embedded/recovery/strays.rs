@@ -17,6 +17,11 @@ use super::inventory::read_head;
 /// What is added to the name of a file that is set aside.
 const STRAY_SUFFIX: &str = ".stray";
 
+/// A file whose header can't be read may be a segment all the same, and later ones must have higher numbers.
+/// So many numbers above what is known it may have: failed segments leave numbers out, each attempt one. (A
+/// number costs 64 bytes in `EXTENT`.)
+const NUMBERS_SKIPPED_MAX: u32 = 65_536;
+
 impl Recovery<'_> {
     /// Sets aside the files that seem to hold several segments and do not. Gives back the names that
     /// stay.
@@ -59,7 +64,7 @@ impl Recovery<'_> {
     pub(super) fn newest_named(&self, known: u32) -> Result<u32, OpenError> {
         let mut newest = known;
         for span in &self.files {
-            if span.last <= newest.saturating_add(1) || self.is_ours(*span)? {
+            if span.last <= newest.saturating_add(NUMBERS_SKIPPED_MAX) || self.is_ours(*span)? {
                 newest = newest.max(span.last);
             }
         }
