@@ -8,7 +8,7 @@ use dunlin_core::clock::Now;
 use dunlin_core::config::EngineConfig;
 use dunlin_core::limits::{STORE_ABANDONED_MAX, STORE_DEADLINE_MS, TICK_MS};
 use dunlin_core::random::SystemSource;
-use dunlin_core::request::{Command, History};
+use dunlin_core::request::{AccountRequest, Command, History, Request};
 use dunlin_core::store::StoreError;
 use dunlin_core::transport::{ConnId, Session};
 use dunlin_core::worker::effect::{Effects, Ticket};
@@ -53,13 +53,23 @@ impl Node {
         self.worker.end_tick(&mut self.effects);
     }
 
-    /// Asks for the history of a conversation, which is one question for the store.
+    /// Asks for the history of a conversation, which is one question for the store. (Of one user few of
+    /// them are asked at a time.)
     fn ask(&mut self) -> u64 {
-        self.requests += 1;
         let range = History { from: 1, to: 9, limit: 9, backwards: false };
         let log = LogId::direct(self.session.user, UserId::new(2).unwrap());
+        self.request(range.of(log))
+    }
+
+    /// Looks a user up: another question, of which any number is asked.
+    fn look_up(&mut self) -> u64 {
+        let user_ids = vec![UserId::new(2).unwrap()];
+        self.request(AccountRequest::FindUsers { usernames: Vec::new(), user_ids }.into())
+    }
+
+    fn request(&mut self, request: Request) -> u64 {
+        self.requests += 1;
         let (session, request_id) = (Some(self.session), self.requests);
-        let request = range.of(log);
         self.take(Input::Command(Command {
             conn: CONN,
             session,
@@ -117,12 +127,12 @@ fn whoever_waits_for_a_silent_store_is_answered_in_time() {
 #[test]
 fn a_store_that_has_lost_too_much_is_left_alone() {
     let mut node = Node::start();
-    let lost: Vec<_> = (0..STORE_ABANDONED_MAX).map(|_| node.ask()).collect();
+    let lost: Vec<_> = (0..STORE_ABANDONED_MAX).map(|_| node.look_up()).collect();
     assert_eq!(node.asked().len(), lost.len());
     node.ticks(DEADLINE_TICKS + 1);
     assert_eq!(node.refused(), lost);
     // Nothing more goes there, and whoever asks hears so at the next tick.
-    let refused = node.ask();
+    let refused = node.look_up();
     assert!(node.asked().is_empty());
     node.ticks(1);
     assert_eq!(node.refused(), [refused]);
