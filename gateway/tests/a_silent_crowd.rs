@@ -36,10 +36,11 @@ fn say(ada: &mut Client, bob: &mut Client, number: usize) {
 #[test]
 fn ten_thousand_who_never_say_a_word() {
     raise_descriptor_limit();
-    // Long enough that all of them are inside at one time, on a slow machine too.
+    // Long enough that all of them are inside at one time, on a slow machine too; and so many places that
+    // the part of those who are not logged in has room for them.
     let config = |handshake_ms: u32| {
         format!(
-            "[limits]\nconnections_max = 12000\n\
+            "[limits]\nconnections_max = 16000\n\
              [timeouts]\nhandshake_timeout_ms = {handshake_ms}\n\
              [log]\nlevel = \"warn,dunlin_gateway=info\"\n"
         )
