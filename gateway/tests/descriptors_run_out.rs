@@ -17,8 +17,9 @@ const LIMIT: u64 = 40;
 #[test]
 fn accepting_pauses_and_goes_on() {
     let node = Node::with(|config| config.listen.shards = 1);
+    // Who is not logged in would make room for those who come.
     let mut inside = node.connect();
-    inside.greet();
+    inside.log_in("ada");
     // Sockets are made first, since the limit counts for this end as well.
     let sockets: Vec<Socket> =
         (0..CLIENTS).map(|_| Socket::new(Domain::IPV4, Type::STREAM, None).unwrap()).collect();
@@ -49,7 +50,7 @@ fn accepting_pauses_and_goes_on() {
     let frame = EncodedFrame::response(1, hello());
     for client in &mut clients {
         client.write(frame.wire());
-        assert!(client.read_frame().is_some(), "a Welcome");
+        assert!(client.read_frame().is_some(), "a Welcome, or why there is none");
     }
     drop((clients, inside));
     node.settle();
