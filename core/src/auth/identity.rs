@@ -11,16 +11,18 @@
 //! list that forgets what has expired anyway, or by `tokens_valid_from_ms`, which ends everything
 //! before it.
 
+mod recorded;
 pub(crate) mod registers;
 
+use dunlin_protocol::SessionId;
 use dunlin_protocol::wire;
-use dunlin_protocol::{DeviceId, SessionId};
 
 use super::issuer::LEEWAY_MS;
 use super::room::{Held, Room};
 use super::token::Claims;
 use crate::config::DevicePolicy;
 use crate::request::Device;
+pub use recorded::{Recorded, Renewal};
 
 /// Ended sessions that are remembered by name. A user with more of them within the life of a
 /// resume token ends all sessions with the next one: an identity stays within a few KiB.
@@ -38,35 +40,6 @@ pub struct Identity {
     pub tokens_valid_from_ms: u64,
     sessions: Vec<Recorded>,
     ended: Vec<Ended>,
-}
-
-/// A recorded session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recorded {
-    /// Which.
-    pub session: SessionId,
-    /// On which device.
-    pub device: Device,
-    /// Its place among the sessions of the user, in the order in which they were opened: clocks of
-    /// several nodes would not tell it. Given by [`Identity::open`].
-    pub number: u64,
-    /// Since when. Unix time in milliseconds.
-    pub opened_ms: u64,
-    /// The newest refresh token is of this generation.
-    pub generation: u32,
-    /// That of the one before it, as long as nobody has shown that the newest arrived.
-    pub previous: Option<u32>,
-    /// If it is not used before, it ends. Unix time in milliseconds.
-    pub expires_ms: u64,
-}
-
-/// Until when a session lives that is used now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Renewal {
-    /// Unix time in milliseconds.
-    pub expires_ms: u64,
-    /// What is gained by less than this is not worth a write.
-    pub step_ms: u64,
 }
 
 /// A session of an issuer login that was ended before its tokens expire.
@@ -266,37 +239,6 @@ impl Identity {
     }
 }
 
-impl Recorded {
-    /// Whoever has a token of this generation has the refresh token of it.
-    fn arrived(&mut self, generation: u32) {
-        if generation >= self.generation {
-            self.generation = generation;
-            self.previous = None;
-        }
-    }
-
-    /// The generation of the refresh token that is given for this one.
-    fn next_generation(&mut self, used: u32, renewal: &Renewal) -> u32 {
-        self.previous = Some(used);
-        self.generation = self.generation.max(used).saturating_add(1);
-        self.expires_ms = renewal.expires_ms;
-        self.generation
-    }
-
-    fn renew(&mut self, renewal: &Renewal) {
-        if renewal.expires_ms >= self.expires_ms.saturating_add(renewal.step_ms) {
-            self.expires_ms = renewal.expires_ms;
-        }
-    }
-
-    /// Devices get new names. One that says none keeps the one that it had.
-    fn rename(&mut self, name: &str) {
-        if !name.is_empty() && self.device.name != name {
-            name.clone_into(&mut self.device.name);
-        }
-    }
-}
-
 /// A device for the wire.
 pub fn device_to_wire(device: &Device) -> wire::Device {
     wire::Device {
@@ -306,17 +248,10 @@ pub fn device_to_wire(device: &Device) -> wire::Device {
     }
 }
 
-impl From<&Recorded> for Held<DeviceId> {
-    fn from(recorded: &Recorded) -> Held<DeviceId> {
-        let Recorded { session, device, .. } = recorded;
-        Held { session: *session, device: device.id, kind: device.kind }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use dunlin_protocol::UserId;
     use dunlin_protocol::wire::DeviceKind;
+    use dunlin_protocol::{DeviceId, UserId};
     use proptest::prelude::*;
 
     use super::*;

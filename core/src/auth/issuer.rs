@@ -17,16 +17,18 @@
 //!
 //! Several issuers of one name are one issuer with several keys, so that keys can be rotated.
 
+mod jwt;
+mod key;
+
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dunlin_protocol::limits::NAME_BYTES_MAX;
-use ring::{hmac, signature};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::names;
-use crate::config::{IssuerConfig, IssuerKey};
+use crate::config::IssuerConfig;
+use jwt::{Object, Parts, text, time_s};
+use key::Verifier;
 
 /// The longest token that is looked at. Real ones have a few hundred bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -37,9 +39,6 @@ pub const AUDIENCE: &str = "dunlin";
 /// How far the issuer's clock may be ahead of ours or behind it, in milliseconds.
 pub const LEEWAY_MS: u64 = 60_000;
 const LEEWAY_S: f64 = 60.0;
-
-/// HMAC-SHA256 has no use for a longer key, and a shorter one could be guessed (RFC 7518, 3.2).
-const SECRET_BYTES_MIN: usize = 32;
 
 /// Whom an issuer vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,13 +135,6 @@ struct Issuer {
     lifetime_s_max: u64,
 }
 
-#[derive(Debug)]
-enum Verifier {
-    Hs256(hmac::Key),
-    EdDsa(signature::UnparsedPublicKey<Vec<u8>>),
-    Es256(signature::UnparsedPublicKey<Vec<u8>>),
-}
-
 impl Issuers {
     /// Takes the configured ones, if their keys can be used.
     pub fn new(configs: &[IssuerConfig]) -> Result<Issuers, IssuerConfigError> {
@@ -189,99 +181,9 @@ impl Issuer {
         if config.name.is_empty() {
             return Err(IssuerConfigError::NoName);
         }
-        let check = |key: &Vec<u8>, wanted: usize, longer: bool| {
-            if key.len() == wanted || (longer && key.len() > wanted) {
-                return Ok(());
-            }
-            let issuer = config.name.clone();
-            Err(IssuerConfigError::KeyLength { issuer, bytes: key.len(), wanted })
-        };
-        let verifier = match &config.key {
-            IssuerKey::Hs256(secret) => {
-                check(secret, SECRET_BYTES_MIN, true)?;
-                Verifier::Hs256(hmac::Key::new(hmac::HMAC_SHA256, secret))
-            }
-            IssuerKey::EdDsa(key) => {
-                check(key, signature::ED25519_PUBLIC_KEY_LEN, false)?;
-                let key = signature::UnparsedPublicKey::new(&signature::ED25519, key.clone());
-                Verifier::EdDsa(key)
-            }
-            IssuerKey::Es256(key) => {
-                check(key, 65, false)?;
-                let algorithm = &signature::ECDSA_P256_SHA256_FIXED;
-                Verifier::Es256(signature::UnparsedPublicKey::new(algorithm, key.clone()))
-            }
-        };
+        let verifier = Verifier::new(config)?;
         let lifetime_s_max = config.lifetime_max.as_secs();
         Ok(Issuer { name: config.name.as_str().into(), verifier, lifetime_s_max })
-    }
-}
-
-impl Verifier {
-    fn algorithm(&self) -> &'static str {
-        match self {
-            Verifier::Hs256(_) => "HS256",
-            Verifier::EdDsa(_) => "EdDSA",
-            Verifier::Es256(_) => "ES256",
-        }
-    }
-
-    fn accepts(&self, signed: &[u8], signature: &[u8]) -> bool {
-        match self {
-            Verifier::Hs256(key) => hmac::verify(key, signed, signature).is_ok(),
-            Verifier::EdDsa(key) | Verifier::Es256(key) => key.verify(signed, signature).is_ok(),
-        }
-    }
-}
-
-type Object = Map<String, Value>;
-
-/// A JWT taken apart. Nothing of it is believed yet.
-struct Parts<'a> {
-    signed: &'a [u8],
-    header: Object,
-    claims: Object,
-    signature: Vec<u8>,
-}
-
-impl Parts<'_> {
-    fn of(token: &str) -> Result<Parts<'_>, IssuerError> {
-        let (signed, signature) =
-            token.rsplit_once('.').ok_or(IssuerError::Malformed { part: "signature" })?;
-        let (header, claims) =
-            signed.split_once('.').ok_or(IssuerError::Malformed { part: "claims" })?;
-        Ok(Parts {
-            signed: signed.as_bytes(),
-            header: object("header", header)?,
-            claims: object("claims", claims)?,
-            signature: bytes("signature", signature)?,
-        })
-    }
-}
-
-fn bytes(part: &'static str, encoded: &str) -> Result<Vec<u8>, IssuerError> {
-    URL_SAFE_NO_PAD.decode(encoded).map_err(|_| IssuerError::Malformed { part })
-}
-
-fn object(part: &'static str, encoded: &str) -> Result<Object, IssuerError> {
-    match serde_json::from_slice(&bytes(part, encoded)?) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) | Err(_) => Err(IssuerError::Malformed { part }),
-    }
-}
-
-fn text<'a>(object: &'a Object, name: &str) -> Option<&'a str> {
-    object.get(name).and_then(Value::as_str)
-}
-
-/// A time in seconds, which may have a fraction (RFC 7519, 2). JSON numbers are finite.
-fn time_s(claims: &Object, claim: &'static str) -> Result<Option<f64>, IssuerError> {
-    match claims.get(claim) {
-        None => Ok(None),
-        Some(value) => match value.as_f64() {
-            Some(seconds) if seconds >= 0.0 => Ok(Some(seconds)),
-            Some(_) | None => Err(IssuerError::Claim { claim }),
-        },
     }
 }
 
@@ -344,12 +246,16 @@ fn issued(issuer: &Issuer, claims: &Object, issued_s: f64) -> Result<Issued, Iss
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use proptest::prelude::*;
     use ring::rand::SystemRandom;
     use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair};
+    use ring::{hmac, signature};
     use serde_json::json;
 
     use super::*;
+    use crate::config::IssuerKey;
 
     const NOW_S: u64 = 1_000_000;
     const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
