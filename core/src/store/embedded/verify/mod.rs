@@ -8,39 +8,33 @@ mod compare;
 mod dead;
 mod logs;
 pub(super) mod losses;
+mod parts;
+mod segments;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::random::SystemSource;
 
-use super::cleaning::file::CleanedFile;
-use super::cleaning::scan::scan_cleaned;
 use super::config::{EmbeddedConfig, OpenError};
+use super::disk::ReadFolder;
 use super::disk::overlay::Overlay;
-use super::disk::{ReadFolder, read_all};
-use super::identity::Identity;
 use super::index::memory::SegmentIndex;
 use super::index::run::Run;
 use super::index::run_name;
 use super::index::spans::{SegmentSpans, find_missing};
 use super::recovery::damage::{Damage, DamageKind};
-use super::recovery::extent::Row;
-use super::recovery::scan::{DamagedRecord, DamagedWhat, End, Scan, scan};
 use super::recovery::told::{self, ToldDamage};
-use super::segment::files::SegmentFile;
-use super::segment::{
-    SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, Span, first_batches_behind, segment_name,
-};
+use super::segment::{Span, first_batches_behind, segment_name};
 use super::{Shared, recovery};
 use crate::store::StoreError;
 use compare::compare;
-use dead::DeadRecords;
 pub(super) use logs::LogsCheck;
 use losses::Losses;
 pub use losses::{Loss, LostEntries};
+pub(super) use parts::{durable_parts, first_batches, read_part};
+pub(super) use segments::SegmentsCheck;
 
 /// What a full check has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,17 +75,6 @@ pub struct VerifyProgress {
     pub bytes: u64,
     /// Of so many.
     pub bytes_total: u64,
-}
-
-/// The durable part of a file of segments.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct DurablePart {
-    pub span: Span,
-    /// Where it ends; `None` if that is the end of the file.
-    pub end: Option<u64>,
-    pub bytes: u64,
-    /// It was sealed when that was found out.
-    pub is_sealed: bool,
 }
 
 /// Checks all of the store in a folder that no server has open, and changes nothing there: what opening
@@ -286,216 +269,4 @@ fn lost_files(shared: &Shared) -> Vec<Damage> {
         lost.map(|(number, _)| Damage::of_file(segment_name(number), DamageKind::Missing));
     let refused = shared.refused.iter().map(|(_, damage)| damage.clone());
     missing.chain(refused).collect()
-}
-
-/// The files that hold something durable at this moment. Whoever asks holds their names.
-pub(super) fn durable_parts(shared: &Shared) -> Result<Vec<DurablePart>, OpenError> {
-    // First: what is sealed then has come to its end.
-    let newest_sealed = shared.extent.newest_sealed();
-    let in_memory = shared.index.ends_in_memory();
-    let active = in_memory.last().copied().filter(|(active, _)| *active > 0);
-    let names = shared.disk.names().map_err(OpenError::io("can't list", shared.disk.path()))?;
-    let files = SegmentFiles::of_names(names.iter().map(String::as_str)).kept;
-    let indexed = shared.index.runs().last().map_or(0, |run| run.segments().1);
-    // Of files that are not indexed yet, some may have nothing in them any more that would be in memory.
-    let in_memory = in_memory.into_iter().filter(|(_, end)| *end > 0);
-    let known = in_memory.clone().map(|(segment, _)| segment).fold(indexed, u32::max);
-    let files = files.into_iter().filter(|span| span.last <= known);
-    let files = files.filter(|span| !shared.passed_over.contains(&span.first));
-    let mut ends: BTreeMap<u32, (Span, Option<u64>)> =
-        files.map(|span| (span.first, (span, None))).collect();
-    ends.extend(in_memory.map(|(number, end)| {
-        let span = shared.segments.span_of(number);
-        // A cleaned file has another end, and is whole.
-        let is_cleaned = matches!(shared.segments.open(number), Ok(SegmentFile::Cleaned(_)));
-        (span.first, (span, (!is_cleaned).then_some(end)))
-    }));
-    // What was begun after the list of those in memory was made is left out.
-    if let Some((active, _)) = active {
-        ends.retain(|number, _| *number <= active);
-    }
-    let part = |(span, end): (Span, Option<u64>)| {
-        let io = OpenError::io("can't read", shared.disk.path().join(span.name()));
-        let file = shared.segments.file(span.first).map_err(&io)?;
-        let bytes = file.bytes().map_err(&io)?;
-        let (bytes, is_sealed) =
-            (end.map_or(bytes, |end| end.min(bytes)), span.last <= newest_sealed);
-        Ok(DurablePart { span, end, bytes, is_sealed })
-    };
-    ends.into_values().map(part).collect()
-}
-
-/// The durable part of a file.
-pub(super) fn read_part(shared: &Shared, part: &DurablePart) -> io::Result<Vec<u8>> {
-    let mut content = read_all(&*shared.segments.file(part.span.first)?)?;
-    if let Some(end) = part.end.and_then(|end| usize::try_from(end).ok()) {
-        content.truncate(end);
-    }
-    Ok(content)
-}
-
-/// The batch that each file begins with, where its header says so.
-pub(super) fn first_batches(
-    shared: &Shared,
-    parts: &[DurablePart],
-) -> Result<Vec<Option<u64>>, OpenError> {
-    let io = |span: Span| OpenError::io("can't read", shared.disk.path().join(span.name()));
-    let first = |part: &DurablePart| first_batch(shared, part.span).map_err(io(part.span));
-    parts.iter().map(first).collect()
-}
-
-fn first_batch(shared: &Shared, span: Span) -> io::Result<Option<u64>> {
-    let mut head = vec![0; SEGMENT_HEAD_BYTES];
-    let read = shared.segments.file(span.first)?.read_at(&mut head, 0)?;
-    let head = SegmentHead::decode(&shared.identity, span.first, &head[..read]).ok().flatten();
-    Ok(head.map(|head| head.first_batch))
-}
-
-/// Segments that are missing one behind the other and are named: what a stray number leaves out is no list
-/// of billions.
-const MISSING_MAX: usize = 1000;
-
-/// Checks one segment after the other.
-#[derive(Debug, Default)]
-pub(super) struct SegmentsCheck {
-    pub report: VerifyReport,
-    dead: DeadRecords,
-    /// The batch that comes next.
-    expected: Option<u64>,
-    /// The last segment that was checked.
-    last: u32,
-    /// The segments that were checked, as `EXTENT` knows them.
-    pub rows: Vec<(u32, Row)>,
-    /// Segments that are known to be lost.
-    lost: Vec<(u32, Row)>,
-    /// Segments that were not known to be lost, and are not there.
-    pub missing: Vec<(u32, Row)>,
-}
-
-impl SegmentsCheck {
-    /// For the files of an open store.
-    pub(super) fn of_open(shared: &Shared) -> SegmentsCheck {
-        let mut check = SegmentsCheck::default();
-        check.report.damage = lost_files(shared);
-        check.lost = shared.extent.lost_files();
-        check
-    }
-
-    /// For all files that a store ever had.
-    pub(super) fn of_all() -> SegmentsCheck {
-        SegmentsCheck { expected: Some(1), ..SegmentsCheck::default() }
-    }
-
-    /// What was found.
-    pub(super) fn finish(mut self) -> VerifyReport {
-        self.report.dead = self.dead.take_from(&mut self.report.damage);
-        self.report
-    }
-
-    /// Checks the next file; returns what is in it, a segment at a time.
-    pub(super) fn part(
-        &mut self,
-        shared: &Shared,
-        part: &DurablePart,
-        next_first: Option<u64>,
-    ) -> Result<Vec<Scan>, OpenError> {
-        let number = part.span.first;
-        let io = OpenError::io("can't read", shared.disk.path().join(part.span.name()));
-        match shared.segments.open(number).map_err(&io)? {
-            SegmentFile::Plain(_) => {
-                let content = read_part(shared, part).map_err(&io)?;
-                // Where the next one is lost, its row says how far this one reached; not of one that was
-                // written when the check began, and has gone on since.
-                let row = shared.extent.row(number).filter(|_| part.is_sealed);
-                let row = row.map(|row| row.next_batch);
-                let end = End::at(next_first.into_iter().chain(row).min());
-                Ok(vec![self.segment(&shared.identity, number, &content, end)?])
-            }
-            SegmentFile::Cleaned(cleaned) => {
-                let scans = scan_cleaned(&shared.identity, &cleaned).map_err(&io)?;
-                self.cleaned(&cleaned, &scans);
-                self.report.bytes += part.bytes;
-                Ok(scans)
-            }
-        }
-    }
-
-    /// Checks the next segment. Fails if it is of another store.
-    pub(super) fn segment(
-        &mut self,
-        identity: &Identity,
-        number: u32,
-        content: &[u8],
-        end: End,
-    ) -> Result<Scan, OpenError> {
-        let head = SegmentHead::decode(identity, number, content)?;
-        let first = head.map(|head| head.first_batch);
-        let scan = scan(identity, number, content, first, end, 0);
-        if scan.batches == 0 && scan.damage.is_empty() {
-            // Opened for a batch that failed, and not removed. If it is more than that, the next
-            // segment misses its batches.
-            return Ok(scan);
-        }
-        if head.is_none() {
-            self.report(number, 0, SEGMENT_HEAD_BYTES as u64, DamageKind::Header);
-        }
-        self.go_on(Span::one(number), first);
-        self.expected = Some(scan.index.next_batch);
-        self.rows.push((number, Row::of(first.unwrap_or(scan.index.next_batch), &scan, false)));
-        self.count(&scan);
-        self.report.bytes += content.len() as u64;
-        Ok(scan)
-    }
-
-    /// Takes over what was found in the next file, which was cleaned.
-    pub(super) fn cleaned(&mut self, cleaned: &CleanedFile, scans: &[Scan]) {
-        let (span, row) = (cleaned.span(), Row::of_cleaned(cleaned));
-        self.go_on(span, Some(row.first_batch));
-        self.rows.extend((span.first..=span.last).map(|number| (number, row)));
-        scans.iter().for_each(|scan| self.count(scan));
-        self.expected = Some(row.next_batch);
-    }
-
-    /// Goes on behind the segments before this one that are lost.
-    fn pass_lost(&mut self, number: u32) {
-        let before = self.lost.iter().take_while(|(before, _)| *before < number).last();
-        if let (Some(expected), Some((_, row))) = (self.expected, before) {
-            self.expected = Some(expected.max(row.next_batch));
-        }
-    }
-
-    /// Whether a file begins where the one before ended.
-    fn go_on(&mut self, span: Span, first: Option<u64>) {
-        self.pass_lost(span.first);
-        let between = self.last + 1..span.first;
-        self.last = span.last;
-        let Some((first, next)) = first.zip(self.expected) else { return };
-        let Some(missing) = first.checked_sub(next).filter(|missing| *missing > 0) else { return };
-        if between.is_empty() {
-            let kind = DamageKind::Batches { missing: Some(missing) };
-            return self.report(span.first, SEGMENT_HEAD_BYTES as u64, 0, kind);
-        }
-        // What is missing was in them. (Of several, it is not known how much was in which; each had a batch.)
-        let count = usize::try_from(missing).unwrap_or(usize::MAX).min(MISSING_MAX);
-        for number in between.take(count) {
-            let first_batch = self.missing.last().map_or(next, |(_, row)| row.next_batch.max(next));
-            let row = Row { first_batch, next_batch: first, ..Row::default() };
-            self.missing.push((number, row));
-            self.report.damage.push(Damage::of_file(segment_name(number), DamageKind::Missing));
-        }
-    }
-
-    fn count(&mut self, scan: &Scan) {
-        self.report.segments += 1;
-        self.report.batches += scan.batches;
-        let is_entry = |record: &&DamagedRecord| matches!(record.what, DamagedWhat::Entry { .. });
-        let damaged = scan.damaged_records.iter().filter(is_entry).count() as u64;
-        self.report.entries += scan.index.entries.saturating_sub(damaged);
-        self.dead.go_on(scan);
-        self.report.damage.extend(scan.damage.iter().cloned());
-    }
-
-    fn report(&mut self, number: u32, offset: u64, bytes: u64, kind: DamageKind) {
-        self.report.damage.push(Damage { file: segment_name(number), offset, bytes, kind });
-    }
 }
