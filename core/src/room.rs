@@ -46,6 +46,8 @@ pub(crate) struct Room<T> {
     users: HashMap<UserId, Share<T>, RandomState>,
     /// The users of whom something waits, each once: the first is the next.
     turns: VecDeque<UserId>,
+    /// Ticks of the worker since the beginning.
+    ticks: u64,
     returned: Arc<Returned>,
 }
 
@@ -60,6 +62,8 @@ struct Share<T> {
 #[derive(Debug)]
 struct Waiting<T> {
     conn: ConnId,
+    /// The tick since which it waits.
+    since: u64,
     wanted: Wanted,
     what: T,
 }
@@ -163,6 +167,7 @@ impl<T> Room<T> {
             waiting: 0,
             users: HashMap::default(),
             turns: VecDeque::new(),
+            ticks: 0,
             returned: Arc::default(),
         }
     }
@@ -178,6 +183,11 @@ impl<T> Room<T> {
         self.waiting
     }
 
+    /// How many are read just now.
+    pub(crate) fn reading(&self) -> usize {
+        self.reading
+    }
+
     /// How much is taken.
     pub(crate) fn taken(&self) -> usize {
         self.taken
@@ -189,7 +199,7 @@ impl<T> Room<T> {
         if share.waiting.is_empty() {
             self.turns.push_back(user);
         }
-        share.waiting.push_back(Waiting { conn, wanted, what });
+        share.waiting.push_back(Waiting { conn, since: self.ticks, wanted, what });
         self.waiting += 1;
     }
 
@@ -218,10 +228,27 @@ impl<T> Room<T> {
 
     /// Nobody waits on this connection any more. What waited is given back.
     pub(crate) fn forget(&mut self, user: UserId, conn: ConnId) -> Vec<T> {
+        self.take_out(user, |waiting| waiting.conn == conn)
+    }
+
+    /// A tick has passed.
+    pub(crate) fn tick(&mut self) {
+        self.ticks += 1;
+    }
+
+    /// Takes out what waits since so many ticks or longer.
+    pub(crate) fn take_late(&mut self, ticks: u64) -> Vec<T> {
+        let Some(last) = self.ticks.checked_sub(ticks) else { return Vec::new() };
+        let users: Vec<_> = self.turns.iter().copied().collect();
+        let late = |waiting: &Waiting<T>| waiting.since <= last;
+        users.into_iter().flat_map(|user| self.take_out(user, late)).collect()
+    }
+
+    fn take_out(&mut self, user: UserId, is_out: impl Fn(&Waiting<T>) -> bool) -> Vec<T> {
         let Some(share) = self.users.get_mut(&user) else { return Vec::new() };
         let (gone, left) = std::mem::take(&mut share.waiting)
             .into_iter()
-            .partition::<VecDeque<_>, _>(|waiting| waiting.conn == conn);
+            .partition::<VecDeque<_>, _>(|waiting| is_out(waiting));
         share.waiting = left;
         self.waiting -= gone.len();
         if !gone.is_empty() && share.waiting.is_empty() {
@@ -472,6 +499,20 @@ mod tests {
         room.want(user(2), conn(3), PAGE, 30);
         assert_eq!(room.forget(user(2), conn(3)), [30]);
         assert_eq!((room.waiting(), room.next().is_none()), (0, true));
+        assert!(room.turns.is_empty() && !room.users.contains_key(&user(2)));
+    }
+
+    #[test]
+    fn what_waits_for_too_long_is_taken_out() {
+        let mut room = Room::new(1 << 30);
+        room.want(user(1), conn(1), PAGE, 10);
+        room.want(user(2), conn(2), PAGE, 20);
+        room.tick();
+        room.want(user(1), conn(1), PAGE, 11);
+        assert!(room.take_late(2).is_empty(), "not so many have passed");
+        room.tick();
+        assert_eq!(room.take_late(2), [10, 20]);
+        assert_eq!(room.next().map(|(what, _)| what), Some(11));
         assert!(room.turns.is_empty() && !room.users.contains_key(&user(2)));
     }
 }

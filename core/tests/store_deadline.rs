@@ -8,7 +8,7 @@ use dunlin_core::clock::Now;
 use dunlin_core::config::EngineConfig;
 use dunlin_core::limits::{STORE_ABANDONED_MAX, STORE_DEADLINE_MS, TICK_MS};
 use dunlin_core::random::SystemSource;
-use dunlin_core::request::{AccountRequest, Command, History, Request};
+use dunlin_core::request::{AccountRequest, Command, History, Request, SyncFrom};
 use dunlin_core::store::StoreError;
 use dunlin_core::transport::{ConnId, Session};
 use dunlin_core::worker::effect::{Effects, Ticket};
@@ -122,6 +122,27 @@ fn whoever_waits_for_a_silent_store_is_answered_in_time() {
     assert!(node.refused().is_empty());
     node.ticks(DEADLINE_TICKS);
     assert_eq!((node.refused(), node.worker.outstanding()), (vec![second], 0));
+}
+
+#[test]
+fn whoever_waits_behind_reads_that_are_not_answered_is_answered_with_them() {
+    let mut node = Node::start();
+    let pages: Vec<_> = (0..100).map(|_| node.ask()).collect();
+    let from = SyncFrom { epoch: 0, positions: Vec::new(), entries_per_conversation: 1 };
+    let syncs: Vec<_> = (0..3).map(|_| node.request(Request::Sync(from.clone()))).collect();
+    assert!(node.asked().len() < pages.len(), "of one user few are read at a time");
+    node.ticks(DEADLINE_TICKS);
+    assert!(node.refused().is_empty());
+    let later = node.ask();
+    node.ticks(1);
+    let mut refused = node.refused();
+    refused.sort_unstable();
+    assert_eq!(refused, [pages, syncs].concat());
+    assert_eq!(node.worker.outstanding() + node.worker.waiting(), 1);
+    // It was asked then.
+    node.ticks(DEADLINE_TICKS + 1);
+    assert_eq!(node.refused(), [later]);
+    assert_eq!(node.worker.outstanding() + node.worker.waiting(), 0);
 }
 
 #[test]

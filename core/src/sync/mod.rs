@@ -211,7 +211,7 @@ impl Syncs {
     }
 
     /// It can't be answered now.
-    fn refuse(&mut self, id: SyncId, refusal: Refusal, turn: &mut Turn<'_>) -> Progress {
+    pub(crate) fn refuse(&mut self, id: SyncId, refusal: Refusal, turn: &mut Turn<'_>) -> Progress {
         let Some(sync) = self.remove(id) else { return Progress::Waits };
         let Client { conn, request_id, user, .. } = sync.client;
         turn.effects.refuse(conn, request_id, refusal);

@@ -5,7 +5,8 @@ use dunlin_protocol::{LogId, UserId};
 use super::router::Router;
 use super::turn::Turn;
 use crate::conversation::history;
-use crate::limits::SYNC_ROOM_BYTES;
+use crate::limits::{STORE_DEADLINE_MS, SYNC_ROOM_BYTES, TICK_MS};
+use crate::refusal::STORE_UNAVAILABLE;
 use crate::request::{Client, History};
 use crate::room::Wanted;
 use crate::sync::SyncId;
@@ -46,6 +47,19 @@ impl Router {
                     history::ask(client, log, &history, claim, turn);
                 }
                 Reading::Sync(sync) => self.syncs.begin(sync, claim, turn),
+            }
+        }
+    }
+
+    /// The store does not answer what it was asked to read. Whoever has waited for room as long as that is
+    /// not let wait for the same again.
+    pub(super) fn refuse_late_reads(&mut self, turn: &mut Turn<'_>) {
+        for reading in self.room.take_late(STORE_DEADLINE_MS / TICK_MS) {
+            match reading {
+                Reading::History(Client { conn, request_id, .. }, ..) => {
+                    turn.effects.refuse(conn, request_id, STORE_UNAVAILABLE);
+                }
+                Reading::Sync(sync) => self.refuse_sync(sync, turn),
             }
         }
     }

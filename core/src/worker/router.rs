@@ -104,6 +104,7 @@ impl Router {
             Input::Room => {}
             Input::Tick => {
                 self.room.sweep();
+                self.room.tick();
                 self.watch_clock(turn);
                 self.give_up_overdue(turn);
                 self.retention.tick(turn);
@@ -241,10 +242,14 @@ impl Router {
 
     /// What the store has not answered in time it will not be asked to answer any more.
     fn give_up_overdue(&mut self, turn: &mut Turn<'_>) {
+        let reading = self.room.reading();
         for ticket in turn.tickets.tick() {
             turn.effects.counters.store_overdue += 1;
             let reason = "it does not answer in time".into();
             self.store_answered(ticket, Err(StoreError::Unavailable { reason }), turn);
+        }
+        if self.room.reading() < reading {
+            self.refuse_late_reads(turn);
         }
     }
 

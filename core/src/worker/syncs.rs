@@ -2,8 +2,9 @@
 
 use super::router::Router;
 use super::turn::Turn;
+use crate::refusal::STORE_UNAVAILABLE;
 use crate::request::{Client, SyncFrom};
-use crate::sync::{Progress, Taken};
+use crate::sync::{Progress, SyncId, Taken};
 
 impl Router {
     pub(super) fn take_sync(&mut self, client: Client, from: SyncFrom, turn: &mut Turn<'_>) {
@@ -15,6 +16,19 @@ impl Router {
             }
             Taken::Behind => self.sessions.begin_sync(user, conn),
             Taken::Refused => {}
+        }
+    }
+
+    /// The store does not answer: neither this one, which was not begun, nor those behind it have to wait
+    /// for what it will not say.
+    pub(super) fn refuse_sync(&mut self, sync: SyncId, turn: &mut Turn<'_>) {
+        let mut next = Some(sync);
+        while let Some(sync) = next.take() {
+            let progress = self.syncs.refuse(sync, STORE_UNAVAILABLE, turn);
+            if let Progress::Ended { user, conn, synced, next: behind } = progress {
+                self.sessions.end_sync(user, conn, synced, turn.effects);
+                next = behind;
+            }
         }
     }
 
