@@ -119,6 +119,10 @@ pub const HELD_PUSHES_MAX: usize = 256;
 /// Bytes of such pushes, for the same reason.
 pub const HELD_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes of such pushes of all sessions of a worker. One session holds at most an eighth of what is left of
+/// it, so that those who hold much leave something for who comes after them.
+pub const HELD_BYTES_WORKER_MAX: usize = 16 * 1024 * 1024;
+
 /// Default of the memory for large answers of all workers, from when they are read to when they are
 /// written: some hundred pages. Whoever asks for more waits.
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::audience::push::{Push, SignalPush};
 use crate::dense_map::DenseMap;
-use crate::limits::{HELD_BYTES_MAX, HELD_PUSHES_MAX};
+use crate::limits::{HELD_BYTES_MAX, HELD_BYTES_WORKER_MAX, HELD_PUSHES_MAX};
 use crate::transport::{ConnId, Delivery};
 use crate::worker::effect::{Effects, PresenceChange};
 use crate::worker::turn::Turn;
@@ -16,6 +16,8 @@ use crate::worker::turn::Turn;
 pub(crate) struct Sessions {
     users: DenseMap<UserId, UserSessions>,
     open: usize,
+    /// Of pushes that wait for a Synced.
+    held_bytes: HeldBytes,
 }
 
 /// Most users have one device at a time: no allocation for it.
@@ -46,6 +48,21 @@ pub(crate) struct OpenSession {
 // Budget: 100 bytes per idle session with the place in the table that finds it, which takes up to
 // 12 right after it has grown.
 const _: () = assert!(size_of::<(UserId, UserSessions)>() <= 80);
+
+/// Bytes that all sessions of a worker hold.
+#[derive(Debug, Default)]
+struct HeldBytes(usize);
+
+/// Of what is left, a session may hold the part that this divides by.
+const HELD_SHARE_DIVISOR: usize = 8;
+
+impl HeldBytes {
+    /// How much one session may hold now.
+    fn share(&self) -> usize {
+        let left = HELD_BYTES_WORKER_MAX.saturating_sub(self.0);
+        HELD_BYTES_MAX.min(left / HELD_SHARE_DIVISOR)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Held {
@@ -118,18 +135,18 @@ impl OpenSession {
         OpenSession { only_fetches: true, ..self }
     }
 
-    fn push(&mut self, push: &Push, effects: &mut Effects) {
+    fn push(&mut self, push: &Push, all_held: &mut HeldBytes, effects: &mut Effects) {
         if let Some(held) = &mut self.held {
-            held.push(push);
+            held.push(push, all_held);
         } else if self.is_live {
             effects.push(self.conn, push.log, push.head, push.frame.clone());
         }
     }
 
     /// Tells the client that any of its logs may have grown unseen.
-    fn behind(&mut self, effects: &mut Effects) {
+    fn behind(&mut self, all_held: &mut HeldBytes, effects: &mut Effects) {
         if let Some(held) = &mut self.held {
-            held.overflow();
+            held.overflow(all_held);
         } else if self.is_live {
             effects.deliver(self.conn, Delivery::Notice(behind_frame()));
         }
@@ -137,34 +154,43 @@ impl OpenSession {
 }
 
 impl Held {
-    fn push(&mut self, push: &Push) {
-        if self.has_room(&push.frame) {
+    fn push(&mut self, push: &Push, all: &mut HeldBytes) {
+        if self.has_room(&push.frame, all) {
             self.pushes.push((push.log, push.head, push.frame.clone()));
         }
     }
 
-    fn receipt(&mut self, frame: &EncodedFrame) {
-        if self.has_room(frame) {
+    fn receipt(&mut self, frame: &EncodedFrame, all: &mut HeldBytes) {
+        if self.has_room(frame, all) {
             self.receipts.push(frame.clone());
         }
     }
 
     /// Takes the room for a frame. Where there is none, the client will have to sync again.
-    fn has_room(&mut self, frame: &EncodedFrame) -> bool {
+    fn has_room(&mut self, frame: &EncodedFrame, all: &mut HeldBytes) -> bool {
+        if self.overflowed {
+            return false;
+        }
         let bytes = frame.wire().len();
         let held = self.pushes.len() + self.receipts.len();
-        if held >= HELD_PUSHES_MAX || self.bytes + bytes > HELD_BYTES_MAX {
-            self.overflow();
+        if held >= HELD_PUSHES_MAX || self.bytes + bytes > all.share() {
+            self.overflow(all);
+            return false;
         }
         self.bytes += bytes;
-        !self.overflowed
+        all.0 += bytes;
+        true
     }
 
-    fn overflow(&mut self) {
+    fn overflow(&mut self, all: &mut HeldBytes) {
         self.overflowed = true;
         self.pushes = Vec::new();
         self.receipts = Vec::new();
-        self.bytes = 0;
+        self.give_back(all);
+    }
+
+    fn give_back(&mut self, all: &mut HeldBytes) {
+        all.0 -= std::mem::take(&mut self.bytes);
     }
 }
 
@@ -208,6 +234,9 @@ impl Sessions {
     pub(crate) fn close(&mut self, user: UserId, conn: ConnId) -> bool {
         let Some(sessions) = self.users.get_mut(&user) else { return false };
         let before = sessions.len();
+        for session in sessions.iter_mut().filter(|session| session.conn == conn) {
+            session.held.iter_mut().for_each(|held| held.give_back(&mut self.held_bytes));
+        }
         sessions.retain(|session| session.conn != conn);
         self.open -= before - sessions.len();
         let last = sessions.is_empty();
@@ -221,7 +250,7 @@ impl Sessions {
     pub(crate) fn push(&mut self, push: &Push, effects: &mut Effects) {
         let Some(sessions) = self.users.get_mut(&push.user) else { return };
         let others = sessions.iter_mut().filter(|session| Some(session.conn) != push.except);
-        others.for_each(|session| session.push(push, effects));
+        others.for_each(|session| session.push(push, &mut self.held_bytes, effects));
     }
 
     /// Delivers something momentary to the live sessions of its user. Nearly everybody has one:
@@ -247,18 +276,21 @@ impl Sessions {
     fn hold_receipt(&mut self, user: UserId, frame: &EncodedFrame, except: Option<ConnId>) {
         let Some(sessions) = self.users.get_mut(&user) else { return };
         let others = sessions.iter_mut().filter(|session| Some(session.conn) != except);
-        others.filter_map(|session| session.held.as_mut()).for_each(|held| held.receipt(frame));
+        let all = &mut self.held_bytes;
+        others
+            .filter_map(|session| session.held.as_mut())
+            .for_each(|held| held.receipt(frame, all));
     }
 
     /// Tells everybody that pushes may have been lost.
     pub(crate) fn all_behind(&mut self, effects: &mut Effects) {
         let sessions = self.users.values_mut().flatten();
-        sessions.for_each(|session| session.behind(effects));
+        sessions.for_each(|session| session.behind(&mut self.held_bytes, effects));
     }
 
     /// A Sync was taken: from now on its connection's pushes are held.
     pub(crate) fn begin_sync(&mut self, user: UserId, conn: ConnId) {
-        let Some(session) = self.find(user, conn) else { return };
+        let Some(session) = find(&mut self.users, user, conn) else { return };
         session.held.get_or_insert_default().syncs += 1;
     }
 
@@ -270,14 +302,16 @@ impl Sessions {
         synced: bool,
         effects: &mut Effects,
     ) {
-        let Some(session) = self.find(user, conn) else { return };
+        let Sessions { users, held_bytes, .. } = self;
+        let Some(session) = find(users, user, conn) else { return };
         let Some(held) = &mut session.held else { return };
         session.is_live |= synced && !session.only_fetches;
         held.syncs -= 1;
         if held.syncs > 0 {
             return;
         }
-        let Some(held) = session.held.take() else { return };
+        let Some(mut held) = session.held.take() else { return };
+        held.give_back(held_bytes);
         if !session.is_live {
             return;
         }
@@ -289,10 +323,14 @@ impl Sessions {
             effects.deliver(conn, Delivery::Notice(behind_frame()));
         }
     }
+}
 
-    fn find(&mut self, user: UserId, conn: ConnId) -> Option<&mut OpenSession> {
-        self.users.get_mut(&user)?.iter_mut().find(|session| session.conn == conn)
-    }
+fn find(
+    users: &mut DenseMap<UserId, UserSessions>,
+    user: UserId,
+    conn: ConnId,
+) -> Option<&mut OpenSession> {
+    users.get_mut(&user)?.iter_mut().find(|session| session.conn == conn)
 }
 
 #[cfg(test)]
@@ -378,6 +416,40 @@ mod tests {
         sessions.end_sync(user(), CONN, true, &mut effects);
         let all = delivered(&mut effects);
         assert!(matches!(all[..], [Delivery::Notice(_)]), "{all:?}");
+    }
+
+    #[test]
+    fn what_all_hold_is_bounded_and_who_comes_late_gets_a_part() {
+        let (mut sessions, mut effects) = (Sessions::default(), Effects::new());
+        let user = |id: u64| UserId::new(id).unwrap();
+        let conn = |id: u64| ConnId { slot: id as u32, ..CONN };
+        let large = EncodedFrame::push(Body::Signal(wire::Signal {
+            payload: vec![7; 60_000].into(),
+            ..wire::Signal::default()
+        }));
+        let bytes = large.wire().len();
+        for id in 1..=1000 {
+            let session = SessionId::new(id).unwrap();
+            let session = OpenSession::new(session, conn(id), DeviceKind::Phone, 0, 0);
+            assert!(sessions.open(user(id), session));
+            sessions.begin_sync(user(id), conn(id));
+            let frame = large.clone();
+            let of_it = Push { user: user(id), frame, ..push(1) };
+            (0..4).for_each(|_| sessions.push(&of_it, &mut effects));
+            assert!(sessions.held_bytes.0 <= HELD_BYTES_WORKER_MAX);
+            if id == 1 {
+                assert_eq!(sessions.held_bytes.0, 4 * bytes, "alone it holds what it may");
+            }
+        }
+        // What is left is for little ones.
+        let before = sessions.held_bytes.0;
+        assert!(HELD_BYTES_WORKER_MAX - before >= 8 * behind_frame().wire().len());
+        // Whether it is answered or goes, its part is given back.
+        sessions.end_sync(user(1), conn(1), true, &mut effects);
+        assert_eq!(delivered(&mut effects).len(), 4);
+        assert_eq!(sessions.held_bytes.0, before - 4 * bytes);
+        (2..=1000).for_each(|id| assert!(sessions.close(user(id), conn(id))));
+        assert_eq!(sessions.held_bytes.0, 0);
     }
 
     #[test]
