@@ -367,7 +367,12 @@ impl Client {
                 let (_, _, known) = self.sends.get_mut(&ticket).unwrap();
                 assert_eq!(known.replace(*seq), None, "seed {seed}: two answers");
             }
-            Response::Done | Response::Page(_) | Response::Users(_) | Response::Sessions(_) => {
+            Response::Done
+            | Response::Page(_)
+            | Response::Users(_)
+            | Response::Setting(_)
+            | Response::Membership(_)
+            | Response::Sessions(_) => {
                 let done = self.others.get_mut(&ticket).unwrap();
                 assert!(!std::mem::replace(done, true), "seed {seed}: two answers");
             }

@@ -383,6 +383,7 @@ impl Said {
             Body::FindUsers(find) => Said::Request(Kind::Fetch, find.try_into()),
             Body::ListSessions(list) => Said::Request(Kind::Other, Ok(list.into())),
             Body::ChangePassword(change) => Said::Request(Kind::Other, change.try_into()),
+            Body::SetSetting(_) | Body::UpdateConversation(_) => Said::Unknown,
             Body::Sent(_)
             | Body::Push(_)
             | Body::ReadReceipt(_)
@@ -397,6 +398,8 @@ impl Said {
             | Body::HistoryPage(_)
             | Body::Users(_)
             | Body::Sessions(_)
+            | Body::Setting(_)
+            | Body::Membership(_)
             | Body::GoAway(_)
             | Body::Close(_)
             | Body::Compressed(_) => Said::ServerOnly,

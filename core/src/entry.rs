@@ -162,6 +162,13 @@ pub(crate) fn others_counted(counts: impl Into<RunningCounts>, user: UserId) -> 
     if sender == user.get() { of_others } else { sender_counted }
 }
 
+/// How many entries up to this one a user has made that count, in a direct conversation.
+#[allow(dead_code, reason = "requests need it")]
+pub(crate) fn own_counted(counts: impl Into<RunningCounts>, user: UserId) -> u64 {
+    let RunningCounts { sender, counted, sender_counted } = counts.into();
+    if sender == user.get() { sender_counted } else { counted.saturating_sub(sender_counted) }
+}
+
 /// How many entries are unread for a user: those of others that count, above the cursor and above what
 /// has expired. One formula, here and in the clients: docs/protocol.md has it with vectors.
 pub(crate) fn unread(head: &Head, cursor_counted: u64, user: UserId) -> u64 {

@@ -73,6 +73,7 @@ impl From<Refusal> for Error {
             message: refusal.message.into(),
             retry_after_ms: refusal.retry_after_ms,
             field: String::new(),
+            setting: None,
         }
     }
 }

@@ -10,8 +10,10 @@ use dunlin_protocol::EncodedFrame;
 use dunlin_protocol::limits::{
     CAPABILITIES_MAX, CONTENT_BYTES_MAX, FIND_USERS_MAX, FRAME_BYTES_MAX,
     FRAME_BYTES_MAX_BEFORE_LOGIN, FRAME_PREFIX_BYTES, HISTORY_ENTRIES_MAX,
-    ISSUED_USERNAME_BYTES_MAX, NAME_BYTES_MAX, PASSWORD_BYTES, PROTOCOL_VERSION, SIGNAL_BYTES_MAX,
-    SYNC_ENTRIES_MAX, SYNC_POSITIONS_MAX, TYPE_BYTES_MAX, USERNAME_CHARACTERS, USERNAME_LENGTH,
+    ISSUED_USERNAME_BYTES_MAX, NAME_BYTES_MAX, PASSWORD_BYTES, PROTOCOL_VERSION,
+    SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_BYTES_MAX, SETTINGS_MAX,
+    SIGNAL_BYTES_MAX, SYNC_ENTRIES_MAX, SYNC_POSITIONS_MAX, TYPE_BYTES_MAX, USERNAME_CHARACTERS,
+    USERNAME_LENGTH,
 };
 use dunlin_protocol::wire::{DeviceKindLimit, Hello, Limits, Rules, Welcome};
 use prost::Message;
@@ -110,6 +112,10 @@ fn limits(context: &ConnectionContext) -> Limits {
         outbox_bytes_max: transport.outbox_bytes_max,
         failed_logins_max: transport.failed_logins_max,
         connections_per_address_max: transport.connections_per_address_max,
+        settings_max: SETTINGS_MAX,
+        settings_bytes_max: SETTINGS_BYTES_MAX,
+        setting_key_bytes_max: SETTING_KEY_BYTES_MAX as u32,
+        setting_value_bytes_max: SETTING_VALUE_BYTES_MAX as u32,
     }
 }
 

@@ -147,6 +147,8 @@ fn refusal(error: &Error) -> Option<String> {
         | ErrorCode::ContentInvalid
         | ErrorCode::Overtaken
         | ErrorCode::NoSuchEntry
+        | ErrorCode::VersionConflict
+        | ErrorCode::LimitReached
         | ErrorCode::SessionRevoked
         | ErrorCode::NewTokenNeeded
         | ErrorCode::AccountDisabled

@@ -74,6 +74,17 @@ pub const SYNC_ENTRIES_MAX: u32 = 100;
 /// Names and ids that one FindUsers may ask for.
 pub const FIND_USERS_MAX: usize = 100;
 
+/// The longest key of a setting, in bytes of visible ASCII: a few words with dots between them.
+pub const SETTING_KEY_BYTES_MAX: usize = 48;
+/// The largest value of a setting, in bytes: a draft of a page of text. What is larger is a file.
+pub const SETTING_VALUE_BYTES_MAX: usize = 4096;
+/// Settings of an account: some for the program, and some for each conversation that has a draft or is
+/// muted.
+pub const SETTINGS_MAX: u32 = 1000;
+/// Bytes of the keys and values of all settings of an account. A new device gets all of them with its first
+/// Sync, before anything else.
+pub const SETTINGS_BYTES_MAX: u32 = 1024 * 1024;
+
 /// Default of how many requests of one connection may wait for their response.
 pub const REQUESTS_OUTSTANDING_MAX: u32 = 256;
 
@@ -81,6 +92,8 @@ pub const REQUESTS_OUTSTANDING_MAX: u32 = 256;
 /// one to five minutes.
 pub const HEARTBEAT_INTERVAL_MS: u32 = 60_000;
 
+const _: () =
+    assert!(SETTING_KEY_BYTES_MAX + SETTING_VALUE_BYTES_MAX + 64 < SMALL_FRAME_BYTES_MAX as usize);
 const _: () = assert!(CONTENT_BYTES_MAX < FRAME_BYTES_MAX as usize);
 const _: () = assert!(FRAME_BYTES_MAX_BEFORE_LOGIN <= FRAME_BYTES_MAX);
 const _: () =

@@ -268,6 +268,8 @@ impl Machine {
             | Request::Send { .. }
             | Request::History(_)
             | Request::FindUsers { .. }
+            | Request::SetSetting(_)
+            | Request::UpdateConversation { .. }
             | Request::ListSessions => {}
         }
     }

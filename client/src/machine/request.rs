@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use dunlin_protocol::wire::frame::Body;
+use dunlin_protocol::wire::update_conversation::Change;
 use dunlin_protocol::wire::{self};
 use dunlin_protocol::{ClientMessageId, LogId, SessionId, UserId, limits};
 
@@ -41,6 +42,15 @@ pub enum Request {
         usernames: Vec<String>,
         /// ... or ids.
         users: Vec<UserId>,
+    },
+    /// Sets, or removes, what the devices of this user share.
+    SetSetting(wire::SetSetting),
+    /// Changes what a conversation is to this user.
+    UpdateConversation {
+        /// Which.
+        conversation: LogId,
+        /// What of it.
+        change: Change,
     },
     /// The sessions of this user.
     ListSessions,
@@ -83,6 +93,8 @@ impl std::fmt::Debug for Request {
             Request::MarkRead { .. } => "MarkRead",
             Request::History(_) => "History",
             Request::FindUsers { .. } => "FindUsers",
+            Request::SetSetting(_) => "SetSetting",
+            Request::UpdateConversation { .. } => "UpdateConversation",
             Request::ListSessions => "ListSessions",
             Request::ChangePassword { .. } => "ChangePassword",
             Request::Logout(_) => "Logout",
@@ -116,6 +128,13 @@ impl Request {
                 usernames: usernames.clone(),
                 user_ids: users.iter().map(|user| user.get()).collect(),
             }),
+            Request::SetSetting(set) => Body::SetSetting(set.clone()),
+            Request::UpdateConversation { conversation, change } => {
+                Body::UpdateConversation(wire::UpdateConversation {
+                    conversation_id: conversation.to_wire(),
+                    change: Some(*change),
+                })
+            }
             Request::ListSessions => Body::ListSessions(wire::ListSessions {}),
             Request::ChangePassword { old, new } => Body::ChangePassword(wire::ChangePassword {
                 old_password: old.clone(),
@@ -146,8 +165,13 @@ impl Request {
             Request::ChangePassword { old, new } => {
                 old.len().max(new.len()) > *limits::PASSWORD_BYTES.end()
             }
+            Request::SetSetting(set) => {
+                set.key.len() > told.setting_key_bytes_max as usize
+                    || set.value.len() > told.setting_value_bytes_max as usize
+            }
             Request::MarkRead { .. }
             | Request::History(_)
+            | Request::UpdateConversation { .. }
             | Request::ListSessions
             | Request::Logout(_) => false,
         }
@@ -170,6 +194,10 @@ pub enum Response {
     Page(wire::HistoryPage),
     /// To FindUsers: those that exist, in no order.
     Users(Vec<wire::User>),
+    /// To SetSetting: as it is now.
+    Setting(wire::Setting),
+    /// To UpdateConversation: as it is now.
+    Membership(wire::Membership),
     /// To ListSessions.
     Sessions(Vec<wire::SessionInfo>),
 }
@@ -183,6 +211,8 @@ impl Response {
             Body::Sent(sent) => Some(Response::Sent { seq: sent.seq, time_ms: sent.time_ms }),
             Body::HistoryPage(page) => Some(Response::Page(page)),
             Body::Users(users) => Some(Response::Users(users.users)),
+            Body::Setting(setting) => Some(Response::Setting(setting)),
+            Body::Membership(membership) => Some(Response::Membership(membership)),
             Body::Sessions(sessions) => Some(Response::Sessions(sessions.sessions)),
             // Responses to the client's own requests, requests, and what only a server says.
             Body::Error(_)
@@ -201,6 +231,8 @@ impl Response {
             | Body::FindUsers(_)
             | Body::ListSessions(_)
             | Body::ChangePassword(_)
+            | Body::SetSetting(_)
+            | Body::UpdateConversation(_)
             | Body::Send(_)
             | Body::Signal(_)
             | Body::MarkRead(_)

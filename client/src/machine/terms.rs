@@ -78,6 +78,10 @@ fn filled(told: Limits) -> Limits {
         sync_positions_max: or(told.sync_positions_max, limits::SYNC_POSITIONS_MAX),
         sync_entries_max: or(told.sync_entries_max, limits::SYNC_ENTRIES_MAX as usize),
         find_users_max: or(told.find_users_max, limits::FIND_USERS_MAX),
+        settings_max: or(told.settings_max, limits::SETTINGS_MAX as usize),
+        settings_bytes_max: or(told.settings_bytes_max, limits::SETTINGS_BYTES_MAX as usize),
+        setting_key_bytes_max: or(told.setting_key_bytes_max, limits::SETTING_KEY_BYTES_MAX),
+        setting_value_bytes_max: or(told.setting_value_bytes_max, limits::SETTING_VALUE_BYTES_MAX),
         // 0 says that there is none, or that it is nobody's business.
         ..told
     }

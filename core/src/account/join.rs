@@ -12,7 +12,8 @@
 use dunlin_protocol::{LogId, UserId};
 
 use super::NO_SUCH_USER;
-use super::register::{account_key, joining};
+use super::membership::Membership;
+use super::register::account_key;
 use crate::membership::users_of;
 use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal, STORE_UNAVAILABLE};
 use crate::store::{Register, Written};
@@ -28,11 +29,12 @@ pub(crate) fn ask(logs: Vec<LogId>, turn: &mut Turn<'_>) {
     turn.ask_register(members.collect(), RegisterFlow::Members(logs));
 }
 
-/// It is known which of the members exist: those of whom all do are written to, see [`written`].
-/// Gives back those that can't be joined.
+/// It is known which of the members exist: those of whom all do are written to, see [`written`]. To who
+/// writes nothing it is a request. Gives back those that can't be joined.
 pub(crate) fn members_known(
     logs: Vec<LogId>,
     answers: Answers<Register>,
+    writes_to: impl Fn(LogId, UserId) -> bool,
     turn: &mut Turn<'_>,
 ) -> Vec<(LogId, Refusal)> {
     let exists = |answer: Answer<Register>| match answer?.value {
@@ -47,8 +49,11 @@ pub(crate) fn members_known(
         }
     }
     if !joining_now.is_empty() {
-        let members = members_of(&joining_now);
-        let writes = members.map(|(log, user)| joining(user, log, turn.now.unix_ms)).collect();
+        let joining = |(log, user)| {
+            let is_request = !writes_to(log, user);
+            Membership::new(turn.now.unix_ms, is_request).joining(user, log)
+        };
+        let writes = members_of(&joining_now).map(joining).collect();
         turn.write(writes, WriteFlow::Joins(joining_now));
     }
     refused
@@ -89,9 +94,10 @@ fn of_each<T>(
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use dunlin_protocol::wire::RequestState;
 
     use super::*;
-    use crate::store::{StoreRequest, Write};
+    use crate::store::{Head, Set, StoreRequest, Write};
     use crate::worker::turn::stage::Stage;
 
     fn user(id: u64) -> UserId {
@@ -124,12 +130,20 @@ mod tests {
             account(true),
             Err(DATA_CORRUPT),
         ];
-        let refused = members_known(logs, Ok(all), &mut stage.turn());
+        let writes_to = |_, sender| sender == user(1);
+        let refused = members_known(logs, Ok(all), writes_to, &mut stage.turn());
         assert_eq!(refused, [(log(3), NO_SUCH_USER), (log(4), DATA_CORRUPT)]);
         let asked = stage.asked();
         let [StoreRequest::Write(writes)] = &asked[..] else { panic!("{asked:?}") };
         let accounts: Vec<_> = writes.iter().map(|Write { log, .. }| *log).collect();
         assert_eq!(accounts, [1, 2, 1].map(|id| LogId::account(user(id))));
+        let is_request = |write: &Write| {
+            let Set { key, value, .. } = write.sets[0].clone();
+            let membership = Membership::of(&Register { key, version: 1, value }).unwrap().unwrap();
+            membership.request(&Head::default(), user(1)) == RequestState::Pending
+        };
+        let requests: Vec<_> = writes.iter().map(is_request).collect();
+        assert_eq!(requests, [false, true, false], "to who was written to");
     }
 
     #[test]

@@ -90,6 +90,11 @@ impl Conversations {
         self.in_use.get(&log).is_some_and(Conversation::has_waiting)
     }
 
+    /// Whether something of this user waits in a conversation.
+    pub(crate) fn writes_to(&self, log: LogId, user: UserId) -> bool {
+        self.in_use.get(&log).is_some_and(|conversation| conversation.has_waiting_of(user))
+    }
+
     /// How many of the entries up to this one are from the other member and count, if that is the newest
     /// entry of a conversation in use: then nobody has to read it.
     pub(crate) fn others_counted_at(&self, log: LogId, seq: u64, user: UserId) -> Option<u64> {

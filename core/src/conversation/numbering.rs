@@ -132,6 +132,11 @@ impl Conversation {
         !self.queue.is_empty()
     }
 
+    /// Whether something of this user is among it.
+    pub(super) fn has_waiting_of(&self, user: UserId) -> bool {
+        self.queue.iter().any(|pending| pending.sender == user)
+    }
+
     /// See [`Conversations::others_counted_at`](super::Conversations::others_counted_at). An entry never
     /// changes its numbers, so it does not matter whether others have appended since.
     pub(super) fn others_counted_at(&self, log: LogId, seq: u64, user: UserId) -> Option<u64> {

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use super::filling::{Changed, Filling};
 use crate::account::cursor::ReadCursor;
-use crate::account::register::{CONVERSATION, conversation_of};
+use crate::account::membership::{CONVERSATION, conversation_of};
 use crate::entry::unread;
 use crate::limits::{RESPONSE_BYTES_MAX, SYNC_CHANGED_MAX, SYNC_PAGE_CONVERSATIONS};
 use crate::membership::other_member;

@@ -37,7 +37,8 @@ impl Router {
         answers: Answers<Register>,
         turn: &mut Turn<'_>,
     ) {
-        for (log, refusal) in join::members_known(logs, answers, turn) {
+        let writes_to = |log, user| self.conversations.writes_to(log, user);
+        for (log, refusal) in join::members_known(logs, answers, writes_to, turn) {
             self.conversation_joined(log, Err(refusal), turn);
         }
     }

@@ -90,6 +90,8 @@ fn is_everyday(error: &Error) -> bool {
         | ErrorCode::ContentInvalid
         | ErrorCode::Overtaken
         | ErrorCode::NoSuchEntry
+        | ErrorCode::VersionConflict
+        | ErrorCode::LimitReached
         | ErrorCode::WrongCredentials
         | ErrorCode::TokenInvalid
         | ErrorCode::SessionRevoked
