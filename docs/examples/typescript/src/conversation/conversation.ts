@@ -1,0 +1,186 @@
+// A conversation as this client has it: the log, the cursors, the newest entries.
+
+import type { ConversationState, ReadReceipt } from "../wire/messages.js";
+import { entryOf, type Entry } from "./entry.js";
+import { otherMember, type ConversationId } from "./id.js";
+import { Log, type Range } from "./log.js";
+import { Reading, type Base } from "./reading.js";
+
+/** The newest entries are kept for showing; older ones come by History. */
+const RECENT_MAX = 200;
+
+/** What has changed by something that was learnt. */
+export interface Change {
+  /** New entries, in order, each once. */
+  readonly taken: readonly Entry[];
+  /** What was left out below them, to be fetched when somebody scrolls there. */
+  readonly leftOut?: Range;
+  /** Only another Sync tells what is unread. */
+  readonly needsSync?: boolean;
+}
+
+export interface SavedConversation {
+  readonly id: ConversationId;
+  readonly position: bigint;
+  readonly head: bigint;
+  readonly expiredBelow: bigint;
+  readonly readSeq: bigint;
+  readonly peerReadSeq: bigint;
+  readonly others: bigint | undefined;
+  readonly base: Base;
+  readonly recent: readonly Entry[];
+  readonly markUpTo: bigint;
+  readonly hasMoved: boolean;
+}
+
+export class Conversation {
+  readonly id: ConversationId;
+  readonly #me: bigint;
+  #log = new Log();
+  #reading = new Reading();
+  #recent: Entry[] = [];
+  /** What the user has read and the server has not heard of yet; 0 if there is nothing. */
+  markUpTo = 0n;
+  /** Something was learnt since the last Sync: the next one names this conversation. */
+  hasMoved = false;
+  /** Goes up when the own cursor moves, so that an older answer is known for one. */
+  cursorMoves = 0;
+
+  constructor(id: ConversationId, me: bigint, saved?: SavedConversation) {
+    this.id = id;
+    this.#me = me;
+    if (saved === undefined) return;
+    this.#log = new Log(saved.position, saved.head, saved.expiredBelow);
+    this.#recent = [...saved.recent];
+    this.markUpTo = saved.markUpTo;
+    this.hasMoved = saved.hasMoved;
+    const { readSeq, peerReadSeq, others, base } = saved;
+    Object.assign(this.#reading, { readSeq, peerReadSeq, others, base });
+  }
+
+  save(): SavedConversation {
+    const { id, markUpTo, hasMoved } = this;
+    const { position, head, expiredBelow } = this.#log;
+    const { readSeq, peerReadSeq, others, base } = this.#reading;
+    const recent = [...this.#recent];
+    return { id, position, head, expiredBelow, readSeq, peerReadSeq, others, base, recent, markUpTo, hasMoved };
+  }
+
+  get other(): bigint | undefined {
+    return otherMember(this.id, this.#me);
+  }
+
+  get position(): bigint {
+    return this.#log.position;
+  }
+
+  get head(): bigint {
+    return this.#log.head;
+  }
+
+  get expiredBelow(): bigint {
+    return this.#log.expiredBelow;
+  }
+
+  get readSeq(): bigint {
+    return this.#reading.readSeq;
+  }
+
+  get peerReadSeq(): bigint {
+    return this.#reading.peerReadSeq;
+  }
+
+  get unread(): bigint {
+    return this.#reading.unread;
+  }
+
+  /** The newest entries, ascending. */
+  get recent(): readonly Entry[] {
+    return this.#recent;
+  }
+
+  gap(): Range | undefined {
+    return this.#log.gap();
+  }
+
+  /** An entry, wherever it came from. */
+  offer(entry: Entry): Change {
+    return { taken: this.#take(this.#log.offer(entry)) };
+  }
+
+  know(head: bigint): void {
+    this.hasMoved = true;
+    this.#log.know(head);
+  }
+
+  settle(head: bigint): void {
+    this.#log.settle(head);
+  }
+
+  expire(below: bigint): Change {
+    if (below <= this.#log.expiredBelow) return { taken: [] };
+    this.#recent = this.#recent.filter((entry) => entry.seq >= below);
+    if (this.position < below - 1n) this.#reading.leftOut();
+    return { taken: this.#take(this.#log.expire(below)) };
+  }
+
+  receipt(receipt: ReadReceipt): Change {
+    this.hasMoved = true;
+    if (receipt.userId !== this.#me) {
+      this.#reading.peerReceipt(receipt.seq);
+      return { taken: [] };
+    }
+    this.cursorMoves++;
+    const needsSync = this.#reading.ownReceipt(receipt.seq, receipt.othersCounted);
+    if (this.markUpTo <= receipt.seq) this.markUpTo = 0n;
+    return { taken: [], needsSync };
+  }
+
+  /** `movesAsked`: `cursorMoves` when the Sync was sent; `fetchesAll`: gaps are fetched, not left out. */
+  synced(state: ConversationState, movesAsked: number, fetchesAll: boolean): Change {
+    if (state.forget) this.#forget();
+    const moved = this.cursorMoves !== movesAsked && state.readSeq < this.readSeq;
+    if (!moved) this.#reading.readSeq = state.readSeq;
+    this.#reading.peerReadSeq = state.peerReadSeq;
+    const taken: Entry[] = [...this.expire(state.expiredBelow).taken];
+    const entries = state.entries.map((wire) => entryOf(wire, this.id, this.#me));
+    const leftOut = fetchesAll ? undefined : this.#leaveOutBefore(entries[0]?.seq ?? state.head + 1n, taken);
+    for (const entry of entries) taken.push(...this.offer(entry).taken);
+    this.#log.know(state.head);
+    if (!moved) this.#toldUnread(state);
+    this.hasMoved = false;
+    return { taken, needsSync: moved || state.forget, ...(leftOut === undefined ? {} : { leftOut }) };
+  }
+
+  /** What this client has may be something else now. (What is not acknowledged is in the outbox, and stays.) */
+  #forget(): void {
+    this.#log = new Log();
+    this.#reading = new Reading();
+    this.#recent = [];
+    this.markUpTo = 0n;
+  }
+
+  #leaveOutBefore(next: bigint, taken: Entry[]): Range | undefined {
+    const from = this.position + 1n;
+    if (next <= from) return undefined;
+    this.#reading.leftOut();
+    taken.push(...this.#take(this.#log.leaveOut(next - 1n)));
+    return { from, to: next - 1n };
+  }
+
+  /** The others of the head are known if the head is, or if it is the position. */
+  #toldUnread({ head, unread }: ConversationState): void {
+    const atHead = this.#recent.find((entry) => entry.seq === head);
+    const others = this.position === head ? this.#reading.others : atHead?.others;
+    const later = this.#recent.filter((entry) => entry.seq > head && entry.sender !== this.#me && entry.message);
+    this.#reading.told(head, unread, others, BigInt(later.length));
+  }
+
+  #take(entries: readonly Entry[]): Entry[] {
+    const taken = entries.map((entry) => ({ ...entry, others: this.#reading.took(entry, this.#me) }));
+    if (taken.length > 0) this.hasMoved = true;
+    this.#recent.push(...taken);
+    if (this.#recent.length > RECENT_MAX) this.#recent.splice(0, this.#recent.length - RECENT_MAX);
+    return taken;
+  }
+}

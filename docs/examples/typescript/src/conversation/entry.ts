@@ -1,0 +1,70 @@
+// An entry of a log as this client keeps it.
+
+import type { Entry as WireEntry, Sent } from "../wire/messages.js";
+import { otherMember, type ConversationId } from "./id.js";
+
+export interface Message {
+  /** The client_message_id, in hex. */
+  readonly id: string;
+  readonly contentType: string;
+  readonly content: Uint8Array;
+}
+
+export interface Entry {
+  readonly seq: bigint;
+  /** The server's clock; for showing, never for sorting. */
+  readonly timeMs: bigint;
+  /** 0 for the server itself, and of an entry that is damaged. */
+  readonly sender: bigint;
+  /** How much that counts the others have said up to here; not known of what does not say. */
+  readonly others: bigint | undefined;
+  /** Absent where there is nothing to show: a void, a kind of entry of a later version, a damaged one. */
+  readonly message: Message | undefined;
+  /** The server can't read it any more: say that a message is missing here. */
+  readonly isDamaged: boolean;
+}
+
+/** What a message is made of before it has its place. */
+export interface Draft {
+  readonly id: string;
+  readonly conversation: ConversationId;
+  readonly contentType: string;
+  readonly content: Uint8Array;
+}
+
+export function entryOf(wire: WireEntry, conversation: ConversationId, me: bigint): Entry {
+  const { seq, timeMs, sender, body } = wire;
+  const message = body?.case === "message" ? body.value : undefined;
+  return {
+    seq,
+    timeMs,
+    sender,
+    others: othersOf(wire, conversation, me),
+    // Copies: what was decoded is a view of bytes that hold much more.
+    message: message && {
+      id: Buffer.from(message.clientMessageId).toString("hex"),
+      contentType: message.contentType || "text/plain",
+      content: Uint8Array.from(message.content),
+    },
+    isDamaged: false,
+  };
+}
+
+/** Own messages never count; an entry of neither member does not tell, the nearest one before it does. */
+function othersOf(wire: WireEntry, conversation: ConversationId, me: bigint): bigint | undefined {
+  const other = otherMember(conversation, me);
+  if (other === me) return 0n;
+  if (wire.sender === me) return wire.counted - wire.senderCounted;
+  return wire.sender === other ? wire.senderCounted : undefined;
+}
+
+/** A message of one's own, as Sent tells of it. */
+export function ownEntry(draft: Draft, sent: Sent, me: bigint): Entry {
+  const { id, contentType, content } = draft;
+  const message = { id, contentType, content };
+  return { seq: sent.seq, timeMs: sent.timeMs, sender: me, others: undefined, message, isDamaged: false };
+}
+
+export function damagedEntry(seq: bigint): Entry {
+  return { seq, timeMs: 0n, sender: 0n, others: undefined, message: undefined, isDamaged: true };
+}
