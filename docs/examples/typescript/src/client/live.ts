@@ -1,0 +1,34 @@
+// What the parts of a live session share: the connection, the book, and what follows from a change.
+
+import type { Connection } from "../connection/connection.js";
+import type { ConnectionEnded } from "../connection/errors.js";
+import type { Change, Conversation } from "../conversation/conversation.js";
+import type { Book } from "../state/book.js";
+import type { Emit } from "./events.js";
+
+export interface Live {
+  readonly connection: Connection;
+  readonly book: Book;
+  /** Whether gaps are fetched, or left to `history`. */
+  readonly fetchesAll: boolean;
+  readonly emit: Emit;
+  /** Tells the program, and whoever has to do something about it. */
+  changed(conversation: Conversation, change: Change): void;
+  /** Another epoch: all is to be told anew. */
+  epochChanged(epoch: bigint): void;
+  /** Syncs once more. */
+  resync(): void;
+  /** Rejects with ConnectionEnded when the connection ends meanwhile. */
+  pause(ms: number): Promise<void>;
+  /** For work that nobody awaits: the end of the connection is its end, and anything else ends the connection. */
+  background(work: Promise<void>): void;
+}
+
+/** A pause that the end of the connection cuts short. */
+export async function pauseUnless(ended: Promise<ConnectionEnded>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const passed = new Promise<undefined>((resolve) => (timer = setTimeout(() => resolve(undefined), ms)));
+  const end = await Promise.race([passed, ended]);
+  clearTimeout(timer);
+  if (end !== undefined) throw end;
+}

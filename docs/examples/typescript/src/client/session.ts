@@ -1,0 +1,128 @@
+// What goes on over one connection from LoggedIn on.
+
+import type { Connection } from "../connection/connection.js";
+import { ConnectionEnded } from "../connection/errors.js";
+import type { Body } from "../connection/requests.js";
+import type { Change, Conversation } from "../conversation/conversation.js";
+import { entryOf } from "../conversation/entry.js";
+import { idOf } from "../conversation/id.js";
+import type { Book } from "../state/book.js";
+import type { Behind, Push, ReadReceipt } from "../wire/messages.js";
+import type { Emit } from "./events.js";
+import { Fetcher } from "./fetcher.js";
+import { pauseUnless, type Live } from "./live.js";
+import { Marker } from "./marker.js";
+import { renewing } from "./renewal.js";
+import { Sender } from "./sender.js";
+import { Syncer } from "./syncer.js";
+
+export class Session implements Live {
+  readonly connection: Connection;
+  readonly book: Book;
+  readonly fetchesAll: boolean;
+  readonly emit: Emit;
+  /** The fault of this client or of its state that has ended the session, if one has. */
+  problem: Error | undefined;
+  readonly #syncer = new Syncer(this);
+  readonly #sender = new Sender(this);
+  readonly #fetcher = new Fetcher(this, (id) => this.#sender.isSending(id));
+  readonly #marker = new Marker(this);
+  #hasSynced = false;
+
+  constructor(connection: Connection, book: Book, fetchesAll: boolean, emit: Emit) {
+    this.connection = connection;
+    this.book = book;
+    this.fetchesAll = fetchesAll;
+    this.emit = emit;
+  }
+
+  /** Resolves when this device has what the server has, and everything that waits is on its way. */
+  async begin(): Promise<void> {
+    await this.#syncer.run();
+    this.#hasSynced = true;
+    this.kick();
+    this.background(renewing(this));
+  }
+
+  /** Something waits to be sent, to be marked, or to be fetched. */
+  kick(): void {
+    if (!this.#hasSynced) return;
+    this.#sender.kick();
+    for (const conversation of this.book.conversations.values()) {
+      this.#marker.kick(conversation);
+      this.#fetcher.kick(conversation);
+    }
+  }
+
+  pushed(body: Body): void {
+    switch (body.case) {
+      case "push":
+        return this.#push(body.value);
+      case "behind":
+        return this.#behind(body.value);
+      case "readReceipt":
+        return this.#receipt(body.value);
+      case "signal":
+        this.emit("signal", body.value);
+        return;
+      default:
+        return; // Of a later version.
+    }
+  }
+
+  changed(conversation: Conversation, change: Change): void {
+    for (const entry of change.taken) {
+      const id = entry.sender === this.book.me ? entry.message?.id : undefined;
+      if (id !== undefined && this.book.dequeue(id)) this.emit("sent", id, conversation.id, entry.seq);
+      this.emit("entry", conversation.id, entry);
+    }
+    if (change.leftOut !== undefined) {
+      this.emit("leftOut", conversation.id, change.leftOut.from, change.leftOut.to);
+    }
+    this.emit("changed", conversation.id);
+    if (change.needsSync === true) this.resync();
+    this.#fetcher.kick(conversation);
+    this.background(this.book.save());
+  }
+
+  epochChanged(epoch: bigint): void {
+    if (this.book.epoch === epoch) return;
+    this.book.forgetLogs(epoch);
+    this.emit("forgotten", undefined);
+    this.resync();
+  }
+
+  resync(): void {
+    this.background(this.#syncer.run());
+  }
+
+  pause(ms: number): Promise<void> {
+    return pauseUnless(this.connection.ended, ms);
+  }
+
+  background(work: Promise<void>): void {
+    work.catch((error: Error) => {
+      if (error instanceof ConnectionEnded) return;
+      this.problem ??= error;
+      this.connection.close();
+    });
+  }
+
+  #push({ conversationId, entry }: Push): void {
+    if (entry === undefined) return;
+    const conversation = this.book.conversation(idOf(conversationId));
+    this.changed(conversation, conversation.offer(entryOf(entry, conversation.id, this.book.me)));
+  }
+
+  #behind({ conversationId, head }: Behind): void {
+    if (conversationId.length === 0) return this.resync();
+    const conversation = this.book.conversation(idOf(conversationId));
+    conversation.know(head);
+    this.#fetcher.kick(conversation);
+  }
+
+  #receipt(receipt: ReadReceipt): void {
+    const conversation = this.book.conversation(idOf(receipt.conversationId));
+    this.changed(conversation, conversation.receipt(receipt));
+  }
+}
