@@ -1,0 +1,57 @@
+// Arguments and the terminal, for the programs of this folder.
+
+import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline/promises";
+import { Writable } from "node:stream";
+import { parseArgs } from "node:util";
+import type { Endpoint } from "./connection/endpoint.js";
+
+export const USAGE = `
+  --address HOST:PORT   where the server is (127.0.0.1:7410; with TLS 127.0.0.1:7411)
+  --tls                 by TLS
+  --ca FILE             PEM of a certificate to trust, as a server makes it for itself; implies --tls
+  --user NAME           who to log in as; the password is asked for, or taken from DUNLIN_PASSWORD
+  --register            makes the account first
+  --state FILE          where this device keeps what it must not lose (NAME.json)`;
+
+export interface Arguments {
+  readonly endpoint: Endpoint;
+  readonly user: string;
+  readonly isNew: boolean;
+  readonly statePath: string;
+  readonly others: readonly string[];
+}
+
+export function readArguments(): Arguments {
+  const options = {
+    address: { type: "string" },
+    tls: { type: "boolean", default: false },
+    ca: { type: "string" },
+    user: { type: "string" },
+    register: { type: "boolean", default: false },
+    state: { type: "string" },
+  } as const;
+  const { values, positionals } = parseArgs({ options, allowPositionals: true });
+  const user = values.user;
+  if (user === undefined) throw new Error("--user is missing");
+  const isTls = values.tls === true || values.ca !== undefined;
+  const address = values.address ?? (isTls ? "127.0.0.1:7411" : "127.0.0.1:7410");
+  const tls = isTls && (values.ca === undefined ? {} : { ca: readFileSync(values.ca, "utf8") });
+  const statePath = values.state ?? `${user}.json`;
+  return { endpoint: { address, tls }, user, isNew: values.register === true, statePath, others: positionals };
+}
+
+/** Asks without showing what is typed. */
+export async function askPassword(prompt: string): Promise<string> {
+  const told = process.env["DUNLIN_PASSWORD"];
+  if (told !== undefined) return told;
+  process.stdout.write(prompt);
+  const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const terminal = createInterface({ input: process.stdin, output: silent, terminal: true });
+  try {
+    return await terminal.question("");
+  } finally {
+    terminal.close();
+    process.stdout.write("\n");
+  }
+}
