@@ -83,6 +83,27 @@ fn what_was_asked_before_the_end_is_answered() {
     node.settle();
 }
 
+/// TLS says the end in a word of its own: no end of the socket follows it, and no time has to pass.
+#[test]
+fn who_says_the_end_in_tls_is_answered_and_let_go() {
+    let node = Node::start();
+    let mut client = node.connect_tls();
+    client.log_in("ada");
+    let log = client.with(&client);
+    let asked: Vec<u64> =
+        (0..50).map(|number| client.send(message(log, &format!("end {number}"), "x"))).collect();
+    client.say_the_end();
+    for request_id in asked {
+        assert!(matches!(client.answer(request_id), Body::Sent(_)));
+    }
+    assert!(matches!(client.read_to_close(), None | Some(CloseReason::PeerClosed)));
+    let mut quiet = node.user_over_tls("bob");
+    quiet.say_the_end();
+    assert_eq!(quiet.read_to_close(), None);
+    node.wait_closed(CloseReason::PeerClosed, 2);
+    node.settle();
+}
+
 #[test]
 fn resets() {
     let node = Node::start();

@@ -106,12 +106,12 @@ impl Shard {
         self.queue_read(key);
     }
 
-    /// The peer will say no more. It may read on, so what it has asked is answered first: each answer
-    /// has the end looked at again. A login has no effect once its connection has ended, and who is not
+    /// The peer will say no more. It may read on, so what it has asked is answered first, and this
+    /// comes again with each answer. A login has no effect once its connection has ended, and who is not
     /// logged in has asked for nothing else that matters.
     pub(super) fn peer_said_all(&mut self, key: usize) {
         let slot = &mut self.slots[key];
-        slot.flags.hung_up = true;
+        (slot.flags.hung_up, slot.flags.said_all) = (true, true);
         let is_somebody = slot.protocol.session().is_some();
         let has_more = slot.outbox.as_ref().is_some_and(|outbox| outbox.bytes() > 0);
         match (is_somebody, slot.outstanding) {

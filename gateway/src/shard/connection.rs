@@ -60,6 +60,8 @@ pub(crate) struct Flags {
     pub(crate) readable: bool,
     /// The kernel says that the peer will send no more: read on until the end shows.
     pub(crate) hung_up: bool,
+    /// The end was seen, or TLS has said it: nothing is left to be read.
+    pub(crate) said_all: bool,
     /// Frames are left in `unfinished` on purpose, see [`Slot::must_wait`].
     pub(crate) paused: bool,
     /// In one of the shard's read queues.

@@ -4,6 +4,7 @@ use dunlin_core::transport::{ConnId, Delivery, Outbound, Session};
 use dunlin_protocol::EncodedFrame;
 
 use super::Shard;
+use super::connection::{Flags, Stage};
 use crate::stream::outbox::{Outbox, SlowConsumer};
 
 impl Shard {
@@ -41,10 +42,12 @@ impl Shard {
     pub(super) fn respond(&mut self, key: usize, frame: EncodedFrame) {
         debug_assert!(self.slots[key].outstanding > 0, "a response without a request");
         self.request_ended(key, &frame);
-        let was_last_word = self.slots[key].flags.hung_up;
+        let Flags { hung_up, said_all, .. } = self.slots[key].flags;
         self.keep(key, frame);
-        if was_last_word {
-            // Perhaps it was all that the peer waits for.
+        // Perhaps it was all that the peer waits for.
+        if said_all && self.slots.get(key).is_some_and(|slot| slot.stage == Stage::Open) {
+            self.peer_said_all(key);
+        } else if hung_up {
             self.queue_read(key);
         }
     }

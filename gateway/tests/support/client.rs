@@ -239,6 +239,13 @@ impl Client {
         self.stream.socket().shutdown(Shutdown::Write).unwrap();
     }
 
+    /// Says that nothing follows, in TLS alone: both sides of the socket stay open.
+    pub fn say_the_end(&mut self) {
+        let Stream::Tls(tls) = &mut self.stream else { panic!("only TLS has a word for it") };
+        tls.conn.send_close_notify();
+        tls.flush().unwrap();
+    }
+
     /// Ends the connection by a reset.
     pub fn reset(self) {
         reset(self.stream.socket());
