@@ -19,6 +19,7 @@ fn send() -> Body {
         client_message_id: Bytes::from_static(&[2; 16]),
         content_type: "x-load".to_owned(),
         content: Bytes::from_static(&CONTENT),
+        ..wire::Send::default()
     })
 }
 
@@ -44,6 +45,7 @@ fn push() -> Body {
         counted: 70_000,
         sender_counted: 35_000,
         body: Some(entry::Body::Message(message)),
+        ..wire::Entry::default()
     };
     Body::Push(wire::Push { conversation_id: Bytes::from_static(&[1; 16]), entry: Some(entry) })
 }

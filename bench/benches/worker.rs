@@ -23,7 +23,7 @@ use dunlin_core::transport::{ConnId, Session};
 use dunlin_core::worker::effect::Effects;
 use dunlin_core::worker::input::Input;
 use dunlin_core::worker::{Shared, Worker};
-use dunlin_protocol::wire::{self, DeviceKind};
+use dunlin_protocol::wire::{self, DeviceKind, Notice};
 use dunlin_protocol::{ClientMessageId, LogId, SessionId, UserId};
 
 const PAIRS: u64 = 500;
@@ -77,6 +77,7 @@ impl Bench {
             client_message_id: ClientMessageId(id),
             content_type: "x-load".to_owned(),
             content: Bytes::from_static(&[b'x'; 200]),
+            notice: Notice::Loud,
         };
         command(user, self.messages, message.to(conversation(user)))
     }

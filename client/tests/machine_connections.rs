@@ -9,7 +9,7 @@ use dunlin_client::machine::{
 use dunlin_protocol::ClientMessageId;
 use dunlin_protocol::wire::frame::Body;
 use dunlin_protocol::wire::login::Credential;
-use dunlin_protocol::wire::{self, CloseReason, Entry, ErrorCode};
+use dunlin_protocol::wire::{self, CloseReason, Entry, ErrorCode, Notice};
 use support::*;
 
 fn credential(frame: &wire::Frame) -> &'static str {
@@ -251,6 +251,7 @@ fn what_is_too_large_is_not_sent() {
             message_id: ClientMessageId([ticket as u8; 16]),
             content_type: String::new(),
             content: vec![b'x'; bytes].into(),
+            notice: Notice::Loud,
         };
         script.machine.request(script.now_ms, Ticket(ticket), request);
     }

@@ -12,7 +12,7 @@ use dunlin_client::machine::{
     Action, Backlog, Config, ConversationView, Credentials, Device, Disconnect, Event, Machine,
     Password, Request, Response, Status, Ticket,
 };
-use dunlin_protocol::wire::{self, DeviceKind, entry};
+use dunlin_protocol::wire::{self, DeviceKind, Notice, entry};
 use dunlin_protocol::{ClientMessageId, DeviceId, LogId, UserId};
 use simulated_server::{ConnectionId, Random, Server};
 
@@ -203,6 +203,8 @@ impl World {
         let mut message_id = [0; 16];
         message_id[..8].copy_from_slice(&number.to_be_bytes());
         let content = format!("{number} {}", "x".repeat(self.random.below(300) as usize));
+        let notice =
+            [Notice::Loud, Notice::Silent, Notice::Uncounted][self.random.below(3) as usize];
         let client = &mut self.clients[index];
         client.sends.insert(number, (conversation, message_id, None));
         let message_id = ClientMessageId(message_id);
@@ -211,6 +213,7 @@ impl World {
             message_id,
             content_type: String::new(),
             content: content.into(),
+            notice,
         };
         client.machine.request(self.now_ms, Ticket(number), request);
     }

@@ -34,6 +34,7 @@ const ENTRY_TIME_MS: u32 = 2;
 const ENTRY_SENDER: u32 = 3;
 const ENTRY_COUNTED: u32 = 4;
 const ENTRY_SENDER_COUNTED: u32 = 5;
+const ENTRY_NOTICE: u32 = 6;
 const ENTRY_MESSAGE: u32 = 8;
 const MESSAGE_CLIENT_MESSAGE_ID: u32 = 1;
 const MESSAGE_CONTENT_TYPE: u32 = 2;
@@ -51,6 +52,7 @@ pub(crate) fn encode_message(
     meta: &EntryMeta,
     message: &Message,
 ) -> EncodedEntry {
+    let notice = message.notice as u64;
     let message_len = bytes_len(&message.client_message_id.0)
         + bytes_len(message.content_type.as_bytes())
         + bytes_len(&message.content);
@@ -59,6 +61,7 @@ pub(crate) fn encode_message(
         + 9
         + number_len(meta.counted)
         + number_len(meta.sender_counted)
+        + number_len(notice)
         + nested_len(message_len);
     let push_len = bytes_len(log.as_bytes()) + nested_len(entry_len);
     let frame_len = nested_len(push_len);
@@ -74,6 +77,7 @@ pub(crate) fn encode_message(
     out.put_u64_le(meta.sender);
     put_number(ENTRY_COUNTED, meta.counted, &mut out);
     put_number(ENTRY_SENDER_COUNTED, meta.sender_counted, &mut out);
+    put_number(ENTRY_NOTICE, notice, &mut out);
     put_nested(ENTRY_MESSAGE, message_len, &mut out);
     put_bytes(MESSAGE_CLIENT_MESSAGE_ID, &message.client_message_id.0, &mut out);
     put_bytes(MESSAGE_CONTENT_TYPE, message.content_type.as_bytes(), &mut out);
@@ -105,6 +109,7 @@ pub(crate) fn encode_entry(
     log: LogId,
     seq: u64,
     meta: &EntryMeta,
+    notice: wire::Notice,
     body: entry::Body,
 ) -> EncodedEntry {
     let entry = wire::Entry {
@@ -113,6 +118,7 @@ pub(crate) fn encode_entry(
         sender: meta.sender,
         counted: meta.counted,
         sender_counted: meta.sender_counted,
+        notice: notice.into(),
         body: Some(body),
     };
     let entry_len = entry.encoded_len();
@@ -126,7 +132,9 @@ pub(crate) fn decode_entry(stored: &StoredEntry) -> Option<wire::Entry> {
     if stored.erased {
         let EntryMeta { time_ms, sender, counted, sender_counted } = stored.meta;
         let seq = stored.seq;
-        return Some(wire::Entry { seq, time_ms, sender, counted, sender_counted, body: None });
+        let entry =
+            wire::Entry { seq, time_ms, sender, counted, sender_counted, ..Default::default() };
+        return Some(entry);
     }
     wire::Entry::decode(stored.body.clone()).ok().filter(|entry| entry.seq == stored.seq)
 }
@@ -142,16 +150,17 @@ fn tail(frame: Bytes, entry_len: usize) -> EncodedEntry {
     EncodedEntry { frame, body }
 }
 
-/// What tells a retry from another message under the same id: the lengths of content type and
+/// What tells a retry from another message under the same id: the notice, the lengths of content type and
 /// content, and a CRC-32C of content type, a zero byte and content. Stored beside the entry; it
 /// must never change.
 pub(crate) fn digest(message: &Message) -> u64 {
     let checksum = crc32c::crc32c(message.content_type.as_bytes());
     let checksum = crc32c::crc32c_append(checksum, &[0]);
     let checksum = crc32c::crc32c_append(checksum, &message.content);
-    // At most 64 and 65,536: they fit beside each other, in 7 and 17 bits.
+    // At most 64 and 65,536: they fit beside each other, in 7 and 17 bits, and the notice between them.
     let lengths = (message.content_type.len() as u64) << 24 | message.content.len() as u64;
-    lengths << 32 | u64::from(checksum)
+    let notice = (message.notice as u64) << 20;
+    (lengths | notice) << 32 | u64::from(checksum)
 }
 
 /// How many entries up to this one others have made that count, in a direct conversation: what one has
@@ -211,6 +220,7 @@ fn put_nested(tag: u32, inside: usize, out: &mut BytesMut) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dunlin_protocol::wire::Notice;
     use dunlin_protocol::{ClientMessageId, frame};
 
     fn conversation() -> LogId {
@@ -220,13 +230,20 @@ mod tests {
 
     fn message(content_type: &str, content: Bytes) -> Message {
         let client_message_id = ClientMessageId([7; 16]);
-        Message { client_message_id, content_type: content_type.into(), content }
+        let content_type = content_type.into();
+        Message { client_message_id, content_type, content, notice: Notice::Loud }
     }
 
     #[test]
     fn by_hand_is_what_the_generated_code_writes() {
-        for (seq, content_type, length) in [(1, "", 0), (300, "text/plain", 5), (9, "a", 65_536)] {
-            let said = message(content_type, Bytes::from(vec![b'x'; length]));
+        let cases = [
+            (1, "", 0, Notice::Loud),
+            (300, "text/plain", 5, Notice::Silent),
+            (9, "a", 65_536, Notice::Uncounted),
+        ];
+        for (seq, content_type, length, notice) in cases {
+            let content = Bytes::from(vec![b'x'; length]);
+            let said = Message { notice, ..message(content_type, content) };
             let meta =
                 EntryMeta { time_ms: 1 << 40, sender: 1, counted: seq, sender_counted: seq - 1 };
             let message = wire::Message {
@@ -235,13 +252,14 @@ mod tests {
                 content: said.content.clone(),
             };
             let log = conversation();
-            let generated = encode_entry(log, seq, &meta, entry::Body::Message(message));
+            let generated = encode_entry(log, seq, &meta, notice, entry::Body::Message(message));
             let by_hand = encode_message(log, seq, &meta, &said);
             assert_eq!(by_hand.frame, generated.frame);
             assert_eq!(by_hand.body, generated.body);
             assert!(frame::decode(by_hand.frame.body()).is_ok());
             let stored = StoredEntry { seq, meta, erased: false, body: by_hand.body };
-            assert_eq!(decode_entry(&stored).unwrap().seq, seq);
+            let entry = decode_entry(&stored).unwrap();
+            assert_eq!((entry.seq, entry.notice()), (seq, notice));
         }
     }
 
@@ -265,6 +283,10 @@ mod tests {
     #[test]
     fn the_digest_never_changes() {
         assert_eq!(digest(&message("", Bytes::new())), 0x0000_0000_527d_5351);
+        let silent = Message { notice: Notice::Silent, ..message("", Bytes::new()) };
+        assert_eq!(digest(&silent), 0x0010_0000_527d_5351);
+        let uncounted = Message { notice: Notice::Uncounted, ..silent };
+        assert_eq!(digest(&uncounted), 0x0020_0000_527d_5351);
         let other = digest(&message("a", Bytes::from_static(b"b")));
         assert_ne!(digest(&message("ab", Bytes::new())), other);
         assert_ne!(digest(&message("", Bytes::from_static(b"ab"))), other);

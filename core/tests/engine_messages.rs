@@ -6,9 +6,9 @@ use bytes::Bytes;
 use dunlin_core::request::{AccountRequest, ConversationRequest, History, Request};
 use dunlin_core::store::RegisterRange;
 use dunlin_core::store::contract::ask;
-use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
+use dunlin_protocol::wire::{self, ErrorCode, Notice, frame::Body};
 use dunlin_protocol::{LogId, UserId};
-use engine_support::{Server, history, send, text_of};
+use engine_support::{Server, history, send, send_with, text_of};
 
 #[test]
 fn a_message_reaches_every_device_of_both_users() {
@@ -42,6 +42,8 @@ fn a_retry_stores_nothing_and_gets_the_first_answer() {
     phone.send(bob, 2, "again");
     assert_eq!(phone.send(bob, 1, "hello"), first);
     assert_eq!(phone.refused(send(log, 1, "goodbye")), ErrorCode::MessageIdConflict);
+    let silently = send_with(Notice::Silent, log, 1, "hello");
+    assert_eq!(phone.refused(silently), ErrorCode::MessageIdConflict, "another notice");
     // Another sender may use the same id.
     assert_eq!(server.live(bob).send(ann, 1, "hello").seq, 3);
     assert_eq!(phone.history(log).head, 3);
@@ -64,6 +66,34 @@ fn retries_among_new_messages_leave_no_gap() {
     }
     let page = phone.history(log);
     assert_eq!(page.entries.iter().map(|e| e.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    server.engine.stop();
+}
+
+#[test]
+fn what_a_message_does_to_others_is_said_by_its_entry_and_stays_so() {
+    let mut server = Server::start(1);
+    let (ann, bob) = (server.account(1), server.account(2));
+    let (mut phone, mut other) = (server.live(ann), server.live(bob));
+    let log = LogId::direct(ann, bob);
+    let notices = [Notice::Uncounted, Notice::Loud, Notice::Silent, Notice::Uncounted];
+    let mut sent = Vec::new();
+    for (id, notice) in (1..).zip(notices) {
+        sent.push(phone.send_with(notice, bob, id, "word"));
+        assert_eq!(other.pushed(log).notice(), notice);
+        assert_eq!(phone.send_with(notice, bob, id, "word"), sent[usize::from(id) - 1]);
+    }
+    let page = other.history(log);
+    let told: Vec<_> = page.entries.iter().map(|entry| (entry.notice(), entry.counted)).collect();
+    assert_eq!(told, notices.into_iter().zip([0, 1, 2, 2]).collect::<Vec<_>>());
+    assert!(page.entries.iter().all(|entry| entry.counted == entry.sender_counted));
+    let unknown = wire::Send {
+        conversation_id: log.to_wire(),
+        client_message_id: vec![9; 16].into(),
+        notice: 3,
+        ..wire::Send::default()
+    };
+    let refused = Request::try_from(unknown).unwrap_err();
+    assert_eq!((refused.field, refused.code), ("notice", ErrorCode::InvalidArgument));
     server.engine.stop();
 }
 

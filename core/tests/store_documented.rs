@@ -53,7 +53,9 @@ fn message() -> Write {
 fn body(seq: u64, meta: EntryMeta, body: entry::Body) -> bytes::Bytes {
     let EntryMeta { time_ms, sender, counted, sender_counted } = meta;
     let body = Some(body);
-    wire::Entry { seq, time_ms, sender, counted, sender_counted, body }.encode_to_vec().into()
+    let entry =
+        wire::Entry { seq, time_ms, sender, counted, sender_counted, body, ..Default::default() };
+    entry.encode_to_vec().into()
 }
 
 /// The bytes of the lines `offset  bytes` below a heading that names a file.

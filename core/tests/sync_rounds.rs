@@ -46,7 +46,15 @@ fn store() -> MemoryStore {
         let (sender, counted, sender_counted) = (number + 2, 1, 1);
         let meta = EntryMeta { time_ms: number, sender, counted, sender_counted };
         let body = Some(entry::Body::Message(wire::Message::default()));
-        let entry = wire::Entry { seq: 1, time_ms: number, sender, counted, sender_counted, body };
+        let entry = wire::Entry {
+            seq: 1,
+            time_ms: number,
+            sender,
+            counted,
+            sender_counted,
+            body,
+            ..wire::Entry::default()
+        };
         let body = entry.encode_to_vec().into();
         [join, Write::entry(log, NewEntry { seq: 1, meta, key: None, digest: 0, body })]
     });

@@ -1,6 +1,6 @@
 //! What is unread is exactly what others have said above the cursor and above what has expired, beside
-//! somebody who counts on fingers: whatever is sent from which device, marked in which order, expired or
-//! restarted.
+//! somebody who counts on fingers: whatever is sent from which device, with which notice, marked in which
+//! order, expired or restarted.
 
 mod engine_support;
 
@@ -9,7 +9,8 @@ use std::sync::Arc;
 use dunlin_core::store::contract::ask::delete;
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::{Deleted, Deletion};
-use dunlin_protocol::{LogId, UserId, wire};
+use dunlin_protocol::wire::{self, Notice};
+use dunlin_protocol::{LogId, UserId};
 use engine_support::{Client, Server};
 use proptest::prelude::*;
 
@@ -20,6 +21,7 @@ enum Deed {
     Send {
         by: usize,
         device: usize,
+        notice: Notice,
     },
     /// One of the two has read up to here, by one of two devices.
     Mark {
@@ -37,24 +39,34 @@ enum Deed {
 fn deed() -> impl Strategy<Value = Deed> {
     let (by, device) = (0..2_usize, 0..2_usize);
     prop_oneof![
-        6 => (by.clone(), device.clone()).prop_map(|(by, device)| Deed::Send { by, device }),
+        6 => (by.clone(), device.clone(), notice())
+            .prop_map(|(by, device, notice)| Deed::Send { by, device, notice }),
         5 => (by, device, 1..40_u64).prop_map(|(by, device, seq)| Deed::Mark { by, device, seq }),
         1 => (1..30_u64).prop_map(|below| Deed::Expire { below }),
         1 => Just(Deed::Restart),
     ]
 }
 
+fn notice() -> impl Strategy<Value = Notice> {
+    prop_oneof![
+        4 => Just(Notice::Loud),
+        1 => Just(Notice::Silent),
+        2 => Just(Notice::Uncounted),
+    ]
+}
+
 /// Counts on fingers.
 #[derive(Debug, Default)]
 struct Naive {
-    senders: Vec<usize>,
+    /// Who has said what, and whether it counts.
+    entries: Vec<(usize, bool)>,
     cursors: [u64; 2],
     expired_below: u64,
 }
 
 impl Naive {
     fn head(&self) -> u64 {
-        self.senders.len() as u64
+        self.entries.len() as u64
     }
 
     fn mark(&mut self, by: usize, seq: u64) -> u64 {
@@ -68,11 +80,10 @@ impl Naive {
         self.expired_below = self.expired_below.max(below.min(self.head() + 1));
     }
 
-    /// How many entries of the other one there are in a range.
+    /// How many entries of the other one that count there are in a range.
     fn others(&self, user: usize, from: u64, to: u64) -> u64 {
-        let entries = (1..).zip(&self.senders);
-        let counts = |(seq, sender): &(u64, &usize)| (from..=to).contains(seq) && **sender != user;
-        entries.filter(counts).count() as u64
+        let entries = (1..).zip(&self.entries).filter(|(seq, _)| (from..=to).contains(seq));
+        entries.filter(|(_, (sender, counts))| *sender != user && *counts).count() as u64
     }
 
     fn unread(&self, user: usize) -> u64 {
@@ -113,9 +124,10 @@ fn run(deeds: &[Deed]) -> [u64; 2] {
     let (mut crowd, mut naive) = (Crowd::over(&store), Naive::default());
     for (number, deed) in (1_u8..).zip(deeds) {
         match *deed {
-            Deed::Send { by, device } => {
-                crowd.devices[by][device].send(users()[1 - by], number, "word");
-                naive.senders.push(by);
+            Deed::Send { by, device, notice } => {
+                let to = users()[1 - by];
+                crowd.devices[by][device].send_with(notice, to, number, "word");
+                naive.entries.push((by, notice.counts()));
             }
             Deed::Mark { by, device, seq } if naive.head() > 0 => {
                 let at = naive.mark(by, seq);
@@ -159,7 +171,8 @@ proptest! {
 #[test]
 fn the_examples_of_the_document() {
     use Deed::{Expire, Mark, Send};
-    let send = |by| Send { by, device: 0 };
+    let say = |by, notice| Send { by, device: 0, notice };
+    let send = |by| say(by, Notice::Loud);
     let mark = |seq| Mark { by: 0, device: 0, seq };
     // Ann says 1 and 4, Bob 2, 3 and 5.
     let said = [send(0), send(1), send(1), send(0), send(1)];
@@ -169,4 +182,7 @@ fn the_examples_of_the_document() {
     assert_eq!(after(&[mark(4), send(0), send(1)]), [2, 3]);
     assert_eq!(after(&[mark(2), Expire { below: 4 }]), [1, 1]);
     assert_eq!(after(&[Expire { below: 6 }, mark(1), send(1)]), [1, 0]);
+    let quiet = [say(1, Notice::Silent), say(1, Notice::Uncounted), say(0, Notice::Uncounted)];
+    assert_eq!(after(&quiet), [4, 2]);
+    assert_eq!(after(&[&quiet[..], &[mark(7)]].concat()), [0, 2]);
 }

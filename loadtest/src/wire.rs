@@ -304,6 +304,7 @@ mod tests {
             counted: 9,
             sender_counted: 8,
             body: Some(body),
+            ..Entry::default()
         };
         Body::Push(wire::Push { conversation_id: Bytes::from_static(&[3; 16]), entry: Some(entry) })
     }

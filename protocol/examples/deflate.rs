@@ -57,6 +57,7 @@ impl Chance {
                 content: Bytes::from(text.join(" ")),
                 ..Message::default()
             })),
+            ..Entry::default()
         }
     }
 }

@@ -34,6 +34,7 @@ pub mod compressed;
 pub mod frame;
 pub mod id;
 pub mod limits;
+mod notice;
 mod redacted;
 
 /// The messages of the protocol, as generated from the .proto files.

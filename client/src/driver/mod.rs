@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use dunlin_protocol::wire::Notice;
 use dunlin_protocol::{ClientMessageId, DeviceId, LogId};
 use mio::{Poll, Waker};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -147,7 +148,8 @@ impl Client {
         let message_id = ClientMessageId(random_bytes(&self.random).map_err(|_| Closed)?);
         let content = Bytes::copy_from_slice(text.as_bytes());
         let content_type = String::new();
-        let request = Request::Send { conversation, message_id, content_type, content };
+        let notice = Notice::Loud;
+        let request = Request::Send { conversation, message_id, content_type, content, notice };
         Ok((self.request(request)?, message_id))
     }
 

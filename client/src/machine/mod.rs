@@ -143,9 +143,9 @@ impl Machine {
         }
         match (&self.phase, request) {
             (Phase::Closed, _) => Err(Failure::Closed),
-            (_, Request::Send { conversation, message_id, content_type, content }) => {
+            (_, Request::Send { conversation, message_id, content_type, content, notice }) => {
                 let outbox = &mut self.outbox;
-                if outbox.push(ticket, conversation, message_id, content_type, content) {
+                if outbox.push(ticket, conversation, message_id, content_type, content, notice) {
                     Ok(())
                 } else {
                     Err(Failure::QueueFull)

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use dunlin_protocol::wire::Notice;
 use dunlin_protocol::{ClientMessageId, LogId};
 use hashbrown::HashMap;
 
@@ -15,6 +16,7 @@ pub(super) struct Outgoing {
     pub(super) message_id: ClientMessageId,
     pub(super) content_type: String,
     pub(super) content: Bytes,
+    pub(super) notice: Notice,
     /// How often the server failed at it (codes of that class).
     pub(super) failures: u32,
     number: u64,
@@ -68,6 +70,7 @@ impl Outbox {
         message_id: ClientMessageId,
         content_type: String,
         content: Bytes,
+        notice: Notice,
     ) -> bool {
         if self.messages >= self.messages_max || self.bytes + content.len() > self.bytes_max {
             return false;
@@ -80,6 +83,7 @@ impl Outbox {
             message_id,
             content_type,
             content,
+            notice,
             failures: 0,
             number: self.next_number,
             state: State::Queued,
@@ -192,7 +196,14 @@ mod tests {
 
     fn push(outbox: &mut Outbox, to: u64, ticket: u64) -> bool {
         let id = ClientMessageId([ticket as u8; 16]);
-        outbox.push(Ticket(ticket), conversation(to), id, String::new(), "hello".into())
+        outbox.push(
+            Ticket(ticket),
+            conversation(to),
+            id,
+            String::new(),
+            "hello".into(),
+            Notice::Loud,
+        )
     }
 
     fn next(outbox: &mut Outbox, now_ms: u64) -> Option<(OutgoingId, u64)> {

@@ -48,12 +48,14 @@ impl Reading {
     pub(super) fn take(&mut self, conversation: LogId, entry: &mut Entry, me: UserId) {
         let is_mine = entry.sender == me.get();
         let is_message = matches!(entry.body, Some(entry::Body::Message(_)));
+        let counts_itself = is_message && entry.notice().counts();
         if is_mine
             && is_message
             && entry.counted == 0
             && let Some(counts) = self.counts
         {
-            (entry.counted, entry.sender_counted) = (counts.counted + 1, counts.mine + 1);
+            let more = u64::from(counts_itself);
+            (entry.counted, entry.sender_counted) = (counts.counted + more, counts.mine + more);
         }
         if entry.counted > 0 && entry.sender != 0 {
             let mine = if is_mine {
@@ -63,7 +65,7 @@ impl Reading {
             };
             self.counts = Some(Counts { counted: entry.counted, mine });
         }
-        self.recount(entry.seq, is_message && !is_mine, others_matter(conversation, me));
+        self.recount(entry.seq, counts_itself && !is_mine, others_matter(conversation, me));
     }
 
     fn recount(&mut self, seq: u64, is_new: bool, others_matter: bool) {
@@ -136,7 +138,7 @@ fn others_matter(conversation: LogId, me: UserId) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_protocol::wire::Message;
+    use dunlin_protocol::wire::{Message, Notice};
 
     use super::*;
 
@@ -187,6 +189,26 @@ mod tests {
         assert_eq!((own.counted, own.sender_counted), (2, 1));
         take(&mut reading, entry(3, PEER, 3, 2));
         assert_eq!(reading.unread, 2);
+    }
+
+    #[test]
+    fn what_does_not_count_is_not_unread() {
+        let quiet = |entry| Entry { notice: Notice::Uncounted.into(), ..entry };
+        let mut reading = Reading::new();
+        take(&mut reading, quiet(entry(1, PEER, 0, 0)));
+        let own = take(&mut reading, quiet(entry(2, ME, 0, 0)));
+        assert_eq!((reading.unread, own.counted, own.sender_counted), (0, 0, 0));
+        take(&mut reading, entry(3, PEER, 1, 1));
+        take(&mut reading, quiet(entry(4, PEER, 1, 1)));
+        assert_eq!(reading.unread, 1);
+        let own = take(&mut reading, quiet(entry(5, ME, 0, 0)));
+        assert_eq!((own.counted, own.sender_counted), (1, 0));
+        // The same where only Synced knows the count.
+        let mut reading = Reading::new();
+        reading.skipped();
+        assert!(reading.synced(3, 10, (0, 2), 4));
+        take(&mut reading, Entry { sender: 0, ..quiet(entry(11, PEER, 9, 9)) });
+        assert_eq!(reading.unread, 4);
     }
 
     #[test]

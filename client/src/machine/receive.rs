@@ -213,6 +213,7 @@ impl Machine {
             seq,
             time_ms,
             sender: user.get(),
+            notice: outgoing.notice.into(),
             body: Some(entry::Body::Message(message)),
             ..Entry::default()
         };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dunlin_protocol::wire::frame::Body;
 use dunlin_protocol::wire::update_conversation::Change;
-use dunlin_protocol::wire::{self};
+use dunlin_protocol::wire::{self, Notice};
 use dunlin_protocol::{ClientMessageId, LogId, SessionId, UserId, limits};
 
 /// Names a request; chosen by the caller, and returned with the answer.
@@ -26,6 +26,8 @@ pub enum Request {
         content_type: String,
         /// At most 64 KiB.
         content: Bytes,
+        /// What it does to the others.
+        notice: Notice,
     },
     /// Everything up to `seq` was read.
     MarkRead {
@@ -111,12 +113,13 @@ impl Request {
 
     pub(super) fn body(&self) -> Body {
         match self {
-            Request::Send { conversation, message_id, content_type, content } => {
+            Request::Send { conversation, message_id, content_type, content, notice } => {
                 Body::Send(wire::Send {
                     conversation_id: conversation.to_wire(),
                     client_message_id: message_id.to_wire(),
                     content_type: content_type.clone(),
                     content: content.clone(),
+                    notice: (*notice).into(),
                 })
             }
             Request::MarkRead { conversation, seq } => Body::MarkRead(wire::MarkRead {

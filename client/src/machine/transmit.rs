@@ -141,6 +141,7 @@ impl Machine {
                 client_message_id: outgoing.message_id.to_wire(),
                 content_type: outgoing.content_type.clone(),
                 content: outgoing.content.clone(),
+                notice: outgoing.notice.into(),
             });
             if self.exceeds_frame(&body) {
                 if let Some(outgoing) = self.outbox.remove(id) {

@@ -135,7 +135,7 @@ impl Server {
     /// Messages of others up to `seq`.
     fn others(&self, user: UserId, id: LogId, seq: u64) -> u64 {
         let log = self.log(id).iter().filter(|entry| entry.seq <= seq);
-        log.filter(|entry| is_message(entry) && entry.sender != user.get()).count() as u64
+        log.filter(|entry| counts(entry) && entry.sender != user.get()).count() as u64
     }
 
     pub(crate) fn connect(&mut self) -> ConnectionId {
@@ -331,9 +331,11 @@ impl Server {
             let body = Some(entry::Body::Void(wire::Void {}));
             log.push(Entry { seq: log.len() as u64 + 1, body, ..Entry::default() });
         }
-        let counted = log.iter().filter(|entry| is_message(entry)).count() as u64;
-        let mine = log.iter().filter(|entry| is_message(entry) && entry.sender == user.get());
-        let sender_counted = mine.count() as u64 + 1;
+        let own = u64::from(send.notice().counts());
+        let counted = log.iter().filter(|entry| counts(entry)).count() as u64 + own;
+        let mine = log.iter().filter(|entry| counts(entry) && entry.sender == user.get());
+        let sender_counted = mine.count() as u64 + own;
+        let notice = send.notice;
         let seq = log.len() as u64 + 1;
         let message = Message {
             client_message_id: send.client_message_id,
@@ -343,8 +345,9 @@ impl Server {
         let entry = Entry {
             seq,
             sender: user.get(),
-            counted: counted + 1,
+            counted,
             sender_counted,
+            notice,
             body: Some(entry::Body::Message(message)),
             ..Entry::default()
         };
@@ -436,8 +439,8 @@ fn refusal(code: ErrorCode, retry_after_ms: u32) -> Body {
     Body::Error(wire::Error { code: code as i32, retry_after_ms, ..wire::Error::default() })
 }
 
-fn is_message(entry: &Entry) -> bool {
-    matches!(entry.body, Some(entry::Body::Message(_)))
+fn counts(entry: &Entry) -> bool {
+    matches!(entry.body, Some(entry::Body::Message(_))) && entry.notice().counts()
 }
 
 fn peer(user: UserId, id: LogId) -> UserId {

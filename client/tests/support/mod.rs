@@ -8,7 +8,7 @@ use dunlin_client::machine::{
     Request, Response, SavedTokens, Status, Ticket,
 };
 use dunlin_protocol::wire::frame::Body;
-use dunlin_protocol::wire::{self, DeviceKind, Entry, Frame, Message, entry};
+use dunlin_protocol::wire::{self, DeviceKind, Entry, Frame, Message, Notice, entry};
 use dunlin_protocol::{ClientMessageId, DeviceId, EncodedFrame, LogId, UserId, frame, limits};
 
 pub(crate) const ME: u64 = 1;
@@ -194,6 +194,7 @@ impl Script {
             message_id: ClientMessageId([ticket as u8; 16]),
             content_type: String::new(),
             content: format!("message {ticket}").into(),
+            notice: Notice::Loud,
         };
         self.machine.request(self.now_ms, Ticket(ticket), request);
     }

@@ -127,7 +127,7 @@ impl Iterator for Items {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_protocol::wire::{self, CloseReason, ErrorCode, frame::Body};
+    use dunlin_protocol::wire::{self, CloseReason, ErrorCode, Notice, frame::Body};
     use dunlin_protocol::{ClientMessageId, EncodedFrame, LogId, SessionId, UserId};
     use proptest::prelude::*;
 
@@ -152,6 +152,7 @@ mod tests {
             client_message_id: ClientMessageId([7; 16]),
             content_type: "text/plain".into(),
             content: Bytes::from_static(content.as_bytes()),
+            notice: Notice::Silent,
         };
         let sent = |content| ForwardedSend { sender: user(1), conn, message: message(content) };
         let frame = EncodedFrame::push(Body::Done(wire::Done {}));

@@ -125,6 +125,7 @@ impl Forward {
             out.put_u64(sender.get());
             put_conn(*conn, out);
             out.put_slice(&message.client_message_id.0);
+            out.put_u8(message.notice as u8);
             put_bytes(message.content_type.as_bytes(), out);
             put_bytes(&message.content, out);
         }

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use dunlin_protocol::limits::{CONTENT_BYTES_MAX, FRAME_BYTES_MAX, TYPE_BYTES_MAX};
-use dunlin_protocol::wire::{CloseReason, ErrorCode};
+use dunlin_protocol::wire::{CloseReason, ErrorCode, Notice};
 use dunlin_protocol::{ClientMessageId, EncodedFrame, LogId, SessionId, UserId};
 
 use super::item::{
@@ -44,9 +44,10 @@ impl Reader {
         let sends = (0..count).map(|_| {
             let (sender, conn) = (self.user()?, self.conn()?);
             let client_message_id = ClientMessageId(self.array()?);
+            let notice = Notice::try_from(i32::from(self.u8()?)).ok()?;
             let content_type = String::from_utf8(self.bytes(TYPE_BYTES_MAX)?.to_vec()).ok()?;
             let content = Bytes::copy_from_slice(&self.bytes(CONTENT_BYTES_MAX)?);
-            let message = Message { client_message_id, content_type, content };
+            let message = Message { client_message_id, content_type, content, notice };
             Some(ForwardedSend { sender, conn, message })
         });
         let sends = sends.collect::<Option<_>>()?;

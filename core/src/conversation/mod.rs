@@ -306,6 +306,7 @@ mod tests {
 
     mod machine {
         use bytes::Bytes;
+        use dunlin_protocol::wire::Notice;
         use dunlin_protocol::{ClientMessageId, UserId};
 
         use super::*;
@@ -330,6 +331,7 @@ mod tests {
                 client_message_id: ClientMessageId([7; 16]),
                 content_type: String::new(),
                 content: Bytes::new(),
+                notice: Notice::Loud,
             };
             let reply_to = ReplyTo::Client { conn: CONN, request_id: 1 };
             Pending::new(reply_to, user(sender), CONN, log(), message)

@@ -13,6 +13,7 @@
 
 use std::collections::VecDeque;
 
+use dunlin_protocol::wire::Notice;
 use dunlin_protocol::{LogId, UserId};
 
 use super::pending::Pending;
@@ -86,11 +87,17 @@ impl DirectHead {
     }
 
     /// The numbers of the next entry, if it is a message of this member now.
-    fn next(&self, log: LogId, sender: UserId, now_ms: u64) -> (DirectHead, EntryMeta) {
+    fn next(
+        &self,
+        log: LogId,
+        sender: UserId,
+        notice: Notice,
+        now_ms: u64,
+    ) -> (DirectHead, EntryMeta) {
         let member = member_index(log, sender.get());
         let time_ms = self.next_time_ms(now_ms);
         let mut next = DirectHead { seq: self.seq + 1, time_ms, ..*self };
-        next.counted[member] += 1;
+        next.counted[member] += u64::from(notice.counts());
         let meta = EntryMeta {
             time_ms: next.time_ms,
             sender: sender.get(),
@@ -164,7 +171,7 @@ impl Conversation {
         let count = self.queue.len().min(CONVERSATION_BATCH_MAX);
         let mut head = self.head;
         for pending in self.queue.iter_mut().take(count) {
-            let (next, meta) = head.next(log, pending.sender, now_ms);
+            let (next, meta) = head.next(log, pending.sender, pending.message.notice, now_ms);
             head = next;
             let entry = encode_message(log, head.seq, &meta, &pending.message);
             let client_message_id = pending.message.client_message_id;
@@ -208,7 +215,8 @@ impl Conversation {
                 Written::Duplicate { .. } => settled.push((pending, Outcome::Conflict)),
                 Written::Corrupt => settled.push((pending, Outcome::Corrupt)),
                 Written::Stored { .. } | Written::Unknown if place < stored => {
-                    self.head = self.head.next(log, pending.sender, time_ms).0;
+                    let notice = pending.message.notice;
+                    self.head = self.head.next(log, pending.sender, notice, time_ms).0;
                     let seq = self.head.seq;
                     settled.push((pending, Outcome::Stored { seq, time_ms, entry }));
                 }
@@ -303,6 +311,7 @@ mod tests {
             client_message_id: ClientMessageId(id),
             content_type: String::new(),
             content: Bytes::new(),
+            notice: Notice::Loud,
         };
         Pending::new(reply_to, user(1), conn, log(), message)
     }
@@ -328,10 +337,24 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_count_leaves_the_counts_of_its_sender() {
+        let before = DirectHead { counted: [4, 5], ..DirectHead::default() };
+        let meta = |sender, notice| before.next(log(), user(sender), notice, 1);
+        for (notice, counted) in [(Notice::Loud, 10), (Notice::Silent, 10), (Notice::Uncounted, 9)]
+        {
+            let (next, first) = meta(1, notice);
+            assert_eq!((first.counted, first.sender_counted), (counted, counted - 5));
+            assert_eq!((next.seq, next.counted), (1, [counted - 5, 5]));
+            assert_eq!(meta(2, notice).1.sender_counted, counted - 4);
+        }
+    }
+
+    #[test]
     fn a_time_of_the_future_is_not_passed_on() {
         let head = |time_ms| DirectHead { time_ms, ..DirectHead::default() };
         let (week_ms, now_ms) = (7 * 86_400_000, 1_700_000_000_000);
-        let next_ms = |before_ms| head(before_ms).next(log(), user(1), now_ms).0.time_ms;
+        let next = |before_ms, now_ms| head(before_ms).next(log(), user(1), Notice::Loud, now_ms).0;
+        let next_ms = |before_ms| next(before_ms, now_ms).time_ms;
         assert_eq!(next_ms(now_ms - 5), now_ms);
         assert_eq!(next_ms(now_ms + 5), now_ms + 5, "by the clock of another node");
         assert_eq!(next_ms(now_ms + ENTRY_AHEAD_MS_MAX), now_ms + ENTRY_AHEAD_MS_MAX);
@@ -339,8 +362,8 @@ mod tests {
         assert_eq!(next_ms(now_ms + week_ms), now_ms);
         // Once it is stored, it is counted again by its own time.
         for before_ms in [now_ms - 5, now_ms + 5, now_ms + week_ms] {
-            let stored = head(before_ms).next(log(), user(1), now_ms).0;
-            assert_eq!(head(before_ms).next(log(), user(1), stored.time_ms).0, stored);
+            let stored = next(before_ms, now_ms);
+            assert_eq!(next(before_ms, stored.time_ms), stored);
         }
     }
 

@@ -46,7 +46,7 @@ use super::submitter::Submitted;
 /// use dunlin_core::request::Message;
 /// use dunlin_core::store::memory::MemoryStore;
 /// use dunlin_core::transport::{Outbound, Transport};
-/// use dunlin_protocol::wire::frame::Body;
+/// use dunlin_protocol::wire::{Notice, frame::Body};
 /// use dunlin_protocol::{ClientMessageId, LogId};
 ///
 /// /// Nobody is connected.
@@ -70,6 +70,7 @@ use super::submitter::Submitted;
 ///     client_message_id: ClientMessageId([7; 16]),
 ///     content_type: String::new(),
 ///     content: "Hello, door!".into(),
+///     notice: Notice::Loud,
 /// };
 /// let (sender, answer) = std::sync::mpsc::channel();
 /// door.ask(user, note.to(LogId::direct(user, user)), move |sent| drop(sender.send(sent)));

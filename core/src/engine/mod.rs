@@ -85,7 +85,7 @@ pub enum EngineError {
 /// use dunlin_core::request::{Command, Message};
 /// use dunlin_core::store::memory::MemoryStore;
 /// use dunlin_core::transport::{ConnId, Delivery, Outbound, Session, Transport};
-/// use dunlin_protocol::wire::{DeviceKind, frame::Body};
+/// use dunlin_protocol::wire::{DeviceKind, Notice, frame::Body};
 /// use dunlin_protocol::{ClientMessageId, LogId, SessionId, frame};
 ///
 /// /// Whatever the engine has for a connection goes into a channel.
@@ -121,6 +121,7 @@ pub enum EngineError {
 ///     client_message_id: ClientMessageId([7; 16]),
 ///     content_type: String::new(),
 ///     content: "Hello, engine!".into(),
+///     notice: Notice::Loud,
 /// };
 /// let mut submitter = engine.submitter();
 /// let request = note.to(LogId::direct(user, user));

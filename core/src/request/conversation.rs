@@ -4,7 +4,8 @@ use bytes::Bytes;
 use dunlin_protocol::limits::{
     CONTENT_BYTES_MAX, HISTORY_ENTRIES_DEFAULT, HISTORY_ENTRIES_MAX, SIGNAL_BYTES_MAX,
 };
-use dunlin_protocol::{ClientMessageId, LogId, wire};
+use dunlin_protocol::wire::{self, Notice};
+use dunlin_protocol::{ClientMessageId, LogId};
 
 use super::Request;
 use super::invalid::{
@@ -35,6 +36,8 @@ pub struct Message {
     pub content_type: String,
     /// The content.
     pub content: Bytes,
+    /// What it does to the others.
+    pub notice: Notice,
 }
 
 /// See [`wire::Signal`].
@@ -94,6 +97,8 @@ impl TryFrom<wire::Send> for Request {
             let reason = format!("{} bytes of at most {CONTENT_BYTES_MAX}", send.content.len());
             return Err(invalid("content", reason));
         }
+        let notice = Notice::try_from(send.notice)
+            .map_err(|_| invalid("notice", format!("there is no {}", send.notice)))?;
         let (content_type, content) = (send.content_type, send.content);
         if (content_type.is_empty() || content_type == TEXT)
             && let Err(fault) = std::str::from_utf8(&content)
@@ -102,7 +107,7 @@ impl TryFrom<wire::Send> for Request {
                 format!("text/plain is UTF-8, this is not from byte {}", fault.valid_up_to());
             return Err(invalid_content(reason));
         }
-        Ok(Message { client_message_id, content_type, content }.to(conversation))
+        Ok(Message { client_message_id, content_type, content, notice }.to(conversation))
     }
 }
 

@@ -14,7 +14,7 @@ use dunlin_core::request::{AccountRequest, Command, Request};
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::{RegisterKey, Set, Store, StoreReply, StoreRequest, Write};
 use dunlin_core::transport::{ConnId, Delivery, Outbound, Session, Transport};
-use dunlin_protocol::wire::{self, CloseReason, DeviceKind, ErrorCode, entry, frame::Body};
+use dunlin_protocol::wire::{self, CloseReason, DeviceKind, ErrorCode, Notice, entry, frame::Body};
 use dunlin_protocol::{LogId, SessionId, UserId, frame};
 use parking_lot::{Condvar, Mutex};
 
@@ -205,7 +205,17 @@ impl Client {
     }
 
     pub(crate) fn send(&mut self, to: UserId, id: u8, text: &str) -> wire::Sent {
-        match self.ask(send(self.with(to), id, text)) {
+        self.send_with(Notice::Loud, to, id, text)
+    }
+
+    pub(crate) fn send_with(
+        &mut self,
+        notice: Notice,
+        to: UserId,
+        id: u8,
+        text: &str,
+    ) -> wire::Sent {
+        match self.ask(send_with(notice, self.with(to), id, text)) {
             Body::Sent(sent) => sent,
             other => panic!("not sent: {other:?}"),
         }
@@ -290,11 +300,16 @@ impl Client {
 }
 
 pub(crate) fn send(conversation: LogId, id: u8, text: &str) -> Request {
+    send_with(Notice::Loud, conversation, id, text)
+}
+
+pub(crate) fn send_with(notice: Notice, conversation: LogId, id: u8, text: &str) -> Request {
     let send = wire::Send {
         conversation_id: conversation.to_wire(),
         client_message_id: Bytes::from(vec![id; 16]),
-        content_type: String::new(),
         content: Bytes::copy_from_slice(text.as_bytes()),
+        notice: notice.into(),
+        ..wire::Send::default()
     };
     send.try_into().unwrap()
 }

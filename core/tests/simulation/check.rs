@@ -102,9 +102,10 @@ fn check_log(log: LogId, stored: &Stored, found: &mut Vec<String>) {
         }
         time_ms = entry.time_ms;
         if let Some(entry::Body::Message(message)) = &entry.body {
-            counted += 1;
+            let counts = u64::from(entry.notice().counts());
+            counted += counts;
             let of_sender = of_sender.entry(entry.sender).or_default();
-            *of_sender += 1;
+            *of_sender += counts;
             let counts = (entry.counted, entry.sender_counted);
             let meta = (stored.meta.counted, stored.meta.sender_counted);
             if counts != (counted, *of_sender) || meta != counts {
@@ -209,10 +210,7 @@ fn cursors_of(world: &World, logs: &Logs, found: &mut Vec<String>) -> Cursors {
             let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().unwrap());
             let user = UserId::new(number(&key[1..])).unwrap();
             let (seq, others_counted) = (number(&value[..8]), number(&value[8..]));
-            let others = stored
-                .entries
-                .iter()
-                .filter(|(entry, _)| entry.seq <= seq && entry.sender != user.get());
+            let others = counted_of_others(stored, user).filter(|entry| entry.seq <= seq);
             let right = others.count() as u64;
             if right != others_counted {
                 let is = others_counted;
@@ -222,6 +220,12 @@ fn cursors_of(world: &World, logs: &Logs, found: &mut Vec<String>) -> Cursors {
         }
     }
     cursors
+}
+
+/// What others have said that counts.
+fn counted_of_others(stored: &Stored, user: UserId) -> impl Iterator<Item = &wire::Entry> {
+    let entries = stored.entries.iter().map(|(entry, _)| entry);
+    entries.filter(move |entry| entry.sender != user.get() && entry.notice().counts())
 }
 
 /// Who is in a conversation with entries is a member of it, in the account log.
@@ -259,8 +263,8 @@ pub(crate) fn check_new_device(
             continue;
         }
         let read = cursors.get(&(*log, user)).map_or(0, |cursor| cursor.seq);
-        let of_others = stored.entries.iter().filter(|(entry, _)| entry.sender != user.get());
-        let unread = of_others.filter(|(entry, _)| entry.seq > read).count() as u64;
+        let unread = counted_of_others(stored, user).filter(|entry| entry.seq > read);
+        let unread = unread.count() as u64;
         let right = Some((stored.entries.len() as u64, read, unread));
         let is = told(*log).map(|state| (state.head, state.read_seq, state.unread));
         if is != right {

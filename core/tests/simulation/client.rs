@@ -464,8 +464,10 @@ impl Message {
         let send = wire::Send {
             conversation_id: self.log.to_wire(),
             client_message_id: self.id.to_wire(),
-            content_type: String::new(),
             content: Bytes::from(other.unwrap_or_else(|| self.content.clone())),
+            // The same in every retry.
+            notice: i32::from(self.id.0[7] % 3),
+            ..wire::Send::default()
         };
         send.try_into().unwrap()
     }

@@ -12,6 +12,7 @@ from messages import Entry, Message
 
 FINAL = {"REPLACED", "LOGGED_OUT", "ACCOUNT_DISABLED", "LOGIN_FAILED", "UNSUPPORTED_VERSION",
          "PROTOCOL_VIOLATION", "MALFORMED_FRAME", "FRAME_TOO_LARGE"}
+UNCOUNTED = 2  # the notice of what nobody has to read
 POSITIONS_MAX = 10_000  # in one Sync
 PAGE_ENTRIES_MAX = 1000  # of one History
 FRUITLESS_PAGES_MAX = 5  # in a row, until a promised head is believed to be wrong
@@ -39,7 +40,8 @@ class Log:
 
     def unread(self, me):
         new = (entry for entry in self.entries if entry.seq > self.read_seq)
-        return sum(entry.HasField("message") and entry.sender != me for entry in new)
+        return sum(entry.HasField("message") and entry.sender != me and entry.notice != UNCOUNTED
+                   for entry in new)
 
     def take(self, entry):
         """Returns the entries whose turn it is now."""
@@ -73,9 +75,9 @@ class Log:
 class Outgoing:
     """A message that was not acknowledged yet."""
 
-    def __init__(self, conversation, content, content_type, message_id):
+    def __init__(self, conversation, content, content_type, message_id, notice):
         self.send = {"conversation_id": conversation, "client_message_id": message_id,
-                     "content_type": content_type, "content": content}
+                     "content_type": content_type, "content": content, "notice": notice}
         self.stored = asyncio.get_running_loop().create_future()
 
 
@@ -124,10 +126,10 @@ class Client:
         if self.connection:
             self.connection.abort(Closed())
 
-    def send(self, conversation, content, content_type="", message_id=None):
+    def send(self, conversation, content, content_type="", message_id=None, notice=0):
         """Returns a future of the sequence. Survives lost connections."""
         outgoing = Outgoing(conversation, content, content_type,
-                            message_id or secrets.token_bytes(16))
+                            message_id or secrets.token_bytes(16), notice)
         self.outbox[outgoing.send["client_message_id"]] = outgoing
         if self.connection:
             self.transmit(outgoing)
@@ -387,8 +389,10 @@ class Client:
                 outgoing.stored.set_exception(refused)
             return
         self.outbox.pop(send["client_message_id"], None)
-        message = Message(**{name: send[name] for name in send if name != "conversation_id"})
-        entry = Entry(seq=sent.seq, time_ms=sent.time_ms, sender=self.user, message=message)
+        message = Message(client_message_id=send["client_message_id"],
+                          content_type=send["content_type"], content=send["content"])
+        entry = Entry(seq=sent.seq, time_ms=sent.time_ms, sender=self.user,
+                      notice=send["notice"], message=message)
         self.arrived(self.log(send["conversation_id"]), [entry])
         if not outgoing.stored.done():
             outgoing.stored.set_result(sent.seq)

@@ -287,8 +287,8 @@ fn request(script: &mut Script<'_>) -> Body {
         _ => Body::Send(Send {
             conversation_id,
             client_message_id: vec![9; 16].into(),
-            content_type: String::new(),
             content: vec![b'x'; script.size() % 19_000].into(),
+            ..Send::default()
         }),
     }
 }

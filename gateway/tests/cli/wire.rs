@@ -106,8 +106,8 @@ impl Client {
         let send = wire::Send {
             conversation_id: log.to_wire(),
             client_message_id: client_message_id.to_vec().into(),
-            content_type: String::new(),
             content: text.as_bytes().to_vec().into(),
+            ..wire::Send::default()
         };
         match self.ask(Body::Send(send)) {
             Body::Sent(sent) => sent.seq,

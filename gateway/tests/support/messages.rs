@@ -46,8 +46,8 @@ pub fn message(to: LogId, id: &str, text: impl Into<Bytes>) -> Body {
     Body::Send(Send {
         conversation_id: to.to_wire(),
         client_message_id: id_of(id),
-        content_type: String::new(),
         content: text.into(),
+        ..Send::default()
     })
 }
 

@@ -5,6 +5,7 @@ use std::error::Error;
 use bytes::Bytes;
 use dunlin_client::driver::{Client, new_message_id};
 use dunlin_client::machine::{Event, Request, SavedTokens};
+use dunlin_protocol::wire::Notice;
 use dunlin_protocol::{ClientMessageId, LogId};
 
 use crate::model::news::News;
@@ -68,6 +69,7 @@ impl Session {
                             message_id,
                             content_type,
                             content,
+                            notice: Notice::Loud,
                         })?;
                         self.model.sending(conversation, message_id, ticket);
                     }

@@ -104,6 +104,7 @@ fn send(user: UserId, number: u64) -> Body {
         client_message_id: Bytes::copy_from_slice(&id),
         content_type: "x-load".into(),
         content: vec![number as u8; CONTENT_BYTES_MAX].into(),
+        ..Send::default()
     })
 }
 
