@@ -44,6 +44,8 @@ export class Fetcher {
       // Another epoch has come meanwhile, and with it another conversation.
       if (this.#live.book.conversations.get(conversation.id) !== conversation) return;
       const before = conversation.position;
+      const missing = gap.to - gap.from + 1n;
+      if (missing < limit) limit = Number(missing);
       const page = await this.#page(conversation, gap.from, gap.to, limit);
       if (page === "damaged") {
         if (limit === 1) this.#offer(conversation, damagedEntry(gap.from));

@@ -52,5 +52,5 @@ function fromJson(_: string, value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
   const { $number, $bytes } = value as { $number?: string; $bytes?: string };
   if ($number !== undefined) return BigInt($number);
-  return $bytes === undefined ? value : Buffer.from($bytes, "base64");
+  return $bytes === undefined ? value : Uint8Array.from(Buffer.from($bytes, "base64"));
 }
