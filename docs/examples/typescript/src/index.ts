@@ -10,6 +10,7 @@ export { ConnectionEnded, Refused, TooLarge } from "./connection/errors.js";
 export type { Conversation } from "./conversation/conversation.js";
 export type { Entry, Message } from "./conversation/entry.js";
 export { directConversation, otherMember, type ConversationId } from "./conversation/id.js";
+export type { Membership } from "./conversation/membership.js";
 export { JsonFileState } from "./state/json_file.js";
 export { MemoryState, type DurableState, type Saved } from "./state/saved.js";
-export { CloseReason, DeviceKind, ErrorCode } from "./wire/messages.js";
+export { CloseReason, DeviceKind, ErrorCode, Notice, RequestState } from "./wire/messages.js";

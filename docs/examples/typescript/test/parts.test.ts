@@ -14,7 +14,7 @@ import { directConversation } from "../src/conversation/id.js";
 import { Book } from "../src/state/book.js";
 import { JsonFileState } from "../src/state/json_file.js";
 import { decode, encode } from "../src/wire/codec.js";
-import { ConversationState, Entry as WireEntry, ReadReceipt } from "../src/wire/messages.js";
+import { ConversationState, Entry as WireEntry, Notice, ReadReceipt } from "../src/wire/messages.js";
 import { numbers } from "./breaking_proxy.js";
 
 const ANN = 1n;
@@ -152,7 +152,7 @@ test("a state in a file is there again, its owner's alone, and survives another 
     book.account = { userId: ANN, username: "ann" };
     book.epoch = 18_369_614_221_190_020_847n;
     book.conversation(ID).offer(entryOf(wire(SAID[0]!), ID, ANN));
-    book.enqueue({ id: "00".repeat(16), conversation: ID, contentType: "text/plain", content: Buffer.from("hé") });
+    book.enqueue({ id: "00".repeat(16), conversation: ID, contentType: "text/plain", content: Buffer.from("hé"), notice: Notice.SILENT });
     await Promise.all([book.save(), book.save(), book.save()]);
     const again = await Book.open(new JsonFileState(path));
     assert.equal(again.deviceId, book.deviceId);

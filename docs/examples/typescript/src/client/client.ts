@@ -2,47 +2,30 @@
 
 import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
-import type { Connection } from "../connection/connection.js";
-import type { Endpoint } from "../connection/endpoint.js";
 import { ConnectionEnded, Refused } from "../connection/errors.js";
-import type { AnswerOf, Body, BodyOf, RequestName } from "../connection/requests.js";
+import type { AnswerOf, BodyOf, RequestName } from "../connection/requests.js";
 import type { Conversation } from "../conversation/conversation.js";
 import { entryOf, type Entry } from "../conversation/entry.js";
 import { bytesOf, directConversation, type ConversationId } from "../conversation/id.js";
 import { Book } from "../state/book.js";
 import type { DurableState } from "../state/saved.js";
-import { afterClose, isWorthRepeating } from "../wire/codes.js";
+import { isWorthRepeating } from "../wire/codes.js";
 import type { Init } from "../wire/codec.js";
-import { CloseReason, DeviceKind, type GoAway, type SessionInfo, type User } from "../wire/messages.js";
-import { delayMs } from "./backoff.js";
-import type { Credentials } from "./credentials.js";
+import { ErrorCode, Notice, RequestState, type Membership, type SessionInfo, type UpdateConversation, type User } from "../wire/messages.js";
 import type { ClientEvents, Emit, Stopped } from "./events.js";
-import { logIn, LoginImpossible, type Device } from "./login.js";
-import { Session } from "./session.js";
+import { Runner, type RunnerOptions } from "./runner.js";
+import type { Session } from "./session.js";
 
-export interface ClientOptions {
-  readonly endpoint: Endpoint;
+export interface ClientOptions extends RunnerOptions {
   readonly state: DurableState;
-  readonly credentials?: Credentials;
-  readonly device?: Device;
-  /**
-   * What to do about entries that lie between what this device has and what Sync brings: fetch them all
-   * (a bot, an archive), or leave them out until somebody scrolls there (a chat with years of history).
-   */
-  readonly gaps?: "fetch" | "leave out";
-  /** The first delay before another connection; it doubles from there. Only tests have a reason to change it. */
-  readonly backoffBaseMs?: number;
 }
 
 export class Client {
   readonly events = new EventEmitter<ClientEvents>();
   readonly #options: ClientOptions;
   readonly #book: Book;
+  #runner: Runner | undefined;
   #running: Promise<void> | undefined;
-  #session: Session | undefined;
-  #stopping: (() => void) | undefined;
-  /** Server time less ours, for showing times. */
-  #clockMs = 0n;
 
   private constructor(options: ClientOptions, book: Book) {
     this.#options = options;
@@ -55,12 +38,18 @@ export class Client {
 
   /** Connects, and stays connected until `stop` or the event `stopped`. */
   start(): void {
-    this.#running ??= this.#run().finally(() => (this.#running = undefined));
+    if (this.#runner !== undefined) return;
+    const runner = new Runner(this.#options, this.#book, this.#emit);
+    this.#runner = runner;
+    this.#running = runner.run().then(([why, error]) => {
+      this.#runner = undefined;
+      this.#emit("stopped", why, error);
+    });
   }
 
   /** Leaves the connection; the session lives on, and so does the outbox. */
   async stop(): Promise<void> {
-    this.#stopping?.();
+    this.#runner?.stop();
     await this.#running;
     await this.#book.save();
   }
@@ -79,7 +68,7 @@ export class Client {
 
   /** For showing the times of entries: add it to the clock of this machine. */
   get serverClockOffsetMs(): bigint {
-    return this.#clockMs;
+    return this.#runner?.clockOffsetMs ?? 0n;
   }
 
   get conversations(): ReadonlyMap<ConversationId, Conversation> {
@@ -102,10 +91,10 @@ export class Client {
   async send(
     conversation: ConversationId,
     content: string | Uint8Array,
-    { contentType = "text/plain", id = randomBytes(16).toString("hex") } = {},
+    { contentType = "text/plain", notice = Notice.LOUD as Notice, id = randomBytes(16).toString("hex") } = {},
   ): Promise<string> {
     const bytes = typeof content === "string" ? Buffer.from(content, "utf8") : Uint8Array.from(content);
-    this.#book.enqueue({ id, conversation, contentType, content: bytes });
+    this.#book.enqueue({ id, conversation, contentType, content: bytes, notice });
     await this.#book.save();
     this.#session?.kick();
     return id;
@@ -117,6 +106,64 @@ export class Client {
     if (conversation === undefined || seq <= conversation.readSeq || seq <= conversation.markUpTo) return;
     conversation.markUpTo = seq;
     this.#session?.kick();
+  }
+
+  /** Hides a conversation from the list until something newer comes. */
+  async hide(id: ConversationId): Promise<void> {
+    await this.#update(id, { case: "hideUpTo", value: this.#book.conversation(id).head });
+  }
+
+  async show(id: ConversationId): Promise<void> {
+    await this.#update(id, { case: "hideUpTo", value: 0n });
+  }
+
+  /** A mark to come back to it. Reading does not take it off: that is for who opens the conversation. */
+  async markUnread(id: ConversationId, isMarked: boolean): Promise<void> {
+    await this.#update(id, { case: "markedUnread", value: isMarked });
+  }
+
+  /** What becomes of a stranger's request. */
+  async accept(id: ConversationId): Promise<void> {
+    await this.#update(id, { case: "request", value: RequestState.NONE });
+  }
+
+  async ignore(id: ConversationId): Promise<void> {
+    await this.#update(id, { case: "request", value: RequestState.IGNORED });
+  }
+
+  /** Removes what is there from this user's view, for good; the other member keeps it. */
+  async clear(id: ConversationId): Promise<void> {
+    await this.#update(id, { case: "clearUpTo", value: this.#book.conversation(id).head });
+  }
+
+  async #update(id: ConversationId, change: NonNullable<UpdateConversation["change"]>): Promise<void> {
+    const apply = (answer: Membership) => this.#session?.isNow(answer);
+    await this.ask("updateConversation", { conversationId: bytesOf(id), change }, apply);
+  }
+
+  /** What the devices of this user share. */
+  setting(key: string): Uint8Array | undefined {
+    const value = this.#book.settings.get(key)?.value;
+    return value === undefined || value.length === 0 ? undefined : value;
+  }
+
+  /**
+   * Sets one of them; an empty value removes it. With `ifVersion` (0: there is none) only if nobody else has
+   * changed it: else it rejects with Refused, VERSION_CONFLICT, and `setting` is here what is there.
+   */
+  async setSetting(key: string, value: Uint8Array, ifVersion?: bigint): Promise<void> {
+    try {
+      await this.ask("setSetting", { key, value, ifVersion }, (setting) => this.#session?.set(setting));
+    } catch (error) {
+      if (!(error instanceof Refused) || error.code !== ErrorCode.VERSION_CONFLICT) throw error;
+      if (error.setting !== undefined) this.#session?.set(error.setting);
+      // It may be our own first try, whose answer was lost.
+      if (!Buffer.from(error.setting?.value ?? []).equals(value)) throw error;
+    }
+  }
+
+  settingVersion(key: string): bigint {
+    return this.#book.settings.get(key)?.version ?? 0n;
   }
 
   /** Something momentary; lost if there is no connection. */
@@ -165,17 +212,25 @@ export class Client {
   }
 
   /** A request that may be repeated: it is, until it is answered. Rejects with Refused, or when stopped. */
-  async ask<N extends RequestName>(name: N, value: Init<BodyOf<N>>): Promise<AnswerOf<N>> {
+  async ask<N extends RequestName>(
+    name: N,
+    value: Init<BodyOf<N>>,
+    apply?: (answer: AnswerOf<N>) => void,
+  ): Promise<AnswerOf<N>> {
     for (;;) {
       const session = this.#session ?? (await this.#online());
       try {
-        return (await (session.connection.request(name, value) as Promise<unknown>)) as AnswerOf<N>;
+        return (await (session.connection.request(name, value, apply) as Promise<unknown>)) as AnswerOf<N>;
       } catch (error) {
         const waits = error instanceof Refused && isWorthRepeating(error.code);
         if (!waits && !(error instanceof ConnectionEnded)) throw error;
         await new Promise((resolve) => setTimeout(resolve, waits ? error.retryAfterMs || 1_000 : 100));
       }
     }
+  }
+
+  get #session(): Session | undefined {
+    return this.#runner?.session;
   }
 
   readonly #emit: Emit = (event, ...values) => {
@@ -186,90 +241,14 @@ export class Client {
     return new Promise((resolve, reject) => {
       const online = () => {
         this.events.removeListener("stopped", stopped);
-        resolve(this.#session as Session);
+        resolve(this.#runner?.session as Session);
       };
       const stopped = (why: Stopped) => {
         this.events.removeListener("online", online);
         reject(new Error(`not connected: ${why}`));
       };
       this.events.once("online", online).once("stopped", stopped);
-      if (this.#running === undefined) stopped("by the program");
+      if (this.#runner === undefined) stopped("by the program");
     });
   }
-
-  async #run(): Promise<void> {
-    let stop = false;
-    const stopped = new Promise<void>((resolve) => {
-      this.#stopping = () => {
-        stop = true;
-        this.#session?.connection.close();
-        resolve();
-      };
-    });
-    let attempts = 0;
-    let endpoint = this.#options.endpoint;
-    while (!stop) {
-      const end = await this.#connection(endpoint, () => (attempts = 0), () => stop, stopped).catch((error: Error) => error);
-      if (stop) break;
-      const why = this.#whyStop(end);
-      if (why !== undefined) return this.#emit("stopped", why, end);
-      const told = end instanceof ConnectionEnded ? end.delayMs : 0;
-      const delay = delayMs(told, attempts++, this.#options.backoffBaseMs);
-      this.#emit("offline", end, delay);
-      const address = end instanceof ConnectionEnded ? end.address : "";
-      endpoint = address === "" ? this.#options.endpoint : { ...this.#options.endpoint, address };
-      await pause(delay, stopped);
-    }
-    this.#emit("stopped", "by the program", undefined);
-  }
-
-  /** One connection, from its beginning to its end. */
-  async #connection(endpoint: Endpoint, synced: () => void, isStopped: () => boolean, stopped: Promise<void>): Promise<Error> {
-    let session: Session | undefined;
-    let connection: Connection | undefined;
-    const listener = {
-      pushed: (body: Body) => session?.pushed(body),
-      goingAway: (message: GoAway) => void connection?.leave(message),
-    };
-    const { credentials = {}, device = { kind: DeviceKind.DESKTOP, name: "" }, gaps = "fetch" } = this.#options;
-    connection = await logIn(endpoint, this.#book, credentials, device, listener);
-    void stopped.then(() => connection.close());
-    if (isStopped()) connection.close();
-    this.#clockMs = connection.welcome.serverTimeMs - BigInt(Date.now());
-    session = new Session(connection, this.#book, gaps === "fetch", this.#emit);
-    try {
-      await session.begin();
-      synced();
-      this.#session = session;
-      this.#emit("online");
-      const end = await connection.ended;
-      return session.problem ?? end;
-    } finally {
-      this.#session = undefined;
-      connection.close();
-    }
-  }
-
-  #whyStop(end: Error): Stopped | undefined {
-    if (end instanceof LoginImpossible) return end.why;
-    if (end instanceof Refused) return undefined;
-    if (!(end instanceof ConnectionEnded)) return "gave up";
-    switch (end.isDistrusted ? "give up" : afterClose(end.reason)) {
-      case "reconnect":
-        return undefined;
-      case "ask the user":
-        return end.reason === CloseReason.ACCOUNT_DISABLED ? "account disabled" : end.reason === CloseReason.LOGIN_FAILED ? "needs a login" : "replaced";
-      case "forget the tokens":
-        this.#book.tokens = {};
-        return "logged out";
-      case "give up":
-        return "gave up";
-    }
-  }
-}
-
-async function pause(ms: number, stopped: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  await Promise.race([new Promise((resolve) => (timer = setTimeout(resolve, ms))), stopped]);
-  clearTimeout(timer);
 }

@@ -26,7 +26,7 @@ export interface ClientEvents {
   entry: [conversation: ConversationId, entry: Entry];
   /** Entries that were not fetched: `history` gets them when somebody scrolls there. */
   leftOut: [conversation: ConversationId, from: bigint, to: bigint];
-  /** Cursors, counts of unread messages or the head of a conversation are different now. */
+  /** Cursors, counts of unread messages, the head of a conversation or what it is to the user are different now. */
   changed: [conversation: ConversationId];
   /** What this client has of this conversation, or of all, is void; what is right comes anew. */
   forgotten: [conversation: ConversationId | undefined];
@@ -34,6 +34,8 @@ export interface ClientEvents {
   sent: [id: string, conversation: ConversationId, seq: bigint];
   /** A message of the outbox will not be sent: tell the user. */
   failed: [id: string, conversation: ConversationId, error: Error];
+  /** One of the user's settings was changed, here or on another device; no value: it was removed. */
+  setting: [key: string, value: Uint8Array | undefined];
   signal: [signal: Signal];
 }
 

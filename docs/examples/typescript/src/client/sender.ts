@@ -47,6 +47,7 @@ export class Sender {
       clientMessageId: Buffer.from(draft.id, "hex"),
       contentType: draft.contentType,
       content: draft.content,
+      notice: draft.notice,
     };
     try {
       await repeating(

@@ -6,8 +6,9 @@ import type { Body } from "../connection/requests.js";
 import type { Change, Conversation } from "../conversation/conversation.js";
 import { entryOf } from "../conversation/entry.js";
 import { idOf } from "../conversation/id.js";
+import { membershipOf } from "../conversation/membership.js";
 import type { Book } from "../state/book.js";
-import type { Behind, Push, ReadReceipt } from "../wire/messages.js";
+import type { Behind, Membership, Push, ReadReceipt, Setting } from "../wire/messages.js";
 import type { Emit } from "./events.js";
 import { Fetcher } from "./fetcher.js";
 import { pauseUnless, type Live } from "./live.js";
@@ -62,6 +63,10 @@ export class Session implements Live {
         return this.#behind(body.value);
       case "readReceipt":
         return this.#receipt(body.value);
+      case "membership":
+        return this.isNow(body.value);
+      case "setting":
+        return this.set(body.value);
       case "signal":
         this.emit("signal", body.value);
         return;
@@ -82,6 +87,17 @@ export class Session implements Live {
     this.emit("changed", conversation.id);
     if (change.needsSync === true) this.resync();
     this.#fetcher.kick(conversation);
+    this.background(this.book.save());
+  }
+
+  isNow(membership: Membership): void {
+    const conversation = this.book.conversation(idOf(membership.conversationId));
+    this.changed(conversation, conversation.isNow(membershipOf(membership)));
+  }
+
+  set(setting: Setting): void {
+    if (!this.book.set(setting)) return;
+    this.emit("setting", setting.key, setting.value.length === 0 ? undefined : setting.value);
     this.background(this.book.save());
   }
 

@@ -49,7 +49,8 @@ export class Syncer {
 
   #question(): Init<Sync> {
     const { book, connection } = this.#live;
-    const all = [...book.conversations.values()];
+    // What must be told is left out: the server is silent of a conversation of which it is told all that holds.
+    const all = [...book.conversations.values()].filter((each) => !each.mustBeTold);
     const positions = all.slice(-connection.limits.syncPositionsMax).map((each): Init<LogPosition> => {
       const { position: seq, peerReadSeq, readSeq } = each;
       return { conversationId: bytesOf(each.id), seq, peerReadSeq, readSeq };

@@ -1,7 +1,7 @@
 // How a request, and how a connection can end.
 
 import { nameOf } from "../wire/codes.js";
-import { CloseReason, ErrorCode, type Error as WireError } from "../wire/messages.js";
+import { CloseReason, ErrorCode, type Error as WireError, type Setting } from "../wire/messages.js";
 
 /** The server has answered a request with Error. */
 export class Refused extends Error {
@@ -11,12 +11,15 @@ export class Refused extends Error {
   readonly retryAfterMs: number;
   /** The field of the request that is wrong, as the .proto files spell it. */
   readonly field: string;
+  /** With VERSION_CONFLICT: the setting as it is. */
+  readonly setting: Setting | undefined;
 
   constructor(error: WireError) {
     super(`${nameOf(ErrorCode, error.code)}${error.field === "" ? "" : ` (${error.field})`}: ${error.message}`);
     this.code = error.code;
     this.retryAfterMs = error.retryAfterMs;
     this.field = error.field;
+    this.setting = error.setting;
   }
 }
 

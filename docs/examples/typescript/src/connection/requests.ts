@@ -19,6 +19,8 @@ export const ANSWERS = {
   history: "historyPage",
   markRead: "readReceipt",
   signal: "done",
+  setSetting: "setting",
+  updateConversation: "membership",
 } as const satisfies Partial<Record<Body["case"], Body["case"]>>;
 
 export type RequestName = keyof typeof ANSWERS;

@@ -1,9 +1,10 @@
 // A conversation as this client has it: the log, the cursors, the newest entries.
 
-import type { ConversationState, ReadReceipt } from "../wire/messages.js";
-import { entryOf, type Entry } from "./entry.js";
+import { RequestState, type ConversationState, type ReadReceipt } from "../wire/messages.js";
+import { counts, entryOf, type Entry } from "./entry.js";
 import { otherMember, type ConversationId } from "./id.js";
 import { Log, type Range } from "./log.js";
+import { PLAIN, type Membership } from "./membership.js";
 import { Reading, type Base } from "./reading.js";
 
 /** The newest entries are kept for showing; older ones come by History. */
@@ -31,6 +32,8 @@ export interface SavedConversation {
   readonly recent: readonly Entry[];
   readonly markUpTo: bigint;
   readonly hasMoved: boolean;
+  readonly mustBeTold: boolean;
+  readonly membership: Membership;
 }
 
 export class Conversation {
@@ -43,6 +46,9 @@ export class Conversation {
   markUpTo = 0n;
   /** Something was learnt since the last Sync: the next one names this conversation. */
   hasMoved = false;
+  /** Only the server knows what is unread: the next Sync must not say that all of it is known. */
+  mustBeTold = false;
+  #membership: Membership = PLAIN;
   /** Goes up when the own cursor moves, so that an older answer is known for one. */
   cursorMoves = 0;
 
@@ -54,16 +60,19 @@ export class Conversation {
     this.#recent = [...saved.recent];
     this.markUpTo = saved.markUpTo;
     this.hasMoved = saved.hasMoved;
+    this.mustBeTold = saved.mustBeTold;
+    this.#membership = saved.membership;
     const { readSeq, peerReadSeq, others, base } = saved;
     Object.assign(this.#reading, { readSeq, peerReadSeq, others, base });
   }
 
   save(): SavedConversation {
-    const { id, markUpTo, hasMoved } = this;
+    const { id, markUpTo, hasMoved, mustBeTold, membership } = this;
     const { position, head, expiredBelow } = this.#log;
     const { readSeq, peerReadSeq, others, base } = this.#reading;
     const recent = [...this.#recent];
-    return { id, position, head, expiredBelow, readSeq, peerReadSeq, others, base, recent, markUpTo, hasMoved };
+    const counts = { readSeq, peerReadSeq, others, base };
+    return { id, position, head, expiredBelow, ...counts, recent, markUpTo, hasMoved, mustBeTold, membership };
   }
 
   get other(): bigint | undefined {
@@ -91,7 +100,25 @@ export class Conversation {
   }
 
   get unread(): bigint {
-    return this.#reading.unread;
+    return this.isIgnored ? 0n : this.#reading.unread;
+  }
+
+  get membership(): Membership {
+    return this.#membership;
+  }
+
+  /** A stranger's request that waits for a decision: shown and counted apart. */
+  get isRequest(): boolean {
+    return this.#membership.request === RequestState.PENDING;
+  }
+
+  get isIgnored(): boolean {
+    return this.#membership.request === RequestState.IGNORED;
+  }
+
+  /** Not to be shown in a list; something newer brings it back. */
+  get isHidden(): boolean {
+    return this.head <= this.#membership.hiddenUpTo;
   }
 
   /** The newest entries, ascending. */
@@ -118,10 +145,7 @@ export class Conversation {
   }
 
   expire(below: bigint): Change {
-    if (below <= this.#log.expiredBelow) return { taken: [] };
-    this.#recent = this.#recent.filter((entry) => entry.seq >= below);
-    if (this.position < below - 1n) this.#reading.leftOut();
-    return { taken: this.#take(this.#log.expire(below)) };
+    return { taken: this.#dropBelow(below) };
   }
 
   receipt(receipt: ReadReceipt): Change {
@@ -132,8 +156,22 @@ export class Conversation {
     }
     this.cursorMoves++;
     const needsSync = this.#reading.ownReceipt(receipt.seq, receipt.othersCounted);
+    this.mustBeTold ||= needsSync;
     if (this.markUpTo <= receipt.seq) this.markUpTo = 0n;
     return { taken: [], needsSync };
+  }
+
+  /** Of two the one with the higher version holds, whichever came first. */
+  isNow(membership: Membership): Change {
+    if (membership.version <= this.#membership.version) return { taken: [] };
+    const wasIgnored = this.isIgnored;
+    this.#membership = membership;
+    this.#reading.cleared(membership.othersCleared);
+    const taken = this.#dropBelow(membership.visibleFrom);
+    // Nothing of it was pushed, and its unread count was none.
+    const needsSync = wasIgnored && !this.isIgnored;
+    this.mustBeTold ||= needsSync;
+    return { taken, needsSync };
   }
 
   /** `movesAsked`: `cursorMoves` when the Sync was sent; `fetchesAll`: gaps are fetched, not left out. */
@@ -149,7 +187,16 @@ export class Conversation {
     this.#log.know(state.head);
     if (!moved) this.#toldUnread(state);
     this.hasMoved = false;
+    this.mustBeTold = moved;
     return { taken, needsSync: moved || state.forget, ...(leftOut === undefined ? {} : { leftOut }) };
+  }
+
+  /** What has expired and what was cleared is gone alike: that it is missing is no gap. */
+  #dropBelow(below: bigint): Entry[] {
+    if (below <= this.#log.expiredBelow) return [];
+    this.#recent = this.#recent.filter((entry) => entry.seq >= below);
+    if (this.position < below - 1n) this.#reading.leftOut();
+    return this.#take(this.#log.expire(below));
   }
 
   /** What this client has may be something else now. (What is not acknowledged is in the outbox, and stays.) */
@@ -157,6 +204,7 @@ export class Conversation {
     this.#log = new Log();
     this.#reading = new Reading();
     this.#recent = [];
+    this.#membership = PLAIN;
     this.markUpTo = 0n;
   }
 
@@ -172,15 +220,22 @@ export class Conversation {
   #toldUnread({ head, unread }: ConversationState): void {
     const atHead = this.#recent.find((entry) => entry.seq === head);
     const others = this.position === head ? this.#reading.others : atHead?.others;
-    const later = this.#recent.filter((entry) => entry.seq > head && entry.sender !== this.#me && entry.message);
+    const later = this.#recent.filter((entry) => entry.seq > head && entry.sender !== this.#me && counts(entry));
     this.#reading.told(head, unread, others, BigInt(later.length));
   }
 
   #take(entries: readonly Entry[]): Entry[] {
     const taken = entries.map((entry) => ({ ...entry, others: this.#reading.took(entry, this.#me) }));
     if (taken.length > 0) this.hasMoved = true;
+    // Whoever answers has accepted, without a word of the server.
+    if (taken.some((entry) => entry.sender === this.#me && counts(entry))) this.#accepted();
     this.#recent.push(...taken);
     if (this.#recent.length > RECENT_MAX) this.#recent.splice(0, this.#recent.length - RECENT_MAX);
     return taken;
+  }
+
+  #accepted(): void {
+    this.mustBeTold ||= this.isIgnored;
+    this.#membership = { ...this.#membership, request: RequestState.NONE };
   }
 }

@@ -1,6 +1,6 @@
 // An entry of a log as this client keeps it.
 
-import type { Entry as WireEntry, Sent } from "../wire/messages.js";
+import { Notice, type Entry as WireEntry, type Sent } from "../wire/messages.js";
 import { otherMember, type ConversationId } from "./id.js";
 
 export interface Message {
@@ -20,6 +20,8 @@ export interface Entry {
   readonly others: bigint | undefined;
   /** Absent where there is nothing to show: a void, a kind of entry of a later version, a damaged one. */
   readonly message: Message | undefined;
+  /** What it does to those who have not seen it; a number that is not known is as good as LOUD. */
+  readonly notice: Notice;
   /** The server can't read it any more: say that a message is missing here. */
   readonly isDamaged: boolean;
 }
@@ -30,15 +32,22 @@ export interface Draft {
   readonly conversation: ConversationId;
   readonly contentType: string;
   readonly content: Uint8Array;
+  readonly notice: Notice;
+}
+
+/** Whether it is something that others have to read. */
+export function counts({ message, notice }: Entry): boolean {
+  return message !== undefined && notice !== Notice.UNCOUNTED;
 }
 
 export function entryOf(wire: WireEntry, conversation: ConversationId, me: bigint): Entry {
-  const { seq, timeMs, sender, body } = wire;
+  const { seq, timeMs, sender, notice, body } = wire;
   const message = body?.case === "message" ? body.value : undefined;
   return {
     seq,
     timeMs,
     sender,
+    notice,
     others: othersOf(wire, conversation, me),
     // Copies: what was decoded is a view of bytes that hold much more.
     message: message && {
@@ -60,11 +69,11 @@ function othersOf(wire: WireEntry, conversation: ConversationId, me: bigint): bi
 
 /** A message of one's own, as Sent tells of it. */
 export function ownEntry(draft: Draft, sent: Sent, me: bigint): Entry {
-  const { id, contentType, content } = draft;
+  const { id, contentType, content, notice } = draft;
   const message = { id, contentType, content };
-  return { seq: sent.seq, timeMs: sent.timeMs, sender: me, others: undefined, message, isDamaged: false };
+  return { seq: sent.seq, timeMs: sent.timeMs, sender: me, others: undefined, message, notice, isDamaged: false };
 }
 
 export function damagedEntry(seq: bigint): Entry {
-  return { seq, timeMs: 0n, sender: 0n, others: undefined, message: undefined, isDamaged: true };
+  return { seq, timeMs: 0n, sender: 0n, others: undefined, message: undefined, notice: Notice.LOUD, isDamaged: true };
 }

@@ -1,6 +1,6 @@
 // Read cursors, and how much is unread: section 15 of docs/protocol.md.
 
-import type { Entry } from "./entry.js";
+import { counts, type Entry } from "./entry.js";
 
 /** What is unread is the newest entry's `others` less a base, or what the server said until that is known. */
 export type Base =
@@ -55,6 +55,11 @@ export class Reading {
     return false;
   }
 
+  /** What others have said up to so much is not there any more, and so not unread. */
+  cleared(others: bigint): void {
+    if (this.base.kind === "known" && others > this.base.base) this.base = { kind: "known", base: others };
+  }
+
   peerReceipt(seq: bigint): void {
     if (seq > this.peerReadSeq) this.peerReadSeq = seq;
   }
@@ -62,7 +67,7 @@ export class Reading {
   #tookWhileTold(told: Base & { kind: "told" }, entry: Entry, before: bigint | undefined, me: bigint): void {
     if (entry.seq === told.head && this.others !== undefined) {
       this.base = { kind: "known", base: this.others - told.unread };
-    } else if (entry.seq > told.head && entry.sender !== me && entry.message !== undefined) {
+    } else if (entry.seq > told.head && entry.sender !== me && counts(entry)) {
       // With counts on both sides it is exact; without, it is a message that somebody else has sent.
       const more = this.others !== undefined && before !== undefined ? this.others - before : 1n;
       this.base = { ...told, since: told.since + more };

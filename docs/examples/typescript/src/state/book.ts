@@ -4,8 +4,8 @@ import { randomBytes } from "node:crypto";
 import { Conversation } from "../conversation/conversation.js";
 import type { Draft } from "../conversation/entry.js";
 import type { ConversationId } from "../conversation/id.js";
-import type { LoggedIn, Tokens } from "../wire/messages.js";
-import type { DurableState, Saved, SavedToken, SavedTokens, SavedUser } from "./saved.js";
+import type { LoggedIn, Setting, Tokens } from "../wire/messages.js";
+import type { DurableState, Saved, SavedSetting, SavedToken, SavedTokens, SavedUser } from "./saved.js";
 
 export class Book {
   readonly deviceId: string;
@@ -14,6 +14,7 @@ export class Book {
   epoch: bigint;
   readonly conversations = new Map<ConversationId, Conversation>();
   readonly users = new Map<bigint, SavedUser>();
+  readonly settings = new Map<string, SavedSetting>();
   #outbox: Draft[];
   readonly #state: DurableState;
   #saving: Promise<void> | undefined;
@@ -30,6 +31,7 @@ export class Book {
       this.conversations.set(each.id, new Conversation(each.id, this.me, each));
     }
     for (const user of saved?.users ?? []) this.users.set(user.userId, user);
+    for (const setting of saved?.settings ?? []) this.settings.set(setting.key, setting);
   }
 
   static async open(state: DurableState): Promise<Book> {
@@ -76,6 +78,13 @@ export class Book {
     this.conversations.clear();
   }
 
+  /** Returns whether it is news: of two of a key the one with the higher version holds. */
+  set({ key, value, version }: Setting): boolean {
+    if (version <= (this.settings.get(key)?.version ?? 0n)) return false;
+    this.settings.set(key, { key, value: Uint8Array.from(value), version });
+    return true;
+  }
+
   loggedIn(answer: LoggedIn, nowMs: number): void {
     const { userId, username } = answer;
     if (this.account !== undefined && this.account.userId !== userId) {
@@ -117,7 +126,8 @@ export class Book {
     const conversations = [...this.conversations.values()].map((each) => each.save());
     const outbox = [...this.#outbox];
     const users = [...this.users.values()];
-    await this.#state.save({ deviceId, account, tokens, epoch, conversations, outbox, users });
+    const settings = [...this.settings.values()];
+    await this.#state.save({ deviceId, account, tokens, epoch, conversations, outbox, users, settings });
   }
 }
 

@@ -24,6 +24,13 @@ export interface SavedUser {
   readonly displayName: string;
 }
 
+export interface SavedSetting {
+  readonly key: string;
+  /** Empty: it was removed. Kept, so that an older word of it is known for one. */
+  readonly value: Uint8Array;
+  readonly version: bigint;
+}
+
 /** One version of everything. To write it is all or nothing: a position without its entries would lose them. */
 export interface Saved {
   /** 16 bytes in hex, chosen once by this installation. */
@@ -35,6 +42,7 @@ export interface Saved {
   /** What is not acknowledged, oldest first. */
   readonly outbox: readonly Draft[];
   readonly users: readonly SavedUser[];
+  readonly settings: readonly SavedSetting[];
 }
 
 /** Where a client keeps what it must not lose. */
