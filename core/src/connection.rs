@@ -376,6 +376,8 @@ impl Said {
             Body::Signal(signal) => Said::Request(Kind::Signal, signal.try_into()),
             Body::Send(send) => Said::Request(Kind::Other, send.try_into()),
             Body::MarkRead(mark) => Said::Request(Kind::Fetch, mark.try_into()),
+            Body::SetSetting(set) => Said::Request(Kind::Other, set.try_into()),
+            Body::UpdateConversation(update) => Said::Request(Kind::Other, update.try_into()),
             Body::Refresh(refresh) => Said::Request(Kind::Other, Ok(refresh.into())),
             Body::Logout(logout) => Said::Request(Kind::Other, logout.try_into()),
             Body::Sync(sync) => Said::Request(Kind::Fetch, sync.try_into()),
@@ -383,7 +385,6 @@ impl Said {
             Body::FindUsers(find) => Said::Request(Kind::Fetch, find.try_into()),
             Body::ListSessions(list) => Said::Request(Kind::Other, Ok(list.into())),
             Body::ChangePassword(change) => Said::Request(Kind::Other, change.try_into()),
-            Body::SetSetting(_) | Body::UpdateConversation(_) => Said::Unknown,
             Body::Sent(_)
             | Body::Push(_)
             | Body::ReadReceipt(_)

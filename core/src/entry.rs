@@ -172,7 +172,6 @@ pub(crate) fn others_counted(counts: impl Into<RunningCounts>, user: UserId) -> 
 }
 
 /// How many entries up to this one a user has made that count, in a direct conversation.
-#[allow(dead_code, reason = "requests need it")]
 pub(crate) fn own_counted(counts: impl Into<RunningCounts>, user: UserId) -> u64 {
     let RunningCounts { sender, counted, sender_counted } = counts.into();
     if sender == user.get() { sender_counted } else { counted.saturating_sub(sender_counted) }

@@ -158,6 +158,14 @@ pub const MARK_READS_MAX: usize = 256;
 /// a tick are one question, so questions do not bound them.
 pub const MARKS_MAX: usize = 16 * 1024;
 
+/// How long a node that is not alone believes what it has read of whether a member ignores a conversation: so
+/// long it may go on to push, or not to push, after the member has decided on another node.
+pub const HEARING_KNOWN_MS: u64 = 5_000;
+
+/// Memory of the changes of settings and memberships of one worker that may be under way or wait for each
+/// other; more are answered `OVERLOADED`. A thousand of the largest, or thirty thousand of the others.
+pub const CHANGES_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Bytes of a response that is a list: the frame limit of clients, less the frame around it.
 pub const RESPONSE_BYTES_MAX: usize = FRAME_BYTES_MAX as usize - 16 * 1024;
 

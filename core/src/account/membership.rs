@@ -8,10 +8,12 @@
 use dunlin_protocol::wire::{self, RequestState};
 use dunlin_protocol::{LogId, UserId};
 
+use super::changes::{Decision, Told};
 use super::cursor::ReadCursor;
-use crate::entry::{own_counted, unread};
-use crate::refusal::{DATA_CORRUPT, Refusal};
-use crate::store::{Head, Register, RegisterKey, Rule, Set, Write};
+use crate::entry::{others_counted, own_counted, unread};
+use crate::limits::RESPONSE_BYTES_MAX;
+use crate::refusal::{DATA_CORRUPT, NO_SUCH_CONVERSATION, Refusal};
+use crate::store::{Head, Page, Range, Register, RegisterKey, Rule, Set, Write};
 use crate::stored::{self, JoinedConversation};
 
 /// How the keys of these registers begin; the ids of the conversations follow.
@@ -88,12 +90,18 @@ impl Membership {
         Write::registers(LogId::account(user), [Set { key, value, rule }])
     }
 
+    /// What was decided, by the user or for the user. It is over when the user has said something.
+    pub(crate) fn decided(&self) -> RequestState {
+        self.request
+    }
+
     /// Whether it is a request, now that the conversation has this head.
     pub(crate) fn request(&self, head: &Head, user: UserId) -> RequestState {
         if own_counted(head.meta, user) > 0 { RequestState::None } else { self.request }
     }
 
     /// How many entries are unread for the user.
+    #[allow(dead_code, reason = "Sync is about to tell it")]
     pub(crate) fn unread(&self, head: &Head, cursor: ReadCursor, user: UserId) -> u64 {
         match self.request(head, user) {
             RequestState::None | RequestState::Pending => {
@@ -113,6 +121,114 @@ impl Membership {
             visible_from: self.visible_from,
             others_cleared: self.others_cleared,
             version: self.version,
+        }
+    }
+}
+
+/// One thing that a user wants to change of a membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MembershipChange {
+    /// Hide it until something newer than this comes.
+    HideUpTo(u64),
+    /// Set the mark, or take it off.
+    MarkedUnread(bool),
+    /// Accept a request, ignore it, or take that back.
+    Request(RequestState),
+    /// Nothing up to here is there for the user any more.
+    ClearUpTo(u64),
+}
+
+/// How far a conversation goes, for who changes what it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending {
+    head: Head,
+    /// Up to where it is cleared, if it is to be.
+    cleared: ReadCursor,
+}
+
+impl Ending {
+    pub(super) fn at(head: Head) -> Result<Ending, Refusal> {
+        let cleared = ReadCursor::default();
+        if head.seq == 0 { Err(NO_SUCH_CONVERSATION) } else { Ok(Ending { head, cleared }) }
+    }
+
+    /// The page has the newest entry of what is to be cleared. If that has expired, so has all before it.
+    pub(super) fn up_to(page: &Page, user: UserId) -> Result<Ending, Refusal> {
+        let Head { expired, expired_below, .. } = page.head;
+        let (seq, counts) = match page.entries.first() {
+            Some(entry) => (entry.seq, entry.meta.into()),
+            None => (expired_below.saturating_sub(1), expired),
+        };
+        let others_counted = others_counted(counts, user);
+        let cleared = ReadCursor { seq, others_counted };
+        Ok(Ending { cleared, ..Ending::at(page.head)? })
+    }
+
+    pub(super) fn head_seq(&self) -> u64 {
+        self.head.seq
+    }
+}
+
+impl MembershipChange {
+    /// The entry whose counts it needs.
+    pub(super) fn range(&self, log: LogId) -> Option<Range> {
+        let MembershipChange::ClearUpTo(seq) = *self else { return None };
+        Some(Range {
+            log,
+            from: 1,
+            to: seq,
+            entries_max: 1,
+            bytes_max: RESPONSE_BYTES_MAX,
+            backwards: true,
+            since: None,
+        })
+    }
+
+    /// Whether the user wants to hear of the conversation after it; `None` if that stays as it is.
+    pub(super) fn is_heard(&self) -> Option<bool> {
+        match self {
+            MembershipChange::Request(request) => Some(*request != RequestState::Ignored),
+            MembershipChange::HideUpTo(_)
+            | MembershipChange::MarkedUnread(_)
+            | MembershipChange::ClearUpTo(_) => None,
+        }
+    }
+
+    pub(super) fn decide(
+        &self,
+        user: UserId,
+        log: LogId,
+        ending: &Ending,
+        register: &Register,
+    ) -> Result<Decision, Refusal> {
+        let before = Membership::of(register)?.ok_or(NO_SUCH_CONVERSATION)?;
+        let after = self.applied(before, ending, user);
+        let told = Told::Membership(after.told(log, &ending.head, user));
+        if after == before {
+            return Ok(Decision::Told(Ok(told)));
+        }
+        let write = after.write(user, log, Rule::IfVersion(before.version));
+        Ok(Decision::Write(Box::new(write), told))
+    }
+
+    fn applied(self, before: Membership, ending: &Ending, user: UserId) -> Membership {
+        let Ending { head, cleared } = ending;
+        match self {
+            MembershipChange::HideUpTo(seq) => {
+                Membership { hidden_up_to: seq.min(head.seq), ..before }
+            }
+            MembershipChange::MarkedUnread(marked_unread) => Membership { marked_unread, ..before },
+            MembershipChange::Request(request) => match before.request(head, user) {
+                // What is over stays over, and so does what never was a request.
+                RequestState::None => before,
+                RequestState::Pending | RequestState::Ignored => Membership { request, ..before },
+            },
+            MembershipChange::ClearUpTo(_) if cleared.seq < before.visible_from => before,
+            MembershipChange::ClearUpTo(_) => Membership {
+                visible_from: cleared.seq + 1,
+                others_cleared: cleared.others_counted,
+                ..before
+            },
         }
     }
 }

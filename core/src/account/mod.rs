@@ -2,18 +2,17 @@
 //! store keeps them right, so nothing of an account stays in memory.
 //!
 //! - [`register`]: that the account exists; [`membership`]: what a conversation is to its members, and
-//!   [`join`]: becoming one; [`setting`]: what the devices of a user share
+//!   [`join`]: becoming one; [`setting`]: what the devices of a user share; [`changes`]: changing both
 //! - [`cursor`]: what a read cursor is; [`read`]: moving it
 //! - [`find`]: looking users up
 
+pub(crate) mod changes;
 pub(crate) mod cursor;
 pub(crate) mod find;
 pub(crate) mod join;
-#[allow(dead_code, reason = "what changes it, and what tells it, follows")]
 pub(crate) mod membership;
 pub(crate) mod read;
 pub(crate) mod register;
-#[allow(dead_code, reason = "what changes it, and what tells it, follows")]
 pub(crate) mod setting;
 
 use dunlin_protocol::wire::ErrorCode;

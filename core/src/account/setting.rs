@@ -2,15 +2,23 @@
 
 use bytes::Bytes;
 use dunlin_protocol::limits::{SETTINGS_BYTES_MAX, SETTINGS_MAX};
+use dunlin_protocol::wire::ErrorCode;
 use dunlin_protocol::{LogId, UserId, wire};
 use smallvec::smallvec;
 
-use crate::refusal::Refusal;
+use super::changes::{Decision, Told};
+use crate::refusal::{INTERNAL, Refusal};
 use crate::store::{Fence, Register, RegisterKey, Rule, Set, Write};
 use crate::stored::{self, SettingsTotal};
 
 /// How the keys of settings begin; the names of the settings follow.
 pub(crate) const SETTING: u8 = b's';
+
+const VERSION_CONFLICT: Refusal =
+    Refusal::new(ErrorCode::VersionConflict, "the setting has another version");
+
+const LIMIT_REACHED: Refusal =
+    Refusal::new(ErrorCode::LimitReached, "the account has as many settings as it may have");
 
 /// The register of a setting, by a name that was checked.
 pub(super) fn setting_key(name: &str) -> RegisterKey {
@@ -23,17 +31,64 @@ pub(super) fn total_key() -> RegisterKey {
     RegisterKey::letter(b't')
 }
 
+/// A setting that a user wants to have another value.
+#[derive(Debug)]
+pub(crate) struct SettingChange {
+    key: RegisterKey,
+    /// Empty: it is to be removed.
+    value: Bytes,
+    /// Only if it has this version.
+    if_version: Option<u64>,
+}
+
+impl SettingChange {
+    /// `name` and `value` were checked.
+    pub(crate) fn new(name: &str, value: Bytes, if_version: Option<u64>) -> SettingChange {
+        SettingChange { key: setting_key(name), value, if_version }
+    }
+
+    /// Memory beside its own size.
+    pub(super) fn bytes(&self) -> usize {
+        self.value.len() + self.key.as_bytes().len()
+    }
+
+    /// The registers that decide about it.
+    pub(super) fn keys(&self) -> [RegisterKey; 2] {
+        [self.key.clone(), total_key()]
+    }
+
+    pub(super) fn decide(
+        &self,
+        user: UserId,
+        setting: &Register,
+        total: &Register,
+    ) -> Result<Decision, Refusal> {
+        let held = setting_of(setting).ok_or(INTERNAL)?;
+        // Of one that was removed the version is forgotten after a while.
+        let version = if held.value.is_empty() { 0 } else { held.version };
+        if self.if_version.is_some_and(|expected| expected != version) {
+            let setting = Some(wire::Setting { version, ..held });
+            let error = wire::Error { setting, ..VERSION_CONFLICT.into() };
+            return Ok(Decision::Told(Err(Box::new(error))));
+        }
+        if held.value == self.value {
+            return Ok(Decision::Told(Ok(Told::Setting(held))));
+        }
+        let Some(after) = total_with(total, setting, &self.value)? else {
+            return Ok(Decision::Told(Err(Box::new(LIMIT_REACHED.into()))));
+        };
+        let write = setting_write(user, setting, &self.value, (total, after));
+        let told = wire::Setting { value: self.value.clone(), ..held };
+        Ok(Decision::Write(Box::new(write), Told::Setting(told)))
+    }
+}
+
 /// What a user is told of a setting, by its register. `None` if it is about something else.
 pub(crate) fn setting_of(register: &Register) -> Option<wire::Setting> {
     let [SETTING, name @ ..] = register.key.as_bytes() else { return None };
     let key = std::str::from_utf8(name).ok()?.to_owned();
     let value = register.value.clone().unwrap_or_default();
     Some(wire::Setting { key, value, version: register.version })
-}
-
-/// The version that a client may name: a setting that is not there has none, even if it was removed.
-pub(super) fn version_of(setting: &Register) -> u64 {
-    if setting.value.is_some() { setting.version } else { 0 }
 }
 
 /// How much all settings are, if one of them becomes this; `None` if that is too much. What makes them less is
@@ -99,7 +154,6 @@ mod tests {
         assert_eq!((&told.key[..], &told.value[..], told.version), ("theme", &b"dark"[..], 7));
         assert!(setting_of(&setting(None)).unwrap().value.is_empty());
         assert_eq!(setting_of(&total(1, 1)), None);
-        assert_eq!((version_of(&setting(Some(b"x"))), version_of(&setting(None))), (7, 0));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The conversations that a worker owns: authorise, number, append, and only then acknowledge.
 //!
 //! - `pending`: a send and where its answer goes; `numbering`: the end of a log as it is known
+//! - [`hearing`]: whether somebody wants to hear of a stranger
 //! - [`signal`], [`history`]: what else clients do in a conversation; it needs no state
 //!
 //! Acknowledgements, pushes and joins are others' work: what is to be done is the answer to the
 //! caller.
 
+pub(crate) mod hearing;
 pub(crate) mod history;
 mod numbering;
 pub(crate) mod pending;
@@ -26,9 +28,12 @@ use crate::room::Claim;
 use crate::store::{Head, Page, Range, Write, Written};
 use crate::worker::flow::{Answer, HeadsFlow, PagesFlow};
 use crate::worker::turn::Turn;
+use hearing::{Heard, Silent};
+pub(crate) use numbering::Loaded;
 pub(crate) use numbering::Outcome;
 use numbering::{Conversation, Phase};
 use pending::{Pending, ReplyTo, Stored};
+use smallvec::SmallVec;
 
 pub(crate) const MESSAGE_ID_CONFLICT: Refusal =
     Refusal::new(ErrorCode::MessageIdConflict, "this client_message_id was used for other content");
@@ -45,6 +50,8 @@ pub(crate) struct Conversations {
     in_use: HashMap<LogId, Conversation, RandomState>,
     /// Those whose heads are to be read.
     unknown_heads: Vec<LogId>,
+    /// Those of which it is to be asked again who wants to hear.
+    old_hearing: Vec<LogId>,
     /// Memory of the sends in all queues.
     waiting_bytes: usize,
 }
@@ -123,28 +130,63 @@ impl Conversations {
                 self.unknown_heads.push(log);
             }
             Phase::Idle if !was_waiting => turn.agenda.number(log),
-            Phase::Idle | Phase::Loading | Phase::Joining | Phase::Appending(_) => {}
+            Phase::Idle | Phase::Loading | Phase::Joining | Phase::Asking | Phase::Appending(_) => {
+            }
+        }
+        if turn.others_append() && conversation.is_hearing_old(turn.now.monotonic_ms) {
+            conversation.hearing_asked(turn.now.monotonic_ms);
+            self.old_hearing.push(log);
         }
         Ok(())
     }
 
-    /// At the end of a tick: reads the heads of those that have something to number.
-    pub(crate) fn load_heads(&mut self, turn: &mut Turn<'_>) {
+    /// At the end of a tick: reads the heads of those that have something to number, and what of others has
+    /// become old.
+    pub(crate) fn load(&mut self, turn: &mut Turn<'_>) {
+        if !self.old_hearing.is_empty() {
+            let logs = std::mem::take(&mut self.old_hearing);
+            hearing::ask(logs.into_iter().flat_map(|log| self.silent(log, turn)).collect(), turn);
+        }
         if !self.unknown_heads.is_empty() {
             let logs = std::mem::take(&mut self.unknown_heads);
             turn.ask_heads(logs.clone(), HeadsFlow::Load(logs));
         }
     }
 
-    /// The head of a conversation was read. True if its log is empty: its members have to join before
-    /// anything is numbered, and that is to be [confirmed](Conversations::joined).
-    pub(crate) fn head_loaded(&mut self, log: LogId, head: &Head, turn: &mut Turn<'_>) -> bool {
-        let Some(conversation) = self.in_use.get_mut(&log) else { return false };
-        let joins = conversation.loaded(log, head);
-        if !joins {
+    /// The head of a conversation was read. Before anything is numbered, its members may have to join, and that
+    /// is to be [confirmed](Conversations::joined), or to be [asked](Conversations::heard) what they want.
+    pub(crate) fn head_loaded(&mut self, log: LogId, head: &Head, turn: &mut Turn<'_>) -> Loaded {
+        let Some(conversation) = self.in_use.get_mut(&log) else { return Loaded::Ready };
+        let loaded = conversation.loaded(log, head);
+        match loaded {
+            Loaded::Ready => turn.agenda.number(log),
+            Loaded::Joins | Loaded::Silent => {}
+        }
+        loaded
+    }
+
+    /// The members of a conversation who have said nothing yet, of whom it is asked now whether they want to
+    /// hear.
+    pub(crate) fn silent(&mut self, log: LogId, turn: &Turn<'_>) -> SmallVec<[Silent; 2]> {
+        let Some(conversation) = self.in_use.get_mut(&log) else { return SmallVec::new() };
+        conversation.hearing_asked(turn.now.monotonic_ms);
+        conversation.silent(log).collect()
+    }
+
+    /// It is known whether a member wants to hear. Gives back up to where there is something that the member
+    /// wants to hear now, and was not told.
+    pub(crate) fn heard(&mut self, heard: &Heard) -> Option<u64> {
+        let conversation = self.in_use.get_mut(&heard.log)?;
+        conversation.heard(heard).then(|| conversation.head_seq())
+    }
+
+    /// It is known of all silent members of a conversation.
+    pub(crate) fn all_heard(&mut self, log: LogId, turn: &mut Turn<'_>) {
+        let Some(conversation) = self.in_use.get_mut(&log) else { return };
+        if conversation.phase == Phase::Asking {
+            conversation.phase = Phase::Idle;
             turn.agenda.number(log);
         }
-        joins
     }
 
     /// The members of a conversation have joined, or can't. Gives back the sends that are refused by
@@ -224,7 +266,7 @@ impl Conversations {
                     self.unknown_heads.push(log);
                 }
                 Phase::Idle => turn.agenda.number(log),
-                Phase::Loading | Phase::Joining | Phase::Appending(_) => {}
+                Phase::Loading | Phase::Joining | Phase::Asking | Phase::Appending(_) => {}
             }
         }
         let refused: Vec<_> = unknown.iter().map(|pending| refused(pending, refusal)).collect();
@@ -341,7 +383,8 @@ mod tests {
         fn joining(stage: &mut Stage) -> Conversations {
             let mut conversations = Conversations::default();
             conversations.send(send_of(1), &mut stage.turn()).unwrap();
-            assert!(conversations.head_loaded(log(), &Head::default(), &mut stage.turn()));
+            let loaded = conversations.head_loaded(log(), &Head::default(), &mut stage.turn());
+            assert_eq!(loaded, Loaded::Joins);
             conversations
         }
 
@@ -356,6 +399,7 @@ mod tests {
                     conversations.send(send_of(1), &mut stage.turn()).unwrap();
                 }
                 conversations.head_loaded(log(), &head, &mut stage.turn());
+                conversations.all_heard(log(), &mut stage.turn());
                 let mut writes = Vec::new();
                 assert_eq!(conversations.number(log(), 1, &mut writes), count);
                 conversations
@@ -415,10 +459,12 @@ mod tests {
             let mut conversations = Conversations::default();
             conversations.send(send_of(1), &mut stage.turn()).unwrap();
             let head = Head { seq: 7, ..Head::default() };
-            assert!(!conversations.head_loaded(log(), &head, &mut stage.turn()));
+            let loaded = conversations.head_loaded(log(), &head, &mut stage.turn());
+            assert_eq!(loaded, Loaded::Silent);
+            conversations.all_heard(log(), &mut stage.turn());
             assert_eq!(conversations.number(log(), 1, &mut Vec::new()), 1);
             conversations.send(send_of(2), &mut stage.turn()).unwrap();
-            conversations.load_heads(&mut stage.turn());
+            conversations.load(&mut stage.turn());
             stage.asked();
             let mut settled = Vec::new();
             let results = [Written::Unknown];
@@ -426,7 +472,7 @@ mod tests {
                 conversations.appended(log(), &results, &mut settled, &mut stage.turn()).unwrap();
             assert_eq!((failed.refused.len(), failed.unsure_after, settled.len()), (1, 7, 0));
             assert_eq!(failed.refused[0].refusal, STORE_UNAVAILABLE);
-            conversations.load_heads(&mut stage.turn());
+            conversations.load(&mut stage.turn());
             assert_eq!(stage.asked(), [StoreRequest::Heads(vec![log()])]);
         }
 

@@ -1,10 +1,12 @@
 //! The end of a conversation's log as its worker knows it, and the sends that wait for it.
 //!
 //! ```text
-//!             head read            first entry: both members joined
-//!  Unknown ──► Loading ──► Joining ──► Idle ◄──► Appending
-//!     ▲           (head > 0) └───────────▲           │
-//!     └──────────────────────────────────────────────┘ the store did not answer
+//!             head read   first entry: both members joined
+//!  Unknown ──► Loading ───────► Joining ───────► Idle ◄──► Appending
+//!     ▲            ├──────────────────────────────▲            │
+//!     │            └──────────► Asking ───────────┘            │
+//!     │                 a member was always silent             │
+//!     └────────────────────────────────────────────────────────┘ the store did not answer
 //! ```
 //!
 //! At most one batch of a conversation is at the store. What arrives meanwhile is the next batch:
@@ -16,6 +18,7 @@ use std::collections::VecDeque;
 use dunlin_protocol::wire::Notice;
 use dunlin_protocol::{LogId, UserId};
 
+use super::hearing::{self, Heard, Hearing, Silent};
 use super::pending::Pending;
 use crate::entry::{EncodedEntry, digest, encode_message};
 use crate::limits::{CONVERSATION_BATCH_MAX, CONVERSATION_QUEUE_MAX, ENTRY_AHEAD_MS_MAX};
@@ -29,6 +32,7 @@ pub(super) struct Conversation {
     head: DirectHead,
     /// In the order of arrival; the first ones are at the store while appending.
     queue: VecDeque<Pending>,
+    hearing: Hearing,
     /// When somebody last sent something, by the clock that is never set.
     pub(super) used_ms: u64,
 }
@@ -42,19 +46,32 @@ pub(super) enum Phase {
     Loading,
     /// The log is empty: its members join.
     Joining,
+    /// Some members have never said anything: it is being asked whether they want to hear.
+    Asking,
     /// Ready to append.
     Idle,
     /// So many sends, the first ones of the queue, are at the store.
     Appending(usize),
 }
 
+/// How a conversation goes on whose head was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loaded {
+    /// It is ready to append.
+    Ready,
+    /// Its log is empty: the members must join before the first entry.
+    Joins,
+    /// Some members have never said anything: it is to be asked whether they want to hear.
+    Silent,
+}
+
 /// What became of a send.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// It is durable.
-    Stored { seq: u64, time_ms: u64, entry: EncodedEntry },
+    Stored { seq: u64, time_ms: u64, entry: EncodedEntry, unheard_by: Option<UserId> },
     /// It was before, under this sequence.
-    Retried { seq: u64 },
+    Retried { seq: u64, unheard_by: Option<UserId> },
     /// The id was used for something else.
     Conflict,
     /// What may have been stored under the id is damaged.
@@ -119,6 +136,7 @@ impl Conversation {
             phase: Phase::Unknown,
             head: DirectHead::default(),
             queue: VecDeque::new(),
+            hearing: Hearing::default(),
             used_ms: 0,
         }
     }
@@ -157,12 +175,37 @@ impl Conversation {
         self.queue.is_empty() && matches!(self.phase, Phase::Idle | Phase::Unknown)
     }
 
-    /// The head was read. True if the log is empty: the members must join before the first entry.
-    pub(super) fn loaded(&mut self, log: LogId, head: &Head) -> bool {
+    /// The head was read.
+    pub(super) fn loaded(&mut self, log: LogId, head: &Head) -> Loaded {
         self.head = DirectHead::from_store(log, head);
-        let is_empty = head.seq == 0;
-        self.phase = if is_empty { Phase::Joining } else { Phase::Idle };
-        is_empty
+        let (phase, loaded) = match (head.seq, self.silent(log).next()) {
+            (0, _) => (Phase::Joining, Loaded::Joins),
+            (_, Some(_)) => (Phase::Asking, Loaded::Silent),
+            (_, None) => (Phase::Idle, Loaded::Ready),
+        };
+        self.phase = phase;
+        loaded
+    }
+
+    /// The members who have said nothing yet.
+    pub(super) fn silent(&self, log: LogId) -> impl Iterator<Item = Silent> + use<> {
+        hearing::silent(log, self.head.counted)
+    }
+
+    /// Whether members were silent when it was asked what they want to hear, and that was a while ago.
+    #[inline]
+    pub(super) fn is_hearing_old(&self, now_ms: u64) -> bool {
+        self.head.counted.contains(&0) && self.hearing.is_old(now_ms)
+    }
+
+    /// It is asked whether they want to hear.
+    pub(super) fn hearing_asked(&mut self, now_ms: u64) {
+        self.hearing.asked(now_ms);
+    }
+
+    /// What a member wants to hear. True if that is to hear again what it did not.
+    pub(super) fn heard(&mut self, heard: &Heard) -> bool {
+        self.hearing.set(member_index(heard.log, heard.user.get()), heard.ignored)
     }
 
     /// Numbers what waits, up to a batch, and adds it to `writes`. Returns how many.
@@ -210,7 +253,8 @@ impl Conversation {
             let (entry, time_ms) = pending.encoded.take().expect("the batch was numbered");
             match *result {
                 Written::Duplicate { seq, digest: first } if first == digest(&pending.message) => {
-                    settled.push((pending, Outcome::Retried { seq }));
+                    let unheard_by = self.hearing.unheard_by(log, self.head.counted);
+                    settled.push((pending, Outcome::Retried { seq, unheard_by }));
                 }
                 Written::Duplicate { .. } => settled.push((pending, Outcome::Conflict)),
                 Written::Corrupt => settled.push((pending, Outcome::Corrupt)),
@@ -218,7 +262,8 @@ impl Conversation {
                     let notice = pending.message.notice;
                     self.head = self.head.next(log, pending.sender, notice, time_ms).0;
                     let seq = self.head.seq;
-                    settled.push((pending, Outcome::Stored { seq, time_ms, entry }));
+                    let unheard_by = self.hearing.unheard_by(log, self.head.counted);
+                    settled.push((pending, Outcome::Stored { seq, time_ms, entry, unheard_by }));
                 }
                 Written::Conflict { head } if unknown.is_empty() => {
                     self.head = DirectHead::from_store(log, &head);
@@ -326,7 +371,7 @@ mod tests {
             let head = Head { seq: 12, meta, ..Head::default() };
             let mut conversation = Conversation::new();
             assert_eq!(conversation.others_counted_at(log, 0, user(1)), None, "not read yet");
-            assert!(!conversation.loaded(log, &head));
+            assert_eq!(conversation.loaded(log, &head), Loaded::Ready);
             for member in [1, if log == oneself { 1 } else { 2 }].map(user) {
                 let expected = Some(others_counted(meta, member));
                 assert_eq!(conversation.others_counted_at(log, 12, member), expected);
@@ -369,7 +414,7 @@ mod tests {
 
     fn loaded(sends: impl IntoIterator<Item = Pending>) -> Conversation {
         let mut conversation = Conversation::new();
-        assert!(conversation.loaded(log(), &Head::default()));
+        assert_eq!(conversation.loaded(log(), &Head::default()), Loaded::Joins);
         conversation.phase = Phase::Idle;
         sends.into_iter().for_each(|pending| conversation.enqueue(pending).unwrap());
         conversation
@@ -408,7 +453,7 @@ mod tests {
         let results = [STORED, conflict.clone(), duplicate, conflict];
         assert!(conversation.settle(log(), &results, &mut settled).is_empty());
         assert!(matches!(settled[0].1, Outcome::Stored { seq: 1, .. }));
-        assert!(matches!(settled[1].1, Outcome::Retried { seq: 6 }));
+        assert!(matches!(settled[1].1, Outcome::Retried { seq: 6, .. }));
         assert_eq!(conversation.head_seq(), 7);
         assert_eq!(conversation.phase, Phase::Idle);
         assert_eq!(numbers(&conversation.fail_all()), [1, 3, 4]);

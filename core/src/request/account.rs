@@ -1,10 +1,14 @@
 //! What belongs to one user, and who others are.
 
-use dunlin_protocol::limits::FIND_USERS_MAX;
+use bytes::Bytes;
+use dunlin_protocol::limits::{FIND_USERS_MAX, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX};
+use dunlin_protocol::wire::RequestState;
+use dunlin_protocol::wire::update_conversation::Change;
 use dunlin_protocol::{LogId, UserId, wire};
 
 use super::Request;
-use super::invalid::{InvalidRequest, checked_conversation, invalid};
+use super::invalid::{InvalidRequest, checked_ascii, checked_conversation, invalid};
+pub use crate::account::membership::MembershipChange;
 
 /// A request about the account of the user who asks. The worker of the user takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +20,22 @@ pub enum AccountRequest {
         conversation: LogId,
         /// Up to where.
         seq: u64,
+    },
+    /// Set a setting, or remove it.
+    SetSetting {
+        /// Its name.
+        key: String,
+        /// What it shall be; empty to remove it.
+        value: Bytes,
+        /// Only if it has this version now; 0: only if there is none.
+        if_version: Option<u64>,
+    },
+    /// Change what a conversation is to the user.
+    UpdateConversation {
+        /// Which.
+        conversation: LogId,
+        /// What of it.
+        change: MembershipChange,
     },
     /// Look up users.
     FindUsers {
@@ -41,6 +61,44 @@ impl TryFrom<wire::MarkRead> for Request {
             return Err(invalid("seq", "is 0"));
         }
         Ok(AccountRequest::MarkRead { conversation, seq: mark.seq }.into())
+    }
+}
+
+impl TryFrom<wire::SetSetting> for Request {
+    type Error = InvalidRequest;
+
+    fn try_from(set: wire::SetSetting) -> Result<Request, InvalidRequest> {
+        let wire::SetSetting { key, value, if_version } = set;
+        if key.is_empty() {
+            return Err(invalid("key", "is empty"));
+        }
+        checked_ascii("key", &key, SETTING_KEY_BYTES_MAX)?;
+        if value.len() > SETTING_VALUE_BYTES_MAX {
+            let reason = format!("{} bytes of at most {SETTING_VALUE_BYTES_MAX}", value.len());
+            return Err(invalid("value", reason));
+        }
+        Ok(AccountRequest::SetSetting { key, value, if_version }.into())
+    }
+}
+
+impl TryFrom<wire::UpdateConversation> for Request {
+    type Error = InvalidRequest;
+
+    fn try_from(update: wire::UpdateConversation) -> Result<Request, InvalidRequest> {
+        let conversation = checked_conversation(&update.conversation_id)?;
+        let change = match update.change.ok_or_else(|| invalid("change", "is missing"))? {
+            Change::HideUpTo(seq) => MembershipChange::HideUpTo(seq),
+            Change::MarkedUnread(marked) => MembershipChange::MarkedUnread(marked),
+            Change::Request(number) => {
+                let request = RequestState::try_from(number);
+                let request =
+                    request.map_err(|_| invalid("request", format!("{number} is no state")))?;
+                MembershipChange::Request(request)
+            }
+            Change::ClearUpTo(0) => return Err(invalid("clear_up_to", "is 0")),
+            Change::ClearUpTo(seq) => MembershipChange::ClearUpTo(seq),
+        };
+        Ok(AccountRequest::UpdateConversation { conversation, change }.into())
     }
 }
 

@@ -31,7 +31,15 @@ pub(super) fn checked_conversation(bytes: &[u8]) -> Result<LogId, InvalidRequest
 }
 
 pub(super) fn checked_type(field: &'static str, value: &str) -> Result<(), InvalidRequest> {
-    at_most(field, value, TYPE_BYTES_MAX)?;
+    checked_ascii(field, value, TYPE_BYTES_MAX)
+}
+
+pub(super) fn checked_ascii(
+    field: &'static str,
+    value: &str,
+    bytes_max: usize,
+) -> Result<(), InvalidRequest> {
+    at_most(field, value, bytes_max)?;
     if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(invalid(field, "visible ASCII is allowed"));
     }

@@ -16,7 +16,7 @@ mod sync;
 
 use dunlin_protocol::{LogId, UserId};
 
-pub use account::AccountRequest;
+pub use account::{AccountRequest, MembershipChange};
 pub use conversation::{ConversationRequest, History, Message, Signal};
 pub(crate) use credential::checked_new_password;
 pub use credential::{CredentialRequest, Device, Login, Purpose, Register};
@@ -81,10 +81,15 @@ impl Request {
                 let names = usernames.iter().map(|name| size_of::<String>() + name.len());
                 names.sum::<usize>() + size_of_val(&user_ids[..])
             }
+            Request::Account(AccountRequest::SetSetting { key, value, .. }) => {
+                key.len() + value.len()
+            }
             Request::Sync(from) => size_of_val(&from.positions[..]),
             Request::Credential(CredentialRequest::Login(login)) => login.credential.encoded_len(),
             Request::Conversation(_, ConversationRequest::History(_))
-            | Request::Account(AccountRequest::MarkRead { .. })
+            | Request::Account(
+                AccountRequest::MarkRead { .. } | AccountRequest::UpdateConversation { .. },
+            )
             | Request::Credential(CredentialRequest::Register(_))
             | Request::Identity(_) => 0,
         }

@@ -6,8 +6,10 @@ use dunlin_protocol::wire::frame::Body;
 use super::flow::{Answer, Answers};
 use super::router::Router;
 use super::turn::Turn;
+use crate::account::changes::{self, Changed};
 use crate::account::join;
 use crate::account::read::{MarkRead, Marked};
+use crate::account::setting::SettingChange;
 use crate::refusal::Refusal;
 use crate::request::{AccountRequest, Client};
 use crate::store::{Register, Written};
@@ -23,6 +25,12 @@ impl Router {
             AccountRequest::MarkRead { conversation, seq } => {
                 let known = self.conversations.others_counted_at(conversation, seq, client.user);
                 self.marks.take(client, conversation, seq, known, turn);
+            }
+            AccountRequest::SetSetting { key, value, if_version } => {
+                self.changes.set(client, SettingChange::new(&key, value, if_version), turn);
+            }
+            AccountRequest::UpdateConversation { conversation, change } => {
+                self.changes.update(client, conversation, change, turn);
             }
             AccountRequest::FindUsers { usernames, user_ids } => {
                 self.finds.take(client, &usernames, &user_ids, turn);
@@ -62,6 +70,21 @@ impl Router {
     ) {
         let refused = self.conversations.joined(log, result, turn);
         self.refuse_sends(refused, turn);
+    }
+
+    /// A change of what an account holds has come to its end, perhaps.
+    pub(super) fn change_finished(
+        &mut self,
+        finished: Option<changes::Finished>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(finished) = finished else { return };
+        if let Some(Changed { hint, heard }) = self.changes.finish(finished, turn) {
+            self.signal_to_user(hint, turn);
+            if let Some((heard, head)) = heard {
+                self.tell_heard(heard, head, turn);
+            }
+        }
     }
 
     pub(super) fn cursors_written(

@@ -1,24 +1,27 @@
 //! Requests about conversations. The way of a send: to its home, and what follows when it is stored or
 //! refused.
 
-use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{self, frame::Body};
+use dunlin_protocol::{LogId, UserId};
+use smallvec::SmallVec;
 
 use super::flow::{self, Answer, Answers};
+use super::message::WorkerMessage;
 use super::router::Router;
 use super::turn::Turn;
 use crate::account::join;
 use crate::audience::push::LogPush;
 use crate::cluster::forward::{Forwarded, Route};
+use crate::conversation::hearing::{self, Heard, Silent};
 use crate::conversation::pending::{Pending, ReplyTo, Stored};
 use crate::conversation::{
-    BatchFailed, ConversationPage, MESSAGE_ID_CONFLICT, Outcome, Refused, ask_first_time,
+    BatchFailed, ConversationPage, Loaded, MESSAGE_ID_CONFLICT, Outcome, Refused, ask_first_time,
     first_time, history, signal,
 };
 use crate::membership::users_of;
 use crate::refusal::{DATA_CORRUPT, Refusal};
 use crate::request::{Client, ConversationRequest, Message, Signal};
-use crate::store::{Head, Page, Written};
+use crate::store::{Head, Page, Register, Written};
 
 impl Router {
     #[inline]
@@ -108,11 +111,12 @@ impl Router {
         answers: Answers<Head>,
         turn: &mut Turn<'_>,
     ) {
-        let mut joining = Vec::new();
+        let (mut joining, mut silent) = (Vec::new(), Vec::new());
         for (log, answer) in flow::each(logs, answers) {
-            match answer {
-                Ok(head) if self.conversations.head_loaded(log, &head, turn) => joining.push(log),
-                Ok(_) => {}
+            match answer.map(|head| self.conversations.head_loaded(log, &head, turn)) {
+                Ok(Loaded::Ready) => {}
+                Ok(Loaded::Joins) => joining.push(log),
+                Ok(Loaded::Silent) => silent.extend(self.conversations.silent(log, turn)),
                 Err(refusal) => {
                     let refused = self.conversations.fail(log, refusal);
                     self.refuse_sends(refused, turn);
@@ -121,6 +125,41 @@ impl Router {
         }
         if !joining.is_empty() {
             join::ask(joining, turn);
+        }
+        if !silent.is_empty() {
+            hearing::ask(silent, turn);
+        }
+    }
+
+    /// It is known what members want to hear who have said nothing.
+    pub(super) fn silent_heard(
+        &mut self,
+        silent: Vec<Silent>,
+        answers: Answers<Register>,
+        turn: &mut Turn<'_>,
+    ) {
+        let all = hearing::heard(silent, answers);
+        all.iter().for_each(|heard| self.member_heard(heard, turn));
+        all.iter().for_each(|heard| self.conversations.all_heard(heard.log, turn));
+    }
+
+    /// What was said while a member did not want to hear it, that member can fetch now.
+    pub(super) fn member_heard(&mut self, heard: &Heard, turn: &mut Turn<'_>) {
+        if let Some(head) = self.conversations.heard(heard) {
+            self.push_behind(&[heard.user], heard.log, head, turn);
+        }
+    }
+
+    /// A member has decided whether to hear of a conversation that had this head.
+    pub(super) fn tell_heard(&mut self, heard: Heard, head: u64, turn: &mut Turn<'_>) {
+        if !heard.ignored {
+            self.push_behind(&[heard.user], heard.log, head, turn);
+        }
+        let worker = turn.worker_of_log(heard.log);
+        if worker == turn.index {
+            self.member_heard(&heard, turn);
+        } else {
+            turn.effects.tell_worker(worker, WorkerMessage::Heard(heard));
         }
     }
 
@@ -143,14 +182,15 @@ impl Router {
     fn send_settled(&mut self, pending: &Pending, outcome: Outcome, turn: &mut Turn<'_>) {
         let Pending { log, reply_to, .. } = *pending;
         match outcome {
-            Outcome::Stored { seq, time_ms, entry } => {
+            Outcome::Stored { seq, time_ms, entry, unheard_by } => {
                 self.answer_send(log, reply_to, Ok(Stored { seq, time_ms }), turn);
                 let push = LogPush { log, head: seq, frame: entry.frame };
-                self.push_to_users(&users_of(log), &push, Some(pending.knower()), turn);
+                let users = listeners(log, unheard_by);
+                self.push_to_users(&users, &push, Some(pending.knower()), turn);
             }
             // Whoever stored it may have come to an end before it told anybody.
-            Outcome::Retried { seq } => {
-                self.push_behind(&users_of(log), log, seq, turn);
+            Outcome::Retried { seq, unheard_by } => {
+                self.push_behind(&listeners(log, unheard_by), log, seq, turn);
                 self.retries += 1;
                 ask_first_time(log, reply_to, seq, turn);
             }
@@ -230,4 +270,14 @@ impl Router {
             Err(refusal) => turn.effects.refuse(conn, request_id, refusal),
         }
     }
+}
+
+/// The members who hear what is said.
+#[inline]
+fn listeners(log: LogId, unheard_by: Option<UserId>) -> SmallVec<[UserId; 2]> {
+    let mut users = users_of(log);
+    if unheard_by.is_some() {
+        users.retain(|user| Some(*user) != unheard_by);
+    }
+    users
 }

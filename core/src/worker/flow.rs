@@ -18,12 +18,14 @@
 use dunlin_protocol::{LogId, UserId};
 
 use super::agenda::Run;
+use crate::account::changes::{Change, Writing};
 use crate::account::find::FindId;
 use crate::account::read::MarkRead;
 use crate::auth::password::{PasswordDone, PasswordError};
 use crate::conversation::ConversationPage;
+use crate::conversation::hearing::Silent;
 use crate::credential::{CredentialRegister, CredentialWrite};
-use crate::identity::Writing;
+use crate::identity;
 use crate::identity::operation::Operation;
 use crate::refusal::{INTERNAL, Refusal, store_refusal};
 use crate::retention::RetentionFlow;
@@ -74,10 +76,12 @@ pub(crate) enum WriteFlow {
     Joins(Vec<LogId>),
     /// These read cursors move.
     Cursors(Vec<MarkRead>),
+    /// What an account holds.
+    Change(Box<Writing>),
     /// A new account.
     Credential(CredentialWrite),
     /// A changed identity.
-    Identity(Box<Writing>),
+    Identity(Box<identity::Writing>),
 }
 
 /// Who waits for pages of several logs.
@@ -87,6 +91,8 @@ pub(crate) enum PagesFlow {
     Conversation(ConversationPage),
     /// Read cursors, for the entries that they shall move to.
     MarkRead(Vec<MarkRead>),
+    /// What is to be cleared, for the entry up to which.
+    Change(Box<Running<Change>>),
     /// A sync, for the entries of some conversations.
     Sync(SyncId),
 }
@@ -96,12 +102,16 @@ pub(crate) enum PagesFlow {
 pub(crate) enum RegisterFlow {
     /// Conversations that are to be joined, for the accounts of their members.
     Members(Vec<LogId>),
+    /// Conversations, for whether these members want to hear what is said.
+    Silent(Vec<Silent>),
     /// A look-up of users, for who has these names.
     FindNames(FindId, Vec<String>),
     /// A look-up of users, for how these are called.
     FindAccounts(FindId, Vec<UserId>),
     /// Read cursors whose entries are damaged, for where they are.
     MarkRead(Vec<MarkRead>),
+    /// What decides about a change of an account.
+    Change(Box<Running<Change>>),
     /// A sync, for read cursors.
     Sync(SyncId),
     /// A login or the like.
@@ -126,6 +136,8 @@ pub(crate) enum HeadsFlow {
     Load(Vec<LogId>),
     /// The users of these logs, of which the last batch failed, with what they were told of each.
     Unsure(Vec<(LogId, u64)>),
+    /// A change of what a conversation is to a user.
+    Change(Box<Running<Change>>),
     /// A sync.
     Sync(SyncId),
 }

@@ -1,6 +1,7 @@
 //! What workers of one node say to each other.
 
 pub use crate::audience::push::{Push, SignalPush};
+pub use crate::conversation::hearing::Heard;
 use crate::credential::PasswordLogin;
 use crate::identity::operation::Operation;
 
@@ -12,6 +13,8 @@ pub enum WorkerMessage {
     Push(Push),
     /// A signal or receipt for the sessions of a user.
     Signal(SignalPush),
+    /// Whether somebody wants to hear what is said in a conversation, for the worker of the conversation.
+    Heard(Heard),
     /// A login by password, for the worker of the name.
     PasswordLogin(Box<PasswordLogin>),
     /// Something to do to a user, for the worker of the user.

@@ -18,6 +18,7 @@ use super::message::WorkerMessage;
 use super::reads::Reading;
 use super::turn::Turn;
 use super::unsure::Unsure;
+use crate::account::changes::{self, Changes};
 use crate::account::find::Finds;
 use crate::account::read::Marks;
 use crate::admin::AdminRequest;
@@ -45,6 +46,7 @@ pub(super) struct Router {
     pub(super) conversations: Conversations,
     pub(super) marks: Marks,
     pub(super) finds: Finds,
+    pub(super) changes: Changes,
     pub(super) credentials: Credentials,
     pub(super) identities: Identities,
     pub(super) syncs: Syncs,
@@ -69,6 +71,7 @@ impl Router {
             conversations: Conversations::default(),
             marks: Marks::default(),
             finds: Finds::default(),
+            changes: Changes::default(),
             credentials: Credentials::default(),
             identities: Identities::default(),
             syncs: Syncs::default(),
@@ -118,7 +121,7 @@ impl Router {
     pub(super) fn end_tick(&mut self, turn: &mut Turn<'_>) {
         self.send_forwards(turn);
         self.begin_reads(turn);
-        self.conversations.load_heads(turn);
+        self.conversations.load(turn);
         self.marks.end_tick(turn);
         self.append_batch(turn);
         self.flush_envelopes(turn);
@@ -207,6 +210,7 @@ impl Router {
         match message {
             WorkerMessage::Push(push) => self.sessions.push(&push, turn.effects),
             WorkerMessage::Signal(signal) => self.sessions.signal(signal, turn.effects),
+            WorkerMessage::Heard(heard) => self.member_heard(&heard, turn),
             WorkerMessage::PasswordLogin(login) => {
                 self.credentials.take_password_login(login, turn);
             }
@@ -265,6 +269,10 @@ impl Router {
             WriteFlow::Batch(runs) => self.batch_answered(&runs, answer, turn),
             WriteFlow::Joins(logs) => self.joins_written(logs, answer, turn),
             WriteFlow::Cursors(known) => self.cursors_written(known, answer, turn),
+            WriteFlow::Change(writing) => {
+                let finished = changes::written(*writing, &answer, turn);
+                self.change_finished(finished, turn);
+            }
             WriteFlow::Credential(flow) => {
                 let operation = credential::written(flow, answer, turn);
                 self.operate(operation, turn);
@@ -282,6 +290,10 @@ impl Router {
                 self.conversation_page_read(page, flow::single(answers), turn);
             }
             PagesFlow::MarkRead(asked) => self.marks.entries_read(asked, answers, turn),
+            PagesFlow::Change(running) => {
+                let finished = changes::page_read(*running, answers, turn);
+                self.change_finished(finished, turn);
+            }
             PagesFlow::Sync(sync) => {
                 let progress = self.syncs.pages_read(sync, answers, turn);
                 self.sync_goes_on(progress, turn);
@@ -297,6 +309,7 @@ impl Router {
     ) {
         match flow {
             RegisterFlow::Members(logs) => self.members_known(logs, answers, turn),
+            RegisterFlow::Silent(silent) => self.silent_heard(silent, answers, turn),
             RegisterFlow::FindNames(find, names) => {
                 self.finds.names_read(find, &names, answers, turn);
             }
@@ -304,6 +317,10 @@ impl Router {
                 self.finds.accounts_read(find, &users, answers, turn);
             }
             RegisterFlow::MarkRead(unmoved) => self.marks.cursors_read(unmoved, answers, turn),
+            RegisterFlow::Change(running) => {
+                let finished = changes::registers_read(*running, answers, turn);
+                self.change_finished(finished, turn);
+            }
             RegisterFlow::Sync(sync) => {
                 let progress = self.syncs.cursors_read(sync, answers, turn);
                 self.sync_goes_on(progress, turn);
@@ -338,6 +355,10 @@ impl Router {
         match flow {
             HeadsFlow::Load(logs) => self.heads_loaded(logs, answers, turn),
             HeadsFlow::Unsure(asked) => self.unsure_heads_read(asked, answers, turn),
+            HeadsFlow::Change(running) => {
+                let finished = changes::head_read(*running, answers, turn);
+                self.change_finished(finished, turn);
+            }
             HeadsFlow::Sync(sync) => {
                 let progress = self.syncs.heads_read(sync, answers, turn);
                 self.sync_goes_on(progress, turn);
