@@ -1,7 +1,8 @@
 // A conversation in a terminal: npm run chat -- --user alice bob
+// Commands: /older [SEQ], /accept, /ignore, /hide, /clear, /silent TEXT, /typing, /sessions, /logout, /quit
 
 import { createInterface, type Interface } from "node:readline";
-import { Client, DeviceKind, JsonFileState, register, type ConversationId, type Entry } from "./index.js";
+import { Client, DeviceKind, JsonFileState, Notice, register, type ConversationId, type Entry, type Membership } from "./index.js";
 import { askPassword, readArguments, USAGE } from "./terminal.js";
 
 class Chat {
@@ -20,22 +21,36 @@ class Chat {
   begin(): void {
     const { events } = this.#client;
     for (const entry of this.#client.conversations.get(this.#conversation)?.recent ?? []) this.#show(entry);
+    this.#tellMembership();
     events.on("entry", (id, entry) => (id === this.#conversation ? this.#show(entry) : this.#tellOfOther(id)));
     events.on("failed", (_, __, error) => console.log(`   not sent: ${error.message}`));
     events.on("offline", (end, delayMs) => console.log(`   offline (${end.message}), again in ${Math.round(delayMs)} ms`));
     events.on("online", () => console.log("   online"));
-    events.on("changed", (id) => id === this.#conversation && this.#tellReceipt());
+    events.on("changed", (id) => id === this.#conversation && this.#tellChange());
     events.on("signal", (signal) => signal.kind === "typing" && console.log("   is typing"));
     this.#terminal.on("line", (line) => void this.#said(line));
     this.#terminal.on("close", () => void this.#client.stop());
   }
 
   #peerReadSeq = 0n;
+  #membership: Membership | undefined;
 
-  #tellReceipt(): void {
+  #tellChange(): void {
     const peerReadSeq = this.#client.conversations.get(this.#conversation)?.peerReadSeq ?? 0n;
     if (peerReadSeq > this.#peerReadSeq) console.log(`   read up to ${peerReadSeq}`);
     this.#peerReadSeq = peerReadSeq;
+    this.#tellMembership();
+  }
+
+  #tellMembership(): void {
+    const conversation = this.#client.conversations.get(this.#conversation);
+    if (conversation === undefined || conversation.membership === this.#membership) return;
+    this.#membership = conversation.membership;
+    if (conversation.isRequest) console.log("   a stranger: answer, /accept or /ignore");
+    if (conversation.isIgnored) console.log("   ignored");
+    if (conversation.isHidden) console.log("   hidden until something newer comes");
+    // Whoever opens a marked conversation takes the mark off.
+    if (conversation.membership.isMarkedUnread) void this.#client.markUnread(this.#conversation, false);
   }
 
   #tellOfOther(id: ConversationId): void {
@@ -48,12 +63,27 @@ class Chat {
     const text = message?.contentType === "text/plain" ? Buffer.from(message.content).toString() : `(${message?.contentType})`;
     if (isDamaged) console.log(`${seq}  a message is missing here`);
     else if (message !== undefined) console.log(`${seq}  ${when}  ${this.#names.get(sender) ?? sender}: ${printable(text)}`);
-    if (sender !== this.#client.userId) this.#client.markRead(this.#conversation, seq);
+    // In a stranger's request the mark would tell that somebody is here.
+    const isRequest = this.#client.conversations.get(this.#conversation)?.isRequest === true;
+    if (sender !== this.#client.userId && !isRequest) this.#client.markRead(this.#conversation, seq);
   }
 
   async #said(line: string): Promise<void> {
+    try {
+      await this.#do(line);
+    } catch (error) {
+      console.log(`   ${(error as Error).message}`);
+    }
+  }
+
+  async #do(line: string): Promise<void> {
     const [command, argument] = line.split(" ");
     if (command === "/older") await this.#older(BigInt(argument ?? "0"));
+    else if (command === "/accept") await this.#client.accept(this.#conversation);
+    else if (command === "/ignore") await this.#client.ignore(this.#conversation);
+    else if (command === "/hide") await this.#client.hide(this.#conversation);
+    else if (command === "/clear") await this.#client.clear(this.#conversation);
+    else if (command === "/silent") await this.#client.send(this.#conversation, line.slice(8), { notice: Notice.SILENT });
     else if (command === "/typing") this.#client.signal(this.#conversation, "typing");
     else if (command === "/sessions") await this.#sessions();
     else if (command === "/logout") await this.#client.logOut();

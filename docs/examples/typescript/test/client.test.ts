@@ -8,7 +8,7 @@ import type { Entry } from "../src/conversation/entry.js";
 import { bytesOf, directConversation } from "../src/conversation/id.js";
 import { MemoryState } from "../src/state/saved.js";
 import { encode } from "../src/wire/codec.js";
-import { CloseReason, ErrorCode, Frame } from "../src/wire/messages.js";
+import { CloseReason, ErrorCode, Frame, RequestState } from "../src/wire/messages.js";
 import { entry, EPOCH, LOGGED_IN, ME, OTHER, quiet, ScriptedServer, type Script } from "./scripted_server.js";
 
 const CONVERSATION = directConversation(ME, OTHER);
@@ -271,4 +271,57 @@ test("a state that is somebody else's is left alone", async () => {
   const script: Script = (request) =>
     request.body.case === "login" ? [{ case: "loggedIn", value: { ...LOGGED_IN, userId: 99n } }] : quiet(request);
   await within(script, async ({ told, until }) => until("the stop", () => told.includes("stopped gave up")), { state });
+});
+
+test("memberships and settings: the higher version holds, and what is cleared is no gap", async () => {
+  const setting = (value: string, version: bigint) => ({ case: "setting", value: { key: "theme", value: Buffer.from(value), version } }) as const;
+  const cleared = { conversationId, visibleFrom: 4n, othersCleared: 3n, version: 9n, request: RequestState.PENDING };
+  const script: Script = (request, connection) => {
+    if (request.body.case === "sync") {
+      setImmediate(() => {
+        connection.push(push(5n), { case: "membership", value: cleared }, push(4n));
+        connection.push({ case: "membership", value: { ...cleared, version: 8n, request: RequestState.IGNORED } });
+        connection.push(setting("dark", 3n), setting("light", 2n));
+      });
+    }
+    if (request.body.case === "history") return [{ case: "error", value: { code: ErrorCode.TIMEOUT, retryAfterMs: 20 } }];
+    if (request.body.case !== "setSetting") return quiet(request);
+    const conflict = { code: ErrorCode.VERSION_CONFLICT, setting: setting("mine", 4n).value };
+    return [{ case: "error", value: conflict }];
+  };
+  await within(script, async ({ client, shown, until }) => {
+    await until("both entries", () => shown.length === 2 && client.setting("theme") !== undefined);
+    assert.deepEqual(seqs(shown), [4, 5]);
+    const conversation = client.conversations.get(CONVERSATION);
+    assert.equal(conversation?.isRequest, true);
+    assert.equal(conversation?.unread, 2n);
+    assert.equal(Buffer.from(client.setting("theme") ?? []).toString(), "dark");
+    await assert.rejects(client.setSetting("theme", Buffer.from("other"), 3n), { code: ErrorCode.VERSION_CONFLICT });
+    await client.setSetting("theme", Buffer.from("mine"), 3n);
+    assert.equal(client.settingVersion("theme"), 4n, "it was set by the first try, whose answer was lost");
+  });
+});
+
+test("what was ignored is told anew when it is accepted", async () => {
+  const asked: number[] = [];
+  const script: Script = (request, connection) => {
+    const { body } = request;
+    if (body.case === "sync") {
+      asked.push(body.value.positions.length);
+      if (asked.length === 1) setImmediate(() => connection.push(push(1n), { case: "membership", value: membership(1n, RequestState.IGNORED) }));
+      if (asked.length === 1) return quiet(request);
+      const conversation = { conversationId, head: 3n, unread: 3n, entries: [entry(2n), entry(3n)] };
+      return [{ case: "synced", value: { epoch: EPOCH, conversations: [conversation] } }];
+    }
+    return body.case === "updateConversation" ? [{ case: "membership", value: membership(2n, RequestState.NONE) }] : quiet(request);
+  };
+  const membership = (version: bigint, request: number) => ({ conversationId, version, request });
+  await within(script, async ({ client, shown, until }) => {
+    await until("the state", () => client.conversations.get(CONVERSATION)?.isIgnored === true);
+    assert.equal(client.conversations.get(CONVERSATION)?.unread, 0n);
+    await client.accept(CONVERSATION);
+    await until("all", () => shown.length === 3);
+    assert.deepEqual(asked, [0, 0], "what must be told is not named as known");
+    assert.equal(client.conversations.get(CONVERSATION)?.unread, 3n);
+  });
 });

@@ -54,6 +54,11 @@ export class Client {
     await this.#book.save();
   }
 
+  /** The program came to the foreground, or the network changed: a dead connection shows within seconds. */
+  probe(): void {
+    this.#session?.connection.probe();
+  }
+
   get isOnline(): boolean {
     return this.#session !== undefined;
   }
