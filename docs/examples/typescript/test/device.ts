@@ -1,7 +1,9 @@
 // A user's device in a test: a client, and what it has shown.
 
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { Client, type ClientOptions } from "../src/client/client.js";
+import { register } from "../src/client/register.js";
 import type { ConversationId } from "../src/conversation/id.js";
 import type { Entry } from "../src/conversation/entry.js";
 import { MemoryState, type DurableState, type Saved } from "../src/state/saved.js";
@@ -29,6 +31,13 @@ class Mortal implements DurableState {
 export interface User {
   readonly username: string;
   readonly password: string;
+}
+
+/** Somebody new, with a name that nobody has. */
+export async function newUser(address: string, name: string): Promise<User & { userId: bigint }> {
+  const user = { username: `${name}-${randomBytes(6).toString("hex")}`, password: randomBytes(12).toString("hex") };
+  const userId = await register({ address, tls: false }, user);
+  return { ...user, userId };
 }
 
 export class DeviceUnderTest {

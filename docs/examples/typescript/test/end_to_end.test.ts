@@ -8,21 +8,14 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { register } from "../src/client/register.js";
 import type { Endpoint } from "../src/connection/endpoint.js";
 import { JsonFileState } from "../src/state/json_file.js";
 import { BreakingProxy, numbers } from "./breaking_proxy.js";
-import { DeviceUnderTest, type User } from "./device.js";
+import { DeviceUnderTest, newUser } from "./device.js";
 
 const address = process.env["DUNLIN_ADDRESS"];
 const skip = address === undefined ? "DUNLIN_ADDRESS names no server" : false;
 const MESSAGES = 60;
-
-async function newUser(name: string): Promise<User & { userId: bigint }> {
-  const user = { username: `${name}-${randomBytes(6).toString("hex")}`, password: randomBytes(12).toString("hex") };
-  const userId = await register({ address: address as string, tls: false }, user);
-  return { ...user, userId };
-}
 
 function numbered(name: string): string[] {
   return Array.from({ length: MESSAGES }, (_, index) => `${name} ${index}`);
@@ -35,7 +28,7 @@ test("nothing is lost or doubled on connections that break", { skip, timeout: 30
   const folder = await mkdtemp(join(tmpdir(), "dunlin-typescript-"));
   const endpoint: Endpoint = { address: proxy.address, tls: false };
   const options = { endpoint, backoffBaseMs: 20 };
-  const [alice, bob] = [await newUser("alice"), await newUser("bob")];
+  const [alice, bob] = [await newUser(address as string, "alice"), await newUser(address as string, "bob")];
   const phone = new DeviceUnderTest("phone", alice, options, new JsonFileState(join(folder, "phone.json")));
   const tablet = new DeviceUnderTest("tablet", alice, options);
   const desktop = new DeviceUnderTest("desktop", bob, options);

@@ -239,7 +239,15 @@ export class Client {
   }
 
   readonly #emit: Emit = (event, ...values) => {
-    (this.events.emit as (event: string, ...values: unknown[]) => boolean).call(this.events, event, ...values);
+    const emit = this.events.emit as (event: string, ...values: unknown[]) => boolean;
+    try {
+      emit.call(this.events, event, ...values);
+    } catch (error) {
+      // A fault of who listens is theirs to hear of, and none of the connection.
+      setImmediate(() => {
+        throw error;
+      });
+    }
   };
 
   #online(): Promise<Session> {

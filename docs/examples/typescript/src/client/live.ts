@@ -1,7 +1,6 @@
 // What the parts of a live session share: the connection, the book, and what follows from a change.
 
 import type { Connection } from "../connection/connection.js";
-import type { ConnectionEnded } from "../connection/errors.js";
 import type { Change, Conversation } from "../conversation/conversation.js";
 import type { Book } from "../state/book.js";
 import type { Emit } from "./events.js";
@@ -24,11 +23,16 @@ export interface Live {
   background(work: Promise<void>): void;
 }
 
-/** A pause that the end of the connection cuts short. */
-export async function pauseUnless(ended: Promise<ConnectionEnded>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const passed = new Promise<undefined>((resolve) => (timer = setTimeout(() => resolve(undefined), ms)));
-  const end = await Promise.race([passed, ended]);
-  clearTimeout(timer);
-  if (end !== undefined) throw end;
+/** A pause that the end of the connection cuts short. Nothing of it is left behind, however many there are. */
+export function pauseOn(connection: Connection, ms: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      callOff();
+      resolve();
+    }, ms);
+    const callOff = connection.onEnded((end) => {
+      clearTimeout(timer);
+      reject(end);
+    });
+  });
 }

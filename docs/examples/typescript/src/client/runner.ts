@@ -34,21 +34,20 @@ export class Runner {
   readonly #options: RunnerOptions;
   readonly #book: Book;
   readonly #emit: Emit;
-  readonly #stopped: Promise<void>;
   #isStopped = false;
-  #resolveStopped!: () => void;
+  /** Ends what is waited for now. */
+  #interrupt = () => {};
   #attempts = 0;
 
   constructor(options: RunnerOptions, book: Book, emit: Emit) {
     this.#options = options;
     this.#book = book;
     this.#emit = emit;
-    this.#stopped = new Promise((resolve) => (this.#resolveStopped = resolve));
   }
 
   stop(): void {
     this.#isStopped = true;
-    this.#resolveStopped();
+    this.#interrupt();
   }
 
   /** Resolves with why it does not go on. */
@@ -79,7 +78,8 @@ export class Runner {
     const { credentials = {}, device = UNNAMED, gaps = "fetch" } = this.#options;
     connection = await logIn(endpoint, this.#book, credentials, device, listener);
     const close = () => connection.close();
-    void this.#stopped.then(close);
+    this.#interrupt = close;
+    if (this.#isStopped) close();
     this.clockOffsetMs = connection.welcome.serverTimeMs - BigInt(Date.now());
     session = new Session(connection, this.#book, gaps === "fetch", this.#emit);
     try {
@@ -113,11 +113,15 @@ export class Runner {
     }
   }
 
-  async #pause(ms: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const passed = new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)));
-    await Promise.race([passed, this.#stopped]);
-    clearTimeout(timer);
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#interrupt = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      if (this.#isStopped) this.#interrupt();
+    });
   }
 }
 

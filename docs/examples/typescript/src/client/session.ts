@@ -11,7 +11,7 @@ import type { Book } from "../state/book.js";
 import type { Behind, Membership, Push, ReadReceipt, Setting } from "../wire/messages.js";
 import type { Emit } from "./events.js";
 import { Fetcher } from "./fetcher.js";
-import { pauseUnless, type Live } from "./live.js";
+import { pauseOn, type Live } from "./live.js";
 import { Marker } from "./marker.js";
 import { renewing } from "./renewal.js";
 import { Sender } from "./sender.js";
@@ -113,7 +113,7 @@ export class Session implements Live {
   }
 
   pause(ms: number): Promise<void> {
-    return pauseUnless(this.connection.ended, ms);
+    return pauseOn(this.connection, ms);
   }
 
   background(work: Promise<void>): void {

@@ -93,6 +93,11 @@ export class Connection {
     this.#stream.isLoggedIn = true;
   }
 
+  /** Calls back once at the end, at once if it has come already; returns how to call that off. */
+  onEnded(tell: (end: ConnectionEnded) => void): () => void {
+    return this.#stream.onEnded(tell);
+  }
+
   /** Asks whether the server is still there. If not, the connection ends within seconds. */
   probe(): void {
     this.#stream.probe();
@@ -127,13 +132,13 @@ class Stream {
   #liveness = new Liveness(this.#limits.heartbeatIntervalMs, Date.now());
   readonly #ticking: NodeJS.Timeout;
   #end: ConnectionEnded | undefined;
-  #whenEnded!: (end: ConnectionEnded) => void;
+  readonly #listeners = new Set<(end: ConnectionEnded) => void>();
   #whenIdle: (() => void)[] = [];
 
   constructor(socket: Socket, listener: Listener) {
     this.#socket = socket;
     this.#listener = listener;
-    this.ended = new Promise((resolve) => (this.#whenEnded = resolve));
+    this.ended = new Promise((resolve) => this.onEnded(resolve));
     this.#ticking = setInterval(() => this.#tick(), TICK_MS);
     socket.on("data", (chunk: Buffer) => this.#arrived(chunk));
     socket.on("error", (error) => this.end(new ConnectionEnded(CloseReason.PEER_RESET, error.message, { cause: error })));
@@ -201,7 +206,14 @@ class Stream {
     this.#queue = [];
     for (const each of waiting) each.reject(end);
     this.#settleIdle();
-    this.#whenEnded(end);
+    for (const tell of this.#listeners) tell(end);
+    this.#listeners.clear();
+  }
+
+  onEnded(tell: (end: ConnectionEnded) => void): () => void {
+    if (this.#end === undefined) this.#listeners.add(tell);
+    else tell(this.#end);
+    return () => this.#listeners.delete(tell);
   }
 
   /** The server stops reading beyond this many requests, so that a heartbeat would not get through. */
