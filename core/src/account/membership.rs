@@ -15,6 +15,7 @@ use crate::limits::RESPONSE_BYTES_MAX;
 use crate::refusal::{DATA_CORRUPT, NO_SUCH_CONVERSATION, Refusal};
 use crate::store::{Head, Page, Range, Register, RegisterKey, Rule, Set, Write};
 use crate::stored::{self, JoinedConversation};
+use crate::worker::flow::Answer;
 
 /// How the keys of these registers begin; the ids of the conversations follow.
 pub(crate) const CONVERSATION: u8 = b'c';
@@ -122,6 +123,16 @@ impl Membership {
             others_cleared: self.others_cleared,
             version: self.version,
         }
+    }
+}
+
+/// The lowest sequence that there is for the user. Damage of what one has set for oneself alone holds nothing up:
+/// then all of it is there.
+pub(crate) fn floor(register: Answer<Register>) -> Answer<u64> {
+    match register.and_then(|register| Membership::of(&register)) {
+        Ok(membership) => Ok(membership.map_or(0, |membership| membership.visible_from)),
+        Err(DATA_CORRUPT) => Ok(0),
+        Err(refusal) => Err(refusal),
     }
 }
 

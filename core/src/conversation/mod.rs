@@ -59,8 +59,8 @@ pub(crate) struct Conversations {
 /// What waits for a page.
 #[derive(Debug)]
 pub(crate) enum ConversationPage {
-    /// A client, for a page of history.
-    History(Client, Claim),
+    /// A client, for a page of history, in which there is nothing below this sequence for the user.
+    History(Client, Claim, u64),
     /// A message that was sent again, for the entry that it was the first time.
     Retried(LogId, ReplyTo),
 }

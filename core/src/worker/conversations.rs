@@ -46,9 +46,9 @@ impl Router {
         turn: &mut Turn<'_>,
     ) {
         match page {
-            ConversationPage::History(client, claim) => {
+            ConversationPage::History(client, claim, floor) => {
                 self.room.was_read(client.user);
-                history::page_read(client, answer, claim, turn);
+                history::page_read(client, answer, claim, floor, turn);
             }
             ConversationPage::Retried(log, reply_to) => {
                 self.retries -= 1;

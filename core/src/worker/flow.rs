@@ -24,6 +24,7 @@ use crate::account::read::MarkRead;
 use crate::auth::password::{PasswordDone, PasswordError};
 use crate::conversation::ConversationPage;
 use crate::conversation::hearing::Silent;
+use crate::conversation::history::FlooredPage;
 use crate::credential::{CredentialRegister, CredentialWrite};
 use crate::identity;
 use crate::identity::operation::Operation;
@@ -104,6 +105,8 @@ pub(crate) enum RegisterFlow {
     Members(Vec<LogId>),
     /// Conversations, for whether these members want to hear what is said.
     Silent(Vec<Silent>),
+    /// A page of history, for where it begins for this user.
+    Floor(Box<FlooredPage>),
     /// A look-up of users, for who has these names.
     FindNames(FindId, Vec<String>),
     /// A look-up of users, for how these are called.

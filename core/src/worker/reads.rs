@@ -2,13 +2,15 @@
 
 use dunlin_protocol::{LogId, UserId};
 
+use super::flow::Answers;
 use super::router::Router;
 use super::turn::Turn;
-use crate::conversation::history;
+use crate::conversation::history::{self, FlooredPage};
 use crate::limits::{STORE_DEADLINE_MS, SYNC_ROOM_BYTES, TICK_MS};
 use crate::refusal::STORE_UNAVAILABLE;
 use crate::request::{Client, History};
 use crate::room::Wanted;
+use crate::store::Register;
 use crate::sync::SyncId;
 use crate::transport::ConnId;
 
@@ -44,7 +46,7 @@ impl Router {
         while let Some((reading, claim)) = self.room.next() {
             match reading {
                 Reading::History(client, log, history) => {
-                    history::ask(client, log, &history, claim, turn);
+                    history::ask_floor(FlooredPage { client, log, history, claim }, turn);
                 }
                 Reading::Sync(sync) => self.syncs.begin(sync, claim, turn),
             }
@@ -61,6 +63,19 @@ impl Router {
                 }
                 Reading::Sync(sync) => self.refuse_sync(sync, turn),
             }
+        }
+    }
+
+    /// It is known where a conversation begins for who wants to read it.
+    pub(super) fn floor_read(
+        &mut self,
+        page: FlooredPage,
+        answers: Answers<Register>,
+        turn: &mut Turn<'_>,
+    ) {
+        let user = page.client.user;
+        if !history::floor_read(page, answers, turn) {
+            self.room.was_read(user);
         }
     }
 

@@ -310,6 +310,7 @@ impl Router {
         match flow {
             RegisterFlow::Members(logs) => self.members_known(logs, answers, turn),
             RegisterFlow::Silent(silent) => self.silent_heard(silent, answers, turn),
+            RegisterFlow::Floor(page) => self.floor_read(*page, answers, turn),
             RegisterFlow::FindNames(find, names) => {
                 self.finds.names_read(find, &names, answers, turn);
             }
