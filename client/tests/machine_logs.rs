@@ -294,7 +294,7 @@ fn who_marks_as_read_is_told_where_the_cursor_is() {
         script.say(push(message(seq, PEER, "x")));
     }
     script.events();
-    let mark = Request::MarkRead { conversation: conversation(), seq: 1 };
+    let mark = Request::MarkRead { conversation: conversation(), seq: 1, private: false };
     script.machine.request(script.now_ms, Ticket(7), mark);
     let request = script.request();
     assert!(matches!(request.body, Some(Body::MarkRead(_))));

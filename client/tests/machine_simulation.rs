@@ -224,7 +224,8 @@ impl World {
         let Some(seen) = client.seen.get(&conversation) else { return };
         let seq = seen.position - self.random.below(4).min(seen.position);
         if seq > 0 {
-            self.other(index, Request::MarkRead { conversation, seq });
+            let private = self.random.one_in(3);
+            self.other(index, Request::MarkRead { conversation, seq, private });
         }
     }
 

@@ -104,7 +104,7 @@ fn session_requests() -> Vec<Body> {
             ..wire::Send::default()
         }),
         signal(),
-        Body::MarkRead(wire::MarkRead { conversation_id: conversation(), seq: 1 }),
+        Body::MarkRead(wire::MarkRead { conversation_id: conversation(), seq: 1, private: false }),
         Body::Refresh(wire::Refresh { refresh_token: "x".into() }),
         Body::Logout(wire::Logout::default()),
         Body::Sync(wire::Sync::default()),

@@ -81,7 +81,7 @@ fn a_program_writes_and_reads_as_a_user() {
         Ok(Body::HistoryPage(page)) => assert_eq!(page.entries.len(), 1),
         other => panic!("{other:?}"),
     }
-    let read = AccountRequest::MarkRead { conversation: log, seq: 1 };
+    let read = AccountRequest::MarkRead { conversation: log, seq: 1, private: false };
     match door.ask_and_wait(bob, read) {
         Ok(Body::ReadReceipt(cursor)) => assert_eq!((cursor.seq, cursor.others_counted), (1, 1)),
         other => panic!("{other:?}"),

@@ -110,7 +110,7 @@ fn nobody_reaches_a_conversation_of_others() {
         send(log, 1, "let me in"),
         history(log),
         Request::Conversation(LogId::account(ann), ConversationRequest::History(first)),
-        AccountRequest::MarkRead { conversation: log, seq: 1 }.into(),
+        AccountRequest::MarkRead { conversation: log, seq: 1, private: false }.into(),
         signal.try_into().unwrap(),
         send(LogId::group([7; 14]), 1, "hello"),
     ] {

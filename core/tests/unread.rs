@@ -28,6 +28,7 @@ enum Deed {
         by: usize,
         device: usize,
         seq: u64,
+        private: bool,
     },
     /// What is below expires.
     Expire {
@@ -41,7 +42,8 @@ fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
         6 => (by.clone(), device.clone(), notice())
             .prop_map(|(by, device, notice)| Deed::Send { by, device, notice }),
-        5 => (by, device, 1..40_u64).prop_map(|(by, device, seq)| Deed::Mark { by, device, seq }),
+        5 => (by, device, 1..40_u64, any::<bool>())
+            .prop_map(|(by, device, seq, private)| Deed::Mark { by, device, seq, private }),
         1 => (1..30_u64).prop_map(|below| Deed::Expire { below }),
         1 => Just(Deed::Restart),
     ]
@@ -61,6 +63,8 @@ struct Naive {
     /// Who has said what, and whether it counts.
     entries: Vec<(usize, bool)>,
     cursors: [u64; 2],
+    /// How far each may know that the other has read.
+    receipts: [u64; 2],
     expired_below: u64,
 }
 
@@ -69,10 +73,13 @@ impl Naive {
         self.entries.len() as u64
     }
 
-    fn mark(&mut self, by: usize, seq: u64) -> u64 {
+    fn mark(&mut self, by: usize, seq: u64, private: bool) -> u64 {
         // What has expired is read to its end with any of it.
         let seq = seq.min(self.head()).max(self.expired_below.saturating_sub(1));
         self.cursors[by] = self.cursors[by].max(seq);
+        if !private {
+            self.receipts[by] = self.receipts[by].max(seq);
+        }
         self.cursors[by]
     }
 
@@ -129,9 +136,9 @@ fn run(deeds: &[Deed]) -> [u64; 2] {
                 crowd.devices[by][device].send_with(notice, to, number, "word");
                 naive.entries.push((by, notice.counts()));
             }
-            Deed::Mark { by, device, seq } if naive.head() > 0 => {
-                let at = naive.mark(by, seq);
-                let told = crowd.devices[by][device].mark_read(log, seq);
+            Deed::Mark { by, device, seq, private } if naive.head() > 0 => {
+                let at = naive.mark(by, seq, private);
+                let told = crowd.devices[by][device].mark_read_with(log, seq, private);
                 assert_eq!(told, (at, naive.others(by, 1, at)), "{deed:?}");
             }
             Deed::Expire { below } if naive.head() > 0 => {
@@ -148,8 +155,10 @@ fn run(deeds: &[Deed]) -> [u64; 2] {
             Deed::Mark { .. } | Deed::Expire { .. } => {}
         }
         for user in 0..2 {
-            let told = crowd.state(user).map_or(0, |state| state.unread);
-            assert_eq!(told, naive.unread(user), "of {user} after {deed:?}: {naive:?}");
+            let state = crowd.state(user).unwrap_or_default();
+            let told = (state.unread, state.read_seq, state.peer_read_seq);
+            let right = (naive.unread(user), naive.cursors[user], naive.receipts[1 - user]);
+            assert_eq!(told, right, "of {user} after {deed:?}: {naive:?}");
         }
     }
     crowd.server.engine.stop();
@@ -173,7 +182,7 @@ fn the_examples_of_the_document() {
     use Deed::{Expire, Mark, Send};
     let say = |by, notice| Send { by, device: 0, notice };
     let send = |by| say(by, Notice::Loud);
-    let mark = |seq| Mark { by: 0, device: 0, seq };
+    let mark = |seq| Mark { by: 0, device: 0, seq, private: false };
     // Ann says 1 and 4, Bob 2, 3 and 5.
     let said = [send(0), send(1), send(1), send(0), send(1)];
     let after = |deeds: &[Deed]| run(&[&said[..], deeds].concat());

@@ -171,7 +171,10 @@ fn clients_forget_what_is_gone_and_the_operator_is_told() {
     let server = Server::start(folder.path(), &tcp);
     ann.client.send_text(chat, "three").unwrap();
     all_have([&mut ann, &mut bob], chat, &["one", "two", "three"]);
-    let read = bob.client.request(Request::MarkRead { conversation: chat, seq: 3 }).unwrap();
+    let read = bob
+        .client
+        .request(Request::MarkRead { conversation: chat, seq: 3, private: false })
+        .unwrap();
     bob.until("read", |bob| bob.completed.contains_key(&read));
 
     let tcp = server.stop();

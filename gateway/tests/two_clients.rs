@@ -240,7 +240,7 @@ fn both_ways(alice: &mut Person, bob: &mut Person, conversation: LogId) {
     assert_eq!(bob.stored(ticket), 2);
     alice.until("hello", |alice| alice.has(conversation, 2));
 
-    assert_eq!(bob.ask(Request::MarkRead { conversation, seq: 2 }), Response::Done);
+    assert_eq!(bob.ask(Request::MarkRead { conversation, seq: 2, private: false }), Response::Done);
     bob.until("nothing unread", |bob| bob.unread(conversation) == Some(0));
     alice.until("a receipt", |alice| {
         alice.views.get(&conversation).is_some_and(|view| view.peer_read_seq == 2)
@@ -251,7 +251,7 @@ fn both_ways(alice: &mut Person, bob: &mut Person, conversation: LogId) {
         assert_eq!(alice.stored(ticket), seq);
     }
     bob.until("both", |bob| bob.unread(conversation) == Some(2));
-    assert_eq!(bob.ask(Request::MarkRead { conversation, seq: 3 }), Response::Done);
+    assert_eq!(bob.ask(Request::MarkRead { conversation, seq: 3, private: false }), Response::Done);
     bob.until("one unread", |bob| bob.unread(conversation) == Some(1));
 
     bob.client.signal(conversation, "typing", Default::default()).unwrap();
@@ -269,7 +269,7 @@ fn a_second_device_gets_everything(
     second.until_online();
     assert_eq!(second.texts, alice.texts);
     // What one device has read, the other one knows.
-    second.ask(Request::MarkRead { conversation, seq: head });
+    second.ask(Request::MarkRead { conversation, seq: head, private: false });
     alice.until("read", |alice| alice.views[&conversation].read_seq == head);
     assert_eq!(alice.unread(conversation), Some(0));
     second.client.close();

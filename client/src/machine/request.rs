@@ -35,6 +35,8 @@ pub enum Request {
         conversation: LogId,
         /// Up to where.
         seq: u64,
+        /// The other member does not learn of it.
+        private: bool,
     },
     /// A page of a conversation, in either direction.
     History(wire::History),
@@ -122,9 +124,10 @@ impl Request {
                     notice: (*notice).into(),
                 })
             }
-            Request::MarkRead { conversation, seq } => Body::MarkRead(wire::MarkRead {
+            Request::MarkRead { conversation, seq, private } => Body::MarkRead(wire::MarkRead {
                 conversation_id: conversation.to_wire(),
                 seq: *seq,
+                private: *private,
             }),
             Request::History(history) => Body::History(history.clone()),
             Request::FindUsers { usernames, users } => Body::FindUsers(wire::FindUsers {

@@ -47,6 +47,8 @@ pub(crate) struct Server {
     epoch: u64,
     logs: BTreeMap<LogId, Vec<Entry>>,
     read: BTreeMap<(UserId, LogId), u64>,
+    /// How much of that the other member may know.
+    receipts: BTreeMap<(UserId, LogId), u64>,
     connections: BTreeMap<ConnectionId, Connection>,
     next_connection: ConnectionId,
     bad_tokens: u64,
@@ -65,6 +67,7 @@ impl Server {
             epoch: 1,
             logs: BTreeMap::new(),
             read: BTreeMap::new(),
+            receipts: BTreeMap::new(),
             connections: BTreeMap::new(),
             next_connection: 0,
             bad_tokens: 0,
@@ -93,7 +96,7 @@ impl Server {
                 self.gone.insert(message.client_message_id.to_vec());
             }
         }
-        for ((_, of), seq) in &mut self.read {
+        for ((_, of), seq) in self.read.iter_mut().chain(&mut self.receipts) {
             if *of == id {
                 *seq = self.random.below(head + 1).min(*seq);
             }
@@ -129,7 +132,8 @@ impl Server {
         let read = |user| self.read.get(&(user, id)).copied().unwrap_or(0);
         let unread = self.others(user, id, u64::MAX) - self.others(user, id, read(user));
         let peer = peer(user, id);
-        (read(user), unread, if peer == user { 0 } else { read(peer) })
+        let receipt = self.receipts.get(&(peer, id)).copied().unwrap_or(0);
+        (read(user), unread, if peer == user { 0 } else { receipt })
     }
 
     /// Messages of others up to `seq`.
@@ -398,9 +402,13 @@ impl Server {
         *read = seq.max(*read);
         let own = self.cursor(user, log_id);
         if has_moved {
-            let peer = peer(user, log_id);
-            let other = wire::ReadReceipt { others_counted: 0, ..own.clone() };
             self.tell_cursor(user, Some(id), &own);
+        }
+        let receipt = self.receipts.entry((user, log_id)).or_default();
+        if !mark.private && seq > *receipt {
+            *receipt = seq;
+            let peer = peer(user, log_id);
+            let other = wire::ReadReceipt { seq, others_counted: 0, ..own.clone() };
             if peer != user {
                 self.tell_cursor(peer, None, &other);
             }

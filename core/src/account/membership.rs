@@ -171,7 +171,7 @@ impl Ending {
             None => (expired_below.saturating_sub(1), expired),
         };
         let others_counted = others_counted(counts, user);
-        let cleared = ReadCursor { seq, others_counted };
+        let cleared = ReadCursor::public(seq, others_counted);
         Ok(Ending { cleared, ..Ending::at(page.head)? })
     }
 
@@ -322,7 +322,7 @@ mod tests {
     fn unread_is_what_is_above_cursor_and_floor_and_nothing_of_what_is_ignored() {
         let unread = |request, others_cleared, own, others_counted| {
             let membership = Membership { request, others_cleared, ..Membership::default() };
-            let cursor = ReadCursor { seq: 1, others_counted };
+            let cursor = ReadCursor::public(1, others_counted);
             membership.unread(&head(own, 9), cursor, user(1))
         };
         assert_eq!(unread(RequestState::None, 0, 4, 2), 7);

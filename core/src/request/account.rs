@@ -20,6 +20,8 @@ pub enum AccountRequest {
         conversation: LogId,
         /// Up to where.
         seq: u64,
+        /// The other member does not learn of it.
+        private: bool,
     },
     /// Set a setting, or remove it.
     SetSetting {
@@ -60,7 +62,8 @@ impl TryFrom<wire::MarkRead> for Request {
         if mark.seq == 0 {
             return Err(invalid("seq", "is 0"));
         }
-        Ok(AccountRequest::MarkRead { conversation, seq: mark.seq }.into())
+        let wire::MarkRead { seq, private, .. } = mark;
+        Ok(AccountRequest::MarkRead { conversation, seq, private }.into())
     }
 }
 

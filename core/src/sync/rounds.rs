@@ -228,7 +228,7 @@ impl Sync {
     ) -> Option<Changed> {
         let user = self.client.user;
         let is_note_to_self = other_member(log, user) == Some(user);
-        let peer_read_seq = if is_note_to_self { 0 } else { other.seq };
+        let peer_read_seq = if is_note_to_self { 0 } else { other.receipt_seq };
         let known = self.positions.get(&log);
         let known = known.map_or((0, 0, 0), |at| (at.seq, at.read_seq, at.peer_read_seq));
         if known == (head.seq, own.seq, peer_read_seq) {
@@ -273,6 +273,7 @@ pub(super) mod tests {
     use dunlin_protocol::UserId;
 
     use super::*;
+    use crate::account::cursor::tests::held;
     use crate::store::{EntryMeta, StoredEntry};
     use crate::transport::ConnId;
 
@@ -314,9 +315,8 @@ pub(super) mod tests {
     }
 
     fn cursor(seq: u64) -> Answer<Register> {
-        let cursor = ReadCursor { seq, others_counted: seq };
-        let set = cursor.moving(chat(2), user(1)).sets.remove(0);
-        Ok(Register { key: set.key, version: 1, value: set.value.filter(|_| seq > 0) })
+        let register = held(ReadCursor::public(seq, seq));
+        Ok(Register { value: register.value.filter(|_| seq > 0), ..register })
     }
 
     /// One conversation, as it is at the server, for a client that has this of it.

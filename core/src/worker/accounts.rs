@@ -8,7 +8,7 @@ use super::router::Router;
 use super::turn::Turn;
 use crate::account::changes::{self, Changed};
 use crate::account::join;
-use crate::account::read::{MarkRead, Marked};
+use crate::account::read::{Mark, MarkRead, Marked};
 use crate::account::setting::SettingChange;
 use crate::refusal::Refusal;
 use crate::request::{AccountRequest, Client};
@@ -22,9 +22,11 @@ impl Router {
         turn: &mut Turn<'_>,
     ) {
         match request {
-            AccountRequest::MarkRead { conversation, seq } => {
-                let known = self.conversations.others_counted_at(conversation, seq, client.user);
-                self.marks.take(client, conversation, seq, known, turn);
+            AccountRequest::MarkRead { conversation, seq, private: is_private } => {
+                let others_counted =
+                    self.conversations.others_counted_at(conversation, seq, client.user);
+                let mark = Mark { conversation, seq, is_private, others_counted };
+                self.marks.take(client, mark, turn);
             }
             AccountRequest::SetSetting { key, value, if_version } => {
                 self.changes.set(client, SettingChange::new(&key, value, if_version), turn);

@@ -230,7 +230,16 @@ impl Client {
 
     /// Moves the cursor. Returns where it is then, and how many of others count up to there.
     pub(crate) fn mark_read(&mut self, conversation: LogId, seq: u64) -> (u64, u64) {
-        match self.ask(AccountRequest::MarkRead { conversation, seq }.into()) {
+        self.mark_read_with(conversation, seq, false)
+    }
+
+    pub(crate) fn mark_read_with(
+        &mut self,
+        conversation: LogId,
+        seq: u64,
+        private: bool,
+    ) -> (u64, u64) {
+        match self.ask(AccountRequest::MarkRead { conversation, seq, private }.into()) {
             Body::ReadReceipt(cursor) => {
                 assert_eq!(cursor.conversation_id, conversation.to_wire());
                 assert_eq!(cursor.user_id, self.session.user.get());

@@ -174,9 +174,9 @@ fn check_order(client: &Client, order: &Order, logs: &Logs, found: &mut Vec<Stri
 
 /// A cursor that was acknowledged is durable, and of no cursor a client knows more than is stored.
 fn check_cursors(client: &Client, cursors: &Cursors, found: &mut Vec<String>) {
-    let stored = |log: &LogId, user: UserId| cursors.get(&(*log, user)).map_or(0, |at| at.seq);
+    let stored = |log: &LogId, user| cursors.get(&(*log, user)).copied().unwrap_or_default();
     for (log, read) in &client.read {
-        let stored = stored(log, client.user);
+        let stored = stored(log, client.user).seq;
         if stored < *read {
             found.push(format!("{log}: read up to {read}, stored is {stored}"));
         }
@@ -184,7 +184,7 @@ fn check_cursors(client: &Client, cursors: &Cursors, found: &mut Vec<String>) {
     for (log, has) in &client.logs {
         let Some((lower, higher)) = log.direct_members() else { continue };
         let peer = if lower == client.user { higher } else { lower };
-        let (own, other) = (stored(log, client.user), stored(log, peer));
+        let (own, other) = (stored(log, client.user).seq, stored(log, peer).receipt_seq);
         if has.read_seq > own || has.peer_read_seq > other {
             let knows = (has.read_seq, has.peer_read_seq);
             found.push(format!("{log}: knows of cursors {knows:?}, stored are {own}, {other}"));
@@ -197,6 +197,7 @@ fn check_cursors(client: &Client, cursors: &Cursors, found: &mut Vec<String>) {
 struct Cursor {
     seq: u64,
     others_counted: u64,
+    receipt_seq: u64,
 }
 
 type Cursors = BTreeMap<(LogId, UserId), Cursor>;
@@ -209,14 +210,18 @@ fn cursors_of(world: &World, logs: &Logs, found: &mut Vec<String>) -> Cursors {
             let (key, value) = (register.key.as_bytes(), register.value.unwrap_or_default());
             let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().unwrap());
             let user = UserId::new(number(&key[1..])).unwrap();
-            let (seq, others_counted) = (number(&value[..8]), number(&value[8..]));
+            let (seq, others_counted) = (number(&value[..8]), number(&value[8..16]));
+            let receipt_seq = if value.len() == 16 { seq } else { number(&value[16..]) };
+            if receipt_seq > seq {
+                found.push(format!("{log}: {user} told of {receipt_seq}, and has read {seq}"));
+            }
             let others = counted_of_others(stored, user).filter(|entry| entry.seq <= seq);
             let right = others.count() as u64;
             if right != others_counted {
                 let is = others_counted;
                 found.push(format!("{log}: the cursor {seq} of {user} counts {is}, not {right}"));
             }
-            cursors.insert((*log, user), Cursor { seq, others_counted });
+            cursors.insert((*log, user), Cursor { seq, others_counted, receipt_seq });
         }
     }
     cursors

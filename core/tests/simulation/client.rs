@@ -273,7 +273,8 @@ impl Client {
             return;
         }
         let (conversation, seq) = (**log, chance.between(1, has.position));
-        let request = AccountRequest::MarkRead { conversation, seq }.into();
+        let private = chance.below(4) == 0;
+        let request = AccountRequest::MarkRead { conversation, seq, private }.into();
         self.ask(now, Asked::MarkRead(conversation, seq), request);
     }
 

@@ -135,8 +135,9 @@ class Client:
             self.transmit(outgoing)
         return outgoing.stored
 
-    async def mark_read(self, conversation, seq):
-        self.read(await self.ask(mark_read={"conversation_id": conversation, "seq": seq}))
+    async def mark_read(self, conversation, seq, private=False):
+        self.read(await self.ask(mark_read={"conversation_id": conversation, "seq": seq,
+                                            "private": private}))
 
     async def history(self, conversation, **history):
         return await self.ask(history={"conversation_id": conversation, **history})

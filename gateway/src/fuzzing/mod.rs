@@ -282,7 +282,7 @@ fn request(script: &mut Script<'_>) -> Body {
         1 => Body::Sync(Sync::default()),
         2 => Body::History(History { conversation_id, ..History::default() }),
         3 => Body::ListSessions(ListSessions::default()),
-        4 => Body::MarkRead(MarkRead { conversation_id, seq: 1 }),
+        4 => Body::MarkRead(MarkRead { conversation_id, seq: 1, private: false }),
         5 => signal(),
         _ => Body::Send(Send {
             conversation_id,

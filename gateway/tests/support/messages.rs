@@ -56,7 +56,7 @@ pub fn history(of: LogId, from_seq: u64) -> Body {
 }
 
 pub fn mark_read(of: LogId, seq: u64) -> Body {
-    Body::MarkRead(MarkRead { conversation_id: of.to_wire(), seq })
+    Body::MarkRead(MarkRead { conversation_id: of.to_wire(), seq, private: false })
 }
 
 pub fn typing(to: LogId) -> Body {

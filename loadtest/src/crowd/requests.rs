@@ -50,7 +50,7 @@ impl<S: Scenario> Crowd<'_, S> {
                 ..History::default()
             }),
             RequestKind::MarkRead => {
-                Body::MarkRead(MarkRead { conversation_id, seq: sending.about_seq })
+                Body::MarkRead(MarkRead { conversation_id, seq: sending.about_seq, private: false })
             }
             RequestKind::Sync => Body::Sync(self.what_is_new(slot)),
         };

@@ -39,6 +39,9 @@ pub(crate) struct Arguments {
     /// [default: dunlin-chat/SERVER/USER in $XDG_STATE_HOME or ~/.local/state].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) state: Option<PathBuf>,
+    /// Do not tell others how far you have read what they write.
+    #[arg(long)]
+    pub(crate) private: bool,
     /// Lines instead of a screen; so it is by itself if the output is no terminal.
     #[arg(long)]
     pub(crate) plain: bool,

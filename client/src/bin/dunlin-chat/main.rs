@@ -93,6 +93,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
 fn model(arguments: &Arguments, opened: &Opened, folder: &str) -> Model {
     let mut model = Model::new(arguments.user.clone());
+    model.reads_privately = arguments.private;
     model.restore(opened.outbox.kept().cloned());
     if opened.damaged > 0 {
         let damaged = opened.damaged;

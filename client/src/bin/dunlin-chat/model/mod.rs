@@ -133,6 +133,8 @@ pub(crate) struct Model {
     pub(crate) unsaid: usize,
     /// Commands that were entered and that there are not.
     pub(crate) unknown: usize,
+    /// Others do not learn how far this user has read.
+    pub(crate) reads_privately: bool,
     marked_ms: u64,
     typed_ms: u64,
     effects: Vec<Effect>,
@@ -161,6 +163,7 @@ impl Model {
             is_leaving: false,
             unsaid: 0,
             unknown: 0,
+            reads_privately: false,
             marked_ms: 0,
             typed_ms: 0,
             effects: Vec::new(),
@@ -223,7 +226,8 @@ impl Model {
         if view.position > view.read_seq.max(chat.marked_seq) {
             chat.marked_seq = view.position;
             self.marked_ms = now_ms;
-            let request = Request::MarkRead { conversation, seq: view.position };
+            let (seq, private) = (view.position, self.reads_privately);
+            let request = Request::MarkRead { conversation, seq, private };
             self.effects.push(Effect::Ask(Purpose::MarkRead(conversation), request));
         }
     }

@@ -164,13 +164,15 @@ fn what_is_shown_is_read_and_nothing_else() {
     model.go_to(conversation());
     model.tick(6000);
     let marks = asked(&mut model);
-    let [(_, Request::MarkRead { seq, .. })] = &marks[..] else { panic!("{marks:?}") };
-    assert_eq!(*seq, 1);
+    let [(_, Request::MarkRead { seq, private, .. })] = &marks[..] else { panic!("{marks:?}") };
+    assert_eq!((*seq, *private), (1, false));
+    model.reads_privately = true;
     model.apply(6001, entry(2, BOB, "more", 2));
     model.apply(6001, view(2, 2, 0));
     assert!(asked(&mut model).is_empty(), "not more than once a second");
     model.tick(7000);
-    assert_eq!(asked(&mut model).len(), 1);
+    let marks = asked(&mut model);
+    assert!(matches!(&marks[..], [(_, Request::MarkRead { private: true, .. })]), "{marks:?}");
     model.tick(9000);
     assert!(asked(&mut model).is_empty(), "it is asked for already");
 }
