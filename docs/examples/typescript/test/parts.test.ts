@@ -105,6 +105,23 @@ test("that expired entries are missing is no gap", () => {
   assert.equal(ann.gap(), undefined);
 });
 
+test("marks: each is told once, a private one not as the other, and an open one after it still tells", () => {
+  const ann = conversationOf(ANN);
+  assert.equal(ann.mark(3n, true), true);
+  assert.deepEqual(ann.nextMark, { seq: 3n, isPrivate: true });
+  ann.receipt(receipt(ANN, 3n, 2n));
+  ann.marked({ seq: 3n, isPrivate: true });
+  assert.equal(ann.nextMark, undefined);
+  assert.equal(ann.mark(3n, true), false);
+  assert.equal(ann.mark(2n, false), true, "the cursor is there already, but the other member does not know");
+  assert.deepEqual(ann.nextMark, { seq: 2n, isPrivate: false });
+  ann.mark(5n, false);
+  ann.marked({ seq: 2n, isPrivate: false });
+  assert.deepEqual(ann.nextMark, { seq: 5n, isPrivate: false }, "what was read meanwhile is not forgotten");
+  ann.marked({ seq: 5n, isPrivate: false });
+  assert.equal(ann.mark(5n, false), false);
+});
+
 test("an answer that is older than a mark does not take it back", () => {
   const ann = conversationOf(ANN);
   const asked = ann.cursorMoves;

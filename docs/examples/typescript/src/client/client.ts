@@ -105,12 +105,9 @@ export class Client {
     return id;
   }
 
-  /** The user has read everything up to here. */
-  markRead(id: ConversationId, seq: bigint): void {
-    const conversation = this.#book.conversations.get(id);
-    if (conversation === undefined || seq <= conversation.readSeq || seq <= conversation.markUpTo) return;
-    conversation.markUpTo = seq;
-    this.#session?.kick();
+  /** The user has read everything up to here; with `isPrivate` the other member does not learn of it. */
+  markRead(id: ConversationId, seq: bigint, isPrivate = false): void {
+    if (this.#book.conversations.get(id)?.mark(seq, isPrivate) === true) this.#session?.kick();
   }
 
   /** Hides a conversation from the list until something newer comes. */

@@ -18,28 +18,26 @@ export class Marker {
   }
 
   kick(conversation: Conversation): void {
-    if (conversation.markUpTo === 0n || this.#busy.has(conversation.id)) return;
+    if (conversation.nextMark === undefined || this.#busy.has(conversation.id)) return;
     this.#busy.add(conversation.id);
     this.#live.background(this.#tell(conversation).finally(() => this.#busy.delete(conversation.id)));
   }
 
   async #tell(conversation: Conversation): Promise<void> {
-    while (conversation.markUpTo !== 0n) {
-      const seq = conversation.markUpTo;
-      await this.#mark(conversation, seq);
-      // Whatever the answer was, it is the answer to this one.
-      if (conversation.markUpTo === seq) conversation.markUpTo = 0n;
+    for (let mark = conversation.nextMark; mark !== undefined; mark = conversation.nextMark) {
+      await this.#mark(conversation, mark.seq, mark.isPrivate);
+      conversation.marked(mark);
       await this.#live.pause(PAUSE_MS);
     }
   }
 
-  async #mark(conversation: Conversation, seq: bigint): Promise<void> {
+  async #mark(conversation: Conversation, seq: bigint, isPrivate: boolean): Promise<void> {
     const { connection } = this.#live;
     try {
       await repeating(
         (ms) => this.#live.pause(ms),
         () =>
-          connection.request("markRead", { conversationId: bytesOf(conversation.id), seq }, (receipt) =>
+          connection.request("markRead", { conversationId: bytesOf(conversation.id), seq, private: isPrivate }, (receipt) =>
             this.#live.changed(conversation, conversation.receipt(receipt)),
           ),
       );

@@ -20,6 +20,18 @@ export interface Change {
   readonly needsSync?: boolean;
 }
 
+/** What the user has read and the server has not heard of yet; 0 if there is nothing. */
+export interface Marks {
+  /** For everybody to know. */
+  readonly openly: bigint;
+  /** Not for the other member. */
+  readonly privately: bigint;
+  /** Up to where this device has told openly already. */
+  readonly told: bigint;
+}
+
+const NO_MARKS: Marks = { openly: 0n, privately: 0n, told: 0n };
+
 export interface SavedConversation {
   readonly id: ConversationId;
   readonly position: bigint;
@@ -30,7 +42,7 @@ export interface SavedConversation {
   readonly others: bigint | undefined;
   readonly base: Base;
   readonly recent: readonly Entry[];
-  readonly markUpTo: bigint;
+  readonly marks: Marks;
   readonly hasMoved: boolean;
   readonly mustBeTold: boolean;
   readonly membership: Membership;
@@ -42,8 +54,7 @@ export class Conversation {
   #log = new Log();
   #reading = new Reading();
   #recent: Entry[] = [];
-  /** What the user has read and the server has not heard of yet; 0 if there is nothing. */
-  markUpTo = 0n;
+  #marks = NO_MARKS;
   /** Something was learnt since the last Sync: the next one names this conversation. */
   hasMoved = false;
   /** Only the server knows what is unread: the next Sync must not say that all of it is known. */
@@ -58,7 +69,7 @@ export class Conversation {
     if (saved === undefined) return;
     this.#log = new Log(saved.position, saved.head, saved.expiredBelow);
     this.#recent = [...saved.recent];
-    this.markUpTo = saved.markUpTo;
+    this.#marks = saved.marks;
     this.hasMoved = saved.hasMoved;
     this.mustBeTold = saved.mustBeTold;
     this.#membership = saved.membership;
@@ -67,12 +78,12 @@ export class Conversation {
   }
 
   save(): SavedConversation {
-    const { id, markUpTo, hasMoved, mustBeTold, membership } = this;
+    const { id, hasMoved, mustBeTold, membership } = this;
     const { position, head, expiredBelow } = this.#log;
     const { readSeq, peerReadSeq, others, base } = this.#reading;
     const recent = [...this.#recent];
     const counts = { readSeq, peerReadSeq, others, base };
-    return { id, position, head, expiredBelow, ...counts, recent, markUpTo, hasMoved, mustBeTold, membership };
+    return { id, position, head, expiredBelow, ...counts, recent, marks: this.#marks, hasMoved, mustBeTold, membership };
   }
 
   get other(): bigint | undefined {
@@ -157,8 +168,31 @@ export class Conversation {
     this.cursorMoves++;
     const needsSync = this.#reading.ownReceipt(receipt.seq, receipt.othersCounted);
     this.mustBeTold ||= needsSync;
-    if (this.markUpTo <= receipt.seq) this.markUpTo = 0n;
     return { taken: [], needsSync };
+  }
+
+  /** The user has read up to here. Returns whether there is something to tell the server. */
+  mark(seq: bigint, isPrivate: boolean): boolean {
+    const { openly, privately, told } = this.#marks;
+    const isKnown = isPrivate ? seq <= this.readSeq || seq <= privately || seq <= openly : seq <= told || seq <= openly;
+    if (isKnown) return false;
+    // What is told openly says the same as a private mark, and more.
+    this.#marks = isPrivate ? { openly, privately: seq, told } : { openly: seq, privately: seq < privately ? privately : 0n, told };
+    return true;
+  }
+
+  /** The next thing to tell the server. */
+  get nextMark(): { readonly seq: bigint; readonly isPrivate: boolean } | undefined {
+    const { openly, privately } = this.#marks;
+    if (openly !== 0n) return { seq: openly, isPrivate: false };
+    return privately === 0n ? undefined : { seq: privately, isPrivate: true };
+  }
+
+  /** The server has answered that mark, one way or another. */
+  marked({ seq, isPrivate }: { readonly seq: bigint; readonly isPrivate: boolean }): void {
+    const { openly, privately, told } = this.#marks;
+    if (isPrivate) this.#marks = { openly, privately: privately === seq ? 0n : privately, told };
+    else this.#marks = { openly: openly === seq ? 0n : openly, privately, told: seq };
   }
 
   /** Of two the one with the higher version holds, whichever came first. */
@@ -205,7 +239,7 @@ export class Conversation {
     this.#reading = new Reading();
     this.#recent = [];
     this.#membership = PLAIN;
-    this.markUpTo = 0n;
+    this.#marks = NO_MARKS;
   }
 
   #leaveOutBefore(next: bigint, taken: Entry[]): Range | undefined {
