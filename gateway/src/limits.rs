@@ -1,5 +1,7 @@
 //! Numbers of the event loop that no operator needs to set, each with its reason.
 
+use std::time::Duration;
+
 /// Length of a timer tick. Deadlines are seconds; 64 ms makes a power of two of the wheel's turn
 /// and lets an idle shard sleep long.
 pub(crate) const TICK_MS: u64 = 64;
@@ -97,6 +99,10 @@ pub(crate) const TLS_RECORD_BYTES: usize = 16 * 1024;
 
 /// Room for one record of that size and what TLS adds to it.
 pub(crate) const TLS_OUTPUT_BYTES: usize = TLS_RECORD_BYTES + 1024;
+
+/// How often memory that was freed is given back to the system. What a storm of logins has needed is gone
+/// after a moment; more often, what is needed again soon would come and go.
+pub(crate) const MEMORY_RETURN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Descriptors of a shard that are not connections: standard streams, poll, wake-up, listeners.
 pub(crate) const DESCRIPTORS_RESERVED: u64 = 32;

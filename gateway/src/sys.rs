@@ -1,5 +1,5 @@
-//! The one module with `unsafe`: a descriptor table of its own for a shard, and threads that signals
-//! don't reach.
+//! The one module with `unsafe`: a descriptor table of its own for a shard, threads that signals
+//! don't reach, and a word with the allocator.
 //!
 //! RLIMIT_NOFILE counts the descriptors of a *table*, and a table may belong to a single thread.
 //! So a process of 60 shards may hold 60 times as many connections as the limit says, without
@@ -14,11 +14,22 @@
 //! A signal handler knows numbers of the process's table, and may run on any thread that does not
 //! block its signal: in another table it would write into nothing, or into somebody's connection.
 //! So a thread with a table of its own blocks them all.
-#![allow(unsafe_code, reason = "neither unshare, close_range nor signal masks have safe wrappers")]
+#![allow(
+    unsafe_code,
+    reason = "neither unshare, close_range, signal masks nor the allocator have safe wrappers"
+)]
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
+
+// Who links this library has it, even where another allocator is in use.
+use mimalloc as _;
+
+unsafe extern "C" {
+    /// Of mimalloc.
+    fn mi_collect(force: bool);
+}
 
 /// Standard input, output and error stay: logs are written to them from every thread.
 const STANDARD_STREAMS: libc::c_uint = 3;
@@ -69,6 +80,14 @@ pub(crate) fn block_signals() -> io::Result<()> {
         libc::pthread_sigmask(libc::SIG_BLOCK, signals.as_ptr(), std::ptr::null_mut())
     };
     if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
+/// Gives the system what was freed, by whichever thread: the allocator does so by itself only when
+/// somebody needs a page, and in a server that is idle nobody does.
+pub(crate) fn give_back_memory() {
+    // SAFETY: the declaration is that of mimalloc.h, which allows the call on any thread at any time. What
+    // it gives back is in use by nobody. If another allocator is in use, there is nothing to give back.
+    unsafe { mi_collect(true) };
 }
 
 /// Closes numbers of this thread's own table. Kernels before 5.9 do not know the call: the copies

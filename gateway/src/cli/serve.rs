@@ -9,6 +9,7 @@ use super::signals::{self, Signal};
 use super::{Failure, SettingsArgs, printed};
 use crate::admin::{Access, AdminServer, Administration, LOCKED_RETRY, LOCKED_TIMEOUT};
 use crate::config::{Checked, Config};
+use crate::limits::MEMORY_RETURN_INTERVAL;
 use crate::node::assembly::{self, Stored};
 use crate::node::data::DataFolder;
 use crate::node::keeper::Keeper;
@@ -30,8 +31,10 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     let mut server = Server::of_parts(checked, parts)?;
     let admin = start_admin(&server, stored.keeper.clone(), &data)?;
     announce(&server);
+    let tidy = crossbeam_channel::tick(MEMORY_RETURN_INTERVAL);
     loop {
         select! {
+            recv(tidy) -> _now => crate::sys::give_back_memory(),
             recv(signals) -> signal => match signal {
                 Ok(Signal::Reload) => reload(&mut server, settings, &running),
                 Ok(Signal::GoDown) if !server.is_going_down() => {
