@@ -210,6 +210,59 @@ fn a_damaged_block_of_an_index_file_tells_no_lies_about_registers() {
     compare(&store, &model);
 }
 
+/// Whether a question is answered by the thread that asks.
+fn is_answered_at_once(store: &EmbeddedStore, question: StoreRequest) -> bool {
+    let (sender, answered) = std::sync::mpsc::channel();
+    let answer = move |reply: Result<_, StoreError>| {
+        reply.expect("the store can do it");
+        sender.send(std::thread::current().id()).expect("it is waited for");
+    };
+    store.submit(question, Box::new(answer));
+    answered.recv().expect("an answer") == std::thread::current().id()
+}
+
+/// Whoever comes for the first time is looked for in vain: that needs neither a file nor another thread.
+#[test]
+fn what_was_never_there_is_known_without_a_file() {
+    const ASKED: u64 = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let model = MemoryStore::default();
+    let store = EmbeddedStore::open(folder.path(), small()).unwrap();
+    for number in 0..ROUNDS {
+        write_round(&store, &model, number);
+    }
+    drop(store);
+    let stranger = |number: u64| log(1000 + number);
+    let register = |number| StoreRequest::Register(vec![(stranger(number), key(1))]);
+    let registers = |number| StoreRequest::Registers(vec![all_registers(stranger(number))]);
+    for (filter_bytes_max, least) in [(small().filter_bytes_max, ASKED * 9 / 10), (0, 0)] {
+        let config = EmbeddedConfig { filter_bytes_max, ..small() };
+        let store = EmbeddedStore::open(folder.path(), config).unwrap();
+        for question in [&register as &dyn Fn(u64) -> StoreRequest, &registers] {
+            let at_once = |number: &u64| is_answered_at_once(&store, question(*number));
+            let count = (0..ASKED).filter(at_once).count() as u64;
+            assert!(count >= least && (least > 0 || count == 0), "{count} of {ASKED}");
+        }
+        // What is there is read from its file.
+        let known = StoreRequest::Registers(vec![all_registers(log(2))]);
+        assert!(!is_answered_at_once(&store, known));
+    }
+    // Of a log that began in this segment all is in memory, if it is small.
+    let store = EmbeddedStore::open(folder.path(), small()).unwrap();
+    let set = |number, value: &'static [u8]| Set::always(key(number), Bytes::from_static(value));
+    for (value, numbers) in [(&b"small"[..], ASKED..2 * ASKED), (&[7; 25], 2 * ASKED..3 * ASKED)] {
+        for newcomer in numbers.clone().map(stranger) {
+            ask::write_one(&store, Write::registers(newcomer, [set(1, value)]));
+            let read = ask::registers(&store, all_registers(newcomer));
+            assert_eq!(read.registers[0].value.as_deref(), Some(value));
+        }
+        let at_once = |number: &u64| is_answered_at_once(&store, registers(*number));
+        let count = numbers.filter(at_once).count() as u64;
+        let is_small = value == b"small";
+        assert!(if is_small { count >= ASKED * 9 / 10 } else { count == 0 }, "{count}");
+    }
+}
+
 /// What is in memory of the newest segment is bounded, however little its registers take on the disk.
 #[test]
 fn a_segment_ends_when_its_index_takes_too_much_memory() {

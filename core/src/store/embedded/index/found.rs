@@ -60,8 +60,8 @@ pub(in super::super) struct Found {
     pub value: Option<SmallValue>,
 }
 
-/// The most bytes of a value that is kept in memory: two numbers.
-const SMALL_VALUE_BYTES: usize = 16;
+/// The most bytes of a value that is kept in memory: three numbers.
+const SMALL_VALUE_BYTES: usize = 24;
 
 /// A small value: cursors and the like, which are compared when they are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

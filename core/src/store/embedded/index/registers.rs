@@ -15,6 +15,10 @@ use super::layout::RegisterAt;
 use super::run::Run;
 use super::{Index, Live};
 
+/// The most registers of a question that are looked for in the filters of all files: whoever asks waits for
+/// it, and 64 take some microseconds.
+const NAMES_SOUGHT_MAX: usize = 64;
+
 /// What one part has of a range, and whether that is all of it.
 type Taken<T> = (Vec<T>, bool);
 
@@ -41,6 +45,12 @@ impl Live {
         }
         let value = if found.gone { None } else { Some(found.value?.to_bytes()) };
         Some(Register { key, version: found.version, value })
+    }
+
+    /// Whether no index file has anything with this hash, as far as their filters are in memory.
+    fn is_in_no_file(&self, hash: u64) -> bool {
+        let of_run = |run: &Arc<Run>| run.filter().is_some_and(|filter| !filter.may_hold(hash));
+        self.runs.iter().all(of_run)
     }
 }
 
@@ -104,6 +114,26 @@ impl Index {
         Ok((state.unwrap_or_default(), places))
     }
 
+    /// A register that was never set, if memory alone tells. (Filters tell it of nearly all that are new:
+    /// the name of somebody who comes for the first time, say.)
+    fn absent(&self, live: &Live, (log, key): &(LogId, RegisterKey)) -> Option<Register> {
+        let is_in_memory = live.in_memory().any(|part| part.registers.get(log, key).is_some());
+        let is_absent = !is_in_memory && live.is_in_no_file(self.hash_key.of_register(*log, key));
+        is_absent.then(|| Register { key: key.clone(), version: 0, value: None })
+    }
+
+    /// The first registers of a range, at most so many, if all that is known of their log is in memory.
+    pub(in super::super) fn registers_in_memory(
+        &self,
+        range: &KeyRange<'_>,
+        registers_max: usize,
+    ) -> Option<FoundRegisters> {
+        let of_part = |of_part_max| {
+            self.snapshot_in_memory(range.log, |part| part.registers(range, of_part_max)).ok_or(())
+        };
+        found_within(registers_max, |found| !found.gone, of_part).ok()
+    }
+
     /// The answer to a question that needs no file: heads, small registers, and that nothing has
     /// changed.
     pub(in super::super) fn answer_in_memory(&self, request: &StoreRequest) -> Option<StoreReply> {
@@ -114,7 +144,12 @@ impl Index {
             }
             StoreRequest::Register(questions) => {
                 let live = self.live.read();
-                let registers = questions.iter().map(|name| live.register(name).map(Ok));
+                let has_few = questions.len() <= NAMES_SOUGHT_MAX;
+                let of_name = |name| match live.register(name) {
+                    None if has_few => self.absent(&live, name),
+                    known_or_not => known_or_not,
+                };
+                let registers = questions.iter().map(|name| of_name(name).map(Ok));
                 registers.collect::<Option<_>>().map(StoreReply::Register)
             }
             StoreRequest::Changes(ranges) => {
@@ -168,10 +203,8 @@ impl Index {
         registers_max: usize,
         are_asked_for: impl Fn(&Found) -> bool,
     ) -> Result<FoundRegisters, StoreError> {
-        // One more, to know whether there is one; and parts may have some that were removed.
-        let mut of_part_max = registers_max.saturating_add(1);
-        loop {
-            let Snapshot { state, parts } = self.snapshot(
+        let of_parts = |of_part_max| {
+            self.snapshot(
                 range.log,
                 |part| part.registers(range, of_part_max),
                 |run| {
@@ -179,21 +212,9 @@ impl Index {
                     Ok((registers.into_iter().map(found_in_run).collect(), all))
                 },
                 0,
-            )?;
-            let horizon = parts.iter().filter(|(_, all)| !all);
-            let horizon = horizon.filter_map(|(taken, _)| Some(taken.last()?.0.clone())).min();
-            let mut registers = merged(parts);
-            // Behind the horizon, a part has more than was taken of it.
-            let is_within = |key: &RegisterKey| horizon.as_ref().is_none_or(|end| key <= end);
-            let known = |found: &Found| are_asked_for(found) && found.is_known(&state.floors);
-            registers.retain(|(key, found)| is_within(key) && known(found));
-            if registers.len() > registers_max || horizon.is_none() {
-                let more = registers.len() > registers_max;
-                registers.truncate(registers_max);
-                return Ok(FoundRegisters { state, registers, more });
-            }
-            of_part_max = of_part_max.saturating_mul(2);
-        }
+            )
+        };
+        found_within(registers_max, are_asked_for, of_parts)
     }
 
     /// The first changes of a log after a version, at most so many, but all of a version.
@@ -264,6 +285,51 @@ impl Index {
             })?;
         }
         Ok(Snapshot { state: newest.unwrap_or_default(), parts })
+    }
+
+    /// The same of the parts in memory, if no file knows the log.
+    fn snapshot_in_memory<T>(
+        &self,
+        log: LogId,
+        of_part: impl Fn(&super::SegmentIndex) -> Taken<T>,
+    ) -> Option<Snapshot<T>> {
+        let live = self.live.read();
+        if !live.is_in_no_file(self.hash_key.of_log(log)) {
+            return None;
+        }
+        let (mut newest, mut parts) = (None, Vec::new());
+        for part in live.in_memory() {
+            let Some(state) = part.state(&log) else { continue };
+            newest.get_or_insert(state);
+            parts.push(of_part(part));
+        }
+        Some(Snapshot { state: newest.unwrap_or_default(), parts })
+    }
+}
+
+/// The first registers that are asked for, at most so many, of parts of which so many are taken as is said.
+fn found_within<E>(
+    registers_max: usize,
+    are_asked_for: impl Fn(&Found) -> bool,
+    mut of_parts: impl FnMut(usize) -> Result<Snapshot<(RegisterKey, Found)>, E>,
+) -> Result<FoundRegisters, E> {
+    // One more, to know whether there is one; and parts may have some that were removed.
+    let mut of_part_max = registers_max.saturating_add(1);
+    loop {
+        let Snapshot { state, parts } = of_parts(of_part_max)?;
+        let horizon = parts.iter().filter(|(_, all)| !all);
+        let horizon = horizon.filter_map(|(taken, _)| Some(taken.last()?.0.clone())).min();
+        let mut registers = merged(parts);
+        // Behind the horizon, a part has more than was taken of it.
+        let is_within = |key: &RegisterKey| horizon.as_ref().is_none_or(|end| key <= end);
+        let known = |found: &Found| are_asked_for(found) && found.is_known(&state.floors);
+        registers.retain(|(key, found)| is_within(key) && known(found));
+        if registers.len() > registers_max || horizon.is_none() {
+            let more = registers.len() > registers_max;
+            registers.truncate(registers_max);
+            return Ok(FoundRegisters { state, registers, more });
+        }
+        of_part_max = of_part_max.saturating_mul(2);
     }
 }
 

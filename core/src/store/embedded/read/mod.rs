@@ -19,7 +19,7 @@ use super::segment::files::Location;
 use super::{Shared, moment};
 use entries::read_page;
 use keys::find_key;
-use registers::read_changes;
+use registers::{read_changes, registers_in_memory};
 pub(super) use registers::{read_register, read_registers, read_value};
 pub(super) use window::{HeadRead, read_head, read_head_bytes};
 
@@ -57,6 +57,10 @@ pub(super) fn answer_in_memory(shared: &Shared, request: &StoreRequest) -> Optio
             let since = moment::place_in_memory(shared, since)?;
             let (heads, end) = shared.index.changed_in_memory(logs, since)?;
             Some(StoreReply::Changed(ChangedLogs { heads, now: moment::encode(shared, end) }))
+        }
+        StoreRequest::Registers(ranges) if ranges.len() <= LITTLE_ITEMS_MAX => {
+            let registers = ranges.iter().map(|range| registers_in_memory(shared, range).map(Ok));
+            registers.collect::<Option<_>>().map(StoreReply::Registers)
         }
         request => shared.index.answer_in_memory(request),
     }

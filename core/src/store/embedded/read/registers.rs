@@ -69,21 +69,42 @@ pub(in super::super) fn read_registers(
 ) -> Result<Registers, StoreError> {
     retry(shared, || {
         let found = shared.index.registers(&KeyRange::of(range), range.registers_max.max(1))?;
-        let FoundRegisters { state, registers, more } = found;
-        let mut answer = Registers { version: state.version, more, ..Registers::default() };
-        let (mut window, mut bytes) = (Window::default(), 0);
-        for (key, found) in registers {
-            let value = value_of(shared, range.log, &key, &found, &mut window)?;
-            let register = Register { key, version: found.version, value };
-            bytes += register.bytes();
-            if bytes > range.bytes_max && !answer.registers.is_empty() {
-                answer.more = true;
-                break;
-            }
-            answer.registers.push(register);
-        }
-        Ok(answer)
+        let mut window = Window::default();
+        fill(range, found, |key, found| value_of(shared, range.log, key, found, &mut window))
     })
+}
+
+/// The same, if they are few, small, and in memory.
+pub(super) fn registers_in_memory(shared: &Shared, range: &RegisterRange) -> Option<Registers> {
+    let registers_max = range.registers_max.clamp(1, super::LITTLE_ITEMS_MAX);
+    let found = shared.index.registers_in_memory(&KeyRange::of(range), registers_max)?;
+    if found.more && registers_max < range.registers_max {
+        return None;
+    }
+    let small = |_: &RegisterKey, found: &Found| found.value.map(|value| Some(value.to_bytes()));
+    fill(range, found, |key, found| small(key, found).ok_or(())).ok()
+}
+
+/// As many of the registers as the question has room for.
+fn fill<E>(
+    range: &RegisterRange,
+    found: FoundRegisters,
+    mut value_of: impl FnMut(&RegisterKey, &Found) -> Result<Option<Bytes>, E>,
+) -> Result<Registers, E> {
+    let FoundRegisters { state, registers, more } = found;
+    let mut answer = Registers { version: state.version, more, ..Registers::default() };
+    let mut bytes = 0;
+    for (key, found) in registers {
+        let value = value_of(&key, &found)?;
+        let register = Register { key, version: found.version, value };
+        bytes += register.bytes();
+        if bytes > range.bytes_max && !answer.registers.is_empty() {
+            answer.more = true;
+            break;
+        }
+        answer.registers.push(register);
+    }
+    Ok(answer)
 }
 
 /// Reads what has changed since a version.
