@@ -372,6 +372,7 @@ impl Engine {
             cluster: builder.cluster.clone(),
             envelopes_waiting: Arc::clone(&self.envelopes_waiting[index]),
             uncounted: 0,
+            was_answered: false,
         }
     }
 
