@@ -15,8 +15,9 @@
 //! - what can't be understood at all, or may never be said now, closes the connection;
 //! - what has a `request_id` and is merely wrong gets its `Error`, and the connection goes on;
 //! - who has logged in only to look gets `FETCH_ONLY` for anything else;
-//! - a request that follows a Login before its LoggedIn arrived is answered `NOT_LOGGED_IN`, a
-//!   second Login `ALREADY_LOGGED_IN`: a client waits for the answer.
+//! - what follows a Login is fed in when that has ended: a client need not wait for the answer, so
+//!   a transport lets it wait while [`is_logging_in`](Connection::is_logging_in). One that does not
+//!   gets `NOT_LOGGED_IN` for it, and `ALREADY_LOGGED_IN` for a second Login.
 //!
 //! When it is dropped while a login is under way, that login is [abandoned](crate::attempt).
 

@@ -99,9 +99,11 @@ impl Slot {
         self.stage != Stage::Open || self.flags.hung_up || self.protocol.session().is_none()
     }
 
-    /// Whether reading on has to wait: for answers, or for the peer to take what it asked for.
+    /// Whether reading on has to wait: for answers, among them that to a login, before which nobody knows
+    /// who asks; or for the peer to take what it asked for.
     pub(crate) fn must_wait(&self, limits: &IntakeLimits) -> bool {
         u32::from(self.outstanding) >= limits.requests
+            || self.protocol.is_logging_in()
             || self.outbox.as_ref().is_some_and(|outbox| outbox.bytes() > limits.outbox_bytes)
             || self
                 .unfinished

@@ -19,6 +19,7 @@ impl Shard {
         self.arm(key);
         tracing::debug!(conn = %self.conn_id(key), %peer, user = session.user.get(), "logged in");
         self.respond(key, response);
+        self.go_on_behind_a_login(key);
     }
 
     /// The credential was wrong, which counts against connection and address.
@@ -40,6 +41,7 @@ impl Shard {
         {
             self.close(key, CloseReason::LoginFailed, delay_ms);
         }
+        self.go_on_behind_a_login(key);
     }
 
     /// It could not be decided, or the credential was good once.
@@ -47,6 +49,7 @@ impl Shard {
         self.log_failed_login(key, &response);
         self.slots[key].protocol.login_refused();
         self.respond(key, response);
+        self.go_on_behind_a_login(key);
     }
 
     /// A line for audits, and for programs that shut out addresses. It says what the client is told, and

@@ -94,6 +94,8 @@ pub(crate) struct Shard {
     due: Vec<Entry>,
     buffers: Buffers,
     read_queues: ReadQueues,
+    /// Requests that were sent behind a login may be taken now.
+    login_ended: bool,
     /// Connections with something to write.
     dirty: Vec<u32>,
     tally: Tally,
@@ -131,6 +133,7 @@ impl Shard {
         self.go_on_draining();
         self.handover.flush();
         self.run_worker();
+        self.go_on_behind_logins();
         self.flush_dirty();
         self.tally.report(&self.node.counters, self.clock.tick_us());
     }
@@ -169,6 +172,16 @@ impl Shard {
         let of_worker =
             self.worker.as_ref().map(|worker| worker.next_turn().saturating_duration_since(now));
         own.into_iter().chain(of_worker).min()
+    }
+
+    /// Who sends its next request with its login has both answered in one piece, if the worker is here and
+    /// finds the answers in memory.
+    fn go_on_behind_logins(&mut self) {
+        if std::mem::take(&mut self.login_ended) {
+            self.read_ready();
+            self.handover.flush();
+            self.run_worker();
+        }
     }
 
     fn run_worker(&mut self) {

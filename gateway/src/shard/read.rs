@@ -59,6 +59,11 @@ impl Shard {
         if slot.stage != Stage::Open {
             return self.read_nothing(key);
         }
+        if slot.flags.hung_up && slot.protocol.is_logging_in() {
+            // What may wait behind the login hides the end.
+            self.peer_said_all(key);
+            return Next::Wait;
+        }
         if std::mem::take(&mut slot.flags.paused) {
             // So far it was we who let it wait.
             let now = self.clock.now();
@@ -123,6 +128,14 @@ impl Shard {
         next
     }
 
+    /// A login has ended: what waits behind it is taken before the answer is written.
+    pub(super) fn go_on_behind_a_login(&mut self, key: usize) {
+        if self.slots.get(key).is_some_and(|slot| slot.flags.paused) {
+            self.queue_read(key);
+            self.login_ended = true;
+        }
+    }
+
     /// The end may be there already, without having caused an event. Who has gone must not take the
     /// place of a login that came later and was read sooner, so the end is looked for before the
     /// workers get the login.
@@ -164,6 +177,10 @@ impl Shard {
         let Taking { mut input, mut own_memory, mut begun, .. } = taken;
         let next = loop {
             let slot = &self.slots[key];
+            if input.is_empty() && slot.protocol.is_logging_in() {
+                // Nothing waits behind the login yet, so its end would be seen.
+                break Next::GoOn;
+            }
             if self.handover.is_blocked() || slot.must_wait(&taken.limits) {
                 self.slots[key].flags.paused = true;
                 break Next::Wait;

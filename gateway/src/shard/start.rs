@@ -139,6 +139,7 @@ impl Shard {
             due: Vec::new(),
             buffers: Buffers::new(),
             read_queues: ReadQueues::default(),
+            login_ended: false,
             dirty: Vec::new(),
             tally,
             outbox_limits,

@@ -47,7 +47,7 @@ impl Shard {
     }
 
     pub(super) fn flush(&mut self, key: usize) {
-        if self.slots[key].flags.write_blocked {
+        if self.slots[key].flags.write_blocked || self.goes_with_a_login(key) {
             return;
         }
         let before = self.slots[key].outbox_bytes();
@@ -67,6 +67,14 @@ impl Shard {
                 self.end(key, reason);
             }
         }
+    }
+
+    /// Whether what is queued may wait for the answer to a login, which has it written: who sent the Login
+    /// behind the Hello does not wait for Welcome, and gets both in one piece.
+    fn goes_with_a_login(&mut self, key: usize) -> bool {
+        let slot = &self.slots[key];
+        let is_pending = slot.protocol.is_logging_in();
+        is_pending && slot.stream.is_none_or(|stream| !self.streams.of(stream).has_output())
     }
 
     fn write_out(&mut self, key: usize) -> io::Result<Flushed> {
