@@ -186,7 +186,6 @@ impl Shard {
         address: Address,
         entrance: Entrance,
     ) -> io::Result<()> {
-        socket.set_nodelay(true)?;
         let key = self.slots.next_key();
         self.poll.registry().register(&mut socket, Token(key), Interest::READABLE)?;
         let stream = self.streams.open(entrance, self.settings.tls.as_ref())?;
