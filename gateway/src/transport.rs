@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dunlin_core::engine::hosted::Wake;
 use dunlin_core::transport::{Outbound, Transport};
 
+use crate::shard::control::Control;
 use crate::shard::mailbox::{Mail, MailSender};
 
 /// One mailbox per shard.
@@ -18,8 +19,16 @@ impl ShardTransport {
         ShardTransport { mailboxes: mailboxes.into() }
     }
 
+    /// Tells one shard something.
+    pub(crate) fn tell(&self, shard: u16, control: Control) {
+        match self.mailboxes.get(usize::from(shard)) {
+            Some(mailbox) => mailbox.post(Mail::Control(control)),
+            None => tracing::error!(shard, "a word for a shard that does not exist"),
+        }
+    }
+
     /// Tells every shard something.
-    pub(crate) fn broadcast(&self, control: &crate::shard::control::Control) {
+    pub(crate) fn broadcast(&self, control: &Control) {
         self.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Control(control.clone())));
     }
 }

@@ -20,6 +20,8 @@ pub struct Checked {
     pub(crate) listen_on: Vec<ListenOn>,
     /// I/O threads.
     pub shards: usize,
+    /// Connections of each of them.
+    pub(crate) places: usize,
     /// Connections of the node.
     pub connections_max: usize,
     /// For the engine.
@@ -77,7 +79,8 @@ impl Checked {
         faults.check(timeouts);
         faults.check(drain);
         faults.check(log);
-        let (shards, connections_max) = capacity(&config, descriptors, cores, faults);
+        let capacity = capacity(&config, descriptors, cores, faults);
+        let Capacity { shards, places, connections_max } = capacity;
         let engine = EngineConfig {
             retention: faults.check(retention),
             passwords: faults.check(passwords),
@@ -88,28 +91,26 @@ impl Checked {
         };
         let store = faults.check(store);
         let secret_files = config.secret_files();
-        Checked { config, listen_on, shards, connections_max, engine, store, secret_files }
+        Checked { config, listen_on, shards, places, connections_max, engine, store, secret_files }
     }
 }
 
+/// What there is room for.
+struct Capacity {
+    shards: usize,
+    places: usize,
+    connections_max: usize,
+}
+
 /// How many shards and connections: as asked, or as many as there are cores and descriptors for.
-fn capacity(
-    config: &Config,
-    descriptors: u64,
-    cores: usize,
-    faults: &mut Faults,
-) -> (usize, usize) {
-    // A shard that runs a worker knows the wake-up descriptors of all shards; there is one per core.
-    let reserved = DESCRIPTORS_RESERVED + cores as u64;
-    let per_shard = descriptors.saturating_sub(reserved).max(1);
-    let per_shard = usize::try_from(per_shard).unwrap_or(usize::MAX);
+fn capacity(config: &Config, descriptors: u64, cores: usize, faults: &mut Faults) -> Capacity {
     let wanted = config.limits.connections_max;
-    let needed = shards_for(wanted, per_shard);
     let shards = match config.listen.shards {
-        0 => needed.max(cores).min(SHARDS_MAX),
+        0 => shards_for(wanted, descriptors).max(cores).min(SHARDS_MAX),
         shards => shards,
     };
-    let room = shards.saturating_mul(per_shard);
+    let places = places_of_each(shards, descriptors);
+    let room = shards.saturating_mul(places);
     if wanted > room {
         let reason = format!(
             "{shards} shards with {descriptors} descriptors each have room for {room}: \
@@ -117,22 +118,33 @@ fn capacity(
         );
         faults.section(Limits::NAME).refuse(&["connections_max"], reason);
     }
-    (shards, if wanted == 0 { room } else { wanted })
+    let connections_max = if wanted == 0 { room } else { wanted };
+    Capacity { shards, places, connections_max }
+}
+
+/// Connections that each of so many shards has descriptors for: it knows the wake-up descriptors of all of
+/// them.
+fn places_of_each(shards: usize, descriptors: u64) -> usize {
+    let reserved = DESCRIPTORS_RESERVED + shards as u64;
+    usize::try_from(descriptors.saturating_sub(reserved).max(1)).unwrap_or(usize::MAX)
 }
 
 /// How many shards have room for so many connections. The kernel spreads them by hash, so some shards get
-/// more than others, and a connection that comes to a full one waits for it while others have room: each has
-/// room for what it gets in 29,999 of 30,000 cases, four standard deviations beyond the mean.
-fn shards_for(connections: usize, per_shard: usize) -> usize {
-    let least = connections.div_ceil(per_shard);
-    if least <= 1 {
-        return least;
-    }
-    let has_room = |shards: &usize| {
-        let mean = connections as f64 / *shards as f64;
-        mean + SPREAD_DEVIATIONS * mean.sqrt() <= per_shard as f64
+/// more than others, and pass on what they have no place for; so that this is rare, each has room for what
+/// it gets in 29,999 of 30,000 cases, four standard deviations beyond the mean.
+fn shards_for(connections: usize, descriptors: u64) -> usize {
+    let mean = |shards: usize| connections as f64 / shards as f64;
+    let has_room = |deviations: f64| {
+        move |&shards: &usize| {
+            // Nothing is spread over one.
+            let deviations = if shards == 1 { 0.0 } else { deviations };
+            let wanted = mean(shards) + deviations * mean(shards).sqrt();
+            wanted <= places_of_each(shards, descriptors) as f64
+        }
     };
-    (least..=SHARDS_MAX).find(has_room).unwrap_or(least)
+    let mut all = 1..=SHARDS_MAX;
+    let amply = all.clone().find(has_room(SPREAD_DEVIATIONS));
+    amply.or_else(|| all.find(has_room(0.0))).unwrap_or(1)
 }
 
 /// See [`shards_for`].
@@ -189,7 +201,7 @@ mod tests {
         let automatic = check(|_| {}).unwrap();
         assert_eq!((automatic.shards, automatic.connections_max), (2, 2 * (1024 - 32 - 2)));
         let many = check(|config| config.limits.connections_max = 10_000).unwrap();
-        assert_eq!((many.shards, many.connections_max), (12, 10_000));
+        assert_eq!((many.shards, many.places, many.connections_max), (12, 980, 10_000));
         refused("limits.connections_max", |config| {
             config.limits.connections_max = 10_000;
             config.listen.shards = 4;
@@ -198,12 +210,13 @@ mod tests {
 
     #[test]
     fn no_shard_is_planned_to_be_full() {
-        assert_eq!(shards_for(0, 990), 0);
-        assert_eq!(shards_for(990, 990), 1, "nothing is spread");
-        // A million over descriptors of 20,000: 51 shards have room for all of them, and one is full.
-        assert_eq!(shards_for(1_000_000, 19_966), 52);
-        for (connections, per_shard) in [(991, 990), (100_000, 990), (1 << 20, 4096)] {
-            let shards = shards_for(connections, per_shard);
+        assert_eq!(shards_for(0, 1024), 1);
+        assert_eq!(shards_for(991, 1024), 1, "nothing is spread");
+        // Of a million over descriptors of 20,000, 51 shards have room for all of them, and one is full.
+        assert_eq!(shards_for(1_000_000, 20_000), 52);
+        for (connections, descriptors) in [(992, 1024), (100_000, 1024), (1 << 20, 4096)] {
+            let shards = shards_for(connections, descriptors);
+            let per_shard = places_of_each(shards, descriptors);
             // Lots are drawn as the kernel draws them, by a hash of who comes.
             let mut places = vec![0; shards];
             for connection in 0..connections as u64 {

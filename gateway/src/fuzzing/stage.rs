@@ -89,13 +89,14 @@ impl Stage {
         let transport = Arc::new(ShardTransport::new(vec![sender]));
         let answers: Arc<dyn Transport> = transport.clone();
         let (submitter, intercepted) = Submitter::intercepted(answers, QUEUE_BATCHES);
-        let node = Arc::new(Node::new(1));
+        let node = Arc::new(Node::new(1, usize::MAX).expect("there are descriptors"));
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let shard = Shard::new(ShardStart {
             index: 0,
             node: Arc::clone(&node),
             settings: Arc::new(settings(0)),
             mailbox,
+            transport: Arc::clone(&transport),
             submitter,
             worker: None,
             wake_fds: Arc::new([]),
@@ -186,8 +187,9 @@ impl Stage {
     /// Panics unless everything is as it was before the first connection.
     pub(super) fn assert_idle(&self) {
         self.shard.assert_idle();
-        let Node { admission, counters, .. } = &*self.node;
+        let Node { admission, counters, places, .. } = &*self.node;
         assert_eq!(admission.connections(), 0, "connections that are counted");
+        assert_eq!(places.taken(), 0, "places that are taken");
         assert_eq!(admission.strangers(), 0, "strangers that are counted");
         assert_eq!(admission.handshakes(), 0, "handshakes that are counted");
         assert_eq!(counters.outbox_bytes(), 0, "bytes in outboxes");

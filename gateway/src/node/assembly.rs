@@ -171,7 +171,7 @@ pub(super) struct Assembly {
     pub(super) engine: Engine,
     pub(super) transport: Arc<ShardTransport>,
     pub(super) seats: Vec<Seat>,
-    /// The eventfds of all shards: those of workers wake them.
+    /// The eventfds of all shards, which know each other's.
     pub(super) wake_fds: Arc<[RawFd]>,
 }
 

@@ -109,13 +109,14 @@ impl Server {
         let (tls, tls_config) = load_tls(&checked.config, is_secure, &data)?;
         let assembly = Assembly::new(&checked, parts)?;
         let rules = rules(&checked.engine);
-        let Checked { config, listen_on, shards, connections_max, engine, .. } = checked;
+        let Checked { config, listen_on, shards, places, connections_max, engine, .. } = checked;
         let settings = Arc::new(settings(&config, &rules, connections_max, tls_config));
+        let node = node(&config, &engine, shards, places)?;
         let (ended_sender, ended) = unbounded();
         let mut server = Server {
             connections_max,
             data,
-            node: Arc::new(node(&config, &engine, shards)),
+            node: Arc::new(node),
             rules,
             transport: assembly.transport,
             engine: Some(assembly.engine),
@@ -132,6 +133,7 @@ impl Server {
                 node: Arc::clone(&server.node),
                 settings: Arc::clone(&settings),
                 mailbox,
+                transport: Arc::clone(&server.transport),
                 submitter: server.engine().submitter(),
                 worker,
                 wake_fds: Arc::clone(&assembly.wake_fds),
@@ -334,11 +336,11 @@ fn load_tls(config: &Config, wanted: bool, data: &DataFolder) -> Result<LoadedTl
     Ok((Some(TlsParts { certificate, tickets, fingerprint }), Some(tls_config)))
 }
 
-fn node(config: &Config, engine: &EngineConfig, shards: usize) -> Node {
-    let node = Node::new(shards);
+fn node(config: &Config, engine: &EngineConfig, shards: usize, places: usize) -> io::Result<Node> {
+    let node = Node::new(shards, places)?;
     let answers = engine.workers * engine.answer_bytes_of_worker();
     node.set_memory_bounds(memory_bounds(config, answers));
-    node
+    Ok(node)
 }
 
 fn memory_bounds(config: &Config, answers: usize) -> MemoryBounds {

@@ -5,6 +5,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
 use dunlin_core::connection::Connection;
@@ -15,7 +16,7 @@ use mio::{Interest, Token};
 use super::Shard;
 use super::close::close_frame;
 use super::connection::{Flags, Slot, Stage};
-use super::control::Settings;
+use super::control::{Control, Settings};
 use crate::admission::{Address, Refusal};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TICK, LAST_ACCEPTS, OVERLOADED_DELAY_MS};
 use crate::stream::entrance::{Entrance, ListenOn};
@@ -107,7 +108,7 @@ impl Shard {
         for listener in listeners.iter().filter(|listener| !listener.entrance.is_secure()) {
             for _ in 0..LAST_ACCEPTS {
                 match listener.socket.accept() {
-                    Ok((socket, peer)) => self.admit(socket, peer, listener.entrance),
+                    Ok((socket, peer)) => self.let_in(socket, peer, listener.entrance),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) if is_shortage(&error) => break,
                     Err(error) => tracing::debug!(shard = self.index, %error, "an accept failed"),
@@ -127,7 +128,7 @@ impl Shard {
                 return self.pause(index, RATE_PAUSE_MS);
             }
             match self.listeners[index].socket.accept() {
-                Ok((socket, peer)) => self.admit(socket, peer, entrance),
+                Ok((socket, peer)) => self.let_in(socket, peer, entrance),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.accept_budget.give_back();
                     self.listeners[index].ready = false;
@@ -149,6 +150,70 @@ impl Shard {
         self.listeners[index].paused_until_ms = self.clock.now_ms() + pause_ms;
     }
 
+    /// Lets somebody in here, or where there is a place.
+    fn let_in(&mut self, socket: TcpStream, peer: SocketAddr, entrance: Entrance) {
+        if self.node.places.take(self.index) {
+            return self.admit(socket, peer, entrance);
+        }
+        if let Some(shard) = self.node.places.take_anywhere() {
+            return self.pass_on(socket, peer, entrance, shard);
+        }
+        if self.send_a_stranger_away() && self.node.places.take(self.index) {
+            return self.admit(socket, peer, entrance);
+        }
+        self.turn_away(socket, Address::from(peer.ip()), Refusal::NodeFull, entrance);
+    }
+
+    /// Passes somebody on to a shard that has a place for him.
+    fn pass_on(&mut self, socket: TcpStream, peer: SocketAddr, entrance: Entrance, shard: u16) {
+        match self.node.places.pass(socket.as_fd(), entrance) {
+            Ok(()) => self.transport.tell(shard, Control::TakeIn),
+            Err(error) => {
+                // Too many are on their way.
+                tracing::debug!(shard = self.index, %error, "a connection can't be passed on");
+                self.node.places.give_back(shard);
+                self.node.places.take_beyond(self.index);
+                self.admit(socket, peer, entrance);
+            }
+        }
+    }
+
+    /// Takes somebody in whom another shard has passed on.
+    pub(super) fn take_in(&mut self) {
+        let passed = self.node.places.take_passed().and_then(|(socket, entrance)| {
+            let socket = std::net::TcpStream::from(socket);
+            let peer = socket.peer_addr()?;
+            Ok((TcpStream::from_std(socket), peer, entrance))
+        });
+        match passed {
+            Ok((socket, peer, entrance)) if self.drain.is_some() => {
+                self.node.places.give_back(self.index);
+                let address = Address::from(peer.ip());
+                self.turn_away(socket, address, Refusal::NodeFull, entrance);
+            }
+            Ok((socket, peer, entrance)) => self.admit(socket, peer, entrance),
+            Err(error) => {
+                // He may be gone by now.
+                tracing::debug!(shard = self.index, %error, "nobody was passed on");
+                self.node.places.give_back(self.index);
+            }
+        }
+    }
+
+    fn turn_away(
+        &mut self,
+        socket: TcpStream,
+        address: Address,
+        refusal: Refusal,
+        entrance: Entrance,
+    ) {
+        self.node.counters.refused.fetch_add(1, Ordering::Relaxed);
+        let reason = refusal.name();
+        tracing::info!(peer = %address, reason, "a connection is turned away");
+        refuse(socket, refusal, entrance, self.buffers.waste());
+    }
+
+    /// Somebody comes who has a place here.
     fn admit(&mut self, socket: TcpStream, peer: SocketAddr, entrance: Entrance) {
         let address = Address::from(peer.ip());
         if self.strangers_are_too_many() {
@@ -156,15 +221,14 @@ impl Shard {
             self.send_a_stranger_away();
         }
         if let Err(refusal) = self.enter(address) {
-            self.node.counters.refused.fetch_add(1, Ordering::Relaxed);
-            let reason = refusal.name();
-            tracing::info!(peer = %address, reason, "a connection is turned away");
-            return refuse(socket, refusal, entrance, self.buffers.waste());
+            self.node.places.give_back(self.index);
+            return self.turn_away(socket, address, refusal, entrance);
         }
         self.node.counters.accepted.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = self.open(socket, address, entrance) {
             tracing::warn!(shard = self.index, %error, "a new connection can't be set up");
             self.node.admission.leave(address, true);
+            self.node.places.give_back(self.index);
         }
     }
 

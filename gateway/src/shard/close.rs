@@ -158,6 +158,7 @@ impl Shard {
         let slot = self.slots.remove(key);
         let is_stranger = slot.protocol.session().is_none();
         self.node.admission.leave(slot.address, is_stranger);
+        self.node.places.give_back(self.index);
         self.node.counters.close(reason);
         log_close(reason, &slot, conn);
     }

@@ -1,5 +1,6 @@
 //! What the server tells its shards, and the settings that they run under.
 
+use std::io;
 use std::sync::Arc;
 
 use dunlin_core::connection::ConnectionContext;
@@ -8,6 +9,7 @@ use parking_lot::Mutex;
 use crate::admission::Admission;
 use crate::config::{Limits, Timeouts};
 use crate::shard::counters::Counters;
+use crate::shard::places::Places;
 use crate::shard::timer_wheel::{Tick, ticks_in};
 use crate::stream::outbox::OutboxLimits;
 
@@ -16,6 +18,8 @@ use crate::stream::outbox::OutboxLimits;
 pub(crate) enum Control {
     /// New limits, deadlines and certificates; connections that exist keep their TLS session.
     Reload(Arc<Settings>),
+    /// Take a connection that another shard has passed on; the place for it is taken.
+    TakeIn,
     /// Stop accepting, send everyone away in good order, then end.
     Drain(DrainPlan),
     /// Tell everyone once and end.
@@ -83,6 +87,7 @@ impl Deadlines {
 pub(crate) struct Node {
     pub(crate) admission: Admission,
     pub(crate) counters: Counters,
+    pub(crate) places: Places,
     pub(crate) shards: usize,
     memory_bounds: Mutex<MemoryBounds>,
 }
@@ -96,9 +101,11 @@ pub(crate) struct MemoryBounds {
 }
 
 impl Node {
-    pub(crate) fn new(shards: usize) -> Node {
+    /// With so many shards, and so many places for each of them.
+    pub(crate) fn new(shards: usize, places: usize) -> io::Result<Node> {
         let (admission, counters) = (Admission::default(), Counters::default());
-        Node { admission, counters, shards, memory_bounds: Mutex::default() }
+        let places = Places::new(shards, places)?;
+        Ok(Node { admission, counters, places, shards, memory_bounds: Mutex::default() })
     }
 
     /// Those that are in force, to be told.

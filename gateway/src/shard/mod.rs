@@ -29,6 +29,7 @@ pub(crate) mod held;
 mod inspection;
 mod login;
 pub(crate) mod mailbox;
+pub(crate) mod places;
 mod pressure;
 mod read;
 mod read_queues;
@@ -54,6 +55,7 @@ use crate::slots::Slots;
 use crate::stream::Streams;
 use crate::stream::buffers::Buffers;
 use crate::stream::outbox::OutboxLimits;
+use crate::transport::ShardTransport;
 use accept::Listener;
 use connection::{Slot, Stage};
 use control::{Control, Node, Settings};
@@ -83,6 +85,8 @@ pub(crate) struct Shard {
     listeners: Vec<Listener>,
     accept_budget: accept::Budget,
     mailbox: MailReceiver,
+    /// The way to the other shards.
+    transport: Arc<ShardTransport>,
     handover: Handover,
     /// Runs in this loop instead of on a thread of its own.
     worker: Option<HostedWorker>,
@@ -221,6 +225,7 @@ impl Shard {
                 let keys: Vec<usize> = self.slots.iter().map(|(key, _)| key).collect();
                 keys.into_iter().for_each(|key| self.arm(key));
             }
+            Control::TakeIn => self.take_in(),
             Control::Drain(plan) => self.begin_draining(plan),
             Control::Stop => self.stop(),
         }

@@ -27,6 +27,7 @@ use crate::slots::Slots;
 use crate::stream::Streams;
 use crate::stream::buffers::Buffers;
 use crate::stream::entrance::ListenOn;
+use crate::transport::ShardTransport;
 
 /// What a shard needs to begin.
 pub(crate) struct ShardStart {
@@ -34,10 +35,12 @@ pub(crate) struct ShardStart {
     pub(crate) node: Arc<Node>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) mailbox: MailReceiver,
+    /// The way to the other shards.
+    pub(crate) transport: Arc<ShardTransport>,
     pub(crate) submitter: Submitter,
     /// A worker to run beside the connections.
     pub(crate) worker: Option<HostedWorker>,
-    /// The eventfds of all shards, if there is a worker: it wakes them.
+    /// The eventfds of all shards: whoever has something for them wakes them.
     pub(crate) wake_fds: Arc<[RawFd]>,
     pub(crate) listen_on: Vec<ListenOn>,
     pub(crate) backlog: i32,
@@ -86,9 +89,8 @@ impl Drop for Ending {
 
 fn run(start: ShardStart, ready: &Sender<Listening>) -> io::Result<()> {
     let _ending = Ending(start.ended.clone(), start.index);
-    let own = [start.mailbox.wake_fd()];
-    let keep = if start.worker.is_some() { &start.wake_fds[..] } else { &own[..] };
-    if let Err(error) = crate::sys::unshare_descriptor_table(keep) {
+    let shared = start.wake_fds.iter().copied().chain(start.node.places.descriptors());
+    if let Err(error) = crate::sys::unshare_descriptor_table(&shared.collect::<Vec<_>>()) {
         tracing::info!(shard = start.index, %error, "shards share one descriptor table");
     }
     let shard = match Shard::new(start) {
@@ -129,6 +131,7 @@ impl Shard {
             listeners,
             accept_budget: Budget::default(),
             mailbox: start.mailbox,
+            transport: start.transport,
             handover: Handover::new(start.submitter),
             worker: start.worker,
             slots: Slots::new(),

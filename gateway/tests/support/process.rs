@@ -29,10 +29,24 @@ impl Process {
         Process::start_logging_to(config, Stdio::piped())
     }
 
+    /// The same with a limit of open files.
+    pub fn start_with_descriptors(config: &str, descriptors: u32) -> Process {
+        let folder = tempfile::tempdir().unwrap();
+        let program = Process::command(&folder, config);
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""));
+        command.arg(program.get_program()).args(program.get_args()).stdin(Stdio::null());
+        Process::of_command(command, folder, Stdio::piped())
+    }
+
     /// The same with a standard error that the test chooses. Of one that is piped the lines are kept.
     pub fn start_logging_to(config: &str, stderr: impl Into<Stdio>) -> Process {
         let folder = tempfile::tempdir().unwrap();
-        let mut command = Process::command(&folder, config);
+        let command = Process::command(&folder, config);
+        Process::of_command(command, folder, stderr)
+    }
+
+    fn of_command(mut command: Command, folder: TempDir, stderr: impl Into<Stdio>) -> Process {
         let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = child.stderr.take().map(BufReader::new);
