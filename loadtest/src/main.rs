@@ -120,7 +120,7 @@ fn run(plan: &Plan, session: &Session) -> Result<Verdict, LoadtestError> {
                 fanout::run_watched(&scenario, on_progress, on_second)
             })
         }),
-        Plan::Idle(plan) => plan.server.with_target(|target| {
+        Plan::Idle(plan) => plan.server().with_target(|target| {
             look(&target)?;
             let scenario = IdleScenario { stop: stop(), ..plan.scenario(target)? };
             let run = session.circumstances();

@@ -126,7 +126,10 @@ fn hold(
 ) -> Result<Line, LoadtestError> {
     let server = match contender {
         Contender::Holder => Server::holder(&options.common)?,
-        Contender::Plain | Contender::Tls => Server::dunlin(&options.common)?,
+        Contender::Plain | Contender::Tls => {
+            let room = idle::server_settings(options.connections);
+            Server::dunlin_with(&options.common, room.as_slice())?
+        }
     };
     let mut scenario =
         IdleScenario::new(server.target(contender == Contender::Tls), options.connections);

@@ -38,7 +38,7 @@ use crate::chat::storm::Storm;
 use crate::chat::{self, ChatParameters, ChatScenario, Disturbance};
 use crate::error::LoadtestError;
 use crate::fanout::{self, FanoutParameters, FanoutScenario};
-use crate::idle::{IdleParameters, IdleScenario};
+use crate::idle::{self, IdleParameters, IdleScenario};
 use crate::problem::Problem;
 use crate::target::Target;
 
@@ -318,6 +318,15 @@ impl<D: Args + Clone + Into<Disturbance>> DisturbedPlan<D> {
 }
 
 impl IdlePlan {
+    /// The server under test, which must have room for so many connections if it is started for the run.
+    pub fn server(&self) -> ServerArguments {
+        let mut server = self.server.clone();
+        if server.spawn.is_some() {
+            server.server_set.splice(0..0, idle::server_settings(self.idle.connections));
+        }
+        server
+    }
+
     /// What to run against the server.
     pub fn scenario(&self, target: Target) -> Result<IdleScenario, LoadtestError> {
         let mut scenario = self.idle.scenario(target);

@@ -166,20 +166,10 @@ impl<'a> Idlers<'a> {
 
     fn on_frame(&mut self, slot: usize, frame: Frame, links: &mut Links) {
         match (frame.request_id, frame.body) {
-            (HELLO, Some(Body::Welcome(welcome))) => {
-                if self.scenario.heartbeat_interval.is_none() {
-                    let limits = welcome.limits.unwrap_or_default();
-                    let asked_ms = u64::from(limits.heartbeat_interval_ms.max(2));
-                    self.heartbeats.set_interval(asked_ms * 1_000_000 / 2);
-                }
-                if let Service::Dunlin(issuer) = &self.scenario.target.service {
-                    let number = self.first + slot as u32;
-                    let login = login(issuer, &format!("{}-{number}", self.prefix), number);
-                    self.put(slot, LOGIN, Body::Login(login), links);
-                }
-            }
-            (LOGIN, Some(Body::LoggedIn(_))) => {
-                self.put(slot, SYNC, Body::Sync(Sync::default()), links);
+            (HELLO, Some(Body::Welcome(welcome))) if self.scenario.heartbeat_interval.is_none() => {
+                let limits = welcome.limits.unwrap_or_default();
+                let asked_ms = u64::from(limits.heartbeat_interval_ms.max(2));
+                self.heartbeats.set_interval(asked_ms * 1_000_000 / 2);
             }
             (SYNC, Some(Body::Synced(_))) => self.arrived(slot, links),
             (_, Some(Body::Error(error))) => {
@@ -244,9 +234,15 @@ impl Handler for Idlers<'_> {
     fn opened(&mut self, slot: usize, links: &mut Links) {
         match self.scenario.target.service {
             Service::Holder => self.arrived(slot, links),
-            Service::Dunlin(_) | Service::Relay => {
+            // In one piece: the server takes one after the other.
+            Service::Dunlin(ref issuer) => {
+                let number = self.first + slot as u32;
+                let login = login(issuer, &format!("{}-{number}", self.prefix), number);
                 self.put(slot, HELLO, Body::Hello(hello()), links);
+                self.put(slot, LOGIN, Body::Login(login), links);
+                self.put(slot, SYNC, Body::Sync(Sync::default()), links);
             }
+            Service::Relay => self.put(slot, HELLO, Body::Hello(hello()), links),
         }
     }
 

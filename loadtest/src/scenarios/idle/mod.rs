@@ -21,4 +21,4 @@ pub use parameters::IdleParameters;
 pub(crate) use parameters::SECTION;
 pub use report::{Closes, IdleReport, IdleServerReport, Sample};
 pub use run::{run, run_watched};
-pub use scenario::IdleScenario;
+pub use scenario::{IdleScenario, server_settings};

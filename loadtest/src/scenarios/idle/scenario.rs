@@ -4,8 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::process;
 use crate::remote::Generators;
 use crate::target::Target;
+
+/// What a server that is started for the run has to be told, so that it has room for so many connections:
+/// nothing, if one of its descriptor tables has twice as much, however few shards it starts with.
+///
+/// There are some places more: who comes again may be there before the server has seen him go.
+pub fn server_settings(connections: u32) -> Option<String> {
+    let places = process::raise_descriptor_limit().unwrap_or(0) / 2;
+    let spare = connections / 1024 + 16;
+    let is_needed = u64::from(connections) > places;
+    is_needed
+        .then(|| format!("limits.connections_max={}", u64::from(connections) + u64::from(spare)))
+}
 
 /// An idle run.
 #[derive(Debug, Clone)]
@@ -65,5 +78,18 @@ impl IdleScenario {
 
     pub(super) fn is_told_to_stop(&self) -> bool {
         self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Acquire))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_told_of_more_than_it_has_room_for_by_itself() {
+        assert_eq!(server_settings(1), None);
+        // No limit of this machine's kernel is as high.
+        let settings = server_settings(4_000_000_000);
+        assert_eq!(settings.as_deref(), Some("limits.connections_max=4003906266"));
     }
 }
