@@ -126,7 +126,10 @@ export class Session implements Live {
 
   #push({ conversationId, entry }: Push): void {
     if (entry === undefined) return;
+    const isNew = !this.book.conversations.has(idOf(conversationId));
     const conversation = this.book.conversation(idOf(conversationId));
+    // A message of one's own on another device is the answer that ends it, as any is.
+    if (isNew) conversation.begins();
     this.changed(conversation, conversation.offer(entryOf(entry, conversation.id, this.book.me)));
   }
 

@@ -195,6 +195,11 @@ export class Conversation {
     else this.#marks = { openly: openly === seq ? 0n : openly, privately, told: seq };
   }
 
+  /** Nothing tells that a conversation which begins by a push is a request: that somebody else began it does. */
+  begins(): void {
+    if (this.other !== this.#me) this.#membership = { ...PLAIN, request: RequestState.PENDING };
+  }
+
   /** Of two the one with the higher version holds, whichever came first. */
   isNow(membership: Membership): Change {
     if (membership.version <= this.#membership.version) return { taken: [] };
