@@ -65,7 +65,7 @@ class Chat {
     else if (message !== undefined) console.log(`${seq}  ${when}  ${this.#names.get(sender) ?? sender}: ${printable(text)}`);
     // In a stranger's request the mark would tell that somebody is here.
     const isRequest = this.#client.conversations.get(this.#conversation)?.isRequest === true;
-    if (sender !== this.#client.userId && !isRequest) this.#client.markRead(this.#conversation, seq);
+    if (sender !== this.#client.userId) this.#client.markRead(this.#conversation, seq, isRequest);
   }
 
   async #said(line: string): Promise<void> {
