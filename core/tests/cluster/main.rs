@@ -7,6 +7,7 @@
 mod engine_support;
 mod nodes;
 mod sessions;
+mod strangers;
 
 use dunlin_core::request::Request;
 use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
