@@ -373,6 +373,7 @@ impl Client {
             }
             Response::Done
             | Response::Page(_)
+            | Response::Found(_)
             | Response::Users(_)
             | Response::Setting(_)
             | Response::Membership(_)

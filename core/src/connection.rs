@@ -383,6 +383,7 @@ impl Said {
             Body::Logout(logout) => Said::Request(Kind::Other, logout.try_into()),
             Body::Sync(sync) => Said::Request(Kind::Fetch, sync.try_into()),
             Body::History(history) => Said::Request(Kind::Fetch, history.try_into()),
+            Body::FindMessage(find) => Said::Request(Kind::Fetch, find.try_into()),
             Body::FindUsers(find) => Said::Request(Kind::Fetch, find.try_into()),
             Body::ListSessions(list) => Said::Request(Kind::Other, Ok(list.into())),
             Body::ChangePassword(change) => Said::Request(Kind::Other, change.try_into()),
@@ -402,6 +403,7 @@ impl Said {
             | Body::Sessions(_)
             | Body::Setting(_)
             | Body::Membership(_)
+            | Body::FoundMessage(_)
             | Body::GoAway(_)
             | Body::Close(_)
             | Body::Compressed(_) => Said::ServerOnly,

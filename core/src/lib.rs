@@ -76,6 +76,7 @@ pub mod statistics;
 pub mod store;
 mod stored;
 mod sync;
+mod time_search;
 mod transaction;
 pub mod transport;
 pub mod welcome;

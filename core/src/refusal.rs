@@ -50,6 +50,9 @@ pub(crate) const NEEDS_CONNECTION: Refusal =
 pub(crate) const NO_SUCH_CONVERSATION: Refusal =
     Refusal::new(ErrorCode::NoSuchConversation, "no conversation of yours has this id");
 
+pub(crate) const NO_SUCH_ENTRY: Refusal =
+    Refusal::new(ErrorCode::NoSuchEntry, "the conversation has no such entry");
+
 /// No client is told this: whoever asks since a moment answers as after a change of the epoch.
 pub(crate) const MOMENT_UNKNOWN: Refusal =
     Refusal::new(ErrorCode::Internal, "the store does not know this moment");

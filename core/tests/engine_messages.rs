@@ -105,7 +105,14 @@ fn nobody_reaches_a_conversation_of_others() {
     let mut spy = server.live(eve);
     let log = LogId::direct(ann, bob);
     let signal = wire::Signal { conversation_id: log.to_wire(), ..wire::Signal::default() };
-    let first = History { from: 1, to: 1, limit: 1, backwards: false };
+    let first = History {
+        from: 1,
+        to: 1,
+        limit: 1,
+        backwards: false,
+        from_time_ms: None,
+        bytes_max: 1 << 20,
+    };
     for request in [
         send(log, 1, "let me in"),
         history(log),

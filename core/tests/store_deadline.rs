@@ -56,7 +56,14 @@ impl Node {
     /// Asks for the history of a conversation, which is one question for the store. (Of one user few of
     /// them are asked at a time.)
     fn ask(&mut self) -> u64 {
-        let range = History { from: 1, to: 9, limit: 9, backwards: false };
+        let range = History {
+            from: 1,
+            to: 9,
+            limit: 9,
+            backwards: false,
+            from_time_ms: None,
+            bytes_max: 1 << 20,
+        };
         let log = LogId::direct(self.session.user, UserId::new(2).unwrap());
         self.request(range.of(log))
     }

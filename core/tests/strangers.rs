@@ -2,7 +2,7 @@
 
 mod engine_support;
 
-use dunlin_core::request::{AccountRequest, History, MembershipChange, Request};
+use dunlin_core::request::{AccountRequest, MembershipChange, Request};
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{self, ErrorCode, RequestState, frame::Body};
 use engine_support::{Client, Server, text_of};
@@ -166,8 +166,9 @@ fn clearing_never_moves_back_and_counts_what_is_cleared() {
     let seqs: Vec<_> = page.entries.iter().map(|entry| entry.seq).collect();
     assert_eq!((seqs, page.head, page.expired_below), (vec![4, 5, 6], 6, 4));
     assert_eq!(anns.history(log).entries.len(), 6, "the other one has all of it");
-    let below = History { from: 1, to: 3, limit: 9, backwards: false };
-    let Body::HistoryPage(page) = bobs.ask(below.of(log)) else { panic!("no page") };
+    let conversation_id = log.to_wire();
+    let below = wire::History { conversation_id, to_seq: 3, ..wire::History::default() };
+    let Body::HistoryPage(page) = bobs.ask(below.try_into().unwrap()) else { panic!("no page") };
     assert_eq!((page.entries.len(), page.head, page.more), (0, 6, false));
     assert_eq!(floor(&mut bobs, 99), (7, 3));
     assert_eq!(bobs.history(log).entries, []);

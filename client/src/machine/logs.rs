@@ -142,6 +142,7 @@ impl Logs {
                         to_seq: to_seq.min(from_seq + u64::from(log.page_entries()) - 1),
                         limit: log.page_entries(),
                         backwards: false,
+                        ..Default::default()
                     };
                     return Some((*log_id, history));
                 }

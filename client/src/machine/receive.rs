@@ -268,6 +268,7 @@ impl Machine {
             | Request::MarkRead { .. }
             | Request::Send { .. }
             | Request::History(_)
+            | Request::FindMessage { .. }
             | Request::FindUsers { .. }
             | Request::SetSetting(_)
             | Request::UpdateConversation { .. }

@@ -40,6 +40,13 @@ pub enum Request {
     },
     /// A page of a conversation, in either direction.
     History(wire::History),
+    /// Where a message of this user is, by the id that it was sent with.
+    FindMessage {
+        /// Where.
+        conversation: LogId,
+        /// As in [`Request::Send`].
+        message_id: ClientMessageId,
+    },
     /// Looks up users, at most 100.
     FindUsers {
         /// By their names ...
@@ -96,6 +103,7 @@ impl std::fmt::Debug for Request {
             Request::Send { .. } => "Send",
             Request::MarkRead { .. } => "MarkRead",
             Request::History(_) => "History",
+            Request::FindMessage { .. } => "FindMessage",
             Request::FindUsers { .. } => "FindUsers",
             Request::SetSetting(_) => "SetSetting",
             Request::UpdateConversation { .. } => "UpdateConversation",
@@ -130,6 +138,12 @@ impl Request {
                 private: *private,
             }),
             Request::History(history) => Body::History(history.clone()),
+            Request::FindMessage { conversation, message_id } => {
+                Body::FindMessage(wire::FindMessage {
+                    conversation_id: conversation.to_wire(),
+                    client_message_id: message_id.to_wire(),
+                })
+            }
             Request::FindUsers { usernames, users } => Body::FindUsers(wire::FindUsers {
                 usernames: usernames.clone(),
                 user_ids: users.iter().map(|user| user.get()).collect(),
@@ -177,6 +191,7 @@ impl Request {
             }
             Request::MarkRead { .. }
             | Request::History(_)
+            | Request::FindMessage { .. }
             | Request::UpdateConversation { .. }
             | Request::ListSessions
             | Request::Logout(_) => false,
@@ -198,6 +213,8 @@ pub enum Response {
     },
     /// To History.
     Page(wire::HistoryPage),
+    /// To FindMessage.
+    Found(wire::Entry),
     /// To FindUsers: those that exist, in no order.
     Users(Vec<wire::User>),
     /// To SetSetting: as it is now.
@@ -216,6 +233,7 @@ impl Response {
             Body::Done(_) | Body::ReadReceipt(_) => Some(Response::Done),
             Body::Sent(sent) => Some(Response::Sent { seq: sent.seq, time_ms: sent.time_ms }),
             Body::HistoryPage(page) => Some(Response::Page(page)),
+            Body::FoundMessage(found) => found.entry.map(Response::Found),
             Body::Users(users) => Some(Response::Users(users.users)),
             Body::Setting(setting) => Some(Response::Setting(setting)),
             Body::Membership(membership) => Some(Response::Membership(membership)),
@@ -235,6 +253,7 @@ impl Response {
             | Body::Sync(_)
             | Body::History(_)
             | Body::FindUsers(_)
+            | Body::FindMessage(_)
             | Body::ListSessions(_)
             | Body::ChangePassword(_)
             | Body::SetSetting(_)

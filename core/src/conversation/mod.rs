@@ -2,11 +2,13 @@
 //!
 //! - `pending`: a send and where its answer goes; `numbering`: the end of a log as it is known
 //! - [`hearing`]: whether somebody wants to hear of a stranger
-//! - [`signal`], [`history`]: what else clients do in a conversation; it needs no state
+//! - [`signal`], [`history`], [`by_time`], [`find`]: what else clients do in a conversation; it needs no state
 //!
 //! Acknowledgements, pushes and joins are others' work: what is to be done is the answer to the
 //! caller.
 
+pub(crate) mod by_time;
+pub(crate) mod find;
 pub(crate) mod hearing;
 pub(crate) mod history;
 mod numbering;
@@ -23,12 +25,12 @@ use hashbrown::HashMap;
 use crate::limits::{OVERLOADED_RETRY_MS, RESPONSE_BYTES_MAX, STATE_IDLE_MS, TABLE_ROOM_MIN};
 use crate::membership::other_member;
 use crate::refusal::{INTERNAL, NO_SUCH_CONVERSATION, Refusal, STORE_UNAVAILABLE};
-use crate::request::Client;
-use crate::room::Claim;
 use crate::store::{Head, Page, Range, Write, Written};
 use crate::worker::flow::{Answer, HeadsFlow, PagesFlow};
 use crate::worker::turn::Turn;
+use by_time::Searching;
 use hearing::{Heard, Silent};
+use history::Reader;
 pub(crate) use numbering::Loaded;
 pub(crate) use numbering::Outcome;
 use numbering::{Conversation, Phase};
@@ -59,8 +61,10 @@ pub(crate) struct Conversations {
 /// What waits for a page.
 #[derive(Debug)]
 pub(crate) enum ConversationPage {
-    /// A client, for a page of history, in which there is nothing below this sequence for the user.
-    History(Client, Claim, u64),
+    /// A client, for what it wants to read, in which there is nothing below this sequence for the user.
+    Asked(Reader, u64),
+    /// A client, for where a time is in the log.
+    Search(Box<Searching>),
     /// A message that was sent again, for the entry that it was the first time.
     Retried(LogId, ReplyTo),
 }

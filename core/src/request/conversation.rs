@@ -11,6 +11,7 @@ use super::Request;
 use super::invalid::{
     InvalidRequest, checked_conversation, checked_type, invalid, invalid_content, or_default,
 };
+use crate::limits::RESPONSE_BYTES_MAX;
 
 /// What an empty content type stands for.
 const TEXT: &str = "text/plain";
@@ -25,6 +26,8 @@ pub enum ConversationRequest {
     Signal(Signal),
     /// Read the log.
     History(History),
+    /// Where a message of one's own is.
+    Find(ClientMessageId),
 }
 
 /// A message to store; see [`wire::Send`].
@@ -60,6 +63,10 @@ pub struct History {
     pub limit: usize,
     /// Newest first.
     pub backwards: bool,
+    /// Nothing on the other side of this time: before it if forwards, from it on if backwards.
+    pub from_time_ms: Option<u64>,
+    /// At most so many bytes of entries, but one entry in any case.
+    pub bytes_max: usize,
 }
 
 impl Message {
@@ -117,6 +124,17 @@ fn normal_type(content_type: String) -> String {
     if content_type == TEXT { String::new() } else { content_type }
 }
 
+impl TryFrom<wire::FindMessage> for Request {
+    type Error = InvalidRequest;
+
+    fn try_from(find: wire::FindMessage) -> Result<Request, InvalidRequest> {
+        let conversation = checked_conversation(&find.conversation_id)?;
+        let id = ClientMessageId::from_wire(&find.client_message_id)
+            .map_err(|error| invalid("client_message_id", error.to_string()))?;
+        Ok(Request::Conversation(conversation, ConversationRequest::Find(id)))
+    }
+}
+
 impl TryFrom<wire::Signal> for Request {
     type Error = InvalidRequest;
 
@@ -143,10 +161,18 @@ impl TryFrom<wire::History> for Request {
         } else {
             (end(history.from_seq, 1), end(history.to_seq, u64::MAX))
         };
+        let from_time_ms = (history.from_time_ms > 0).then_some(history.from_time_ms);
+        if from_time_ms.is_some() && history.from_seq > 0 {
+            return Err(invalid("from_time_ms", "stands beside from_seq"));
+        }
         if from > to {
             return Err(invalid("to_seq", "is on the wrong side of from_seq"));
         }
         let (limit, backwards) = (limit as usize, history.backwards);
-        Ok(History { from, to, limit, backwards }.of(conversation))
+        let bytes_max = match history.bytes_max {
+            0 => RESPONSE_BYTES_MAX,
+            bytes => (bytes as usize).min(RESPONSE_BYTES_MAX),
+        };
+        Ok(History { from, to, limit, backwards, from_time_ms, bytes_max }.of(conversation))
     }
 }

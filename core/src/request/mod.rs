@@ -86,7 +86,10 @@ impl Request {
             }
             Request::Sync(from) => size_of_val(&from.positions[..]),
             Request::Credential(CredentialRequest::Login(login)) => login.credential.encoded_len(),
-            Request::Conversation(_, ConversationRequest::History(_))
+            Request::Conversation(
+                _,
+                ConversationRequest::History(_) | ConversationRequest::Find(_),
+            )
             | Request::Account(
                 AccountRequest::MarkRead { .. } | AccountRequest::UpdateConversation { .. },
             )

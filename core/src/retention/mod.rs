@@ -12,7 +12,6 @@
 //! read or done in one walk is done in the next.
 
 mod policy;
-mod search;
 
 use dunlin_protocol::{LogId, LogKind};
 
@@ -25,9 +24,9 @@ use crate::store::question::{Logs, Question};
 use crate::store::{
     Deleted, Deletion, Page, Register, Set, StoreError, StoreReply, Write, Written,
 };
+use crate::time_search::{Step, TimeSearch};
 use crate::worker::flow::{self, Answer, Answers};
 use crate::worker::turn::Turn;
-use search::{Search, Step};
 
 /// The walk of a node, at its first worker.
 #[derive(Debug, Default)]
@@ -73,7 +72,7 @@ pub(crate) enum RetentionFlow {
     /// What these say themselves.
     Registers(Vec<LogId>, Purpose),
     /// Where what is too old ends: what is still looked for, and what was found.
-    Pages(Vec<Search>, Vec<Deletion>, Purpose),
+    Pages(Vec<TimeSearch>, Vec<Deletion>, Purpose),
     /// What was found is deleted.
     Deleted(Purpose),
     /// A conversation says how long.
@@ -228,14 +227,14 @@ fn registers_read(
     let search = |(log, register): (&LogId, Answer<Register>)| {
         let own_ms = policy::own_kept_ms(register.ok().and_then(|it| it.value).as_deref());
         let kept_ms = config.kept_ms(own_ms)?;
-        Some(Search::new(*log, turn.now.unix_ms.saturating_sub(kept_ms)))
+        Some(TimeSearch::new(*log, turn.now.unix_ms.saturating_sub(kept_ms)))
     };
     let searches = logs.iter().zip(registers).filter_map(search).collect();
     go_on(searches, Vec::new(), purpose, turn)
 }
 
 fn pages_read(
-    searches: Vec<Search>,
+    searches: Vec<TimeSearch>,
     mut found: Vec<Deletion>,
     answers: Answers<Page>,
     purpose: Purpose,
@@ -258,13 +257,13 @@ fn pages_read(
 
 /// What was not found yet is looked for; in the end all that was found is deleted.
 fn go_on(
-    searches: Vec<Search>,
+    searches: Vec<TimeSearch>,
     found: Vec<Deletion>,
     purpose: Purpose,
     turn: &mut Turn<'_>,
 ) -> Progress {
     if !searches.is_empty() {
-        let ranges: Vec<_> = searches.iter().map(Search::range).collect();
+        let ranges: Vec<_> = searches.iter().map(TimeSearch::range).collect();
         ask(ranges, RetentionFlow::Pages(searches, found, purpose), turn);
         return Progress::Asked;
     }

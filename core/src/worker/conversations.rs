@@ -16,7 +16,7 @@ use crate::conversation::hearing::{self, Heard, Silent};
 use crate::conversation::pending::{Pending, ReplyTo, Stored};
 use crate::conversation::{
     BatchFailed, ConversationPage, Loaded, MESSAGE_ID_CONFLICT, Outcome, Refused, ask_first_time,
-    first_time, history, signal,
+    by_time, first_time, history, signal,
 };
 use crate::membership::users_of;
 use crate::refusal::{DATA_CORRUPT, Refusal};
@@ -36,6 +36,7 @@ impl Router {
             ConversationRequest::Send(message) => self.take_send(client, log, message, turn),
             ConversationRequest::Signal(signal) => self.take_signal(client, log, &signal, turn),
             ConversationRequest::History(history) => self.take_history(client, log, history, turn),
+            ConversationRequest::Find(id) => self.take_find(client, log, id, turn),
         }
     }
 
@@ -46,9 +47,15 @@ impl Router {
         turn: &mut Turn<'_>,
     ) {
         match page {
-            ConversationPage::History(client, claim, floor) => {
-                self.room.was_read(client.user);
-                history::page_read(client, answer, claim, floor, turn);
+            ConversationPage::Asked(reader, floor) => {
+                self.room.was_read(reader.client.user);
+                history::page_read(reader, floor, answer, turn);
+            }
+            ConversationPage::Search(searching) => {
+                let user = searching.page.reader.client.user;
+                if !by_time::searched(*searching, answer, turn) {
+                    self.room.was_read(user);
+                }
             }
             ConversationPage::Retried(log, reply_to) => {
                 self.retries -= 1;

@@ -23,6 +23,7 @@ use crate::account::find::FindId;
 use crate::account::read::MarkRead;
 use crate::auth::password::{PasswordDone, PasswordError};
 use crate::conversation::ConversationPage;
+use crate::conversation::find::Finding;
 use crate::conversation::hearing::Silent;
 use crate::conversation::history::FlooredPage;
 use crate::credential::{CredentialRegister, CredentialWrite};
@@ -59,6 +60,7 @@ pub(crate) type PasswordResult = Result<PasswordDone, PasswordError>;
 pub(super) enum StoreFlow {
     Written(WriteFlow),
     Pages(PagesFlow),
+    Keys(KeysFlow),
     Register(RegisterFlow),
     Registers(RegistersFlow),
     Heads(HeadsFlow),
@@ -96,6 +98,13 @@ pub(crate) enum PagesFlow {
     Change(Box<Running<Change>>),
     /// A sync, for the entries of some conversations.
     Sync(SyncId),
+}
+
+/// Who waits for entries that were asked for by their keys.
+#[derive(Debug)]
+pub(crate) enum KeysFlow {
+    /// A client, for a message of its own.
+    Find(Box<Finding>),
 }
 
 /// Who waits for registers that were asked for by their names.

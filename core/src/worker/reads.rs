@@ -1,16 +1,17 @@
-//! What waits for room before it is read: pages of history, and syncs.
+//! What waits for room before it is read: pages of history, messages that are looked for, and syncs.
 
-use dunlin_protocol::{LogId, UserId};
+use dunlin_protocol::{ClientMessageId, LogId, UserId};
 
 use super::flow::Answers;
 use super::router::Router;
 use super::turn::Turn;
-use crate::conversation::history::{self, FlooredPage};
+use crate::conversation::find::{self, Finding};
+use crate::conversation::history::{self, FlooredPage, Form, Reader};
 use crate::limits::{STORE_DEADLINE_MS, SYNC_ROOM_BYTES, TICK_MS};
 use crate::refusal::STORE_UNAVAILABLE;
 use crate::request::{Client, History};
 use crate::room::Wanted;
-use crate::store::Register;
+use crate::store::{KeyedEntry, Register};
 use crate::sync::SyncId;
 use crate::transport::ConnId;
 
@@ -18,6 +19,7 @@ use crate::transport::ConnId;
 #[derive(Debug)]
 pub(super) enum Reading {
     History(Client, LogId, History),
+    Find(Client, LogId, ClientMessageId),
     Sync(SyncId),
 }
 
@@ -37,6 +39,18 @@ impl Router {
         }
     }
 
+    pub(super) fn take_find(
+        &mut self,
+        client: Client,
+        log: LogId,
+        id: ClientMessageId,
+        turn: &mut Turn<'_>,
+    ) {
+        if let Some(wanted) = find::take(client, log, turn) {
+            self.room.want(client.user, client.conn, wanted, Reading::Find(client, log, id));
+        }
+    }
+
     pub(super) fn want_sync(&mut self, user: UserId, conn: ConnId, sync: SyncId) {
         self.room.want(user, conn, SYNC, Reading::Sync(sync));
     }
@@ -46,7 +60,12 @@ impl Router {
         while let Some((reading, claim)) = self.room.next() {
             match reading {
                 Reading::History(client, log, history) => {
-                    history::ask_floor(FlooredPage { client, log, history, claim }, turn);
+                    let reader = Reader { client, claim, form: Form::Page };
+                    history::ask_floor(FlooredPage { reader, log, history }, turn);
+                }
+                Reading::Find(client, log, id) => {
+                    let reader = Reader { client, claim, form: Form::Message };
+                    find::ask(Finding { reader, log }, id, turn);
                 }
                 Reading::Sync(sync) => self.syncs.begin(sync, claim, turn),
             }
@@ -58,7 +77,8 @@ impl Router {
     pub(super) fn refuse_late_reads(&mut self, turn: &mut Turn<'_>) {
         for reading in self.room.take_late(STORE_DEADLINE_MS / TICK_MS) {
             match reading {
-                Reading::History(Client { conn, request_id, .. }, ..) => {
+                Reading::History(Client { conn, request_id, .. }, ..)
+                | Reading::Find(Client { conn, request_id, .. }, ..) => {
                     turn.effects.refuse(conn, request_id, STORE_UNAVAILABLE);
                 }
                 Reading::Sync(sync) => self.refuse_sync(sync, turn),
@@ -73,8 +93,21 @@ impl Router {
         answers: Answers<Register>,
         turn: &mut Turn<'_>,
     ) {
-        let user = page.client.user;
+        let user = page.reader.client.user;
         if !history::floor_read(page, answers, turn) {
+            self.room.was_read(user);
+        }
+    }
+
+    /// It is known where a message is that somebody looks for.
+    pub(super) fn key_found(
+        &mut self,
+        finding: Finding,
+        answers: Answers<Option<KeyedEntry>>,
+        turn: &mut Turn<'_>,
+    ) {
+        let user = finding.reader.client.user;
+        if !find::found(finding, answers, turn) {
             self.room.was_read(user);
         }
     }
@@ -83,7 +116,7 @@ impl Router {
     pub(super) fn forget_reads(&mut self, user: UserId, conn: ConnId) {
         for reading in self.room.forget(user, conn) {
             match reading {
-                Reading::History(..) => {}
+                Reading::History(..) | Reading::Find(..) => {}
                 Reading::Sync(sync) => self.syncs.forget(sync),
             }
         }

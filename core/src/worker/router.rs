@@ -10,7 +10,7 @@ use super::Shared;
 use super::agenda::{Batch, Run};
 use super::effect::Ticket;
 use super::flow::{
-    self, Answer, Answers, DeleteFlow, HeadsFlow, LogsFlow, PagesFlow, PasswordResult,
+    self, Answer, Answers, DeleteFlow, HeadsFlow, KeysFlow, LogsFlow, PagesFlow, PasswordResult,
     RegisterFlow, RegistersFlow, StoreFlow, StoreResult, WriteFlow,
 };
 use super::input::Input;
@@ -225,6 +225,9 @@ impl Router {
         match turn.tickets.take(ticket, &mut result) {
             Some(StoreFlow::Written(flow)) => self.written(flow, flow::answer(result), turn),
             Some(StoreFlow::Pages(flow)) => self.pages_read(flow, flow::answers(result), turn),
+            Some(StoreFlow::Keys(KeysFlow::Find(finding))) => {
+                self.key_found(*finding, flow::answers(result), turn);
+            }
             Some(StoreFlow::Register(flow)) => {
                 self.register_read(flow, flow::answers(result), turn);
             }

@@ -12,7 +12,8 @@ use super::Shared;
 use super::agenda::Agenda;
 use super::effect::Effects;
 use super::flow::{
-    DeleteFlow, HeadsFlow, LogsFlow, PagesFlow, RegisterFlow, RegistersFlow, StoreFlow, WriteFlow,
+    DeleteFlow, HeadsFlow, KeysFlow, LogsFlow, PagesFlow, RegisterFlow, RegistersFlow, StoreFlow,
+    WriteFlow,
 };
 use super::tickets::Tickets;
 use crate::auth::password::PasswordJob;
@@ -20,7 +21,7 @@ use crate::clock::Now;
 use crate::credential::PasswordFlow;
 use crate::placement;
 use crate::retention::RetentionFlow;
-use crate::store::{Deletion, Range, RegisterKey, RegisterRange, StoreRequest, Write};
+use crate::store::{DedupeKey, Deletion, Range, RegisterKey, RegisterRange, StoreRequest, Write};
 
 /// See the module.
 #[derive(Debug)]
@@ -45,6 +46,11 @@ impl Turn<'_> {
     /// Reads entries of several logs.
     pub(crate) fn ask_pages(&mut self, ranges: Vec<Range>, flow: PagesFlow) {
         self.ask_store(StoreRequest::Ranges(ranges), StoreFlow::Pages(flow));
+    }
+
+    /// Looks entries up by their keys.
+    pub(crate) fn ask_keys(&mut self, keys: Vec<(LogId, DedupeKey)>, flow: KeysFlow) {
+        self.ask_store(StoreRequest::Keys(keys), StoreFlow::Keys(flow));
     }
 
     /// Reads these registers.

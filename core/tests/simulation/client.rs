@@ -235,6 +235,7 @@ impl Client {
             to_seq: has.hole_end(),
             limit: 10,
             backwards: false,
+            ..Default::default()
         };
         self.ask(now, Asked::History(log), history.try_into().unwrap());
     }

@@ -142,6 +142,17 @@ class Client:
     async def history(self, conversation, **history):
         return await self.ask(history={"conversation_id": conversation, **history})
 
+    async def find_message(self, conversation, message_id):
+        """The entry of a message of ours, or None."""
+        try:
+            found = await self.ask(find_message={"conversation_id": conversation,
+                                                 "client_message_id": message_id})
+            return found.entry
+        except Refused as refused:
+            if refused.name != "NO_SUCH_ENTRY":
+                raise
+            return None
+
     async def find_user(self, username):
         found = await self.ask(find_users={"usernames": [username]})
         return found.users[0] if found.users else None

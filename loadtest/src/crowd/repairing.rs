@@ -98,9 +98,8 @@ impl<S: Scenario> Crowd<'_, S> {
         let history = History {
             conversation_id: Bytes::copy_from_slice(&self.conversations[conversation].id),
             from_seq,
-            to_seq: 0,
             limit: HISTORY_ENTRIES_MAX,
-            backwards: false,
+            ..History::default()
         };
         self.put(slot, request_id, Body::History(history), links);
     }

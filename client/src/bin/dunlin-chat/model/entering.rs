@@ -152,6 +152,7 @@ impl Model {
                 to_seq: 0,
                 limit: PAGE_ENTRIES,
                 backwards: true,
+                ..Default::default()
             });
             self.effects.push(Effect::Ask(Purpose::Older(conversation), request));
         }

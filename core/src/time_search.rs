@@ -1,4 +1,5 @@
-//! Where what is too old ends: a binary search by time over the entries of a log.
+//! Where what is older than a time ends: a binary search by time over the entries of a log. Retention cuts a log
+//! off there, and a page of history by time begins there.
 //!
 //! The times of entries go back only where a clock was ahead and was set right, and what was written
 //! before an entry is older than it, whatever its time says. So each that is read says where those on
@@ -24,8 +25,8 @@ use crate::worker::flow::Answer;
 /// The search in one log: at most two questions, and twice as many as the number of its entries has
 /// binary digits.
 #[derive(Debug)]
-pub(crate) struct Search {
-    pub(super) log: LogId,
+pub(crate) struct TimeSearch {
+    pub(crate) log: LogId,
     /// What was written before this is too old.
     cutoff_ms: u64,
     /// Where the log begins.
@@ -53,7 +54,7 @@ enum Stage {
 
 /// What an answer has told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// To be asked again.
     Next,
     /// Nothing is too old.
@@ -62,13 +63,13 @@ pub(super) enum Step {
     Below(u64),
 }
 
-impl Search {
-    pub(super) fn new(log: LogId, cutoff_ms: u64) -> Search {
-        Search { log, cutoff_ms, begin: 1, low: 1, high: u64::MAX, stage: Stage::Oldest }
+impl TimeSearch {
+    pub(crate) fn new(log: LogId, cutoff_ms: u64) -> TimeSearch {
+        TimeSearch { log, cutoff_ms, begin: 1, low: 1, high: u64::MAX, stage: Stage::Oldest }
     }
 
     /// What is to be read next.
-    pub(super) fn range(&self) -> Range {
+    pub(crate) fn range(&self) -> Range {
         let (from, to) = match self.stage {
             Stage::Oldest => (1, u64::MAX),
             // Beyond the head there is nothing that could be damaged: the page has the head alone.
@@ -96,11 +97,11 @@ impl Search {
     }
 
     /// What was read there.
-    pub(super) fn take(&mut self, answer: Answer<Page>) -> Step {
+    pub(crate) fn take(&mut self, answer: Answer<Page>) -> Step {
         let page = match answer {
             Ok(page) => page,
             Err(DATA_CORRUPT) => return self.take_damaged(),
-            // It may be read in the next walk.
+            // It may be read another time: whoever needs it now has looked before.
             Err(_) => return Step::Nothing,
         };
         let entry = page.entries.first().map(|entry| (entry.seq, self.is_old(entry.meta.time_ms)));
@@ -223,7 +224,7 @@ mod tests {
         /// What is found, with the number of questions.
         fn search(&self, cutoff_ms: u64) -> (Option<u64>, usize) {
             let user = UserId::new(1).unwrap();
-            let mut search = Search::new(LogId::direct(user, user), cutoff_ms);
+            let mut search = TimeSearch::new(LogId::direct(user, user), cutoff_ms);
             let mut asked = 0;
             loop {
                 asked += 1;
@@ -307,10 +308,10 @@ mod tests {
     #[test]
     fn what_cannot_be_read_now_is_left_to_the_next_walk() {
         let user = UserId::new(1).unwrap();
-        let mut search = Search::new(LogId::direct(user, user), 5);
+        let mut search = TimeSearch::new(LogId::direct(user, user), 5);
         assert_eq!(search.take(Err(STORE_UNAVAILABLE)), Step::Nothing);
         // Not even the head is known.
-        let mut search = Search::new(LogId::direct(user, user), 5);
+        let mut search = TimeSearch::new(LogId::direct(user, user), 5);
         assert_eq!(search.take(Err(DATA_CORRUPT)), Step::Next);
         assert_eq!(search.take(Err(DATA_CORRUPT)), Step::Nothing);
     }
