@@ -74,8 +74,6 @@ pub(crate) struct Flags {
     pub(crate) write_armed: bool,
     /// Counted as a TLS handshake that is under way.
     pub(crate) handshaking: bool,
-    /// Hello was said, and the deadline for a login runs.
-    pub(crate) greeted: bool,
 }
 
 /// How far the end is.

@@ -287,10 +287,12 @@ impl Shard {
         let bytes = body.len();
         let slot = &mut self.slots[key];
         self.tally.frame();
+        let was_greeted = slot.protocol.greeted();
         match slot.protocol.receive(&self.settings.context, conn, self.clock.unix_ms(), body) {
             Received::Nothing => {}
             Received::Respond(frame) => {
-                if slot.protocol.greeted() && !std::mem::replace(&mut slot.flags.greeted, true) {
+                if slot.protocol.greeted() && !was_greeted {
+                    // The deadline for a login runs from here.
                     slot.opened = now;
                     self.arm(key);
                 }
