@@ -27,6 +27,17 @@ test("what the devices of a user share, and what the other member sees", { skip,
     assert.deepEqual(Buffer.from(found.conversationId).toString("hex"), id);
     const seen = (device: DeviceUnderTest) => device.client.conversations.get(id);
 
+    // What was sent is found by its id, and from its time on.
+    const noteId = await phone.client.send(phone.client.conversationWith(alice.userId), "a note");
+    await phone.until("sent", () => phone.sent.includes(noteId));
+    const oneself = phone.client.conversationWith(alice.userId);
+    const note = await tablet.client.findMessage(oneself, noteId);
+    assert.equal(Buffer.from(note?.message?.content ?? []).toString(), "a note");
+    assert.equal(await tablet.client.findMessage(oneself, "ab".repeat(16)), undefined);
+    const since = await tablet.client.historySince(oneself, note?.timeMs ?? 0n);
+    assert.deepEqual(since.map(({ message }) => message?.id), [noteId]);
+    assert.deepEqual(await tablet.client.historySince(oneself, (note?.timeMs ?? 0n) + 1n), []);
+
     // Notices: what is uncounted is there, and not unread.
     await desktop.client.send(id, "loud");
     await desktop.client.send(id, "silent", { notice: Notice.SILENT });

@@ -182,6 +182,25 @@ export class Client {
     return page.entries.map((wire) => entryOf(wire, conversation, this.#book.me)).reverse();
   }
 
+  /** A page that begins at the first entry of this time (of the server's clock) or later. */
+  async historySince(conversation: ConversationId, timeMs: bigint, limit = 50): Promise<Entry[]> {
+    const history = { conversationId: bytesOf(conversation), fromTimeMs: timeMs, limit };
+    const page = await this.ask("history", history);
+    return page.entries.map((wire) => entryOf(wire, conversation, this.#book.me));
+  }
+
+  /** Where a message of this user is that was sent under this id; nothing if it is not stored (yet). */
+  async findMessage(conversation: ConversationId, id: string): Promise<Entry | undefined> {
+    const wanted = { conversationId: bytesOf(conversation), clientMessageId: Buffer.from(id, "hex") };
+    try {
+      const { entry } = await this.ask("findMessage", wanted);
+      return entry && entryOf(entry, conversation, this.#book.me);
+    } catch (error) {
+      if (error instanceof Refused && error.code === ErrorCode.NO_SUCH_ENTRY) return undefined;
+      throw error;
+    }
+  }
+
   async findUsers(wanted: { usernames?: string[]; userIds?: bigint[] }): Promise<User[]> {
     const { users } = await this.ask("findUsers", wanted);
     for (const { userId, username, displayName } of users) {

@@ -11,6 +11,8 @@ import { repeating } from "./repeat.js";
 /** What waits for a connection is limited: so few pages at a time. */
 const PAGES_MAX = 4;
 const PAGE_ENTRIES = 500;
+/** A page gets through a bad network sooner than a large one; what it brings counts. */
+const PAGE_BYTES = 64 * 1024;
 /** An answer to a Send may be what fills the gap. */
 const SENT_WAIT_MS = 1_000;
 /** A page may be older than what told of the head: how often to ask again, with growing pauses. */
@@ -63,7 +65,7 @@ export class Fetcher {
 
   async #page(conversation: Conversation, fromSeq: bigint, toSeq: bigint, limit: number): Promise<HistoryPage | "damaged"> {
     const { connection } = this.#live;
-    const history = { conversationId: bytesOf(conversation.id), fromSeq, toSeq, limit };
+    const history = { conversationId: bytesOf(conversation.id), fromSeq, toSeq, limit, bytesMax: PAGE_BYTES };
     await this.#turn();
     try {
       return await repeating(

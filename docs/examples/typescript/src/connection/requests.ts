@@ -19,6 +19,7 @@ export const ANSWERS = {
   history: "historyPage",
   markRead: "readReceipt",
   signal: "done",
+  findMessage: "foundMessage",
   setSetting: "setting",
   updateConversation: "membership",
 } as const satisfies Partial<Record<Body["case"], Body["case"]>>;
