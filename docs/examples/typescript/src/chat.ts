@@ -3,7 +3,7 @@
 
 import { createInterface, type Interface } from "node:readline";
 import { Client, DeviceKind, JsonFileState, Notice, register, type ConversationId, type Entry, type Membership } from "./index.js";
-import { askPassword, readArguments, USAGE } from "./terminal.js";
+import { asksPassword, endWith, readArguments, UsageError } from "./terminal.js";
 
 class Chat {
   readonly #client: Client;
@@ -110,9 +110,9 @@ function printable(text: string): string {
 async function main(): Promise<void> {
   const { endpoint, user, isNew, statePath, others } = readArguments();
   const [peer] = others;
-  if (peer === undefined) throw new Error("with whom?");
-  const password = async () => ({ username: user, password: await askPassword(`password of ${user}: `) });
-  if (isNew) await register(endpoint, await password());
+  if (peer === undefined) throw new UsageError("with whom?");
+  const password = asksPassword(user);
+  if (isNew) await register(endpoint, (await password()) ?? {});
   const device = { kind: DeviceKind.DESKTOP, name: "dunlin in TypeScript" };
   const state = new JsonFileState(statePath);
   const client = await Client.open({ endpoint, state, device, credentials: { password }, gaps: "leave out" });
@@ -131,7 +131,4 @@ async function main(): Promise<void> {
   new Chat(client, client.conversationWith(found.userId), names).begin();
 }
 
-main().catch((error: Error) => {
-  console.error(`${error.message}\nusage: npm run chat -- [options] PEER${USAGE}`);
-  process.exitCode = 2;
-});
+main().catch((error: Error) => endWith(error, "npm run chat -- [options] PEER"));

@@ -4,7 +4,7 @@
 
 import { createHash } from "node:crypto";
 import { Client, DeviceKind, JsonFileState, register, type ConversationId, type Entry } from "./index.js";
-import { askPassword, readArguments, USAGE } from "./terminal.js";
+import { asksPassword, endWith, readArguments } from "./terminal.js";
 
 /**
  * The id of an answer follows from what it answers. So a bot that does not remember whether it has
@@ -16,8 +16,8 @@ function answerId(conversation: ConversationId, seq: bigint): string {
 
 async function main(): Promise<void> {
   const { endpoint, user, isNew, statePath } = readArguments();
-  const password = async () => ({ username: user, password: await askPassword(`password of ${user}: `) });
-  if (isNew) await register(endpoint, await password());
+  const password = asksPassword(user);
+  if (isNew) await register(endpoint, (await password()) ?? {});
   const device = { kind: DeviceKind.BOT, name: "echo" };
   const state = new JsonFileState(statePath);
   const client = await Client.open({ endpoint, state, device, credentials: { password }, gaps: "fetch" });
@@ -44,7 +44,4 @@ async function answer(client: Client, conversation: ConversationId, entry: Entry
   client.markRead(conversation, seq);
 }
 
-main().catch((error: Error) => {
-  console.error(`${error.message}\nusage: npm run echo -- [options]${USAGE}`);
-  process.exitCode = 2;
-});
+main().catch((error: Error) => endWith(error, "npm run echo -- [options]"));

@@ -6,7 +6,7 @@ import { Writable } from "node:stream";
 import { parseArgs } from "node:util";
 import type { Endpoint } from "./connection/endpoint.js";
 
-export const USAGE = `
+const USAGE = `
   --address HOST:PORT   where the server is (127.0.0.1:7410; with TLS 127.0.0.1:7411)
   --tls                 by TLS
   --ca FILE             PEM of a certificate to trust, as a server makes it for itself; implies --tls
@@ -22,6 +22,17 @@ export interface Arguments {
   readonly others: readonly string[];
 }
 
+/** Ends a program that could not do what it was asked for; what it said is why. */
+export function endWith(error: Error, usage: string): void {
+  const isUsage = error instanceof UsageError || (error as NodeJS.ErrnoException).code?.startsWith("ERR_PARSE_ARGS") === true;
+  console.error(isUsage ? `${error.message}\nusage: ${usage}${USAGE}` : error.message);
+  process.exitCode = isUsage ? 2 : 1;
+}
+
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
 export function readArguments(): Arguments {
   const options = {
     address: { type: "string" },
@@ -33,7 +44,7 @@ export function readArguments(): Arguments {
   } as const;
   const { values, positionals } = parseArgs({ options, allowPositionals: true });
   const user = values.user;
-  if (user === undefined) throw new Error("--user is missing");
+  if (user === undefined) throw new UsageError("--user is missing");
   const isTls = values.tls === true || values.ca !== undefined;
   const address = values.address ?? (isTls ? "127.0.0.1:7411" : "127.0.0.1:7410");
   const tls = isTls && (values.ca === undefined ? {} : { ca: readFileSync(values.ca, "utf8") });
@@ -41,10 +52,25 @@ export function readArguments(): Arguments {
   return { endpoint: { address, tls }, user, isNew: values.register === true, statePath, others: positionals };
 }
 
-/** Asks without showing what is typed. */
-export async function askPassword(prompt: string): Promise<string> {
-  const told = process.env["DUNLIN_PASSWORD"];
-  if (told !== undefined) return told;
+export interface Account {
+  readonly username: string;
+  readonly password: string;
+}
+
+/** Asks once, and again only when what was said is refused; what the environment says is not said twice. */
+export function asksPassword(username: string): (refused?: Error) => Promise<Account | undefined> {
+  let known: string | undefined;
+  return async (refused) => {
+    const told = process.env["DUNLIN_PASSWORD"];
+    if (refused !== undefined && told !== undefined) return undefined;
+    if (refused !== undefined) known = undefined;
+    known ??= told ?? (await askPassword(`password of ${username}: `));
+    return { username, password: known };
+  };
+}
+
+/** Without showing what is typed. */
+async function askPassword(prompt: string): Promise<string> {
   process.stdout.write(prompt);
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
   const terminal = createInterface({ input: process.stdin, output: silent, terminal: true });
