@@ -169,14 +169,34 @@ pub const CHANGES_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a response that is a list: the frame limit of clients, less the frame around it.
 pub const RESPONSE_BYTES_MAX: usize = FRAME_BYTES_MAX as usize - 16 * 1024;
 
-/// Conversations of a user whose heads and cursors a sync looks at together. A user may have more: then
-/// it looks at the next ones, and keeps only what has changed; so it costs the same memory, whoever
+/// Conversations of a user of which a sync asks together whether they have changed. A user may have more: then
+/// it asks for the next ones, and keeps only what it tells; so it costs the same memory, whoever
 /// has joined how many.
 pub const SYNC_PAGE_CONVERSATIONS: usize = 4096;
 
-/// Changed conversations that a sync keeps in mind: more would not fit into a `Synced`, since each takes
-/// at least so many bytes there. The client syncs again.
-pub const SYNC_CHANGED_MAX: usize = RESPONSE_BYTES_MAX / 24;
+/// Conversations that one `Synced` tells of at most: more than anybody looks at before the next one is here.
+pub const SYNC_TOLD_MAX: usize = 8192;
+
+/// Conversations of which a sync reads at a time how far they are read and who is in them: a few registers
+/// of each, a millisecond or two, so that others have their turn in between.
+pub const SYNC_DETAILS_MAX: usize = 1024;
+
+/// Settings of a user that a sync reads at a time.
+pub const SYNC_SETTINGS_MAX: usize = 1024;
+
+/// Bytes of changes of an account that a sync reads at a time.
+pub const SYNC_CHANGES_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of lists of conversations that one worker remembers, of those who have synced last: 350,000
+/// conversations.
+pub const SYNC_LISTS_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A list that is shorter is not remembered: to read it costs little, and of everybody's first look at an empty
+/// account nothing need be kept.
+pub const SYNC_LIST_LEAST: usize = 8;
+
+/// A list that is longer is not remembered either: nearly all others would be forgotten for a few like it.
+pub const SYNC_LIST_MOST: usize = 65_536;
 
 /// Bytes of entries of one conversation in a `Synced`: older ones are fetched when the user
 /// scrolls there.

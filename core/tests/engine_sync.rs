@@ -2,6 +2,7 @@
 
 mod engine_support;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use dunlin_protocol::wire;
@@ -10,6 +11,12 @@ use engine_support::{Server, text_of};
 
 fn position(log: LogId, seq: u64) -> wire::LogPosition {
     wire::LogPosition { conversation_id: log.to_wire(), seq, ..wire::LogPosition::default() }
+}
+
+/// The next question after an answer.
+fn after(synced: &wire::Synced) -> wire::Sync {
+    let (epoch, token) = (synced.epoch, synced.token.clone());
+    wire::Sync { epoch, token, ..wire::Sync::default() }
 }
 
 #[test]
@@ -30,17 +37,32 @@ fn a_device_gets_what_it_lacks_and_nothing_else() {
     assert_eq!(state.head, 5);
     assert_eq!(state.entries.iter().map(text_of).collect::<Vec<_>>(), ["b4", "b5"]);
 
+    assert!(first.afresh && !first.more);
+    let peers = first.conversations.iter().map(|state| state.peer.as_ref().unwrap().user_id);
+    assert_eq!(peers.collect::<BTreeSet<_>>(), BTreeSet::from([bob.get(), cid.get()]));
+
     phone.send(bob, 6, "b6");
-    let positions = vec![position(with_bob, 5), position(LogId::direct(ann, cid), 1)];
-    let next = wire::Sync { epoch: first.epoch, positions, ..wire::Sync::default() };
-    let second = laptop.sync(next.clone());
-    assert!(!second.more);
+    let second = laptop.sync(after(&first));
+    assert!(!second.more && !second.afresh);
     assert_eq!(second.conversations.len(), 1);
     assert_eq!(text_of(&second.conversations[0].entries[0]), "b6");
+    assert_eq!(second.conversations[0].peer, None, "it is known who it is");
+    assert!(laptop.sync(after(&second)).conversations.is_empty());
+
+    // Somebody new writes.
+    let mut dan = server.live(server.account(4));
+    dan.send(ann, 1, "d1");
+    let third = laptop.sync(after(&second));
+    assert_eq!(third.conversations.len(), 1);
+    let peer = third.conversations[0].peer.as_ref();
+    assert_eq!(peer.map(|peer| peer.username.as_str()), Some("user4"));
 
     // History was restored since: what the client has means nothing.
-    let third = laptop.sync(wire::Sync { epoch: first.epoch + 1, ..next });
-    assert_eq!(third.conversations.len(), 2);
+    let fourth = laptop.sync(wire::Sync { epoch: first.epoch + 1, ..after(&third) });
+    assert!(fourth.afresh && fourth.conversations.len() == 3);
+    // Nor does a token of somebody else.
+    let of_other = dan.sync(wire::Sync { positions: Vec::new(), ..after(&third) });
+    assert!(of_other.afresh && of_other.conversations.len() == 1);
     server.engine.stop();
 }
 
@@ -53,18 +75,23 @@ fn a_cursor_that_moved_elsewhere_is_news() {
     for id in 1..=5 {
         other.send(ann, id, "x");
     }
-    phone.mark_read(log, 3);
-    other.mark_read(log, 4);
     let mut laptop = server.client(ann);
-    let mut ask = |read_seq, peer_read_seq| {
+    let before = laptop.sync(wire::Sync::default());
+    phone.mark_read(log, 3);
+    let moved = laptop.sync(after(&before));
+    other.mark_read(log, 4);
+    let mut ask = |since: &wire::Synced, read_seq, peer_read_seq| {
         let known = wire::LogPosition { read_seq, peer_read_seq, ..position(log, 5) };
-        let synced = laptop.sync(wire::Sync { positions: vec![known], ..wire::Sync::default() });
+        let synced = laptop.sync(wire::Sync { positions: vec![known], ..after(since) });
         let state = synced.conversations.first();
         state.map(|state| (state.read_seq, state.unread, state.peer_read_seq, state.forget))
     };
-    assert_eq!(ask(3, 4), None);
-    assert_eq!(ask(2, 4), Some((3, 2, 4, false)));
-    assert_eq!(ask(3, 2), Some((3, 2, 4, false)));
+    let numbers = |state: &wire::ConversationState| (state.read_seq, state.unread);
+    assert_eq!(moved.conversations.iter().map(numbers).collect::<Vec<_>>(), [(3, 2)]);
+    // Of what the client has heard by receipts nothing is told.
+    assert_eq!(ask(&moved, 3, 4), None);
+    assert_eq!(ask(&moved, 3, 0), Some((3, 2, 4, false)));
+    assert_eq!(ask(&before, 2, 4), Some((3, 2, 4, false)));
     server.engine.stop();
 }
 
@@ -104,7 +131,7 @@ fn what_has_no_room_for_entries_comes_in_numbers() {
             phone.send(*friend, id, &large);
         }
     }
-    let synced = server.client(ann).sync(wire::Sync::default());
+    let synced = server.client(ann).sync(wire::Sync { bytes_max: 1 << 20, ..Default::default() });
     assert!(!synced.more);
     assert_eq!(synced.conversations.len(), friends.len());
     let (with, without): (Vec<_>, Vec<_>) =
@@ -122,11 +149,11 @@ fn pushes_follow_the_synced_that_they_belong_behind() {
     let mut phone = server.live(ann);
     let log = LogId::direct(ann, bob);
     let mut laptop = server.client(bob);
-    let mut seen = 0;
+    let mut next = wire::Sync::default();
     for round in 0..20_u8 {
         let request = phone.submit(engine_support::send(log, round, "x"));
-        let positions = vec![position(log, seen)];
-        let synced = laptop.sync(wire::Sync { positions, ..wire::Sync::default() });
+        let synced = laptop.sync(next);
+        next = after(&synced);
         phone.response(request);
         // In the answer or pushed behind it, and not lost between the two.
         let head = u64::from(round) + 1;
@@ -134,7 +161,6 @@ fn pushes_follow_the_synced_that_they_belong_behind() {
             Some(synced) if synced == head => {}
             _ => assert_eq!(laptop.pushed(log).seq, head),
         }
-        seen = head;
         server.inbox.drain(laptop.conn);
     }
     server.engine.stop();

@@ -8,14 +8,14 @@ use dunlin_core::clock::Now;
 use dunlin_core::config::EngineConfig;
 use dunlin_core::limits::{STORE_ABANDONED_MAX, STORE_DEADLINE_MS, TICK_MS};
 use dunlin_core::random::SystemSource;
-use dunlin_core::request::{AccountRequest, Command, History, Request, SyncFrom};
+use dunlin_core::request::{AccountRequest, Command, History, Request};
 use dunlin_core::store::StoreError;
 use dunlin_core::transport::{ConnId, Session};
 use dunlin_core::worker::effect::{Effects, Ticket};
 use dunlin_core::worker::input::Input;
 use dunlin_core::worker::{Shared, Worker};
 use dunlin_protocol::wire::frame::Body;
-use dunlin_protocol::wire::{DeviceKind, ErrorCode};
+use dunlin_protocol::wire::{self, DeviceKind, ErrorCode};
 use dunlin_protocol::{LogId, SessionId, UserId, frame};
 
 const CONN: ConnId = ConnId { shard: 0, slot: 1, generation: 1 };
@@ -135,8 +135,8 @@ fn whoever_waits_for_a_silent_store_is_answered_in_time() {
 fn whoever_waits_behind_reads_that_are_not_answered_is_answered_with_them() {
     let mut node = Node::start();
     let pages: Vec<_> = (0..100).map(|_| node.ask()).collect();
-    let from = SyncFrom { epoch: 0, positions: Vec::new(), entries_per_conversation: 1 };
-    let syncs: Vec<_> = (0..3).map(|_| node.request(Request::Sync(from.clone()))).collect();
+    let sync = || Request::try_from(wire::Sync::default()).unwrap();
+    let syncs: Vec<_> = (0..3).map(|_| node.request(sync())).collect();
     assert!(node.asked().len() < pages.len(), "of one user few are read at a time");
     node.ticks(DEADLINE_TICKS);
     assert!(node.refused().is_empty());

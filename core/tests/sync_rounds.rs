@@ -8,7 +8,7 @@ use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::TokenKeys;
 use dunlin_core::clock::Now;
 use dunlin_core::config::EngineConfig;
-use dunlin_core::limits::SYNC_FILLED_MAX;
+use dunlin_core::limits::{SYNC_FILLED_MAX, SYNC_TOLD_MAX};
 use dunlin_core::random::SystemSource;
 use dunlin_core::request::{Command, Request};
 use dunlin_core::store::memory::MemoryStore;
@@ -132,20 +132,24 @@ impl Node {
 #[test]
 fn a_new_device_with_ten_thousand_conversations_has_them_all_in_few_rounds() {
     let (store, mut node) = (store(), Node::new());
-    let (first, rounds) = node.sync(&store, wire::Sync::default());
-    assert!(!first.more);
-    assert_eq!(first.conversations.len() as u64, CONVERSATIONS);
+    let sync = wire::Sync { bytes_max: 1 << 20, ..wire::Sync::default() };
+    let (first, rounds) = node.sync(&store, sync);
+    assert!(first.more && first.afresh);
+    assert_eq!(first.conversations.len(), SYNC_TOLD_MAX);
     assert!(first.conversations.iter().all(|state| state.head == 1 && state.unread == 1));
     let filled = first.conversations.iter().filter(|state| !state.entries.is_empty()).count();
-    // Three pages of conversations, each with its heads and cursors; then entries, of many at a time.
-    assert_eq!((filled, rounds), (SYNC_FILLED_MAX, 15));
+    // The settings; three pages of conversations, each with what has changed; the numbers, a thousand
+    // conversations at a time; then entries, of many at a time.
+    assert_eq!((filled, rounds), (SYNC_FILLED_MAX, 24));
+    let newest = CONVERSATIONS + 1;
+    let log = LogId::direct(user(1), user(newest));
+    assert_eq!(first.conversations[0].conversation_id, log.to_wire());
 
-    let positions = first.conversations.iter().map(|state| wire::LogPosition {
-        conversation_id: state.conversation_id.clone(),
-        seq: state.head,
-        ..wire::LogPosition::default()
-    });
-    let sync = wire::Sync { epoch: 1, positions: positions.collect(), ..wire::Sync::default() };
-    let (second, rounds) = node.sync(&store, sync);
-    assert_eq!((second.conversations.len(), rounds), (0, 6));
+    let sync = |token| wire::Sync { epoch: 1, token, ..wire::Sync::default() };
+    let (second, _) = node.sync(&store, sync(first.token));
+    assert_eq!(second.conversations.len(), CONVERSATIONS as usize - SYNC_TOLD_MAX);
+    assert!(!second.more && !second.afresh);
+    // Whether the account has changed, and which of the conversations, which the worker remembers.
+    let (third, rounds) = node.sync(&store, sync(second.token));
+    assert_eq!((third.conversations.len(), rounds), (0, 4));
 }

@@ -61,8 +61,8 @@ pub const HISTORY_ENTRIES_DEFAULT: u32 = 100;
 /// See [`HISTORY_ENTRIES_DEFAULT`].
 pub const HISTORY_ENTRIES_MAX: u32 = 1000;
 
-/// Positions that one Sync may name. A user may have more conversations: of those that a client does
-/// not name it is told again and again, the most recently used first.
+/// Positions that one Sync may name. They spare the telling of what the client knows by pushes, and whoever has
+/// heard of more conversations since the last Sync names those that were used last.
 pub const SYNC_POSITIONS_MAX: usize = 10_000;
 /// Bytes of one position at most: 18 for the id, 11 for each number, 2 around it.
 pub const SYNC_POSITION_BYTES_MAX: usize = 53;
@@ -70,6 +70,14 @@ pub const SYNC_POSITION_BYTES_MAX: usize = 53;
 pub const SYNC_ENTRIES_DEFAULT: u32 = 20;
 /// See [`SYNC_ENTRIES_DEFAULT`].
 pub const SYNC_ENTRIES_MAX: u32 = 100;
+
+/// The most bytes of a token of a Sync, which only the server looks into.
+pub const SYNC_TOKEN_BYTES_MAX: usize = 128;
+/// Bytes of a Synced: when the client does not say, and at least. A list of conversations that fills a screen
+/// many times over, with the newest messages, in less than a second on a slow network.
+pub const SYNC_BYTES_DEFAULT: u32 = 256 * 1024;
+/// See [`SYNC_BYTES_DEFAULT`]. With less, an answer would be little but its frame.
+pub const SYNC_BYTES_MIN: u32 = 4096;
 
 /// Names and ids that one FindUsers may ask for.
 pub const FIND_USERS_MAX: usize = 100;

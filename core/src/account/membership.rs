@@ -38,7 +38,7 @@ pub(crate) struct Membership {
 
 impl Membership {
     /// What it is at first: a request, if somebody else was the first to write.
-    pub(super) fn new(joined_ms: u64, is_request: bool) -> Membership {
+    pub(crate) fn new(joined_ms: u64, is_request: bool) -> Membership {
         let request = if is_request { RequestState::Pending } else { RequestState::None };
         Membership { joined_ms, request, ..Membership::default() }
     }
@@ -78,7 +78,7 @@ impl Membership {
     }
 
     /// Sets the register of a user to this.
-    pub(super) fn write(&self, user: UserId, conversation: LogId, rule: Rule) -> Write {
+    pub(crate) fn write(&self, user: UserId, conversation: LogId, rule: Rule) -> Write {
         let value = Some(stored::encode(&JoinedConversation {
             joined_ms: self.joined_ms,
             request: self.request.into(),
@@ -102,7 +102,6 @@ impl Membership {
     }
 
     /// How many entries are unread for the user.
-    #[allow(dead_code, reason = "Sync is about to tell it")]
     pub(crate) fn unread(&self, head: &Head, cursor: ReadCursor, user: UserId) -> u64 {
         match self.request(head, user) {
             RequestState::None | RequestState::Pending => {

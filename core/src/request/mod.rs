@@ -84,7 +84,7 @@ impl Request {
             Request::Account(AccountRequest::SetSetting { key, value, .. }) => {
                 key.len() + value.len()
             }
-            Request::Sync(from) => size_of_val(&from.positions[..]),
+            Request::Sync(from) => size_of_val(&from.positions[..]) + from.token.len(),
             Request::Credential(CredentialRequest::Login(login)) => login.credential.encoded_len(),
             Request::Conversation(
                 _,

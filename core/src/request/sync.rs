@@ -1,6 +1,9 @@
 //! Catching up.
 
-use dunlin_protocol::limits::{SYNC_ENTRIES_DEFAULT, SYNC_ENTRIES_MAX, SYNC_POSITIONS_MAX};
+use dunlin_protocol::limits::{
+    SYNC_BYTES_DEFAULT, SYNC_BYTES_MIN, SYNC_ENTRIES_DEFAULT, SYNC_ENTRIES_MAX, SYNC_POSITIONS_MAX,
+    SYNC_TOKEN_BYTES_MAX,
+};
 use dunlin_protocol::{LogId, wire};
 
 use super::Request;
@@ -11,10 +14,14 @@ use super::invalid::{InvalidRequest, checked_conversation, invalid, or_default};
 pub struct SyncFrom {
     /// The epoch that the client knows, or 0.
     pub epoch: u64,
-    /// Up to where it has its conversations.
+    /// The token of its last answer, in memory of its own; empty if it has none.
+    pub token: Box<[u8]>,
+    /// What it knows beside it.
     pub positions: Vec<Position>,
     /// Newest entries wanted of each changed conversation.
-    pub entries_per_conversation: usize,
+    pub entries_per_conversation: u32,
+    /// Bytes of the answer, about.
+    pub bytes_max: u32,
 }
 
 /// What a client has of a conversation.
@@ -47,10 +54,16 @@ impl TryFrom<wire::Sync> for Request {
             })
         };
         let entries = or_default(sync.entries_per_conversation, SYNC_ENTRIES_DEFAULT);
+        let bytes = or_default(sync.bytes_max, SYNC_BYTES_DEFAULT);
+        // What is longer is no token, and whoever has none is told everything.
+        let is_token = sync.token.len() <= SYNC_TOKEN_BYTES_MAX;
+        let token = Some(&sync.token[..]).filter(|_| is_token).unwrap_or_default();
         Ok(Request::Sync(SyncFrom {
             epoch: sync.epoch,
+            token: token.into(),
             positions: sync.positions.into_iter().map(position).collect::<Result<_, _>>()?,
-            entries_per_conversation: entries.min(SYNC_ENTRIES_MAX) as usize,
+            entries_per_conversation: entries.min(SYNC_ENTRIES_MAX),
+            bytes_max: bytes.max(SYNC_BYTES_MIN),
         }))
     }
 }

@@ -1,7 +1,5 @@
-//! What of the changed conversations fits into a response: all of them in numbers, and the newest
-//! entries of as many as there is room for, the most recently used first.
-
-use std::cmp::Reverse;
+//! Which of the told conversations get their newest entries: as many as there is room for, the most recently
+//! used first.
 
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire;
@@ -9,31 +7,29 @@ use prost::Message as _;
 
 use crate::entry::decode_entries;
 use crate::limits::{
-    RESPONSE_BYTES_MAX, SYNC_CONVERSATION_BYTES_MAX, SYNC_FILLED_MAX, SYNC_READS_FIRST,
-    SYNC_READS_MAX,
+    SYNC_CONVERSATION_BYTES_MAX, SYNC_FILLED_MAX, SYNC_READS_FIRST, SYNC_READS_MAX,
 };
 use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal};
-use crate::store::{Page, Range};
+use crate::store::{Moment, Page, Range};
 use crate::worker::flow::Answer;
 
-/// A conversation that is not as the client has it.
+/// A conversation of which something is told.
 #[derive(Debug)]
-pub(super) struct Changed {
+pub(super) struct Told {
     pub(super) log: LogId,
-    pub(super) time_ms: u64,
-    /// The first sequence that the client lacks.
+    /// The first sequence that the client may lack.
     pub(super) from: u64,
+    /// It has what was appended before, if it has said so.
+    pub(super) since: Option<Moment>,
     pub(super) state: wire::ConversationState,
 }
 
-/// The changed conversations, with some of their entries.
+/// The told conversations, with some of their entries.
 #[derive(Debug)]
 pub(super) struct Filling {
     entries_max: usize,
     /// The most recently used first.
-    changed: Vec<Changed>,
-    /// Some were left out.
-    more: bool,
+    told: Vec<Told>,
     /// Bytes that are left for entries.
     room: usize,
     /// So many were asked for their entries, ...
@@ -47,17 +43,12 @@ pub(super) struct Filling {
 }
 
 /// Tag and length around an entry or a conversation, at most.
-const FIELD_BYTES: usize = 5;
+pub(super) const FIELD_BYTES: usize = 5;
 
 /// Of the entries of one conversation so much is read in any case.
 const READ_BYTES_MIN: usize = 4096;
 
-impl Changed {
-    /// For sorting: the most recently used first, and those of one time always alike.
-    pub(super) fn newest_first(&self) -> (Reverse<u64>, LogId) {
-        (Reverse(self.time_ms), self.log)
-    }
-
+impl Told {
     /// The newest entries that the client lacks, newest first; `None` if it lacks none.
     fn range(&self, entries_max: usize, bytes_max: usize) -> Option<Range> {
         (self.from <= self.state.head).then_some(Range {
@@ -67,27 +58,16 @@ impl Changed {
             entries_max,
             bytes_max,
             backwards: true,
-            since: None,
+            since: self.since,
         })
     }
 }
 
 impl Filling {
-    pub(super) fn new(mut changed: Vec<Changed>, entries_max: usize, more: bool) -> Filling {
-        changed.sort_unstable_by_key(Changed::newest_first);
-        let mut room = RESPONSE_BYTES_MAX;
-        let fitting = changed.iter().take_while(|changed| {
-            let left = room.checked_sub(changed.state.encoded_len() + FIELD_BYTES);
-            room = left.unwrap_or(room);
-            left.is_some()
-        });
-        let fitting = fitting.count();
-        let more = more || fitting < changed.len();
-        changed.truncate(fitting);
+    pub(super) fn new(told: Vec<Told>, entries_max: usize, room: usize) -> Filling {
         Filling {
             entries_max,
-            changed,
-            more,
+            told,
             room,
             asked: 0,
             filled: 0,
@@ -107,8 +87,8 @@ impl Filling {
         let bytes_max =
             (self.room / reads_max * 4).clamp(READ_BYTES_MIN, SYNC_CONVERSATION_BYTES_MAX);
         let mut ranges = Vec::new();
-        while ranges.len() < reads_max && self.asked < self.changed.len() {
-            let range = self.changed[self.asked].range(self.entries_max, bytes_max);
+        while ranges.len() < reads_max && self.asked < self.told.len() {
+            let range = self.told[self.asked].range(self.entries_max, bytes_max);
             if let Some(range) = range {
                 ranges.push(range);
                 self.reading.push(self.asked);
@@ -148,7 +128,7 @@ impl Filling {
         match self.room.checked_sub(sizes.sum()) {
             Some(room) if !self.is_full => {
                 entries.reverse();
-                self.changed[index].state.entries = entries;
+                self.told[index].state.entries = entries;
                 self.filled_bytes += self.room - room;
                 self.room = room;
                 self.filled += 1;
@@ -158,9 +138,9 @@ impl Filling {
         }
     }
 
-    /// What the response says, and whether there is more.
-    pub(super) fn into_states(self) -> (Vec<wire::ConversationState>, bool) {
-        (self.changed.into_iter().map(|changed| changed.state).collect(), self.more)
+    /// What the response says.
+    pub(super) fn into_states(self) -> Vec<wire::ConversationState> {
+        self.told.into_iter().map(|told| told.state).collect()
     }
 }
 
@@ -172,12 +152,14 @@ mod tests {
     use super::*;
     use crate::store::{EntryMeta, StoredEntry};
 
-    fn changed(id: u64, head: u64) -> Changed {
+    const ROOM: usize = 1 << 20;
+
+    fn told(id: u64, head: u64) -> Told {
         let user = |id| UserId::new(id).unwrap();
         let log = LogId::direct(user(1), user(id + 1));
         let conversation_id = log.to_wire();
         let state = wire::ConversationState { conversation_id, head, ..Default::default() };
-        Changed { log, time_ms: id, from: 1, state }
+        Told { log, from: 1, since: None, state }
     }
 
     fn page(range: &Range, bytes: usize) -> Answer<Page> {
@@ -203,51 +185,36 @@ mod tests {
 
     #[test]
     fn thousands_of_small_ones_take_few_questions() {
-        let all = (1..=2000).map(|id| changed(id, 1)).collect();
-        let mut filling = Filling::new(all, 20, false);
+        let all = (1..=2000).map(|id| told(id, 1)).collect();
+        let mut filling = Filling::new(all, 20, ROOM);
         let questions = fill(&mut filling, 200);
         assert!(questions.len() < 20 && questions[0] == SYNC_READS_FIRST, "{questions:?}");
-        let (states, more) = filling.into_states();
-        assert!(!more && states.len() == 2000);
+        let states = filling.into_states();
+        assert_eq!(states.len(), 2000);
         let filled = states.iter().filter(|state| state.entries.len() == 1).count();
         assert_eq!(filled, SYNC_FILLED_MAX);
-        let synced = wire::Synced { conversations: states, ..Default::default() };
-        assert!(synced.encoded_len() <= RESPONSE_BYTES_MAX + 64);
     }
 
     #[test]
     fn what_has_no_room_for_entries_is_there_in_numbers() {
-        let all = (1..=100).map(|id| changed(id, 1)).collect();
-        let mut filling = Filling::new(all, 20, false);
+        let all = (1..=100).map(|id| told(id, 1)).collect();
+        let mut filling = Filling::new(all, 20, ROOM);
         fill(&mut filling, 60_000);
-        let (states, more) = filling.into_states();
-        assert!(!more && states.len() == 100);
+        let states = filling.into_states();
+        assert_eq!(states.len(), 100);
         let filled = states.iter().take_while(|state| !state.entries.is_empty()).count();
         assert!((14..=17).contains(&filled), "{filled}");
         assert!(states[filled..].iter().all(|state| state.entries.is_empty()));
-        let synced = wire::Synced { conversations: states, ..Default::default() };
-        assert!(synced.encoded_len() <= RESPONSE_BYTES_MAX + 64);
-    }
-
-    #[test]
-    fn what_does_not_fit_at_all_comes_with_the_next_sync() {
-        let all = (1..=60_000).map(|id| changed(id, 1)).collect();
-        let mut filling = Filling::new(all, 20, false);
-        assert!(filling.next().is_none_or(|ranges| ranges.len() <= SYNC_READS_FIRST));
-        let (states, more) = filling.into_states();
-        assert!(more && (20_000..60_000).contains(&states.len()), "{}", states.len());
-        assert_eq!(states[0].conversation_id, changed(60_000, 1).log.to_wire(), "newest first");
-        let synced = wire::Synced { conversations: states, ..Default::default() };
-        assert!(synced.encoded_len() <= RESPONSE_BYTES_MAX + 64);
+        let entries: usize = states.iter().map(prost::Message::encoded_len).sum();
+        assert!(entries <= ROOM + 100 * 30);
     }
 
     #[test]
     fn who_lacks_no_entry_is_not_asked_for() {
-        let up_to_date = Changed { from: 2, ..changed(1, 1) };
-        let mut filling = Filling::new(vec![up_to_date], 20, true);
+        let up_to_date = Told { from: 2, ..told(1, 1) };
+        let mut filling = Filling::new(vec![up_to_date], 20, ROOM);
         assert_eq!(filling.next(), None);
-        let (states, more) = filling.into_states();
-        assert!(more && states.len() == 1);
-        assert_eq!(Filling::new(Vec::new(), 1, false).take(vec![Err(INTERNAL)]), Err(INTERNAL));
+        assert_eq!(filling.into_states().len(), 1);
+        assert_eq!(Filling::new(Vec::new(), 1, 0).take(vec![Err(INTERNAL)]), Err(INTERNAL));
     }
 }

@@ -1,18 +1,28 @@
-//! Sync: what a client lacks, in one round trip.
+//! Sync: what has changed since a client was told everything, in one round trip.
 //!
 //! ```text
-//!  taken: pushes are held ──► room ──► conversations ──► heads, cursors ──► newest entries ──► Synced
-//!                                           ▲──── more of them ─┘
+//!  taken: pushes are held ──► room ──► account ──► what has changed ──► numbers ──► entries ──► Synced
+//!                                                  ▲─ more of them ─┘
 //! ```
 //!
-//! Everything that is stored after the heads were read is pushed, and held, and follows the
-//! Synced; everything before is in it. So nothing falls between the two.
+//! Everything that is stored after the question what has changed is pushed, and held, and follows the
+//! Synced; everything before is in it, or in one that follows it. So nothing falls between them.
 //!
-//! - `rounds`: what is asked of the store, and what has changed for the client; `filling`: what of
-//!   that fits into the response
+//! - `token`: up to where a client was told everything
+//! - `rounds`: what is asked of the store, in which order
+//! - `account`, `lists`, `comparing`: the settings, the conversations of a user, and which have changed
+//! - `newest`, `detailing`, `filling`: what of that fits into the response
 
+mod account;
+mod comparing;
+mod detailing;
 mod filling;
+mod lists;
+mod newest;
 mod rounds;
+#[cfg(test)]
+mod tests;
+mod token;
 
 use std::collections::VecDeque;
 
@@ -25,16 +35,21 @@ use crate::limits::{OVERLOADED_RETRY_MS, SYNC_POSITIONS_BYTES_MAX, SYNC_POSITION
 use crate::refusal::Refusal;
 use crate::request::{Client, SyncFrom};
 use crate::room::Claim;
-use crate::store::{Head, Page, Register, Registers};
+use crate::store::{ChangedLogs, Head, Page, Register, Registers};
 use crate::transport::ConnId;
-use crate::worker::flow::{Answer, Answers, HeadsFlow, PagesFlow, RegisterFlow, RegistersFlow};
+use crate::worker::flow::{
+    Answer, Answers, ChangedFlow, HeadsFlow, PagesFlow, RegisterFlow, RegistersFlow,
+};
 use crate::worker::turn::Turn;
+pub(crate) use comparing::Since;
+use lists::Lists;
 use rounds::{Step, Sync};
 
 /// The syncs that were taken and are not answered yet.
 #[derive(Debug, Default)]
 pub(crate) struct Syncs {
     taken: HashMap<SyncId, Box<Sync>, RandomState>,
+    lists: Lists,
     last: u64,
     /// The connections of which one waits for room or runs, with those that wait behind it.
     open: HashMap<ConnId, VecDeque<SyncId>, RandomState>,
@@ -108,7 +123,8 @@ impl Syncs {
     pub(crate) fn begin(&mut self, id: SyncId, claim: Claim, turn: &mut Turn<'_>) {
         if let Some(sync) = self.taken.get_mut(&id) {
             sync.claim = Some(claim);
-            turn.ask_registers(vec![sync.conversations()], RegistersFlow::Sync(id));
+            let step = sync.begin(&mut self.lists);
+            ask(id, step, turn);
         }
     }
 
@@ -136,13 +152,23 @@ impl Syncs {
         Some(sync)
     }
 
-    pub(crate) fn conversations_read(
+    pub(crate) fn registers_read(
         &mut self,
         id: SyncId,
         answer: Answer<Registers>,
         turn: &mut Turn<'_>,
     ) -> Progress {
-        self.go_on(id, |sync| sync.conversations_read(answer?), turn)
+        self.go_on(id, |sync, lists| sync.registers_read(answer?, lists), turn)
+    }
+
+    pub(crate) fn changed_known(
+        &mut self,
+        id: SyncId,
+        since: Since,
+        answer: Answer<ChangedLogs>,
+        turn: &mut Turn<'_>,
+    ) -> Progress {
+        self.go_on(id, |sync, lists| sync.changed_known(since, answer, lists), turn)
     }
 
     pub(crate) fn heads_read(
@@ -151,16 +177,16 @@ impl Syncs {
         answers: Answers<Head>,
         turn: &mut Turn<'_>,
     ) -> Progress {
-        self.go_on(id, |sync| sync.heads_read(answers?), turn)
+        self.go_on(id, |sync, _| sync.heads_read(answers?), turn)
     }
 
-    pub(crate) fn cursors_read(
+    pub(crate) fn details_read(
         &mut self,
         id: SyncId,
         answers: Answers<Register>,
         turn: &mut Turn<'_>,
     ) -> Progress {
-        self.go_on(id, |sync| sync.cursors_read(answers?), turn)
+        self.go_on(id, |sync, _| sync.details_read(answers?), turn)
     }
 
     pub(crate) fn pages_read(
@@ -169,33 +195,23 @@ impl Syncs {
         answers: Answers<Page>,
         turn: &mut Turn<'_>,
     ) -> Progress {
-        self.go_on(id, |sync| sync.pages_read(answers?), turn)
+        self.go_on(id, |sync, _| sync.pages_read(answers?), turn)
     }
 
     fn go_on(
         &mut self,
         id: SyncId,
-        step: impl FnOnce(&mut Sync) -> Result<Step, Refusal>,
+        step: impl FnOnce(&mut Sync, &mut Lists) -> Result<Step, Refusal>,
         turn: &mut Turn<'_>,
     ) -> Progress {
         // One that was refused hears the rest of its answers in vain.
         let Some(sync) = self.taken.get_mut(&id) else { return Progress::Waits };
-        match step(sync) {
-            Ok(Step::Wait) => Progress::Waits,
-            Ok(Step::List(range)) => {
-                turn.ask_registers(vec![range], RegistersFlow::Sync(id));
-                Progress::Waits
-            }
-            Ok(Step::Compare { logs, cursors }) => {
-                turn.ask_heads(logs, HeadsFlow::Sync(id));
-                turn.ask_register(cursors, RegisterFlow::Sync(id));
-                Progress::Waits
-            }
-            Ok(Step::Read(ranges)) => {
-                turn.ask_pages(ranges, PagesFlow::Sync(id));
-                Progress::Waits
-            }
+        match step(sync, &mut self.lists) {
             Ok(Step::Done) => self.finish(id, turn),
+            Ok(step) => {
+                ask(id, step, turn);
+                Progress::Waits
+            }
             Err(refusal) => self.refuse(id, refusal, turn),
         }
     }
@@ -228,6 +244,24 @@ impl Syncs {
     }
 }
 
+/// Asks the store for what a sync needs next.
+fn ask(id: SyncId, step: Step, turn: &mut Turn<'_>) {
+    match step {
+        Step::Wait | Step::Done => {}
+        Step::List(range) => turn.ask_registers(vec![range], RegistersFlow::Sync(id)),
+        Step::Changes(range) => turn.ask_changes(vec![range], RegistersFlow::Sync(id)),
+        Step::Compare { logs, since, again } => {
+            if again.is_some() {
+                turn.ask_changed(logs.clone(), again, ChangedFlow::Sync(id, Since::LastAnswer));
+            }
+            turn.ask_changed(logs, since, ChangedFlow::Sync(id, Since::Everything));
+        }
+        Step::Heads(logs) => turn.ask_heads(logs, HeadsFlow::Sync(id)),
+        Step::Detail(names) => turn.ask_register(names, RegisterFlow::Sync(id)),
+        Step::Read(ranges) => turn.ask_pages(ranges, PagesFlow::Sync(id)),
+    }
+}
+
 /// A client that has more of a conversation than there is proves that the store was put back to an
 /// earlier state (or it lies: then it is one user, and not many).
 fn alarm(user: UserId, ahead: u64, turn: &mut Turn<'_>) {
@@ -238,121 +272,5 @@ fn alarm(user: UserId, ahead: u64, turn: &mut Turn<'_>) {
             conversations = ahead,
             "a client has more than the store: was an older copy of the data put back?"
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use dunlin_protocol::LogId;
-
-    use super::*;
-    use crate::refusal::STORE_UNAVAILABLE;
-    use crate::room::{Room, Wanted};
-    use crate::store::StoreRequest;
-    use crate::worker::turn::stage::Stage;
-
-    fn client(id: u64) -> Client {
-        let conn = ConnId { shard: 0, slot: id as u32, generation: 0 };
-        Client { conn, user: UserId::new(id).unwrap(), request_id: 1, may_deflate: false }
-    }
-
-    fn from_nothing() -> SyncFrom {
-        SyncFrom { epoch: 0, positions: Vec::new(), entries_per_conversation: 1 }
-    }
-
-    /// The accounts whose conversations were asked for.
-    fn listed(stage: &mut Stage) -> Vec<LogId> {
-        let asked = stage.asked();
-        asked
-            .iter()
-            .map(|request| match request {
-                StoreRequest::Registers(ranges) => ranges[0].log,
-                other => panic!("{other:?}"),
-            })
-            .collect()
-    }
-
-    /// Room for the answer of a user.
-    fn claim(id: u64) -> Claim {
-        let mut room = Room::new(1 << 20);
-        let Client { user, conn, .. } = client(id);
-        room.want(user, conn, Wanted { least: 1, most: 1 }, ());
-        room.next().unwrap().1
-    }
-
-    /// Takes a sync that is the first of its connection.
-    fn take_first(syncs: &mut Syncs, id: u64, stage: &mut Stage) -> SyncId {
-        match syncs.take(client(id), from_nothing(), &mut stage.turn()) {
-            Taken::Waits(sync) => sync,
-            other @ (Taken::Behind | Taken::Refused) => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn one_of_a_connection_runs_at_a_time_and_its_end_begins_the_next() {
-        let (mut syncs, mut stage) = (Syncs::default(), Stage::new());
-        let first = take_first(&mut syncs, 1, &mut stage);
-        for _ in 0..3 {
-            let taken = syncs.take(client(1), from_nothing(), &mut stage.turn());
-            assert_eq!(taken, Taken::Behind);
-        }
-        let other = take_first(&mut syncs, 2, &mut stage);
-        assert_eq!(listed(&mut stage), [], "there is no room yet");
-        syncs.begin(first, claim(1), &mut stage.turn());
-        syncs.begin(other, claim(2), &mut stage.turn());
-        let both = [1, 2].map(|id| LogId::account(client(id).user));
-        assert_eq!(listed(&mut stage), both);
-        let refused = syncs.conversations_read(first, Err(STORE_UNAVAILABLE), &mut stage.turn());
-        let Progress::Ended { next: Some(_), synced: false, .. } = refused else {
-            panic!("{refused:?}")
-        };
-        assert_eq!(syncs.behind(), 2);
-        syncs.forget_behind(client(1).conn);
-        assert_eq!((syncs.behind(), syncs.taken.len()), (0, 2));
-    }
-
-    #[test]
-    fn what_waits_may_name_so_many_conversations() {
-        let (mut syncs, mut stage) = (Syncs::default(), Stage::new());
-        let large = || SyncFrom { positions: rounds::tests::positions(10_000), ..from_nothing() };
-        let taken: Vec<_> = (1..1000)
-            .map(|id| syncs.take(client(id), large(), &mut stage.turn()))
-            .take_while(|taken| *taken != Taken::Refused)
-            .collect();
-        assert!((20..100).contains(&taken.len()), "{}", taken.len());
-        assert!(syncs.positions_bytes <= SYNC_POSITIONS_BYTES_MAX);
-        // Who names few is heard all the same, once.
-        assert!(matches!(
-            syncs.take(client(5000), from_nothing(), &mut stage.turn()),
-            Taken::Waits(_)
-        ));
-        for taken in taken {
-            let Taken::Waits(sync) = taken else { panic!("{taken:?}") };
-            syncs.forget(sync);
-        }
-        let left: usize = syncs.taken.values().map(|sync| sync.positions_bytes()).sum();
-        assert_eq!(syncs.positions_bytes, left);
-    }
-
-    #[test]
-    fn one_that_was_refused_hears_the_rest_of_its_answers_in_vain() {
-        let (mut syncs, mut stage) = (Syncs::default(), Stage::new());
-        let id = take_first(&mut syncs, 1, &mut stage);
-        syncs.begin(id, claim(1), &mut stage.turn());
-        assert_eq!(listed(&mut stage), [LogId::account(client(1).user)]);
-        let log = LogId::direct(client(1).user, client(2).user);
-        let joined = rounds::tests::joined(&[log]);
-        let compares = syncs.conversations_read(id, Ok(joined), &mut stage.turn());
-        assert!(matches!(compares, Progress::Waits));
-        let asked = stage.asked();
-        assert!(
-            matches!(&asked[..], [StoreRequest::Heads(_), StoreRequest::Register(_)]),
-            "{asked:?}"
-        );
-        // One head too few: the store has answered for somebody else.
-        let refused = syncs.heads_read(id, Ok(Vec::new()), &mut stage.turn());
-        assert!(matches!(refused, Progress::Ended { synced: false, .. }));
-        let late = syncs.cursors_read(id, Ok(Vec::new()), &mut stage.turn());
-        assert!(matches!(late, Progress::Waits));
     }
 }

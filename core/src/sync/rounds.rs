@@ -1,29 +1,44 @@
 //! What a sync asks of the store, as a pure state machine: answers in, next questions out.
 //!
 //! ```text
-//!  Listing ──► Comparing ──► Reading ──► done
-//!     ▲────────────┘ there are more      ▲─┘ there is room for more
+//!  Account ──► Listing ──► Comparing ──► Detailing ──► Reading ──► done
+//!      │          ▲───────────┘ ▲ ▲─┘ more   ▲─┘ there is room   ▲─┘
+//!      └── the list is remembered ┘
 //! ```
 //!
-//! Conversations are listed and compared so many at a time, and of them only what has changed is kept:
-//! a user may have any number.
+//! - Account: the settings and the conversations of which the account says that they are new or changed;
+//! - Listing: the conversations, so many at a time, unless the worker remembers them;
+//! - Comparing: which of these have changed in the store;
+//! - Detailing: of the most recently used ones of those, as many as there is room for, the numbers;
+//! - Reading: the newest entries of as many of them as there is room for.
+//!
+//! What there is no room for comes with the next answer. An answer that goes on where the last one had
+//! to end tells what is behind that place, and whatever has changed since, wherever that stands: its
+//! place may be before the one where it goes on.
 
-use dunlin_protocol::LogId;
-use dunlin_protocol::wire;
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use std::sync::Arc;
+
+use dunlin_protocol::{LogId, wire};
+use prost::Message as _;
 use smallvec::SmallVec;
 
-use super::filling::{Changed, Filling};
-use crate::account::cursor::ReadCursor;
+use super::account::{Account, Next};
+use super::comparing::{Compared, Comparing, Since};
+use super::detailing::{Detailed, Detailing, Positions};
+use super::filling::{FIELD_BYTES, Filling};
+use super::lists::{List, Lists, Member};
+use super::newest::{Candidate, Newest};
+use super::token::{Listing, Place, Token};
 use crate::account::membership::{CONVERSATION, conversation_of};
-use crate::entry::unread;
-use crate::limits::{RESPONSE_BYTES_MAX, SYNC_CHANGED_MAX, SYNC_PAGE_CONVERSATIONS};
-use crate::membership::other_member;
-use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal};
+use crate::account::setting::setting_of;
+use crate::limits::{RESPONSE_BYTES_MAX, SYNC_LIST_MOST, SYNC_PAGE_CONVERSATIONS, SYNC_TOLD_MAX};
+use crate::refusal::{INTERNAL, Refusal};
 use crate::request::{Client, Position, SyncFrom};
 use crate::room::Claim;
-use crate::store::{Head, Page, Range, Register, RegisterKey, RegisterRange, Registers};
+use crate::store::{
+    ChangeRange, ChangedLogs, Head, Moment, Page, Range, Register, RegisterKey, RegisterRange,
+    Registers,
+};
 use crate::worker::flow::Answer;
 
 /// A sync that was taken.
@@ -33,34 +48,48 @@ pub(super) struct Sync {
     /// Room for the answer, from when it is begun.
     pub(super) claim: Option<Claim>,
     entries_max: usize,
-    /// What the client has; empty if its epoch is another one.
-    positions: HashMap<LogId, Position, RandomState>,
-    /// Up to where the conversations are listed.
-    listed: Option<RegisterKey>,
-    changed: Vec<Changed>,
-    /// Some that have changed were left out.
-    more: bool,
-    /// Conversations of which the client has more than there is.
+    /// Bytes that are left of the answer.
+    room: usize,
+    /// What the client knows beside its token.
+    positions: Positions,
+    /// What it was told before.
+    token: Token,
+    /// It is told everything from this answer on.
+    afresh: bool,
+    /// It has to forget what it has.
+    forget: bool,
+    /// Conversations of which the client has more than there is, or 1 if that is so of the store.
     ahead: u64,
+    /// What is told: of the account up to this version, ...
+    version: u64,
+    /// ... of the conversations up to this moment, ...
+    now: Option<Moment>,
+    /// ... and of the settings these, up to this version; all of them if it is the account's.
+    settings: Vec<wire::Setting>,
+    settings_version: u64,
+    source: Source,
+    newest: Newest,
+    /// Where the telling ended, if there is more to tell.
+    ended: Option<Place>,
     round: Round,
+}
+
+/// Where the conversations come from.
+#[derive(Debug)]
+enum Source {
+    /// The worker remembers them; the next one is the one at this place.
+    Held { list: Arc<List>, at: usize },
+    /// They are listed; the next one is the one after this key.
+    Listed { after: Option<RegisterKey>, list: List },
 }
 
 #[derive(Debug)]
 enum Round {
+    Account(Account),
     Listing,
     Comparing(Comparing),
+    Detailing(Detailing),
     Reading(Filling),
-}
-
-/// Some conversations, with what is known of each.
-#[derive(Debug)]
-struct Comparing {
-    logs: Vec<LogId>,
-    is_last: bool,
-    /// `None` of one that is damaged.
-    heads: Option<Vec<Option<Head>>>,
-    /// Of each, that of the user and that of the other member.
-    cursors: Option<Vec<[ReadCursor; 2]>>,
 }
 
 /// What a sync does next.
@@ -68,29 +97,49 @@ struct Comparing {
 pub(super) enum Step {
     /// An answer is missing.
     Wait,
-    /// List these conversations.
+    /// List these registers of the account.
     List(RegisterRange),
-    /// Read the heads of these, and the cursors.
-    Compare { logs: Vec<LogId>, cursors: Vec<(LogId, RegisterKey)> },
+    /// Read what has changed of the account.
+    Changes(ChangeRange),
+    /// Ask which of these have changed since a moment, and since a later one.
+    Compare { logs: Vec<LogId>, since: Option<Moment>, again: Option<Moment> },
+    /// Read these heads.
+    Heads(Vec<LogId>),
+    /// Read these registers of conversations and their members.
+    Detail(Vec<(LogId, RegisterKey)>),
     /// Read these entries.
     Read(Vec<Range>),
     /// Everything is here.
     Done,
 }
 
+/// Bytes of an answer beside its lists: the epoch, the token, a time, and what is around them.
+const FIXED_BYTES: usize = 256;
+
 impl Sync {
     pub(super) fn new(client: Client, from: SyncFrom, epoch: u64) -> Sync {
         let knows_this_epoch = from.epoch == 0 || from.epoch == epoch;
+        let token = Token::decode(&from.token, client.user, epoch).filter(|_| knows_this_epoch);
         let positions = if knows_this_epoch { from.positions } else { Vec::new() };
+        let bytes_max = (from.bytes_max as usize).min(RESPONSE_BYTES_MAX);
+        let token_listing = token.and_then(|token| token.listing);
         Sync {
             client,
             claim: None,
-            entries_max: from.entries_per_conversation,
+            entries_max: from.entries_per_conversation as usize,
+            room: bytes_max.saturating_sub(FIXED_BYTES),
             positions: positions.into_iter().map(|known| (known.conversation, known)).collect(),
-            listed: None,
-            changed: Vec::new(),
-            more: false,
+            token: token.unwrap_or_default(),
+            afresh: token.is_none(),
+            forget: token_listing.is_some_and(|listing| listing.forget),
             ahead: 0,
+            version: 0,
+            now: None,
+            settings: Vec::new(),
+            settings_version: 0,
+            source: Source::Listed { after: None, list: List::default() },
+            newest: Newest::new(0),
+            ended: None,
             round: Round::Listing,
         }
     }
@@ -100,96 +149,271 @@ impl Sync {
         self.positions.capacity() * size_of::<(LogId, Position)>()
     }
 
-    /// The next conversations of the user: the question that a sync begins with.
-    pub(super) fn conversations(&self) -> RegisterRange {
-        RegisterRange {
-            log: LogId::account(self.client.user),
-            prefix: SmallVec::from_slice(&[CONVERSATION]),
-            after: self.listed.clone(),
-            registers_max: SYNC_PAGE_CONVERSATIONS,
-            bytes_max: RESPONSE_BYTES_MAX,
+    /// The question that a sync begins with.
+    pub(super) fn begin(&mut self, lists: &mut Lists) -> Step {
+        let user = self.client.user;
+        let account = if self.afresh {
+            Account::afresh(user)
+        } else {
+            let held = lists.of(user);
+            let version = held.as_ref().map_or(u64::MAX, |list| list.version);
+            let keeps_conversations = held.is_some();
+            if let Some(list) = held {
+                self.source = Source::Held { list, at: 0 };
+            }
+            Account::since(user, version.min(self.known_settings()), keeps_conversations)
+        };
+        let next = account.next();
+        self.round = Round::Account(account);
+        self.account_step(next, lists)
+    }
+
+    /// The version up to which the client knows the settings.
+    fn known_settings(&self) -> u64 {
+        self.token.listing.map_or(self.token.version, |listing| listing.settings_version)
+    }
+
+    /// The client is told everything, since what it was told before means nothing (any more). If it has seen what
+    /// the store has not, it has to forget all of that.
+    fn begin_afresh(&mut self, is_ahead: bool, lists: &mut Lists) -> Result<Step, Refusal> {
+        if self.afresh {
+            return Err(INTERNAL);
+        }
+        if is_ahead {
+            self.ahead += 1;
+            self.positions.clear();
+        }
+        self.forget |= is_ahead;
+        (self.afresh, self.token, self.now) = (true, Token::default(), None);
+        lists.forget(self.client.user);
+        self.source = Source::Listed { after: None, list: List::default() };
+        Ok(self.begin(lists))
+    }
+
+    pub(super) fn registers_read(
+        &mut self,
+        page: Registers,
+        lists: &mut Lists,
+    ) -> Result<Step, Refusal> {
+        let known = self.known_settings();
+        match &mut self.round {
+            Round::Account(account) => match account.take(page) {
+                Next::Afresh { is_ahead } => self.begin_afresh(is_ahead, lists),
+                // It was asked since the version of a list, and not since the client's.
+                Next::Done if account.version() < known => self.begin_afresh(true, lists),
+                next @ (Next::Settings(_) | Next::Changes(_) | Next::Done) => {
+                    Ok(self.account_step(next, lists))
+                }
+            },
+            Round::Listing => Ok(self.listed(page, lists)),
+            Round::Comparing(_) | Round::Detailing(_) | Round::Reading(_) => Err(INTERNAL),
         }
     }
 
-    pub(super) fn conversations_read(&mut self, page: Registers) -> Result<Step, Refusal> {
-        let Round::Listing = self.round else { return Err(INTERNAL) };
-        let Registers { registers, more, .. } = page;
-        let logs: Vec<_> = registers.iter().filter_map(conversation_of).collect();
-        if let Some(last) = registers.into_iter().next_back() {
-            self.listed = Some(last.key);
+    fn account_step(&mut self, next: Next, lists: &mut Lists) -> Step {
+        match next {
+            Next::Settings(range) => Step::List(range),
+            Next::Changes(range) => Step::Changes(range),
+            Next::Done | Next::Afresh { .. } => self.account_read(lists),
         }
-        if logs.is_empty() {
-            return Ok(self.compared(!more));
-        }
-        let user = self.client.user;
-        let both = |log: &LogId| {
-            let other = other_member(*log, user).unwrap_or(user);
-            [(*log, ReadCursor::key(user)), (*log, ReadCursor::key(other))]
+    }
+
+    fn account_read(&mut self, lists: &mut Lists) -> Step {
+        let Round::Account(account) = std::mem::replace(&mut self.round, Round::Listing) else {
+            return Step::Wait;
         };
-        let step =
-            Step::Compare { cursors: logs.iter().flat_map(both).collect(), logs: logs.clone() };
-        let (heads, cursors) = (None, None);
-        self.round = Round::Comparing(Comparing { logs, is_last: !more, heads, cursors });
-        Ok(step)
+        self.version = account.version();
+        if let Source::Held { list, .. } = &mut self.source
+            && !account.is_as(list)
+        {
+            if let Some(newer) = account.brought_up_to_date(list) {
+                *list = Arc::new(newer);
+                lists.keep(self.client.user, Arc::clone(list));
+            } else {
+                lists.forget(self.client.user);
+                self.source = Source::Listed { after: None, list: List::default() };
+            }
+        }
+        self.take_settings(account.into_settings(self.known_settings()));
+        let fitting = self.room / FIELD_BYTES;
+        self.newest = Newest::new(fitting.min(SYNC_TOLD_MAX));
+        self.next_conversations()
+    }
+
+    /// As many settings as half of the answer has room for.
+    fn take_settings(&mut self, settings: Vec<Register>) {
+        let mut room = self.room / 2;
+        self.settings_version = self.version;
+        for register in settings {
+            let version = register.version;
+            let Some(setting) = setting_of(&register) else { continue };
+            let bytes = setting.encoded_len() + FIELD_BYTES;
+            if bytes > room && !self.settings.is_empty() {
+                // What one version has set is told together, or not.
+                let told = self.settings.iter().rev().map(|setting| setting.version);
+                let last = told.clone().find(|told| *told < version);
+                self.settings_version = last.unwrap_or(version - 1);
+                self.settings.retain(|setting| setting.version < version);
+                break;
+            }
+            room = room.saturating_sub(bytes);
+            self.room = self.room.saturating_sub(bytes);
+            self.settings.push(setting);
+        }
+    }
+
+    /// Looks at the next conversations.
+    fn next_conversations(&mut self) -> Step {
+        match &mut self.source {
+            Source::Held { list, at } => {
+                let rest = list.members.get(*at..).unwrap_or_default();
+                let members = &rest[..rest.len().min(SYNC_PAGE_CONVERSATIONS)];
+                *at += members.len();
+                let (members, is_last) = (members.to_vec(), members.len() == rest.len());
+                self.compare(members, is_last)
+            }
+            Source::Listed { after, .. } => {
+                self.round = Round::Listing;
+                Step::List(RegisterRange {
+                    log: LogId::account(self.client.user),
+                    prefix: SmallVec::from_slice(&[CONVERSATION]),
+                    after: after.clone(),
+                    registers_max: SYNC_PAGE_CONVERSATIONS,
+                    bytes_max: RESPONSE_BYTES_MAX,
+                })
+            }
+        }
+    }
+
+    fn listed(&mut self, page: Registers, lists: &mut Lists) -> Step {
+        let Registers { registers, more, version, .. } = page;
+        let member = |register: &Register| {
+            let log = conversation_of(register)?;
+            Some(Member { log, version: register.version })
+        };
+        let members: Vec<_> = registers.iter().filter_map(member).collect();
+        if let Source::Listed { after, list } = &mut self.source {
+            if after.is_none() {
+                list.version = version;
+            }
+            *after = registers.into_iter().next_back().map(|last| last.key);
+            // One that is too long is not kept, and takes no memory here.
+            if list.members.len() <= SYNC_LIST_MOST {
+                list.members.extend_from_slice(&members);
+            }
+            if !more {
+                lists.keep(self.client.user, Arc::new(std::mem::take(list)));
+            }
+        }
+        self.compare(members, !more)
+    }
+
+    fn compare(&mut self, members: Vec<Member>, is_last: bool) -> Step {
+        let again = self.token.listing.map(|listing| listing.now);
+        let comparing = Comparing::new(members, is_last, again.is_some());
+        let logs = comparing.logs();
+        self.round = Round::Comparing(comparing);
+        Step::Compare { logs, since: self.token.since, again }
+    }
+
+    pub(super) fn changed_known(
+        &mut self,
+        since: Since,
+        answer: Answer<ChangedLogs>,
+        lists: &mut Lists,
+    ) -> Result<Step, Refusal> {
+        let Round::Comparing(comparing) = &mut self.round else { return Err(INTERNAL) };
+        let now = comparing.take(since, answer)?;
+        let is_newest = (since == Since::LastAnswer) == self.token.listing.is_some();
+        if is_newest && self.now.is_none() {
+            self.now = now;
+        }
+        if comparing.lacks_an_answer() {
+            return Ok(Step::Wait);
+        }
+        if comparing.is_moment_unknown() {
+            return self.begin_afresh(true, lists);
+        }
+        let version = self.token.since.map(|_| self.token.version);
+        let lacking = comparing.lacking(version, &self.positions);
+        if lacking.is_empty() { Ok(self.compared()) } else { Ok(Step::Heads(lacking)) }
     }
 
     pub(super) fn heads_read(&mut self, heads: Vec<Answer<Head>>) -> Result<Step, Refusal> {
-        let comparing = self.comparing(heads.len())?;
-        comparing.heads = Some(heads.into_iter().map(head_of).collect::<Result<_, _>>()?);
-        Ok(self.compare())
+        let Round::Comparing(comparing) = &mut self.round else { return Err(INTERNAL) };
+        comparing.take_heads(heads)?;
+        Ok(self.compared())
     }
 
-    pub(super) fn cursors_read(
+    /// So many conversations are compared: on to the next ones, or to what there is to tell of the changed.
+    fn compared(&mut self) -> Step {
+        let Round::Comparing(comparing) = std::mem::replace(&mut self.round, Round::Listing) else {
+            return Step::Wait;
+        };
+        let is_last = comparing.is_last;
+        for (member, compared) in comparing.into_compared() {
+            self.consider(member, &compared);
+        }
+        if !is_last {
+            return self.next_conversations();
+        }
+        let newest = std::mem::replace(&mut self.newest, Newest::new(0));
+        let (candidates, left_out) = newest.into_sorted();
+        // A quarter is left for entries.
+        let room = self.room / 4 * 3;
+        let detailing = Detailing::new(self.client.user, candidates, left_out, room);
+        self.round = Round::Detailing(detailing);
+        self.detail()
+    }
+
+    /// Whether there is something to tell of a conversation.
+    fn consider(&mut self, member: Member, compared: &Compared) {
+        let Compared { head, is_again, .. } = compared;
+        let known = self.positions.get(&member.log);
+        // Nobody can know more than there is, unless it was there once: what the client has may be
+        // something else now, so it gets all anew.
+        let is_ahead = known
+            .is_some_and(|known| known.seq.max(known.read_seq).max(known.peer_read_seq) > head.seq);
+        self.ahead += u64::from(is_ahead);
+        let place = Place { time_ms: head.meta.time_ms, log: member.log };
+        let is_told = self.token.listing.is_some_and(|listing| {
+            let is_before = listing.told.is_none_or(|told| place <= told);
+            is_before && !is_again && member.version <= listing.version
+        });
+        let is_empty = head.seq == 0;
+        if !is_ahead && (is_told || is_empty) {
+            return;
+        }
+        let is_new = self.token.since.is_none() || member.version > self.token.version;
+        let forget = self.forget || is_ahead;
+        self.newest.push(Candidate { place, head: *head, is_new, forget });
+    }
+
+    fn detail(&mut self) -> Step {
+        let Round::Detailing(detailing) = &mut self.round else { return Step::Wait };
+        match detailing.next() {
+            Some(names) => Step::Detail(names),
+            None => self.detailed(),
+        }
+    }
+
+    pub(super) fn details_read(
         &mut self,
         registers: Vec<Answer<Register>>,
     ) -> Result<Step, Refusal> {
-        let comparing = self.comparing(registers.len() / 2)?;
-        let cursors = registers.into_iter().map(cursor_of).collect::<Result<Vec<_>, _>>()?;
-        comparing.cursors = Some(cursors.as_chunks().0.to_vec());
-        Ok(self.compare())
+        let Round::Detailing(detailing) = &mut self.round else { return Err(INTERNAL) };
+        let has_room = detailing.take(registers, &self.positions, self.token.since)?;
+        Ok(if has_room { self.detail() } else { self.detailed() })
     }
 
-    /// The conversations that are compared, if there is an answer for each of them.
-    fn comparing(&mut self, answers: usize) -> Result<&mut Comparing, Refusal> {
-        match &mut self.round {
-            Round::Comparing(comparing) if comparing.logs.len() == answers => Ok(comparing),
-            Round::Listing | Round::Comparing(_) | Round::Reading(_) => Err(INTERNAL),
-        }
-    }
-
-    fn compare(&mut self) -> Step {
-        let Round::Comparing(comparing) = &mut self.round else { return Step::Wait };
-        if comparing.heads.is_none() || comparing.cursors.is_none() {
+    fn detailed(&mut self) -> Step {
+        let Round::Detailing(detailing) = std::mem::replace(&mut self.round, Round::Listing) else {
             return Step::Wait;
-        }
-        let is_last = comparing.is_last;
-        let logs = std::mem::take(&mut comparing.logs).into_iter();
-        let heads = comparing.heads.take().into_iter().flatten();
-        let cursors = comparing.cursors.take().into_iter().flatten();
-        for ((log, head), [own, other]) in logs.zip(heads).zip(cursors) {
-            // Of what can't be read now nothing is said: the client keeps what it has.
-            let Some(head) = head else { continue };
-            if let Some(changed) = self.change_of(log, &head, own, other) {
-                self.ahead += u64::from(changed.state.forget);
-                self.changed.push(changed);
-            }
-        }
-        self.compared(is_last)
-    }
-
-    /// So many conversations are compared: on to the next ones, or to the entries of what has changed.
-    fn compared(&mut self, is_last: bool) -> Step {
-        if self.changed.len() > SYNC_CHANGED_MAX {
-            self.changed.sort_unstable_by_key(Changed::newest_first);
-            self.changed.truncate(SYNC_CHANGED_MAX);
-            self.more = true;
-        }
-        if !is_last {
-            self.round = Round::Listing;
-            return Step::List(self.conversations());
-        }
-        let filling = Filling::new(std::mem::take(&mut self.changed), self.entries_max, self.more);
-        self.round = Round::Reading(filling);
+        };
+        let Detailed { told, room, last, left_out } = detailing.into_detailed();
+        self.ended = last.filter(|_| left_out);
+        let room = self.room - self.room / 4 * 3 + room;
+        self.round = Round::Reading(Filling::new(told, self.entries_max, room));
         self.read()
     }
 
@@ -204,246 +428,45 @@ impl Sync {
         filling.next().map_or(Step::Done, Step::Read)
     }
 
-    /// Conversations of which the client has more than there is.
+    /// Conversations of which the client has more than there is, or 1 if that is so of the store.
     pub(super) fn ahead(&self) -> u64 {
         self.ahead
     }
 
     /// The response.
     pub(super) fn synced(self, epoch: u64, server_time_ms: u64) -> wire::Synced {
-        let (conversations, more) = match self.round {
+        let token = self.next_token();
+        let conversations = match self.round {
             Round::Reading(filling) => filling.into_states(),
-            Round::Listing | Round::Comparing(_) => (Vec::new(), true),
-        };
-        wire::Synced { epoch, conversations, more, server_time_ms }
-    }
-
-    /// What the client lacks of a conversation; `None` if it has it as it is.
-    fn change_of(
-        &self,
-        log: LogId,
-        head: &Head,
-        own: ReadCursor,
-        other: ReadCursor,
-    ) -> Option<Changed> {
-        let user = self.client.user;
-        let is_note_to_self = other_member(log, user) == Some(user);
-        let peer_read_seq = if is_note_to_self { 0 } else { other.receipt_seq };
-        let known = self.positions.get(&log);
-        let known = known.map_or((0, 0, 0), |at| (at.seq, at.read_seq, at.peer_read_seq));
-        if known == (head.seq, own.seq, peer_read_seq) {
-            return None;
-        }
-        // Nobody can know more than there is, unless it was there once: what the client has may be
-        // something else now, so it gets all anew.
-        let forget = known.0.max(known.1).max(known.2) > head.seq;
-        let from = if forget { 1 } else { known.0 + 1 };
-        let state = wire::ConversationState {
-            conversation_id: log.to_wire(),
-            head: head.seq,
-            read_seq: own.seq,
-            unread: unread(head, own.others_counted, user),
-            peer_read_seq,
-            entries: Vec::new(),
-            forget,
-            expired_below: head.expired_below,
-        };
-        Some(Changed { log, time_ms: head.meta.time_ms, from, state })
-    }
-}
-
-/// A damaged cursor is at the beginning: the user can move it again, and the rest is not held up by it.
-/// Damage holds up what it is in, and nothing else.
-fn head_of(answer: Answer<Head>) -> Result<Option<Head>, Refusal> {
-    match answer {
-        Err(refusal) if refusal == DATA_CORRUPT => Ok(None),
-        head => head.map(Some),
-    }
-}
-
-fn cursor_of(answer: Answer<Register>) -> Result<ReadCursor, Refusal> {
-    match answer.and_then(|register| ReadCursor::of(&register)) {
-        Err(refusal) if refusal == DATA_CORRUPT => Ok(ReadCursor::default()),
-        cursor => cursor,
-    }
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use dunlin_protocol::UserId;
-
-    use super::*;
-    use crate::account::cursor::tests::held;
-    use crate::store::{EntryMeta, StoredEntry};
-    use crate::transport::ConnId;
-
-    fn user(id: u64) -> UserId {
-        UserId::new(id).unwrap()
-    }
-
-    fn chat(id: u64) -> LogId {
-        LogId::direct(user(1), user(id))
-    }
-
-    /// What an account log says of these conversations.
-    pub(in crate::sync) fn joined(logs: &[LogId]) -> Registers {
-        let register = |log: &LogId| {
-            let key = RegisterKey::of(CONVERSATION, log.as_bytes());
-            Register { key, version: 1, value: Some(bytes::Bytes::new()) }
-        };
-        Registers { registers: logs.iter().map(register).collect(), ..Registers::default() }
-    }
-
-    /// So many conversations that a client has.
-    pub(in crate::sync) fn positions(count: u64) -> Vec<Position> {
-        (2..2 + count).map(|id| position(chat(id), 1, 1, 1)).collect()
-    }
-
-    fn position(log: LogId, seq: u64, read_seq: u64, peer_read_seq: u64) -> Position {
-        Position { conversation: log, seq, read_seq, peer_read_seq }
-    }
-
-    fn sync(positions: Vec<Position>) -> Sync {
-        let conn = ConnId { shard: 0, slot: 1, generation: 1 };
-        let client = Client { conn, user: user(1), request_id: 1, may_deflate: false };
-        Sync::new(client, SyncFrom { epoch: 5, positions, entries_per_conversation: 3 }, 5)
-    }
-
-    fn head(seq: u64) -> Head {
-        let meta = EntryMeta { time_ms: seq, sender: 2, counted: seq, sender_counted: seq };
-        Head { seq, meta, ..Head::default() }
-    }
-
-    fn cursor(seq: u64) -> Answer<Register> {
-        let register = held(ReadCursor::public(seq, seq));
-        Ok(Register { value: register.value.filter(|_| seq > 0), ..register })
-    }
-
-    /// One conversation, as it is at the server, for a client that has this of it.
-    fn of_one(known: Position, now: (u64, u64, u64)) -> (Sync, Step) {
-        let mut sync = sync(vec![known]);
-        let step = sync.conversations_read(joined(&[chat(2)])).unwrap();
-        assert!(matches!(step, Step::Compare { .. }));
-        assert_eq!(sync.heads_read(vec![Ok(head(now.0))]), Ok(Step::Wait));
-        let step = sync.cursors_read(vec![cursor(now.1), cursor(now.2)]).unwrap();
-        (sync, step)
-    }
-
-    #[test]
-    fn what_the_client_has_as_it_is_needs_no_word() {
-        let (sync, step) = of_one(position(chat(2), 7, 5, 6), (7, 5, 6));
-        assert_eq!(step, Step::Done);
-        assert_eq!(sync.synced(5, 0).conversations, []);
-    }
-
-    #[test]
-    fn each_of_the_three_numbers_is_a_change() {
-        for now in [(8, 5, 6), (7, 6, 6), (7, 5, 7)] {
-            let (mut sync, step) = of_one(position(chat(2), 7, 5, 6), now);
-            if now.0 > 7 {
-                let Step::Read(ranges) = step else { panic!("{step:?}") };
-                assert_eq!((ranges[0].from, ranges[0].to), (8, 8));
-                assert_eq!(sync.pages_read(vec![Ok(Page::default())]), Ok(Step::Done));
-            } else {
-                assert_eq!(step, Step::Done);
+            Round::Account(_) | Round::Listing | Round::Comparing(_) | Round::Detailing(_) => {
+                Vec::new()
             }
-            assert_eq!(sync.ahead(), 0);
-            let states = sync.synced(5, 0).conversations;
-            let state = &states[0];
-            assert_eq!((state.head, state.read_seq, state.peer_read_seq), now);
-            assert_eq!((state.unread, state.forget), (now.0 - now.1, false));
-        }
-    }
-
-    #[test]
-    fn who_is_ahead_of_the_log_is_told_to_forget_it_and_gets_it_from_its_beginning() {
-        for known in [(9, 5, 6), (8, 9, 6), (8, 5, 9)] {
-            let (mut sync, step) = of_one(position(chat(2), known.0, known.1, known.2), (8, 5, 6));
-            let Step::Read(ranges) = step else { panic!("{step:?}") };
-            assert_eq!((ranges[0].from, ranges[0].to, ranges[0].entries_max), (1, 8, 3));
-            sync.pages_read(vec![Ok(Page::default())]).unwrap();
-            assert_eq!(sync.ahead(), 1);
-            assert!(sync.synced(5, 0).conversations[0].forget);
-        }
-        // Of a cursor that only stands lower now, the client takes the new place.
-        let (sync, step) = of_one(position(chat(2), 8, 8, 8), (8, 5, 6));
-        assert_eq!((step, sync.ahead()), (Step::Done, 0));
-    }
-
-    #[test]
-    fn a_conversation_that_is_gone_with_the_copy_is_forgotten() {
-        let (sync, step) = of_one(position(chat(2), 3, 0, 0), (0, 0, 0));
-        assert_eq!((step, sync.ahead()), (Step::Done, 1));
-        let states = sync.synced(5, 0).conversations;
-        assert_eq!((states[0].head, states[0].forget), (0, true));
-    }
-
-    #[test]
-    fn another_epoch_is_a_client_that_has_nothing() {
-        let from = SyncFrom {
-            epoch: 6,
-            positions: vec![position(chat(2), 9, 9, 9)],
-            entries_per_conversation: 3,
         };
-        let client = sync(Vec::new()).client;
-        let mut sync = Sync::new(client, from, 5);
-        sync.conversations_read(joined(&[chat(2)])).unwrap();
-        sync.heads_read(vec![Ok(head(4))]).unwrap();
-        let step = sync.cursors_read(vec![cursor(0), cursor(0)]).unwrap();
-        assert!(matches!(step, Step::Read(_)));
-        assert_eq!(sync.ahead(), 0);
-    }
-
-    #[test]
-    fn a_user_may_have_any_number_of_conversations() {
-        let logs: Vec<_> = (1..=3).map(|id| chat(id + 1)).collect();
-        let mut sync = sync(Vec::new());
-        assert_eq!(sync.conversations().after, None);
-        for log in &logs[..2] {
-            let page = Registers { more: true, ..joined(&[*log]) };
-            sync.conversations_read(page).unwrap();
-            sync.heads_read(vec![Ok(head(1))]).unwrap();
-            let step = sync.cursors_read(vec![cursor(0), cursor(0)]).unwrap();
-            let Step::List(range) = step else { panic!("{step:?}") };
-            let after = RegisterKey::of(CONVERSATION, log.as_bytes());
-            assert_eq!(range.after, Some(after));
+        wire::Synced {
+            epoch,
+            token: token.encode(self.client.user, epoch),
+            more: token.listing.is_some(),
+            conversations,
+            server_time_ms,
+            afresh: self.afresh,
+            settings: self.settings,
         }
-        sync.conversations_read(joined(&logs[2..])).unwrap();
-        sync.cursors_read(vec![cursor(0), cursor(0)]).unwrap();
-        let Ok(Step::Read(ranges)) = sync.heads_read(vec![Ok(head(1))]) else { panic!() };
-        assert_eq!(ranges.len(), 3, "the entries of all of them in one question");
     }
 
-    #[test]
-    fn what_is_damaged_holds_nothing_else_up() {
-        let mut sync = sync(Vec::new());
-        sync.conversations_read(joined(&[chat(2), chat(3), chat(4)])).unwrap();
-        sync.heads_read(vec![Ok(head(4)), Ok(head(4)), Err(DATA_CORRUPT)]).unwrap();
-        let cursors =
-            vec![Err(DATA_CORRUPT), cursor(2), cursor(3), cursor(0), cursor(1), cursor(1)];
-        let step = sync.cursors_read(cursors).unwrap();
-        let Step::Read(ranges) = step else { panic!("{step:?}") };
-        assert_eq!(ranges.len(), 2);
-        let entry =
-            StoredEntry { seq: 4, meta: head(4).meta, erased: true, body: bytes::Bytes::new() };
-        let page = Page { entries: vec![entry], head: head(4), more: true };
-        assert_eq!(sync.pages_read(vec![Err(DATA_CORRUPT), Ok(page)]), Ok(Step::Done));
-        let states = sync.synced(5, 0).conversations;
-        let shown = |state: &wire::ConversationState| {
-            (state.read_seq, state.unread, state.peer_read_seq, state.entries.len())
+    /// What the client is told with this answer.
+    fn next_token(&self) -> Token {
+        let (Some(now), Round::Reading(_)) = (self.now, &self.round) else { return self.token };
+        let is_whole = self.ended.is_none() && self.settings_version == self.version;
+        if is_whole {
+            return Token { version: self.version, since: Some(now), listing: None };
+        }
+        let listing = Listing {
+            settings_version: self.settings_version,
+            version: self.version,
+            now,
+            told: self.ended,
+            forget: self.forget,
         };
-        let mut shown: Vec<_> = states.iter().map(shown).collect();
-        shown.sort_unstable();
-        assert_eq!(shown, [(0, 4, 2, 0), (3, 1, 0, 1)]);
-    }
-
-    #[test]
-    fn answers_for_others_are_refused() {
-        let mut sync = sync(Vec::new());
-        assert_eq!(sync.heads_read(Vec::new()), Err(INTERNAL));
-        assert_eq!(sync.pages_read(Vec::new()), Err(INTERNAL));
-        sync.conversations_read(joined(&[chat(2)])).unwrap();
-        assert_eq!(sync.conversations_read(joined(&[])), Err(INTERNAL));
-        assert_eq!(sync.cursors_read(vec![cursor(0)]), Err(INTERNAL));
+        Token { listing: Some(listing), ..self.token }
     }
 }

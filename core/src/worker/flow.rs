@@ -33,7 +33,7 @@ use crate::refusal::{INTERNAL, Refusal, store_refusal};
 use crate::retention::RetentionFlow;
 use crate::store::question::Reply;
 use crate::store::{StoreError, StoreReply};
-use crate::sync::SyncId;
+use crate::sync::{Since, SyncId};
 use crate::transaction::Running;
 
 /// The answer to a question of one kind, or what to tell whoever waits for it.
@@ -64,6 +64,7 @@ pub(super) enum StoreFlow {
     Register(RegisterFlow),
     Registers(RegistersFlow),
     Heads(HeadsFlow),
+    Changed(ChangedFlow),
     Logs(LogsFlow),
     Deleted(DeleteFlow),
     /// Whatever the retention has asked.
@@ -152,6 +153,13 @@ pub(crate) enum HeadsFlow {
     Change(Box<Running<Change>>),
     /// A sync.
     Sync(SyncId),
+}
+
+/// Who waits to be told which logs have changed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ChangedFlow {
+    /// A sync, for its conversations.
+    Sync(SyncId, Since),
 }
 
 /// Who waits for a list of logs.

@@ -10,7 +10,8 @@ use super::Shared;
 use super::agenda::{Batch, Run};
 use super::effect::Ticket;
 use super::flow::{
-    self, Answer, Answers, DeleteFlow, HeadsFlow, KeysFlow, LogsFlow, PagesFlow, PasswordResult,
+    self, Answer, Answers, ChangedFlow, DeleteFlow, HeadsFlow, KeysFlow, LogsFlow, PagesFlow,
+    PasswordResult,
     RegisterFlow, RegistersFlow, StoreFlow, StoreResult, WriteFlow,
 };
 use super::input::Input;
@@ -235,6 +236,10 @@ impl Router {
                 self.registers_read(flow, flow::answers(result), turn);
             }
             Some(StoreFlow::Heads(flow)) => self.heads_read(flow, flow::answers(result), turn),
+            Some(StoreFlow::Changed(ChangedFlow::Sync(sync, since))) => {
+                let progress = self.syncs.changed_known(sync, since, flow::answer(result), turn);
+                self.sync_goes_on(progress, turn);
+            }
             Some(StoreFlow::Logs(flow)) => self.logs_listed(flow, flow::answer(result), turn),
             Some(StoreFlow::Deleted(DeleteFlow::Identity(running))) => {
                 let answer = flow::answer(result);
@@ -326,7 +331,7 @@ impl Router {
                 self.change_finished(finished, turn);
             }
             RegisterFlow::Sync(sync) => {
-                let progress = self.syncs.cursors_read(sync, answers, turn);
+                let progress = self.syncs.details_read(sync, answers, turn);
                 self.sync_goes_on(progress, turn);
             }
             RegisterFlow::Credential(flow) => {
@@ -344,7 +349,7 @@ impl Router {
     ) {
         match flow {
             RegistersFlow::Sync(sync) => {
-                let progress = self.syncs.conversations_read(sync, flow::single(answers), turn);
+                let progress = self.syncs.registers_read(sync, flow::single(answers), turn);
                 self.sync_goes_on(progress, turn);
             }
             RegistersFlow::Identity(running) => {

@@ -12,8 +12,8 @@ use super::Shared;
 use super::agenda::Agenda;
 use super::effect::Effects;
 use super::flow::{
-    DeleteFlow, HeadsFlow, KeysFlow, LogsFlow, PagesFlow, RegisterFlow, RegistersFlow, StoreFlow,
-    WriteFlow,
+    ChangedFlow, DeleteFlow, HeadsFlow, KeysFlow, LogsFlow, PagesFlow, RegisterFlow, RegistersFlow,
+    StoreFlow, WriteFlow,
 };
 use super::tickets::Tickets;
 use crate::auth::password::PasswordJob;
@@ -21,7 +21,9 @@ use crate::clock::Now;
 use crate::credential::PasswordFlow;
 use crate::placement;
 use crate::retention::RetentionFlow;
-use crate::store::{DedupeKey, Deletion, Range, RegisterKey, RegisterRange, StoreRequest, Write};
+use crate::store::{
+    ChangeRange, DedupeKey, Deletion, Moment, Range, RegisterKey, RegisterRange, StoreRequest, Write,
+};
 
 /// See the module.
 #[derive(Debug)]
@@ -72,6 +74,21 @@ impl Turn<'_> {
     /// Reads the heads of these logs.
     pub(crate) fn ask_heads(&mut self, logs: Vec<LogId>, flow: HeadsFlow) {
         self.ask_store(StoreRequest::Heads(logs), StoreFlow::Heads(flow));
+    }
+
+    /// Reads what has changed of registers.
+    pub(crate) fn ask_changes(&mut self, ranges: Vec<ChangeRange>, flow: RegistersFlow) {
+        self.ask_store(StoreRequest::Changes(ranges), StoreFlow::Registers(flow));
+    }
+
+    /// Asks which of these logs have changed.
+    pub(crate) fn ask_changed(
+        &mut self,
+        logs: Vec<LogId>,
+        since: Option<Moment>,
+        flow: ChangedFlow,
+    ) {
+        self.ask_store(StoreRequest::Changed { logs, since }, StoreFlow::Changed(flow));
     }
 
     /// Lists logs of a kind.

@@ -3,7 +3,7 @@
 //! It does what docs/protocol.md tells a client to do, sends more than is good for it, and writes down
 //! what it was promised, for the checks at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use dunlin_core::bus::NodeId;
@@ -23,6 +23,14 @@ pub(crate) struct Client {
     pub(crate) user: UserId,
     pub(crate) link: Option<Link>,
     pub(crate) logs: BTreeMap<LogId, ClientLog>,
+    /// What it was told by the last Synced.
+    token: Bytes,
+    /// It was told everything; from then on only what has changed.
+    is_told_afresh: bool,
+    /// Logs of which it heard otherwise since it was told everything, ...
+    heard: BTreeSet<LogId>,
+    /// ... and those that it has named in the Sync that is under way.
+    named: BTreeSet<LogId>,
     pub(crate) messages: Vec<Message>,
     /// Those to send again.
     again: Vec<usize>,
@@ -108,6 +116,10 @@ impl Client {
             user,
             link: None,
             logs: BTreeMap::new(),
+            token: Bytes::new(),
+            is_told_afresh: false,
+            heard: BTreeSet::new(),
+            named: BTreeSet::new(),
             messages: Vec::new(),
             again: Vec::new(),
             orders: Vec::new(),
@@ -213,14 +225,21 @@ impl Client {
     }
 
     pub(crate) fn sync(&mut self, now: u64) {
-        let positions = self.logs.iter().map(|(log, has)| wire::LogPosition {
+        self.named.append(&mut self.heard);
+        let heard = self.logs.iter().filter(|(log, _)| self.named.contains(*log));
+        let positions = heard.map(|(log, has)| wire::LogPosition {
             conversation_id: log.to_wire(),
-            seq: has.position,
+            seq: has.target,
             peer_read_seq: has.peer_read_seq,
             read_seq: has.read_seq,
         });
-        let sync =
-            wire::Sync { epoch: 1, positions: positions.collect(), entries_per_conversation: 5 };
+        let sync = wire::Sync {
+            epoch: 1,
+            token: self.token.clone(),
+            positions: positions.collect(),
+            entries_per_conversation: 5,
+            bytes_max: 0,
+        };
         let Some(link) = &mut self.link else { return };
         (link.syncing, link.sync_again) = (true, false);
         self.ask(now, Asked::Sync, sync.try_into().unwrap());
@@ -312,6 +331,7 @@ impl Client {
             body if !is_push => self.answered(now, frame.request_id, body),
             Body::Push(push) => {
                 let log = LogId::from_wire(&push.conversation_id).unwrap();
+                self.heard.insert(log);
                 self.take_entries(log, push.entry.as_slice());
                 self.try_again(now);
             }
@@ -326,6 +346,7 @@ impl Client {
                 let log = LogId::from_wire(&behind.conversation_id).unwrap();
                 let has = self.logs.entry(log).or_default();
                 has.target = has.target.max(behind.head);
+                self.heard.insert(log);
                 self.try_again(now);
             }
             Body::Signal(_) => {}
@@ -346,6 +367,7 @@ impl Client {
                 let has = self.logs.entry(log).or_default();
                 has.fetching = false;
                 has.target = has.target.max(page.head);
+                self.heard.insert(log);
                 self.take_entries(log, &page.entries);
                 self.try_again(now);
             }
@@ -413,6 +435,7 @@ impl Client {
         if let Some(order) = self.link.as_mut().and_then(|link| link.orders.get_mut(&log)) {
             order.acknowledged(index);
         }
+        self.heard.insert(log);
         self.take_seen(log, sent.seq, seen);
         self.try_again(now);
     }
@@ -432,6 +455,14 @@ impl Client {
             }
             self.take_entries(log, &state.entries);
         }
+        self.token = synced.token;
+        if synced.afresh && self.is_told_afresh {
+            self.violations.push("it is told everything once more".into());
+        }
+        self.is_told_afresh |= synced.afresh;
+        if !synced.more {
+            self.named.clear();
+        }
         if let Some(link) = &mut self.link {
             (link.syncing, link.synced) = (false, true);
             link.sync_again |= synced.more;
@@ -448,6 +479,7 @@ impl Client {
         } else {
             has.peer_read_seq = has.peer_read_seq.max(receipt.seq);
         }
+        self.heard.insert(log);
     }
 
     fn take_entries(&mut self, log: LogId, entries: &[wire::Entry]) {
