@@ -3,10 +3,11 @@
 mod support;
 
 use dunlin_client::machine::{
-    Backlog, Config, ConversationView, Event, Request, Response, SkipReason, Ticket,
+    Backlog, Config, ConversationView, Event, Request, Response, SkipReason, Status, Ticket,
 };
 use dunlin_protocol::wire::frame::Body;
 use dunlin_protocol::wire::{self, ErrorCode};
+use dunlin_protocol::{ClientMessageId, LogId, UserId};
 use support::*;
 
 #[test]
@@ -60,7 +61,9 @@ fn behind_fetches_up_to_the_head_and_behind_without_a_name_syncs() {
     let state = state(3, vec![message(3, PEER, "three")]);
     script.answer(request.request_id, synced(vec![state]));
     assert_eq!(script.delivered(), [3]);
-    assert_eq!(sync_of(&script.request()).positions[0].seq, 3, "behind again meanwhile");
+    let again = script.request();
+    assert_eq!(sync_of(&again).token, "token", "behind again meanwhile");
+    assert!(sync_of(&again).positions.is_empty(), "the token says it");
 }
 
 #[test]
@@ -340,8 +343,96 @@ fn who_is_ahead_of_the_server_forgets_the_conversation_and_reads_it_anew() {
     assert_eq!(view, Some((2, 1, 1)));
     // What came in between may have been taken for known.
     let again = script.request();
-    let position = &sync_of(&again).positions[0];
-    assert_eq!((position.seq, position.read_seq), (2, 1));
+    assert_eq!(sync_of(&again).token, "token");
+    assert!(sync_of(&again).positions.is_empty());
+}
+
+/// An answer that goes on.
+fn part(token: &'static str, more: bool, conversations: Vec<wire::ConversationState>) -> Body {
+    let token = token.into();
+    let afresh = token == "one";
+    let synced =
+        wire::Synced { epoch: EPOCH, token, more, afresh, conversations, ..Default::default() };
+    Body::Synced(synced)
+}
+
+#[test]
+fn what_comes_in_parts_is_asked_for_until_all_is_there() {
+    let mut script = Script::new(config(Backlog::Everything));
+    script.machine.log_in(password());
+    script.connect();
+    let requests = script.requests();
+    script.welcome(requests[0].request_id);
+    script.answer(requests[1].request_id, logged_in());
+    let first = script.request();
+    assert_eq!((sync_of(&first).token.len(), sync_of(&first).epoch), (0, 0));
+    let peer = wire::User { user_id: PEER, username: "bob".into(), ..Default::default() };
+    let told = wire::ConversationState {
+        peer: Some(peer.clone()),
+        ..state(1, vec![message(1, PEER, "x")])
+    };
+    script.answer(first.request_id, part("one", true, vec![told]));
+    let events = script.events();
+    assert!(events.contains(&Event::Peer { conversation: conversation(), user: peer }));
+    assert!(!events.contains(&Event::Status(Status::Online)));
+    // What is pushed meanwhile is named until all is told.
+    let second = script.request();
+    assert_eq!(sync_of(&second).token, "one");
+    script.say(push(message(2, PEER, "y")));
+    script.answer(second.request_id, part("two", true, Vec::new()));
+    let third = script.request();
+    assert_eq!(
+        (sync_of(&third).token.clone(), sync_of(&third).positions[0].seq),
+        ("two".into(), 2)
+    );
+    script.answer(third.request_id, part("three", false, Vec::new()));
+    let events = script.events();
+    assert!(events.contains(&Event::Status(Status::Online)));
+    let lost = Event::ConversationLost { conversation: conversation() };
+    assert!(!events.contains(&lost), "it was named in the first part");
+    script.say(Body::Behind(wire::Behind::default()));
+    let fourth = script.request();
+    assert_eq!(sync_of(&fourth).token, "three");
+    assert!(sync_of(&fourth).positions.is_empty());
+    // The token goes with its connection, and not with the epoch.
+    script.cut();
+    script.pass();
+    script.connect();
+    let requests = script.requests();
+    script.welcome(requests[0].request_id);
+    script.answer(requests[1].request_id, logged_in());
+    assert_eq!(sync_of(&script.request()).token, "three");
+}
+
+#[test]
+fn what_is_not_named_when_everything_is_told_anew_is_gone() {
+    let mut script = Script::live(Backlog::Everything);
+    script.say(push(message(1, PEER, "one")));
+    script.say(Body::Behind(wire::Behind::default()));
+    let sync = script.request();
+    // The answer of a Send overtakes it: that conversation is newer than the answer.
+    let other = LogId::direct(UserId::new(ME).unwrap(), UserId::new(PEER + 1).unwrap());
+    let request = Request::Send {
+        conversation: other,
+        message_id: ClientMessageId([9; 16]),
+        content_type: String::new(),
+        notice: wire::Notice::Loud,
+        content: "x".into(),
+    };
+    script.machine.request(script.now_ms, Ticket(9), request);
+    let send = script.request();
+    script.answer(send.request_id, sent(1));
+    script.events();
+    script.answer(sync.request_id, part("one", false, Vec::new()));
+    let lost: Vec<_> = script
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::ConversationLost { conversation } => Some(conversation),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(lost, [conversation()]);
 }
 
 #[test]

@@ -289,6 +289,10 @@ impl World {
                     client.is_online = status == Status::Online;
                     client.has_compared |= client.is_online;
                 }
+                Event::Peer { conversation, user } => {
+                    let (one, other) = conversation.direct_members().unwrap();
+                    assert!([one.get(), other.get()].contains(&user.user_id), "seed {seed}");
+                }
                 Event::Welcomed(_)
                 | Event::LoggedIn { .. }
                 | Event::Tokens(_)

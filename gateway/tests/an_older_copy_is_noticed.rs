@@ -118,6 +118,7 @@ impl Person {
             Event::Welcomed(_)
             | Event::Conversation(_)
             | Event::Tokens(_)
+            | Event::Peer { .. }
             | Event::Signal { .. } => {}
             Event::Skipped { .. } | Event::HistoryLost => panic!("{event:?}"),
         }

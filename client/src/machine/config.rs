@@ -18,6 +18,8 @@ pub struct Config {
     pub fetch_only: bool,
     /// How much of what was missed is fetched.
     pub backlog: Backlog,
+    /// Bytes of one answer that tells what was missed, about; 0 leaves it to the server.
+    pub sync_bytes_max: u32,
     /// Whether the server may deflate large responses.
     pub deflate: bool,
     /// Messages of one conversation that may be under way at once. With 1, a message that the
@@ -43,6 +45,7 @@ impl Config {
             device,
             fetch_only: false,
             backlog: Backlog::Newest(limits::SYNC_ENTRIES_DEFAULT),
+            sync_bytes_max: 0,
             deflate: true,
             sends_per_conversation: 1,
             outbox_messages_max: 10_000,

@@ -53,10 +53,17 @@ pub enum Event {
     /// Everything is delivered from the beginning. Messages that were not stored are kept.
     HistoryLost,
     /// The same of one conversation: the server has less of it than this client had, since an earlier
-    /// state was put back. It is delivered from the beginning.
+    /// state was put back. It is delivered from the beginning, if there is anything left of it.
     ConversationLost {
         /// Which one.
         conversation: LogId,
+    },
+    /// Who the other member of a conversation is: of each that the server tells anew.
+    Peer {
+        /// Which one.
+        conversation: LogId,
+        /// Who.
+        user: wire::User,
     },
     /// Somebody does something right now ("typing").
     Signal {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{self, Entry, Error, HistoryPage, entry};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::config::Backlog;
 use super::event::{ConversationView, Event, SkipReason};
@@ -27,6 +27,10 @@ pub(super) struct Logs {
     gaps: BTreeSet<LogId>,
     /// Those whose numbers the application does not know yet.
     changed: BTreeSet<LogId>,
+    /// Those of which something was heard since everything was told, with the use at that time.
+    heard: HashMap<LogId, u64>,
+    /// The use at which the last Sync was asked for.
+    asked_at: u64,
     aside_bytes: usize,
     aside_bytes_max: usize,
     uses: u64,
@@ -38,6 +42,8 @@ impl Logs {
             logs: HashMap::new(),
             gaps: BTreeSet::new(),
             changed: BTreeSet::new(),
+            heard: HashMap::new(),
+            asked_at: 0,
             aside_bytes: 0,
             aside_bytes_max,
             uses: 0,
@@ -59,6 +65,12 @@ impl Logs {
         }
         self.gaps.remove(&log_id);
         self.changed.remove(&log_id);
+        self.heard.remove(&log_id);
+    }
+
+    /// Something of a log is known that no Synced has told.
+    pub(super) fn heard(&mut self, log_id: LogId) {
+        self.heard.insert(log_id, self.uses);
     }
 
     /// The log, made if it is new; it counts as used now.
@@ -97,25 +109,44 @@ impl Logs {
         }
     }
 
-    /// The most recently used conversations, as many as a Sync may name, and their heads. What is missing below a
-    /// head that we know is fetched by History, so Sync need not send it.
+    /// What was heard since everything was told, by the heads; if it is more than a Sync may name, of those
+    /// that were used last. What is missing below a head that we know is fetched by History, so Sync
+    /// need not send it.
     pub(super) fn positions(&mut self, positions_max: usize) -> Vec<wire::LogPosition> {
+        self.asked_at = self.uses;
         for log in self.logs.values_mut() {
             let (peer_read_seq, read_seq) = (log.reading.peer_read_seq, log.reading.read_seq);
             log.asked = Asked { head: log.head, peer_read_seq, read_seq };
         }
-        let mut conversations: Vec<(&LogId, &Log)> = self.logs.iter().collect();
-        if conversations.len() > positions_max {
-            conversations.sort_unstable_by_key(|(_, log)| std::cmp::Reverse(log.used));
-            conversations.truncate(positions_max);
+        let mut heard: Vec<_> = self.heard.iter().collect();
+        if heard.len() > positions_max {
+            heard.sort_unstable_by_key(|(_, used)| std::cmp::Reverse(**used));
+            heard.truncate(positions_max);
         }
-        let position = |(id, log): (&LogId, &Log)| wire::LogPosition {
-            conversation_id: id.to_wire(),
-            seq: log.asked.head,
-            peer_read_seq: log.asked.peer_read_seq,
-            read_seq: log.asked.read_seq,
+        let position = |(id, _): (&LogId, &u64)| {
+            let log = self.logs.get(id)?;
+            Some(wire::LogPosition {
+                conversation_id: id.to_wire(),
+                seq: log.asked.head,
+                peer_read_seq: log.asked.peer_read_seq,
+                read_seq: log.asked.read_seq,
+            })
         };
-        conversations.into_iter().map(position).collect()
+        heard.into_iter().filter_map(position).collect()
+    }
+
+    /// Everything was told that was stored before the last Sync was asked for, and so what was heard before it. (Not
+    /// before everything is: a conversation of which we have more than there is may be told of last.)
+    pub(super) fn told(&mut self) {
+        let asked_at = self.asked_at;
+        self.heard.retain(|_, used| *used > asked_at);
+    }
+
+    /// Those that are not among these, and of which nothing was heard since the last Sync was asked for.
+    pub(super) fn unnamed(&self, named: &HashSet<LogId>) -> Vec<LogId> {
+        let unnamed =
+            self.logs.iter().filter(|(id, log)| log.used <= self.asked_at && !named.contains(*id));
+        unnamed.map(|(id, _)| *id).collect()
     }
 
     /// The next gap to fetch. `is_sending` says whether a Send may close it.
@@ -205,6 +236,7 @@ impl Machine {
         } else {
             log.reading.peer_read(receipt.seq);
         }
+        self.logs.heard(log_id);
     }
 
     /// The server says that a log has grown up to `head`.
@@ -253,6 +285,8 @@ impl Machine {
         let before = log.position;
         self.floor_known(log_id, page.expired_below);
         self.arrived(log_id, page.entries);
+        // It may have told of more than the last Synced had.
+        self.logs.heard(log_id);
         let has_moved = self.logs.with(log_id, |log| {
             log.page_arrived(page.head);
             // There was patience enough before the first page.

@@ -89,12 +89,14 @@ impl Machine {
                 {
                     self.arrived(log_id, [entry]);
                     self.limit_backlog(log_id);
+                    self.logs.heard(log_id);
                 }
             }
             Body::Behind(behind) if behind.conversation_id.is_empty() => self.sync.want(),
             Body::Behind(behind) => {
                 if let Ok(log_id) = LogId::from_wire(&behind.conversation_id) {
                     self.head_known(log_id, behind.head);
+                    self.logs.heard(log_id);
                 }
             }
             Body::ReadReceipt(receipt) => self.receipt(&receipt),
@@ -184,7 +186,7 @@ impl Machine {
         };
         if self.user.is_some_and(|before| before != user) {
             self.logs.clear();
-            self.sync.forget_epoch();
+            self.sync.forget();
             self.events.push_back(Event::HistoryLost);
             self.fail_jobs(&Failure::OtherUser);
             self.fail_messages(&Failure::OtherUser);
@@ -219,6 +221,7 @@ impl Machine {
         };
         self.arrived(id.conversation, [entry]);
         self.limit_backlog(id.conversation);
+        self.logs.heard(id.conversation);
     }
 
     fn send_refused(&mut self, now_ms: u64, id: OutgoingId, error: Error) {

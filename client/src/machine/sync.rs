@@ -1,18 +1,24 @@
 //! Catching up: after each login, and whenever the server says that any log may be behind.
 
+use bytes::Bytes;
 use dunlin_protocol::wire::{self, ConversationState, Error, Synced};
 use dunlin_protocol::{ErrorClass, LogId, class};
+use hashbrown::HashSet;
 
 use super::Machine;
 use super::config::Backlog;
 use super::connection::Phase;
 use super::event::{Event, Lost, SkipReason, Status};
 
-/// Whether a sync is wanted, and the epoch of what we know.
+/// Whether a sync is wanted, and what we know.
 #[derive(Debug)]
 pub(super) struct Sync {
     /// 0: nothing is known.
     epoch: u64,
+    /// What we were told, as the server names it; empty: nothing.
+    token: Bytes,
+    /// The conversations that were named since everything is told anew, until that is done.
+    named: Option<HashSet<LogId>>,
     state: State,
 }
 
@@ -30,7 +36,7 @@ enum State {
 
 impl Sync {
     pub(super) fn new() -> Sync {
-        Sync { epoch: 0, state: State::Idle }
+        Sync { epoch: 0, token: Bytes::new(), named: None, state: State::Idle }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -65,8 +71,14 @@ impl Sync {
     }
 
     /// Another user.
-    pub(super) fn forget_epoch(&mut self) {
-        self.epoch = 0;
+    pub(super) fn forget(&mut self) {
+        self.told_nothing(0);
+    }
+
+    fn told_nothing(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        self.token = Bytes::new();
+        self.named = None;
     }
 }
 
@@ -75,8 +87,10 @@ impl Machine {
         let positions_max = self.attachment.terms.limits.sync_positions_max as usize;
         wire::Sync {
             epoch: self.sync.epoch,
+            token: self.sync.token.clone(),
             positions: self.logs.positions(positions_max),
             entries_per_conversation: self.config.backlog.entries_per_conversation(),
+            bytes_max: self.config.sync_bytes_max,
         }
     }
 
@@ -86,9 +100,19 @@ impl Machine {
         if synced.epoch != self.sync.epoch {
             self.forget_history(synced.epoch);
         }
+        if synced.afresh {
+            self.sync.named = Some(HashSet::new());
+        }
+        // A slice of the frame would keep all of that alive.
+        let token = Bytes::copy_from_slice(&synced.token);
         let more = synced.more;
-        let has_news = self.apply(synced);
-        if again || (more && has_news) {
+        self.apply(synced);
+        self.sync.token = token;
+        if !more {
+            self.logs.told();
+            self.forget_unnamed();
+        }
+        if again || more {
             self.sync.want();
             return;
         }
@@ -99,27 +123,22 @@ impl Machine {
         }
     }
 
-    /// Returns whether there was anything that we did not know when we asked. (Pushes may have
-    /// told it meanwhile; the rest of the answer is wanted all the same.)
-    fn apply(&mut self, synced: Synced) -> bool {
-        let mut has_news = false;
+    fn apply(&mut self, synced: Synced) {
         for state in synced.conversations {
             if let Ok(log_id) = LogId::from_wire(&state.conversation_id) {
-                has_news |= self.apply_conversation(log_id, state);
+                self.apply_conversation(log_id, state);
             }
         }
-        has_news
     }
 
-    fn apply_conversation(&mut self, log_id: LogId, state: ConversationState) -> bool {
+    fn apply_conversation(&mut self, log_id: LogId, state: ConversationState) {
+        if let Some(named) = &mut self.sync.named {
+            named.insert(log_id);
+        }
         if state.forget {
             self.forget_conversation(log_id);
         }
         let log = self.logs.touch(log_id);
-        let has_news = state.forget
-            || state.head > log.asked.head
-            || state.peer_read_seq != log.asked.peer_read_seq
-            || state.read_seq != log.asked.read_seq;
         let cursors = (log.asked.read_seq, state.read_seq);
         if !log.reading.synced(log.position, state.head, cursors, state.unread) {
             self.sync.want();
@@ -130,7 +149,18 @@ impl Machine {
         self.arrived(log_id, state.entries);
         self.skip_below_newest(log_id, state.head, has_entries);
         self.head_known(log_id, state.head);
-        has_news
+        if let Some(peer) = state.peer {
+            self.events.push_back(Event::Peer { conversation: log_id, user: peer });
+        }
+    }
+
+    /// Everything was told anew: what was not named is no more.
+    fn forget_unnamed(&mut self) {
+        let Some(named) = self.sync.named.take() else { return };
+        for log_id in self.logs.unnamed(&named) {
+            self.logs.forget(log_id);
+            self.events.push_back(Event::ConversationLost { conversation: log_id });
+        }
     }
 
     /// For an application that wants only the newest entries: leaves out what lies below those that
@@ -182,6 +212,6 @@ impl Machine {
             self.logs.clear();
             self.events.push_back(Event::HistoryLost);
         }
-        self.sync.epoch = epoch;
+        self.sync.told_nothing(epoch);
     }
 }

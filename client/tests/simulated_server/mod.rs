@@ -1,5 +1,7 @@
 //! A server for the simulation: it keeps the promise about logs, and breaks whatever else it may.
 
+mod sync;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::BytesMut;
@@ -46,6 +48,7 @@ pub(crate) struct Server {
     is_well: bool,
     epoch: u64,
     logs: BTreeMap<LogId, Vec<Entry>>,
+    told: sync::Told,
     read: BTreeMap<(UserId, LogId), u64>,
     /// How much of that the other member may know.
     receipts: BTreeMap<(UserId, LogId), u64>,
@@ -66,6 +69,7 @@ impl Server {
             is_well: false,
             epoch: 1,
             logs: BTreeMap::new(),
+            told: sync::Told::default(),
             read: BTreeMap::new(),
             receipts: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -91,6 +95,7 @@ impl Server {
         let id = *long.get(self.random.below(long.len().max(1) as u64) as usize)?;
         let log = self.logs.get_mut(&id)?;
         let head = 1 + self.random.below(log.len() as u64 - 1);
+        self.told.put_back(id, head);
         for entry in log.drain(head as usize..) {
             if let Some(entry::Body::Message(message)) = entry.body {
                 self.gone.insert(message.client_message_id.to_vec());
@@ -276,45 +281,6 @@ impl Server {
         })
     }
 
-    fn sync(&mut self, id: ConnectionId, user: UserId, sync: &wire::Sync) -> Body {
-        let connection = self.connections.get_mut(&id).expect("it has just said something");
-        connection.is_synced = true;
-        let knows_nothing = sync.epoch != self.epoch;
-        let mut more = false;
-        let mut conversations = Vec::new();
-        for (log_id, log) in self.conversations(user) {
-            let known = sync.positions.iter().filter(|_| !knows_nothing);
-            let known = known.clone().find(|known| known.conversation_id == log_id.as_bytes()[..]);
-            let known = known.map_or((0, 0, 0), |at| (at.seq, at.read_seq, at.peer_read_seq));
-            let head = log.len() as u64;
-            let (read_seq, unread, peer_read_seq) = self.numbers(user, log_id);
-            if known == (head, read_seq, peer_read_seq) {
-                continue;
-            }
-            let forget = known.0.max(known.1).max(known.2) > head;
-            let seq = if forget { 0 } else { known.0 };
-            if conversations.len() == 2 {
-                more = true;
-                break;
-            }
-            // Sometimes there is room for few of them, or none.
-            let room = u64::from(sync.entries_per_conversation.min(7))
-                * u64::from(!head.is_multiple_of(4));
-            let first = seq.max(head.saturating_sub(room));
-            conversations.push(wire::ConversationState {
-                conversation_id: log_id.to_wire(),
-                head,
-                read_seq,
-                unread,
-                peer_read_seq,
-                entries: log[first.min(head) as usize..].to_vec(),
-                forget,
-                expired_below: 0,
-            });
-        }
-        Body::Synced(wire::Synced { epoch: self.epoch, conversations, more, server_time_ms: 0 })
-    }
-
     fn send(&mut self, id: ConnectionId, user: UserId, send: wire::Send) -> Body {
         let log_id = LogId::from_wire(&send.conversation_id).unwrap();
         if self.frozen.contains(&log_id) {
@@ -334,6 +300,7 @@ impl Server {
         if !is_first && self.random.one_in(8) {
             let body = Some(entry::Body::Void(wire::Void {}));
             log.push(Entry { seq: log.len() as u64 + 1, body, ..Entry::default() });
+            self.told.appended(log_id);
         }
         let own = u64::from(send.notice().counts());
         let counted = log.iter().filter(|entry| counts(entry)).count() as u64 + own;
@@ -356,6 +323,7 @@ impl Server {
             ..Entry::default()
         };
         log.push(entry.clone());
+        self.told.appended(log_id);
         for member in BTreeSet::from([user, peer(user, log_id)]) {
             self.push(member, log_id, &entry, Some(id));
         }
@@ -400,6 +368,7 @@ impl Server {
         let read = self.read.entry((user, log_id)).or_default();
         let has_moved = seq > *read;
         *read = seq.max(*read);
+        self.told.changed(log_id);
         let own = self.cursor(user, log_id);
         if has_moved {
             self.tell_cursor(user, Some(id), &own);

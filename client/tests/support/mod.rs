@@ -245,7 +245,8 @@ pub(crate) fn logged_in() -> Body {
 }
 
 pub(crate) fn synced(conversations: Vec<wire::ConversationState>) -> Body {
-    Body::Synced(wire::Synced { epoch: EPOCH, conversations, ..wire::Synced::default() })
+    let token = "token".into();
+    Body::Synced(wire::Synced { epoch: EPOCH, token, conversations, ..wire::Synced::default() })
 }
 
 pub(crate) fn state(head: u64, entries: Vec<Entry>) -> wire::ConversationState {

@@ -196,6 +196,10 @@ impl Model {
             Event::ConversationLost { conversation } => {
                 self.chat(conversation).into_iter().for_each(Chat::forget);
             }
+            Event::Peer { user, .. } => {
+                self.learn_names(&[user]);
+                self.tell_untold();
+            }
             Event::Signal { conversation, kind, .. } => {
                 if kind == TYPING
                     && let Some(chat) = self.chat(conversation)
