@@ -13,6 +13,8 @@ pub(crate) struct Following {
     pub(crate) repairing: Option<u64>,
     /// The same of a Sync; of several, that of the first one.
     pub(crate) syncing: Option<u64>,
+    /// Up to where it was told or had heard when a Sync was answered last.
+    pub(crate) synced: u64,
     /// A gap between pushes is on the list of gaps.
     pub(crate) gap_noted: bool,
 }

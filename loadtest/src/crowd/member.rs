@@ -66,8 +66,10 @@ pub(crate) struct Member {
     pub(crate) stage: Stage,
     /// It writes; the others are only there.
     pub(crate) sends: bool,
-    /// It was there once: there is something to sync from.
+    /// It was told everything once.
     pub(crate) has_started: bool,
+    /// What it was told by the last Synced, as the server names it.
+    pub(crate) sync_token: Box<[u8]>,
     /// A reason of the server to close was told.
     pub(crate) farewell: Option<Box<str>>,
     pub(crate) reconnect_delay_ms: u32,
@@ -94,6 +96,7 @@ impl Member {
             stage: Stage::Away,
             sends: false,
             has_started: false,
+            sync_token: Box::default(),
             farewell: None,
             reconnect_delay_ms: 0,
             connection: 0,

@@ -31,25 +31,30 @@ impl<S: Scenario> Crowd<'_, S> {
         self.put(slot, SYNC, Body::Sync(sync), links);
     }
 
-    /// The question for whatever this user does not know yet. All users of a run are new: there is
-    /// nothing to ask for before they were there once.
+    /// The question for whatever this user was not told yet. All users of a run are new: the first
+    /// answer is where they begin.
     pub(crate) fn what_is_new(&self, slot: usize) -> Sync {
-        let member = &self.members[slot];
-        let mut sync = Sync { entries_per_conversation: SYNC_ENTRIES_MAX, ..Sync::default() };
-        if member.has_started {
-            sync.epoch = self.epoch;
-            let position = |Place { conversation, reader }| {
-                let of = &self.conversations[conversation];
-                LogPosition {
-                    conversation_id: Bytes::copy_from_slice(&of.id),
-                    seq: of.ledger.told_up_to(reader),
-                    // So each answer says where the cursors are.
-                    ..LogPosition::default()
-                }
-            };
-            sync.positions = self.seat(slot).places().map(position).collect();
+        let token = &self.members[slot].sync_token;
+        if token.is_empty() {
+            return Sync { entries_per_conversation: SYNC_ENTRIES_MAX, ..Sync::default() };
         }
-        sync
+        let position = |Place { conversation, reader }| {
+            let of = &self.conversations[conversation];
+            let seq = of.ledger.told_up_to(reader);
+            (seq > of.following[reader].synced).then(|| LogPosition {
+                conversation_id: Bytes::copy_from_slice(&of.id),
+                seq,
+                // So each answer says where the cursors are.
+                ..LogPosition::default()
+            })
+        };
+        Sync {
+            epoch: self.epoch,
+            token: Bytes::copy_from_slice(token),
+            positions: self.seat(slot).places().filter_map(position).collect(),
+            entries_per_conversation: SYNC_ENTRIES_MAX,
+            ..Sync::default()
+        }
     }
 
     pub(crate) fn on_synced(
@@ -61,7 +66,9 @@ impl<S: Scenario> Crowd<'_, S> {
     ) {
         self.see_epoch(slot, synced.epoch);
         let member = &mut self.members[slot];
-        let had_started = std::mem::replace(&mut member.has_started, true);
+        let had_started = member.has_started;
+        member.has_started |= !synced.more;
+        member.sync_token = synced.token[..].into();
         for state in &synced.conversations {
             let Some(place) = self.place_of(slot, &state.conversation_id) else {
                 continue;
@@ -73,16 +80,31 @@ impl<S: Scenario> Crowd<'_, S> {
                 ledger.start_at(place.reader, state.head);
             }
         }
-        if let Asked::Itself = asked {
-            for Place { conversation, reader } in self.seat(slot).places() {
-                self.conversations[conversation].following[reader].syncing = None;
+        if synced.more {
+            // What was asked beside the messages is answered by what it has told.
+            if let Asked::Itself = asked {
+                let sync = self.what_is_new(slot);
+                self.put(slot, SYNC, Body::Sync(sync), links);
             }
+            return;
         }
+        self.all_is_told(slot, asked);
         if self.members[slot].stage == Stage::Syncing {
             self.become_active(slot, links);
         }
         for place in self.seat(slot).places() {
             self.repair_if_behind(place, links);
+        }
+    }
+
+    fn all_is_told(&mut self, slot: usize, asked: Asked) {
+        for Place { conversation, reader } in self.seat(slot).places() {
+            let of = &mut self.conversations[conversation];
+            let following = &mut of.following[reader];
+            following.synced = of.ledger.told_up_to(reader);
+            if let Asked::Itself = asked {
+                following.syncing = None;
+            }
         }
     }
 

@@ -257,21 +257,29 @@ impl Server {
             Sabotage::ForgetMark => 0,
             _ => state.marks.get(&(user, log)).copied().unwrap_or(0),
         };
-        let conversations = sync.positions.iter().filter_map(|position| {
-            let log = LogId::from_wire(&position.conversation_id).unwrap();
-            let entries = state.logs.get(&log)?;
-            let newest = entries.len().saturating_sub(5).max(position.seq as usize);
-            Some(ConversationState {
-                conversation_id: position.conversation_id.clone(),
+        let user_id = UserId::new(user).unwrap();
+        let is_member = |log: &LogId| {
+            log.direct_members().is_some_and(|(one, other)| one == user_id || other == user_id)
+        };
+        // All of it each time: a server may tell more than it has to.
+        let conversations = state.logs.iter().filter(|(log, _)| is_member(log));
+        let conversations = conversations.map(|(log, entries)| {
+            let position = sync.positions.iter().find(|at| at.conversation_id == log.to_wire());
+            let known = position.map_or(0, |position| position.seq as usize);
+            let newest = entries.len().saturating_sub(5).max(known);
+            ConversationState {
+                conversation_id: log.to_wire(),
                 head: entries.len() as u64,
-                read_seq: read(user, log),
-                peer_read_seq: read(partner(log, user), log),
+                read_seq: read(user, *log),
+                peer_read_seq: read(partner(*log, user), *log),
                 entries: entries.get(newest..).unwrap_or_default().to_vec(),
                 ..ConversationState::default()
-            })
+            }
         });
         let conversations = conversations.collect();
-        put(stream, id, Body::Synced(Synced { epoch: 7, conversations, ..Synced::default() }));
+        let token = "token".into();
+        let synced = Synced { epoch: 7, token, conversations, ..Synced::default() };
+        put(stream, id, Body::Synced(synced));
     }
 
     /// A page backwards from the end.
