@@ -93,8 +93,12 @@ class Client:
         self.on_signal = on_signal or (lambda signal: None)
         self.user = None
         self.credentials = {}  # kind -> token, of this session
-        self.epoch = 0
+        self.epoch, self.token = 0, b""  # what we were told, as the server names it
+        self.named = None  # the logs that were named since everything is told anew
+        self.heard = set()  # logs of which we know more than we were told, since we asked last
+        self.asked = set()  # the same, before that, until everything is told
         self.logs = {}
+        self.names = {}  # user_id -> username, of those whom we talk to
         self.outbox = {}  # client_message_id -> Outgoing, in order
         self.connection = None  # set while it is live, that is after Synced
         self.live = asyncio.Event()
@@ -182,6 +186,11 @@ class Client:
     def log(self, log_id):
         return self.logs.setdefault(bytes(log_id), Log(bytes(log_id)))
 
+    def hear(self, log_id):
+        """The log, of which we learn something that no Synced has told."""
+        self.heard.add(bytes(log_id))
+        return self.log(log_id)
+
     # ------------------------------------------------------------ the life of a connection
 
     async def run(self):
@@ -261,38 +270,53 @@ class Client:
     # ------------------------------------------------------------ what the server has for us
 
     async def sync(self, connection):
+        """Asks for what has changed until there is no more of it."""
         more = True
         while more:
-            known = list(self.logs.values())[-POSITIONS_MAX:]
-            positions = [{"conversation_id": log.id, "seq": log.position,
+            self.asked |= self.heard
+            self.heard = set()
+            known = [self.logs[log] for log in self.asked if log in self.logs][:POSITIONS_MAX]
+            positions = [{"conversation_id": log.id, "seq": log.head,
                           "read_seq": log.read_seq, "peer_read_seq": log.peer_read_seq}
                          for log in known]
-            synced = await connection.ask(sync={"epoch": self.epoch, "positions": positions})
+            synced = await connection.ask(
+                sync={"epoch": self.epoch, "token": self.token, "positions": positions})
             if synced.epoch != self.epoch:
                 self.epoch = synced.epoch
                 self.logs.clear()  # their sequences may name other entries now
-            news = self.apply(synced)
-            more = synced.more and news
+            if synced.afresh:
+                self.named = set()
+            forgotten = self.apply(synced)
+            self.token = synced.token
+            if not synced.more:
+                self.all_is_told()
+            more = synced.more or forgotten
 
     def apply(self, synced):
-        """Returns whether there was anything that we did not have."""
-        news = False
+        """Returns whether something had to be forgotten: then there is one more question."""
         for state in synced.conversations:
             if state.forget:  # we have more than there is: an older state was put back
                 self.logs.pop(state.conversation_id, None)
             log = self.log(state.conversation_id)
-            cursors = log.read_seq, log.peer_read_seq
-            news |= state.forget or log.position < state.head
-            news |= cursors != (state.read_seq, state.peer_read_seq)
+            if state.HasField("peer"):
+                self.names[state.peer.user_id] = state.peer.username
             log.head = max(log.head, state.head)
             log.read_seq, log.peer_read_seq = state.read_seq, state.peer_read_seq
             self.expired(log, state.expired_below)
             self.arrived(log, state.entries)
-        return news
+            if self.named is not None:
+                self.named.add(log.id)
+        return any(state.forget for state in synced.conversations)
+
+    def all_is_told(self):
+        if self.named is not None:  # everything was told anew: what was not named is gone
+            for log in set(self.logs) - self.named - self.heard:
+                del self.logs[log]
+        self.named, self.asked = None, set()
 
     def read(self, receipt):
         """Somebody has read something: the other member, or we, here or on another device."""
-        log = self.log(receipt.conversation_id)
+        log = self.hear(receipt.conversation_id)
         if receipt.user_id == self.user:
             log.read_seq = max(log.read_seq, receipt.seq)
         else:
@@ -300,9 +324,9 @@ class Client:
 
     def pushed(self, connection, kind, body):
         if kind == "push":
-            self.arrived(self.log(body.conversation_id), [body.entry])
+            self.arrived(self.hear(body.conversation_id), [body.entry])
         elif kind == "behind" and body.conversation_id:
-            log = self.log(body.conversation_id)
+            log = self.hear(body.conversation_id)
             log.head = max(log.head, body.head)
             self.arrived(log, [])
         elif kind == "behind":
@@ -361,6 +385,7 @@ class Client:
                     continue
                 if page.epoch != self.epoch:
                     raise Closed("the epoch changed")
+                self.hear(log.id)
                 self.expired(log, page.expired_below)
                 self.arrived(log, page.entries)
                 limit = min(PAGE_ENTRIES_MAX, 2 * limit)
@@ -405,7 +430,7 @@ class Client:
                           content_type=send["content_type"], content=send["content"])
         entry = Entry(seq=sent.seq, time_ms=sent.time_ms, sender=self.user,
                       notice=send["notice"], message=message)
-        self.arrived(self.log(send["conversation_id"]), [entry])
+        self.arrived(self.hear(send["conversation_id"]), [entry])
         if not outgoing.stored.done():
             outgoing.stored.set_result(sent.seq)
 
