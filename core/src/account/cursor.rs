@@ -30,7 +30,7 @@ impl ReadCursor {
     }
 
     /// Sets the cursor of a user to this.
-    pub(super) fn write(self, conversation: LogId, user: UserId, rule: Rule) -> Write {
+    pub(crate) fn write(self, conversation: LogId, user: UserId, rule: Rule) -> Write {
         let (key, value) = (ReadCursor::key(user), Some(self.encode()));
         Write::registers(conversation, [Set { key, value, rule }])
     }

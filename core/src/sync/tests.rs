@@ -158,8 +158,8 @@ impl World {
     fn read(&self, id: u64, reader: u64) {
         let head = self.head(chat(id));
         let own = crate::entry::own_counted(head.meta, user(reader));
-        let cursor = ReadCursor { seq: head.seq, others_counted: head.meta.counted - own };
-        self.write(vec![cursor.moving(chat(id), user(reader))]);
+        let cursor = ReadCursor::public(head.seq, head.meta.counted - own);
+        self.write(vec![cursor.write(chat(id), user(reader), Rule::IfGreater)]);
     }
 
     /// The user hides a conversation.
@@ -258,7 +258,7 @@ impl World {
             let known = Known {
                 head: head.seq,
                 read_seq: cursor(1).seq,
-                peer_read_seq: cursor(id).seq,
+                peer_read_seq: cursor(id).receipt_seq,
                 unread: unread(&head, cursor(1).others_counted, user(1)),
                 hidden_up_to: membership.hidden_up_to,
                 peer: format!("u{id}"),
