@@ -11,8 +11,7 @@ use super::agenda::{Batch, Run};
 use super::effect::Ticket;
 use super::flow::{
     self, Answer, Answers, ChangedFlow, DeleteFlow, HeadsFlow, KeysFlow, LogsFlow, PagesFlow,
-    PasswordResult,
-    RegisterFlow, RegistersFlow, StoreFlow, StoreResult, WriteFlow,
+    PasswordResult, RegisterFlow, RegistersFlow, StoreFlow, StoreResult, WriteFlow,
 };
 use super::input::Input;
 use super::message::WorkerMessage;

@@ -22,7 +22,8 @@ use crate::credential::PasswordFlow;
 use crate::placement;
 use crate::retention::RetentionFlow;
 use crate::store::{
-    ChangeRange, DedupeKey, Deletion, Moment, Range, RegisterKey, RegisterRange, StoreRequest, Write,
+    ChangeRange, DedupeKey, Deletion, Moment, Range, RegisterKey, RegisterRange, StoreRequest,
+    Write,
 };
 
 /// See the module.
