@@ -37,6 +37,8 @@ struct Client {
     sends: BTreeMap<u64, (LogId, [u8; 16], Option<u64>)>,
     others: BTreeMap<u64, bool>,
     is_online: bool,
+    /// It sends again what was stored and is gone.
+    sends_again: bool,
     /// It has synced since something was put back.
     has_compared: bool,
 }
@@ -69,8 +71,10 @@ impl World {
                 true => Backlog::Newest(1 + random.below(5) as u32),
                 false => Backlog::Everything,
             };
+            let sends_again = random.one_in(2);
             let config = Config {
                 backlog,
+                resend_after_restore_bytes_max: if sends_again { 1 << 20 } else { 0 },
                 sends_per_conversation: 1 + random.below(3) as usize,
                 // Small, so that it is hit.
                 aside_bytes_max: 2000,
@@ -87,6 +91,7 @@ impl World {
                 sends: BTreeMap::new(),
                 others: BTreeMap::new(),
                 is_online: false,
+                sends_again,
                 has_compared: true,
             }
         });
@@ -318,8 +323,12 @@ impl World {
 
     fn is_quiet(&self) -> bool {
         self.clients.iter().all(|client| {
-            let done = client.sends.values().all(|(_, _, seq)| seq.is_some())
-                && client.others.values().all(|done| *done);
+            let sent = client.sends.values().all(|(conversation, message_id, seq)| {
+                let is_back =
+                    !client.sends_again || !self.stored(*conversation, message_id).is_empty();
+                seq.is_some() && is_back
+            });
+            let done = sent && client.others.values().all(|done| *done);
             done && client.is_online
                 && self.server.conversations(client.user).into_iter().all(|(id, log)| {
                     let seen = client.seen.get(&id);
@@ -345,21 +354,20 @@ impl World {
         }
     }
 
+    /// Where a message is in the log of the server.
+    fn stored(&self, conversation: LogId, message_id: &[u8]) -> Vec<u64> {
+        let is_it = |entry: &&wire::Entry| match &entry.body {
+            Some(entry::Body::Message(message)) => message.client_message_id == message_id,
+            _ => false,
+        };
+        self.server.log(conversation).iter().filter(is_it).map(|entry| entry.seq).collect()
+    }
+
     fn check_sends(&self, client: &Client) {
         for (number, (conversation, message_id, seq)) in &client.sends {
-            let stored: Vec<u64> = self
-                .server
-                .log(*conversation)
-                .iter()
-                .filter(|entry| match &entry.body {
-                    Some(entry::Body::Message(message)) => {
-                        message.client_message_id == message_id[..]
-                    }
-                    _ => false,
-                })
-                .map(|entry| entry.seq)
-                .collect();
+            let stored = self.stored(*conversation, message_id);
             if self.server.is_gone(message_id) {
+                assert!(!client.sends_again || stored.len() == 1, "seed {}: {number}", self.seed);
                 assert!(stored.len() <= 1, "seed {}: message {number}: {stored:?}", self.seed);
             } else {
                 assert_eq!(stored, [seq.unwrap()], "seed {}: message {number}", self.seed);

@@ -66,11 +66,20 @@ struct Person {
 
 impl Person {
     fn start(address: &str, name: &str) -> Person {
+        Person::keeping(address, name, 0)
+    }
+
+    /// One who keeps so many bytes of what was stored.
+    fn keeping(address: &str, name: &str, resend_after_restore_bytes_max: usize) -> Person {
         let id = new_device_id().unwrap();
         let device = Device { id, kind: DeviceKind::Desktop, name: name.into() };
         let password = Password { username: name.into(), password: format!("{name} has a secret") };
         let client = Client::connect(ClientConfig {
-            machine: Config { backlog: Backlog::Everything, ..Config::new(address, device) },
+            machine: Config {
+                backlog: Backlog::Everything,
+                resend_after_restore_bytes_max,
+                ..Config::new(address, device)
+            },
             transport: Transport::Tcp,
             credentials: Credentials {
                 password: Some(password),
@@ -150,6 +159,39 @@ fn copy(from: &Path, to: &Path) {
             std::fs::copy(path, to).unwrap();
         }
     }
+}
+
+/// Who keeps what was stored says it again, once: what the older copy has it knows again.
+#[test]
+fn a_client_that_keeps_its_messages_sends_again_what_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, older) = (folder.path().join("data"), folder.path().join("older"));
+    let server = Server::start(folder.path(), "127.0.0.1:0");
+    let mut ann = Person::keeping(&server.tcp, "ann", 1 << 20);
+    let mut bob = Person::start(&server.tcp, "bob");
+    for person in [&mut ann, &mut bob] {
+        person.until("online", |person| person.is_online);
+    }
+    let chat = LogId::direct(ann.user.unwrap(), bob.user.unwrap());
+    ann.client.send_text(chat, "one").unwrap();
+    all_have([&mut ann, &mut bob], chat, &["one"]);
+
+    let tcp = server.stop();
+    copy(&data, &older);
+    let server = Server::start(folder.path(), &tcp);
+    for (text, so_far) in [("two", &["one", "two"][..]), ("three", &["one", "two", "three"])] {
+        ann.client.send_text(chat, text).unwrap();
+        all_have([&mut ann, &mut bob], chat, so_far);
+    }
+
+    let tcp = server.stop();
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&older, &data).unwrap();
+    let server = Server::start(folder.path(), &tcp);
+    // (If Ann is the first to be back, Bob finds what he has.)
+    ann.until("it is noticed", |ann| ann.lost == 1);
+    all_have([&mut ann, &mut bob], chat, &["one", "two", "three"]);
+    server.stop();
 }
 
 #[test]

@@ -29,6 +29,11 @@ pub struct Config {
     pub outbox_messages_max: usize,
     /// Content of those messages in bytes.
     pub outbox_bytes_max: usize,
+    /// Bytes of messages that the server has stored, the newest, that are kept: if the server is put back to an
+    /// earlier state, they are sent again, and what it has lost is there once more. No
+    /// [`super::Event::Completed`] comes for that. 0 keeps none: whoever has an archive of its own, or would rather
+    /// decide by itself what is said again, leaves it so.
+    pub resend_after_restore_bytes_max: usize,
     /// Other requests that may wait for their answer.
     pub requests_max: usize,
     /// Content in bytes, of all conversations, that is kept because something before it is
@@ -50,6 +55,7 @@ impl Config {
             sends_per_conversation: 1,
             outbox_messages_max: 10_000,
             outbox_bytes_max: 16 * 1024 * 1024,
+            resend_after_restore_bytes_max: 0,
             requests_max: 1000,
             aside_bytes_max: 4 * 1024 * 1024,
         }

@@ -368,8 +368,8 @@ impl Machine {
     }
 
     pub(super) fn fail_messages(&mut self, failure: &Failure) {
-        for outgoing in self.outbox.drain() {
-            self.complete(outgoing.ticket, Err(failure.clone()));
+        for ticket in self.outbox.drain().into_iter().filter_map(|outgoing| outgoing.ticket) {
+            self.complete(ticket, Err(failure.clone()));
         }
     }
 

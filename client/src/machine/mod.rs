@@ -16,7 +16,7 @@
 //! - `login`, `renewal`, `tokens`: which credential comes next
 //! - `receive`: what the server says
 //! - `transmit`: what is sent, and when
-//! - `outbox`, `pending`: messages and requests that wait
+//! - `outbox`, `pending`: messages and requests that wait; `kept`: messages that may have to be sent again
 //! - `logs`, `log`, `reading`: what is known of each conversation, gaps, unread counts
 //! - `sync`: catching up after a login
 //! - `timing`, `backoff`, `liveness`, `random`: time
@@ -25,6 +25,7 @@ mod backoff;
 mod config;
 mod connection;
 mod event;
+mod kept;
 mod liveness;
 mod log;
 mod login;
@@ -49,8 +50,9 @@ use dunlin_protocol::{LogId, UserId};
 
 use backoff::Backoff;
 use connection::{Attachment, Phase};
+use kept::Kept;
 use logs::Logs;
-use outbox::Outbox;
+use outbox::{Outbox, Said};
 use pending::{Job, JobQueue, PendingRequests};
 use random::Random;
 
@@ -86,6 +88,7 @@ pub struct Machine {
     pending: PendingRequests,
     jobs: JobQueue,
     outbox: Outbox,
+    kept: Kept,
     logs: Logs,
     sync: sync::Sync,
     user: Option<UserId>,
@@ -117,6 +120,7 @@ impl Machine {
             pending: PendingRequests::new(),
             jobs: JobQueue::new(config.requests_max),
             outbox,
+            kept: Kept::new(config.resend_after_restore_bytes_max),
             logs: Logs::new(config.aside_bytes_max),
             sync: sync::Sync::new(),
             user: None,
@@ -144,8 +148,8 @@ impl Machine {
         match (&self.phase, request) {
             (Phase::Closed, _) => Err(Failure::Closed),
             (_, Request::Send { conversation, message_id, content_type, content, notice }) => {
-                let outbox = &mut self.outbox;
-                if outbox.push(ticket, conversation, message_id, content_type, content, notice) {
+                let said = Said { message_id, content_type, content, notice };
+                if self.outbox.push(ticket, conversation, said) {
                     Ok(())
                 } else {
                     Err(Failure::QueueFull)

@@ -9,14 +9,21 @@ use hashbrown::HashMap;
 
 use super::request::Ticket;
 
-/// A message that waits for its Sent.
-#[derive(Debug)]
-pub(super) struct Outgoing {
-    pub(super) ticket: Ticket,
+/// What was said.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
     pub(super) message_id: ClientMessageId,
     pub(super) content_type: String,
     pub(super) content: Bytes,
     pub(super) notice: Notice,
+}
+
+/// A message that waits for its Sent.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    /// Who waits for the answer; nobody for one that was stored before, and is sent again.
+    pub(super) ticket: Option<Ticket>,
+    pub(super) said: Said,
     /// How often the server failed at it (codes of that class).
     pub(super) failures: u32,
     number: u64,
@@ -46,8 +53,14 @@ pub(super) struct Outbox {
     messages_max: usize,
     bytes: usize,
     bytes_max: usize,
-    next_number: u64,
+    /// Of the last one that was said.
+    last_number: u64,
+    /// Of the last one that was put before all others.
+    first_number: u64,
 }
+
+/// In the middle, so that there is room on both sides.
+const FIRST_NUMBER: u64 = 1 << 63;
 
 impl Outbox {
     pub(super) fn new(window: usize, messages_max: usize, bytes_max: usize) -> Outbox {
@@ -58,37 +71,43 @@ impl Outbox {
             messages_max,
             bytes: 0,
             bytes_max,
-            next_number: 0,
+            last_number: FIRST_NUMBER,
+            first_number: FIRST_NUMBER,
         }
     }
 
     /// Takes a message; says no if too many wait already.
-    pub(super) fn push(
-        &mut self,
-        ticket: Ticket,
-        conversation: LogId,
-        message_id: ClientMessageId,
-        content_type: String,
-        content: Bytes,
-        notice: Notice,
-    ) -> bool {
-        if self.messages >= self.messages_max || self.bytes + content.len() > self.bytes_max {
+    pub(super) fn push(&mut self, ticket: Ticket, conversation: LogId, said: Said) -> bool {
+        if self.messages >= self.messages_max || self.bytes + said.content.len() > self.bytes_max {
             return false;
         }
         self.messages += 1;
-        self.bytes += content.len();
-        self.next_number += 1;
+        self.bytes += said.content.len();
+        self.last_number += 1;
         self.conversations.entry(conversation).or_default().push_back(Outgoing {
-            ticket,
-            message_id,
-            content_type,
-            content,
-            notice,
+            ticket: Some(ticket),
+            said,
             failures: 0,
-            number: self.next_number,
+            number: self.last_number,
             state: State::Queued,
         });
         true
+    }
+
+    /// Takes messages that were stored once, in their order, before all that wait. Whoever keeps them bounds them.
+    pub(super) fn push_again(&mut self, messages: Vec<(LogId, Said)>) {
+        for (conversation, said) in messages.into_iter().rev() {
+            self.messages += 1;
+            self.bytes += said.content.len();
+            self.first_number -= 1;
+            self.conversations.entry(conversation).or_default().push_front(Outgoing {
+                ticket: None,
+                said,
+                failures: 0,
+                number: self.first_number,
+                state: State::Queued,
+            });
+        }
     }
 
     /// The next message to send, which is in flight from now on. Of those that may go, the one
@@ -136,7 +155,7 @@ impl Outbox {
             self.conversations.remove(&id.conversation);
         }
         self.messages -= 1;
-        self.bytes -= outgoing.content.len();
+        self.bytes -= outgoing.said.content.len();
         Some(outgoing)
     }
 
@@ -194,20 +213,17 @@ mod tests {
         LogId::direct(UserId::new(1).unwrap(), UserId::new(id).unwrap())
     }
 
+    fn said(id: u8) -> Said {
+        let (message_id, content) = (ClientMessageId([id; 16]), "hello".into());
+        Said { message_id, content_type: String::new(), content, notice: Notice::Loud }
+    }
+
     fn push(outbox: &mut Outbox, to: u64, ticket: u64) -> bool {
-        let id = ClientMessageId([ticket as u8; 16]);
-        outbox.push(
-            Ticket(ticket),
-            conversation(to),
-            id,
-            String::new(),
-            "hello".into(),
-            Notice::Loud,
-        )
+        outbox.push(Ticket(ticket), conversation(to), said(ticket as u8))
     }
 
     fn next(outbox: &mut Outbox, now_ms: u64) -> Option<(OutgoingId, u64)> {
-        outbox.next(now_ms).map(|(id, outgoing)| (id, outgoing.ticket.0))
+        outbox.next(now_ms).map(|(id, outgoing)| (id, outgoing.ticket.unwrap().0))
     }
 
     #[test]
@@ -248,8 +264,27 @@ mod tests {
         outbox.disconnected();
         assert_eq!(next(&mut outbox, 0).unwrap().1, 1);
         assert_eq!(next(&mut outbox, 0).unwrap().1, 2);
-        let tickets: Vec<u64> = outbox.drain().iter().map(|outgoing| outgoing.ticket.0).collect();
+        let tickets: Vec<u64> =
+            outbox.drain().iter().map(|outgoing| outgoing.ticket.unwrap().0).collect();
         assert_eq!(tickets, [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_is_sent_again_goes_first_and_in_its_order() {
+        let mut outbox = Outbox::new(1, 10, 1000);
+        push(&mut outbox, 2, 9);
+        push(&mut outbox, 3, 8);
+        let (in_flight, _) = next(&mut outbox, 0).unwrap();
+        let again = [(2, 1), (3, 2), (2, 3)].map(|(to, id)| (conversation(to), said(id)));
+        outbox.push_again(again.into());
+        let mut order = Vec::new();
+        while let Some((id, outgoing)) = outbox.next(0) {
+            order.push(outgoing.said.message_id.0[0]);
+            outbox.remove(id);
+        }
+        assert_eq!(order, [1, 2, 3, 8], "the other one is in flight");
+        assert!(outbox.remove(in_flight).is_some());
+        assert_eq!((outbox.messages, outbox.bytes), (0, 0));
     }
 
     #[test]

@@ -190,6 +190,7 @@ impl Machine {
             self.events.push_back(Event::HistoryLost);
             self.fail_jobs(&Failure::OtherUser);
             self.fail_messages(&Failure::OtherUser);
+            self.kept.take(None);
         }
         self.user = Some(user);
         self.attachment.login.succeeded(now_ms, &logged_in);
@@ -205,17 +206,21 @@ impl Machine {
         let Some(outgoing) = self.outbox.remove(id) else { return };
         let Some(user) = self.user else { return };
         let (seq, time_ms) = (sent.seq, sent.time_ms);
-        self.complete(outgoing.ticket, Ok(Response::Sent { seq, time_ms }));
+        if let Some(ticket) = outgoing.ticket {
+            self.complete(ticket, Ok(Response::Sent { seq, time_ms }));
+        }
+        let said = outgoing.said;
+        self.kept.keep(id.conversation, &said);
         let message = wire::Message {
-            client_message_id: outgoing.message_id.to_wire(),
-            content_type: outgoing.content_type,
-            content: outgoing.content,
+            client_message_id: said.message_id.to_wire(),
+            content_type: said.content_type,
+            content: said.content,
         };
         let entry = Entry {
             seq,
             time_ms,
             sender: user.get(),
-            notice: outgoing.notice.into(),
+            notice: said.notice.into(),
             body: Some(entry::Body::Message(message)),
             ..Entry::default()
         };
@@ -230,8 +235,8 @@ impl Machine {
             Verdict::Later(at_ms) => self.outbox.refuse(id, at_ms),
             Verdict::LogIn => self.lose(now_ms, Lost::NotNow(error.code()), error.retry_after_ms),
             Verdict::Failed => {
-                if let Some(outgoing) = self.outbox.remove(id) {
-                    self.complete(outgoing.ticket, Err(Failure::Refused(error)));
+                if let Some(ticket) = self.outbox.remove(id).and_then(|outgoing| outgoing.ticket) {
+                    self.complete(ticket, Err(Failure::Refused(error)));
                 }
             }
         }

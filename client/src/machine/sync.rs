@@ -182,6 +182,7 @@ impl Machine {
     fn forget_conversation(&mut self, log_id: LogId) {
         self.logs.forget(log_id);
         self.events.push_back(Event::ConversationLost { conversation: log_id });
+        self.outbox.push_again(self.kept.take(Some(log_id)));
         self.sync.want();
     }
 
@@ -211,6 +212,7 @@ impl Machine {
         if self.sync.epoch != 0 {
             self.logs.clear();
             self.events.push_back(Event::HistoryLost);
+            self.outbox.push_again(self.kept.take(None));
         }
         self.sync.told_nothing(epoch);
     }

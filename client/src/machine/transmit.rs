@@ -138,14 +138,14 @@ impl Machine {
             let Some((id, outgoing)) = self.outbox.next(now_ms) else { return };
             let body = Body::Send(wire::Send {
                 conversation_id: id.conversation.to_wire(),
-                client_message_id: outgoing.message_id.to_wire(),
-                content_type: outgoing.content_type.clone(),
-                content: outgoing.content.clone(),
-                notice: outgoing.notice.into(),
+                client_message_id: outgoing.said.message_id.to_wire(),
+                content_type: outgoing.said.content_type.clone(),
+                content: outgoing.said.content.clone(),
+                notice: outgoing.said.notice.into(),
             });
             if self.exceeds_frame(&body) {
-                if let Some(outgoing) = self.outbox.remove(id) {
-                    self.complete(outgoing.ticket, Err(Failure::TooLarge));
+                if let Some(ticket) = self.outbox.remove(id).and_then(|outgoing| outgoing.ticket) {
+                    self.complete(ticket, Err(Failure::TooLarge));
                 }
                 continue;
             }
