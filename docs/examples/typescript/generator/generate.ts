@@ -17,11 +17,16 @@ const SCALARS = new Map([
 ]);
 
 function main(folder: string, output: string): void {
-  const files = readdirSync(folder).filter((name) => name.endsWith(".proto")).sort();
+  const files = readdirSync(folder)
+    .filter((name) => name.endsWith(".proto"))
+    .sort();
   const parsed = files.map((name) => parseProto(readFileSync(join(folder, name), "utf8")));
   const enums = parsed.flatMap((file) => file.enums);
   const messages = parsed.flatMap((file) => file.messages);
-  const names = { enums: new Set(enums.map((each) => each.name)), messages: new Set(messages.map((each) => each.name)) };
+  const names = {
+    enums: new Set(enums.map((each) => each.name)),
+    messages: new Set(messages.map((each) => each.name)),
+  };
   const parts = [
     `// Made by generator/generate.ts from ${files.join(", ")}: do not edit.`,
     `import { messageType, type MessageType } from "./codec.js";`,

@@ -2,7 +2,16 @@
 // Commands: /older [SEQ], /accept, /ignore, /hide, /clear, /silent TEXT, /typing, /sessions, /logout, /quit
 
 import { createInterface, type Interface } from "node:readline";
-import { Client, DeviceKind, JsonFileState, Notice, register, type ConversationId, type Entry, type Membership } from "./index.js";
+import {
+  Client,
+  DeviceKind,
+  JsonFileState,
+  Notice,
+  register,
+  type ConversationId,
+  type Entry,
+  type Membership,
+} from "./index.js";
 import { asksPassword, endWith, readArguments, UsageError } from "./terminal.js";
 
 class Chat {
@@ -22,9 +31,13 @@ class Chat {
     const { events } = this.#client;
     for (const entry of this.#client.conversations.get(this.#conversation)?.recent ?? []) this.#show(entry);
     this.#tellMembership();
-    events.on("entry", (id, entry) => (id === this.#conversation ? this.#show(entry) : this.#tellOfOther(id)));
+    events.on("entry", (id, entry) =>
+      id === this.#conversation ? this.#show(entry) : this.#tellOfOther(id),
+    );
     events.on("failed", (_, __, error) => console.log(`   not sent: ${error.message}`));
-    events.on("offline", (end, delayMs) => console.log(`   offline (${end.message}), again in ${Math.round(delayMs)} ms`));
+    events.on("offline", (end, delayMs) =>
+      console.log(`   offline (${end.message}), again in ${Math.round(delayMs)} ms`),
+    );
     events.on("online", () => console.log("   online"));
     events.on("changed", (id) => id === this.#conversation && this.#tellChange());
     events.on("signal", (signal) => signal.kind === "typing" && console.log("   is typing"));
@@ -60,9 +73,13 @@ class Chat {
 
   #show({ seq, timeMs, sender, message, isDamaged }: Entry): void {
     const when = new Date(Number(timeMs)).toLocaleTimeString();
-    const text = message?.contentType === "text/plain" ? Buffer.from(message.content).toString() : `(${message?.contentType})`;
+    const text =
+      message?.contentType === "text/plain"
+        ? Buffer.from(message.content).toString()
+        : `(${message?.contentType})`;
     if (isDamaged) console.log(`${seq}  a message is missing here`);
-    else if (message !== undefined) console.log(`${seq}  ${when}  ${this.#names.get(sender) ?? sender}: ${printable(text)}`);
+    else if (message !== undefined)
+      console.log(`${seq}  ${when}  ${this.#names.get(sender) ?? sender}: ${printable(text)}`);
     // In a stranger's request the mark would tell that somebody is here.
     const isRequest = this.#client.conversations.get(this.#conversation)?.isRequest === true;
     if (sender !== this.#client.userId) this.#client.markRead(this.#conversation, seq, isRequest);
@@ -83,7 +100,8 @@ class Chat {
     else if (command === "/ignore") await this.#client.ignore(this.#conversation);
     else if (command === "/hide") await this.#client.hide(this.#conversation);
     else if (command === "/clear") await this.#client.clear(this.#conversation);
-    else if (command === "/silent") await this.#client.send(this.#conversation, line.slice(8), { notice: Notice.SILENT });
+    else if (command === "/silent")
+      await this.#client.send(this.#conversation, line.slice(8), { notice: Notice.SILENT });
     else if (command === "/typing") this.#client.signal(this.#conversation, "typing");
     else if (command === "/sessions") await this.#sessions();
     else if (command === "/logout") await this.#client.logOut();
@@ -127,7 +145,10 @@ async function main(): Promise<void> {
     console.error(`there is no ${peer}`);
     return client.stop();
   }
-  const names = new Map([[found.userId, found.displayName], [client.userId, "me"]]);
+  const names = new Map([
+    [found.userId, found.displayName],
+    [client.userId, "me"],
+  ]);
   new Chat(client, client.conversationWith(found.userId), names).begin();
 }
 

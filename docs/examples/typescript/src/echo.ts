@@ -30,7 +30,8 @@ async function main(): Promise<void> {
   });
   // What was taken before the bot was killed may lack its answer: the newest of each are answered again.
   for (const [id, conversation] of client.conversations) {
-    for (const entry of conversation.recent.filter(({ seq }) => seq > conversation.readSeq)) await answer(client, id, entry);
+    for (const entry of conversation.recent.filter(({ seq }) => seq > conversation.readSeq))
+      await answer(client, id, entry);
   }
   client.start();
 }

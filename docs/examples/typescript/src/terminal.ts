@@ -24,7 +24,9 @@ export interface Arguments {
 
 /** Ends a program that could not do what it was asked for; what it said is why. */
 export function endWith(error: Error, usage: string): void {
-  const isUsage = error instanceof UsageError || (error as NodeJS.ErrnoException).code?.startsWith("ERR_PARSE_ARGS") === true;
+  const isUsage =
+    error instanceof UsageError ||
+    (error as NodeJS.ErrnoException).code?.startsWith("ERR_PARSE_ARGS") === true;
   console.error(isUsage ? `${error.message}\nusage: ${usage}${USAGE}` : error.message);
   process.exitCode = isUsage ? 2 : 1;
 }
@@ -49,7 +51,13 @@ export function readArguments(): Arguments {
   const address = values.address ?? (isTls ? "127.0.0.1:7411" : "127.0.0.1:7410");
   const tls = isTls && (values.ca === undefined ? {} : { ca: readFileSync(values.ca, "utf8") });
   const statePath = values.state ?? `${user}.json`;
-  return { endpoint: { address, tls }, user, isNew: values.register === true, statePath, others: positionals };
+  return {
+    endpoint: { address, tls },
+    user,
+    isNew: values.register === true,
+    statePath,
+    others: positionals,
+  };
 }
 
 export interface Account {

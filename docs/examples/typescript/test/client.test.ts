@@ -24,11 +24,21 @@ interface Situation {
   until(what: string, condition: () => boolean): Promise<void>;
 }
 
-async function within(script: Script, body: (situation: Situation) => Promise<void>, options: Partial<ClientOptions> = {}): Promise<void> {
+async function within(
+  script: Script,
+  body: (situation: Situation) => Promise<void>,
+  options: Partial<ClientOptions> = {},
+): Promise<void> {
   const server = await ScriptedServer.start(script);
   const password = () => Promise.resolve({ username: "alice", password: "correct horse" });
   const endpoint = { address: server.address, tls: false } as const;
-  const client = await Client.open({ endpoint, state: new MemoryState(), credentials: { password }, backoffBaseMs: 10, ...options });
+  const client = await Client.open({
+    endpoint,
+    state: new MemoryState(),
+    credentials: { password },
+    backoffBaseMs: 10,
+    ...options,
+  });
   const shown: Entry[] = [];
   const told: string[] = [];
   client.events.on("entry", (_, each) => (shown.push(each), told.push(`entry ${each.seq}`)));
@@ -38,7 +48,11 @@ async function within(script: Script, body: (situation: Situation) => Promise<vo
   client.events.on("stopped", (why) => told.push(`stopped ${why}`));
   client.events.on("leftOut", (_, from, to) => told.push(`left out ${from} to ${to}`));
   const until = async (what: string, condition: () => boolean) => {
-    for (const deadline = Date.now() + DEADLINE_MS; !condition(); await new Promise((resolve) => setTimeout(resolve, 5))) {
+    for (
+      const deadline = Date.now() + DEADLINE_MS;
+      !condition();
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    ) {
       assert.ok(Date.now() < deadline, `${what} does not come; told: ${told.join(", ")}`);
     }
   };
@@ -59,7 +73,8 @@ const push = (seq: bigint) => ({ case: "push", value: { conversationId, entry: e
 
 test("what does not continue the log is put aside until the gap is fetched", async () => {
   const script: Script = (request, connection) => {
-    if (request.body.case === "sync") setImmediate(() => connection.push(push(1n), push(4n), push(4n), push(3n), push(1n)));
+    if (request.body.case === "sync")
+      setImmediate(() => connection.push(push(1n), push(4n), push(4n), push(3n), push(1n)));
     const { body } = request;
     if (body.case !== "history") return quiet(request);
     assert.ok(body.value.fromSeq === 2n && body.value.toSeq < 4n, "nothing that it has");
@@ -80,10 +95,7 @@ test("a push behind a Synced of another epoch belongs to the new one, though the
     if (syncs === 1n) setImmediate(() => connection.push(push(1n), push(2n), { case: "behind", value: {} }));
     if (syncs !== 2n) return [{ case: "synced", value: { epoch: EPOCH } }];
     const { requestId } = request;
-    connection.say(
-      { requestId, body: { case: "synced", value: { epoch: EPOCH + 1n } } },
-      { body: push(1n) },
-    );
+    connection.say({ requestId, body: { case: "synced", value: { epoch: EPOCH + 1n } } }, { body: push(1n) });
     return [];
   };
   await within(script, async ({ told, shown, client, until }) => {
@@ -105,7 +117,12 @@ test("it goes around an entry that is damaged, in few requests", async () => {
     for (let seq = fromSeq; seq <= toSeq && wanted.length < limit; seq++) wanted.push(seq);
     if (wanted.includes(DAMAGED)) return [{ case: "error", value: { code: ErrorCode.DATA_CORRUPT } }];
     const more = wanted.length > 0 && (wanted.at(-1) as bigint) < toSeq;
-    return [{ case: "historyPage", value: { entries: wanted.map((seq) => entry(seq)), head: 9n, epoch: EPOCH, more } }];
+    return [
+      {
+        case: "historyPage",
+        value: { entries: wanted.map((seq) => entry(seq)), head: 9n, epoch: EPOCH, more },
+      },
+    ];
   };
   await within(script, async ({ server, shown, until }) => {
     await until("the ninth", () => shown.length >= 9);
@@ -129,9 +146,14 @@ test("a message is sent again with its id after an error, a lost answer and anot
     await until("the login", () => client.isOnline);
     const id = await client.send(CONVERSATION, "hello");
     await until("the answer", () => told.includes("sent"));
-    const ids = server.asked("send").map(({ clientMessageId }) => Buffer.from(clientMessageId).toString("hex"));
+    const ids = server
+      .asked("send")
+      .map(({ clientMessageId }) => Buffer.from(clientMessageId).toString("hex"));
     assert.deepEqual(ids, [id, id, id, id]);
-    assert.deepEqual(shown.map(({ message }) => message?.id), [id]);
+    assert.deepEqual(
+      shown.map(({ message }) => message?.id),
+      [id],
+    );
     assert.equal(client.conversations.get(CONVERSATION)?.unread, 0n);
     const [first, second] = server.asked("login").map(({ credential }) => credential?.case);
     assert.deepEqual([first, second], ["password", "resumeToken"]);
@@ -146,7 +168,10 @@ test("a message that is refused is not sent again", async () => {
     await client.send(CONVERSATION, "hello");
     await client.send(CONVERSATION, "x".repeat(100_000));
     await until("the failures", () => told.length === 2);
-    assert.ok(told.every((each) => each.startsWith("failed")), told.join());
+    assert.ok(
+      told.every((each) => each.startsWith("failed")),
+      told.join(),
+    );
     assert.equal(server.asked("send").length, 1, "what is too large for the connection is not sent at all");
     assert.deepEqual(client.unsent, []);
   });
@@ -158,7 +183,10 @@ test("asked to go away it waits for what is under way, and connects to the other
     if (request.body.case !== "send") return quiet(request);
     const { requestId } = request;
     connection.push({ case: "goAway", value: { reconnectDelayMs: 1, address: elsewhere.address } });
-    setTimeout(() => connection.say({ requestId, body: { case: "sent", value: { seq: 1n, timeMs: 1n } } }), 50);
+    setTimeout(
+      () => connection.say({ requestId, body: { case: "sent", value: { seq: 1n, timeMs: 1n } } }),
+      50,
+    );
     return [];
   };
   await within(script, async ({ server, client, told, until }) => {
@@ -182,7 +210,8 @@ for (const [reason, why] of [
   test(`it does not come back by itself after close ${reason}: ${why}`, async () => {
     const state = new MemoryState();
     const script: Script = (request, connection) => {
-      if (request.body.case === "sync") setImmediate(() => connection.push({ case: "close", value: { reason } }));
+      if (request.body.case === "sync")
+        setImmediate(() => connection.push({ case: "close", value: { reason } }));
       return quiet(request);
     };
     const body = async ({ server, told, until }: Situation) => {
@@ -192,7 +221,11 @@ for (const [reason, why] of [
     };
     await within(script, body, { state });
     const { tokens } = (await state.load()) ?? { tokens: undefined };
-    assert.equal(tokens?.resume === undefined, reason === CloseReason.LOGGED_OUT, "tokens are forgotten after a logout only");
+    assert.equal(
+      tokens?.resume === undefined,
+      reason === CloseReason.LOGGED_OUT,
+      "tokens are forgotten after a logout only",
+    );
   });
 }
 
@@ -269,22 +302,37 @@ test("a state that is somebody else's is left alone", async () => {
   const state = new MemoryState();
   await within(quiet, async ({ client, until }) => until("the login", () => client.isOnline), { state });
   const script: Script = (request) =>
-    request.body.case === "login" ? [{ case: "loggedIn", value: { ...LOGGED_IN, userId: 99n } }] : quiet(request);
-  await within(script, async ({ told, until }) => until("the stop", () => told.includes("stopped gave up")), { state });
+    request.body.case === "login"
+      ? [{ case: "loggedIn", value: { ...LOGGED_IN, userId: 99n } }]
+      : quiet(request);
+  await within(script, async ({ told, until }) => until("the stop", () => told.includes("stopped gave up")), {
+    state,
+  });
 });
 
 test("memberships and settings: the higher version holds, and what is cleared is no gap", async () => {
-  const setting = (value: string, version: bigint) => ({ case: "setting", value: { key: "theme", value: Buffer.from(value), version } }) as const;
-  const cleared = { conversationId, visibleFrom: 4n, othersCleared: 3n, version: 9n, request: RequestState.PENDING };
+  const setting = (value: string, version: bigint) =>
+    ({ case: "setting", value: { key: "theme", value: Buffer.from(value), version } }) as const;
+  const cleared = {
+    conversationId,
+    visibleFrom: 4n,
+    othersCleared: 3n,
+    version: 9n,
+    request: RequestState.PENDING,
+  };
   const script: Script = (request, connection) => {
     if (request.body.case === "sync") {
       setImmediate(() => {
         connection.push(push(5n), { case: "membership", value: cleared }, push(4n));
-        connection.push({ case: "membership", value: { ...cleared, version: 8n, request: RequestState.IGNORED } });
+        connection.push({
+          case: "membership",
+          value: { ...cleared, version: 8n, request: RequestState.IGNORED },
+        });
         connection.push(setting("dark", 3n), setting("light", 2n));
       });
     }
-    if (request.body.case === "history") return [{ case: "error", value: { code: ErrorCode.TIMEOUT, retryAfterMs: 20 } }];
+    if (request.body.case === "history")
+      return [{ case: "error", value: { code: ErrorCode.TIMEOUT, retryAfterMs: 20 } }];
     if (request.body.case !== "setSetting") return quiet(request);
     const conflict = { code: ErrorCode.VERSION_CONFLICT, setting: setting("mine", 4n).value };
     return [{ case: "error", value: conflict }];
@@ -296,7 +344,9 @@ test("memberships and settings: the higher version holds, and what is cleared is
     assert.equal(conversation?.isRequest, true);
     assert.equal(conversation?.unread, 2n);
     assert.equal(Buffer.from(client.setting("theme") ?? []).toString(), "dark");
-    await assert.rejects(client.setSetting("theme", Buffer.from("other"), 3n), { code: ErrorCode.VERSION_CONFLICT });
+    await assert.rejects(client.setSetting("theme", Buffer.from("other"), 3n), {
+      code: ErrorCode.VERSION_CONFLICT,
+    });
     await client.setSetting("theme", Buffer.from("mine"), 3n);
     assert.equal(client.settingVersion("theme"), 4n, "it was set by the first try, whose answer was lost");
   });
@@ -308,12 +358,17 @@ test("what was ignored is told anew when it is accepted", async () => {
     const { body } = request;
     if (body.case === "sync") {
       asked.push(body.value.positions.length);
-      if (asked.length === 1) setImmediate(() => connection.push(push(1n), { case: "membership", value: membership(1n, RequestState.IGNORED) }));
+      if (asked.length === 1)
+        setImmediate(() =>
+          connection.push(push(1n), { case: "membership", value: membership(1n, RequestState.IGNORED) }),
+        );
       if (asked.length === 1) return quiet(request);
       const conversation = { conversationId, head: 3n, unread: 3n, entries: [entry(2n), entry(3n)] };
       return [{ case: "synced", value: { epoch: EPOCH, conversations: [conversation] } }];
     }
-    return body.case === "updateConversation" ? [{ case: "membership", value: membership(2n, RequestState.NONE) }] : quiet(request);
+    return body.case === "updateConversation"
+      ? [{ case: "membership", value: membership(2n, RequestState.NONE) }]
+      : quiet(request);
   };
   const membership = (version: bigint, request: number) => ({ conversationId, version, request });
   await within(script, async ({ client, shown, until }) => {

@@ -35,7 +35,10 @@ export interface User {
 
 /** Somebody new, with a name that nobody has. */
 export async function newUser(address: string, name: string): Promise<User & { userId: bigint }> {
-  const user = { username: `${name}-${randomBytes(6).toString("hex")}`, password: randomBytes(12).toString("hex") };
+  const user = {
+    username: `${name}-${randomBytes(6).toString("hex")}`,
+    password: randomBytes(12).toString("hex"),
+  };
   const userId = await register({ address, tls: false }, user);
   return { ...user, userId };
 }
@@ -51,7 +54,12 @@ export class DeviceUnderTest {
   client!: Client;
   passwordsAsked = 0;
 
-  constructor(name: string, user: User, options: Omit<ClientOptions, "state" | "credentials">, state: DurableState = new MemoryState()) {
+  constructor(
+    name: string,
+    user: User,
+    options: Omit<ClientOptions, "state" | "credentials">,
+    state: DurableState = new MemoryState(),
+  ) {
     this.name = name;
     this.#user = user;
     this.#options = options;
@@ -88,7 +96,9 @@ export class DeviceUnderTest {
   }
 
   texts(conversation: ConversationId): string[] {
-    return this.shown(conversation).flatMap(({ message }) => (message ? [Buffer.from(message.content).toString()] : []));
+    return this.shown(conversation).flatMap(({ message }) =>
+      message ? [Buffer.from(message.content).toString()] : [],
+    );
   }
 
   unread(conversation: ConversationId): bigint {

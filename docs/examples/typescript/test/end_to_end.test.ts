@@ -66,10 +66,16 @@ test("nothing is lost or doubled on connections that break", { skip, timeout: 30
       assert.equal(texts.length, total, `${device.name} shows each once`);
       assert.deepEqual(of("phone"), numbered("phone"), "in the order in which they were said");
       assert.deepEqual(of("desktop"), numbered("desktop"));
-      assert.deepEqual(of("tablet"), numbered("tablet").filter((_, index) => index % 3 === 0));
+      assert.deepEqual(
+        of("tablet"),
+        numbered("tablet").filter((_, index) => index % 3 === 0),
+      );
       assert.deepEqual(texts, phone.texts(conversation), "the same order everywhere");
       const seqs = device.shown(conversation).map((entry) => entry.seq);
-      assert.deepEqual(seqs, Array.from({ length: seqs.length }, (_, index) => BigInt(index + 1)));
+      assert.deepEqual(
+        seqs,
+        Array.from({ length: seqs.length }, (_, index) => BigInt(index + 1)),
+      );
       assert.equal(device.passwordsAsked, 1, `${device.name} comes back by its tokens`);
     }
     assert.equal(phone.unread(conversation), BigInt(MESSAGES));
@@ -88,7 +94,10 @@ test("nothing is lost or doubled on connections that break", { skip, timeout: 30
     for (const device of [phone, tablet]) {
       await device.until("the mark", () => device.unread(conversation) === BigInt(later.length));
     }
-    await desktop.until("the receipt", () => desktop.client.conversations.get(conversation)?.peerReadSeq === middle.seq);
+    await desktop.until(
+      "the receipt",
+      () => desktop.client.conversations.get(conversation)?.peerReadSeq === middle.seq,
+    );
     console.log(`${total} messages, ${breaks} broken connections: none lost, none doubled`);
   } finally {
     for (const device of devices) await device.client.stop();

@@ -67,7 +67,11 @@ for (const vector of vectors<StreamVector>("streams.json")) {
     const stream = Buffer.from(vector.stream, "hex");
     const expected = { gives: vector.gives.map(withEnumNumbers), left: vector.left };
     for (let cut = 0; cut <= stream.length; cut++) {
-      assert.deepEqual(read(vector, [stream.subarray(0, cut), stream.subarray(cut)]), expected, `cut at ${cut}`);
+      assert.deepEqual(
+        read(vector, [stream.subarray(0, cut), stream.subarray(cut)]),
+        expected,
+        `cut at ${cut}`,
+      );
     }
     const bytes = [...stream].map((byte) => Buffer.from([byte]));
     assert.deepEqual(read(vector, bytes), expected, "byte by byte");

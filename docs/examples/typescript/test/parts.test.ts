@@ -31,7 +31,12 @@ interface Said {
 /** The five entries of the example in section 15. */
 const SAID: readonly Said[] = ([ANN, BOB, BOB, ANN, BOB] as const).map((sender, index, all) => {
   const before = all.slice(0, index + 1);
-  return { seq: BigInt(index + 1), sender, counted: BigInt(index + 1), senderCounted: BigInt(before.filter((each) => each === sender).length) };
+  return {
+    seq: BigInt(index + 1),
+    sender,
+    counted: BigInt(index + 1),
+    senderCounted: BigInt(before.filter((each) => each === sender).length),
+  };
 });
 
 function wire(said: Said): WireEntry {
@@ -43,7 +48,13 @@ function receipt(userId: bigint, seq: bigint, othersCounted: bigint): ReadReceip
   return decode(ReadReceipt, encode(ReadReceipt, { userId, seq, othersCounted }));
 }
 
-function state(values: { head: bigint; unread: bigint; readSeq?: bigint; expiredBelow?: bigint; entries?: WireEntry[] }): ConversationState {
+function state(values: {
+  head: bigint;
+  unread: bigint;
+  readSeq?: bigint;
+  expiredBelow?: bigint;
+  entries?: WireEntry[];
+}): ConversationState {
   const { entries = [], ...numbers } = values;
   return { ...decode(ConversationState, encode(ConversationState, numbers)), entries };
 }
@@ -81,7 +92,11 @@ test("as long as the newest entry is not there, what comes after it is added to 
   assert.equal(ann.unread, 2n, "own messages never count");
   ann.offer(entryOf(wire(SAID[4]!), ID, ANN));
   assert.equal(ann.unread, 3n);
-  assert.equal(ann.receipt(receipt(ANN, 2n, 1n)).needsSync, true, "only the server knows how many of 3 are read by that");
+  assert.equal(
+    ann.receipt(receipt(ANN, 2n, 1n)).needsSync,
+    true,
+    "only the server knows how many of 3 are read by that",
+  );
   assert.equal(ann.receipt(receipt(ANN, 4n, 2n)).needsSync, false);
   assert.equal(ann.unread, 1n);
 });
@@ -92,7 +107,10 @@ test("entries in any order, doubled, come out in order and once", () => {
     const conversation = new Conversation(ID, ANN);
     const arriving = [...SAID, ...SAID].sort(() => random() - 0.5);
     const taken = arriving.flatMap((each) => conversation.offer(entryOf(wire(each), ID, ANN)).taken);
-    assert.deepEqual(taken.map(({ seq }) => seq), [1n, 2n, 3n, 4n, 5n]);
+    assert.deepEqual(
+      taken.map(({ seq }) => seq),
+      [1n, 2n, 3n, 4n, 5n],
+    );
     assert.equal(conversation.unread, 3n);
   }
 });
@@ -101,7 +119,10 @@ test("that expired entries are missing is no gap", () => {
   const ann = new Conversation(ID, ANN);
   ann.offer(entryOf(wire(SAID[3]!), ID, ANN));
   assert.deepEqual(ann.gap(), { from: 1n, to: 3n });
-  assert.deepEqual(ann.expire(4n).taken.map(({ seq }) => seq), [4n]);
+  assert.deepEqual(
+    ann.expire(4n).taken.map(({ seq }) => seq),
+    [4n],
+  );
   assert.equal(ann.gap(), undefined);
 });
 
@@ -150,15 +171,22 @@ test("heartbeats when nothing was sent, doubts when nothing is heard", () => {
 
 test("delays grow, end at a minute, are spread, and heed the server", () => {
   const middle = () => 0.5;
-  assert.deepEqual([0, 1, 2, 20].map((attempts) => delayMs(0, attempts, 500, middle)), [500, 1_000, 2_000, 60_000]);
+  assert.deepEqual(
+    [0, 1, 2, 20].map((attempts) => delayMs(0, attempts, 500, middle)),
+    [500, 1_000, 2_000, 60_000],
+  );
   assert.equal(delayMs(2_500, 9, 500, middle), 2_500);
-  assert.deepEqual([0, 1].map((random) => delayMs(1_000, 0, 500, () => random)), [500, 1_500]);
+  assert.deepEqual(
+    [0, 1].map((random) => delayMs(1_000, 0, 500, () => random)),
+    [500, 1_500],
+  );
 });
 
 test("addresses", () => {
   assert.deepEqual(splitAddress("chat.example.org:7411"), { host: "chat.example.org", port: 7411 });
   assert.deepEqual(splitAddress("[::1]:7410"), { host: "::1", port: 7410 });
-  for (const bad of ["", "host", "host:0", "host:70000", "::1:7410"]) assert.throws(() => splitAddress(bad), /no host:port/);
+  for (const bad of ["", "host", "host:0", "host:70000", "::1:7410"])
+    assert.throws(() => splitAddress(bad), /no host:port/);
 });
 
 test("a state in a file is there again, its owner's alone, and survives another half-written one", async () => {
@@ -169,12 +197,21 @@ test("a state in a file is there again, its owner's alone, and survives another 
     book.account = { userId: ANN, username: "ann" };
     book.epoch = 18_369_614_221_190_020_847n;
     book.conversation(ID).offer(entryOf(wire(SAID[0]!), ID, ANN));
-    book.enqueue({ id: "00".repeat(16), conversation: ID, contentType: "text/plain", content: Buffer.from("hé"), notice: Notice.SILENT });
+    book.enqueue({
+      id: "00".repeat(16),
+      conversation: ID,
+      contentType: "text/plain",
+      content: Buffer.from("hé"),
+      notice: Notice.SILENT,
+    });
     await Promise.all([book.save(), book.save(), book.save()]);
     const again = await Book.open(new JsonFileState(path));
     assert.equal(again.deviceId, book.deviceId);
     assert.equal(again.epoch, book.epoch);
-    assert.deepEqual(again.outbox.map(({ content }) => Buffer.from(content).toString()), ["hé"]);
+    assert.deepEqual(
+      again.outbox.map(({ content }) => Buffer.from(content).toString()),
+      ["hé"],
+    );
     assert.deepEqual(again.conversation(ID).save(), book.conversation(ID).save());
     assert.equal((await stat(path)).mode & 0o777, 0o600);
     assert.ok((await readFile(path, "utf8")).includes(book.deviceId));

@@ -129,11 +129,23 @@ export const LOGGED_IN = {
   resumeToken: Buffer.from("resume"),
   resumeExpiresInS: 86_400,
   sessionExpiresInS: 2_592_000,
-  tokens: { accessToken: "access", accessExpiresInS: 900, refreshToken: "refresh", refreshExpiresInS: 2_592_000 },
+  tokens: {
+    accessToken: "access",
+    accessExpiresInS: 900,
+    refreshToken: "refresh",
+    refreshExpiresInS: 2_592_000,
+  },
 };
 
 /** A message of the other member, who has said everything so far. */
 export function entry(seq: bigint, text = `message ${seq}`) {
   const message = { clientMessageId: Buffer.alloc(16, Number(seq)), content: Buffer.from(text) };
-  return { seq, timeMs: seq, sender: OTHER, counted: seq, senderCounted: seq, body: { case: "message", value: message } } as const;
+  return {
+    seq,
+    timeMs: seq,
+    sender: OTHER,
+    counted: seq,
+    senderCounted: seq,
+    body: { case: "message", value: message },
+  } as const;
 }

@@ -11,7 +11,15 @@ import { Book } from "../state/book.js";
 import type { DurableState } from "../state/saved.js";
 import { isWorthRepeating } from "../wire/codes.js";
 import type { Init } from "../wire/codec.js";
-import { ErrorCode, Notice, RequestState, type Membership, type SessionInfo, type UpdateConversation, type User } from "../wire/messages.js";
+import {
+  ErrorCode,
+  Notice,
+  RequestState,
+  type Membership,
+  type SessionInfo,
+  type UpdateConversation,
+  type User,
+} from "../wire/messages.js";
 import type { ClientEvents, Emit, Stopped } from "./events.js";
 import { Runner, type RunnerOptions } from "./runner.js";
 import type { Session } from "./session.js";

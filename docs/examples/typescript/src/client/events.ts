@@ -40,4 +40,3 @@ export interface ClientEvents {
 }
 
 export type Emit = <E extends keyof ClientEvents>(event: E, ...values: ClientEvents[E]) => void;
-

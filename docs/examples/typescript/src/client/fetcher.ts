@@ -63,7 +63,12 @@ export class Fetcher {
     }
   }
 
-  async #page(conversation: Conversation, fromSeq: bigint, toSeq: bigint, limit: number): Promise<HistoryPage | "damaged"> {
+  async #page(
+    conversation: Conversation,
+    fromSeq: bigint,
+    toSeq: bigint,
+    limit: number,
+  ): Promise<HistoryPage | "damaged"> {
     const { connection } = this.#live;
     const history = { conversationId: bytesOf(conversation.id), fromSeq, toSeq, limit, bytesMax: PAGE_BYTES };
     await this.#turn();

@@ -47,7 +47,9 @@ export async function logIn(
   } catch (error) {
     connection.close();
     // The server says why it closed a connection after too many failures.
-    throw error instanceof Refused ? new ConnectionEnded(CloseReason.SERVER_ERROR, error.message, { delayMs: error.retryAfterMs }) : error;
+    throw error instanceof Refused
+      ? new ConnectionEnded(CloseReason.SERVER_ERROR, error.message, { delayMs: error.retryAfterMs })
+      : error;
   }
 }
 

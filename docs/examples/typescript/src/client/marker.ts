@@ -37,8 +37,10 @@ export class Marker {
       await repeating(
         (ms) => this.#live.pause(ms),
         () =>
-          connection.request("markRead", { conversationId: bytesOf(conversation.id), seq, private: isPrivate }, (receipt) =>
-            this.#live.changed(conversation, conversation.receipt(receipt)),
+          connection.request(
+            "markRead",
+            { conversationId: bytesOf(conversation.id), seq, private: isPrivate },
+            (receipt) => this.#live.changed(conversation, conversation.receipt(receipt)),
           ),
       );
     } catch (error) {

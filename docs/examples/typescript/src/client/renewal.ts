@@ -20,7 +20,10 @@ export async function renewing(live: Live): Promise<void> {
     await repeating(
       (ms) => live.pause(ms),
       // The old one is forgotten in the same write that has the new one.
-      () => connection.request("refresh", { refreshToken: refresh.token }, (tokens) => book.renewed(tokens, Date.now())),
+      () =>
+        connection.request("refresh", { refreshToken: refresh.token }, (tokens) =>
+          book.renewed(tokens, Date.now()),
+        ),
     );
     await book.save();
   }

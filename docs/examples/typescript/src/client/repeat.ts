@@ -9,7 +9,7 @@ const PAUSE_MS = 1_000;
 
 /** `pause` rejects when there is no point in waiting any more. */
 export async function repeating<T>(pause: (ms: number) => Promise<void>, ask: () => Promise<T>): Promise<T> {
-  for (let faults = 0; ; ) {
+  for (let faults = 0; ;) {
     try {
       return await ask();
     } catch (error) {

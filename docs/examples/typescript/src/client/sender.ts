@@ -55,7 +55,8 @@ export class Sender {
         () => connection.request("send", send, (sent) => this.#sent(draft, sent)),
       );
     } catch (error) {
-      if (error instanceof TooLarge || (error instanceof Refused && isFinal(error.code))) this.#failed(draft, error);
+      if (error instanceof TooLarge || (error instanceof Refused && isFinal(error.code)))
+        this.#failed(draft, error);
       else throw error;
     }
   }

@@ -108,7 +108,9 @@ export class Connection {
     this.#stream.isLeaving = true;
     await this.#stream.idle();
     const { reconnectDelayMs: delayMs, address } = goAway;
-    this.#stream.end(new ConnectionEnded(CloseReason.SERVER_DRAINING, "asked to leave", { delayMs, address }));
+    this.#stream.end(
+      new ConnectionEnded(CloseReason.SERVER_DRAINING, "asked to leave", { delayMs, address }),
+    );
   }
 
   close(): void {
@@ -141,7 +143,9 @@ class Stream {
     this.ended = new Promise((resolve) => this.onEnded(resolve));
     this.#ticking = setInterval(() => this.#tick(), TICK_MS);
     socket.on("data", (chunk: Buffer) => this.#arrived(chunk));
-    socket.on("error", (error) => this.end(new ConnectionEnded(CloseReason.PEER_RESET, error.message, { cause: error })));
+    socket.on("error", (error) =>
+      this.end(new ConnectionEnded(CloseReason.PEER_RESET, error.message, { cause: error })),
+    );
     socket.on("close", () => this.end(new ConnectionEnded(CloseReason.PEER_RESET, "the connection broke")));
   }
 
@@ -170,7 +174,8 @@ class Stream {
       const body = { case: name, value } as Init<Frame>["body"];
       const bytes = encode(Frame, { requestId, body });
       const bytesMax = this.#limits.requestBytesMax(name, this.isLoggedIn);
-      if (bytes.length > bytesMax) return reject(new TooLarge(`${name}: ${bytes.length} bytes of at most ${bytesMax}`));
+      if (bytes.length > bytesMax)
+        return reject(new TooLarge(`${name}: ${bytes.length} bytes of at most ${bytesMax}`));
       const answered = (value: unknown) => {
         const answer = value as AnswerOf<N>;
         apply?.(answer);

@@ -37,7 +37,8 @@ const TICKETS_MAX = 100;
 
 export async function openStream(endpoint: Endpoint): Promise<net.Socket> {
   const { host, port } = splitAddress(endpoint.address);
-  const stream = endpoint.tls === false ? net.connect({ host, port }) : openTls(endpoint.address, endpoint.tls);
+  const stream =
+    endpoint.tls === false ? net.connect({ host, port }) : openTls(endpoint.address, endpoint.tls);
   stream.setNoDelay(true);
   const opened = endpoint.tls === false ? "connect" : "secureConnect";
   try {

@@ -15,7 +15,9 @@ export class Refused extends Error {
   readonly setting: Setting | undefined;
 
   constructor(error: WireError) {
-    super(`${nameOf(ErrorCode, error.code)}${error.field === "" ? "" : ` (${error.field})`}: ${error.message}`);
+    super(
+      `${nameOf(ErrorCode, error.code)}${error.field === "" ? "" : ` (${error.field})`}: ${error.message}`,
+    );
     this.code = error.code;
     this.retryAfterMs = error.retryAfterMs;
     this.field = error.field;

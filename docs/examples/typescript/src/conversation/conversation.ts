@@ -83,7 +83,18 @@ export class Conversation {
     const { readSeq, peerReadSeq, others, base } = this.#reading;
     const recent = [...this.#recent];
     const counts = { readSeq, peerReadSeq, others, base };
-    return { id, position, head, expiredBelow, ...counts, recent, marks: this.#marks, hasMoved, mustBeTold, membership };
+    return {
+      id,
+      position,
+      head,
+      expiredBelow,
+      ...counts,
+      recent,
+      marks: this.#marks,
+      hasMoved,
+      mustBeTold,
+      membership,
+    };
   }
 
   get other(): bigint | undefined {
@@ -174,10 +185,14 @@ export class Conversation {
   /** The user has read up to here. Returns whether there is something to tell the server. */
   mark(seq: bigint, isPrivate: boolean): boolean {
     const { openly, privately, told } = this.#marks;
-    const isKnown = isPrivate ? seq <= this.readSeq || seq <= privately || seq <= openly : seq <= told || seq <= openly;
+    const isKnown = isPrivate
+      ? seq <= this.readSeq || seq <= privately || seq <= openly
+      : seq <= told || seq <= openly;
     if (isKnown) return false;
     // What is told openly says the same as a private mark, and more.
-    this.#marks = isPrivate ? { openly, privately: seq, told } : { openly: seq, privately: seq < privately ? privately : 0n, told };
+    this.#marks = isPrivate
+      ? { openly, privately: seq, told }
+      : { openly: seq, privately: seq < privately ? privately : 0n, told };
     return true;
   }
 
@@ -259,7 +274,9 @@ export class Conversation {
   #toldUnread({ head, unread }: ConversationState): void {
     const atHead = this.#recent.find((entry) => entry.seq === head);
     const others = this.position === head ? this.#reading.others : atHead?.others;
-    const later = this.#recent.filter((entry) => entry.seq > head && entry.sender !== this.#me && counts(entry));
+    const later = this.#recent.filter(
+      (entry) => entry.seq > head && entry.sender !== this.#me && counts(entry),
+    );
     this.#reading.told(head, unread, others, BigInt(later.length));
   }
 

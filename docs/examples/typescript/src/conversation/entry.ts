@@ -71,9 +71,25 @@ function othersOf(wire: WireEntry, conversation: ConversationId, me: bigint): bi
 export function ownEntry(draft: Draft, sent: Sent, me: bigint): Entry {
   const { id, contentType, content, notice } = draft;
   const message = { id, contentType, content };
-  return { seq: sent.seq, timeMs: sent.timeMs, sender: me, others: undefined, message, notice, isDamaged: false };
+  return {
+    seq: sent.seq,
+    timeMs: sent.timeMs,
+    sender: me,
+    others: undefined,
+    message,
+    notice,
+    isDamaged: false,
+  };
 }
 
 export function damagedEntry(seq: bigint): Entry {
-  return { seq, timeMs: 0n, sender: 0n, others: undefined, message: undefined, notice: Notice.LOUD, isDamaged: true };
+  return {
+    seq,
+    timeMs: 0n,
+    sender: 0n,
+    others: undefined,
+    message: undefined,
+    notice: Notice.LOUD,
+    isDamaged: true,
+  };
 }

@@ -7,7 +7,6 @@ export type Base =
   | { readonly kind: "known"; readonly base: bigint }
   | { readonly kind: "told"; readonly head: bigint; readonly unread: bigint; readonly since: bigint };
 
-
 export class Reading {
   readSeq = 0n;
   peerReadSeq = 0n;

@@ -154,7 +154,9 @@ function blank(type: AnyMessageType): Values {
   const message: Values = {};
   for (const field of type.fields) {
     if (field.oneof !== undefined) message[field.oneof] = undefined;
-    else message[field.name] = field.label === "many" ? [] : hasPresence(field) ? undefined : defaultOf(field.kind);
+    else
+      message[field.name] =
+        field.label === "many" ? [] : hasPresence(field) ? undefined : defaultOf(field.kind);
   }
   return message;
 }

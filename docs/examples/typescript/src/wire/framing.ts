@@ -62,7 +62,7 @@ export class FrameSplitter {
   /** What is taken was collected: nothing is allocated because a length says so. */
   #take(bytes: number): Buffer {
     const parts: Buffer[] = [];
-    for (let missing = bytes; missing > 0; ) {
+    for (let missing = bytes; missing > 0;) {
       const chunk = this.#chunks.shift() as Buffer;
       parts.push(chunk.subarray(0, missing));
       if (chunk.length > missing) this.#chunks.unshift(chunk.subarray(missing));
