@@ -380,3 +380,74 @@ test("what was ignored is told anew when it is accepted", async () => {
     assert.equal(client.conversations.get(CONVERSATION)?.unread, 3n);
   });
 });
+
+test("sync goes on by its token, over a restart in the middle; what no answer has named is gone", async () => {
+  const state = new MemoryState();
+  const stranger = (user: bigint) => bytesOf(directConversation(ME, user));
+  const told = (user: bigint) => ({
+    conversationId: stranger(user),
+    head: 1n,
+    unread: 1n,
+    entries: [entry(1n)],
+  });
+  const page = (token: string, more: boolean, user: bigint, afresh = false) =>
+    [
+      {
+        case: "synced",
+        value: { epoch: EPOCH, token: Buffer.from(token), more, afresh, conversations: [told(user)] },
+      },
+    ] as const;
+  const tokens: string[] = [];
+  const answers = [
+    page("one", true, 2_001n, true),
+    page("two", false, 2_002n),
+    page("three", true, 2_002n, true),
+    page("four", false, 2_003n),
+  ];
+  const script: Script = (request, connection) => {
+    if (request.body.case !== "sync") return quiet(request);
+    tokens.push(Buffer.from(request.body.value.token).toString());
+    // The third answer is the last of its connection: the question after it is never answered.
+    if (tokens.length === 4)
+      setImmediate(() => connection.push({ case: "close", value: { reason: CloseReason.REPLACED } }));
+    if (tokens.length === 4) return [];
+    return answers.shift() ?? quiet(request);
+  };
+  await within(
+    script,
+    async ({ client, until }) => {
+      await until("both", () => client.isOnline);
+      assert.equal(client.conversations.size, 2);
+      assert.deepEqual(tokens, ["", "one"]);
+      client.resync();
+      await until("the end of this connection", () => tokens.length === 4);
+    },
+    { state },
+  );
+  const again = async ({ client, told, until }: Situation) => {
+    await until("the rest", () => client.isOnline);
+    assert.deepEqual(tokens, ["", "one", "two", "three", "three"]);
+    assert.deepEqual(
+      [...client.conversations.keys()].sort(),
+      [2_002n, 2_003n].map((user) => directConversation(ME, user)),
+    );
+    assert.ok(told.includes("forgotten"));
+  };
+  await within(script, again, { state });
+});
+
+test("of what has moved by pushes the next sync speaks, and of nothing else", async () => {
+  const asked: bigint[][] = [];
+  const script: Script = (request, connection) => {
+    if (request.body.case !== "sync") return quiet(request);
+    asked.push(request.body.value.positions.map(({ seq }) => seq));
+    if (asked.length === 1)
+      setImmediate(() => connection.push(push(1n), push(2n), { case: "behind", value: {} }));
+    if (asked.length === 2) setImmediate(() => connection.push({ case: "behind", value: {} }));
+    return quiet(request);
+  };
+  await within(script, async ({ until }) => {
+    await until("three questions", () => asked.length === 3);
+    assert.deepEqual(asked, [[], [2n], []]);
+  });
+});

@@ -13,7 +13,8 @@ const DEADLINE_MS = 120_000;
 /** A state that keeps what was saved up to the death of its client, and nothing after it. */
 class Mortal implements DurableState {
   readonly #state: DurableState;
-  isDead = false;
+  #isDead = false;
+  #saving: Promise<void> = Promise.resolve();
 
   constructor(state: DurableState) {
     this.#state = state;
@@ -24,7 +25,15 @@ class Mortal implements DurableState {
   }
 
   save(saved: Saved): Promise<void> {
-    return this.isDead ? Promise.resolve() : this.#state.save(saved);
+    if (this.#isDead) return Promise.resolve();
+    this.#saving = this.#state.save(saved);
+    return this.#saving;
+  }
+
+  /** A write that has begun is done or not when the next one looks; two processes never write at a time. */
+  async die(): Promise<void> {
+    this.#isDead = true;
+    await this.#saving;
   }
 }
 
@@ -84,7 +93,7 @@ export class DeviceUnderTest {
 
   /** As a kill would: what is not saved is lost, and nobody says goodbye. */
   async killAndStartAgain(): Promise<void> {
-    this.#mortal.isDead = true;
+    await this.#mortal.die();
     const dead = this.client;
     dead.events.removeAllListeners();
     void dead.stop();

@@ -122,7 +122,8 @@ test(
       devices.push(laptop);
       await laptop.start();
       await laptop.until("a login", () => laptop.client.isOnline);
-      assert.equal(laptop.texts(id).at(-1), "again");
+      assert.deepEqual(laptop.texts(id), phone.texts(id));
+      assert.equal(laptop.unread(id), 1n);
       assert.equal((await phone.client.sessions()).length, 3);
       let stopped = "";
       laptop.client.events.removeAllListeners("stopped").once("stopped", (why) => (stopped = why));

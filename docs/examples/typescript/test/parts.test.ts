@@ -80,13 +80,13 @@ test("unread counts are those of the table of section 15", () => {
   assert.equal(ann.unread, 2n);
   assert.equal(conversationOf(BOB, [...SAID, ...more]).unread, 3n);
   const expired = conversationOf(ANN);
-  expired.synced(state({ head: 5n, unread: 1n, readSeq: 2n, expiredBelow: 4n }), 0, true);
+  expired.synced(state({ head: 5n, unread: 1n, readSeq: 2n, expiredBelow: 4n }), undefined, true);
   assert.equal(expired.unread, 1n);
 });
 
 test("as long as the newest entry is not there, what comes after it is added to what was told", () => {
   const ann = new Conversation(ID, ANN);
-  ann.synced(state({ head: 3n, unread: 2n }), 0, false);
+  ann.synced(state({ head: 3n, unread: 2n }), undefined, false);
   assert.equal(ann.unread, 2n);
   ann.offer(entryOf(wire(SAID[3]!), ID, ANN));
   assert.equal(ann.unread, 2n, "own messages never count");
@@ -145,14 +145,26 @@ test("marks: each is told once, a private one not as the other, and an open one 
 
 test("an answer that is older than a mark does not take it back", () => {
   const ann = conversationOf(ANN);
-  const asked = ann.cursorMoves;
+  const { asked } = ann;
   ann.receipt(receipt(ANN, 5n, 3n));
   const change = ann.synced(state({ head: 5n, unread: 1n, readSeq: 3n }), asked, true);
   assert.equal(ann.readSeq, 5n);
   assert.equal(ann.unread, 0n);
   assert.equal(change.needsSync, true);
-  ann.synced(state({ head: 5n, unread: 1n, readSeq: 3n }), ann.cursorMoves, true);
+  ann.synced(state({ head: 5n, unread: 1n, readSeq: 3n }), ann.asked, true);
   assert.equal(ann.readSeq, 3n, "what the server says holds, also where it is lower");
+});
+
+test("a server that has less than this device is an older one, whether it says so or not", () => {
+  const ann = conversationOf(ANN);
+  const change = ann.synced(state({ head: 2n, unread: 1n, entries: [wire(SAID[0]!), wire(SAID[1]!)] }), ann.asked, true);
+  assert.equal(change.forgot, true);
+  assert.deepEqual(ann.recent.map(({ seq }) => seq), [1n, 2n]);
+  assert.equal(ann.unread, 1n);
+  const { asked } = ann;
+  ann.offer(entryOf(wire(SAID[2]!), ID, ANN));
+  assert.equal(ann.synced(state({ head: 2n, unread: 1n }), asked, true).forgot, false, "what has come meanwhile is newer");
+  assert.equal(ann.position, 3n);
 });
 
 test("heartbeats when nothing was sent, doubts when nothing is heard", () => {

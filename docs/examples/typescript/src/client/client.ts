@@ -67,6 +67,11 @@ export class Client {
     this.#session?.connection.probe();
   }
 
+  /** Asks for what is new, although everything is pushed: for a user who pulls at the list. */
+  resync(): void {
+    this.#session?.resync();
+  }
+
   get isOnline(): boolean {
     return this.#session !== undefined;
   }

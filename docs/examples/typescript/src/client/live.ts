@@ -3,6 +3,7 @@
 import type { Connection } from "../connection/connection.js";
 import type { Change, Conversation } from "../conversation/conversation.js";
 import type { Book } from "../state/book.js";
+import type { Setting } from "../wire/messages.js";
 import type { Emit } from "./events.js";
 
 export interface Live {
@@ -13,6 +14,8 @@ export interface Live {
   readonly emit: Emit;
   /** Tells the program, and whoever has to do something about it. */
   changed(conversation: Conversation, change: Change): void;
+  /** One of the user's settings, wherever it was heard of. */
+  set(setting: Setting): void;
   /** Another epoch: all is to be told anew. */
   epochChanged(epoch: bigint): void;
   /** Syncs once more. */

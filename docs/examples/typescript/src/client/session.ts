@@ -76,6 +76,7 @@ export class Session implements Live {
   }
 
   changed(conversation: Conversation, change: Change): void {
+    if (change.forgot === true) this.emit("forgotten", conversation.id);
     for (const entry of change.taken) {
       const id = entry.sender === this.book.me ? entry.message?.id : undefined;
       if (id !== undefined && this.book.dequeue(id)) this.emit("sent", id, conversation.id, entry.seq);
@@ -85,6 +86,8 @@ export class Session implements Live {
       this.emit("leftOut", conversation.id, change.leftOut.from, change.leftOut.to);
     }
     this.emit("changed", conversation.id);
+    // Whatever tells of a conversation names it.
+    this.book.listing?.conversations.add(conversation.id);
     if (change.needsSync === true) this.resync();
     this.#fetcher.kick(conversation);
     this.background(this.book.save());
@@ -96,6 +99,7 @@ export class Session implements Live {
   }
 
   set(setting: Setting): void {
+    this.book.listing?.settings.add(setting.key);
     if (!this.book.set(setting)) return;
     this.emit("setting", setting.key, setting.value.length === 0 ? undefined : setting.value);
     this.background(this.book.save());

@@ -4,7 +4,7 @@ import { RequestState, type ConversationState, type ReadReceipt } from "../wire/
 import { counts, entryOf, type Entry } from "./entry.js";
 import { otherMember, type ConversationId } from "./id.js";
 import { Log, type Range } from "./log.js";
-import { PLAIN, type Membership } from "./membership.js";
+import { membershipOf, PLAIN, type Membership } from "./membership.js";
 import { Reading, type Base } from "./reading.js";
 
 /** The newest entries are kept for showing; older ones come by History. */
@@ -16,8 +16,17 @@ export interface Change {
   readonly taken: readonly Entry[];
   /** What was left out below them, to be fetched when somebody scrolls there. */
   readonly leftOut?: Range;
+  /** What this client had of it is void: this is all there is. */
+  readonly forgot?: boolean;
   /** Only another Sync tells what is unread. */
   readonly needsSync?: boolean;
+}
+
+/** What a conversation was when a Sync was sent: an answer may be older than what is learnt meanwhile. */
+export interface Asked {
+  readonly moves: number;
+  readonly cursorMoves: number;
+  readonly membership: Membership;
 }
 
 /** What the user has read and the server has not heard of yet; 0 if there is nothing. */
@@ -55,8 +64,10 @@ export class Conversation {
   #reading = new Reading();
   #recent: Entry[] = [];
   #marks = NO_MARKS;
-  /** Something was learnt since the last Sync: the next one names this conversation. */
+  /** Something was learnt since the last Sync, by pushes say: the next one names this conversation. */
   hasMoved = false;
+  /** Goes up with each thing that is learnt. */
+  moves = 0;
   /** Only the server knows what is unread: the next Sync must not say that all of it is known. */
   mustBeTold = false;
   #membership: Membership = PLAIN;
@@ -158,7 +169,7 @@ export class Conversation {
   }
 
   know(head: bigint): void {
-    this.hasMoved = true;
+    this.#moved();
     this.#log.know(head);
   }
 
@@ -171,7 +182,7 @@ export class Conversation {
   }
 
   receipt(receipt: ReadReceipt): Change {
-    this.hasMoved = true;
+    this.#moved();
     if (receipt.userId !== this.#me) {
       this.#reading.peerReceipt(receipt.seq);
       return { taken: [] };
@@ -228,21 +239,40 @@ export class Conversation {
     return { taken, needsSync };
   }
 
-  /** `movesAsked`: `cursorMoves` when the Sync was sent; `fetchesAll`: gaps are fetched, not left out. */
-  synced(state: ConversationState, movesAsked: number, fetchesAll: boolean): Change {
-    if (state.forget) this.#forget();
-    const moved = this.cursorMoves !== movesAsked && state.readSeq < this.readSeq;
+  /** For the answer to a Sync that is sent now. */
+  get asked(): Asked {
+    return { moves: this.moves, cursorMoves: this.cursorMoves, membership: this.#membership };
+  }
+
+  /** `asked`: none if it was not known then; `fetchesAll`: gaps are fetched, not left out. */
+  synced(state: ConversationState, asked: Asked | undefined, fetchesAll: boolean): Change {
+    const moves = asked?.moves ?? 0;
+    const isTheLatest = this.moves === moves;
+    // Nothing but an earlier state of the server has less than this client had when it asked.
+    const forgot = state.forget || (isTheLatest && state.head < this.position);
+    if (forgot) this.#forget();
+    // One that is left out says that nothing was decided, so only a change meanwhile keeps what is here.
+    const isNewer = asked !== undefined && asked.membership !== this.#membership;
+    if (!isNewer || state.membership !== undefined) this.#isToldMembership(state);
+    const moved = this.cursorMoves !== (asked?.cursorMoves ?? 0) && state.readSeq < this.readSeq;
     if (!moved) this.#reading.readSeq = state.readSeq;
     this.#reading.peerReadSeq = state.peerReadSeq;
-    const taken: Entry[] = [...this.expire(state.expiredBelow).taken];
+    const taken: Entry[] = this.#dropBelow(state.expiredBelow);
+    taken.push(...this.#dropBelow(this.#membership.visibleFrom));
     const entries = state.entries.map((wire) => entryOf(wire, this.id, this.#me));
     const leftOut = fetchesAll ? undefined : this.#leaveOutBefore(entries[0]?.seq ?? state.head + 1n, taken);
     for (const entry of entries) taken.push(...this.offer(entry).taken);
     this.#log.know(state.head);
     if (!moved) this.#toldUnread(state);
-    this.hasMoved = false;
     this.mustBeTold = moved;
-    return { taken, needsSync: moved || state.forget, ...(leftOut === undefined ? {} : { leftOut }) };
+    if (isTheLatest) this.#isTold(moves);
+    return { taken, forgot, needsSync: moved || forgot, ...(leftOut === undefined ? {} : { leftOut }) };
+  }
+
+  #isToldMembership({ membership, forget }: ConversationState): void {
+    const told = membership === undefined ? PLAIN : membershipOf(membership);
+    const isOlder = told !== PLAIN && told.version < this.#membership.version && !forget;
+    if (!isOlder) this.#membership = told;
   }
 
   /** What has expired and what was cleared is gone alike: that it is missing is no gap. */
@@ -282,12 +312,23 @@ export class Conversation {
 
   #take(entries: readonly Entry[]): Entry[] {
     const taken = entries.map((entry) => ({ ...entry, others: this.#reading.took(entry, this.#me) }));
-    if (taken.length > 0) this.hasMoved = true;
+    if (taken.length > 0) this.#moved();
     // Whoever answers has accepted, without a word of the server.
     if (taken.some((entry) => entry.sender === this.#me && counts(entry))) this.#accepted();
     this.#recent.push(...taken);
     if (this.#recent.length > RECENT_MAX) this.#recent.splice(0, this.#recent.length - RECENT_MAX);
     return taken;
+  }
+
+  /** What Sync itself has told is nothing to tell the server. */
+  #isTold(moves: number): void {
+    this.hasMoved = false;
+    this.moves = moves;
+  }
+
+  #moved(): void {
+    this.hasMoved = true;
+    this.moves++;
   }
 
   #accepted(): void {

@@ -7,11 +7,20 @@ import type { ConversationId } from "../conversation/id.js";
 import type { LoggedIn, Setting, Tokens } from "../wire/messages.js";
 import type { DurableState, Saved, SavedSetting, SavedToken, SavedTokens, SavedUser } from "./saved.js";
 
+export interface Listing {
+  readonly conversations: Set<ConversationId>;
+  readonly settings: Set<string>;
+}
+
 export class Book {
   readonly deviceId: string;
   account: Saved["account"];
   tokens: SavedTokens;
   epoch: bigint;
+  /** Of the last Synced: it stands for all that is in this book. */
+  syncToken: Uint8Array;
+  /** While the server tells everything anew: what it has named. */
+  listing: Listing | undefined;
   readonly conversations = new Map<ConversationId, Conversation>();
   readonly users = new Map<bigint, SavedUser>();
   readonly settings = new Map<string, SavedSetting>();
@@ -26,6 +35,12 @@ export class Book {
     this.account = saved?.account;
     this.tokens = saved?.tokens ?? {};
     this.epoch = saved?.epoch ?? 0n;
+    this.syncToken = saved?.syncToken ?? new Uint8Array();
+    const listing = saved?.listing;
+    this.listing = listing && {
+      conversations: new Set(listing.conversations),
+      settings: new Set(listing.settings),
+    };
     this.#outbox = [...(saved?.outbox ?? [])];
     for (const each of saved?.conversations ?? []) {
       this.conversations.set(each.id, new Conversation(each.id, this.me, each));
@@ -72,10 +87,13 @@ export class Book {
     return this.#outbox.length < before;
   }
 
-  /** Another epoch: sequences may name other entries. What is not acknowledged stays. */
+  /** Another epoch: sequences may name other entries, versions other values. What is not acknowledged stays. */
   forgetLogs(epoch: bigint): void {
     this.epoch = epoch;
+    this.syncToken = new Uint8Array();
+    this.listing = undefined;
     this.conversations.clear();
+    this.settings.clear();
   }
 
   /** Returns whether it is news: of two of a key the one with the higher version holds. */
@@ -122,12 +140,17 @@ export class Book {
   }
 
   async #write(): Promise<void> {
-    const { deviceId, account, tokens, epoch } = this;
+    const { deviceId, account, tokens, epoch, syncToken } = this;
+    const listing = this.listing && {
+      conversations: [...this.listing.conversations],
+      settings: [...this.listing.settings],
+    };
     const conversations = [...this.conversations.values()].map((each) => each.save());
     const outbox = [...this.#outbox];
     const users = [...this.users.values()];
     const settings = [...this.settings.values()];
-    await this.#state.save({ deviceId, account, tokens, epoch, conversations, outbox, users, settings });
+    const sync = { epoch, syncToken, listing };
+    await this.#state.save({ deviceId, account, tokens, ...sync, conversations, outbox, users, settings });
   }
 }
 

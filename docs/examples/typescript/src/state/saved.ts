@@ -31,6 +31,12 @@ export interface SavedSetting {
   readonly version: bigint;
 }
 
+/** What was named so far by answers that tell everything anew: at their end the rest is gone. */
+export interface SavedListing {
+  readonly conversations: readonly string[];
+  readonly settings: readonly string[];
+}
+
 /** One version of everything. To write it is all or nothing: a position without its entries would lose them. */
 export interface Saved {
   /** 16 bytes in hex, chosen once by this installation. */
@@ -38,6 +44,9 @@ export interface Saved {
   readonly account: { readonly userId: bigint; readonly username: string } | undefined;
   readonly tokens: SavedTokens;
   readonly epoch: bigint;
+  /** Stands for all that is here; only the server understands it. */
+  readonly syncToken: Uint8Array;
+  readonly listing: SavedListing | undefined;
   readonly conversations: readonly SavedConversation[];
   /** What is not acknowledged, oldest first. */
   readonly outbox: readonly Draft[];
