@@ -294,6 +294,7 @@ impl World {
                     client.is_online = status == Status::Online;
                     client.has_compared |= client.is_online;
                 }
+                Event::Setting(setting) => panic!("seed {seed}: nobody has set {setting:?}"),
                 Event::Peer { conversation, user } => {
                     let (one, other) = conversation.direct_members().unwrap();
                     assert!([one.get(), other.get()].contains(&user.user_id), "seed {seed}");

@@ -128,6 +128,7 @@ impl Person {
             | Event::Conversation(_)
             | Event::Tokens(_)
             | Event::Peer { .. }
+            | Event::Setting(_)
             | Event::Signal { .. } => {}
             Event::Skipped { .. } | Event::HistoryLost => panic!("{event:?}"),
         }

@@ -1,7 +1,7 @@
 //! What a machine tells the application.
 
 use bytes::Bytes;
-use dunlin_protocol::wire::{self, CloseReason, ErrorCode};
+use dunlin_protocol::wire::{self, CloseReason, ErrorCode, RequestState};
 use dunlin_protocol::{LogId, SessionId, UserId};
 
 use super::request::{Failure, Response, Ticket};
@@ -58,6 +58,9 @@ pub enum Event {
         /// Which one.
         conversation: LogId,
     },
+    /// What the devices of the user share: one setting that is new or has changed; with an empty value, one that
+    /// was removed.
+    Setting(wire::Setting),
     /// Who the other member of a conversation is: of each that the server tells anew.
     Peer {
         /// Which one.
@@ -90,7 +93,7 @@ pub enum Event {
 pub enum SkipReason {
     /// There are more than the application wants: see [`Backlog`](super::Backlog).
     Backlog,
-    /// They have expired: nobody has them any more.
+    /// They have expired, and nobody has them any more, or this user has cleared them.
     Expired,
     /// They are damaged, and the server can't read them.
     Damaged,
@@ -109,10 +112,17 @@ pub struct ConversationView {
     pub read_seq: u64,
     /// Up to here the other member has read.
     pub peer_read_seq: u64,
-    /// Messages of others behind `read_seq`.
+    /// Messages of others behind `read_seq`; 0 if they are ignored.
     pub unread: u64,
-    /// Entries below this have expired: there is nothing to be fetched. 0 or 1 if none have.
+    /// Entries below this have expired, or were cleared by this user: there is nothing to be fetched, and what is
+    /// shown of them is to be forgotten. 0 or 1 if none have.
     pub expired_below: u64,
+    /// Whether it is the request of a stranger, which is shown and counted apart.
+    pub request: RequestState,
+    /// Not to be shown in a list as long as `head` is not higher.
+    pub hidden_up_to: u64,
+    /// The user wants to come back to it.
+    pub marked_unread: bool,
 }
 
 /// The state of the connection, as a user may want to see it.

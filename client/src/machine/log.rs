@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use dunlin_protocol::wire::{Entry, entry};
 
+use super::membership::Membership;
 use super::reading::Reading;
 
 /// Entries of one log that wait for a missing one. The highest are forgotten first: they are
@@ -26,7 +27,7 @@ const EMPTY_PAGES_MAX: u32 = 3;
 pub(super) struct Log {
     pub(super) position: u64,
     pub(super) head: u64,
-    /// Entries below have expired.
+    /// Entries below have expired, or were cleared.
     pub(super) expired_below: u64,
     /// What we knew when the last Sync was asked for.
     pub(super) asked: Asked,
@@ -38,6 +39,7 @@ pub(super) struct Log {
     /// Fruitless repairs in a row.
     failures: u32,
     pub(super) reading: Reading,
+    pub(super) membership: Membership,
     /// When it was used last, by a counter.
     pub(super) used: u64,
 }
@@ -83,6 +85,7 @@ impl Log {
             page_entries: PAGE_ENTRIES,
             failures: 0,
             reading: Reading::new(),
+            membership: Membership::default(),
             used: 0,
         }
     }

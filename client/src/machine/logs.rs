@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use dunlin_protocol::LogId;
-use dunlin_protocol::wire::{self, Entry, Error, HistoryPage, entry};
+use dunlin_protocol::wire::{self, Entry, Error, HistoryPage, RequestState, entry};
 use hashbrown::{HashMap, HashSet};
 
 use super::config::Backlog;
@@ -331,14 +331,19 @@ impl Machine {
     pub(super) fn announce_conversations(&mut self) {
         for log_id in std::mem::take(&mut self.logs.changed) {
             let Some(log) = self.logs.get(log_id) else { continue };
+            let request = log.membership.request(log.reading.has_spoken);
+            let is_ignored = request == RequestState::Ignored;
             self.events.push_back(Event::Conversation(ConversationView {
                 conversation: log_id,
                 head: log.head,
                 position: log.position,
                 read_seq: log.reading.read_seq,
                 peer_read_seq: log.reading.peer_read_seq,
-                unread: log.reading.unread,
+                unread: if is_ignored { 0 } else { log.reading.unread },
                 expired_below: log.expired_below,
+                request,
+                hidden_up_to: log.membership.hidden_up_to,
+                marked_unread: log.membership.marked_unread,
             }));
         }
     }

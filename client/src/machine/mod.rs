@@ -30,6 +30,7 @@ mod liveness;
 mod log;
 mod login;
 mod logs;
+mod membership;
 mod outbox;
 mod pending;
 mod random;
@@ -37,6 +38,7 @@ mod reading;
 mod receive;
 mod renewal;
 mod request;
+mod settings;
 mod sync;
 mod terms;
 mod timing;
@@ -90,6 +92,7 @@ pub struct Machine {
     outbox: Outbox,
     kept: Kept,
     logs: Logs,
+    settings: settings::Settings,
     sync: sync::Sync,
     user: Option<UserId>,
     input: BytesMut,
@@ -122,6 +125,7 @@ impl Machine {
             outbox,
             kept: Kept::new(config.resend_after_restore_bytes_max),
             logs: Logs::new(config.aside_bytes_max),
+            settings: settings::Settings::default(),
             sync: sync::Sync::new(),
             user: None,
             input: BytesMut::new(),

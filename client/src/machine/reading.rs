@@ -20,6 +20,8 @@ impl Counts {
 /// The read cursors of a conversation.
 #[derive(Debug)]
 pub(super) struct Reading {
+    /// The user has said something that counts, as far as it was seen.
+    pub(super) has_spoken: bool,
     pub(super) read_seq: u64,
     pub(super) peer_read_seq: u64,
     pub(super) unread: u64,
@@ -34,6 +36,7 @@ pub(super) struct Reading {
 impl Reading {
     pub(super) fn new() -> Reading {
         Reading {
+            has_spoken: false,
             read_seq: 0,
             peer_read_seq: 0,
             unread: 0,
@@ -65,6 +68,8 @@ impl Reading {
             };
             self.counts = Some(Counts { counted: entry.counted, mine });
         }
+        self.has_spoken |=
+            is_mine && counts_itself || self.counts.is_some_and(|counts| counts.mine > 0);
         self.recount(entry.seq, counts_itself && !is_mine, others_matter(conversation, me));
     }
 
@@ -124,6 +129,24 @@ impl Reading {
         } else if let Some(counts) = self.counts.filter(|_| position >= self.unread_to) {
             self.unread = counts.others().saturating_sub(others_counted);
         }
+    }
+
+    /// Entries below `floor` are no more for this user, of which so many of others count. False if only a Sync can
+    /// tell what is unread now.
+    pub(super) fn cleared(&mut self, position: u64, floor: u64, others_cleared: u64) -> bool {
+        if floor > self.unread_to {
+            self.unread = 0;
+            self.others_read = Some(others_cleared);
+            return true;
+        }
+        let Some(read) = self.others_read else { return false };
+        let read = read.max(others_cleared);
+        self.others_read = Some(read);
+        match self.counts.filter(|_| position >= self.unread_to) {
+            Some(counts) => self.unread = counts.others().saturating_sub(read),
+            None => return false,
+        }
+        true
     }
 
     pub(super) fn peer_read(&mut self, seq: u64) {

@@ -100,6 +100,8 @@ impl Machine {
                 }
             }
             Body::ReadReceipt(receipt) => self.receipt(&receipt),
+            Body::Setting(setting) => self.setting_told(setting, false),
+            Body::Membership(membership) => self.membership_told(&membership),
             Body::Signal(signal) => {
                 if let (Ok(conversation), Ok(sender)) =
                     (LogId::from_wire(&signal.conversation_id), UserId::new(signal.sender))
@@ -187,6 +189,7 @@ impl Machine {
         if self.user.is_some_and(|before| before != user) {
             self.logs.clear();
             self.sync.forget();
+            self.settings.clear();
             self.events.push_back(Event::HistoryLost);
             self.fail_jobs(&Failure::OtherUser);
             self.fail_messages(&Failure::OtherUser);
@@ -243,6 +246,9 @@ impl Machine {
     }
 
     fn job_refused(&mut self, now_ms: u64, mut job: Job, error: Error) {
+        if let Some(setting) = error.setting.clone().filter(|setting| setting.version > 0) {
+            self.setting_told(setting, false);
+        }
         let verdict = match job.request.may_repeat() {
             true => judge(now_ms, &error, &mut job.failures),
             // A password that is wrong is no reason to log in again.
@@ -265,8 +271,14 @@ impl Machine {
         let Some(response) = body.and_then(Response::of_body) else {
             return self.complete(job.ticket, Err(Failure::Nonsense));
         };
-        if let Response::Page(page) = &response {
-            self.epoch_seen(page.epoch);
+        match &response {
+            Response::Page(page) => {
+                self.epoch_seen(page.epoch);
+            }
+            Response::Setting(setting) => self.setting_told(setting.clone(), false),
+            Response::Membership(membership) => self.membership_told(membership),
+            Response::Done | Response::Sent { .. } | Response::Users(_) | Response::Sessions(_) => {
+            }
         }
         self.complete(job.ticket, Ok(response));
         match job.request {

@@ -102,6 +102,7 @@ impl Machine {
         }
         if synced.afresh {
             self.sync.named = Some(HashSet::new());
+            self.settings.told_anew();
         }
         // A slice of the frame would keep all of that alive.
         let token = Bytes::copy_from_slice(&synced.token);
@@ -111,6 +112,7 @@ impl Machine {
         if !more {
             self.logs.told();
             self.forget_unnamed();
+            self.forget_unnamed_settings();
         }
         if again || more {
             self.sync.want();
@@ -124,6 +126,9 @@ impl Machine {
     }
 
     fn apply(&mut self, synced: Synced) {
+        for setting in synced.settings {
+            self.setting_told(setting, true);
+        }
         for state in synced.conversations {
             if let Ok(log_id) = LogId::from_wire(&state.conversation_id) {
                 self.apply_conversation(log_id, state);
@@ -137,6 +142,9 @@ impl Machine {
         }
         if state.forget {
             self.forget_conversation(log_id);
+        }
+        if let Some(membership) = &state.membership {
+            self.membership_synced(log_id, membership);
         }
         let log = self.logs.touch(log_id);
         let cursors = (log.asked.read_seq, state.read_seq);

@@ -1,5 +1,5 @@
 use dunlin_client::machine::{Lost, SkipReason, Stop};
-use dunlin_protocol::wire::{Message, entry};
+use dunlin_protocol::wire::{Message, RequestState, entry};
 
 use super::chat::{Mark, Progress};
 use super::*;
@@ -55,6 +55,9 @@ pub(crate) fn view(position: u64, unread: u64, peer_read_seq: u64) -> Event {
         peer_read_seq,
         unread,
         expired_below: 0,
+        request: RequestState::None,
+        hidden_up_to: 0,
+        marked_unread: false,
     })
 }
 

@@ -1,0 +1,61 @@
+//! What a conversation is to this user: the request of a stranger, hidden, marked, cleared.
+
+use dunlin_protocol::LogId;
+use dunlin_protocol::wire::{self, RequestState};
+
+use super::Machine;
+
+/// What the server has told of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Membership {
+    request: RequestState,
+    pub(super) hidden_up_to: u64,
+    pub(super) marked_unread: bool,
+    pub(super) visible_from: u64,
+    pub(super) others_cleared: u64,
+    version: u64,
+}
+
+impl Membership {
+    fn of(told: &wire::Membership) -> Membership {
+        Membership {
+            request: told.request(),
+            hidden_up_to: told.hidden_up_to,
+            marked_unread: told.marked_unread,
+            visible_from: told.visible_from,
+            others_cleared: told.others_cleared,
+            version: told.version,
+        }
+    }
+
+    /// Whether it is a request: what the user says in it ends that, without a word of the server.
+    pub(super) fn request(&self, has_spoken: bool) -> RequestState {
+        if has_spoken { RequestState::None } else { self.request }
+    }
+}
+
+impl Machine {
+    /// As an answer or a hint: one that is older than what is known says nothing.
+    pub(super) fn membership_told(&mut self, told: &wire::Membership) {
+        let Ok(log_id) = LogId::from_wire(&told.conversation_id) else { return };
+        let log = self.logs.touch(log_id);
+        if told.version <= log.membership.version {
+            return;
+        }
+        let before = log.membership.others_cleared;
+        log.membership = Membership::of(told);
+        let Membership { visible_from, others_cleared, .. } = log.membership;
+        let is_known = others_cleared <= before
+            || log.reading.cleared(log.position, visible_from, others_cleared);
+        if !is_known {
+            self.sync.want();
+        }
+        self.floor_known(log_id, visible_from);
+    }
+
+    /// As a part of Synced, which tells what is unread as well.
+    pub(super) fn membership_synced(&mut self, log_id: LogId, told: &wire::Membership) {
+        self.logs.touch(log_id).membership = Membership::of(told);
+        self.floor_known(log_id, told.visible_from);
+    }
+}
