@@ -56,21 +56,18 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         .order()
         .into_iter()
         .map(|conversation| {
-            let unread = match model.chats[&conversation].unread() {
-                0 => String::new(),
-                unread => format!(" {unread}"),
-            };
-            let name_columns = columns.saturating_sub(text::width(&unread));
+            let remark = model.chats[&conversation].remark();
+            let name_columns = columns.saturating_sub(text::width(&remark));
             let name = text::shorten(&model.name_of_chat(conversation), name_columns);
             let padding = " ".repeat(name_columns.saturating_sub(text::width(&name)));
             let style = if model.open() == Some(conversation) {
                 Style::new().add_modifier(Modifier::REVERSED)
-            } else if unread.is_empty() {
+            } else if remark.is_empty() {
                 Style::new()
             } else {
                 Style::new().add_modifier(Modifier::BOLD)
             };
-            Line::styled(format!("{name}{padding}{unread}"), style)
+            Line::styled(format!("{name}{padding}{remark}"), style)
         })
         .collect();
     frame

@@ -7,6 +7,7 @@
 use dunlin_client::machine::Request;
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::User;
+use dunlin_protocol::wire::update_conversation::Change;
 
 use super::input::Input;
 use super::news::News;
@@ -86,6 +87,12 @@ impl Model {
             self.addressee = Addressee::Chat(conversation);
             let with = self.name_of_chat(conversation);
             self.tell(News::Notice(format!("talking to {with}")));
+            let is_marked = self.chats[&conversation].view.is_some_and(|view| view.marked_unread);
+            if is_marked {
+                let change = Change::MarkedUnread(false);
+                let request = Request::UpdateConversation { conversation, change };
+                self.effects.push(Effect::Ask(Purpose::Change, request));
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use dunlin_client::machine::ConversationView;
-use dunlin_protocol::wire::{Entry, entry};
+use dunlin_protocol::wire::{Entry, RequestState, entry};
 use dunlin_protocol::{ClientMessageId, UserId};
 
 use super::input::Input;
@@ -116,8 +116,24 @@ impl Chat {
         }
     }
 
-    pub(crate) fn unread(&self) -> u64 {
-        self.view.map_or(0, |view| view.unread)
+    /// Whether the user does not want to see it until something newer comes.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.view.is_some_and(|view| view.hidden_up_to > 0 && view.head <= view.hidden_up_to)
+    }
+
+    /// What the list says of it beside the name.
+    pub(crate) fn remark(&self) -> String {
+        let Some(view) = self.view else { return String::new() };
+        let kind = match view.request {
+            RequestState::None if view.marked_unread => " •",
+            RequestState::None => "",
+            RequestState::Pending => " new",
+            RequestState::Ignored => " ignored",
+        };
+        match view.unread {
+            0 => kind.into(),
+            unread => format!("{kind} {unread}"),
+        }
     }
 
     pub(crate) fn mark(&self, seq: u64) -> Mark {
@@ -174,6 +190,15 @@ impl Chat {
         self.lines.clear();
         self.first_seq = to_seq + 1;
         self.scroll = 0;
+    }
+
+    /// What is below has expired, or was cleared.
+    pub(crate) fn forget_below(&mut self, floor: u64) {
+        if self.first_seq < floor {
+            let below = self.lines.iter().take_while(|line| line.seq < floor).count();
+            self.lines.drain(..below);
+            self.first_seq = floor;
+        }
     }
 
     /// The server has lost what was here: all begins anew, but for what was not sent.

@@ -1,11 +1,16 @@
 //! What a line means.
 
+use dunlin_protocol::wire::RequestState;
+use dunlin_protocol::wire::update_conversation::Change;
+
 /// A line that the user entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command<'a> {
     /// A message for the open conversation.
     Say(&'a str),
     To(&'a str),
+    /// Something of what the open conversation is to the user.
+    Change(Change),
     LogIn,
     Register,
     Sessions,
@@ -19,6 +24,10 @@ pub(crate) enum Command<'a> {
 
 pub(crate) const HELP: &[&str] = &[
     "/to NAME      talk to somebody",
+    "/accept       take somebody's first words; /ignore hears no more of them",
+    "/hide         hide the conversation until something newer comes",
+    "/clear        forget what was said so far, for you alone",
+    "/unread       close the conversation, and come back to it later",
     "/sessions     where you are logged in",
     "/password     change your password",
     "/logout       end this session",
@@ -44,6 +53,12 @@ impl Command<'_> {
         let (name, rest) = command.split_once(' ').unwrap_or((command, ""));
         match (name, rest.trim()) {
             ("to", to) if !to.is_empty() => Command::To(to),
+            ("accept", "") => Command::Change(Change::Request(RequestState::None.into())),
+            ("ignore", "") => Command::Change(Change::Request(RequestState::Ignored.into())),
+            // All that there is.
+            ("hide", "") => Command::Change(Change::HideUpTo(u64::MAX)),
+            ("clear", "") => Command::Change(Change::ClearUpTo(u64::MAX)),
+            ("unread", "") => Command::Change(Change::MarkedUnread(true)),
             ("login", "") => Command::LogIn,
             ("register", "") => Command::Register,
             ("sessions", "") => Command::Sessions,
@@ -67,6 +82,8 @@ mod tests {
         assert_eq!(Command::parse("  "), Command::Nothing);
         assert_eq!(Command::parse("/to  bob "), Command::To("bob"));
         assert_eq!(Command::parse("/to"), Command::Unknown("/to"));
+        assert_eq!(Command::parse("/unread"), Command::Change(Change::MarkedUnread(true)));
+        assert_eq!(Command::parse("/clear all"), Command::Unknown("/clear all"));
         assert_eq!(Command::parse("/quit"), Command::Quit);
         assert_eq!(Command::parse("/password secret"), Command::Unknown("/password secret"));
     }

@@ -2,6 +2,7 @@
 
 use dunlin_client::machine::{Credentials, LogoutScope, Password, Request, Status};
 use dunlin_protocol::wire;
+use dunlin_protocol::wire::update_conversation::Change;
 
 use super::addressee::Addressee;
 use super::command::{Command, HELP};
@@ -165,6 +166,7 @@ impl Model {
             Command::Nothing => {}
             Command::Say(text) => return self.say(text),
             Command::To(name) => self.seek(name),
+            Command::Change(change) => self.change_open(change),
             Command::LogIn => self.ask_for(Prompt::LogIn),
             Command::Register => self.ask_for(Prompt::Register),
             Command::Password => self.ask_for(Prompt::OldPassword),
@@ -202,6 +204,19 @@ impl Model {
                 Entered::Refused
             }
         }
+    }
+
+    /// Changes what the open conversation is to the user. What is to be out of sight is closed.
+    fn change_open(&mut self, change: Change) {
+        let Some(conversation) = self.open() else {
+            return self.notice("/to NAME opens a conversation first".into());
+        };
+        match change {
+            Change::HideUpTo(_) | Change::MarkedUnread(true) => self.go_to_nobody(),
+            Change::Request(_) | Change::ClearUpTo(_) | Change::MarkedUnread(false) => {}
+        }
+        let request = Request::UpdateConversation { conversation, change };
+        self.effects.push(Effect::Ask(Purpose::Change, request));
     }
 
     fn ask_for(&mut self, prompt: Prompt) {

@@ -16,7 +16,7 @@ use dunlin_client::machine::{
     ConversationView, Credentials, Event, Failure, Request, Response, SavedTokens, SkipReason,
     Status, Ticket,
 };
-use dunlin_protocol::wire::{self, Entry};
+use dunlin_protocol::wire::{self, Entry, RequestState};
 use dunlin_protocol::{ClientMessageId, LogId, UserId, limits};
 
 use crate::text;
@@ -26,7 +26,7 @@ use input::Input;
 use news::News;
 
 /// Notices that are shown at one time: the help is the most of them.
-const NOTICES_MAX: usize = 16;
+const NOTICES_MAX: usize = 20;
 const _: () = assert!(command::HELP.len() <= NOTICES_MAX);
 /// Older messages that are read at one time.
 const PAGE_ENTRIES: u32 = 50;
@@ -68,6 +68,8 @@ pub(crate) enum Purpose {
     Names,
     Older(LogId),
     MarkRead(LogId),
+    /// Change what a conversation is.
+    Change,
     Say(LogId, ClientMessageId),
     Sessions,
     Logout,
@@ -232,7 +234,9 @@ impl Model {
         if view.position > view.read_seq.max(chat.marked_seq) {
             chat.marked_seq = view.position;
             self.marked_ms = now_ms;
-            let (seq, private) = (view.position, self.reads_privately);
+            // A stranger learns it once the request is accepted.
+            let private = self.reads_privately || view.request != RequestState::None;
+            let seq = view.position;
             let request = Request::MarkRead { conversation, seq, private };
             self.effects.push(Effect::Ask(Purpose::MarkRead(conversation), request));
         }
@@ -305,6 +309,7 @@ impl Model {
         let conversation = view.conversation;
         let Some(chat) = self.chat(conversation) else { return };
         let before = chat.view.replace(view).map_or(0, |view| view.peer_read_seq);
+        chat.forget_below(view.expired_below);
         if view.peer_read_seq > before {
             let news = News::Read { with: String::new(), seq: view.peer_read_seq };
             self.tell_of(conversation, news);
@@ -392,9 +397,10 @@ impl Model {
         Some(self.chats.entry(conversation).or_insert_with(|| Chat::new(peer)))
     }
 
-    /// Those with something in them or open, the last used first.
+    /// Those with something in them or open, the last used first, but for those that are hidden.
     pub(crate) fn order(&self) -> Vec<LogId> {
-        let mut order: Vec<&LogId> = self.chats.keys().collect();
+        let is_shown = |id: &&LogId| self.open() == Some(**id) || !self.chats[*id].is_hidden();
+        let mut order: Vec<&LogId> = self.chats.keys().filter(is_shown).collect();
         order.sort_by_key(|id| std::cmp::Reverse(self.chats[*id].last_ms()));
         order.into_iter().copied().collect()
     }

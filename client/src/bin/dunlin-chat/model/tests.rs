@@ -1,5 +1,6 @@
 use dunlin_client::machine::{Lost, SkipReason, Stop};
-use dunlin_protocol::wire::{Message, RequestState, entry};
+use dunlin_protocol::wire::update_conversation::Change;
+use dunlin_protocol::wire::{Message, entry};
 
 use super::chat::{Mark, Progress};
 use super::*;
@@ -361,4 +362,65 @@ fn lost_history_is_forgotten_and_names_are_asked_for() {
     assert_eq!(model.chats[&carol].lines.len(), 1);
     model.apply(0, Event::HistoryLost);
     assert!(model.chats[&carol].lines.is_empty());
+}
+
+fn changes(model: &mut Model) -> Vec<Change> {
+    let changes = asked(model).into_iter().filter_map(|(_, request)| match request {
+        Request::UpdateConversation { change, .. } => Some(change),
+        _ => None,
+    });
+    changes.collect()
+}
+
+/// What the server says of the conversation now.
+fn is_now(model: &mut Model, change: impl FnOnce(&mut ConversationView)) {
+    let Event::Conversation(mut now) = view(3, 1, 0) else { unreachable!() };
+    change(&mut now);
+    model.apply(0, Event::Conversation(now));
+}
+
+#[test]
+fn a_request_is_remarked_and_read_in_private() {
+    let mut model = model();
+    model.apply(0, entry(3, BOB, "hello", 1));
+    is_now(&mut model, |view| view.request = RequestState::Pending);
+    assert_eq!(model.chats[&conversation()].remark(), " new 1");
+    model.go_to(conversation());
+    model.tick(1_000_000);
+    let is_private = |request: &Request| matches!(request, Request::MarkRead { private: true, .. });
+    assert!(asked(&mut model).iter().any(|(_, request)| is_private(request)));
+    model.enter("/ignore");
+    assert_eq!(changes(&mut model), [Change::Request(RequestState::Ignored.into())]);
+    is_now(&mut model, |view| (view.request, view.unread) = (RequestState::Ignored, 0));
+    assert_eq!(model.chats[&conversation()].remark(), " ignored");
+}
+
+#[test]
+fn what_is_hidden_cleared_or_marked_looks_like_that() {
+    let mut model = model();
+    for seq in 1..=3 {
+        model.apply(0, entry(seq, BOB, "hello", seq as u8));
+    }
+    model.enter("/hide");
+    assert_eq!(changes(&mut model), [], "there is none open");
+    is_now(&mut model, |_| {});
+    model.go_to(conversation());
+    model.enter("/hide");
+    assert_eq!(changes(&mut model), [Change::HideUpTo(u64::MAX)]);
+    assert_eq!(model.open(), None);
+    is_now(&mut model, |view| view.hidden_up_to = 3);
+    assert_eq!(model.order(), []);
+    is_now(&mut model, |view| (view.head, view.hidden_up_to) = (4, 3));
+    assert_eq!(model.order(), [conversation()]);
+    is_now(&mut model, |view| view.expired_below = 3);
+    let seqs: Vec<_> = model.chats[&conversation()].lines.iter().map(|line| line.seq).collect();
+    assert_eq!(seqs, [3]);
+    is_now(&mut model, |view| (view.marked_unread, view.unread) = (true, 0));
+    assert_eq!(model.chats[&conversation()].remark(), " •");
+    model.go_to(conversation());
+    assert_eq!(
+        changes(&mut model),
+        [Change::MarkedUnread(false)],
+        "who opens it, comes back to it"
+    );
 }
