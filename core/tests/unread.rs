@@ -6,10 +6,11 @@ mod engine_support;
 
 use std::sync::Arc;
 
+use dunlin_core::request::MembershipChange;
 use dunlin_core::store::contract::ask::delete;
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::{Deleted, Deletion};
-use dunlin_protocol::wire::{self, Notice};
+use dunlin_protocol::wire::{self, Notice, RequestState};
 use dunlin_protocol::{LogId, UserId};
 use engine_support::{Client, Server};
 use proptest::prelude::*;
@@ -34,6 +35,16 @@ enum Deed {
     Expire {
         below: u64,
     },
+    /// One of the two clears everything up to here.
+    Clear {
+        by: usize,
+        seq: u64,
+    },
+    /// One of the two accepts, ignores, or takes that back.
+    Decide {
+        by: usize,
+        request: RequestState,
+    },
     Restart,
 }
 
@@ -42,6 +53,8 @@ fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
         6 => (by.clone(), device.clone(), notice())
             .prop_map(|(by, device, notice)| Deed::Send { by, device, notice }),
+        2 => (by.clone(), 1..40_u64).prop_map(|(by, seq)| Deed::Clear { by, seq }),
+        1 => (by.clone(), request()).prop_map(|(by, request)| Deed::Decide { by, request }),
         5 => (by, device, 1..40_u64, any::<bool>())
             .prop_map(|(by, device, seq, private)| Deed::Mark { by, device, seq, private }),
         1 => (1..30_u64).prop_map(|below| Deed::Expire { below }),
@@ -57,6 +70,10 @@ fn notice() -> impl Strategy<Value = Notice> {
     ]
 }
 
+fn request() -> impl Strategy<Value = RequestState> {
+    prop_oneof![Just(RequestState::None), Just(RequestState::Pending), Just(RequestState::Ignored),]
+}
+
 /// Counts on fingers.
 #[derive(Debug, Default)]
 struct Naive {
@@ -66,6 +83,10 @@ struct Naive {
     /// How far each may know that the other has read.
     receipts: [u64; 2],
     expired_below: u64,
+    /// Up to where each has cleared it.
+    cleared: [u64; 2],
+    /// What each has decided, or nobody has.
+    decided: [RequestState; 2],
 }
 
 impl Naive {
@@ -83,6 +104,33 @@ impl Naive {
         self.cursors[by]
     }
 
+    fn say(&mut self, by: usize, counts: bool) {
+        if self.entries.is_empty() {
+            self.decided[1 - by] = RequestState::Pending;
+        }
+        self.entries.push((by, counts));
+    }
+
+    /// Clears it, and gives back from where it is there then, and how many of the other's are not.
+    fn clear(&mut self, by: usize, seq: u64) -> (u64, u64) {
+        let seq = seq.min(self.head()).max(self.expired_below.saturating_sub(1));
+        self.cleared[by] = self.cleared[by].max(seq);
+        let cleared = self.cleared[by];
+        (cleared + 1, self.others(by, 1, cleared))
+    }
+
+    fn decide(&mut self, by: usize, request: RequestState) {
+        if self.request(by) != RequestState::None {
+            self.decided[by] = request;
+        }
+    }
+
+    /// Whether it is a request to a user.
+    fn request(&self, user: usize) -> RequestState {
+        let has_spoken = self.entries.iter().any(|(by, counts)| *by == user && *counts);
+        if has_spoken { RequestState::None } else { self.decided[user] }
+    }
+
     fn expire(&mut self, below: u64) {
         self.expired_below = self.expired_below.max(below.min(self.head() + 1));
     }
@@ -94,7 +142,7 @@ impl Naive {
     }
 
     fn unread(&self, user: usize) -> u64 {
-        let from = (self.cursors[user] + 1).max(self.expired_below);
+        let from = (self.cursors[user].max(self.cleared[user]) + 1).max(self.expired_below);
         self.others(user, from, self.head())
     }
 }
@@ -134,7 +182,7 @@ fn run(deeds: &[Deed]) -> [u64; 2] {
             Deed::Send { by, device, notice } => {
                 let to = users()[1 - by];
                 crowd.devices[by][device].send_with(notice, to, number, "word");
-                naive.entries.push((by, notice.counts()));
+                naive.say(by, notice.counts());
             }
             Deed::Mark { by, device, seq, private } if naive.head() > 0 => {
                 let at = naive.mark(by, seq, private);
@@ -147,18 +195,33 @@ fn run(deeds: &[Deed]) -> [u64; 2] {
                 assert!(matches!(done, Deleted::Done { .. }), "{done:?}");
                 naive.expire(below);
             }
+            Deed::Clear { by, seq } if naive.head() > 0 => {
+                let change = MembershipChange::ClearUpTo(seq);
+                let told = crowd.devices[by][0].update(log, change);
+                let right = naive.clear(by, seq);
+                assert_eq!((told.visible_from, told.others_cleared), right, "{deed:?}");
+            }
+            Deed::Decide { by, request } if naive.head() > 0 => {
+                naive.decide(by, request);
+                let told = crowd.devices[by][1].update(log, MembershipChange::Request(request));
+                assert_eq!(told.request(), naive.request(by), "{deed:?}: {naive:?}");
+            }
             Deed::Restart => {
                 crowd.server.engine.stop();
                 crowd = Crowd::over(&store);
             }
             // Nothing was said yet.
-            Deed::Mark { .. } | Deed::Expire { .. } => {}
+            Deed::Mark { .. } | Deed::Expire { .. } | Deed::Clear { .. } | Deed::Decide { .. } => {}
         }
         for user in 0..2 {
             let state = crowd.state(user).unwrap_or_default();
             let told = (state.unread, state.read_seq, state.peer_read_seq);
             let right = (naive.unread(user), naive.cursors[user], naive.receipts[1 - user]);
             assert_eq!(told, right, "of {user} after {deed:?}: {naive:?}");
+            let membership = state.membership.unwrap_or_default();
+            assert_eq!(membership.request(), naive.request(user), "{deed:?}: {naive:?}");
+            let is_shown = |entry: &wire::Entry| entry.seq > naive.cleared[user];
+            assert!(state.entries.iter().all(is_shown), "{deed:?}: {:?}", state.entries);
         }
     }
     crowd.server.engine.stop();
@@ -194,4 +257,11 @@ fn the_examples_of_the_document() {
     let quiet = [say(1, Notice::Silent), say(1, Notice::Uncounted), say(0, Notice::Uncounted)];
     assert_eq!(after(&quiet), [4, 2]);
     assert_eq!(after(&[&quiet[..], &[mark(7)]].concat()), [0, 2]);
+    // Bob says 1 to 5 to Ann, who has said nothing.
+    let requested = vec![send(1); 5];
+    let after = |deeds: &[Deed]| run(&[&requested[..], deeds].concat())[0];
+    let (clear, read) = (Deed::Clear { by: 0, seq: 3 }, mark(4));
+    let ignore = Deed::Decide { by: 0, request: RequestState::Ignored };
+    assert_eq!([after(&[]), after(&[clear]), after(&[clear, read])], [5, 2, 1]);
+    assert_eq!(after(&[clear, read, ignore, send(1), send(0), send(1)]), 3);
 }

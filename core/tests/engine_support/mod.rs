@@ -10,7 +10,7 @@ use bytes::Bytes;
 use dunlin_core::config::{EngineConfig, PasswordConfig};
 use dunlin_core::engine::submitter::Submitter;
 use dunlin_core::engine::{Engine, EngineBuilder};
-use dunlin_core::request::{AccountRequest, Command, Request};
+use dunlin_core::request::{AccountRequest, Command, MembershipChange, Request};
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::{RegisterKey, Set, Store, StoreReply, StoreRequest, Write};
 use dunlin_core::transport::{ConnId, Delivery, Outbound, Session, Transport};
@@ -246,6 +246,18 @@ impl Client {
                 (cursor.seq, cursor.others_counted)
             }
             other => panic!("not read: {other:?}"),
+        }
+    }
+
+    /// Changes what a conversation is to the user. Returns what it is then.
+    pub(crate) fn update(
+        &mut self,
+        conversation: LogId,
+        change: MembershipChange,
+    ) -> wire::Membership {
+        match self.ask(AccountRequest::UpdateConversation { conversation, change }.into()) {
+            Body::Membership(membership) => membership,
+            other => panic!("not changed: {other:?}"),
         }
     }
 
