@@ -141,7 +141,7 @@ impl Person {
                 assert_eq!(before, None, "one answer");
             }
             Event::Signal { kind, .. } => self.signals.push(kind),
-            Event::Welcomed(_) | Event::Tokens(_) | Event::Peer { .. } => {}
+            Event::Welcomed(_) | Event::Tokens(_) | Event::Peer { .. } | Event::Setting(_) => {}
             Event::Skipped { .. } | Event::HistoryLost | Event::ConversationLost { .. } => {
                 panic!("{event:?}")
             }

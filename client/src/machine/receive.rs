@@ -277,8 +277,11 @@ impl Machine {
             }
             Response::Setting(setting) => self.setting_told(setting.clone(), false),
             Response::Membership(membership) => self.membership_told(membership),
-            Response::Done | Response::Sent { .. } | Response::Users(_) | Response::Sessions(_) => {
-            }
+            Response::Found(_)
+            | Response::Done
+            | Response::Sent { .. }
+            | Response::Users(_)
+            | Response::Sessions(_) => {}
         }
         self.complete(job.ticket, Ok(response));
         match job.request {
