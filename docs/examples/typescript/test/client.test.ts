@@ -451,3 +451,41 @@ test("of what has moved by pushes the next sync speaks, and of nothing else", as
     assert.deepEqual(asked, [[], [2n], []]);
   });
 });
+
+test("what a restored server lacks is sent again with its id, before what is new, if that is wanted", async () => {
+  const said: string[] = [];
+  let head = 0n;
+  let syncs = 0;
+  const script: Script = (request, connection) => {
+    const { body } = request;
+    if (body.case === "send") {
+      said.push(Buffer.from(body.value.content).toString());
+      if (said.length === 2) setImmediate(() => connection.push({ case: "behind", value: {} }));
+      return [{ case: "sent", value: { seq: ++head, timeMs: head } }];
+    }
+    if (body.case !== "sync" || ++syncs !== 2) return quiet(request);
+    head = 1n;
+    const [first] = server?.asked("send") ?? [];
+    const message = {
+      clientMessageId: first?.clientMessageId ?? Buffer.alloc(16),
+      content: Buffer.from("one"),
+    };
+    const kept = { ...entry(1n), sender: ME, body: { case: "message", value: message } } as const;
+    const conversation = { conversationId, head: 1n, forget: true, entries: [kept] };
+    return [{ case: "synced", value: { epoch: EPOCH, conversations: [conversation] } }];
+  };
+  let server: ScriptedServer | undefined;
+  const body = async (situation: Situation) => {
+    server = situation.server;
+    const { client, until } = situation;
+    await until("the login", () => client.isOnline);
+    await client.send(CONVERSATION, "one");
+    await client.send(CONVERSATION, "two");
+    await until("the second again", () => said.length >= 3 && client.unsent.length === 0);
+    assert.deepEqual(said, ["one", "two", "two"], "what is there is not sent again");
+    const [, second, again] = server.asked("send").map(({ clientMessageId }) => Buffer.from(clientMessageId));
+    assert.deepEqual(second, again);
+    assert.deepEqual(seqs(client.conversations.get(CONVERSATION)?.recent ?? []), [1, 2]);
+  };
+  await within(script, body, { resendsAfterRestore: true });
+});

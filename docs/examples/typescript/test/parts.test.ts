@@ -157,13 +157,24 @@ test("an answer that is older than a mark does not take it back", () => {
 
 test("a server that has less than this device is an older one, whether it says so or not", () => {
   const ann = conversationOf(ANN);
-  const change = ann.synced(state({ head: 2n, unread: 1n, entries: [wire(SAID[0]!), wire(SAID[1]!)] }), ann.asked, true);
+  const change = ann.synced(
+    state({ head: 2n, unread: 1n, entries: [wire(SAID[0]!), wire(SAID[1]!)] }),
+    ann.asked,
+    true,
+  );
   assert.equal(change.forgot, true);
-  assert.deepEqual(ann.recent.map(({ seq }) => seq), [1n, 2n]);
+  assert.deepEqual(
+    ann.recent.map(({ seq }) => seq),
+    [1n, 2n],
+  );
   assert.equal(ann.unread, 1n);
   const { asked } = ann;
   ann.offer(entryOf(wire(SAID[2]!), ID, ANN));
-  assert.equal(ann.synced(state({ head: 2n, unread: 1n }), asked, true).forgot, false, "what has come meanwhile is newer");
+  assert.equal(
+    ann.synced(state({ head: 2n, unread: 1n }), asked, true).forgot,
+    false,
+    "what has come meanwhile is newer",
+  );
   assert.equal(ann.position, 3n);
 });
 

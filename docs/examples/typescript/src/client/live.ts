@@ -2,6 +2,7 @@
 
 import type { Connection } from "../connection/connection.js";
 import type { Change, Conversation } from "../conversation/conversation.js";
+import type { Draft } from "../conversation/entry.js";
 import type { Book } from "../state/book.js";
 import type { Setting } from "../wire/messages.js";
 import type { Emit } from "./events.js";
@@ -18,6 +19,8 @@ export interface Live {
   set(setting: Setting): void;
   /** Another epoch: all is to be told anew. */
   epochChanged(epoch: bigint): void;
+  /** An older state of the server may lack these messages of this user: they are sent again, if that is wanted. */
+  lost(drafts: readonly Draft[]): void;
   /** Syncs once more. */
   resync(): void;
   /** Rejects with ConnectionEnded when the connection ends meanwhile. */

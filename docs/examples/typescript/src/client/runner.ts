@@ -22,6 +22,11 @@ export interface RunnerOptions {
    * (a bot, an archive), or leave them out until somebody scrolls there (a chat with years of history).
    */
   readonly gaps?: "fetch" | "leave out";
+  /**
+   * Whether this user's newest messages (200 of a conversation at most) are sent again to a server that was put
+   * back to an earlier state and lacks them. A chat wants it; what was meant for one moment does not.
+   */
+  readonly resendsAfterRestore?: boolean;
   /** The first delay before another connection; it doubles from there. Only tests have a reason to change it. */
   readonly backoffBaseMs?: number;
 }
@@ -75,13 +80,14 @@ export class Runner {
       pushed: (body: Body) => session?.pushed(body),
       goingAway: (message: GoAway) => void connection?.leave(message),
     };
-    const { credentials = {}, device = UNNAMED, gaps = "fetch" } = this.#options;
+    const { credentials = {}, device = UNNAMED, gaps = "fetch", resendsAfterRestore = false } = this.#options;
     connection = await logIn(endpoint, this.#book, credentials, device, listener);
     const close = () => connection.close();
     this.#interrupt = close;
     if (this.#isStopped) close();
     this.clockOffsetMs = connection.welcome.serverTimeMs - BigInt(Date.now());
-    session = new Session(connection, this.#book, gaps === "fetch", this.#emit);
+    const wishes = { fetchesAll: gaps === "fetch", resends: resendsAfterRestore };
+    session = new Session(connection, this.#book, wishes, this.#emit);
     try {
       await session.begin();
       this.#attempts = 0;

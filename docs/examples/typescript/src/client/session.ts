@@ -4,7 +4,7 @@ import type { Connection } from "../connection/connection.js";
 import { ConnectionEnded } from "../connection/errors.js";
 import type { Body } from "../connection/requests.js";
 import type { Change, Conversation } from "../conversation/conversation.js";
-import { entryOf } from "../conversation/entry.js";
+import { entryOf, type Draft } from "../conversation/entry.js";
 import { idOf } from "../conversation/id.js";
 import { membershipOf } from "../conversation/membership.js";
 import type { Book } from "../state/book.js";
@@ -17,6 +17,13 @@ import { renewing } from "./renewal.js";
 import { Sender } from "./sender.js";
 import { Syncer } from "./syncer.js";
 
+export interface Wishes {
+  /** Gaps are fetched, not left out. */
+  readonly fetchesAll: boolean;
+  /** What an older state of the server lacks is sent again. */
+  readonly resends: boolean;
+}
+
 export class Session implements Live {
   readonly connection: Connection;
   readonly book: Book;
@@ -28,12 +35,14 @@ export class Session implements Live {
   readonly #sender = new Sender(this);
   readonly #fetcher = new Fetcher(this, (id) => this.#sender.isSending(id));
   readonly #marker = new Marker(this);
+  readonly #resends: boolean;
   #hasSynced = false;
 
-  constructor(connection: Connection, book: Book, fetchesAll: boolean, emit: Emit) {
+  constructor(connection: Connection, book: Book, wishes: Wishes, emit: Emit) {
     this.connection = connection;
     this.book = book;
-    this.fetchesAll = fetchesAll;
+    this.fetchesAll = wishes.fetchesAll;
+    this.#resends = wishes.resends;
     this.emit = emit;
   }
 
@@ -77,6 +86,7 @@ export class Session implements Live {
 
   changed(conversation: Conversation, change: Change): void {
     if (change.forgot === true) this.emit("forgotten", conversation.id);
+    if (change.lost !== undefined) this.lost(change.lost);
     for (const entry of change.taken) {
       const id = entry.sender === this.book.me ? entry.message?.id : undefined;
       if (id !== undefined && this.book.dequeue(id)) this.emit("sent", id, conversation.id, entry.seq);
@@ -107,9 +117,16 @@ export class Session implements Live {
 
   epochChanged(epoch: bigint): void {
     if (this.book.epoch === epoch) return;
-    this.book.forgetLogs(epoch);
+    this.lost(this.book.forgetLogs(epoch));
     this.emit("forgotten", undefined);
     this.resync();
+  }
+
+  lost(drafts: readonly Draft[]): void {
+    if (!this.#resends || drafts.length === 0) return;
+    this.book.enqueueAgain(drafts);
+    // Not before the entries of this answer have told which of them are there.
+    setImmediate(() => this.kick());
   }
 
   resync(): void {

@@ -78,7 +78,7 @@ export class Syncer {
     const { book } = this.#live;
     const isOtherEpoch = synced.epoch !== book.epoch;
     if (isOtherEpoch && book.epoch !== 0n) this.#live.emit("forgotten", undefined);
-    if (isOtherEpoch) book.forgetLogs(synced.epoch);
+    if (isOtherEpoch) this.#live.lost(book.forgetLogs(synced.epoch));
     // Once it has begun it goes on, over connections and restarts, until there is no more.
     if (isOtherEpoch || synced.afresh) book.listing ??= { conversations: new Set(), settings: new Set() };
     for (const setting of synced.settings) this.#live.set(setting);

@@ -1,7 +1,7 @@
 // A conversation as this client has it: the log, the cursors, the newest entries.
 
 import { RequestState, type ConversationState, type ReadReceipt } from "../wire/messages.js";
-import { counts, entryOf, type Entry } from "./entry.js";
+import { counts, entryOf, type Draft, type Entry } from "./entry.js";
 import { otherMember, type ConversationId } from "./id.js";
 import { Log, type Range } from "./log.js";
 import { membershipOf, PLAIN, type Membership } from "./membership.js";
@@ -18,6 +18,8 @@ export interface Change {
   readonly leftOut?: Range;
   /** What this client had of it is void: this is all there is. */
   readonly forgot?: boolean;
+  /** Messages of one's own that were there, and may not be any more. */
+  readonly lost?: readonly Draft[];
   /** Only another Sync tells what is unread. */
   readonly needsSync?: boolean;
 }
@@ -159,6 +161,13 @@ export class Conversation {
     return this.#recent;
   }
 
+  /** The newest messages of this user, as they would be sent again, oldest first. */
+  get own(): Draft[] {
+    return this.#recent.flatMap(({ sender, message, notice }) =>
+      sender === this.#me && message !== undefined ? [{ ...message, notice, conversation: this.id }] : [],
+    );
+  }
+
   gap(): Range | undefined {
     return this.#log.gap();
   }
@@ -250,6 +259,7 @@ export class Conversation {
     const isTheLatest = this.moves === moves;
     // Nothing but an earlier state of the server has less than this client had when it asked.
     const forgot = state.forget || (isTheLatest && state.head < this.position);
+    const lost = forgot ? this.own : [];
     if (forgot) this.#forget();
     // One that is left out says that nothing was decided, so only a change meanwhile keeps what is here.
     const isNewer = asked !== undefined && asked.membership !== this.#membership;
@@ -266,7 +276,7 @@ export class Conversation {
     if (!moved) this.#toldUnread(state);
     this.mustBeTold = moved;
     if (isTheLatest) this.#isTold(moves);
-    return { taken, forgot, needsSync: moved || forgot, ...(leftOut === undefined ? {} : { leftOut }) };
+    return { taken, forgot, lost, needsSync: moved || forgot, ...(leftOut === undefined ? {} : { leftOut }) };
   }
 
   #isToldMembership({ membership, forget }: ConversationState): void {

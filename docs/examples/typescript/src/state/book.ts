@@ -80,6 +80,12 @@ export class Book {
     if (!this.#outbox.some((each) => each.id === draft.id)) this.#outbox.push(draft);
   }
 
+  /** To be sent before what is newer. What the server still has is answered as at the first time. */
+  enqueueAgain(drafts: readonly Draft[]): void {
+    const waiting = new Set(this.#outbox.map(({ id }) => id));
+    this.#outbox = [...drafts.filter(({ id }) => !waiting.has(id)), ...this.#outbox];
+  }
+
   /** Returns whether it was there. */
   dequeue(id: string): boolean {
     const before = this.#outbox.length;
@@ -87,13 +93,18 @@ export class Book {
     return this.#outbox.length < before;
   }
 
-  /** Another epoch: sequences may name other entries, versions other values. What is not acknowledged stays. */
-  forgetLogs(epoch: bigint): void {
+  /**
+   * Another epoch: sequences may name other entries, versions other values. What is not acknowledged stays.
+   * Returns the messages of this user that were among what is forgotten.
+   */
+  forgetLogs(epoch: bigint): Draft[] {
+    const lost = [...this.conversations.values()].flatMap((each) => each.own);
     this.epoch = epoch;
     this.syncToken = new Uint8Array();
     this.listing = undefined;
     this.conversations.clear();
     this.settings.clear();
+    return lost;
   }
 
   /** Returns whether it is news: of two of a key the one with the higher version holds. */
