@@ -31,7 +31,7 @@ use crate::limits::{
     TICK_BATCHES_MAX, TICK_MESSAGES_MAX, TICK_MS, WORKER_BACKLOG_MAX,
 };
 use crate::statistics::WorkerStatistics;
-use crate::store::{Store, StoreError, StoreReply};
+use crate::store::{Store, StoreError, StoreReply, StoreRequest};
 use crate::transport::Transport;
 use crate::worker::Worker;
 use crate::worker::effect::{Effects, PresenceChange, Published, Ticket};
@@ -84,6 +84,33 @@ pub(crate) struct Driver {
     pub(crate) uncounted: usize,
     /// What this tick has asked of the store is answered already, at least some of it.
     pub(crate) was_answered: bool,
+}
+
+/// Whether a store may answer it at once. What it has to write it never does.
+fn may_be_in_memory(request: &StoreRequest) -> bool {
+    match request {
+        StoreRequest::Heads(_)
+        | StoreRequest::Changed { .. }
+        | StoreRequest::Keys(_)
+        | StoreRequest::Register(_)
+        | StoreRequest::Registers(_)
+        | StoreRequest::Changes(_) => true,
+        StoreRequest::Ranges(_)
+        | StoreRequest::Feed(_)
+        | StoreRequest::Consumers
+        | StoreRequest::Logs { .. }
+        | StoreRequest::Write(_)
+        | StoreRequest::Delete(_)
+        | StoreRequest::Consumer(_) => false,
+    }
+}
+
+/// What a tick takes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    All,
+    /// What comes from within.
+    Answers,
 }
 
 /// Ticks of a turn, at most: a login and the sync behind it ask some four questions one after the other.
@@ -157,21 +184,22 @@ impl Driver {
     }
 
     fn run(&mut self) -> Next {
-        let (next, handled) = self.tick();
+        let (next, handled) = self.tick(Takes::All);
         if next == Next::Continue && handled == 0 {
             self.sleep(self.is_pressed());
         }
         next
     }
 
-    /// One tick on a thread that has other things to do, too; and some more as long as the store answers
-    /// at once, out of its memory: what follows from that need not wait for sockets.
+    /// One tick on a thread that has other things to do, too; and some more without new commands as long as
+    /// the store answers at once, out of its memory: what follows from that need not wait for sockets.
     pub(crate) fn turn(&mut self) {
-        for _ in 0..TICKS_PER_TURN_MAX {
-            let (next, _) = self.tick();
-            if next == Next::Stop || !std::mem::take(&mut self.was_answered) {
+        self.tick(Takes::All);
+        for _ in 1..TICKS_PER_TURN_MAX {
+            if !self.was_answered {
                 break;
             }
+            self.tick(Takes::Answers);
         }
     }
 
@@ -188,7 +216,7 @@ impl Driver {
         self.next_timer.min(Instant::now() + Duration::from_millis(PRESSED_TICK_MS))
     }
 
-    fn tick(&mut self) -> (Next, usize) {
+    fn tick(&mut self, takes: Takes) -> (Next, usize) {
         self.began = Instant::now();
         let now = Now {
             unix_ms: self.clock.unix_ms(),
@@ -205,7 +233,7 @@ impl Driver {
                 self.open(now, letter);
             }
         }
-        if !self.is_pressed() {
+        if takes == Takes::All && !self.is_pressed() {
             for _ in 0..TICK_BATCHES_MAX {
                 let Some(batch) = self.commands.try_recv() else { break };
                 handled += 1;
@@ -307,15 +335,16 @@ impl Driver {
     /// What a tick asks for counts from its beginning: one reading of the clock less.
     fn ask_store(&mut self) {
         let asked = self.began;
-        let letters = self.mail.len();
+        self.was_answered = false;
         for (ticket, request) in self.effects.store.drain(..) {
             self.gate.add(1);
             let mailbox = self.mailboxes[self.index].clone();
             let answer = move |result| post(&mailbox, Letter::Store(ticket, result, asked));
+            let letters = may_be_in_memory(&request).then(|| self.mail.len());
             self.store.submit(request, Box::new(answer));
+            // Or somebody else has written meanwhile, which is as good a reason to look.
+            self.was_answered |= letters.is_some_and(|before| self.mail.len() > before);
         }
-        // Or somebody else has written meanwhile, which is as good a reason to look.
-        self.was_answered = self.mail.len() > letters;
     }
 
     /// What waits for another node, or for room, is under way as well.
