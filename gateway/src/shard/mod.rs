@@ -8,7 +8,8 @@
 //!    or go; frames become commands
 //! 4. close what has waited too long ([`deadline`])
 //! 5. hand the commands to the workers, in one piece per worker
-//! 6. run the worker that lives here, if one does, and take the mail that it made
+//! 6. run the worker that lives here, if one does, and take the mail that it made; whose login has
+//!    ended goes on with what was sent behind it
 //! 7. write what is queued, in one call per connection ([`write`])
 //!
 //! Mail comes before reading, so that a shard whose workers produce more than it can write takes

@@ -27,6 +27,7 @@ impl Shard {
     /// Reads from the connections that are queued now. Who has more than the budget allows is queued
     /// again, behind the others.
     pub(super) fn read_ready(&mut self) {
+        self.login_ended = false;
         for lane in Lane::ALL {
             for _ in 0..self.read_queues.turn(lane) {
                 if self.handover.is_blocked() {
