@@ -3,8 +3,8 @@
 //! [holder](crate::holder), which knows nothing of its connections, and in the same run what the
 //! kernel keeps for a connection. That is for both of its ends, since both are on this machine.
 //!
-//! The allocator asks for huge pages, and then memory comes in steps of 2 MiB, most of it unused at
-//! this size: run it with `MIMALLOC_ALLOW_THP=0` in the environment.
+//! What was freed goes back to the system after some seconds, and the index of what was written after half
+//! a minute: so what counts is the end of a hold of a minute.
 
 use std::time::Duration;
 
