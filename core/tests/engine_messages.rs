@@ -70,6 +70,38 @@ fn retries_among_new_messages_leave_no_gap() {
 }
 
 #[test]
+fn a_private_mark_is_heard_by_ones_own_devices_alone() {
+    let mut server = Server::start(2);
+    let (ann, bob) = (server.account(1), server.account(2));
+    let (mut anns, mut bobs, bobs_other) = (server.live(ann), server.live(bob), server.live(bob));
+    let log = LogId::direct(ann, bob);
+    (1..=4).for_each(|id| drop(anns.send(bob, id, "word")));
+    let seen_by_ann = |server: &mut Server| {
+        let synced = server.client(ann).sync(wire::Sync::default());
+        synced.conversations[0].peer_read_seq
+    };
+    let heard = |client: &engine_support::Client| match client.signalled() {
+        Body::ReadReceipt(receipt) => (receipt.user_id, receipt.seq),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(bobs.mark_read_with(log, 3, true), (3, 3));
+    assert_eq!(heard(&bobs_other), (bob.get(), 3));
+    assert_eq!(seen_by_ann(&mut server), 0);
+    // The next thing that Ann hears of is what is public: below the cursor, and then all of it.
+    assert_eq!(bobs.mark_read(log, 2), (3, 3));
+    assert_eq!(heard(&anns), (bob.get(), 2));
+    assert_eq!(seen_by_ann(&mut server), 2);
+    assert_eq!(bobs.mark_read_with(log, 4, true), (4, 4));
+    assert_eq!(seen_by_ann(&mut server), 2, "it takes nothing back, and tells nothing");
+    assert_eq!(bobs.mark_read(log, 4), (4, 4));
+    assert_eq!(heard(&anns), (bob.get(), 4));
+    // One's own devices have heard of each move once.
+    assert_eq!(heard(&bobs_other), (bob.get(), 4));
+    assert!(server.inbox.drain(bobs_other.conn).iter().all(|body| matches!(body, Body::Push(_))));
+    server.engine.stop();
+}
+
+#[test]
 fn what_a_message_does_to_others_is_said_by_its_entry_and_stays_so() {
     let mut server = Server::start(1);
     let (ann, bob) = (server.account(1), server.account(2));

@@ -168,6 +168,7 @@ impl Machine {
         for log_id in self.logs.unnamed(&named) {
             self.logs.forget(log_id);
             self.events.push_back(Event::ConversationLost { conversation: log_id });
+            self.outbox.push_again(self.kept.take(Some(log_id)));
         }
     }
 
