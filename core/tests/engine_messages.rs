@@ -75,7 +75,9 @@ fn a_private_mark_is_heard_by_ones_own_devices_alone() {
     let (ann, bob) = (server.account(1), server.account(2));
     let (mut anns, mut bobs, bobs_other) = (server.live(ann), server.live(bob), server.live(bob));
     let log = LogId::direct(ann, bob);
-    (1..=4).for_each(|id| drop(anns.send(bob, id, "word")));
+    for id in 1..=4 {
+        anns.send(bob, id, "word");
+    }
     let seen_by_ann = |server: &mut Server| {
         let synced = server.client(ann).sync(wire::Sync::default());
         synced.conversations[0].peer_read_seq

@@ -258,7 +258,7 @@ fn the_examples_of_the_document() {
     assert_eq!(after(&quiet), [4, 2]);
     assert_eq!(after(&[&quiet[..], &[mark(7)]].concat()), [0, 2]);
     // Bob says 1 to 5 to Ann, who has said nothing.
-    let requested = vec![send(1); 5];
+    let requested = [send(1); 5];
     let after = |deeds: &[Deed]| run(&[&requested[..], deeds].concat())[0];
     let (clear, read) = (Deed::Clear { by: 0, seq: 3 }, mark(4));
     let ignore = Deed::Decide { by: 0, request: RequestState::Ignored };
