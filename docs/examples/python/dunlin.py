@@ -13,6 +13,7 @@ from messages import Entry, Message
 FINAL = {"REPLACED", "LOGGED_OUT", "ACCOUNT_DISABLED", "LOGIN_FAILED", "UNSUPPORTED_VERSION",
          "PROTOCOL_VIOLATION", "MALFORMED_FRAME", "FRAME_TOO_LARGE"}
 UNCOUNTED = 2  # the notice of what nobody has to read
+NO_REQUEST, PENDING, IGNORED = 0, 1, 2  # what a conversation may be of a stranger
 POSITIONS_MAX = 10_000  # in one Sync
 PAGE_ENTRIES_MAX = 1000  # of one History
 FRUITLESS_PAGES_MAX = 5  # in a row, until a promised head is believed to be wrong
@@ -36,9 +37,21 @@ class Log:
         self.expired_below = 0  # those below have expired: that they are missing is no gap
         self.read_seq = 0  # how far we have read,
         self.peer_read_seq = 0  # and the other member
+        self.membership = None  # what it is to us, as the server has told it
         self.filling = None  # the task that fetches what is missing
 
+    def request(self, me):
+        """Whether it is a stranger's request: what we say that counts ends it without a word of the server."""
+        has_spoken = any(entry.sender == me and entry.HasField("message")
+                         and entry.notice != UNCOUNTED for entry in self.entries)
+        return self.membership.request if self.membership and not has_spoken else NO_REQUEST
+
+    def is_hidden(self):
+        return self.membership is not None and 0 < self.head <= self.membership.hidden_up_to
+
     def unread(self, me):
+        if self.request(me) == IGNORED:
+            return 0
         new = (entry for entry in self.entries if entry.seq > self.read_seq)
         return sum(entry.HasField("message") and entry.sender != me and entry.notice != UNCOUNTED
                    for entry in new)
@@ -98,6 +111,7 @@ class Client:
         self.heard = set()  # logs of which we know more than we were told, since we asked last
         self.asked = set()  # the same, before that, until everything is told
         self.logs = {}
+        self.settings = {}  # key -> Setting; one that was removed has no value
         self.names = {}  # user_id -> username, of those whom we talk to
         self.outbox = {}  # client_message_id -> Outgoing, in order
         self.connection = None  # set while it is live, that is after Synced
@@ -142,6 +156,18 @@ class Client:
     async def mark_read(self, conversation, seq, private=False):
         self.read(await self.ask(mark_read={"conversation_id": conversation, "seq": seq,
                                             "private": private}))
+
+    async def update(self, conversation, **change):
+        """Changes what a conversation is to us: hide_up_to, marked_unread, request or clear_up_to."""
+        told = await self.ask(update_conversation={"conversation_id": conversation, **change})
+        self.belongs(told)
+        return told
+
+    async def set(self, key, value, **if_version):
+        """Sets what our devices share; raises Refused if if_version=... is not the version that there is."""
+        told = await self.ask(set_setting={"key": key, "value": value, **if_version})
+        self.share(told)
+        return told
 
     async def history(self, conversation, **history):
         return await self.ask(history={"conversation_id": conversation, **history})
@@ -286,6 +312,7 @@ class Client:
                 self.logs.clear()  # their sequences may name other entries now
             if synced.afresh:
                 self.named = set()
+                self.settings.clear()
             forgotten = self.apply(synced)
             self.token = synced.token
             if not synced.more:
@@ -294,12 +321,16 @@ class Client:
 
     def apply(self, synced):
         """Returns whether something had to be forgotten: then there is one more question."""
+        for setting in synced.settings:
+            self.share(setting)
         for state in synced.conversations:
             if state.forget:  # we have more than there is: an older state was put back
                 self.logs.pop(state.conversation_id, None)
             log = self.log(state.conversation_id)
             if state.HasField("peer"):
                 self.names[state.peer.user_id] = state.peer.username
+            if state.HasField("membership"):
+                log.membership = state.membership
             log.head = max(log.head, state.head)
             log.read_seq, log.peer_read_seq = state.read_seq, state.peer_read_seq
             self.expired(log, state.expired_below)
@@ -322,6 +353,18 @@ class Client:
         else:
             log.peer_read_seq = max(log.peer_read_seq, receipt.seq)
 
+    def belongs(self, membership):
+        """What a conversation is to us has changed, here or on another device."""
+        log = self.log(membership.conversation_id)
+        if log.membership is None or membership.version > log.membership.version:
+            log.membership = membership
+            self.expired(log, membership.visible_from)
+
+    def share(self, setting):
+        known = self.settings.get(setting.key)
+        if known is None or setting.version > known.version:
+            self.settings[setting.key] = setting
+
     def pushed(self, connection, kind, body):
         if kind == "push":
             self.arrived(self.hear(body.conversation_id), [body.entry])
@@ -333,6 +376,10 @@ class Client:
             self.keep(self.sync_again(connection))
         elif kind == "read_receipt":
             self.read(body)
+        elif kind == "membership":
+            self.belongs(body)
+        elif kind == "setting":
+            self.share(body)
         elif kind == "signal":
             self.on_signal(body)
 

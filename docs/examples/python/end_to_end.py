@@ -11,7 +11,7 @@ import secrets
 import sys
 
 from connection import Closed, Refused
-from dunlin import Client, direct_conversation
+from dunlin import IGNORED, NO_REQUEST, PENDING, Client, direct_conversation
 
 MESSAGES = 60  # of each user
 CUTS = 8  # at least
@@ -163,6 +163,41 @@ async def check_new_device(address, old, conversation, read_seq):
     await device.stop()
 
 
+async def check_shared(address, alice):
+    """What a user decides and sets, all devices of the user know, and the other member does not."""
+    carol = await account(address, f"carol-{secrets.token_hex(4)}")
+    tablet = Client(*address, carol.username, carol.password)
+    await tablet.start()
+    conversation = direct_conversation(alice.user, carol.user)
+    await alice.send(conversation, b"hello, stranger")
+    log, other = carol.log(conversation), tablet.log(conversation)
+    await until(lambda: log.position == other.position == 1, "carol gets the request")
+    check((await carol.update(conversation, marked_unread=True)).request == PENDING, "no request")
+    await carol.update(conversation, request=IGNORED)
+    await until(lambda: other.request(tablet.user) == IGNORED, "the tablet knows that it is ignored")
+    check(log.unread(carol.user) == other.unread(tablet.user) == 0, "what is ignored is counted")
+    await alice.send(conversation, b"hello?")
+    await carol.send(conversation, b"hello, alice")
+    await until(lambda: other.position == 3, "the tablet gets the answer, and what it was not told")
+    check(other.request(tablet.user) == NO_REQUEST, "an answer ends a request")
+    await carol.update(conversation, clear_up_to=2)
+    await until(lambda: [entry.seq for entry in other.entries] == [3], "the tablet forgets the rest")
+    page = await tablet.history(conversation)
+    check([entry.seq for entry in page.entries] == [3], "what was cleared is there")
+    check(len((await alice.history(conversation)).entries) == 3, "it is gone for alice")
+    await carol.update(conversation, hide_up_to=3)
+    await until(other.is_hidden, "the tablet hides it")
+    first = await carol.set("theme", b"dark", if_version=0)
+    await until(lambda: tablet.settings.get("theme") == first, "the tablet has the setting")
+    try:
+        await tablet.set("theme", b"light", if_version=0)
+        raise AssertionError("a setting was overwritten unseen")
+    except Refused as refused:
+        check(refused.name == "VERSION_CONFLICT", refused)
+    await carol.stop()
+    await tablet.stop()
+
+
 async def check_strangers(client):
     # Of two users who are not this one.
     foreign = direct_conversation(client.user ^ 1 or 2, client.user ^ 2 or 3)
@@ -203,12 +238,13 @@ async def main(address):
     await check_history(bob, conversation)
     await check_reading(alice, bob, conversation)
     await check_new_device(address, bob, conversation, bob.log(conversation).read_seq)
+    await check_shared(address, alice)
     await check_strangers(alice)
     while not signals:  # a signal may get lost, several will not
         alice.signal(conversation, "typing")
         await asyncio.sleep(0.05)
     check((signals[0].kind, signals[0].sender) == ("typing", alice.user), "the signal")
-    print("retries, history, read cursors, a new device, strangers, signals: as described")
+    print("retries, history, read cursors, devices, strangers, signals: as described")
     await alice.stop()
     await bob.stop()
 
