@@ -243,6 +243,11 @@ fn what_was_never_there_is_known_without_a_file() {
             let count = (0..ASKED).filter(at_once).count() as u64;
             assert!(count >= least && (least > 0 || count == 0), "{count} of {ASKED}");
         }
+        // Who has no conversations asks for the moment alone.
+        for since in [None, Some(ask::now(&store))] {
+            let nothing = StoreRequest::Changed { logs: Vec::new(), since };
+            assert!(is_answered_at_once(&store, nothing));
+        }
         // What is there is read from its file.
         let known = StoreRequest::Registers(vec![all_registers(log(2))]);
         assert!(!is_answered_at_once(&store, known));

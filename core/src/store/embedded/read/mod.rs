@@ -53,6 +53,10 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<ReadJob>) {
 /// The answer to a question that needs no file, on the thread that asks.
 pub(super) fn answer_in_memory(shared: &Shared, request: &StoreRequest) -> Option<StoreReply> {
     match request {
+        // Who has no conversations asks for the moment alone. That a moment is unknown, a thread says.
+        StoreRequest::Changed { logs, since } if logs.is_empty() => {
+            changed(shared, logs, *since).ok().map(StoreReply::Changed)
+        }
         StoreRequest::Changed { logs, since: Some(since) } if logs.len() <= LITTLE_ITEMS_MAX => {
             let since = moment::place_in_memory(shared, since)?;
             let (heads, end) = shared.index.changed_in_memory(logs, since)?;
