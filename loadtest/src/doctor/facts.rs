@@ -39,7 +39,6 @@ pub struct Facts {
     pub tracked_max: Option<u64>,
     pub memory_available_bytes: Option<u64>,
     pub group_memory: Option<GroupMemory>,
-    pub huge_pages: Option<String>,
     pub processors: usize,
     pub clock_source: Option<String>,
     pub stalls: Option<Stalls>,
@@ -84,8 +83,6 @@ impl Facts {
             tracked_max: number("net/netfilter/nf_conntrack_max"),
             memory_available_bytes: read("proc/meminfo").and_then(|text| available(&text)),
             group_memory: GroupMemory::read(root),
-            huge_pages: read("sys/kernel/mm/transparent_hugepage/enabled")
-                .and_then(|text| chosen(&text)),
             clock_source: read("sys/devices/system/clocksource/clocksource0/current_clocksource")
                 .map(|text| text.trim().to_owned()),
             ..Facts::default()
@@ -111,12 +108,6 @@ fn available(memory: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// The word in brackets of a list of alternatives.
-fn chosen(alternatives: &str) -> Option<String> {
-    let (_, rest) = alternatives.split_once('[')?;
-    rest.split_once(']').map(|(word, _)| word.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +122,6 @@ mod tests {
             ("proc/sys/net/ipv4/tcp_mem", "287901\t383869\t575802\n"),
             ("proc/sys/net/core/somaxconn", "not a number\n"),
             ("proc/meminfo", "MemTotal:       24684096 kB\nMemAvailable:   15941692 kB\n"),
-            ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n"),
             ("sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc\n"),
         ] {
             let path = root.path().join(path);
@@ -144,7 +134,6 @@ mod tests {
         assert_eq!(facts.tcp_pages, Some([287_901, 383_869, 575_802]));
         assert_eq!((facts.accept_queue_max, facts.tracked_max), (None, None));
         assert_eq!(facts.memory_available_bytes, Some(15_941_692 * 1024));
-        assert_eq!(facts.huge_pages.as_deref(), Some("madvise"));
         assert_eq!(facts.clock_source.as_deref(), Some("tsc"));
     }
 

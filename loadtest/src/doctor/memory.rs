@@ -1,4 +1,4 @@
-//! Memory of the machine, of the control group, and the size of its pages.
+//! Memory of the machine, and of the control group.
 
 use super::{Facts, Finding, Plan, Severity};
 
@@ -6,11 +6,7 @@ use super::{Facts, Finding, Plan, Severity};
 const COMFORTABLE_SHARE: f64 = 0.8;
 
 pub(super) fn findings(plan: &Plan, facts: &Facts) -> Vec<Finding> {
-    let mut findings = vec![available(plan, facts), group(plan, facts)];
-    if plan.is_local() {
-        findings.push(huge_pages(facts));
-    }
-    findings
+    vec![available(plan, facts), group(plan, facts)]
 }
 
 fn mib(bytes: u64) -> String {
@@ -70,25 +66,6 @@ fn group(plan: &Plan, facts: &Facts) -> Finding {
     }
 }
 
-fn huge_pages(facts: &Facts) -> Finding {
-    const CHECK: &str = "transparent huge pages";
-    const WHY: &str = "The server's allocator asks for pages of 2 MiB: a little faster, but resident \
-                       memory then counts what nobody uses. The harness asks for small ones itself.";
-    let Some(mode) = &facts.huge_pages else {
-        return Finding::unknown(CHECK, WHY);
-    };
-    let severity = if mode == "never" { Severity::Ok } else { Severity::Warning };
-    Finding {
-        check: CHECK,
-        found: mode.clone(),
-        needed: "never, to measure memory".to_owned(),
-        why: WHY,
-        severity,
-        mend: (severity > Severity::Ok)
-            .then(|| "export MIMALLOC_ALLOW_THP=0  # where the server is started".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::GroupMemory;
@@ -120,13 +97,5 @@ mod tests {
         let found = judge("memory of the control group", million(), &facts);
         assert_eq!(found.severity, Severity::Blocks);
         assert!(found.mend.unwrap().ends_with(" > /sys/fs/cgroup/run/memory.max"));
-    }
-
-    #[test]
-    fn huge_pages_spoil_figures_of_memory() {
-        let facts = Facts { huge_pages: Some("madvise".to_owned()), ..roomy() };
-        let found = judge("transparent huge pages", million(), &facts);
-        assert_eq!(found.severity, Severity::Warning);
-        assert!(found.mend.unwrap().contains("MIMALLOC_ALLOW_THP=0"));
     }
 }

@@ -126,7 +126,6 @@ mod tests {
             tracked_max: None,
             memory_available_bytes: Some(64 << 30),
             group_memory: None,
-            huge_pages: Some("never".to_owned()),
             processors: 8,
             clock_source: Some("tsc".to_owned()),
             stalls: Some(Stalls { share: 0.0005, longest_ms: 0.4 }),
