@@ -232,7 +232,8 @@ impl Machine {
         let Ok(log_id) = LogId::from_wire(&receipt.conversation_id) else { return };
         let log = self.logs.touch(log_id);
         if self.user.is_some_and(|user| user.get() == receipt.user_id) {
-            log.reading.read_moved(log.position, receipt.seq, receipt.others_counted);
+            let others_read = receipt.others_counted.max(log.membership.others_cleared);
+            log.reading.read_moved(log.position, receipt.seq, others_read);
         } else {
             log.reading.peer_read(receipt.seq);
         }

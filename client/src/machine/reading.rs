@@ -117,17 +117,19 @@ impl Reading {
         !is_older
     }
 
-    /// The cursor moved, on this device or another one.
-    pub(super) fn read_moved(&mut self, position: u64, seq: u64, others_counted: u64) {
+    /// The cursor moved, on this device or another one. `others_read` is what others had said there, or in what was
+    /// cleared, if that is more: it never goes back, for what was cleared may lie above the cursor.
+    pub(super) fn read_moved(&mut self, position: u64, seq: u64, others_read: u64) {
         if seq < self.read_seq {
             return;
         }
         self.read_seq = seq;
-        self.others_read = Some(others_counted);
+        let read = self.others_read.unwrap_or(0).max(others_read);
+        self.others_read = Some(read);
         if seq >= self.unread_to {
             self.unread = 0;
         } else if let Some(counts) = self.counts.filter(|_| position >= self.unread_to) {
-            self.unread = counts.others().saturating_sub(others_counted);
+            self.unread = counts.others().saturating_sub(read);
         }
     }
 
@@ -202,6 +204,22 @@ mod tests {
         assert_eq!(reading.unread, 1);
         reading.read_moved(4, 2, 2);
         assert_eq!(reading.unread, 1, "the cursor never moves back");
+    }
+
+    #[test]
+    fn what_was_cleared_is_not_unread_again_when_the_cursor_comes_below() {
+        let mut reading = Reading::new();
+        for seq in 1..=5 {
+            take(&mut reading, entry(seq, PEER, seq, seq));
+        }
+        assert!(reading.cleared(5, 4, 3));
+        assert_eq!(reading.unread, 2);
+        reading.read_moved(5, 2, 2);
+        assert_eq!((reading.read_seq, reading.unread), (2, 2));
+        take(&mut reading, entry(6, PEER, 6, 6));
+        assert_eq!(reading.unread, 3);
+        reading.read_moved(6, 4, 4);
+        assert_eq!(reading.unread, 2);
     }
 
     #[test]
