@@ -60,6 +60,9 @@ fn a_device_gets_what_it_lacks_and_nothing_else() {
     // History was restored since: what the client has means nothing.
     let fourth = laptop.sync(wire::Sync { epoch: first.epoch + 1, ..after(&third) });
     assert!(fourth.afresh && fourth.conversations.len() == 3);
+    // So does a client that has forgotten even the epoch.
+    let forgetful = laptop.sync(wire::Sync { epoch: 0, ..after(&third) });
+    assert!(forgetful.afresh && forgetful.conversations.len() == 3);
     // Nor does a token of somebody else.
     let of_other = dan.sync(wire::Sync { positions: Vec::new(), ..after(&third) });
     assert!(of_other.afresh && of_other.conversations.len() == 1);

@@ -36,15 +36,15 @@ fn all_devices_of_a_user_hear_of_a_setting_and_nobody_else() {
     let (mut phone, laptop, other) = (server.live(ann), server.live(ann), server.live(bob));
     let first = setting(&mut phone, "theme", b"dark", None);
     assert_eq!((&first.key[..], &first.value[..]), ("theme", &b"dark"[..]));
-    assert_eq!(laptop.signalled(), Body::Setting(first.clone()));
+    assert_eq!(laptop.told(), Body::Setting(first.clone()));
     let second = setting(&mut phone, "theme", b"light", None);
     assert!(second.version > first.version);
-    assert_eq!(laptop.signalled(), Body::Setting(second.clone()));
+    assert_eq!(laptop.told(), Body::Setting(second.clone()));
     // What is so already is no change, and nobody is told of it.
     assert_eq!(setting(&mut phone, "theme", b"light", None), second);
     let gone = setting(&mut phone, "theme", b"", None);
     assert!(gone.value.is_empty() && gone.version > second.version);
-    assert_eq!(laptop.signalled(), Body::Setting(gone));
+    assert_eq!(laptop.told(), Body::Setting(gone));
     assert!(server.inbox.drain(phone.conn).is_empty());
     assert!(server.inbox.drain(other.conn).is_empty());
     server.engine.stop();

@@ -55,7 +55,7 @@ fn what_is_ignored_is_not_pushed_and_the_stranger_cannot_tell() {
     }
     let ignored = changed(&mut bobs, log, IGNORE);
     assert_eq!(ignored.request(), RequestState::Ignored);
-    assert_eq!(tablet.signalled(), Body::Membership(ignored));
+    assert_eq!(tablet.told(), Body::Membership(ignored));
     for id in 2..5 {
         assert_eq!(anns.send(bob, id, "hello?").seq, u64::from(id), "as if nothing were");
         assert_eq!(anns.send(bob, id, "hello?").seq, u64::from(id), "a retry too");
@@ -120,7 +120,7 @@ fn it_is_hidden_until_something_newer_comes_and_marked_until_the_mark_is_taken_o
     phone.send(bob, 2, "hello?");
     let hidden = changed(&mut phone, log, MembershipChange::HideUpTo(99));
     assert_eq!(hidden.hidden_up_to, 2, "what is above the head is the head");
-    assert_eq!(laptop.signalled(), Body::Membership(hidden));
+    assert_eq!(laptop.told(), Body::Membership(hidden));
     assert_eq!(changed(&mut phone, log, MembershipChange::HideUpTo(0)).hidden_up_to, 0);
     let marked = changed(&mut phone, log, MembershipChange::MarkedUnread(true));
     phone.mark_read(log, 2);

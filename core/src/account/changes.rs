@@ -12,7 +12,7 @@ use dunlin_protocol::{EncodedFrame, LogId, UserId};
 
 use super::membership::{Ending, MembershipChange};
 use super::setting::SettingChange;
-use crate::audience::push::SignalPush;
+use crate::audience::push::LogPush;
 use crate::conversation::hearing::Heard;
 use crate::limits::{CHANGES_BYTES_MAX, OVERLOADED_RETRY_MS};
 use crate::membership::other_member;
@@ -20,6 +20,7 @@ use crate::refusal::{DATA_CORRUPT, INTERNAL, NO_SUCH_CONVERSATION, Refusal, STOR
 use crate::request::Client;
 use crate::store::{Head, Page, Register, Write, Written};
 use crate::transaction::{Running, Taken, Transactions};
+use crate::transport::ConnId;
 use crate::worker::flow::{Answer, Answers, HeadsFlow, PagesFlow, RegisterFlow, WriteFlow, single};
 use crate::worker::turn::Turn;
 
@@ -94,8 +95,12 @@ pub(crate) struct Finished {
 /// What follows from a change for others.
 #[derive(Debug)]
 pub(crate) struct Changed {
-    /// For the other devices of the user.
-    pub(crate) hint: SignalPush,
+    pub(crate) user: UserId,
+    /// The connection that knows it by its response.
+    pub(crate) conn: ConnId,
+    /// For the other devices of the user, as a push of the account: who can't be told now learns that
+    /// something was missed.
+    pub(crate) hint: LogPush,
     /// Whether the user wants to hear of a conversation, if that has changed, and its head.
     pub(crate) heard: Option<(Heard, u64)>,
 }
@@ -293,9 +298,9 @@ impl Change {
                 .map(|heard| (Heard { log, user, ignored: !heard }, ending.head_seq())),
             What::Conversation(..) | What::Setting(_) => None,
         };
-        let frame = EncodedFrame::push(told.into_body());
-        let hint = SignalPush { user, frame, except: Some(conn), is_receipt: true };
-        Changed { hint, heard }
+        let (log, head) = (LogId::account(user), told.version());
+        let hint = LogPush { log, head, frame: EncodedFrame::push(told.into_body()) };
+        Changed { user, conn, hint, heard }
     }
 }
 
@@ -304,6 +309,13 @@ impl Told {
         match self {
             Told::Setting(setting) => Body::Setting(setting),
             Told::Membership(membership) => Body::Membership(membership),
+        }
+    }
+
+    fn version(&self) -> u64 {
+        match self {
+            Told::Setting(wire::Setting { version, .. })
+            | Told::Membership(wire::Membership { version, .. }) => *version,
         }
     }
 

@@ -66,7 +66,7 @@ pub(crate) enum ConversationPage {
     /// A client, for where a time is in the log.
     Search(Box<Searching>),
     /// A message that was sent again, for the entry that it was the first time.
-    Retried(LogId, ReplyTo),
+    Retried(LogId, ReplyTo, u64),
 }
 
 /// A send that is not done.
@@ -312,14 +312,21 @@ pub(crate) fn ask_first_time(log: LogId, reply_to: ReplyTo, seq: u64, turn: &mut
     let (entries_max, bytes_max) = (1, RESPONSE_BYTES_MAX);
     let range =
         Range { log, from: seq, to: seq, entries_max, bytes_max, backwards: false, since: None };
-    turn.ask_pages(vec![range], PagesFlow::Conversation(ConversationPage::Retried(log, reply_to)));
+    turn.ask_pages(
+        vec![range],
+        PagesFlow::Conversation(ConversationPage::Retried(log, reply_to, seq)),
+    );
 }
 
 /// Reads the answer to [`ask_first_time`].
-pub(crate) fn first_time(answer: Answer<Page>) -> Result<Stored, Refusal> {
+pub(crate) fn first_time(seq: u64, answer: Answer<Page>) -> Result<Stored, Refusal> {
     let page = answer?;
-    let first = page.entries.first().ok_or(INTERNAL)?;
-    Ok(Stored { seq: first.seq, time_ms: first.meta.time_ms })
+    match page.entries.first() {
+        Some(first) => Ok(Stored { seq: first.seq, time_ms: first.meta.time_ms }),
+        // It has expired, and its time with it. That it was stored is known.
+        None if seq < page.head.expired_below => Ok(Stored { seq, time_ms: 0 }),
+        None => Err(INTERNAL),
+    }
 }
 
 /// Shrinks a table that is nearly empty: the room of a busy hour would else stay for ever.
@@ -332,6 +339,18 @@ fn give_room_back<K: Eq + Hash, V>(table: &mut HashMap<K, V, RandomState>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_message_that_has_expired_it_is_known_that_it_was_stored() {
+        let page = |expired_below| {
+            let head = Head { seq: 9, expired_below, ..Head::default() };
+            Ok(Page { head, ..Page::default() })
+        };
+        let stored = first_time(4, page(5)).map(|Stored { seq, time_ms }| (seq, time_ms));
+        assert_eq!(stored, Ok((4, 0)));
+        // It was found a moment ago, and has not expired: where is it?
+        assert_eq!(first_time(4, page(4)).err(), Some(INTERNAL));
+    }
 
     #[test]
     fn a_table_gives_the_room_of_a_crowd_back_and_keeps_what_it_holds() {

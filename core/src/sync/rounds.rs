@@ -119,7 +119,8 @@ const FIXED_BYTES: usize = 256;
 impl Sync {
     pub(super) fn new(client: Client, from: SyncFrom, epoch: u64) -> Sync {
         let knows_this_epoch = from.epoch == 0 || from.epoch == epoch;
-        let token = Token::decode(&from.token, client.user, epoch).filter(|_| knows_this_epoch);
+        // Who names no epoch has forgotten everything, or was told to: what a token says is not there.
+        let token = Token::decode(&from.token, client.user, epoch).filter(|_| from.epoch == epoch);
         let positions = if knows_this_epoch { from.positions } else { Vec::new() };
         let bytes_max = (from.bytes_max as usize).min(RESPONSE_BYTES_MAX);
         let token_listing = token.and_then(|token| token.listing);

@@ -802,7 +802,7 @@ fn one_that_was_refused_hears_the_rest_of_its_answers_in_vain() {
     };
     let token = Token { version: 0, since: moment(1), listing: Some(listing) };
     let token = token.encode(client(2).user, 1);
-    let from = SyncFrom { token: token[..].into(), ..from_nothing() };
+    let from = SyncFrom { epoch: 1, token: token[..].into(), ..from_nothing() };
     let taken = syncs.take(client(2), from, &mut stage.turn());
     let Taken::Waits(id) = taken else { panic!("{taken:?}") };
     syncs.begin(id, claim(2), &mut stage.turn());

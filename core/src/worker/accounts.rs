@@ -10,6 +10,7 @@ use crate::account::changes::{self, Changed};
 use crate::account::join;
 use crate::account::read::{Mark, MarkRead, Marked};
 use crate::account::setting::SettingChange;
+use crate::audience::push::Knower;
 use crate::refusal::Refusal;
 use crate::request::{AccountRequest, Client};
 use crate::store::{Register, Written};
@@ -81,8 +82,8 @@ impl Router {
         turn: &mut Turn<'_>,
     ) {
         let Some(finished) = finished else { return };
-        if let Some(Changed { hint, heard }) = self.changes.finish(finished, turn) {
-            self.signal_to_user(hint, turn);
+        if let Some(Changed { user, conn, hint, heard }) = self.changes.finish(finished, turn) {
+            self.push_to_users(&[user], &hint, Some(Knower::Here(conn)), turn);
             if let Some((heard, head)) = heard {
                 self.tell_heard(heard, head, turn);
             }

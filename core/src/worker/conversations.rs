@@ -57,9 +57,9 @@ impl Router {
                     self.room.was_read(user);
                 }
             }
-            ConversationPage::Retried(log, reply_to) => {
+            ConversationPage::Retried(log, reply_to, seq) => {
                 self.retries -= 1;
-                self.answer_send(log, reply_to, first_time(answer), turn);
+                self.answer_send(log, reply_to, first_time(seq, answer), turn);
             }
         }
     }

@@ -288,6 +288,16 @@ impl Client {
         })
     }
 
+    /// Waits for a word about the account: a setting, or what a conversation is to it.
+    pub(crate) fn told(&self) -> Body {
+        self.inbox.take(self.conn, |delivery| match delivery {
+            Delivery::Push { log, .. } if *log == LogId::account(self.session.user) => {
+                body_of(delivery).map(|(_, body)| body)
+            }
+            _ => None,
+        })
+    }
+
     /// Waits for something momentary.
     pub(crate) fn signalled(&self) -> Body {
         self.inbox.take(self.conn, |delivery| match delivery {

@@ -10,7 +10,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 use dunlin_protocol::wire::{Behind, frame::Body};
-use dunlin_protocol::{EncodedFrame, LogId};
+use dunlin_protocol::{EncodedFrame, LogId, LogKind};
 
 use crate::limits::BEHIND_LOGS_MAX;
 
@@ -246,6 +246,11 @@ impl Outbox {
 impl Missed {
     fn note(&mut self, log: LogId, head: u64) {
         let Missed::Logs(logs) = self else { return };
+        if log.kind() == LogKind::Account {
+            // Nobody fetches an account by itself: a sync tells what has changed of it.
+            *self = Missed::Any;
+            return;
+        }
         if let Some((_, highest)) = logs.iter_mut().find(|(of, _)| *of == log) {
             *highest = head.max(*highest);
         } else if logs.len() < BEHIND_LOGS_MAX {
@@ -267,8 +272,12 @@ mod tests {
 
     const LIMITS: OutboxLimits = OutboxLimits { soft: 200, hard: 400 };
 
+    fn user(number: u64) -> UserId {
+        UserId::new(number).unwrap()
+    }
+
     fn log(number: u64) -> LogId {
-        LogId::account(UserId::new(number).unwrap())
+        LogId::direct(user(1), user(number + 1))
     }
 
     fn push_frame(number: u64) -> EncodedFrame {
@@ -315,6 +324,19 @@ mod tests {
             let ids: Vec<u64> = drain(&mut outbox, step).iter().map(|f| f.request_id).collect();
             assert_eq!(ids, [1, 2, 3, 4, 5]);
         }
+    }
+
+    #[test]
+    fn who_misses_something_of_the_account_may_have_missed_anything() {
+        let mut outbox = Outbox::default();
+        outbox.keep(response(1), LIMITS).unwrap();
+        for version in 1..=100 {
+            outbox.push(log(1), version, push_frame(1), LIMITS);
+            outbox.push(LogId::account(user(1)), version, response(0), LIMITS);
+        }
+        let frames = drain(&mut outbox, 1000);
+        let any = Frame { request_id: 0, body: Some(Body::Behind(Behind::default())) };
+        assert_eq!(frames.last(), Some(&any));
     }
 
     #[test]
