@@ -8,7 +8,7 @@ use dunlin_client::machine::{
 use dunlin_protocol::wire::update_conversation::Change;
 use dunlin_protocol::wire::{self, Entry, ErrorCode, RequestState, frame::Body};
 
-use support::{EPOCH, ME, PEER, Script, conversation, message, push};
+use support::{EPOCH, ME, PEER, Script, conversation, message, push, state, synced};
 
 fn membership(version: u64, request: RequestState) -> wire::Membership {
     let (conversation_id, request) = (conversation().to_wire(), request.into());
@@ -30,6 +30,13 @@ fn last_view(script: &mut Script) -> ConversationView {
         _ => None,
     });
     views.last().expect("the numbers have changed")
+}
+
+/// The server is asked what there is, and names the conversation, with nothing that was decided about it.
+fn resync(script: &mut Script, head: u64) {
+    script.say(Body::Behind(wire::Behind::default()));
+    let sync = script.request();
+    script.answer(sync.request_id, synced(vec![state(head, Vec::new())]));
 }
 
 fn settings_told(script: &mut Script) -> Vec<wire::Setting> {
@@ -57,6 +64,54 @@ fn a_request_is_what_the_server_says_until_the_user_says_something() {
     script.say(push(answer));
     let view = last_view(&mut script);
     assert_eq!((view.request, view.unread), (RequestState::None, 1));
+}
+
+#[test]
+fn what_a_stranger_begins_is_a_request_without_a_word_of_the_server() {
+    let request = |script: &mut Script| last_view(script).request;
+    let mut script = Script::live(Backlog::Everything);
+    // They overtake each other: nobody knows yet who began.
+    script.say(push(of_peer(2)));
+    assert_eq!(request(&mut script), RequestState::None);
+    script.say(push(of_peer(1)));
+    assert_eq!(request(&mut script), RequestState::Pending);
+    // It was accepted elsewhere, and the word of it got lost: there is nothing that is not ordinary.
+    resync(&mut script, 2);
+    assert_eq!(request(&mut script), RequestState::None);
+
+    let mut script = Script::live(Backlog::Everything);
+    script.say(push(of_peer(1)));
+    let spoken = Entry { counted: 2, sender_counted: 1, ..message(2, ME, "hello") };
+    script.say(push(spoken));
+    assert_eq!(request(&mut script), RequestState::None, "another device has answered");
+
+    let mut script = Script::live(Backlog::Everything);
+    let own = Entry { notice: wire::Notice::Uncounted.into(), ..message(1, ME, "x") };
+    script.say(push(own));
+    script.say(push(Entry { counted: 1, sender_counted: 1, ..message(2, PEER, "y") }));
+    assert_eq!(request(&mut script), RequestState::None, "this user has begun it");
+}
+
+#[test]
+fn what_sync_leaves_out_is_not_decided_unless_it_is_older() {
+    let mut script = Script::live(Backlog::Everything);
+    script.say(push(of_peer(1)));
+    script.say(Body::Membership(wire::Membership {
+        marked_unread: true,
+        ..membership(7, RequestState::Ignored)
+    }));
+    let view = last_view(&mut script);
+    assert_eq!((view.request, view.marked_unread), (RequestState::Ignored, true));
+    resync(&mut script, 1);
+    let view = last_view(&mut script);
+    assert_eq!((view.request, view.marked_unread), (RequestState::None, false));
+
+    // It was decided after the server had read what it answers.
+    script.say(Body::Behind(wire::Behind::default()));
+    let sync = script.request();
+    script.say(Body::Membership(membership(8, RequestState::Ignored)));
+    script.answer(sync.request_id, synced(vec![state(1, Vec::new())]));
+    assert_eq!(last_view(&mut script).request, RequestState::Ignored);
 }
 
 #[test]

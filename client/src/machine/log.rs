@@ -44,12 +44,13 @@ pub(super) struct Log {
     pub(super) used: u64,
 }
 
-/// The part of a log that a Sync is told.
+/// The part of a log that a Sync is told, and by which its answer is judged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) head: u64,
     pub(super) peer_read_seq: u64,
     pub(super) read_seq: u64,
+    pub(super) membership_version: u64,
 }
 
 /// How a gap is closed.

@@ -116,7 +116,8 @@ impl Logs {
         self.asked_at = self.uses;
         for log in self.logs.values_mut() {
             let (peer_read_seq, read_seq) = (log.reading.peer_read_seq, log.reading.read_seq);
-            log.asked = Asked { head: log.head, peer_read_seq, read_seq };
+            let membership_version = log.membership.version;
+            log.asked = Asked { head: log.head, peer_read_seq, read_seq, membership_version };
         }
         let mut heard: Vec<_> = self.heard.iter().collect();
         if heard.len() > positions_max {
@@ -332,7 +333,7 @@ impl Machine {
     pub(super) fn announce_conversations(&mut self) {
         for log_id in std::mem::take(&mut self.logs.changed) {
             let Some(log) = self.logs.get(log_id) else { continue };
-            let request = log.membership.request(log.reading.has_spoken);
+            let request = log.membership.request(&log.reading);
             let is_ignored = request == RequestState::Ignored;
             self.events.push_back(Event::Conversation(ConversationView {
                 conversation: log_id,

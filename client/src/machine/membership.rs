@@ -4,21 +4,25 @@ use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{self, RequestState};
 
 use super::Machine;
+use super::reading::Reading;
 
 /// What the server has told of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Membership {
+    /// The server has told what holds, if only by leaving it out.
+    is_told: bool,
     request: RequestState,
     pub(super) hidden_up_to: u64,
     pub(super) marked_unread: bool,
     pub(super) visible_from: u64,
     pub(super) others_cleared: u64,
-    version: u64,
+    pub(super) version: u64,
 }
 
 impl Membership {
     fn of(told: &wire::Membership) -> Membership {
         Membership {
+            is_told: true,
             request: told.request(),
             hidden_up_to: told.hidden_up_to,
             marked_unread: told.marked_unread,
@@ -28,9 +32,15 @@ impl Membership {
         }
     }
 
-    /// Whether it is a request: what the user says in it ends that, without a word of the server.
-    pub(super) fn request(&self, has_spoken: bool) -> RequestState {
-        if has_spoken { RequestState::None } else { self.request }
+    /// Whether it is a request. The server says so in Sync and when it changes, but not with the push that begins it:
+    /// that somebody else began it tells. What the user says in it ends that, without a word of the server too.
+    pub(super) fn request(&self, reading: &Reading) -> RequestState {
+        match (reading.has_spoken, self.is_told) {
+            (true, _) => RequestState::None,
+            (false, true) => self.request,
+            (false, false) if reading.others_began() => RequestState::Pending,
+            (false, false) => RequestState::None,
+        }
     }
 }
 
@@ -53,9 +63,19 @@ impl Machine {
         self.floor_known(log_id, visible_from);
     }
 
-    /// As a part of Synced, which tells what is unread as well.
-    pub(super) fn membership_synced(&mut self, log_id: LogId, told: &wire::Membership) {
-        self.logs.touch(log_id).membership = Membership::of(told);
-        self.floor_known(log_id, told.visible_from);
+    /// As a part of Synced, which tells what is unread as well. It is left out where nothing was decided; but what was
+    /// told since the Sync was asked for is newer than that.
+    pub(super) fn membership_synced(&mut self, log_id: LogId, told: Option<&wire::Membership>) {
+        let log = self.logs.touch(log_id);
+        let Membership { version, .. } = log.membership;
+        log.membership = match told {
+            Some(told) => Membership::of(told),
+            None if version == log.asked.membership_version => {
+                Membership { is_told: true, version, ..Membership::default() }
+            }
+            None => log.membership,
+        };
+        let Membership { visible_from, .. } = log.membership;
+        self.floor_known(log_id, visible_from);
     }
 }

@@ -22,6 +22,8 @@ impl Counts {
 pub(super) struct Reading {
     /// The user has said something that counts, as far as it was seen.
     pub(super) has_spoken: bool,
+    /// Whether somebody else has said the first thing in it; `None` as long as nothing was said.
+    others_began: Option<bool>,
     pub(super) read_seq: u64,
     pub(super) peer_read_seq: u64,
     pub(super) unread: u64,
@@ -37,6 +39,7 @@ impl Reading {
     pub(super) fn new() -> Reading {
         Reading {
             has_spoken: false,
+            others_began: None,
             read_seq: 0,
             peer_read_seq: 0,
             unread: 0,
@@ -50,6 +53,9 @@ impl Reading {
     /// knows only by its Sent.
     pub(super) fn take(&mut self, conversation: LogId, entry: &mut Entry, me: UserId) {
         let is_mine = entry.sender == me.get();
+        if entry.sender != 0 {
+            self.others_began.get_or_insert(!is_mine);
+        }
         let is_message = matches!(entry.body, Some(entry::Body::Message(_)));
         let counts_itself = is_message && entry.notice().counts();
         if is_mine
@@ -89,9 +95,15 @@ impl Reading {
         self.unread_to = seq;
     }
 
-    /// Entries were left out; the next one tells the counts anew.
+    /// Entries were left out; the next one tells the counts anew. Who has said the first of them is not known.
     pub(super) fn skipped(&mut self) {
         self.counts = None;
+        self.others_began.get_or_insert(false);
+    }
+
+    /// Whether somebody else has said the first thing in it, as far as that was seen.
+    pub(super) fn others_began(&self) -> bool {
+        self.others_began == Some(true)
     }
 
     /// What Synced says holds at `head`. If the cursor has not moved since the Sync, it stands where

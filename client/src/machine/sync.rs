@@ -143,9 +143,7 @@ impl Machine {
         if state.forget {
             self.forget_conversation(log_id);
         }
-        if let Some(membership) = &state.membership {
-            self.membership_synced(log_id, membership);
-        }
+        self.membership_synced(log_id, state.membership.as_ref());
         let log = self.logs.touch(log_id);
         let cursors = (log.asked.read_seq, state.read_seq);
         if !log.reading.synced(log.position, state.head, cursors, state.unread) {

@@ -11,7 +11,7 @@ import ssl
 import sys
 
 from connection import Refused
-from dunlin import Client, direct_conversation
+from dunlin import NO_REQUEST, Client, direct_conversation
 
 
 async def chat(options):
@@ -45,7 +45,9 @@ async def chat(options):
         show(log, entry)
     while line := await asyncio.to_thread(sys.stdin.readline):
         if log.position > log.read_seq:
-            await client.mark_read(conversation, log.position)
+            # A stranger learns it when the user has answered.
+            is_request = log.request(client.user) != NO_REQUEST
+            await client.mark_read(conversation, log.position, private=is_request)
         if line.strip():
             await client.send(conversation, line.strip().encode())
     await client.stop()

@@ -8,7 +8,7 @@ import random
 import secrets
 
 from connection import Closed, Connection, Refused
-from messages import Entry, Message
+from messages import Entry, Membership, Message
 
 FINAL = {"REPLACED", "LOGGED_OUT", "ACCOUNT_DISABLED", "LOGIN_FAILED", "UNSUPPORTED_VERSION",
          "PROTOCOL_VIOLATION", "MALFORMED_FRAME", "FRAME_TOO_LARGE"}
@@ -37,14 +37,22 @@ class Log:
         self.expired_below = 0  # those below have expired: that they are missing is no gap
         self.read_seq = 0  # how far we have read,
         self.peer_read_seq = 0  # and the other member
-        self.membership = None  # what it is to us, as the server has told it
+        self.membership = None  # what it is to us, if the server has told it
+        self.first_sender = 0  # who has begun it, if we have seen that
         self.filling = None  # the task that fetches what is missing
 
     def request(self, me):
-        """Whether it is a stranger's request: what we say that counts ends it without a word of the server."""
+        """Whether it is a stranger's request: what we say that counts ends it without a word of the server.
+
+        Nothing is told with the push that begins one: that somebody else began it does.
+        """
         has_spoken = any(entry.sender == me and entry.HasField("message")
                          and entry.notice != UNCOUNTED for entry in self.entries)
-        return self.membership.request if self.membership and not has_spoken else NO_REQUEST
+        if has_spoken:
+            return NO_REQUEST
+        if self.membership is not None:
+            return self.membership.request
+        return PENDING if self.first_sender not in (0, me) else NO_REQUEST
 
     def is_hidden(self):
         return self.membership is not None and 0 < self.head <= self.membership.hidden_up_to
@@ -68,6 +76,8 @@ class Log:
         while next_one := self.aside.pop(self.position + 1, None):
             self.position += 1
             self.entries.append(next_one)
+            if not self.first_sender and not self.skipped:
+                self.first_sender = next_one.sender  # a void has none
         return self.entries[first:]
 
     def expire(self, expired_below):
@@ -301,6 +311,7 @@ class Client:
         while more:
             self.asked |= self.heard
             self.heard = set()
+            memberships = {log.id: log.membership for log in self.logs.values()}
             known = [self.logs[log] for log in self.asked if log in self.logs][:POSITIONS_MAX]
             positions = [{"conversation_id": log.id, "seq": log.head,
                           "read_seq": log.read_seq, "peer_read_seq": log.peer_read_seq}
@@ -313,14 +324,14 @@ class Client:
             if synced.afresh:
                 self.named = set()
                 self.settings.clear()
-            forgotten = self.apply(synced)
+            forgotten = self.apply(synced, memberships)
             self.token = synced.token
             if not synced.more:
                 self.all_is_told()
             more = synced.more or forgotten
 
-    def apply(self, synced):
-        """Returns whether something had to be forgotten: then there is one more question."""
+    def apply(self, synced, asked):
+        """`asked`: the memberships when we asked. Returns whether something had to be forgotten: then there is one more question."""
         for setting in synced.settings:
             self.share(setting)
         for state in synced.conversations:
@@ -331,6 +342,9 @@ class Client:
                 self.names[state.peer.user_id] = state.peer.username
             if state.HasField("membership"):
                 log.membership = state.membership
+            elif log.membership is asked.get(log.id):  # nothing is decided, nor was meanwhile
+                version = log.membership.version if log.membership else 0
+                log.membership = Membership(version=version)
             log.head = max(log.head, state.head)
             log.read_seq, log.peer_read_seq = state.read_seq, state.peer_read_seq
             self.expired(log, state.expired_below)

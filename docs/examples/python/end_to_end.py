@@ -172,6 +172,7 @@ async def check_shared(address, alice):
     await alice.send(conversation, b"hello, stranger")
     log, other = carol.log(conversation), tablet.log(conversation)
     await until(lambda: log.position == other.position == 1, "carol gets the request")
+    check(log.request(carol.user) == other.request(tablet.user) == PENDING, "the push tells no request")
     check((await carol.update(conversation, marked_unread=True)).request == PENDING, "no request")
     await carol.update(conversation, request=IGNORED)
     await until(lambda: other.request(tablet.user) == IGNORED, "the tablet knows that it is ignored")

@@ -33,6 +33,7 @@ def _class(name):
 Frame = _class("Frame")
 Entry = _class("Entry")
 Message = _class("Message")
+Membership = _class("Membership")
 
 _ERROR_CODES = _POOL.FindEnumTypeByName("dunlin.v1.ErrorCode").values_by_number
 _CLOSE_REASONS = _POOL.FindEnumTypeByName("dunlin.v1.CloseReason").values_by_number
