@@ -121,6 +121,11 @@ impl Chat {
         self.view.is_some_and(|view| view.hidden_up_to > 0 && view.head <= view.hidden_up_to)
     }
 
+    /// Whether the user wants to hear nothing of it.
+    pub(crate) fn is_ignored(&self) -> bool {
+        self.view.is_some_and(|view| view.request == RequestState::Ignored)
+    }
+
     /// What the list says of it beside the name.
     pub(crate) fn remark(&self) -> String {
         let Some(view) = self.view else { return String::new() };

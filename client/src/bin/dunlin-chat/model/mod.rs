@@ -207,6 +207,7 @@ impl Model {
             Event::Signal { conversation, kind, .. } => {
                 if kind == TYPING
                     && let Some(chat) = self.chat(conversation)
+                    && !chat.is_ignored()
                 {
                     let is_new = chat.typing_until_ms <= now_ms;
                     chat.typing_until_ms = now_ms + TYPING_BELIEVED_MS;

@@ -396,6 +396,24 @@ fn a_request_is_remarked_and_read_in_private() {
 }
 
 #[test]
+fn who_is_ignored_is_not_seen_to_type() {
+    let mut model = model();
+    let types = |model: &mut Model| {
+        let (sender, kind, payload) = (user(BOB), TYPING.to_owned(), Default::default());
+        model.take_effects();
+        model.apply(10, Event::Signal { conversation: conversation(), sender, kind, payload });
+        let is_told = model.take_effects().iter().any(
+            |effect| matches!(effect, Effect::Tell(news) if news.to_string() == "~ bob is typing"),
+        );
+        (is_told, model.chats[&conversation()].typing_until_ms > 10)
+    };
+    is_now(&mut model, |view| view.request = RequestState::Ignored);
+    assert_eq!(types(&mut model), (false, false));
+    is_now(&mut model, |view| view.request = RequestState::Pending);
+    assert_eq!(types(&mut model), (true, true));
+}
+
+#[test]
 fn what_is_hidden_cleared_or_marked_looks_like_that() {
     let mut model = model();
     for seq in 1..=3 {
