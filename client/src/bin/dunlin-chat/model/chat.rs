@@ -98,6 +98,9 @@ pub(crate) struct Chat {
     pub(crate) typing_until_ms: u64,
     /// Up to here it was marked as read, or asked to be.
     pub(crate) marked_seq: u64,
+    /// Up to here it was read as long as it was a request. It is none any more: the other one is to learn it. 0: all
+    /// is said.
+    pub(crate) owed_seq: u64,
 }
 
 impl Chat {
@@ -113,7 +116,30 @@ impl Chat {
             scroll: 0,
             typing_until_ms: 0,
             marked_seq: 0,
+            owed_seq: 0,
         }
+    }
+
+    /// Takes what the server says of it now; returns what it said before.
+    pub(crate) fn now_is(&mut self, view: ConversationView) -> Option<ConversationView> {
+        let before = self.view.replace(view);
+        let was_request = before.is_some_and(|before| before.request != RequestState::None);
+        if was_request && view.request == RequestState::None {
+            self.owed_seq = view.read_seq.max(self.marked_seq);
+        }
+        before
+    }
+
+    /// What is to be marked as read now, if it is looked at, and whether the other one does not learn it.
+    pub(crate) fn next_mark(&self, reads_privately: bool) -> Option<(u64, bool)> {
+        let view = self.view?;
+        // A stranger learns it once the request is accepted.
+        let private = reads_privately || view.request != RequestState::None;
+        let is_new = self.scroll == 0
+            && view.unread > 0
+            && view.position > view.read_seq.max(self.marked_seq);
+        let seq = if is_new { view.position } else { self.owed_seq };
+        (is_new || seq > 0 && !private).then_some((seq, private))
     }
 
     /// Whether the user does not want to see it until something newer comes.
@@ -211,6 +237,7 @@ impl Chat {
         self.skip(0);
         self.view = None;
         self.marked_seq = 0;
+        self.owed_seq = 0;
     }
 
     pub(crate) fn unsent_mut(&mut self, message_id: ClientMessageId) -> Option<&mut Unsent> {

@@ -229,18 +229,14 @@ impl Model {
         }
         let Some(conversation) = self.open() else { return };
         let Some(chat) = self.chats.get_mut(&conversation) else { return };
-        let Some(view) = chat.view.filter(|view| view.unread > 0 && chat.scroll == 0) else {
-            return;
-        };
-        if view.position > view.read_seq.max(chat.marked_seq) {
-            chat.marked_seq = view.position;
-            self.marked_ms = now_ms;
-            // A stranger learns it once the request is accepted.
-            let private = self.reads_privately || view.request != RequestState::None;
-            let seq = view.position;
-            let request = Request::MarkRead { conversation, seq, private };
-            self.effects.push(Effect::Ask(Purpose::MarkRead(conversation), request));
+        let Some((seq, private)) = chat.next_mark(self.reads_privately) else { return };
+        self.marked_ms = now_ms;
+        chat.marked_seq = chat.marked_seq.max(seq);
+        if !private {
+            chat.owed_seq = 0;
         }
+        let request = Request::MarkRead { conversation, seq, private };
+        self.effects.push(Effect::Ask(Purpose::MarkRead(conversation), request));
     }
 
     fn status_changed(&mut self, now_ms: u64, status: Status) {
@@ -309,7 +305,7 @@ impl Model {
     fn viewed(&mut self, view: ConversationView) {
         let conversation = view.conversation;
         let Some(chat) = self.chat(conversation) else { return };
-        let before = chat.view.replace(view).map_or(0, |view| view.peer_read_seq);
+        let before = chat.now_is(view).map_or(0, |view| view.peer_read_seq);
         chat.forget_below(view.expired_below);
         if view.peer_read_seq > before {
             let news = News::Read { with: String::new(), seq: view.peer_read_seq };

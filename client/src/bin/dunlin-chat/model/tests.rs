@@ -396,6 +396,39 @@ fn a_request_is_remarked_and_read_in_private() {
 }
 
 #[test]
+fn who_is_accepted_learns_what_was_read_before_and_learns_it_once() {
+    let marks = |model: &mut Model, now_ms| {
+        model.tick(now_ms);
+        let marks = asked(model).into_iter().filter_map(|(_, request)| match request {
+            Request::MarkRead { seq, private, .. } => Some((seq, private)),
+            _ => None,
+        });
+        marks.collect::<Vec<_>>()
+    };
+    let mut model = model();
+    model.apply(0, entry(3, BOB, "hello", 1));
+    is_now(&mut model, |view| view.request = RequestState::Pending);
+    model.go_to(conversation());
+    assert_eq!(marks(&mut model, 10_000), [(3, true)]);
+    // It was read to the end, and is none any more.
+    let has_read = |view: &mut ConversationView| (view.read_seq, view.unread) = (3, 0);
+    is_now(&mut model, |view| {
+        has_read(view);
+        view.request = RequestState::Pending;
+    });
+    assert_eq!(marks(&mut model, 20_000), []);
+    is_now(&mut model, has_read);
+    assert_eq!(marks(&mut model, 30_000), [(3, false)]);
+    is_now(&mut model, has_read);
+    assert_eq!(marks(&mut model, 40_000), []);
+    // Who reads privately owes nothing.
+    model.reads_privately = true;
+    is_now(&mut model, |view| view.request = RequestState::Ignored);
+    is_now(&mut model, has_read);
+    assert_eq!(marks(&mut model, 70_000), []);
+}
+
+#[test]
 fn who_is_ignored_is_not_seen_to_type() {
     let mut model = model();
     let types = |model: &mut Model| {
