@@ -16,7 +16,7 @@ use dunlin_client::machine::{
     ConversationView, Credentials, Event, Failure, Request, Response, SavedTokens, SkipReason,
     Status, Ticket,
 };
-use dunlin_protocol::wire::{self, Entry, RequestState};
+use dunlin_protocol::wire::{self, Entry};
 use dunlin_protocol::{ClientMessageId, LogId, UserId, limits};
 
 use crate::text;
@@ -383,7 +383,10 @@ impl Model {
             let kind = format!("{:?}", device.kind()).to_lowercase();
             let state = if session.connected { "connected" } else { "away" };
             let since = text::clock(session.opened_ms);
-            self.notice(format!("{} ({kind}), {state}, since {since}", device.name));
+            self.list(format!("{} ({kind}), {state}, since {since}", device.name));
+        }
+        if sessions.len() > NOTICES_MAX {
+            self.list(format!("these are the last of {} sessions", sessions.len()));
         }
     }
 
@@ -452,11 +455,20 @@ impl Model {
         self.show(notice);
     }
 
-    /// Puts a notice on the screen.
+    /// The same for a line of a list: another one may read alike.
+    fn list(&mut self, line: String) {
+        self.tell(News::Notice(line.clone()));
+        self.put(line);
+    }
+
+    /// Puts a notice on the screen, unless it is there: what goes wrong again and again is said once.
     fn show(&mut self, notice: String) {
-        if self.notices.back() == Some(&notice) {
-            return;
+        if self.notices.back() != Some(&notice) {
+            self.put(notice);
         }
+    }
+
+    fn put(&mut self, notice: String) {
         self.notices.push_back(notice);
         if self.notices.len() > NOTICES_MAX {
             self.notices.pop_front();

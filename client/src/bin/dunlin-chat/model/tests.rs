@@ -1,6 +1,6 @@
 use dunlin_client::machine::{Lost, SkipReason, Stop};
 use dunlin_protocol::wire::update_conversation::Change;
-use dunlin_protocol::wire::{Message, entry};
+use dunlin_protocol::wire::{Message, RequestState, entry};
 
 use super::chat::{Mark, Progress};
 use super::*;
@@ -362,6 +362,26 @@ fn lost_history_is_forgotten_and_names_are_asked_for() {
     assert_eq!(model.chats[&carol].lines.len(), 1);
     model.apply(0, Event::HistoryLost);
     assert!(model.chats[&carol].lines.is_empty());
+}
+
+#[test]
+fn sessions_that_read_alike_are_all_listed() {
+    let sessions = |count: usize| {
+        let mut model = model();
+        model.asked(Ticket(1), Purpose::Sessions);
+        let device = wire::Device { name: "laptop".into(), ..wire::Device::default() };
+        let session = wire::SessionInfo { device: Some(device), ..wire::SessionInfo::default() };
+        let result = Ok(Response::Sessions(vec![session; count]));
+        model.apply(0, Event::Completed { ticket: Ticket(1), result });
+        let told = model.take_effects().len();
+        (told, model.notices)
+    };
+    let (told, notices) = sessions(3);
+    assert_eq!((told, notices.len()), (3, 3));
+    assert!(notices.iter().all(|notice| notice.starts_with("laptop ")), "{notices:?}");
+    let (told, notices) = sessions(NOTICES_MAX + 1);
+    assert_eq!((told, notices.len()), (NOTICES_MAX + 2, NOTICES_MAX));
+    assert_eq!(notices.back().unwrap(), "these are the last of 21 sessions");
 }
 
 fn changes(model: &mut Model) -> Vec<Change> {
