@@ -194,7 +194,7 @@ impl Model {
                 self.skipped(conversation, (from_seq, to_seq), why);
             }
             Event::Conversation(view) => self.viewed(view),
-            Event::HistoryLost => self.chats.values_mut().for_each(Chat::forget),
+            Event::HistoryLost => self.history_lost(),
             Event::ConversationLost { conversation } => {
                 self.chat(conversation).into_iter().for_each(Chat::forget);
             }
@@ -300,6 +300,14 @@ impl Model {
             news.set_name(&self.name_of_chat(conversation));
             self.show(news.to_string());
         }
+    }
+
+    /// What is on the screen may be no more, and what comes is no news: nobody should wonder why.
+    fn history_lost(&mut self) {
+        self.chats.values_mut().for_each(Chat::forget);
+        self.notice(
+            "the server was put back to an earlier state of its history, which is read anew".into(),
+        );
     }
 
     fn viewed(&mut self, view: ConversationView) {

@@ -360,8 +360,14 @@ fn lost_history_is_forgotten_and_names_are_asked_for() {
     assert!(model.chats[&carol].lines.is_empty());
     model.apply(0, entry_again);
     assert_eq!(model.chats[&carol].lines.len(), 1);
+    model.take_effects();
     model.apply(0, Event::HistoryLost);
     assert!(model.chats[&carol].lines.is_empty());
+    let told = "the server was put back to an earlier state of its history, which is read anew";
+    assert_eq!(model.notices, [told]);
+    let effects = model.take_effects();
+    let is_told = |effect: &Effect| matches!(effect, Effect::Tell(News::Notice(it)) if it == told);
+    assert!(effects.iter().any(is_told), "{effects:?}");
 }
 
 #[test]
