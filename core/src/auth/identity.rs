@@ -192,9 +192,9 @@ impl Identity {
 
     /// Uses a refresh token, and returns the generation of the next one. The session lives on.
     ///
-    /// The newest is good, and so is the one that it was given for, until somebody shows that the newest
-    /// has arrived: if the answer that brought it was lost, its owner has nothing else, however long that
-    /// takes. Any older one was given up by its owner for a newer one, so one of the two who have it is a
+    /// The newest is good, and so is the one that it was given for, and any other that was given for that one,
+    /// until somebody shows which of them has arrived: of those whose answers were lost nobody has anything, and
+    /// the owner may have nothing but the first, however long that takes. Any older one was given up by its owner for a newer one, so one of the two who have it is a
     /// thief, and the session ends. One that is newer than all that are known here is good as well: it was
     /// given before the store was put back to an older state.
     pub fn refresh(
@@ -207,7 +207,7 @@ impl Identity {
         self.admits(claims, now_ms)?;
         let recorded = self.recorded_mut(claims.session).ok_or(Inadmissible::Revoked)?;
         let used = claims.generation;
-        if used < recorded.generation && recorded.previous != Some(used) {
+        if !recorded.is_good(used) {
             self.close(claims.session);
             return Err(Inadmissible::Reused);
         }
@@ -218,7 +218,9 @@ impl Identity {
     /// New tokens for somebody who has come back by an access or resume token. Returns their generation.
     pub fn reissue(&mut self, claims: &Claims, renewal: &Renewal) -> Option<u32> {
         let recorded = self.recorded_mut(claims.session)?;
-        Some(recorded.next_generation(recorded.generation, renewal))
+        let generation = claims.generation;
+        let used = if recorded.is_good(generation) { generation } else { recorded.generation };
+        Some(recorded.next_generation(used, renewal))
     }
 
     fn recorded_mut(&mut self, session: SessionId) -> Option<&mut Recorded> {
@@ -270,6 +272,7 @@ mod tests {
             opened_ms,
             generation: 0,
             previous: None,
+            given_from: 0,
             expires_ms,
         }
     }
@@ -478,7 +481,34 @@ mod tests {
             }
             ids(&identity).is_empty()
         });
-        assert_eq!(found_out, Some(2), "the third use is of a token that was given up");
+        assert_eq!(found_out, Some(3), "of two that were given for one, one was used");
+    }
+
+    #[test]
+    fn any_of_several_answers_may_be_the_one_that_arrived() {
+        let given = || {
+            let mut identity = identity_of_one();
+            let all: Vec<_> = (0..3).map(|_| refresh(&mut identity, 0).unwrap()).collect();
+            (identity, all)
+        };
+        for at in 0..3 {
+            let (mut identity, all) = given();
+            let next = refresh(&mut identity, all[at]).unwrap();
+            assert_eq!(
+                refresh(&mut identity.clone(), all[at]),
+                Ok(next + 1),
+                "its answer was lost"
+            );
+            // Who has another one of them is somebody else.
+            let other = all[(at + 1) % 3];
+            assert_eq!(refresh(&mut identity, other), Err(Inadmissible::Reused));
+            // A token that came with one says the same as its use.
+            let (mut identity, all) = given();
+            used(&mut identity, all[at]);
+            assert!(refresh(&mut identity.clone(), all[at]).is_ok());
+            assert_eq!(refresh(&mut identity.clone(), 0), Err(Inadmissible::Reused));
+            assert_eq!(refresh(&mut identity, all[(at + 2) % 3]), Err(Inadmissible::Reused));
+        }
     }
 
     #[test]

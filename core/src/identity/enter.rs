@@ -235,6 +235,7 @@ fn enter_recorded(
         opened_ms: claims.issued_ms,
         generation: 0,
         previous: None,
+        given_from: 0,
         expires_ms,
     };
     let connected: Vec<_> = open.iter().map(|open| open.session).collect();

@@ -233,12 +233,30 @@ fn a_lost_answer_never_dooms_a_session() {
     // As a login, likewise.
     let lost = node.login(conn(3), ada.refresh(), device(1)).unwrap();
     let found = node.login(conn(4), ada.refresh(), device(1)).unwrap();
-    // What came with the answers that were lost is in nobody's hands but a thief's.
+    // Which of several answers has arrived, the server learns by the use of what came with it: here the first.
     node.take(conn(4));
-    let stolen = node.login(conn(5), Credential::RefreshToken(tokens.refresh_token), device(1));
-    assert_eq!(stolen.postponed(), ErrorCode::SessionRevoked);
-    node.assert_closed(conn(4), CloseReason::LoggedOut);
+    let first = Credential::RefreshToken(tokens.refresh_token);
+    let known = node.login(conn(5), first, device(1)).unwrap();
+    node.take(conn(5));
+    // What came with the others is in nobody's hands but a thief's.
     assert_ne!(lost.tokens().refresh_token, found.tokens().refresh_token);
+    let stolen = node.login(conn(6), found.refresh(), device(1));
+    assert_eq!(stolen.postponed(), ErrorCode::SessionRevoked);
+    node.assert_closed(conn(5), CloseReason::LoggedOut);
+    let over = node.login(conn(7), known.refresh(), device(1)).postponed();
+    assert_eq!(over, ErrorCode::SessionRevoked);
+}
+
+/// A Login that comes late, on a connection that was given up, is answered to nobody.
+#[test]
+fn an_answer_that_nobody_reads_does_no_harm_to_the_one_that_was_read() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    let read = node.login(conn(2), ada.refresh(), device(1)).unwrap();
+    let _unread = node.login(conn(4), ada.refresh(), device(1)).unwrap();
+    let resumed = node.login(conn(3), read.resume(), device(1)).unwrap();
+    let refreshed = node.refresh(conn(3), resumed.session, &read.tokens().refresh_token);
+    assert!(refreshed.is_ok());
 }
 
 #[test]

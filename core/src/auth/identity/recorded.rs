@@ -21,6 +21,8 @@ pub struct Recorded {
     pub generation: u32,
     /// That of the one before it, as long as nobody has shown that the newest arrived.
     pub previous: Option<u32>,
+    /// All from here up to the newest were given for that one: any of them may be the one that arrived.
+    pub given_from: u32,
     /// If it is not used before, it ends. Unix time in milliseconds.
     pub expires_ms: u64,
 }
@@ -40,13 +42,34 @@ impl Recorded {
         if generation >= self.generation {
             self.generation = generation;
             self.previous = None;
+        } else if self.is_one_of_several(generation) {
+            // The others that were given with it, the newest too, are in nobody's hands who may have them.
+            self.previous = Some(generation);
+            self.generation = self.generation.saturating_add(1);
+            self.given_from = self.generation;
         }
+    }
+
+    /// Whether a refresh token of this generation is good: the newest or a newer one, the one that it was
+    /// given for, or another one that was given for that.
+    pub(super) fn is_good(&self, generation: u32) -> bool {
+        generation >= self.generation
+            || self.previous == Some(generation)
+            || self.is_one_of_several(generation)
+    }
+
+    fn is_one_of_several(&self, generation: u32) -> bool {
+        self.previous.is_some() && (self.given_from..self.generation).contains(&generation)
     }
 
     /// The generation of the refresh token that is given for this one.
     pub(super) fn next_generation(&mut self, used: u32, renewal: &Renewal) -> u32 {
-        self.previous = Some(used);
+        let is_again = self.previous == Some(used);
         self.generation = self.generation.max(used).saturating_add(1);
+        if !is_again {
+            self.previous = Some(used);
+            self.given_from = self.generation;
+        }
         self.expires_ms = renewal.expires_ms;
         self.generation
     }

@@ -133,6 +133,7 @@ impl Recorded {
             opened_ms: stored.opened_ms,
             generation: stored.refresh_generation,
             previous: stored.refresh_previous,
+            given_from: stored.refresh_given_from,
             expires_ms: stored.expires_ms,
         })
     }
@@ -147,6 +148,7 @@ impl Recorded {
             refresh_generation: self.generation,
             expires_ms: self.expires_ms,
             refresh_previous: self.previous,
+            refresh_given_from: self.given_from,
         }
     }
 }
@@ -195,6 +197,7 @@ mod tests {
             opened_ms,
             generation: 0,
             previous: None,
+            given_from: 0,
             expires_ms,
         }
     }
