@@ -76,6 +76,13 @@ fn what_was_asked_before_the_end_is_answered() {
         // A Close comes if the last answer was still to be written when the end was seen.
         assert!(matches!(client.read_to_close(), None | Some(CloseReason::PeerClosed)));
     }
+    // So is what was asked before a login, or what was wrong with it.
+    for mut client in node.connect_each_way() {
+        client.greet();
+        let refused = client.send(Body::ListSessions(ListSessions {}));
+        client.shut_writing();
+        assert!(matches!(client.answer(refused), Body::Error(_)));
+    }
     // Who waits for nothing hears nothing.
     let mut quiet = node.user("bob");
     quiet.shut_writing();

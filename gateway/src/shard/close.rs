@@ -107,17 +107,17 @@ impl Shard {
     }
 
     /// The peer will say no more. It may read on, so what it has asked is answered first, and this
-    /// comes again with each answer. A login has no effect once its connection has ended, and who is not
-    /// logged in has asked for nothing else that matters.
+    /// comes again with each answer. A login has no effect once its connection has ended.
     pub(super) fn peer_said_all(&mut self, key: usize) {
         let slot = &mut self.slots[key];
         (slot.flags.hung_up, slot.flags.said_all) = (true, true);
-        let is_somebody = slot.protocol.session().is_some();
+        let waits = slot.outstanding > 0 && !slot.protocol.is_logging_in();
         let has_more = slot.outbox.as_ref().is_some_and(|outbox| outbox.bytes() > 0);
-        match (is_somebody, slot.outstanding) {
-            (true, 0) if has_more => self.close(key, CloseReason::PeerClosed, 0),
-            (false, _) | (true, 0) => self.end(key, CloseReason::PeerClosed),
+        let is_known = slot.protocol.greeted();
+        match (waits, has_more && is_known) {
             (true, _) => {}
+            (false, true) => self.close(key, CloseReason::PeerClosed, 0),
+            (false, false) => self.end(key, CloseReason::PeerClosed),
         }
     }
 
