@@ -55,10 +55,6 @@ impl Disk for SlowIndex {
         self.folder.names()
     }
 
-    fn folders(&self) -> io::Result<Vec<String>> {
-        self.folder.folders()
-    }
-
     fn sync_names(&self) -> io::Result<()> {
         self.folder.sync_names()
     }

@@ -104,8 +104,7 @@ impl SegmentsCheck {
         }
         self.go_on(Span::one(number), first);
         self.expected = Some(scan.index.next_batch);
-        let row = Row::of(first.unwrap_or(scan.index.next_batch), &scan, false);
-        self.rows.push((number, Row { life: head.map_or(0, |head| head.life), ..row }));
+        self.rows.push((number, Row::of(first.unwrap_or(scan.index.next_batch), &scan, false)));
         self.count(&scan);
         self.report.bytes += content.len() as u64;
         Ok(scan)
