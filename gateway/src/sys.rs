@@ -1,5 +1,5 @@
 //! The one module with `unsafe`: a descriptor table of its own for a shard, threads that signals
-//! don't reach, and a word with the allocator.
+//! don't reach, a word with the allocator, and what a peer has not acknowledged.
 //!
 //! RLIMIT_NOFILE counts the descriptors of a *table*, and a table may belong to a single thread.
 //! So a process of 60 shards may hold 60 times as many connections as the limit says, without
@@ -16,12 +16,12 @@
 //! So a thread with a table of its own blocks them all.
 #![allow(
     unsafe_code,
-    reason = "neither unshare, close_range, signal masks nor the allocator have safe wrappers"
+    reason = "neither unshare, close_range, signal masks, the allocator nor SIOCOUTQ have safe wrappers"
 )]
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 // Who links this library has it, even where another allocator is in use.
 use mimalloc as _;
@@ -90,6 +90,19 @@ pub(crate) fn give_back_memory() {
     unsafe { mi_collect(true) };
 }
 
+/// Bytes that were written to a socket of TCP and that the other end has not acknowledged. It
+/// acknowledges what its buffer takes: one that is not read from takes nothing once it is full.
+pub(crate) fn unacknowledged_bytes(socket: &impl AsFd) -> io::Result<u32> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open while its owner is borrowed; SIOCOUTQ, which has the number of
+    // TIOCOUTQ, writes one int to where the pointer points, and keeps nothing.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u32::try_from(bytes).unwrap_or(0))
+}
+
 /// Closes numbers of this thread's own table. Kernels before 5.9 do not know the call: the copies
 /// stay open then, which costs descriptors but harms nothing else, so the result is not needed.
 fn close_range(first: libc::c_uint, last: libc::c_uint) {
@@ -102,7 +115,8 @@ fn close_range(first: libc::c_uint, last: libc::c_uint) {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::os::fd::AsRawFd;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -130,6 +144,32 @@ mod tests {
         assert!(inside.len() <= 6, "{inside:?}");
         let outside = open_here();
         assert!(others.iter().all(|other| outside.contains(&other.as_raw_fd())), "{outside:?}");
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_is_what_the_peer_has_no_room_for() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            // Where there is no IPv6 there is none to be asked.
+            let Ok(listener) = TcpListener::bind(address) else { continue };
+            let peer = TcpStream::connect(listener.local_addr().expect("bound")).expect("heard");
+            let (mut socket, _) = listener.accept().expect("it came");
+            assert_eq!(unacknowledged_bytes(&socket).expect("a socket"), 0);
+            socket.set_nonblocking(true).expect("possible");
+            let mut written = 0;
+            while let Ok(count) = socket.write(&[7; 64 * 1024]) {
+                written += count;
+            }
+            let full = unacknowledged_bytes(&socket).expect("a socket") as usize;
+            assert!(0 < full && full <= written, "{full} of {written}");
+            // Half of it is read; how much of that the window says at once is up to the kernel.
+            let mut half = vec![0; written / 2];
+            (&peer).read_exact(&mut half).expect("it was written");
+            while unacknowledged_bytes(&socket).expect("a socket") as usize >= full {
+                std::thread::yield_now();
+            }
+        }
+        let file = File::open("/proc/self/status").expect("a /proc");
+        assert!(unacknowledged_bytes(&file).is_err());
     }
 
     /// Signals that this thread blocks: bit 0 is signal 1.

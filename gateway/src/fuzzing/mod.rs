@@ -328,32 +328,99 @@ mod tests {
         range.expect("CONNECTION_SEEDS is like 1000..2000")
     }
 
-    /// A user who is logged in.
-    fn established(play: &mut Play) -> Peer {
-        play.connect(Entrance::Tcp);
-        let mut peer = play.peers.pop().expect("the shard listens");
-        peer.ask(hello());
-        peer.ask(login());
-        peer.write(usize::MAX);
+    fn quiet() -> Play {
+        let (stage, intercepted) = Stage::new();
+        let engine = StandIn::new(stage.transport.clone(), intercepted);
+        Play { stage, engine, peers: Vec::new(), slept_ms: 0 }
+    }
+
+    /// Goes on until something is true.
+    fn go_on(play: &mut Play, what: &str, mut is_true: impl FnMut(&mut Play) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !play.stage.shard.someone_is_logged_in() {
-            assert!(Instant::now() < deadline, "nobody is logged in");
+        while !is_true(play) {
+            assert!(Instant::now() < deadline, "never: {what}");
             play.stage.tick(Duration::from_millis(1));
             play.engine.take();
             play.engine.answer_all();
         }
+    }
+
+    /// A user who is logged in.
+    fn established(play: &mut Play, entrance: Entrance) -> Peer {
+        play.connect(entrance);
+        let mut peer = play.peers.pop().expect("the shard listens");
+        peer.ask(hello());
+        peer.ask(login());
+        go_on(play, "somebody is logged in", |play| {
+            peer.write(usize::MAX);
+            peer.read(1);
+            play.stage.shard.someone_is_logged_in()
+        });
         peer
+    }
+
+    /// What a socket may hold: many times of what the peers here take at once.
+    const LARGE_SEND_BUFFER_BYTES: usize = 200_000;
+
+    /// Somebody to whom more was written than the socket holds.
+    fn with_a_full_socket(play: &mut Play, entrance: Entrance) -> Peer {
+        play.stage.make_room(6);
+        play.stage.shard.set_send_buffers(LARGE_SEND_BUFFER_BYTES).expect("the listeners are open");
+        let mut peer = established(play, entrance);
+        go_on(play, "the socket is full", |play| {
+            let is_full = play.stage.shard.someone_is_blocked();
+            if !is_full {
+                play.engine.tell(0, 4, 8000);
+            }
+            is_full
+        });
+        // Nothing more is said to it than what waits.
+        peer.ask(signal());
+        peer
+    }
+
+    #[test]
+    fn who_takes_little_at_a_time_stays_and_who_takes_nothing_goes() {
+        for entrance in [Entrance::Tcp, Entrance::Tls] {
+            let mut play = quiet();
+            let mut peer = with_a_full_socket(&mut play, entrance);
+            // Longer than the time after which somebody who says nothing is idle.
+            for round in 0..12 {
+                peer.heartbeat();
+                peer.write(usize::MAX);
+                let before = play.stage.shard.unacknowledged_bytes();
+                go_on(&mut play, "the peer takes something", |play| {
+                    peer.read(1);
+                    play.stage.shard.unacknowledged_bytes() < before
+                });
+                for _ in 0..4 {
+                    play.stage.pass(WRITE_TIMEOUT_MS / 5);
+                    play.stage.run();
+                }
+                assert!(
+                    play.stage.shard.someone_is_open(),
+                    "{entrance:?}: closed in round {round}"
+                );
+                assert!(play.stage.shard.someone_is_blocked(), "the kernel says it by itself");
+            }
+            // Who has stopped has its time, and as much again as lies between two looks.
+            for _ in 0..6 {
+                play.stage.pass(WRITE_TIMEOUT_MS / 4);
+                play.stage.run();
+            }
+            let given_up = play.stage.node.counters.closed(CloseReason::WriteTimeout);
+            assert_eq!(given_up, 1, "{entrance:?}: it takes nothing any more");
+            peer.reset();
+        }
     }
 
     #[test]
     fn a_tick_ends_few_of_many_connections_that_break_together() {
         const CROWD: usize = 60;
-        let (stage, intercepted) = Stage::new();
-        let engine = StandIn::new(stage.transport.clone(), intercepted);
-        let mut play = Play { stage, engine, peers: Vec::new(), slept_ms: 0 };
+        let mut play = quiet();
         // Strangers have a part of the places.
         play.stage.make_room(2 * CROWD);
-        let mut user = established(&mut play);
+        let mut user = established(&mut play, Entrance::Tcp);
         let (address, tls) = play.stage.address(Entrance::Tcp);
         let crowd: Vec<Peer> =
             (0..CROWD).map(|_| Peer::connect(address, tls).expect("the shard listens")).collect();

@@ -32,7 +32,7 @@ pub(crate) struct Slot {
     pub(crate) opened: Tick,
     /// When bytes came last. A frame that trickles in has a deadline of its own.
     pub(crate) active: Tick,
-    /// When bytes were last written, or began to wait.
+    /// When bytes were last written or seen to be taken, or began to wait.
     pub(crate) progress: Tick,
     /// The tick of the live entry in the wheel; 0 if there is none.
     pub(crate) armed: Tick,

@@ -11,6 +11,8 @@ use socket2::SockRef;
 use super::Shard;
 use super::accept::Listener;
 use super::connection::Slot;
+#[cfg(test)]
+use super::connection::Stage;
 use crate::stream::entrance::ListenOn;
 
 impl Shard {
@@ -71,8 +73,20 @@ impl Shard {
         self.slots.iter().any(|(_, slot)| slot.protocol.session().is_some())
     }
 
+    #[cfg(test)]
+    pub(crate) fn someone_is_open(&self) -> bool {
+        self.slots.iter().any(|(_, slot)| slot.stage == Stage::Open)
+    }
+
     pub(crate) fn someone_is_blocked(&self) -> bool {
         self.slots.iter().any(|(_, slot)| slot.flags.write_blocked)
+    }
+
+    /// What was written to everyone and not acknowledged.
+    #[cfg(test)]
+    pub(crate) fn unacknowledged_bytes(&self) -> u64 {
+        let sockets = self.slots.iter().map(|(_, slot)| &slot.socket);
+        sockets.map(|it| u64::from(crate::sys::unacknowledged_bytes(it).expect("open"))).sum()
     }
 
     /// Panics unless what is counted is what there is.

@@ -64,6 +64,8 @@ pub(crate) struct Outbox {
     bytes: usize,
     /// The front of the queue was written in part. It must be finished whatever happens.
     begun: bool,
+    /// What the peer had not acknowledged of what was written, when that was last looked at.
+    unacknowledged: u32,
     /// Present from the moment the soft limit was passed until the queue has drained.
     missed: Option<Box<Missed>>,
 }
@@ -120,6 +122,13 @@ impl Outbox {
             None => self.queue(frame, Kind::Push { log, head }),
         }
         self.tell_if_drained();
+    }
+
+    /// Whether the peer has taken something since the last look, if so many bytes that were written are
+    /// not acknowledged. If they differ because more was written, the socket had room for it, which says
+    /// the same.
+    pub(crate) fn has_moved(&mut self, unacknowledged: u32) -> bool {
+        std::mem::replace(&mut self.unacknowledged, unacknowledged) != unacknowledged
     }
 
     /// Makes of pushes what can be made of them; returns what is left.
