@@ -69,8 +69,6 @@ pub(crate) enum Refusal {
     NodeFull,
     /// The address has.
     AddressFull,
-    /// Too many logins failed from the address; not before so many milliseconds.
-    LoginsFailed { retry_after_ms: u32 },
 }
 
 impl Refusal {
@@ -79,7 +77,6 @@ impl Refusal {
         match self {
             Refusal::NodeFull => "limits.connections_max",
             Refusal::AddressFull => "limits.connections_per_address_max",
-            Refusal::LoginsFailed { .. } => "limits.failed_logins_per_address_max",
         }
     }
 }
@@ -127,7 +124,8 @@ struct Peer {
 }
 
 /// Failed logins leak out of the count with time. An address that reached the limit is blocked
-/// until half of them have: without that gap it would swing between blocked and not.
+/// until half of them have: without that gap it would swing between blocked and not. What fails
+/// meanwhile does not count, so the end that was told to somebody is the true one.
 #[derive(Debug, Default)]
 struct FailedLogins {
     count: u32,
@@ -138,19 +136,26 @@ struct FailedLogins {
 
 impl FailedLogins {
     fn forgive(&mut self, now_ms: u64, limits: &Limits) {
-        let interval_ms = 60_000 / u64::from(limits.failed_logins_forgiven_per_minute);
-        let forgiven = now_ms.saturating_sub(self.counted_ms) / interval_ms.max(1);
+        let interval_ms = interval_ms(limits);
+        let forgiven = now_ms.saturating_sub(self.counted_ms) / interval_ms;
         self.count = self.count.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX));
         self.counted_ms =
-            if self.count == 0 { now_ms } else { self.counted_ms + forgiven * interval_ms.max(1) };
+            if self.count == 0 { now_ms } else { self.counted_ms + forgiven * interval_ms };
         self.blocked &= self.count > limits.failed_logins_per_address_max / 2;
     }
 
-    /// How long until half of the limit is reached.
-    fn retry_after_ms(&self, limits: &Limits) -> u32 {
+    /// How long until half of the limit is reached, if that is waited for.
+    fn blocked_for_ms(&self, now_ms: u64, limits: &Limits) -> Option<u32> {
         let surplus = self.count.saturating_sub(limits.failed_logins_per_address_max / 2);
-        surplus.saturating_mul(60_000 / limits.failed_logins_forgiven_per_minute)
+        let ends_ms = self.counted_ms + u64::from(surplus) * interval_ms(limits);
+        let left_ms = u32::try_from(ends_ms.saturating_sub(now_ms)).unwrap_or(u32::MAX);
+        self.blocked.then_some(left_ms)
     }
+}
+
+/// In how much time one failed login is forgiven.
+fn interval_ms(limits: &Limits) -> u64 {
+    (60_000 / u64::from(limits.failed_logins_forgiven_per_minute)).max(1)
 }
 
 impl Admission {
@@ -202,11 +207,6 @@ impl Admission {
         let mut part = self.part(address).lock();
         part.sweep(now_ms, limits);
         let peer = part.peers.entry(address.key()).or_default();
-        peer.failures.forgive(now_ms, limits);
-        if peer.failures.blocked {
-            let retry_after_ms = peer.failures.retry_after_ms(limits);
-            return Err(Refusal::LoginsFailed { retry_after_ms });
-        }
         if peer.connections >= limits.connections_per_address_max {
             return Err(Refusal::AddressFull);
         }
@@ -228,7 +228,8 @@ impl Admission {
         }
     }
 
-    /// Counts a failed login. `Some` with a delay if the address is blocked now.
+    /// Counts a failed login. `Some` with a delay if the address is blocked by it; one that was before
+    /// stays so for no longer.
     pub(crate) fn login_failed(
         &self,
         address: Address,
@@ -241,9 +242,27 @@ impl Admission {
         let mut part = self.part(address).lock();
         let failures = &mut part.peers.entry(address.key()).or_default().failures;
         failures.forgive(now_ms, limits);
+        if failures.blocked {
+            return None;
+        }
         failures.count = failures.count.saturating_add(1);
-        failures.blocked |= failures.count >= limits.failed_logins_per_address_max;
-        failures.blocked.then(|| failures.retry_after_ms(limits))
+        failures.blocked = failures.count >= limits.failed_logins_per_address_max;
+        failures.blocked_for_ms(now_ms, limits)
+    }
+
+    /// For how many milliseconds no password of an address is looked at, if too many logins have
+    /// failed there.
+    pub(crate) fn blocked_for_ms(
+        &self,
+        address: Address,
+        limits: &Limits,
+        now_ms: u64,
+    ) -> Option<u32> {
+        let mut part = self.part(address).lock();
+        // Absent if it is exempt.
+        let failures = &mut part.peers.get_mut(&address.key())?.failures;
+        failures.forgive(now_ms, limits);
+        failures.blocked_for_ms(now_ms, limits)
     }
 
     /// Whether one more TLS handshake may begin. If not, those that are under way are hurried until
@@ -383,10 +402,34 @@ mod tests {
             assert_eq!(admission.login_failed(peer, &limits, HOUR_MS), None);
         }
         assert_eq!(admission.login_failed(peer, &limits, HOUR_MS), Some(5000));
-        let enter = |now_ms| admission.enter(peer, 10, &limits, now_ms);
-        assert_eq!(enter(HOUR_MS), Err(Refusal::LoginsFailed { retry_after_ms: 5000 }));
-        assert_eq!(enter(HOUR_MS + 4000), Err(Refusal::LoginsFailed { retry_after_ms: 1000 }));
-        assert_eq!(enter(HOUR_MS + 5000), Ok(()));
+        let blocked = |now_ms| admission.blocked_for_ms(peer, &limits, now_ms);
+        assert_eq!(blocked(HOUR_MS), Some(5000));
+        // What fails meanwhile makes it no longer.
+        for _ in 0..100 {
+            assert_eq!(admission.login_failed(peer, &limits, HOUR_MS + 100), None);
+        }
+        assert_eq!(blocked(HOUR_MS + 100), Some(4900));
+        assert_eq!(blocked(HOUR_MS + 4001), Some(999));
+        assert_eq!(blocked(HOUR_MS + 5000), None);
+        // Five are left, so five more block it again.
+        for _ in 0..4 {
+            assert_eq!(admission.login_failed(peer, &limits, HOUR_MS + 5000), None);
+        }
+        assert_eq!(admission.login_failed(peer, &limits, HOUR_MS + 5000), Some(5000));
+    }
+
+    #[test]
+    fn a_blocked_address_may_connect() {
+        let (admission, limits) = (Admission::default(), limits());
+        let (peer, neighbour) = (address("10.0.0.1"), address("10.0.0.2"));
+        for _ in 0..10 {
+            admission.login_failed(peer, &limits, HOUR_MS);
+        }
+        assert!(admission.blocked_for_ms(peer, &limits, HOUR_MS).is_some());
+        assert_eq!(admission.blocked_for_ms(neighbour, &limits, HOUR_MS), None);
+        let enter = || admission.enter(peer, 10, &limits, HOUR_MS);
+        assert_eq!([enter(), enter()], [Ok(()), Ok(())]);
+        assert_eq!(enter(), Err(Refusal::AddressFull), "as many as any other");
     }
 
     #[test]

@@ -6,9 +6,9 @@ mod support;
 use std::io::Read;
 
 use dunlin_gateway::config::Config;
-use dunlin_protocol::wire::{CloseReason, frame::Body};
-use support::messages::{hello, login, password};
-use support::{Client, Node, eventually, tls};
+use dunlin_protocol::wire::{CloseReason, ErrorCode, Frame, frame::Body, login::Credential};
+use support::messages::{hello, login, password, register};
+use support::{Client, Node, eventually, tls, token};
 
 /// This machine is an address like any other.
 fn strict(config: &mut Config) {
@@ -165,58 +165,119 @@ fn failed_logins_of_a_connection() {
     node.settle();
 }
 
+/// Fails until the address is blocked, which closes the connection.
+fn block(node: &Node) {
+    let mut client = node.connect();
+    client.greet();
+    for round in 0..100 {
+        wrong(&mut client, round);
+    }
+    assert_eq!(client.read_to_close(), Some(CloseReason::LoginFailed));
+}
+
+fn owner_of_a_password(node: &Node) -> Client {
+    let mut owner = node.connect();
+    owner.greet();
+    let registered = owner.request(register("owner", "a password"));
+    assert!(matches!(registered, Body::Registered(_)), "{registered:?}");
+    owner
+}
+
+fn right_password() -> Body {
+    login(password("owner", "a password"), "a phone")
+}
+
 #[test]
-fn failed_logins_of_an_address() {
+fn who_has_a_token_is_let_in_from_a_blocked_address() {
     let node = Node::with(|config| {
         strict(config);
         config.limits.failed_logins_per_connection_max = 255;
         config.limits.failed_logins_per_address_max = 10;
-        // One in a second; 5 of them until the address is let in again.
+        // Five minutes until passwords of the address are looked at again.
+        config.limits.failed_logins_forgiven_per_minute = 1;
+    });
+    let mut owner = owner_of_a_password(&node);
+    let logged_in = owner.try_log_in(right_password()).unwrap();
+    block(&node);
+    owner.heartbeat();
+    let tokens = logged_in.tokens.unwrap();
+    for credential in [
+        Credential::ResumeToken(logged_in.resume_token),
+        Credential::AccessToken(tokens.access_token),
+        Credential::RefreshToken(tokens.refresh_token),
+    ] {
+        let mut client = node.connect();
+        client.greet();
+        client.try_log_in(login(credential, "a phone")).expect("it is no guess");
+    }
+    // The right password is not looked at, nor is an account made; and then an issuer's token is taken.
+    let mut delays_ms = Vec::new();
+    for mut client in node.connect_each_way() {
+        client.greet();
+        for body in [right_password(), register("another", "a password")] {
+            let error = client.refused(body);
+            assert_eq!(error.code(), ErrorCode::RateLimited);
+            delays_ms.push(error.retry_after_ms);
+        }
+        client.try_log_in(login(token::credential("ada"), "a tablet")).expect("it is no guess");
+    }
+    assert!(delays_ms.iter().all(|delay_ms| (1..=300_000).contains(delay_ms)), "{delays_ms:?}");
+    assert!(delays_ms.is_sorted_by(|one, next| one >= next), "it ends when it was said");
+    drop(owner);
+    node.settle();
+}
+
+#[test]
+fn a_blocked_address_is_forgiven() {
+    let node = Node::with(|config| {
+        strict(config);
+        config.limits.failed_logins_per_connection_max = 255;
+        config.limits.failed_logins_per_address_max = 10;
+        // One in a second; 5 of them until passwords of the address are looked at again.
         config.limits.failed_logins_forgiven_per_minute = 60;
     });
-    let mut inside = node.user("ada");
-    let mut blocked = false;
-    for round in 0..100 {
+    drop(owner_of_a_password(&node));
+    block(&node);
+    let mut owner = None;
+    eventually("passwords are looked at again", || {
         let mut client = node.connect();
-        let (_, frame) = client.encode(hello());
-        client.write(frame.wire());
-        if !matches!(client.next().unwrap().body, Some(Body::Welcome(_))) {
-            break;
-        }
+        client.greet();
+        owner = client.try_log_in(right_password()).is_ok().then_some(client);
+        owner.is_some()
+    });
+    // Half of the failures are forgiven, so there is room for more than one.
+    let mut client = node.connect();
+    client.greet();
+    for round in 0..3 {
         wrong(&mut client, round);
         client.wait_for(|frame| matches!(frame.body, Some(Body::Error(_))).then_some(()));
-        // The last one that is counted closes its connection; from then on none is let in.
-        client.try_write(&[0; 4]).unwrap_or_default();
-        if let Some(Body::Close(close)) = client.next().and_then(|frame| frame.body) {
-            assert_eq!(close.reason(), CloseReason::LoginFailed);
-            blocked = true;
-            break;
-        }
     }
-    assert!(blocked);
-    let (reason, delay_ms) = refused(&node);
-    assert_eq!(reason, CloseReason::LoginFailed);
-    assert!(delay_ms > 0);
-    // Who is inside is not touched by it.
-    inside.heartbeat();
-    // Half of the failures are forgiven in the end, and then there is room for more than one.
-    let mut again = None;
-    eventually("the address is let in again", || {
-        let mut client = node.connect();
-        let (_, frame) = client.encode(hello());
-        client.try_write(frame.wire()).unwrap_or_default();
-        let welcome =
-            client.read_frame().is_some_and(|it| matches!(it.body, Some(Body::Welcome(_))));
-        again = welcome.then_some(client);
-        welcome
+    client.heartbeat();
+    drop((owner, client));
+    node.settle();
+}
+
+#[test]
+fn who_guesses_on_from_a_blocked_address_is_closed() {
+    let node = Node::with(|config| {
+        strict(config);
+        config.limits.failed_logins_per_connection_max = 3;
+        config.limits.failed_logins_per_address_max = 3;
+        config.limits.failed_logins_forgiven_per_minute = 1;
     });
-    for round in 0..3 {
-        let client = again.as_mut().unwrap();
-        wrong(client, round);
-        client.wait_for(|frame| matches!(frame.body, Some(Body::Error(_))).then_some(()));
+    block(&node);
+    for mut client in node.connect_each_way() {
+        client.greet();
+        for round in 0..3 {
+            wrong(&mut client, round);
+            let code = |frame: &Frame| match &frame.body {
+                Some(Body::Error(error)) => Some(error.code()),
+                _ => None,
+            };
+            assert_eq!(client.wait_for(code), ErrorCode::RateLimited);
+        }
+        assert_eq!(client.read_to_close(), Some(CloseReason::LoginFailed));
     }
-    again.as_mut().unwrap().heartbeat();
-    drop((inside, again));
     node.settle();
 }
 

@@ -18,6 +18,22 @@ pub enum CredentialRequest {
     Login(Login),
 }
 
+impl CredentialRequest {
+    /// Whether a password has to be hashed for it: that is what a guesser costs, and what he may find out.
+    pub fn needs_password(&self) -> bool {
+        match self {
+            CredentialRequest::Register(_) => true,
+            CredentialRequest::Login(login) => match login.credential {
+                Credential::Password(_) => true,
+                Credential::AccessToken(_)
+                | Credential::RefreshToken(_)
+                | Credential::ResumeToken(_)
+                | Credential::IssuerToken(_) => false,
+            },
+        }
+    }
+}
+
 impl From<CredentialRequest> for Request {
     fn from(request: CredentialRequest) -> Request {
         Request::Credential(request)

@@ -210,7 +210,7 @@ impl Shard {
         self.node.counters.refused.fetch_add(1, Ordering::Relaxed);
         let reason = refusal.name();
         tracing::info!(peer = %address, reason, "a connection is turned away");
-        refuse(socket, refusal, entrance, self.buffers.waste());
+        refuse(socket, entrance, self.buffers.waste());
     }
 
     /// Somebody comes who has a place here.
@@ -289,15 +289,8 @@ fn is_shortage(error: &io::Error) -> bool {
 
 /// Turns a connection away. It was never a slot: one write, as far as it goes, and the end. Who
 /// has yet to shake hands can't be told anything.
-fn refuse(mut socket: TcpStream, refusal: Refusal, entrance: Entrance, scratch: &mut [u8]) {
-    let close = match refusal {
-        Refusal::NodeFull | Refusal::AddressFull => {
-            close_frame(CloseReason::Overloaded, OVERLOADED_DELAY_MS)
-        }
-        Refusal::LoginsFailed { retry_after_ms } => {
-            close_frame(CloseReason::LoginFailed, retry_after_ms)
-        }
-    };
+fn refuse(mut socket: TcpStream, entrance: Entrance, scratch: &mut [u8]) {
+    let close = close_frame(CloseReason::Overloaded, OVERLOADED_DELAY_MS);
     let Some(farewell) = entrance.farewell(close) else { return };
     // A fresh socket takes a few bytes; if it does not, its peer is gone.
     let _best_effort = socket.write(&farewell);

@@ -1,12 +1,19 @@
 //! How logins end, for the connection, for its address, and for who reads the log.
 
 use dunlin_core::attempt::Tried;
+use dunlin_core::refusal::Refusal;
+use dunlin_core::request::{Command, Request};
 use dunlin_core::transport::Session;
 use dunlin_protocol::wire::{CloseReason, Error, ErrorCode, frame::Body};
 use dunlin_protocol::{EncodedFrame, frame};
 
 use super::Shard;
 use crate::log::names::code_name;
+
+const ADDRESS_BLOCKED: Refusal = Refusal::new(
+    ErrorCode::RateLimited,
+    "too many logins failed from this address: for now it is let in by tokens alone",
+);
 
 impl Shard {
     pub(super) fn logged_in(&mut self, key: usize, session: Session, response: EncodedFrame) {
@@ -24,17 +31,48 @@ impl Shard {
 
     /// The credential was wrong, which counts against connection and address.
     pub(super) fn login_refused(&mut self, key: usize, response: EncodedFrame) {
-        self.log_failed_login(key, &response);
-        let slot = &mut self.slots[key];
-        slot.protocol.login_refused();
-        slot.failed_logins = slot.failed_logins.saturating_add(1);
         let limits = &self.settings.limits;
-        let peer = slot.address;
+        let peer = self.slots[key].address;
         let blocked = self.node.admission.login_failed(peer, limits, self.clock.now_ms());
         if let Some(retry_after_ms) = blocked {
             tracing::warn!(%peer, retry_after_ms, "an address is blocked for failed logins");
         }
-        let too_many = slot.failed_logins >= limits.failed_logins_per_connection_max;
+        self.login_failed(key, response, blocked);
+    }
+
+    /// Answers a request for which a password would have to be looked at, if its address is blocked:
+    /// `true` if there is nothing more to be done about it. Tokens are not guessed, and many people may be
+    /// behind an address, so who has one is let in. (What a stranger costs beside a password, as the
+    /// handshake, is bounded for all of them alike.)
+    pub(super) fn is_refused_to_blocked(&mut self, key: usize, command: &Command) -> bool {
+        let Request::Credential(credential) = &command.request else { return false };
+        if !credential.needs_password() {
+            return false;
+        }
+        let (peer, limits) = (self.slots[key].address, &self.settings.limits);
+        let Some(retry_after_ms) =
+            self.node.admission.blocked_for_ms(peer, limits, self.clock.now_ms())
+        else {
+            return false;
+        };
+        let error = Error { retry_after_ms, ..ADDRESS_BLOCKED.into() };
+        let response = EncodedFrame::response(command.request_id, Body::Error(error));
+        if self.slots[key].protocol.is_logging_in() {
+            self.login_failed(key, response, None);
+        } else {
+            self.respond(key, response);
+        }
+        true
+    }
+
+    /// A login has failed, which counts against the connection. If the address is blocked by it, the
+    /// connection is closed: whoever guesses begins anew.
+    fn login_failed(&mut self, key: usize, response: EncodedFrame, blocked: Option<u32>) {
+        self.log_failed_login(key, &response);
+        let slot = &mut self.slots[key];
+        slot.protocol.login_refused();
+        slot.failed_logins = slot.failed_logins.saturating_add(1);
+        let too_many = slot.failed_logins >= self.settings.limits.failed_logins_per_connection_max;
         self.respond(key, response);
         if let Some(delay_ms) = blocked.or(too_many.then_some(0))
             && self.slots.contains(key)

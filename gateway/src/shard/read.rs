@@ -306,7 +306,10 @@ impl Shard {
                         self.keep_in_mind(key, command.request_id, bytes);
                     }
                 }
-                self.handover.command(command);
+                let is_stranger = self.slots[key].protocol.session().is_none();
+                if !is_stranger || !self.is_refused_to_blocked(key, &command) {
+                    self.handover.command(command);
+                }
             }
             Received::Close(reason) => self.close(key, reason, 0),
         }
