@@ -14,7 +14,7 @@ use super::damage::Damage;
 /// The name of the file.
 pub(in super::super) const NAME: &str = "DAMAGE";
 
-/// Places that are written down, the first ones: with so many, each more says nothing new.
+/// Places that are written down: with so many that nobody has seen, each more says nothing new.
 const TOLD_MAX: usize = 1000;
 
 /// Damage that was told at a start.
@@ -55,7 +55,8 @@ fn decode(line: &str) -> ToldDamage {
     }
 }
 
-/// Adds what was not told before, durably.
+/// Adds what was not told before, durably. Where entries are lost now, all is told that was found with it: a
+/// loss is no less for having happened before in the same words.
 pub(in super::super) fn add(
     disk: &dyn Disk,
     told: &mut Vec<ToldDamage>,
@@ -63,14 +64,30 @@ pub(in super::super) fn add(
     new_epoch: bool,
     time_ms: u64,
 ) -> io::Result<()> {
-    let before = told.len();
+    let before = told.clone();
     for what in damage.iter().map(ToString::to_string) {
-        let is_known = told.iter().any(|told| told.what == what && told.new_epoch >= new_epoch);
-        if !is_known && told.len() < TOLD_MAX {
-            told.push(ToldDamage { time_ms, what, new_epoch, acknowledged: false });
+        let says_it = |told: &ToldDamage| {
+            told.what == what && told.new_epoch >= new_epoch && !(new_epoch && told.acknowledged)
+        };
+        if !told.iter().any(says_it) {
+            tell(told, ToldDamage { time_ms, what, new_epoch, acknowledged: false });
         }
     }
-    if told.len() == before { Ok(()) } else { write_whole(disk, NAME, &encode(told)) }
+    if *told == before { Ok(()) } else { write_whole(disk, NAME, &encode(told)) }
+}
+
+/// Adds a line, in the place of what somebody has seen of the same words; if there is no room, of the oldest
+/// that somebody has seen.
+fn tell(told: &mut Vec<ToldDamage>, line: ToldDamage) {
+    told.retain(|told| !(told.acknowledged && told.what == line.what));
+    if told.len() >= TOLD_MAX
+        && let Some(seen) = told.iter().position(|told| told.acknowledged)
+    {
+        told.remove(seen);
+    }
+    if told.len() < TOLD_MAX {
+        told.push(line);
+    }
 }
 
 fn encode(told: &[ToldDamage]) -> Vec<u8> {
@@ -94,4 +111,51 @@ pub(in super::super) fn acknowledge(disk: &dyn Disk, told: &mut [ToldDamage]) ->
     }
     told.iter_mut().for_each(|told| told.acknowledged = true);
     write_whole(disk, NAME, &encode(told))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::disk::Folder;
+    use super::super::damage::DamageKind;
+    use super::*;
+
+    fn whats(told: &[ToldDamage]) -> Vec<&str> {
+        told.iter().map(|told| &*told.what).collect()
+    }
+
+    #[test]
+    fn a_loss_is_told_each_time_and_a_state_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Folder::open(folder.path()).unwrap();
+        let (loss, state) = (
+            Damage::of_file("EXTENT", DamageKind::Missing),
+            Damage::of_file("00000001.log", DamageKind::Foreign),
+        );
+        let mut told = Vec::new();
+        add(&disk, &mut told, std::slice::from_ref(&loss), true, 1).unwrap();
+        add(&disk, &mut told, std::slice::from_ref(&state), false, 2).unwrap();
+        add(&disk, &mut told, std::slice::from_ref(&loss), true, 3).unwrap();
+        assert_eq!(whats(&told), ["EXTENT is missing", "00000001.log belongs to another store"]);
+        acknowledge(&disk, &mut told).unwrap();
+        add(&disk, &mut told, &[state], false, 4).unwrap();
+        assert_eq!(unacknowledged(&told), []);
+        add(&disk, &mut told, &[loss], true, 5).unwrap();
+        assert_eq!(whats(&unacknowledged(&told)), ["EXTENT is missing"]);
+        assert_eq!(load(&disk).unwrap(), told);
+    }
+
+    #[test]
+    fn what_was_seen_makes_room_for_what_was_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Folder::open(folder.path()).unwrap();
+        let file =
+            |number: usize| Damage::of_file(format!("{number:08x}.log"), DamageKind::Missing);
+        let mut told = Vec::new();
+        let many: Vec<Damage> = (0..2 * TOLD_MAX).map(file).collect();
+        add(&disk, &mut told, &many, true, 1).unwrap();
+        assert_eq!(told.len(), TOLD_MAX);
+        acknowledge(&disk, &mut told).unwrap();
+        add(&disk, &mut told, &[file(3 * TOLD_MAX)], true, 2).unwrap();
+        assert_eq!((told.len(), unacknowledged(&told).len()), (TOLD_MAX, 1));
+    }
 }
