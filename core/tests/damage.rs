@@ -220,7 +220,12 @@ fn told(sample: &Sample, file: &str, is_new_epoch: Option<bool>) -> u64 {
     drop(store);
     // The next start is a quiet one, but the check still fails.
     let store = medium.open().unwrap();
-    assert_eq!((store.epoch(), store.recovery().history_lost), (epoch, false), "{file}");
+    assert_eq!(
+        (store.epoch(), store.recovery().history_lost),
+        (epoch, false),
+        "{file} {:?}",
+        store.recovery()
+    );
     assert!(store.verify().unwrap().told.iter().any(|told| told.what.contains(file)));
     for (number, &seq) in (0..).zip(&next) {
         assert_eq!(read(&store, log(number), seq).unwrap().unwrap().seq, seq);

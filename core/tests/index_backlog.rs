@@ -55,6 +55,10 @@ impl Disk for SlowIndex {
         self.folder.names()
     }
 
+    fn folders(&self) -> io::Result<Vec<String>> {
+        self.folder.folders()
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         self.folder.sync_names()
     }

@@ -139,6 +139,8 @@ struct Content {
     earlier: Vec<Arc<Vec<u8>>>,
     /// Pages that can't be read before all of them is written anew.
     unreadable: BTreeSet<usize>,
+    /// Nothing can be read.
+    is_cut_off: bool,
 }
 
 /// Earlier states that are kept of a file.
@@ -411,6 +413,20 @@ impl SimulatedDisk {
         world.files.get_mut(&id).unwrap().unreadable.insert(place / PAGE_BYTES);
     }
 
+    /// Lets nothing of a file be read, or all of it again: a path to a disk is gone, and comes back.
+    pub(crate) fn cut_off(&self, name: &str, is_cut_off: bool) {
+        let mut world = self.world();
+        let id = world.names[name];
+        world.files.get_mut(&id).unwrap().is_cut_off = is_cut_off;
+    }
+
+    /// Lets a page that can't be read be read again, as it was.
+    pub(crate) fn heal(&self, name: &str) {
+        let mut world = self.world();
+        let id = world.names[name];
+        world.files.get_mut(&id).unwrap().unreadable.clear();
+    }
+
     /// Takes a file off the medium.
     pub(crate) fn lose(&self, name: &str) {
         let mut world = self.world();
@@ -467,7 +483,7 @@ impl Content {
     /// Whether the medium can read these bytes.
     fn can_be_read(&self, from: usize, to: usize) -> io::Result<()> {
         let mut pages = from / PAGE_BYTES..to.div_ceil(PAGE_BYTES);
-        if from < to && pages.any(|page| self.unreadable.contains(&page)) {
+        if from < to && (self.is_cut_off || pages.any(|page| self.unreadable.contains(&page))) {
             return Err(Errno::IO.into());
         }
         Ok(())
@@ -477,7 +493,9 @@ impl Content {
     /// other sectors for it then.
     fn can_be_written(&mut self, from: usize, to: usize) -> io::Result<()> {
         for end in [from, to].into_iter().filter(|end| !end.is_multiple_of(PAGE_BYTES)) {
-            self.can_be_read(end, end + 1)?;
+            if self.unreadable.contains(&(end / PAGE_BYTES)) {
+                return Err(Errno::IO.into());
+            }
         }
         let written = from / PAGE_BYTES..to / PAGE_BYTES;
         self.unreadable.retain(|page| !written.contains(page));
@@ -608,6 +626,10 @@ impl Disk for SimulatedDisk {
 
     fn names(&self) -> io::Result<Vec<String>> {
         Ok(self.world().names.keys().cloned().collect())
+    }
+
+    fn folders(&self) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
     }
 
     fn sync_names(&self) -> io::Result<()> {
@@ -750,5 +772,9 @@ impl DiskFile for SimulatedFile {
 
     fn bytes(&self) -> io::Result<u64> {
         self.length()
+    }
+
+    fn has_unreadable(&self) -> bool {
+        self.unreadable.is_known()
     }
 }

@@ -63,7 +63,7 @@ impl Recovery<'_> {
     }
 
     fn erase_again_in(&self, span: Span, next_first: Option<u64>) -> io::Result<()> {
-        let file = self.disk.open(&span.name())?;
+        let file = self.watch.open(&span.name())?;
         let content = read_all(&*file)?;
         let frames = erasing_frames(self.identity.mark(span.first), &content, next_first);
         // What is overwritten must be known from the disk, and not only from the page cache.
@@ -88,7 +88,7 @@ impl Recovery<'_> {
         let Some(span) = self.files.iter().find(|span| span.holds(target.segment)) else {
             return Ok(None);
         };
-        let file = self.disk.open(&span.name())?;
+        let file = self.watch.open(&span.name())?;
         match open_if_cleaned(&self.identity, &file, *span)? {
             Some(cleaned) => Ok(cleaned.resolve(target)?.map(|offset| (cleaned.file, offset))),
             // Beyond its end, a file that was cut short has lost it.

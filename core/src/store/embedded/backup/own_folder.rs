@@ -28,11 +28,16 @@ pub struct OwnFolder {
 }
 
 impl OwnFolder {
-    /// Opens a folder; makes it, and those above it, if it is missing. Refuses one that belongs to
-    /// somebody else or that others may write to, and a symbolic link.
+    /// Opens a folder; makes it if it is missing, but not those above it: where a disk should be mounted
+    /// and is not, the copy would go elsewhere. Refuses one that belongs to somebody else or that others
+    /// may write to, and a symbolic link.
     pub fn open(path: &Path) -> Result<OwnFolder, OpenError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(OpenError::io("can't make the folder", path))?;
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(OpenError::io("can't make the folder", path)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
         OwnFolder::open_existing(path)
     }
 
@@ -164,6 +169,11 @@ impl Disk for OwnFolder {
             }
         }
         Ok(names)
+    }
+
+    fn folders(&self) -> io::Result<Vec<String>> {
+        // What is made in one is not looked for in it.
+        Ok(Vec::new())
     }
 
     fn sync_names(&self) -> io::Result<()> {

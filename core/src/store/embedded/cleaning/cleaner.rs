@@ -50,6 +50,9 @@ pub(super) struct Known {
     written: Option<Written>,
     /// Files that are damaged: they are left as they are until the next start.
     damaged: BTreeSet<Span>,
+    /// Files that were or are being copied: a wider one takes their place, and they are removed then. Others
+    /// are not, whatever they are called.
+    copied: BTreeSet<Span>,
     pub forgetting: Forgetting,
     /// Read with the first round.
     oldest: Option<Oldest>,
@@ -197,6 +200,7 @@ impl Cleaner {
                 Next::LookThrough(at) | Next::Overdue(at) => *at..*at + 1,
                 Next::Clean(row) | Next::Join(row) => row.clone(),
             };
+            known.copied.extend(files[row.clone()].iter().map(|file| file.span));
             match self.do_next(shared, &next, (&files, row.clone()), before_start_ms) {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     let names: Vec<String> =
@@ -217,10 +221,12 @@ impl Cleaner {
     ) -> io::Result<Vec<Candidate>> {
         let names = shared.disk.names()?;
         let files = SegmentFiles::of_names(names.iter().map(String::as_str));
-        if !files.covered.is_empty() {
+        let mut copied = files.covered.iter().filter(|span| known.copied.contains(span)).peekable();
+        if copied.peek().is_some() {
             shared.segments.rewrites().settle(&*shared.disk)?;
-            files.covered.iter().try_for_each(|span| shared.disk.remove(&span.name()))?;
+            copied.try_for_each(|span| shared.disk.remove(&span.name()))?;
         }
+        known.copied.clear();
         let indexed = shared.index.runs().last().map_or(0, |run| run.segments().1);
         let newest = files.kept.last().map_or(0, |span| span.last);
         let kept_from = shared.feed_kept_from();
@@ -354,7 +360,8 @@ fn old<'a>(shared: &Shared, files: &'a [Candidate], row: Range<usize>) -> io::Re
         _ => return Err(damaged()),
     };
     let generation = generation(shared, span)? + 1;
-    let row = Row { span, first_batch, next_batch, cleaned_through, generation };
+    let life = shared.life;
+    let row = Row { span, first_batch, next_batch, cleaned_through, generation, life };
     Ok(Old { files, row, batches })
 }
 

@@ -101,7 +101,7 @@ fn install(shared: &Shared, pace: &Pace<'_>, written: Written) -> io::Result<()>
     rewrites.renamed();
     rewrites.settle(&*shared.disk)?;
     drop(rewrites);
-    shared.extent.cleaned(span, generation);
+    shared.extent.cleaned(span, generation, shared.life);
     Ok(())
 }
 

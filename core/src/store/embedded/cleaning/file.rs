@@ -263,8 +263,8 @@ fn from_chunks(
         fences_checksum: 0,
         generation: 0,
     };
-    let head =
-        SegmentHead { number: span.first, first_batch: batches.start, cleaned: Some(cleaned) };
+    let (number, first_batch, life) = (span.first, batches.start, 0);
+    let head = SegmentHead { number, first_batch, life, cleaned: Some(cleaned) };
     let guide = Guide::MadeAgain(make_again(identity, file, &cleaned)?);
     let file = Arc::clone(file);
     Ok(Some(CleanedFile { file, head, cleaned, guide, heads_are_whole: false, is_guessed: true }))

@@ -27,7 +27,8 @@ fn sample(path: &Path) -> (Folder, Identity, Span, Vec<Kept>) {
     let folder = Folder::open(path).unwrap();
     let identity = Identity::random(&SystemSource::new());
     let span = Span { first: 2, last: 4 };
-    let row = Row { span, first_batch: 10, next_batch: 40, cleaned_through: 60, generation: 1 };
+    let row =
+        Row { span, first_batch: 10, next_batch: 40, cleaned_through: 60, generation: 1, life: 7 };
     let mut writer = CleanedWriter::create(&folder, row).unwrap();
     let mut kept = Vec::new();
     // What follows each other: (segment, offset, batch, records).

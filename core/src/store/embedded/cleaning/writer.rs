@@ -30,6 +30,8 @@ pub(in super::super) struct Row {
     pub cleaned_through: u64,
     /// How often the oldest of it was cleaned, with this time.
     pub generation: u32,
+    /// The life of the store that cleans it.
+    pub life: u64,
 }
 
 /// A cleaned file that is being written.
@@ -127,8 +129,8 @@ impl CleanedWriter {
             fences_checksum: crc32c::crc32c(&self.fences),
             generation: self.row.generation,
         };
-        let Row { span, first_batch, .. } = self.row;
-        let head = SegmentHead { number: span.first, first_batch, cleaned: Some(cleaned) };
+        let Row { span, first_batch, life, .. } = self.row;
+        let head = SegmentHead { number: span.first, first_batch, life, cleaned: Some(cleaned) };
         let header = head.encode(identity);
         let (guide, fences) = (std::mem::take(&mut self.guide), std::mem::take(&mut self.fences));
         for part in [&guide[..], &fences, &header] {

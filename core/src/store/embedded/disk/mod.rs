@@ -34,6 +34,8 @@ pub trait Disk: Send + Sync + Debug + 'static {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// The names of all files, in no order.
     fn names(&self) -> io::Result<Vec<String>>;
+    /// The names of all folders in it, in no order. A store has none.
+    fn folders(&self) -> io::Result<Vec<String>>;
     /// Makes what was created, renamed and removed durable.
     fn sync_names(&self) -> io::Result<()>;
 }
@@ -54,6 +56,8 @@ pub trait DiskFile: Send + Sync + Debug {
     fn reserve(&self, bytes: u64) -> io::Result<()>;
     /// The length.
     fn bytes(&self) -> io::Result<u64>;
+    /// Whether there was something, since it was opened, that the medium could not read.
+    fn has_unreadable(&self) -> bool;
 }
 
 /// How much of a new segment is written and synced at once. A megabyte takes a disk a few
@@ -157,7 +161,11 @@ impl Disk for ReadFolder {
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
-        names_in(&self.path)
+        Ok(Listing::of(&self.path)?.files)
+    }
+
+    fn folders(&self) -> io::Result<Vec<String>> {
+        Ok(Listing::of(&self.path)?.folders)
     }
 
     fn sync_names(&self) -> io::Result<()> {
@@ -194,7 +202,11 @@ impl Disk for Folder {
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
-        names_in(&self.path)
+        Ok(Listing::of(&self.path)?.files)
+    }
+
+    fn folders(&self) -> io::Result<Vec<String>> {
+        Ok(Listing::of(&self.path)?.folders)
     }
 
     fn sync_names(&self) -> io::Result<()> {
@@ -202,23 +214,31 @@ impl Disk for Folder {
     }
 }
 
-/// The names of all files of a folder, in no order.
-pub(super) fn names_in(path: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        // Whoever opens a pipe may wait for ever.
-        let kind = entry.file_type()?;
-        let is_openable = kind.is_file() || kind.is_symlink() || kind.is_dir();
-        // A name that is no text is none of ours.
-        if let Ok(name) = entry.file_name().into_string()
-            && name != LOCK_NAME
-            && is_openable
-        {
-            names.push(name);
+/// What is in a folder, in no order.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub files: Vec<String>,
+    pub folders: Vec<String>,
+}
+
+impl Listing {
+    pub(super) fn of(path: &Path) -> io::Result<Listing> {
+        let mut listing = Listing::default();
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            // A name that is no text is none of ours.
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let leads_to_folder = kind.is_symlink() && path.join(&name).is_dir();
+            if kind.is_dir() || leads_to_folder {
+                listing.folders.push(name);
+            } else if (kind.is_file() || kind.is_symlink()) && name != LOCK_NAME {
+                // Whoever opens a pipe may wait for ever.
+                listing.files.push(name);
+            }
         }
+        Ok(listing)
     }
-    Ok(names)
 }
 
 /// A file of the system.
@@ -311,6 +331,10 @@ impl DiskFile for FolderFile {
 
     fn bytes(&self) -> io::Result<u64> {
         self.length()
+    }
+
+    fn has_unreadable(&self) -> bool {
+        self.unreadable.is_known()
     }
 }
 

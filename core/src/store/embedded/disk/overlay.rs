@@ -110,6 +110,12 @@ impl Disk for Overlay {
         Ok(below.into_iter().filter(is_below).chain(names.over.keys().cloned()).collect())
     }
 
+    fn folders(&self) -> io::Result<Vec<String>> {
+        let below = self.below.folders()?;
+        let names = self.names.lock();
+        Ok(below.into_iter().filter(|name| !names.removed.contains(name)).collect())
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         Ok(())
     }
@@ -188,5 +194,9 @@ impl DiskFile for OverlayFile {
 
     fn bytes(&self) -> io::Result<u64> {
         Ok(self.state.lock().length)
+    }
+
+    fn has_unreadable(&self) -> bool {
+        self.below.as_ref().is_some_and(|below| below.has_unreadable())
     }
 }

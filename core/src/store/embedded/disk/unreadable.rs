@@ -55,6 +55,11 @@ fn to_end_of_part(at: u64) -> usize {
 }
 
 impl Unreadable {
+    /// Whether there was such a place.
+    pub fn is_known(&self) -> bool {
+        !self.told.lock().is_empty()
+    }
+
     /// Fills the buffer from `offset`, less only where the file ends. What can't be read is tried again
     /// in parts, and then filled.
     pub fn read_at(

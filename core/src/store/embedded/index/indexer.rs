@@ -10,7 +10,6 @@ use super::super::Shared;
 use super::super::cleaning::cleaner::now_ms;
 use super::super::cleaning::deaths;
 use super::super::cleaning::scan::scan_cleaned;
-use super::super::disk::Disk;
 use super::super::eraser::overwrite;
 use super::super::index::memory::SegmentIndex;
 use super::super::index::run::Run;
@@ -156,7 +155,8 @@ fn index_segment(shared: &Shared, sealed: &SegmentIndex) -> io::Result<()> {
     let file = shared.segments.file(number)?;
     // Not needed to be correct: it only gives space back. But a file that is shorter than it was
     // made, and not known to be sealed, would look damaged.
-    if shared.extent.has_sealed(number)
+    if !sealed.keeps_end
+        && shared.extent.has_sealed(number)
         && let Err(error) = file.truncate(sealed.end).and_then(|()| file.sync())
     {
         tracing::warn!(%error, segment = number, "can't cut a segment at its end");
@@ -301,21 +301,4 @@ fn first_batch(shared: &Shared, number: u32) -> io::Result<Option<u64>> {
     let head = SegmentHead::decode(&shared.identity, number, &head[..read]);
     let head = head.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     Ok(head.map(|head| head.first_batch))
-}
-
-/// Removes index files that others cover: a merge that was interrupted after its end.
-pub(in super::super) fn remove_covered(
-    disk: &dyn Disk,
-    mut found: Vec<(u32, u32)>,
-) -> io::Result<Vec<(u32, u32)>> {
-    // The longest of those that begin together comes first.
-    found.sort_unstable_by_key(|&(first, last)| (first, std::cmp::Reverse(last)));
-    let mut kept: Vec<(u32, u32)> = Vec::new();
-    for (first, last) in found {
-        match kept.last() {
-            Some(&(_, covered)) if first <= covered => disk.remove(&run_name(first, last))?,
-            _ => kept.push((first, last)),
-        }
-    }
-    Ok(kept)
 }

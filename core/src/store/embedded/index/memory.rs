@@ -30,6 +30,8 @@ pub(in super::super) struct SegmentIndex {
     pub life: u64,
     /// Where its last whole frame ends.
     pub end: u64,
+    /// What is behind that may be more than could be read: the file is not cut there.
+    pub keeps_end: bool,
     /// The batch after its last one. Set when the segment is sealed.
     pub next_batch: u64,
     /// How many records were added, of whatever kind: without any, it is not needed.
@@ -144,6 +146,7 @@ impl SegmentIndex {
             segment,
             life: 0,
             end: 0,
+            keeps_end: false,
             next_batch: 0,
             records: 0,
             entries: 0,

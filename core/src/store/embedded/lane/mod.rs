@@ -200,7 +200,7 @@ impl Lane {
             self.end_batch();
         }
         let end = self.segment.as_ref().filter(|segment| !segment.fresh).map(|segment| segment.end);
-        if let Err(error) = self.shared.extent.stop(end, self.next_batch) {
+        if let Err(error) = self.shared.extent.stop(end, self.next_batch, self.shared.life) {
             tracing::error!(%error, "can't write where the store ends");
         }
     }
@@ -316,7 +316,7 @@ impl Lane {
         };
         head.encode(segment.mark, &mut self.frame.buffer);
         if segment.fresh {
-            let head = SegmentHead::plain(segment.number, self.next_batch);
+            let head = SegmentHead::plain(segment.number, self.next_batch, self.shared.life);
             segment.file.write_at(&head.encode(&self.shared.identity), 0)?;
         }
         let frame_bytes = self.frame.buffer.len();

@@ -79,8 +79,12 @@ pub enum DamageKind {
     Missing,
     /// The file is of another store.
     Foreign,
-    /// The file was called like one of several segments, and is none: it has another name now.
+    /// The file is not what its name said, or can't be understood: it has another name now.
     Stray,
+    /// The disk can't read the file, or a part of it, now. It is left as it is.
+    Unread,
+    /// The file is of another copy of this store, that has gone on by itself.
+    OtherCopy,
     /// The file is the one of another segment of this store, under a name that is not its own.
     Misplaced {
         /// The segment that its header names.
@@ -114,6 +118,8 @@ impl DamageKind {
             | DamageKind::Missing
             | DamageKind::Foreign
             | DamageKind::Stray
+            | DamageKind::Unread
+            | DamageKind::OtherCopy
             | DamageKind::Misplaced { .. }
             | DamageKind::Forgotten
             | DamageKind::Shortened
@@ -177,7 +183,13 @@ impl fmt::Display for Damage {
             DamageKind::Missing => write!(f, "{file} is missing"),
             DamageKind::Foreign => write!(f, "{file} belongs to another store"),
             DamageKind::Stray => {
-                write!(f, "{file} was called like segments and holds none; it was set aside")
+                write!(f, "{file} is not what its name was; it was set aside under this one")
+            }
+            DamageKind::Unread => {
+                write!(f, "{file} can't be read by the disk; it is left as it is")
+            }
+            DamageKind::OtherCopy => {
+                write!(f, "{file} is of another copy of this store, which has gone on by itself")
             }
             DamageKind::Misplaced { number } => {
                 let name = segment_name(*number);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::config::OpenError;
-use super::super::disk::{Disk, names_in};
+use super::super::disk::{Disk, Listing};
 use super::super::identity::{self, Identity};
 use super::super::index::run_segments;
 use super::super::segment::{Span, UNFINISHED_SUFFIX};
@@ -16,9 +16,10 @@ const LOST_AND_FOUND: &str = "lost+found";
 /// Whether a folder holds a store that this version reads, as far as its identity tells, or is empty
 /// so that one can be made. Changes nothing and locks nothing: a server may have it open.
 pub fn inspect(path: &Path) -> Result<(), OpenError> {
-    let names = names_in(path).map_err(OpenError::io("can't list", path))?;
-    if !names.iter().any(|name| name == identity::NAME) {
-        return ensure_new(&names, path);
+    let Listing { files, folders } =
+        Listing::of(path).map_err(OpenError::io("can't list", path))?;
+    if !files.iter().any(|name| name == identity::NAME) {
+        return ensure_new(files.iter().chain(&folders), path);
     }
     let file = path.join(identity::NAME);
     let content = std::fs::read(&file).map_err(OpenError::io("can't read", file))?;
@@ -31,18 +32,22 @@ pub(super) fn make(
     names: &[String],
     random: &dyn Random,
 ) -> Result<Identity, OpenError> {
-    ensure_new(names, &disk.path())?;
+    let folders = disk.folders().map_err(OpenError::io("can't list", disk.path()))?;
+    ensure_new(names.iter().chain(&folders), &disk.path())?;
     let identity = Identity::random(random);
     identity.save(disk)?;
     Ok(identity)
 }
 
-fn ensure_new(names: &[String], path: &Path) -> Result<(), OpenError> {
-    if names.iter().any(|name| is_of_a_store(name)) {
+fn ensure_new<'a>(
+    names: impl Iterator<Item = &'a String> + Clone,
+    path: &Path,
+) -> Result<(), OpenError> {
+    if names.clone().any(|name| is_of_a_store(name)) {
         return Err(OpenError::NoIdentity { path: path.to_owned() });
     }
     let unfinished = format!("{}{UNFINISHED_SUFFIX}", identity::NAME);
-    if names.iter().any(|name| name != LOST_AND_FOUND && *name != unfinished) {
+    if names.into_iter().any(|name| name != LOST_AND_FOUND && *name != unfinished) {
         return Err(OpenError::NotAStore { path: path.to_owned() });
     }
     Ok(())

@@ -12,6 +12,7 @@ use super::super::segment::record::{RECORD_HEAD_BYTES_MAX, RecordHead};
 use super::super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Span, segment_name};
 use super::damage::{Damage, DamageKind};
 use super::extent::{self, Content, Found, Row};
+use super::life::{self, FoundLives, Lives};
 use super::scan::{End, Scan, scan};
 
 /// What is read of the end of a segment to find its last batch: more than most batches have.
@@ -28,12 +29,20 @@ pub(in super::super) struct SegmentBound {
 
 impl Recovery<'_> {
     /// Reads `EXTENT`. Without it, or without all of it, nobody can say that nothing is missing.
-    pub(in super::super) fn load_extent(&mut self) -> Result<(), OpenError> {
-        let found = Content::load(self.disk, &self.identity);
-        let found =
-            found.map_err(OpenError::io("can't read", self.disk.path().join(extent::NAME)))?;
+    pub(in super::super) fn load_extent(&mut self, names: &[String]) -> Result<(), OpenError> {
+        let io = OpenError::io("can't read", self.disk.path().join(extent::NAME));
+        let found = if names.iter().any(|name| name == extent::NAME) {
+            Content::load(self.watch.open(extent::NAME), &self.identity).map_err(io)?
+        } else {
+            Found::Missing
+        };
+        if self.watch.is_unread(extent::NAME) {
+            // It may say another time what it does not say now.
+            self.set_aside(extent::NAME.to_owned());
+        }
+        let has_segments = names.iter().any(|name| Span::of_name(name).is_some());
         match found {
-            Found::Missing if self.files.is_empty() && self.runs.is_empty() => {}
+            Found::Missing if !has_segments && self.runs.is_empty() => {}
             Found::Missing => self.lose(extent::NAME, DamageKind::Missing),
             Found::Unreadable => self.lose(extent::NAME, DamageKind::Unreadable),
             Found::Read(content) => {
@@ -44,9 +53,67 @@ impl Recovery<'_> {
                 }
                 self.extent = content;
                 self.check_epoch()?;
+                self.check_writer();
             }
         }
         Ok(())
+    }
+
+    /// Reads whose life it was last.
+    pub(in super::super) fn load_lives(&mut self) -> Result<(), OpenError> {
+        let found = Lives::load(self.watch.open(life::NAME), &self.identity);
+        self.lives =
+            found.map_err(OpenError::io("can't read", self.disk.path().join(life::NAME)))?;
+        if self.lives == FoundLives::Damaged {
+            self.report.damage.push(Damage::of_file(life::NAME, DamageKind::Unreadable));
+        }
+        Ok(())
+    }
+
+    /// Whether `EXTENT` was written in the last life of this store, or before it: if not, it is an earlier
+    /// state, or of another copy.
+    fn check_writer(&mut self) {
+        let written_by = self.extent.bound.written_by;
+        match self.lives {
+            FoundLives::Known(Lives { life, before })
+                if written_by != 0 && written_by != life && written_by != before =>
+            {
+                self.lose_extent();
+            }
+            FoundLives::Known(_) | FoundLives::Missing | FoundLives::Damaged => {}
+        }
+    }
+
+    /// `EXTENT` is not what it was.
+    pub(in super::super) fn lose_extent(&mut self) {
+        self.lose(extent::NAME, DamageKind::Outdated);
+    }
+
+    /// Whether this store had such a life, as far as that is known.
+    pub(in super::super) fn knows_life(&self, life: u64) -> bool {
+        let is_last = match self.lives {
+            FoundLives::Known(lives) => [lives.life, lives.before].contains(&life),
+            FoundLives::Missing | FoundLives::Damaged => false,
+        };
+        let bound = &self.extent.bound;
+        let is_bound = [0, bound.life, bound.written_by].contains(&life);
+        let is_row = || self.extent.sealed().any(|(_, row)| row.life == life);
+        !self.extent_is_whole || is_last || is_bound || is_row()
+    }
+
+    /// Whether a cleaned file was cleaned by this store. (Of one that was cleaned less often than it is known
+    /// that says enough.)
+    pub(in super::super) fn knows_cleaner(&self, head: &SegmentHead) -> bool {
+        let (span, generation, life) = (head.span(), head.generation(), head.life);
+        if !self.extent_is_whole || life == 0 {
+            return true;
+        }
+        let rows = (span.first..=span.last).filter_map(|number| self.extent.row(number));
+        let known: Vec<&Row> = rows.filter(|row| row.generation >= generation).collect();
+        let is_of = |row: &&Row| {
+            row.generation > generation || row.cleaned_by == life || row.cleaned_by == 0
+        };
+        if known.is_empty() { self.knows_life(life) } else { known.iter().all(is_of) }
     }
 
     /// Whether `STORE` and `EXTENT` have the same epoch: if not, one of them is older than it was.
@@ -67,6 +134,7 @@ impl Recovery<'_> {
     /// Something is not what it was, and entries may be gone with it.
     fn lose(&mut self, file: impl Into<String>, kind: DamageKind) {
         let damage = Damage::of_file(file, kind);
+        self.extent_is_whole &= damage.file != extent::NAME;
         if !self.report.damage.contains(&damage) {
             self.report.damage.push(damage);
         }
@@ -162,7 +230,7 @@ impl Recovery<'_> {
         }
         let name = segment_name(number);
         let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
-        let file = self.disk.open(&name).map_err(io("can't open"))?;
+        let file = self.watch.open(&name).map_err(io("can't open"))?;
         let before = next_batch.saturating_sub(1);
         let first_batch = first_batch.unwrap_or(before);
         let mark = self.identity.mark(number);
@@ -193,7 +261,8 @@ impl Recovery<'_> {
             return Ok(());
         }
         self.runs.remove(&first);
-        self.make_again(run_name(first, last))
+        self.make_again(run_name(first, last));
+        Ok(())
     }
 
     /// What is lost, and is not in an index file either, is forgotten: its sequences may be given
@@ -218,9 +287,9 @@ impl Recovery<'_> {
         for span in self.files.clone() {
             let (number, name) = (span.first, span.name());
             let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
-            let file = self.disk.open(&name).map_err(io("can't open"))?;
+            let file = self.watch.open(&name).map_err(io("can't open"))?;
             match read_head(&*file, &self.identity, number).map_err(io("can't read"))? {
-                Ok(head) => self.check_generation(span, head)?,
+                Ok(head) => self.check_origin(span, head)?,
                 Err(OpenError::Foreign { .. }) => self.refuse(span, DamageKind::Foreign),
                 Err(OpenError::Misplaced { number, .. }) => {
                     self.refuse(span, DamageKind::Misplaced { number });
@@ -231,31 +300,94 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Passes over a file that is what it was before it was cleaned last: something in it may have been
-    /// erased since, by an erasure that was cleaned away as well.
-    fn check_generation(&mut self, span: Span, head: Option<SegmentHead>) -> Result<(), OpenError> {
-        let rows: Vec<(u32, Row)> = (span.first..=span.last)
-            .filter_map(|number| Some((number, *self.extent.row(number)?)))
-            .collect();
-        let known = rows.iter().map(|(_, row)| row.generation).max().unwrap_or(0);
-        let generation = match head {
-            Some(head) => head.generation(),
-            None if known == 0 => return Ok(()),
-            None => match self.open_cleaned(span)? {
-                // That its headers are lost is told.
-                Some(cleaned) if cleaned.is_guessed() => return Ok(()),
-                Some(cleaned) => cleaned.cleaned().generation,
-                None => 0,
-            },
+    /// Passes over a file that is what it was before it was cleaned last, or of another copy of this store.
+    fn check_origin(&mut self, span: Span, head: Option<SegmentHead>) -> Result<(), OpenError> {
+        let generation = self.generation_of(span, head)?;
+        let rows = |recovery: &Self| -> Vec<(u32, Row)> {
+            let numbers = span.first..=span.last;
+            numbers.filter_map(|number| Some((number, *recovery.extent.row(number)?))).collect()
         };
-        if generation < known {
+        let known = rows(self).iter().map(|(_, row)| row.generation).max().unwrap_or(0);
+        // Something in it may have been erased since, by an erasure that was cleaned away as well.
+        if generation.is_some_and(|generation| generation < known) {
             self.refuse(span, DamageKind::Outdated);
             return Ok(());
         }
-        for (number, row) in rows.into_iter().filter(|(_, row)| row.generation < generation) {
-            self.extent.set_row(number, Row { generation, ..row });
+        let is_own = match head.filter(|head| head.life != 0) {
+            Some(head) if head.cleaned.is_none() => {
+                self.head_lives.insert(head.number, head.life);
+                self.began_here(&head)?
+            }
+            Some(head) => self.knows_cleaner(&head),
+            None => true,
+        };
+        if !is_own {
+            self.refuse(span, DamageKind::OtherCopy);
+            return Ok(());
+        }
+        let Some(generation) = generation else { return Ok(()) };
+        let cleaned_by = head.map_or(0, |head| head.life);
+        for (number, row) in rows(self).into_iter().filter(|(_, row)| row.generation < generation) {
+            self.extent.set_row(number, Row { generation, cleaned_by, ..row });
         }
         Ok(())
+    }
+
+    /// Whether a segment was begun by this store, and not by another copy of it.
+    fn began_here(&mut self, head: &SegmentHead) -> Result<bool, OpenError> {
+        let (number, bound) = (head.number, self.extent.bound);
+        if !self.extent_is_whole {
+            return Ok(!self.overrules_durable(head)?);
+        }
+        if let Some(row) = self.extent.row(number).copied() {
+            return Ok(row.life == 0 || row.life == head.life);
+        }
+        if number == bound.segment {
+            return Ok(bound.life == 0 || bound.life == head.life);
+        }
+        let is_known = self.knows_life(head.life);
+        Ok(is_known && !(number > bound.segment && self.overrules_durable(head)?))
+    }
+
+    /// Whether the segments before one have more batches than the one that it may overrule.
+    fn overrules_durable(&self, head: &SegmentHead) -> Result<bool, OpenError> {
+        if self.extent_is_whole && head.first_batch < self.extent.bound.next_batch {
+            return Ok(true);
+        }
+        let before = self.files.iter().rfind(|span| span.last < head.number);
+        let Some(&span) = before else { return Ok(false) };
+        if let Some(run) = self.run_of(span.last) {
+            let is_end = run.segments().1 == span.last;
+            return Ok(is_end && head.first_batch.saturating_add(1) < run.next_batch());
+        }
+        if span.first != span.last {
+            return Ok(false);
+        }
+        let io = OpenError::io("can't read", self.disk.path().join(span.name()));
+        let content =
+            self.watch.open(&span.name()).and_then(|file| read_all(&*file)).map_err(io)?;
+        let mark = self.identity.mark(span.first);
+        Ok(FrameHead::find(mark, &content, head.first_batch.saturating_add(1)).is_some())
+    }
+
+    /// How often a file was cleaned; `None` if both its headers are lost, which is told.
+    fn generation_of(
+        &self,
+        span: Span,
+        head: Option<SegmentHead>,
+    ) -> Result<Option<u32>, OpenError> {
+        if let Some(head) = head {
+            return Ok(Some(head.generation()));
+        }
+        let rows = (span.first..=span.last).filter_map(|number| self.extent.row(number));
+        if rows.map(|row| row.generation).max().unwrap_or(0) == 0 {
+            return Ok(Some(0));
+        }
+        Ok(match self.open_cleaned(span)? {
+            Some(cleaned) if cleaned.is_guessed() => None,
+            Some(cleaned) => Some(cleaned.cleaned().generation),
+            None => Some(0),
+        })
     }
 
     /// Looks whether a sealed segment is there and reaches as far as it did.
@@ -328,14 +460,14 @@ impl Recovery<'_> {
     }
 
     /// A file is not the one that its name says: it is left as it is.
-    fn refuse(&mut self, span: Span, kind: DamageKind) {
+    pub(super) fn refuse(&mut self, span: Span, kind: DamageKind) {
         self.pass_over(span);
         let damage = Damage::of_file(span.name(), kind);
         self.report.damage.push(damage.clone());
         self.refused.push((span, damage));
     }
 
-    fn pass_over(&mut self, span: Span) {
+    pub(super) fn pass_over(&mut self, span: Span) {
         self.files.retain(|file| *file != span);
         self.passed_over.extend(span.first..=span.last);
     }
@@ -383,8 +515,11 @@ impl Recovery<'_> {
                 self.expect(number, next_batch, next_batch);
             }
         }
-        if self.extent_before.is_some() && last > self.extent.bound.segment {
-            self.lose(extent::NAME, DamageKind::Outdated);
+        if last > self.extent.bound.segment {
+            if self.extent_before.is_some() {
+                self.lose_extent();
+            }
+            // Also where nothing is known any more: what is written down now must not look older than it is.
             self.extent.bound.segment = last;
         }
         let cleaned = match self.file_of(last) {
@@ -403,17 +538,17 @@ impl Recovery<'_> {
     fn check_sealed(&mut self, number: u32, row: Row) -> Result<(), OpenError> {
         let name = segment_name(number);
         let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
-        let file = self.disk.open(&name).map_err(io("can't open"))?;
+        let file = self.watch.open(&name).map_err(io("can't open"))?;
         if file.bytes().map_err(io("can't read"))? < row.end {
             self.lose(&*name, DamageKind::Shortened);
             return self.scan_again(number, Some(row.first_batch), row.next_batch);
         }
         let segment_head =
             read_head(&*file, &self.identity, number).map_err(io("can't read"))??;
-        if segment_head.is_none() && !row.loss_told {
+        if segment_head.is_none() && !row.loss_told && self.can_write_head(number) {
             let (bytes, kind) = (SEGMENT_HEAD_BYTES as u64, DamageKind::Header);
             self.report.damage.push(Damage { file: name.clone(), offset: 0, bytes, kind });
-            let head = SegmentHead::plain(number, row.first_batch).encode(&self.identity);
+            let head = SegmentHead::plain(number, row.first_batch, row.life).encode(&self.identity);
             let healed = file.write_at(&head, 0).and_then(|()| file.sync());
             healed.map_err(io("can't write"))?;
         }
@@ -438,7 +573,7 @@ impl Recovery<'_> {
         next_batch: u64,
     ) -> Result<(), OpenError> {
         let name = segment_name(number);
-        let content = self.disk.open(&name).and_then(|file| read_all(&*file));
+        let content = self.watch.open(&name).and_then(|file| read_all(&*file));
         let content = content.map_err(OpenError::io("can't read", self.disk.path().join(&name)))?;
         let scan = scan(&self.identity, number, &content, first, End::At(next_batch), 0);
         self.report.segments_scanned += 1;
@@ -472,7 +607,7 @@ impl Recovery<'_> {
         if number != bound.segment {
             return SegmentBound::default();
         }
-        let ends_at = bound.is_exact.then_some(bound.next_batch);
+        let ends_at = (bound.is_exact && self.extent_is_whole).then_some(bound.next_batch);
         SegmentBound { durable: bound.next_batch, ends_at }
     }
 
@@ -508,7 +643,8 @@ impl Recovery<'_> {
         let loss_told = scan.history_lost || self.was_told(number);
         // If an index file is made of it, that knows no more than is there.
         let forgotten = loss_told && self.run_of(number).is_none();
-        let row = Row { forgotten, ..Row::of(first_batch, scan, loss_told) };
+        let life = self.life_of(number);
+        let row = Row { forgotten, life, ..Row::of(first_batch, scan, loss_told) };
         self.extent.set_row(number, row);
         let life = self.extent.life_of(number);
         let bound = &mut self.extent.bound;
@@ -516,6 +652,15 @@ impl Recovery<'_> {
             bound.life = life;
             (bound.segment, bound.end, bound.is_exact) = (number, end, true);
             bound.next_batch = next_batch;
+        }
+    }
+
+    /// The life in which a segment was begun, by `EXTENT` or by its header; 0 if neither says so.
+    pub(in super::super) fn life_of(&self, number: u32) -> u64 {
+        let of_header = self.head_lives.get(&number).copied();
+        match self.extent.life_of(number) {
+            life if life != 0 && self.extent_is_whole => life,
+            life => of_header.unwrap_or(life),
         }
     }
 

@@ -4,14 +4,17 @@ pub(super) mod damage;
 pub(super) mod extent;
 mod folder;
 pub(super) mod inventory;
+pub(super) mod life;
 pub(super) mod new_epoch;
 pub(super) mod scan;
 mod segments;
 mod strays;
 pub(super) mod told;
 pub(super) mod torn;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 
 use crate::random::Random;
@@ -20,15 +23,16 @@ use self::damage::Damage;
 use self::extent::{Content, Extent};
 pub use self::folder::inspect;
 use self::folder::{make, remove_unfinished};
+use self::life::{FoundLives, Lives};
 use self::told::ToldDamage;
+use self::watch::Watch;
 use super::config::{EmbeddedConfig, OpenError};
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, read_all};
 use super::identity::{self, Identity};
-use super::index::indexer::remove_covered;
 use super::index::memory::SegmentIndex;
 use super::index::run::Run;
 use super::index::{run_name, run_segments};
-use super::segment::{SegmentFiles, Span};
+use super::segment::Span;
 
 /// What opening a store had to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -98,7 +102,9 @@ pub(super) fn recover(
         make(disk, &names, random)?
     };
     remove_unfinished(disk, &names)?;
-    let mut recovery = Recovery::new(disk, identity);
+    let watch = Watch::new(disk);
+    let mut recovery = Recovery::new(&watch, identity, &names);
+    recovery.set_folders_aside()?;
     recovery.open_runs(&names, config.filter_bytes_max)?;
     recovery.take_inventory(&names)?;
     recovery.scan_all()?;
@@ -108,11 +114,20 @@ pub(super) fn recover(
 /// The state of a recovery.
 pub(super) struct Recovery<'a> {
     pub disk: &'a dyn Disk,
+    /// The same, to read files: what can't be read of them is kept in mind.
+    pub watch: &'a Watch<'a>,
+    /// All names that are taken.
+    names: BTreeSet<String>,
     pub identity: Identity,
     /// How far the store had come.
     pub extent: Content,
     /// As it was read, if it was whole.
     pub extent_before: Option<Content>,
+    /// It is whole, and of the last life: what it does not know was never acknowledged.
+    pub extent_is_whole: bool,
+    lives: FoundLives,
+    /// The lives in which segments were begun, by their headers.
+    head_lives: BTreeMap<u32, u64>,
     /// Index files that are whole, by their first segment.
     pub runs: BTreeMap<u32, Arc<Run>>,
     /// Those that were not.
@@ -132,17 +147,26 @@ pub(super) struct Recovery<'a> {
     uncut: Vec<(Arc<dyn DiskFile>, u64)>,
     /// Files in which nothing is that counts.
     unneeded: Vec<String>,
+    /// Files that get another name.
+    asides: Vec<(String, String)>,
+    /// Files of segments that stay under their names, and are not read.
+    left: Vec<Span>,
     told: Vec<ToldDamage>,
     pub report: RecoveryReport,
 }
 
-impl Recovery<'_> {
-    fn new(disk: &dyn Disk, identity: Identity) -> Recovery<'_> {
+impl<'a> Recovery<'a> {
+    fn new(watch: &'a Watch<'a>, identity: Identity, names: &[String]) -> Recovery<'a> {
         Recovery {
-            disk,
+            disk: watch.unwatched(),
+            watch,
+            names: names.iter().cloned().collect(),
             identity,
             extent: Content::new(identity.epoch),
             extent_before: None,
+            extent_is_whole: true,
+            lives: FoundLives::Missing,
+            head_lives: BTreeMap::new(),
             runs: BTreeMap::new(),
             damaged_runs: Vec::new(),
             filter_bytes_left: 0,
@@ -156,47 +180,103 @@ impl Recovery<'_> {
             sealed: None,
             uncut: Vec::new(),
             unneeded: Vec::new(),
+            asides: Vec::new(),
+            left: Vec::new(),
             told: Vec::new(),
             report: RecoveryReport::default(),
         }
     }
 
-    /// Opens the index files; what is damaged is removed and made again from its segments.
+    /// Opens the index files; what is damaged is made again from its segments.
     fn open_runs(&mut self, names: &[String], filter_bytes_max: usize) -> Result<(), OpenError> {
         self.filter_bytes_left = filter_bytes_max;
-        let found = names.iter().filter_map(|name| run_segments(name)).collect();
-        let kept = remove_covered(self.disk, found);
-        let mut kept = kept.map_err(OpenError::io("can't remove from", self.disk.path()))?;
+        let mut kept = self.choose_runs(names)?;
         // The newest are asked most often: their filters come first.
         kept.reverse();
         for segments in kept {
-            self.open_run(segments)?;
+            if let Err(error) = self.open_run(segments)? {
+                tracing::debug!(%error, "an index file can't be opened");
+                self.make_again(run_name(segments.0, segments.1));
+            }
         }
         Ok(())
     }
 
-    fn open_run(&mut self, segments: (u32, u32)) -> Result<(), OpenError> {
-        let name = run_name(segments.0, segments.1);
-        let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
-        match Run::open(self.disk, &self.identity, segments, self.filter_bytes_left) {
-            Ok(run) => {
-                self.filter_bytes_left -= run.filter_bytes();
-                self.runs.insert(segments.0, Arc::new(run));
-                Ok(())
+    /// The index files that count. One that others cover is left from a merge that was interrupted after its
+    /// end; but a name alone covers nothing.
+    fn choose_runs(&mut self, names: &[String]) -> Result<Vec<(u32, u32)>, OpenError> {
+        let mut found: Vec<(u32, u32)> =
+            names.iter().filter_map(|name| run_segments(name)).collect();
+        // The longest of those that begin together comes first.
+        found.sort_unstable_by_key(|&(first, last)| (first, std::cmp::Reverse(last)));
+        let mut kept: Vec<(u32, u32)> = Vec::new();
+        for (first, last) in found {
+            while let Some(&wider) = kept.last()
+                && first <= wider.1
+            {
+                let filters_left = std::mem::take(&mut self.filter_bytes_left);
+                let opened = self.run_at(wider)?;
+                self.filter_bytes_left = filters_left;
+                if opened.is_ok() {
+                    break;
+                }
+                kept.pop();
+                self.make_again(run_name(wider.0, wider.1));
             }
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => self.make_again(name),
-            Err(error) => Err(io("can't open")(error)),
+            if kept.last().is_some_and(|wider| first <= wider.1) {
+                self.unneeded.push(run_name(first, last));
+            } else {
+                kept.push((first, last));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Opens an index file; or says why it is damaged.
+    fn open_run(&mut self, segments: (u32, u32)) -> Result<Result<(), io::Error>, OpenError> {
+        Ok(self.run_at(segments)?.map(|run| {
+            self.filter_bytes_left -= run.filter_bytes();
+            self.runs.insert(segments.0, Arc::new(run));
+        }))
+    }
+
+    fn run_at(&self, segments: (u32, u32)) -> Result<Result<Run, io::Error>, OpenError> {
+        match Run::open(self.disk, &self.identity, segments, self.filter_bytes_left) {
+            Err(error) if error.kind() != io::ErrorKind::InvalidData => {
+                let name = run_name(segments.0, segments.1);
+                Err(OpenError::io("can't open", self.disk.path().join(name))(error))
+            }
+            opened => Ok(opened),
         }
     }
 
-    /// Removes an index file that is damaged: what it covers is read instead.
-    pub(super) fn make_again(&mut self, name: String) -> Result<(), OpenError> {
+    /// An index file is damaged: what it covers is read instead.
+    pub(super) fn make_again(&mut self, name: String) {
+        // Whether it can be read at all.
+        if let Err(error) = self.watch.open(&name).and_then(|file| read_all(&*file)) {
+            tracing::debug!(%error, file = name, "an index file can't be read");
+        }
         tracing::error!(file = name, "an index file is damaged and made again");
         self.report.indexes_rebuilt += 1;
-        let removed = self.disk.remove(&name);
-        removed.map_err(OpenError::io("can't remove", self.disk.path().join(&name)))?;
         self.damaged_runs.push(name);
-        Ok(())
+    }
+
+    /// Lets go the index files that were made again. Where something is lost of what one is about, nothing
+    /// else may know it: it stays under another name.
+    fn let_runs_go(&mut self) {
+        for name in self.damaged_runs.clone() {
+            let Some((first, last)) = run_segments(&name) else { continue };
+            if self.runs.get(&first).is_some_and(|run| run.segments() == (first, last)) {
+                continue;
+            }
+            let rows = self.extent.sealed().filter(|(number, _)| (first..=last).contains(number));
+            let has_loss = rows.into_iter().any(|(_, row)| row.has_loss());
+            if has_loss && self.watch.is_unread(&name) {
+                self.set_aside(name);
+            } else {
+                self.unneeded.push(name);
+            }
+        }
     }
 
     /// The run that covers a segment.
@@ -207,9 +287,9 @@ impl Recovery<'_> {
 
     /// Finds out what should be there and is not.
     fn take_inventory(&mut self, names: &[String]) -> Result<(), OpenError> {
-        let names = self.set_strays_aside(names)?;
-        self.files = self.segment_files(&names)?;
-        self.load_extent()?;
+        self.load_lives()?;
+        self.load_extent(names)?;
+        self.choose_files(names)?;
         // No number is given twice, whatever has become of the file.
         let sealed = self.extent.sealed().last().map_or(0, |(segment, _)| segment);
         let indexed = self.runs.values().next_back().map_or(0, |run| run.segments().1);
@@ -220,31 +300,48 @@ impl Recovery<'_> {
         self.check_presence()
     }
 
-    /// The files of segments, without those of which a wider one has taken the place.
-    fn segment_files(&self, names: &[String]) -> Result<Vec<Span>, OpenError> {
-        let files = SegmentFiles::of_names(names.iter().map(String::as_str));
-        if !files.covered.is_empty() {
-            // The wider one must outlive them.
-            self.disk.sync_names().map_err(OpenError::io("can't sync", self.disk.path()))?;
+    /// Fails if files can't be read that vouch for each other: what the one had, only the other could say.
+    /// Nothing was removed or cut until here.
+    pub(super) fn check_witnesses(&self) -> Result<(), OpenError> {
+        let unread = self.watch.unread();
+        let witness = unread.iter().find(|name| {
+            let segments = run_segments(name);
+            let is_of = |other: &String| {
+                Span::of_name(other)
+                    .zip(segments)
+                    .is_some_and(|(span, (first, last))| span.first <= last && first <= span.last)
+            };
+            (*name == extent::NAME && unread.len() > 1) || unread.iter().any(is_of)
+        });
+        let Some(way_out) = witness.cloned() else { return Ok(()) };
+        Err(OpenError::Unread { path: self.disk.path(), names: unread, way_out })
+    }
+
+    /// Gives files that are not what their names say other names.
+    fn move_aside(&self) -> Result<(), OpenError> {
+        for (name, aside) in &self.asides {
+            let renamed = self.disk.rename(name, aside);
+            renamed.map_err(OpenError::io("can't rename", self.disk.path().join(name)))?;
         }
-        for name in files.covered.into_iter().map(Span::name) {
-            let removed = self.disk.remove(&name);
-            removed.map_err(OpenError::io("can't remove", self.disk.path().join(name)))?;
-        }
-        Ok(files.kept)
+        Ok(())
     }
 
     fn finish(mut self, random: &dyn Random) -> Result<Recovered, OpenError> {
+        self.check_witnesses()?;
+        self.let_runs_go();
+        self.move_aside()?;
         // What is written down below must be there.
         self.disk.sync_names().map_err(OpenError::io("can't sync", self.disk.path()))?;
         let next_batch = self.expected.unwrap_or(1).max(self.extent.bound.next_batch);
         self.tell()?;
         let life = random.next_u64();
         if self.extent.bound.segment > 0 {
+            self.extent.know_lives(&self.head_lives, !self.extent_is_whole);
             self.extent.adopt(life);
         }
         self.save_extent(next_batch, random)?;
-        for (file, end) in &self.uncut {
+        let cut = if self.extent_is_whole { &self.uncut[..] } else { &[] };
+        for (file, end) in cut {
             let cut = file.truncate(*end).and_then(|()| file.sync());
             cut.map_err(OpenError::io("can't cut a file in", self.disk.path()))?;
         }
@@ -253,8 +350,10 @@ impl Recovery<'_> {
             removed.map_err(OpenError::io("can't remove", self.disk.path().join(name)))?;
         }
         self.disk.sync_names().map_err(OpenError::io("can't sync", self.disk.path()))?;
+        self.save_life(life)?;
         if let Some(sealed) = &mut self.sealed {
             sealed.life = self.extent.life_of(sealed.segment);
+            sealed.keeps_end |= !self.extent_is_whole;
         }
         let extent = Extent::open(self.disk, self.identity, self.extent);
         let rows = self.files.into_iter().filter(|span| span.first != span.last).collect();
@@ -293,6 +392,14 @@ impl Recovery<'_> {
         Ok(())
     }
 
+    /// Writes down whose life this is, before anything is written in it, and after all that was left of the one
+    /// before is in order.
+    fn save_life(&self, life: u64) -> Result<(), OpenError> {
+        let lives = Lives { life, before: self.extent.bound.written_by };
+        let saved = lives.save(self.disk, &self.identity, self.lives);
+        saved.map_err(OpenError::io("can't write", self.disk.path().join(life::NAME)))
+    }
+
     /// Writes how far the store has come, and a new epoch if entries may be lost. The epoch is
     /// first in `EXTENT`: whatever is interrupted there is finished at the next start.
     fn save_extent(&mut self, next_batch: u64, random: &dyn Random) -> Result<(), OpenError> {
@@ -307,6 +414,10 @@ impl Recovery<'_> {
         self.extent.bound.epoch = self.identity.epoch;
         if self.extent_before.as_ref() == Some(&self.extent) {
             return Ok(());
+        }
+        // The life that ends here: `LIFE` says so before the next one begins, and still does afterwards.
+        if let FoundLives::Known(lives) = self.lives {
+            self.extent.bound.written_by = lives.life;
         }
         extent::save(self.disk, &mut self.extent, &self.identity, self.report.history_lost)
     }

@@ -14,7 +14,7 @@ use super::extent::{self, Content, Found};
 pub fn begin_epoch(path: &Path) -> Result<u64, OpenError> {
     let disk = Folder::open_existing(path)?;
     let identity = Identity::load(&disk)?;
-    let found = Content::load(&disk, &identity);
+    let found = Content::load(disk.open(extent::NAME), &identity);
     match found.map_err(OpenError::io("can't read", disk.path().join(extent::NAME)))? {
         Found::Read(mut content) if !content.damaged => {
             let identity = identity.with_new_epoch(&SystemSource::new());

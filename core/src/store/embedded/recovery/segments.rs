@@ -9,11 +9,11 @@ use super::super::config::OpenError;
 use super::super::disk::read_all;
 use super::super::index::run::Run;
 use super::super::index::{run_name, write_segment};
-use super::super::segment::frame::FrameHead;
+use super::super::segment::frame::{FrameHead, used_bytes};
 use super::super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Span, segment_name};
 use super::damage::{Damage, DamageKind};
 use super::inventory::SegmentBound;
-use super::scan::{End, scan};
+use super::scan::{End, Scan, scan};
 use super::{Recovery, Unindexed};
 
 impl Recovery<'_> {
@@ -48,7 +48,7 @@ impl Recovery<'_> {
     /// Opens a file if it was cleaned.
     pub(super) fn open_cleaned(&self, span: Span) -> Result<Option<CleanedFile>, OpenError> {
         let name = span.name();
-        let opened = self.disk.open(&name);
+        let opened = self.watch.open(&name);
         let opened = opened.and_then(|file| open_if_cleaned(&self.identity, &file, span));
         opened.map_err(OpenError::io("can't open", self.disk.path().join(name)))
     }
@@ -100,28 +100,20 @@ impl Recovery<'_> {
             segment.first_batch = row.or(self.expected);
         }
         if segment.first_batch.is_none() {
-            return self.remove_unused(number);
+            let content = read_all(&*segment.file);
+            let name = segment_name(number);
+            let io = OpenError::io("can't read", self.disk.path().join(name));
+            self.let_go(number, &content.map_err(io)?, false);
+            return Ok(());
         }
         self.scan_one(&segment, next_first)
-    }
-
-    /// Removes a segment that was opened for a batch that never became durable: neither its header
-    /// nor any frame is whole. If it is garbage instead, the next segment misses its batches.
-    fn remove_unused(&mut self, number: u32) -> Result<(), OpenError> {
-        let name = segment_name(number);
-        let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
-        let content = self.disk.open(&name).and_then(|file| read_all(&*file));
-        let used = content.map_err(io("can't read"))?.iter().filter(|byte| **byte != 0).count();
-        self.report.unfinished_bytes += used as u64;
-        self.unneeded.push(name);
-        Ok(())
     }
 
     /// Opens a segment and finds out where it begins.
     pub(super) fn look_at(&self, span: Span) -> Result<Unindexed, OpenError> {
         let (number, name) = (span.first, span.name());
         let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
-        let file = self.disk.open(&name).map_err(io("can't open"))?;
+        let file = self.watch.open(&name).map_err(io("can't open"))?;
         let mut head = vec![0; SEGMENT_HEAD_BYTES];
         let read = file.read_at(&mut head, 0).map_err(io("can't read"))?;
         if let Some(head) = SegmentHead::decode(&self.identity, number, &head[..read])? {
@@ -139,55 +131,106 @@ impl Recovery<'_> {
     fn scan_one(&mut self, segment: &Unindexed, next_first: Option<u64>) -> Result<(), OpenError> {
         let Unindexed { number, file, first_batch, head_damaged } = segment;
         let (number, name) = (*number, segment_name(*number));
-        let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
-        let content = read_all(&**file).map_err(io("can't read"))?;
-        let SegmentBound { durable, ends_at } = self.bound_of(number);
+        let content = read_all(&**file);
+        let content = content.map_err(OpenError::io("can't read", self.disk.path().join(&name)))?;
+        let SegmentBound { durable, ends_at } = self.bound_of_content(number, &content);
         // Where the next one is lost, its row says how far this one reached.
-        let end = End::at(next_first.into_iter().chain(ends_at).min());
-        let mut scan = scan(&self.identity, number, &content, *first_batch, end, durable);
+        let ends_at = next_first.into_iter().chain(ends_at).min();
+        let mut scan =
+            scan(&self.identity, number, &content, *first_batch, End::at(ends_at), durable);
         // If the header is all that a crash left unwritten of the first batch, nothing is damaged.
         let was_durable = self.was_durable(number)
             || scan.batches > 1
             || next_first.is_some_and(|next| *first_batch < Some(next));
         scan.history_lost |= self.check_begin(number, *first_batch, *head_damaged && was_durable);
         self.check_length(number, content.len() as u64);
-        let is_newest = next_first.is_none();
-        if *head_damaged || is_newest {
-            let first_batch = first_batch.unwrap_or(scan.index.next_batch);
-            let head = SegmentHead::plain(number, first_batch);
-            let written = file.write_at(&head.encode(&self.identity), 0);
-            written.map_err(io("can't write"))?;
-        }
-        // After the death of the process alone, the last batch may be in the page cache and not on
-        // the disk; and if its fsync had failed, no later one would write it. What was read is
-        // going to be served, so it is written anew; but not what could not be read of it, which the disk
-        // may be able to read another time.
-        if is_newest
-            && let Some(at) = scan.last_frame
-            && !scan.is_damaged_behind(at as u64)
-        {
-            let frame = &content[at..scan.index.end as usize];
-            file.write_at(frame, at as u64).map_err(io("can't write"))?;
-        }
+        self.write_anew(segment, &content, &scan, next_first.is_none())?;
         self.expected = Some(scan.index.next_batch);
         self.report.segments_scanned += 1;
         self.report.batches += scan.batches;
         self.report.entries += scan.index.entries;
-        self.report.unfinished_bytes += scan.unfinished_bytes;
         self.check_unknown_segment(number, scan.batches);
         let history_lost = self.take_damage(number, &scan);
+        let is_last = self.ends_within_a_batch(number, &content, &scan, ends_at);
         if scan.index.records == 0 && !history_lost {
             self.forget(number);
-            self.unneeded.push(name);
+            let is_header = used_bytes(&content) <= SEGMENT_HEAD_BYTES;
+            self.report.unfinished_bytes += scan.unfinished_bytes;
+            self.let_go(number, if is_header { &[] } else { &content }, is_last);
             return Ok(());
         }
-        if content.len() as u64 > scan.index.end {
+        self.report.unfinished_bytes += scan.unfinished_bytes;
+        scan.index.keeps_end = !is_last || self.watch.is_unread(&name);
+        if content.len() as u64 > scan.index.end && !scan.index.keeps_end {
             self.uncut.push((Arc::clone(file), scan.index.end));
         }
-        file.sync().map_err(io("can't sync"))?;
+        file.sync().map_err(OpenError::io("can't sync", self.disk.path().join(name)))?;
         self.remember(number, first_batch.unwrap_or(1), &scan);
         self.write_older()?;
         self.sealed = Some(scan.index);
+        Ok(())
+    }
+
+    /// Where a segment that was read ends, as far as others know it; but if it has more than the one batch
+    /// behind that of which nobody has heard, it is they that are not what they were.
+    fn bound_of_content(&mut self, number: u32, content: &[u8]) -> SegmentBound {
+        let mut bound = self.bound_of(number);
+        let mark = self.identity.mark(number);
+        let has_more = |end: u64| FrameHead::find(mark, content, end.saturating_add(1)).is_some();
+        if bound.ends_at.is_some_and(has_more) {
+            bound.ends_at = None;
+            self.lose_extent();
+        }
+        bound
+    }
+
+    /// Whether there is no more than one batch behind what counts of a segment: what failed, or what a crash
+    /// has interrupted.
+    fn ends_within_a_batch(
+        &self,
+        number: u32,
+        content: &[u8],
+        scan: &Scan,
+        ends_at: Option<u64>,
+    ) -> bool {
+        let end = usize::try_from(scan.index.end).unwrap_or(usize::MAX).min(content.len());
+        let behind = ends_at.unwrap_or(scan.index.next_batch).max(scan.index.next_batch);
+        FrameHead::find(self.identity.mark(number), &content[end..], behind.saturating_add(1))
+            .is_none()
+    }
+
+    /// Whether a header may be written: if that can't be read, only where all of it is known elsewhere.
+    pub(super) fn can_write_head(&self, number: u32) -> bool {
+        let is_known = self.extent_is_whole && self.extent.life_of(number) != 0;
+        is_known || !self.watch.is_unread(&segment_name(number))
+    }
+
+    /// Writes down anew what is going to be served and may not be on the disk.
+    fn write_anew(
+        &self,
+        segment: &Unindexed,
+        content: &[u8],
+        scan: &Scan,
+        is_newest: bool,
+    ) -> Result<(), OpenError> {
+        let Unindexed { number, file, first_batch, head_damaged } = segment;
+        let io = OpenError::io("can't write", self.disk.path().join(segment_name(*number)));
+        if (*head_damaged || is_newest) && self.can_write_head(*number) {
+            let first_batch = first_batch.unwrap_or(scan.index.next_batch);
+            let head = SegmentHead::plain(*number, first_batch, self.life_of(*number));
+            file.write_at(&head.encode(&self.identity), 0).map_err(&io)?;
+        }
+        // After the death of the process alone, the last batch may be in the page cache and not on
+        // the disk; and if its fsync had failed, no later one would write it. What was read is
+        // going to be served, so it is written anew.
+        if is_newest
+            && let Some(at) = scan.last_frame
+            && !scan.is_damaged_behind(at as u64)
+            && !self.watch.is_unread(&segment_name(*number))
+        {
+            let frame = &content[at..scan.index.end as usize];
+            file.write_at(frame, at as u64).map_err(io)?;
+        }
         Ok(())
     }
 
@@ -196,10 +239,13 @@ impl Recovery<'_> {
     /// its whole history.
     fn write_older(&mut self) -> Result<(), OpenError> {
         let Some(older) = self.sealed.take() else { return Ok(()) };
+        // It takes the place of one that may say more, if that can be read again.
+        self.check_witnesses()?;
         let segment = older.segment;
         let io = |doing| OpenError::io(doing, self.disk.path().join(run_name(segment, segment)));
         write_segment(self.disk, &self.identity, &older).map_err(io("can't write"))?;
-        self.open_run((segment, segment))
+        // Without it, what is there would seem not to be.
+        self.open_run((segment, segment))?.map_err(io("can't read back"))
     }
 
     /// Whether a segment goes on where the one before ended. Returns whether batches are missing.

@@ -11,8 +11,13 @@
 
 use std::ops::Range;
 
+use super::super::identity::Identity;
 use super::super::segment::frame::{FRAME_HEAD_BYTES, FrameHead, Mark};
 use super::super::segment::record::RecordHead;
+use super::super::segment::{SEGMENT_HEAD_BYTES, SegmentHead};
+
+/// Bytes of the checksum that a header ends with.
+const CHECKSUM_BYTES: usize = 4;
 
 /// What a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -31,6 +36,23 @@ pub(in super::super) fn can_be_torn(mark: Mark, content: &[u8], at: usize, used:
         return true;
     }
     frame.lacks_records(fits.map(|head| head.records))
+}
+
+/// Whether a crash can have left a segment as it is that got its first batch, of which neither the header nor
+/// the head of the batch is whole: there is nothing but what belongs into the header, and the sector in which
+/// the head of the batch was to be was not written.
+pub(in super::super) fn can_be_begun(identity: &Identity, number: u32, content: &[u8]) -> bool {
+    let (head, frames) = content.split_at(content.len().min(SEGMENT_HEAD_BYTES));
+    let known = SegmentHead::plain(number, 0, 0).encode(identity);
+    let are_zeros = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let mut sectors = head.chunks(SECTOR_BYTES);
+    let begins = sectors.next().is_none_or(|sector| {
+        let says = sector.len().min(SegmentHead::NAMED_BYTES);
+        are_zeros(sector) || sector[..says] == known[..says]
+    });
+    let checksum_at = SEGMENT_HEAD_BYTES - CHECKSUM_BYTES;
+    let is_head = are_zeros(&head[head.len().min(SECTOR_BYTES)..head.len().min(checksum_at)]);
+    begins && is_head && are_zeros(&frames[..frames.len().min(SECTOR_BYTES)])
 }
 
 struct Frame<'a> {

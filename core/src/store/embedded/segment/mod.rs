@@ -111,6 +111,9 @@ pub(super) struct SegmentHead {
     /// The batch that its first frame has. Frames of this number and later ones in earlier
     /// segments were never acknowledged and do not count.
     pub first_batch: u64,
+    /// The life of the store in which the file was written, a random number: another copy of the store that
+    /// goes on by itself has others. 0 if that is not known.
+    pub life: u64,
     /// It was cleaned: chunks are in the place of its frames.
     pub cleaned: Option<CleanedHead>,
 }
@@ -138,9 +141,12 @@ const CLEANED: u32 = 1;
 
 impl SegmentHead {
     /// Of a segment that was not cleaned.
-    pub(super) fn plain(number: u32, first_batch: u64) -> SegmentHead {
-        SegmentHead { number, first_batch, cleaned: None }
+    pub(super) fn plain(number: u32, first_batch: u64, life: u64) -> SegmentHead {
+        SegmentHead { number, first_batch, life, cleaned: None }
     }
+
+    /// Bytes at the beginning that are known of any file of this number and store.
+    pub(super) const NAMED_BYTES: usize = 32;
 
     pub(super) fn encode(&self, identity: &Identity) -> [u8; SEGMENT_HEAD_BYTES] {
         let mut bytes = [0; SEGMENT_HEAD_BYTES];
@@ -160,6 +166,7 @@ impl SegmentHead {
             bytes[88..92].copy_from_slice(&cleaned.fences_checksum.to_le_bytes());
             bytes[92..96].copy_from_slice(&cleaned.generation.to_le_bytes());
         }
+        bytes[96..104].copy_from_slice(&self.life.to_le_bytes());
         let at = SEGMENT_HEAD_BYTES - 4;
         let checksum = crc32c::crc32c(&bytes[..at]);
         bytes[at..].copy_from_slice(&checksum.to_le_bytes());
@@ -198,7 +205,8 @@ impl SegmentHead {
             fences_checksum: u32_at(head, 88),
             generation: u32_at(head, 92),
         });
-        Ok(Some(SegmentHead { number, first_batch: u64_at(head, 40), cleaned }))
+        let (first_batch, life) = (u64_at(head, 40), u64_at(head, 96));
+        Ok(Some(SegmentHead { number, first_batch, life, cleaned }))
     }
 
     /// How often its file was cleaned.
@@ -242,7 +250,7 @@ mod tests {
     #[test]
     fn a_header_is_of_one_store_and_one_number() {
         let identity = Identity::random(&SystemSource::new());
-        let head = SegmentHead::plain(3, 9);
+        let head = SegmentHead::plain(3, 9, 7);
         let bytes = head.encode(&identity);
         assert_eq!(SegmentHead::decode(&identity, 3, &bytes).unwrap(), Some(head));
         assert!(matches!(
@@ -282,7 +290,7 @@ mod tests {
             fences_checksum: 8,
             generation: 2,
         };
-        let head = SegmentHead { number: 3, first_batch: 9, cleaned: Some(cleaned) };
+        let head = SegmentHead { number: 3, first_batch: 9, life: 7, cleaned: Some(cleaned) };
         let bytes = head.encode(&identity);
         assert_eq!(SegmentHead::decode(&identity, 3, &bytes).unwrap(), Some(head));
         assert_eq!(head.span(), Span { first: 3, last: 6 });

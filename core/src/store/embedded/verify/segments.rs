@@ -104,7 +104,8 @@ impl SegmentsCheck {
         }
         self.go_on(Span::one(number), first);
         self.expected = Some(scan.index.next_batch);
-        self.rows.push((number, Row::of(first.unwrap_or(scan.index.next_batch), &scan, false)));
+        let row = Row::of(first.unwrap_or(scan.index.next_batch), &scan, false);
+        self.rows.push((number, Row { life: head.map_or(0, |head| head.life), ..row }));
         self.count(&scan);
         self.report.bytes += content.len() as u64;
         Ok(scan)

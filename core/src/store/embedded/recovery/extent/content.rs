@@ -1,9 +1,11 @@
 //! What the file says, and its bytes. docs/storage-format.md draws them.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use super::super::super::cleaning::file::CleanedFile;
-use super::super::super::disk::{Disk, read_all, write_whole};
+use super::super::super::disk::{Disk, DiskFile, read_all, write_whole};
 use super::super::super::identity::{FORMAT, Identity};
 use super::super::super::segment::bytes::{u32_at, u64_at};
 use super::super::scan::Scan;
@@ -45,6 +47,8 @@ pub(in super::super::super) struct Bound {
     pub epoch_is_new: bool,
     /// The life of the store in which the segment was begun: see [`Row::life`].
     pub life: u64,
+    /// The life of the store in which this was written; 0 if it was written for a copy.
+    pub written_by: u64,
 }
 
 /// A segment that was sealed.
@@ -72,6 +76,8 @@ pub(in super::super::super) struct Row {
     pub life: u64,
     /// How often its file was cleaned, at least: one that was cleaned less often is an earlier state.
     pub generation: u32,
+    /// The life of the store in which it was cleaned that often.
+    pub cleaned_by: u64,
 }
 
 /// What the file says.
@@ -119,6 +125,7 @@ impl Bound {
         bytes[72..80].copy_from_slice(&self.file_bytes.to_le_bytes());
         bytes[80..84].copy_from_slice(&rows.to_le_bytes());
         bytes[88..96].copy_from_slice(&self.life.to_le_bytes());
+        bytes[96..104].copy_from_slice(&self.written_by.to_le_bytes());
         let at = SLOT_USED_BYTES - 4;
         let checksum = crc32c::crc32c(&bytes[..at]);
         bytes[at..].copy_from_slice(&checksum.to_le_bytes());
@@ -144,6 +151,7 @@ impl Bound {
             epoch: u64_at(bytes, 40),
             epoch_is_new: flags & NEW_EPOCH != 0,
             life: u64_at(bytes, 88),
+            written_by: u64_at(bytes, 96),
         };
         Some((bound, u64_at(bytes, 32), u32_at(bytes, 80)))
     }
@@ -173,6 +181,7 @@ impl Row {
             first_batch: cleaned.head.first_batch,
             next_batch: cleaned.cleaned().next_batch,
             generation: cleaned.cleaned().generation,
+            cleaned_by: cleaned.head.life,
             ..Row::default()
         }
     }
@@ -193,6 +202,7 @@ impl Row {
         bytes[32..40].copy_from_slice(&self.end.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.life.to_le_bytes());
         bytes[48..52].copy_from_slice(&self.generation.to_le_bytes());
+        bytes[52..60].copy_from_slice(&self.cleaned_by.to_le_bytes());
         let checksum = identity.mark(segment).checksum(&bytes[4..]);
         bytes[..4].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -211,6 +221,7 @@ impl Row {
             forgotten: flags & FORGOTTEN != 0,
             life: u64_at(bytes, 40),
             generation: u32_at(bytes, 48),
+            cleaned_by: u64_at(bytes, 52),
         })
     }
 }
@@ -227,6 +238,7 @@ impl Content {
             epoch,
             epoch_is_new: false,
             life: 0,
+            written_by: 0,
         };
         Content { bound, rows: Vec::new(), count: 0, damaged: false }
     }
@@ -245,9 +257,12 @@ impl Content {
         content
     }
 
-    /// Reads the file.
-    pub(in super::super::super) fn load(disk: &dyn Disk, identity: &Identity) -> io::Result<Found> {
-        match disk.open(NAME).and_then(|file| read_all(&*file)) {
+    /// Reads the file, if it could be opened.
+    pub(in super::super::super) fn load(
+        file: io::Result<Arc<dyn DiskFile>>,
+        identity: &Identity,
+    ) -> io::Result<Found> {
+        match file.and_then(|file| read_all(&*file)) {
             Ok(bytes) => Ok(Content::decode(identity, &bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Missing),
             Err(error) => Err(error),
@@ -310,10 +325,25 @@ impl Content {
         self.row(segment).map(|row| row.life).or(active).unwrap_or(0)
     }
 
+    /// Takes the lives that headers say: of segments of which nothing else does, or of all, if this is not
+    /// what it was.
+    pub(in super::super::super) fn know_lives(&mut self, lives: &BTreeMap<u32, u64>, all: bool) {
+        for (&segment, &life) in lives {
+            let row = self.rows.get_mut(segment as usize).and_then(Option::as_mut);
+            let row = row.map(|row| &mut row.life);
+            let bound = (segment == self.bound.segment).then_some(&mut self.bound.life);
+            for known in row.into_iter().chain(bound).filter(|known| all || **known == 0) {
+                *known = life;
+            }
+        }
+    }
+
     /// Segments of which it is not known in which life they were begun, since it ended before that was
     /// written, belong to this one from now on.
     pub(in super::super::super) fn adopt(&mut self, life: u64) {
-        let rows = self.rows.iter_mut().flatten().map(|row| &mut row.life);
+        // A file that is lost may come back, and says itself when it was begun.
+        let rows = self.rows.iter_mut().flatten().filter(|row| !row.file_lost);
+        let rows = rows.map(|row| &mut row.life);
         let unknown = rows.chain([&mut self.bound.life]).filter(|known| **known == 0);
         unknown.for_each(|known| *known = life);
     }
@@ -366,7 +396,8 @@ mod tests {
         let (loss_told, forgotten) = (number == 2, number == 4);
         let (file_lost, life, generation) = (number == 4, number << 40, number as u32 / 2);
         let row = Row { first_batch, next_batch, last_frame, end, ..Row::default() };
-        Row { loss_told, file_lost, forgotten, life, generation, ..row }
+        let cleaned_by = number << 50;
+        Row { loss_told, file_lost, forgotten, life, generation, cleaned_by, ..row }
     }
 
     fn content(identity: &Identity) -> Content {
@@ -375,8 +406,9 @@ mod tests {
             content.set_row(segment, row(u64::from(segment)));
         }
         let (segment, end, next_batch, file_bytes) = (5, 4200, 51, 65536);
-        let life = 5 << 40;
-        content.bound = Bound { segment, end, next_batch, file_bytes, life, ..content.bound };
+        let (life, written_by) = (5 << 40, 6 << 40);
+        content.bound =
+            Bound { segment, end, next_batch, file_bytes, life, written_by, ..content.bound };
         content.count = 7;
         content
     }

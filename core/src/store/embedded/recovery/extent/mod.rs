@@ -93,11 +93,11 @@ impl Extent {
 
     /// A cleaned file has its name, durably. Where that can't be written, it is with what comes next; and
     /// a start finds that the file is newer than this.
-    pub(in super::super) fn cleaned(&self, span: Span, generation: u32) {
+    pub(in super::super) fn cleaned(&self, span: Span, generation: u32, cleaned_by: u64) {
         let mut state = self.state.lock();
         for segment in span.first..=span.last {
             if let Some(row) = state.newest_row(segment) {
-                state.unwritten.push((segment, Row { generation, ..row }));
+                state.unwritten.push((segment, Row { generation, cleaned_by, ..row }));
             }
         }
         if let Err(error) = state.write_rows() {
@@ -162,6 +162,7 @@ impl Extent {
                 epoch,
                 epoch_is_new,
                 life,
+                written_by: life,
             };
         })
     }
@@ -172,9 +173,11 @@ impl Extent {
         &self,
         active_end: Option<u64>,
         next_batch: u64,
+        life: u64,
     ) -> io::Result<()> {
         let mut state = self.state.lock();
         state.write(|bound| {
+            bound.written_by = life;
             bound.end = active_end.unwrap_or(bound.end);
             (bound.next_batch, bound.is_exact) = (next_batch, true);
         })
