@@ -463,6 +463,25 @@ fn makes_index_again(store: &EmbeddedStore, disk: &SimulatedDisk) -> bool {
     true
 }
 
+/// Opens a store. Where two files that vouch for each other can't be read, that is refused, and somebody goes on
+/// without one of them. (What can't be read of an index file may come to light only when that is used, and what
+/// can't be read of a segment when the index is made again.)
+fn open(
+    disk: &SimulatedDisk,
+    random: &SeededRandom,
+    witness: &mut Witness,
+) -> Result<EmbeddedStore, OpenError> {
+    match lives::open(disk, lives::config(), random) {
+        Err(OpenError::Unread { names, way_out, .. }) => {
+            assert!(names.len() > 1, "{names:?}");
+            witness.coverage.lost_witnesses += 1;
+            disk.lose(&way_out);
+            lives::open(disk, lives::config(), random)
+        }
+        opened => opened,
+    }
+}
+
 /// Runs a store through its lives.
 fn live(seed: u64) -> Coverage {
     let mut disk = SimulatedDisk::new(seed);
@@ -471,15 +490,8 @@ fn live(seed: u64) -> Coverage {
     let random = SeededRandom::new(seed);
     let mut fault = None;
     for _ in 0..LIVES {
-        let store = match lives::open(&disk, lives::config(), &random) {
+        let store = match open(&disk, &random, &mut witness) {
             Ok(store) => store,
-            Err(OpenError::Unread { names, way_out, .. }) => {
-                // Two files that vouch for each other can't be read: somebody goes on without one of them.
-                assert!(fault.is_some() && names.len() > 1, "{names:?}");
-                witness.coverage.lost_witnesses += 1;
-                disk.lose(&way_out);
-                lives::open(&disk, lives::config(), &random).unwrap()
-            }
             Err(error) => {
                 // Without its identity nothing of it can be read.
                 let (name, _) = fault.expect("a store that nothing happened to opens");
@@ -493,7 +505,7 @@ fn live(seed: u64) -> Coverage {
             Some(_) if !makes_index_again(&store, &disk) => {
                 witness.hear(&store);
                 drop(store);
-                lives::open(&disk, lives::config(), &random).unwrap()
+                open(&disk, &random, &mut witness).unwrap()
             }
             Some(_) | None => store,
         };
