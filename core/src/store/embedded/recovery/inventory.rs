@@ -1,22 +1,16 @@
 //! What should be in the folder, by `EXTENT` and the index files, and what is.
 
 use super::super::cleaning::file::CleanedFile;
-use super::super::cleaning::scan::scan_cleaned;
 use super::super::config::OpenError;
 use super::super::disk::{DiskFile, read_all};
 use super::super::index::run::Run;
 use super::super::index::run_name;
 use super::super::recovery::Recovery;
-use super::super::segment::frame::{FrameHead, Mark};
-use super::super::segment::record::{RECORD_HEAD_BYTES_MAX, RecordHead};
 use super::super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Span, segment_name};
 use super::damage::{Damage, DamageKind};
 use super::extent::{self, Content, Found, Row};
-use super::life::{self, FoundLives, Lives};
+use super::rows::find_frame;
 use super::scan::{End, Scan, scan};
-
-/// What is read of the end of a segment to find its last batch: more than most batches have.
-const END_BYTES: u64 = 1 << 20;
 
 /// Where the log of a segment ends, as far as that is known without looking at it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,61 +53,9 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Reads whose life it was last.
-    pub(in super::super) fn load_lives(&mut self) -> Result<(), OpenError> {
-        let found = Lives::load(self.watch.open(life::NAME), &self.identity);
-        self.lives =
-            found.map_err(OpenError::io("can't read", self.disk.path().join(life::NAME)))?;
-        if self.lives == FoundLives::Damaged {
-            self.report.damage.push(Damage::of_file(life::NAME, DamageKind::Unreadable));
-        }
-        Ok(())
-    }
-
-    /// Whether `EXTENT` was written in the last life of this store, or before it: if not, it is an earlier
-    /// state, or of another copy.
-    fn check_writer(&mut self) {
-        let written_by = self.extent.bound.written_by;
-        match self.lives {
-            FoundLives::Known(Lives { life, before })
-                if written_by != 0 && written_by != life && written_by != before =>
-            {
-                self.lose_extent();
-            }
-            FoundLives::Known(_) | FoundLives::Missing | FoundLives::Damaged => {}
-        }
-    }
-
     /// `EXTENT` is not what it was.
     pub(in super::super) fn lose_extent(&mut self) {
         self.lose(extent::NAME, DamageKind::Outdated);
-    }
-
-    /// Whether this store had such a life, as far as that is known.
-    pub(in super::super) fn knows_life(&self, life: u64) -> bool {
-        let is_last = match self.lives {
-            FoundLives::Known(lives) => [lives.life, lives.before].contains(&life),
-            FoundLives::Missing | FoundLives::Damaged => false,
-        };
-        let bound = &self.extent.bound;
-        let is_bound = [0, bound.life, bound.written_by].contains(&life);
-        let is_row = || self.extent.sealed().any(|(_, row)| row.life == life);
-        !self.extent_is_whole || is_last || is_bound || is_row()
-    }
-
-    /// Whether a cleaned file was cleaned by this store. (Of one that was cleaned less often than it is known
-    /// that says enough.)
-    pub(in super::super) fn knows_cleaner(&self, head: &SegmentHead) -> bool {
-        let (span, generation, life) = (head.span(), head.generation(), head.life);
-        if !self.extent_is_whole || life == 0 {
-            return true;
-        }
-        let rows = (span.first..=span.last).filter_map(|number| self.extent.row(number));
-        let known: Vec<&Row> = rows.filter(|row| row.generation >= generation).collect();
-        let is_of = |row: &&Row| {
-            row.generation > generation || row.cleaned_by == life || row.cleaned_by == 0
-        };
-        if known.is_empty() { self.knows_life(life) } else { known.iter().all(is_of) }
     }
 
     /// Whether `STORE` and `EXTENT` have the same epoch: if not, one of them is older than it was.
@@ -132,7 +74,7 @@ impl Recovery<'_> {
     }
 
     /// Something is not what it was, and entries may be gone with it.
-    fn lose(&mut self, file: impl Into<String>, kind: DamageKind) {
+    pub(super) fn lose(&mut self, file: impl Into<String>, kind: DamageKind) {
         let damage = Damage::of_file(file, kind);
         self.extent_is_whole &= damage.file != extent::NAME;
         if !self.report.damage.contains(&damage) {
@@ -142,7 +84,7 @@ impl Recovery<'_> {
     }
 
     /// The same of a segment; if something else is told of its file, that says it already.
-    fn lose_segment(&mut self, number: u32, kind: DamageKind) {
+    pub(super) fn lose_segment(&mut self, number: u32, kind: DamageKind) {
         let is_of =
             |damage: &Damage| Span::of_name(&damage.file).is_some_and(|span| span.holds(number));
         if !self.report.damage.iter().any(is_of) {
@@ -278,7 +220,7 @@ impl Recovery<'_> {
         }
     }
 
-    fn was_lost(&self, number: u32) -> bool {
+    pub(super) fn was_lost(&self, number: u32) -> bool {
         self.extent.row(number).is_some_and(Row::has_loss)
     }
 
@@ -300,165 +242,6 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Passes over a file that is what it was before it was cleaned last, or of another copy of this store.
-    fn check_origin(&mut self, span: Span, head: Option<SegmentHead>) -> Result<(), OpenError> {
-        let generation = self.generation_of(span, head)?;
-        let rows = |recovery: &Self| -> Vec<(u32, Row)> {
-            let numbers = span.first..=span.last;
-            numbers.filter_map(|number| Some((number, *recovery.extent.row(number)?))).collect()
-        };
-        let known = rows(self).iter().map(|(_, row)| row.generation).max().unwrap_or(0);
-        // Something in it may have been erased since, by an erasure that was cleaned away as well.
-        if generation.is_some_and(|generation| generation < known) {
-            self.refuse(span, DamageKind::Outdated);
-            return Ok(());
-        }
-        let is_own = match head.filter(|head| head.life != 0) {
-            Some(head) if head.cleaned.is_none() => {
-                self.head_lives.insert(head.number, head.life);
-                self.began_here(&head)?
-            }
-            Some(head) => self.knows_cleaner(&head),
-            None => true,
-        };
-        if !is_own {
-            self.refuse(span, DamageKind::OtherCopy);
-            return Ok(());
-        }
-        let Some(generation) = generation else { return Ok(()) };
-        let cleaned_by = head.map_or(0, |head| head.life);
-        for (number, row) in rows(self).into_iter().filter(|(_, row)| row.generation < generation) {
-            self.extent.set_row(number, Row { generation, cleaned_by, ..row });
-        }
-        Ok(())
-    }
-
-    /// Whether a segment was begun by this store, and not by another copy of it.
-    fn began_here(&mut self, head: &SegmentHead) -> Result<bool, OpenError> {
-        let (number, bound) = (head.number, self.extent.bound);
-        if !self.extent_is_whole {
-            return Ok(!self.overrules_durable(head)?);
-        }
-        if let Some(row) = self.extent.row(number).copied() {
-            return Ok(row.life == 0 || row.life == head.life);
-        }
-        if number == bound.segment {
-            return Ok(bound.life == 0 || bound.life == head.life);
-        }
-        let is_known = self.knows_life(head.life);
-        Ok(is_known && !(number > bound.segment && self.overrules_durable(head)?))
-    }
-
-    /// Whether the segments before one have more batches than the one that it may overrule.
-    fn overrules_durable(&self, head: &SegmentHead) -> Result<bool, OpenError> {
-        if self.extent_is_whole && head.first_batch < self.extent.bound.next_batch {
-            return Ok(true);
-        }
-        let before = self.files.iter().rfind(|span| span.last < head.number);
-        let Some(&span) = before else { return Ok(false) };
-        if let Some(run) = self.run_of(span.last) {
-            let is_end = run.segments().1 == span.last;
-            return Ok(is_end && head.first_batch.saturating_add(1) < run.next_batch());
-        }
-        if span.first != span.last {
-            return Ok(false);
-        }
-        let io = OpenError::io("can't read", self.disk.path().join(span.name()));
-        let content =
-            self.watch.open(&span.name()).and_then(|file| read_all(&*file)).map_err(io)?;
-        let mark = self.identity.mark(span.first);
-        Ok(FrameHead::find(mark, &content, head.first_batch.saturating_add(1)).is_some())
-    }
-
-    /// How often a file was cleaned; `None` if both its headers are lost, which is told.
-    fn generation_of(
-        &self,
-        span: Span,
-        head: Option<SegmentHead>,
-    ) -> Result<Option<u32>, OpenError> {
-        if let Some(head) = head {
-            return Ok(Some(head.generation()));
-        }
-        let rows = (span.first..=span.last).filter_map(|number| self.extent.row(number));
-        if rows.map(|row| row.generation).max().unwrap_or(0) == 0 {
-            return Ok(Some(0));
-        }
-        Ok(match self.open_cleaned(span)? {
-            Some(cleaned) if cleaned.is_guessed() => None,
-            Some(cleaned) => Some(cleaned.cleaned().generation),
-            None => Some(0),
-        })
-    }
-
-    /// Looks whether a sealed segment is there and reaches as far as it did.
-    fn check_row(&mut self, number: u32, row: Row) -> Result<(), OpenError> {
-        if row.file_lost {
-            return self.check_return(number, row);
-        }
-        let Some(span) = self.file_of(number) else {
-            self.lose_segment(number, DamageKind::Missing);
-            self.extent.set_row(number, Row { file_lost: true, ..row });
-            return Ok(());
-        };
-        // The others are read anyway.
-        if self.run_of_all(span).is_none() {
-            return Ok(());
-        }
-        self.check_ends(span, number, row)
-    }
-
-    /// Looks at both ends of the file of a segment that has an index file.
-    fn check_ends(&mut self, span: Span, number: u32, row: Row) -> Result<(), OpenError> {
-        match self.open_cleaned(span)? {
-            Some(cleaned) if number == span.first => self.check_cleaned(&cleaned),
-            None if span == Span::one(number) => self.check_sealed(number, row),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Looks at both ends of a cleaned file, as at those of a segment.
-    fn check_cleaned(&mut self, cleaned: &CleanedFile) -> Result<(), OpenError> {
-        if cleaned.heads_are_whole() && cleaned.guide_is_whole() {
-            return Ok(());
-        }
-        let io = OpenError::io("can't read", self.disk.path().join(cleaned.span().name()));
-        for scan in scan_cleaned(&self.identity, cleaned).map_err(io)? {
-            self.report.segments_scanned += 1;
-            self.take_cleaned(&scan);
-        }
-        Ok(())
-    }
-
-    /// Takes over what a scan of a cleaned file has found of one of its segments.
-    pub(in super::super) fn take_cleaned(&mut self, scan: &Scan) {
-        let number = scan.index.segment;
-        if !self.take_damage(number, scan) {
-            return;
-        }
-        let next_batch = scan.index.next_batch;
-        let row = Row { first_batch: next_batch, next_batch, ..Row::default() };
-        let row = self.extent.row(number).copied().unwrap_or(row);
-        let forgotten = self.run_of(number).is_none();
-        // Where its last frame was says nothing of a cleaned file.
-        self.extent.set_row(number, Row { loss_told: true, forgotten, last_frame: 0, ..row });
-    }
-
-    /// A file that was lost is there again: it is taken if the index still leads to it. Otherwise
-    /// others may have taken its place meanwhile.
-    fn check_return(&mut self, number: u32, row: Row) -> Result<(), OpenError> {
-        let Some(span) = self.file_of(number) else { return Ok(()) };
-        let file = span.name();
-        if self.run_of_all(span).is_some() {
-            tracing::info!(file, "a segment that was missing is there again");
-            let row = Row { file_lost: false, ..row };
-            self.extent.set_row(number, row);
-            return self.check_ends(span, number, row);
-        }
-        tracing::warn!(file, "a segment that was missing is there again, too late to be read");
-        self.pass_over(span);
-        Ok(())
-    }
-
     /// A file is not the one that its name says: it is left as it is.
     pub(super) fn refuse(&mut self, span: Span, kind: DamageKind) {
         self.pass_over(span);
@@ -473,7 +256,7 @@ impl Recovery<'_> {
     }
 
     /// What holds a segment.
-    fn file_of(&self, number: u32) -> Option<Span> {
+    pub(super) fn file_of(&self, number: u32) -> Option<Span> {
         let after = self.files.partition_point(|span| span.first <= number);
         self.files[..after].last().copied().filter(|span| span.holds(number))
     }
@@ -486,100 +269,6 @@ impl Recovery<'_> {
         {
             self.expected = Some(row.next_batch);
         }
-    }
-
-    /// A segment that was begun must be there; if it is not, it is written down as lost.
-    fn expect(&mut self, number: u32, first_batch: u64, next_batch: u64) {
-        if self.file_of(number).is_some() {
-            return;
-        }
-        self.lose_segment(number, DamageKind::Missing);
-        let (last_frame, end) = (0, SEGMENT_HEAD_BYTES as u64);
-        let (loss_told, file_lost) = (true, true);
-        let row = Row {
-            first_batch,
-            next_batch,
-            last_frame,
-            end,
-            loss_told,
-            file_lost,
-            ..Row::default()
-        };
-        self.extent.set_row(number, row);
-    }
-
-    /// Compares an index file with what is there: it is evidence, too.
-    fn check_indexed(&mut self, first: u32, last: u32, next_batch: u64) -> Result<(), OpenError> {
-        for number in [first, last] {
-            if self.extent.row(number).is_none() {
-                self.expect(number, next_batch, next_batch);
-            }
-        }
-        if last > self.extent.bound.segment {
-            if self.extent_before.is_some() {
-                self.lose_extent();
-            }
-            // Also where nothing is known any more: what is written down now must not look older than it is.
-            self.extent.bound.segment = last;
-        }
-        let cleaned = match self.file_of(last) {
-            Some(span) => self.open_cleaned(span)?,
-            None => None,
-        };
-        if self.extent.row(last).is_some() || cleaned.is_some() {
-            return Ok(());
-        }
-        // It had at least the last batch of these.
-        let first_batch = self.look_at(Span::one(last))?.first_batch;
-        self.scan_again(last, first_batch.or(Some(next_batch.saturating_sub(1))), next_batch)
-    }
-
-    /// Looks at the two ends of a sealed segment: what was put back or cut can't have both.
-    fn check_sealed(&mut self, number: u32, row: Row) -> Result<(), OpenError> {
-        let name = segment_name(number);
-        let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
-        let file = self.watch.open(&name).map_err(io("can't open"))?;
-        if file.bytes().map_err(io("can't read"))? < row.end {
-            self.lose(&*name, DamageKind::Shortened);
-            return self.scan_again(number, Some(row.first_batch), row.next_batch);
-        }
-        let segment_head =
-            read_head(&*file, &self.identity, number).map_err(io("can't read"))??;
-        if segment_head.is_none() && !row.loss_told && self.can_write_head(number) {
-            let (bytes, kind) = (SEGMENT_HEAD_BYTES as u64, DamageKind::Header);
-            self.report.damage.push(Damage { file: name.clone(), offset: 0, bytes, kind });
-            let head = SegmentHead::plain(number, row.first_batch, row.life).encode(&self.identity);
-            let healed = file.write_at(&head, 0).and_then(|()| file.sync());
-            healed.map_err(io("can't write"))?;
-        }
-        if row.last_frame == 0
-            || has_last(&*file, self.identity.mark(number), row).map_err(io("can't read"))?
-        {
-            return Ok(());
-        }
-        if row.loss_told {
-            // What is lost now can't be told from what was lost before.
-            self.lose(&*name, DamageKind::Outdated);
-        }
-        self.scan_again(number, Some(row.first_batch), row.next_batch)
-    }
-
-    /// Reads an indexed segment that may not be what it was. The index stays: it knows what should
-    /// be there.
-    fn scan_again(
-        &mut self,
-        number: u32,
-        first: Option<u64>,
-        next_batch: u64,
-    ) -> Result<(), OpenError> {
-        let name = segment_name(number);
-        let content = self.watch.open(&name).and_then(|file| read_all(&*file));
-        let content = content.map_err(OpenError::io("can't read", self.disk.path().join(&name)))?;
-        let scan = scan(&self.identity, number, &content, first, End::At(next_batch), 0);
-        self.report.segments_scanned += 1;
-        self.take_damage(number, &scan);
-        self.remember(number, first.unwrap_or(next_batch), &scan);
-        Ok(())
     }
 
     /// Takes over what a scan has found. Returns whether entries may be lost.
@@ -655,15 +344,6 @@ impl Recovery<'_> {
         }
     }
 
-    /// The life in which a segment was begun, by `EXTENT` or by its header; 0 if neither says so.
-    pub(in super::super) fn life_of(&self, number: u32) -> u64 {
-        let of_header = self.head_lives.get(&number).copied();
-        match self.extent.life_of(number) {
-            life if life != 0 && self.extent_is_whole => life,
-            life => of_header.unwrap_or(life),
-        }
-    }
-
     /// A segment has nothing that counts, though it may have begun: its batch was not acknowledged,
     /// and a later segment has overruled it.
     pub(in super::super) fn forget(&mut self, number: u32) {
@@ -676,33 +356,6 @@ impl Recovery<'_> {
         (bound.segment, bound.end, bound.next_batch, bound.life) = before.unwrap_or((0, 0, 1, 0));
         bound.is_exact = true;
     }
-}
-
-/// Whether a sealed segment has what was its last frame; or the last record of it that could be told,
-/// if something of it is lost.
-fn has_last(file: &dyn DiskFile, mark: Mark, row: Row) -> std::io::Result<bool> {
-    let mut head = [0; RECORD_HEAD_BYTES_MAX];
-    let read = file.read_at(&mut head, row.last_frame)?;
-    let head = &head[..read];
-    Ok(if row.loss_told {
-        RecordHead::decode(mark, head).is_some()
-    } else {
-        FrameHead::decode(mark, head).is_some_and(|frame| frame.batch + 1 == row.next_batch)
-    })
-}
-
-/// Where the frame of this batch begins, which is the last one of a segment: it is looked for at the
-/// end, and if it is not there, everywhere.
-fn find_frame(file: &dyn DiskFile, mark: Mark, batch: u64) -> std::io::Result<Option<u64>> {
-    let bytes = file.bytes()?;
-    for from in [bytes.saturating_sub(END_BYTES), 0] {
-        let mut content = vec![0; (bytes - from) as usize];
-        let read = file.read_at(&mut content, from)?;
-        if let Some(at) = FrameHead::find_back(mark, &content[..read], batch) {
-            return Ok(Some(from + at as u64));
-        }
-    }
-    Ok(None)
 }
 
 /// The header of a segment, as far as it can be read.

@@ -6,6 +6,8 @@ mod folder;
 pub(super) mod inventory;
 pub(super) mod life;
 pub(super) mod new_epoch;
+mod origin;
+mod rows;
 pub(super) mod scan;
 mod segments;
 mod strays;
