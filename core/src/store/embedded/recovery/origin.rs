@@ -111,6 +111,11 @@ impl Recovery<'_> {
         if number == bound.segment {
             return Ok(bound.life == 0 || bound.life == head.life);
         }
+        // Of the process that wrote the bound: it begins a segment anew with a batch that failed in that one, which
+        // the bound may have counted.
+        if number > bound.segment && head.life == bound.life {
+            return Ok(true);
+        }
         let is_known = self.knows_life(head.life);
         Ok(is_known && !(number > bound.segment && self.overrules_durable(head)?))
     }
