@@ -913,6 +913,31 @@ fn what_was_lost_may_come_again_in_another_epoch_only() {
     assert_eq!(sample.medium.open().unwrap().epoch(), epoch);
 }
 
+/// Where something of a segment is lost that no index file knew, the index file that is made of the rest is the
+/// only one that knows the rest.
+#[test]
+fn what_an_index_file_knows_of_the_rest_is_not_forgotten_in_silence() {
+    let Sample { medium, .. } = sample(Medium::Simulated(SimulatedDisk::new(1)));
+    let oldest = medium.ending(".log")[0].clone();
+    let mut content = medium.get(&oldest);
+    let (frame, end) = last_frame(&medium, &oldest);
+    content[frame..end].fill(1);
+    medium.put(&oldest, &content);
+    medium.ending(".idx").iter().for_each(|name| medium.lose(name));
+    let store = medium.open().unwrap();
+    assert!(store.recovery().history_lost && read(&store, log(0), 1).unwrap().is_some());
+    drop(store);
+    medium.lose(&oldest);
+    let store = medium.open().unwrap();
+    let epoch = store.epoch();
+    assert_eq!(read(&store, log(0), 1), Err(StoreError::Corrupt { log: log(0), seq: 1 }));
+    drop(store);
+    medium.ending(".idx").iter().for_each(|name| medium.lose(name));
+    let store = medium.open().unwrap();
+    assert_ne!(store.epoch(), epoch, "{:?}", store.recovery());
+    assert!(store.recovery().damage.iter().any(|damage| damage.file == oldest));
+}
+
 #[test]
 fn an_index_file_that_is_made_again_does_not_forget_what_its_segment_has_lost() {
     let medium = Medium::Simulated(SimulatedDisk::new(1));

@@ -24,7 +24,9 @@ impl Recovery<'_> {
         }
         let Some(span) = self.file_of(number) else {
             self.lose_segment(number, DamageKind::Missing);
-            self.extent.set_row(number, Row { file_lost: true, ..row });
+            // An index file knows more than is there now, also if it was made of what an earlier loss had left.
+            let forgotten = row.forgotten && self.run_of(number).is_none();
+            self.extent.set_row(number, Row { file_lost: true, forgotten, ..row });
             return Ok(());
         };
         // The others are read anyway.
