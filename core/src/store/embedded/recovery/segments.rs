@@ -138,8 +138,10 @@ impl Recovery<'_> {
         let ends_at = next_first.into_iter().chain(ends_at).min();
         let mut scan =
             scan(&self.identity, number, &content, *first_batch, End::at(ends_at), durable);
-        // If the header is all that a crash left unwritten of the first batch, nothing is damaged.
+        // If the header is all that a crash left unwritten of the first batch, nothing is damaged; but a crash
+        // leaves no sectors that can't be read.
         let was_durable = self.was_durable(number)
+            || self.watch.is_unread(&name)
             || scan.batches > 1
             || next_first.is_some_and(|next| *first_batch < Some(next));
         scan.history_lost |= self.check_begin(number, *first_batch, *head_damaged && was_durable);
