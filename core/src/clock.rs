@@ -59,6 +59,8 @@ impl Clock for SystemClock {
 #[derive(Debug, Default)]
 pub(crate) struct ClockWatch {
     last: Option<Now>,
+    /// It was this date before the first look.
+    known_ms: u64,
 }
 
 /// By how much Unix time was moved.
@@ -69,9 +71,16 @@ pub(crate) enum Jump {
 }
 
 impl ClockWatch {
+    /// One that knows that it was this date once: a first one before it was set back.
+    pub(crate) fn after(known_ms: u64) -> ClockWatch {
+        ClockWatch { last: None, known_ms }
+    }
+
     /// To be called again and again: what has happened since the last time.
     pub(crate) fn look(&mut self, now: Now) -> Option<Jump> {
-        let last = self.last.replace(now)?;
+        let before = Now { unix_ms: self.known_ms, monotonic_ms: now.monotonic_ms };
+        let is_behind = self.known_ms > now.unix_ms;
+        let last = self.last.replace(now).or_else(|| is_behind.then_some(before))?;
         let expected_ms =
             last.unix_ms.saturating_add(now.monotonic_ms.saturating_sub(last.monotonic_ms));
         let (ahead_ms, back_ms) =
@@ -84,39 +93,83 @@ impl ClockWatch {
     }
 }
 
-/// What ends by its date, does so by this one.
+/// The date, for those whom a wrong one would make do what can't be undone.
 ///
-/// A date that was set ahead may be wrong, and what has ended by mistake does not come back: sessions are
-/// forgotten, and so is which tokens were revoked. So for an hour after a jump such things end by the date that
-/// there would be without it. If the date was right, they end an hour late.
-#[derive(Debug, Default)]
-pub(crate) struct EndingDate {
-    watch: ClockWatch,
-    /// By so much the date was set ahead.
-    ahead_ms: u64,
-    /// Until then that is doubted, by the clock that is never set.
-    doubted_until_ms: u64,
+/// Whether a date is wrong nobody can know who has just been given it. But when it is set, it is known what it
+/// would be otherwise, and of the two each asks for the one by which it does less harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Dates {
+    /// What ends by its date, does so by this one: the earlier of the two, for an hour. What has ended by
+    /// mistake does not come back: sessions are forgotten, and so is which tokens were revoked. If the date
+    /// was right, they end an hour late.
+    pub(crate) ending_ms: u64,
+    /// What was made before is revoked by this one: the later of the two. If the date is wrong, what was
+    /// made by the right one would outlive its revocation.
+    pub(crate) revoking_ms: u64,
+    /// The date has stood for an hour, and is not known to be behind: so it may take back what an earlier one
+    /// has said, an end that is too far off.
+    pub(crate) stands: bool,
 }
 
-/// So long a date that was set ahead is doubted, in milliseconds: time enough for whoever reads the log.
+impl Dates {
+    /// By a date that nobody has set.
+    #[cfg(test)]
+    pub(crate) fn steady(ms: u64) -> Dates {
+        Dates { ending_ms: ms, revoking_ms: ms, stands: false }
+    }
+}
+
+/// Keeps in mind how the date was set: see [`Dates`].
+#[derive(Debug, Default)]
+pub(crate) struct Calendar {
+    watch: ClockWatch,
+    /// By so much the date was set ahead, and nobody knows yet whether it was right to.
+    ahead_ms: u64,
+    /// By so much the date was set back behind one that had stood.
+    behind_ms: u64,
+    /// Until then it is doubted, by the clock that is never set. `None` before the first look.
+    doubted_until_ms: Option<u64>,
+}
+
+/// So long a date that was set is doubted, in milliseconds: time enough for whoever reads the log.
 pub(crate) const DOUBTED_MS: u64 = 3_600_000;
 
-impl EndingDate {
-    /// The date in Unix milliseconds. To be called at each moment.
-    pub(crate) fn at(&mut self, now: Now) -> u64 {
-        if now.monotonic_ms >= self.doubted_until_ms {
+impl Calendar {
+    /// One that knows that it was this date once.
+    pub(crate) fn after(known_ms: u64) -> Calendar {
+        Calendar { watch: ClockWatch::after(known_ms), ..Calendar::default() }
+    }
+
+    /// The dates. To be called at each moment.
+    pub(crate) fn at(&mut self, now: Now) -> Dates {
+        let until_ms = now.monotonic_ms.saturating_add(DOUBTED_MS);
+        let doubted_until_ms = self.doubted_until_ms.get_or_insert(until_ms);
+        let jump = self.watch.look(now);
+        if jump.is_some() {
+            *doubted_until_ms = until_ms;
+        }
+        let stands = now.monotonic_ms >= *doubted_until_ms;
+        if stands {
             self.ahead_ms = 0;
         }
-        match self.watch.look(now) {
+        match jump {
             None => {}
-            Some(Jump::Ahead { ms }) => {
-                self.ahead_ms = self.ahead_ms.saturating_add(ms);
-                self.doubted_until_ms = now.monotonic_ms.saturating_add(DOUBTED_MS);
-            }
-            Some(Jump::Back { ms }) => self.ahead_ms = self.ahead_ms.saturating_sub(ms),
+            Some(Jump::Ahead { ms }) => shift(ms, &mut self.behind_ms, &mut self.ahead_ms),
+            Some(Jump::Back { ms }) => shift(ms, &mut self.ahead_ms, &mut self.behind_ms),
         }
-        now.unix_ms.saturating_sub(self.ahead_ms)
+        Dates {
+            ending_ms: now.unix_ms.saturating_sub(self.ahead_ms),
+            revoking_ms: now.unix_ms.saturating_add(self.behind_ms),
+            stands: stands && self.behind_ms == 0,
+        }
     }
+}
+
+/// A jump first takes back one in the other direction.
+fn shift(ms: u64, back: &mut u64, forth: &mut u64) {
+    let taken_back = ms.min(*back);
+    *back -= taken_back;
+    *forth = forth.saturating_add(ms - taken_back);
 }
 
 #[cfg(test)]
@@ -137,23 +190,65 @@ mod tests {
         assert_eq!(look(1_065_999, 61_000), None);
     }
 
+    const WEEK_MS: u64 = 7 * 86_400_000;
+
     #[test]
     fn a_date_that_was_set_ahead_ends_nothing_for_an_hour() {
-        let mut date = EndingDate::default();
-        let mut at = |unix_ms, monotonic_ms| date.at(Now { unix_ms, monotonic_ms });
-        let week_ms = 7 * 86_400_000;
+        let mut calendar = Calendar::default();
+        let mut at = |unix_ms, monotonic_ms| calendar.at(Now { unix_ms, monotonic_ms }).ending_ms;
         assert_eq!(at(1_000_000, 0), 1_000_000);
-        assert_eq!(at(1_000_250 + week_ms, 250), 1_000_250);
-        assert_eq!(at(1_000_500 + week_ms, 500), 1_000_500);
+        assert_eq!(at(1_000_250 + WEEK_MS, 250), 1_000_250);
+        assert_eq!(at(1_000_500 + WEEK_MS, 500), 1_000_500);
         // It is set right, but for ten seconds that are doubted still.
         assert_eq!(at(1_010_750, 750), 1_000_750);
         // Once more, twice; and it stays so.
-        assert_eq!(at(1_011_000 + week_ms, 1_000), 1_001_000);
-        assert_eq!(at(1_011_250 + 2 * week_ms, 1_250), 1_001_250);
-        let (hour_ms, right_ms) = (DOUBTED_MS, 2 * week_ms);
+        assert_eq!(at(1_011_000 + WEEK_MS, 1_000), 1_001_000);
+        assert_eq!(at(1_011_250 + 2 * WEEK_MS, 1_250), 1_001_250);
+        let (hour_ms, right_ms) = (DOUBTED_MS, 2 * WEEK_MS);
         assert_eq!(at(1_011_249 + right_ms + hour_ms, 1_249 + hour_ms), 1_001_249 + hour_ms);
         let over_ms = 1_011_250 + right_ms + hour_ms;
         assert_eq!(at(over_ms, 1_250 + hour_ms), over_ms);
+    }
+
+    #[test]
+    fn a_date_that_was_set_back_revokes_as_if_it_was_not() {
+        let mut calendar = Calendar::default();
+        let hour_ms = DOUBTED_MS;
+        let mut at = |unix_ms, monotonic_ms| calendar.at(Now { unix_ms, monotonic_ms }).revoking_ms;
+        assert_eq!(at(2 * WEEK_MS, 0), 2 * WEEK_MS);
+        assert_eq!(at(WEEK_MS + 250, 250), 2 * WEEK_MS + 250, "for as long as it is so");
+        assert_eq!(at(WEEK_MS + 2 * hour_ms, 2 * hour_ms), 2 * WEEK_MS + 2 * hour_ms);
+        let later_ms = 2 * hour_ms + 250;
+        assert_eq!(at(2 * WEEK_MS + later_ms, later_ms), 2 * WEEK_MS + later_ms, "set right");
+        // Ahead for less than an hour: nobody has believed it.
+        let (ahead_ms, right_ms) = (later_ms + 250, later_ms + 500);
+        assert_eq!(at(9 * WEEK_MS + ahead_ms, ahead_ms), 9 * WEEK_MS + ahead_ms, "it may be right");
+        assert_eq!(at(2 * WEEK_MS + right_ms, right_ms), 2 * WEEK_MS + right_ms);
+    }
+
+    #[test]
+    fn a_date_stands_when_nobody_has_set_it_for_an_hour() {
+        let mut calendar = Calendar::default();
+        let mut stands = |unix_ms, monotonic_ms| calendar.at(Now { unix_ms, monotonic_ms }).stands;
+        let hour_ms = DOUBTED_MS;
+        assert!(!stands(WEEK_MS, 0) && !stands(WEEK_MS + hour_ms - 1, hour_ms - 1));
+        assert!(stands(WEEK_MS + hour_ms, hour_ms));
+        // Behind by a week.
+        assert!(!stands(hour_ms + 1, hour_ms + 1) && !stands(2 * hour_ms, 2 * hour_ms));
+        assert!(!stands(3 * hour_ms, 3 * hour_ms), "it is still behind");
+        assert!(!stands(WEEK_MS + 3 * hour_ms + 1, 3 * hour_ms + 1));
+        assert!(stands(WEEK_MS + 4 * hour_ms + 1, 4 * hour_ms + 1), "set right");
+    }
+
+    #[test]
+    fn a_first_date_may_be_behind_what_an_earlier_run_has_known() {
+        let first = |unix_ms| Calendar::after(WEEK_MS).at(Now { unix_ms, monotonic_ms: 5 });
+        assert_eq!(first(WEEK_MS - 86_400_000).revoking_ms, WEEK_MS);
+        assert_eq!(first(WEEK_MS + 1).revoking_ms, WEEK_MS + 1);
+        // How long nobody has written says nothing.
+        assert_eq!(first(9 * WEEK_MS).ending_ms, 9 * WEEK_MS);
+        let behind = ClockWatch::after(WEEK_MS).look(Now::steady(0));
+        assert_eq!(behind, Some(Jump::Back { ms: WEEK_MS }));
     }
 
     #[test]

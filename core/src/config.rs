@@ -26,6 +26,9 @@ pub struct EngineConfig {
     pub devices: DevicePolicy,
     /// How long messages are kept.
     pub retention: RetentionConfig,
+    /// A date that it has been, as an earlier run knew it. Unix time in milliseconds, 0 if there is none. A
+    /// clock that is behind it at the start is taken for one that was set back.
+    pub known_ms: u64,
 }
 
 impl Default for EngineConfig {
@@ -40,6 +43,7 @@ impl Default for EngineConfig {
             issuers: Vec::new(),
             devices: DevicePolicy::default(),
             retention: RetentionConfig::default(),
+            known_ms: 0,
         }
     }
 }

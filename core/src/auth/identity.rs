@@ -223,6 +223,12 @@ impl Identity {
         Some(recorded.next_generation(used, renewal))
     }
 
+    /// Sessions that were used while the date was ahead end far too late. None can end later than one that is
+    /// used now, so they end then; the date must be right for that.
+    pub fn bring_ends_back(&mut self, renewal: &Renewal) {
+        self.sessions.iter_mut().for_each(|recorded| recorded.bring_end_back(renewal));
+    }
+
     fn recorded_mut(&mut self, session: SessionId) -> Option<&mut Recorded> {
         self.sessions.iter_mut().find(|recorded| recorded.session == session)
     }

@@ -34,7 +34,7 @@ use crate::auth::password::PasswordError;
 use crate::auth::throttle::Throttle;
 use crate::auth::token::{Claims, TokenError, TokenKind};
 use crate::identity::asker::Asker;
-use crate::identity::enter::ABANDONED;
+use crate::identity::enter::{ABANDONED, milliseconds};
 use crate::identity::operation::{Action, Operation, Speaker};
 use crate::limits::OVERLOADED_RETRY_MS;
 use crate::refusal::{INTERNAL, Refusal};
@@ -198,9 +198,10 @@ impl Credentials {
                 (TokenKind::Refresh, own_text(TokenKind::Refresh, &text, turn), false)
             }
             Credential::ResumeToken(token) => {
-                let verified = turn.shared.tokens.verify(TokenKind::Resume, turn.ending_ms, &token);
+                let kind = TokenKind::Resume;
+                let verified = turn.shared.tokens.verify(kind, turn.dates.ending_ms, &token);
                 let is_old = turn.shared.tokens.is_old(&token);
-                (TokenKind::Resume, verified.map_err(token_refusal), is_old)
+                (kind, verified.map_err(token_refusal).and_then(in_reach(kind, turn)), is_old)
             }
         };
         let purpose = match purpose {
@@ -307,7 +308,28 @@ const TOKEN_NOT_YET_VALID: Refusal = Refusal::new(
 const TOKEN_EXPIRED: Refusal = Refusal::new(ErrorCode::TokenExpired, "the token has expired");
 
 fn own_text(kind: TokenKind, text: &str, turn: &Turn<'_>) -> Result<Claims, Refusal> {
-    turn.shared.tokens.verify_text(kind, turn.ending_ms, text).map_err(token_refusal)
+    let verified = turn.shared.tokens.verify_text(kind, turn.dates.ending_ms, text);
+    verified.map_err(token_refusal).and_then(in_reach(kind, turn))
+}
+
+/// Takes no token that ends too far off: it was signed by a date that was ahead, and would be good for as long
+/// as that was. Whoever has one goes on with the next credential, as when it has expired.
+///
+/// What was signed within its own life from now is taken, so that a date which is behind sends nobody away who
+/// was here shortly before. So no token is taken for longer than twice its life.
+fn in_reach(
+    kind: TokenKind,
+    turn: &Turn<'_>,
+) -> impl FnOnce(Claims) -> Result<Claims, Refusal> + use<> {
+    let lifetime = match kind {
+        TokenKind::Access => Some(turn.shared.config.tokens.access),
+        TokenKind::Resume => Some(turn.shared.config.tokens.resume),
+        // It ends with its session, and says nothing itself.
+        TokenKind::Refresh => None,
+    };
+    let latest_ms = lifetime
+        .map_or(u64::MAX, |lifetime| turn.now.unix_ms.saturating_add(2 * milliseconds(lifetime)));
+    move |claims| if claims.expires_ms > latest_ms { Err(TOKEN_EXPIRED) } else { Ok(claims) }
 }
 
 fn token_refusal(error: TokenError) -> Refusal {

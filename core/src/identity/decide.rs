@@ -9,8 +9,9 @@ use dunlin_protocol::wire::{self, CloseReason, ErrorCode, frame::Body};
 use crate::audience::session::{Closed, OpenSession};
 use crate::auth::identity::{Identity, Inadmissible, device_to_wire};
 use crate::auth::token::Claims;
+use crate::clock::Dates;
 use crate::identity::asker::Reply;
-use crate::identity::enter::{decide_enter, renewal, renewed, resume_expires_ms, sign_tokens};
+use crate::identity::enter::{decide_enter, milliseconds, renewal, renewed, sign_tokens};
 use crate::identity::operation::{
     Action, Closing, Decision, Operation, Outcome, Recheck, SESSION_ENDED, Speaker,
 };
@@ -32,13 +33,16 @@ pub(super) fn decide(
     turn: &Turn<'_>,
 ) -> Decision {
     let user = operation.user;
+    if turn.dates.stands {
+        identity.bring_ends_back(&renewal(turn));
+    }
     let still_speaks = |speaker: Speaker| {
         open.iter().any(|open| open.conn == speaker.conn && open.session == speaker.session)
     };
     match &operation.action {
         Action::Enter(enter) => decide_enter(user, enter, identity, open, turn),
-        Action::ResetPassword { hash } => decide_reset(hash, identity, turn.now.unix_ms),
-        Action::Disable => decide_disable(identity, turn.now.unix_ms),
+        Action::ResetPassword { hash } => decide_reset(hash, identity, turn.dates.revoking_ms),
+        Action::Disable => decide_disable(identity, turn.dates.revoking_ms),
         Action::Enable => decide_enable(identity),
         Action::Recheck(recheck) => decide_recheck(recheck, identity, open),
         // The requests of a connection may have been under way when it was closed.
@@ -52,7 +56,7 @@ pub(super) fn decide(
         }
         Action::Refresh { claims, .. } => decide_refresh(claims, identity, turn),
         Action::Logout { speaker, which } => decide_logout(*speaker, *which, identity, turn),
-        Action::ListSessions { .. } => list_sessions(identity, open, turn.ending_ms),
+        Action::ListSessions { .. } => list_sessions(identity, open, turn.dates.ending_ms),
         Action::SetPassword { speaker, checked_hash, new_hash } => {
             decide_password(*speaker, checked_hash, new_hash, identity)
         }
@@ -141,8 +145,8 @@ pub(crate) fn refused_token(session: SessionId, why: Inadmissible) -> Decision {
 }
 
 fn decide_refresh(claims: &Claims, identity: &mut Identity, turn: &Turn<'_>) -> Decision {
-    let renewal = renewal(identity, turn);
-    match identity.refresh(claims, "", turn.ending_ms, &renewal) {
+    let renewal = renewal(turn);
+    match identity.refresh(claims, "", turn.dates.ending_ms, &renewal) {
         Ok(generation) => {
             let renewed = renewed(claims, generation, identity, turn.now.unix_ms);
             let tokens = sign_tokens(&renewed, renewal.expires_ms, turn);
@@ -162,7 +166,7 @@ fn decide_logout(
         Logout::This => speaker.session,
         Logout::Other(session) => session,
         Logout::All => {
-            identity.close_all(turn.now.unix_ms);
+            identity.close_all(turn.dates.revoking_ms);
             let done = Outcome::Reply(Reply::Done);
             return Decision::close(done, Closed::All, CloseReason::LoggedOut);
         }
@@ -189,10 +193,11 @@ pub(crate) fn end_issued(
     turn: &Turn<'_>,
 ) -> Closed {
     let valid_from_ms = identity.tokens_valid_from_ms;
-    // No resume token that is signed by now lives longer.
-    let until_ms = resume_expires_ms(identity, turn);
+    // No resume token that is signed by now is taken for longer: see `in_reach` beside the credentials.
+    let Dates { ending_ms, revoking_ms, .. } = turn.dates;
+    let until_ms = revoking_ms + 2 * milliseconds(turn.shared.config.tokens.resume);
     for session in sessions {
-        identity.end(*session, until_ms, turn.now.unix_ms, turn.ending_ms);
+        identity.end(*session, until_ms, revoking_ms, ending_ms);
     }
     if identity.tokens_valid_from_ms == valid_from_ms {
         Closed::Sessions(sessions.to_vec())

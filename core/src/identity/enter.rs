@@ -136,15 +136,15 @@ pub(super) fn decide_enter(
             }
             enter_recorded(user, enter, identity, open, turn)
         }
-        Proof::Token(claims, purpose) => match identity.admits(claims, turn.ending_ms) {
+        Proof::Token(claims, purpose) => match identity.admits(claims, turn.dates.ending_ms) {
             Ok(()) if claims.recorded => continue_session(enter, claims, *purpose, identity, turn),
             Ok(()) if enter.only_fetches() => fetch_issued(enter, claims, turn),
             Ok(()) => enter_issued(enter, claims.clone(), identity, open, turn),
             Err(why) => refused_token(claims.session, why),
         },
         Proof::Refresh(claims) => {
-            let (name, renewal) = (&enter.device.name, renewal(identity, turn));
-            match identity.refresh(claims, name, turn.ending_ms, &renewal) {
+            let (name, renewal) = (&enter.device.name, renewal(turn));
+            match identity.refresh(claims, name, turn.dates.ending_ms, &renewal) {
                 Ok(generation) => {
                     let renewed = renewed(claims, generation, identity, turn.now.unix_ms);
                     let tokens = Some(sign_tokens(&renewed, renewal.expires_ms, turn));
@@ -209,7 +209,7 @@ fn is_overtaken(enter: &Enter, open: &[OpenSession]) -> bool {
 }
 
 /// At most a hundred years, so that sums of times don't overflow.
-fn milliseconds(lifetime: Duration) -> u64 {
+pub(crate) fn milliseconds(lifetime: Duration) -> u64 {
     const HUNDRED_YEARS_MS: u64 = 100 * 366 * 24 * 3600 * 1000;
     u64::try_from(lifetime.as_millis()).map_or(HUNDRED_YEARS_MS, |ms| ms.min(HUNDRED_YEARS_MS))
 }
@@ -227,7 +227,7 @@ fn enter_recorded(
     turn: &Turn<'_>,
 ) -> Decision {
     let claims = new_claims(user, enter, identity, turn, true);
-    let expires_ms = renewal(identity, turn).expires_ms;
+    let expires_ms = renewal(turn).expires_ms;
     let recorded = Recorded {
         session: claims.session,
         device: enter.device.clone(),
@@ -239,7 +239,8 @@ fn enter_recorded(
         expires_ms,
     };
     let connected: Vec<_> = open.iter().map(|open| open.session).collect();
-    let replaced = identity.open(recorded, turn.ending_ms, &turn.shared.config.devices, &connected);
+    let replaced =
+        identity.open(recorded, turn.dates.ending_ms, &turn.shared.config.devices, &connected);
     let tokens = Some(sign_tokens(&claims, expires_ms, turn));
     let_in(enter, &claims, expires_ms, tokens, Closed::Sessions(replaced), turn)
 }
@@ -254,10 +255,13 @@ fn continue_session(
 ) -> Decision {
     // The extension of an app that shows a notification may know another name of the device.
     let name = if enter.only_fetches() { "" } else { &enter.device.name };
-    identity.used(claims, name, &renewal(identity, turn));
+    let renewal = renewal(turn);
+    identity.used(claims, name, &renewal);
     let recorded = identity.session(claims.session);
     let (ends_ms, newest) =
         recorded.map_or((0, 0), |recorded| (recorded.expires_ms, recorded.generation));
+    // By a date that was ahead it may end later, but nobody is promised that.
+    let ends_ms = ends_ms.min(renewal.expires_ms);
     let closed = Closed::Sessions(vec![claims.session]);
     let renewed = |generation| renewed(claims, generation, identity, turn.now.unix_ms);
     match purpose {
@@ -290,7 +294,7 @@ fn let_in(
     turn: &Turn<'_>,
 ) -> Decision {
     let resume_ms = milliseconds(turn.shared.config.tokens.resume);
-    let expires_ms = session_expires_ms.min(claims.issued_ms + resume_ms);
+    let expires_ms = session_expires_ms.min(turn.now.unix_ms + resume_ms);
     let resume = Claims { expires_ms, ..claims.clone() };
     let keys = &turn.shared.tokens;
     let logged_in = wire::LoggedIn {
@@ -333,7 +337,7 @@ fn new_claims(
         recorded,
         generation: 0,
         issued_ms: identity.issue_time_ms(turn.now.unix_ms),
-        expires_ms: resume_expires_ms(identity, turn),
+        expires_ms: turn.now.unix_ms + milliseconds(turn.shared.config.tokens.resume),
     }
 }
 
@@ -360,7 +364,7 @@ pub(crate) fn sign_tokens(
         turn.shared.tokens.sign_text(kind, &Claims { expires_ms, ..claims.clone() })
     };
     let access_ms = milliseconds(turn.shared.config.tokens.access);
-    let access_ends_ms = session_expires_ms.min(claims.issued_ms + access_ms);
+    let access_ends_ms = session_expires_ms.min(turn.now.unix_ms + access_ms);
     wire::Tokens {
         access_token: sign(TokenKind::Access, access_ends_ms),
         access_expires_in_s: seconds_until(access_ends_ms, turn.now.unix_ms),
@@ -372,13 +376,12 @@ pub(crate) fn sign_tokens(
 /// Until when a recorded session lives that is used now. What is gained by less than a day is not worth a
 /// write: somebody who comes back a hundred times a day has it written once. Where sessions are short, by
 /// less than a tenth of their life.
-pub(crate) fn renewal(identity: &Identity, turn: &Turn<'_>) -> Renewal {
+///
+/// It counts from now, not from when the tokens of it count as signed: that may be later, if all of before were
+/// revoked by a date that was ahead.
+pub(crate) fn renewal(turn: &Turn<'_>) -> Renewal {
     const DAY_MS: u64 = 24 * 3600 * 1000;
     let lifetime_ms = milliseconds(turn.shared.config.tokens.refresh);
-    let expires_ms = identity.issue_time_ms(turn.now.unix_ms) + lifetime_ms;
+    let expires_ms = turn.now.unix_ms + lifetime_ms;
     Renewal { expires_ms, step_ms: DAY_MS.min(lifetime_ms / 10) }
-}
-
-pub(crate) fn resume_expires_ms(identity: &Identity, turn: &Turn<'_>) -> u64 {
-    identity.issue_time_ms(turn.now.unix_ms) + milliseconds(turn.shared.config.tokens.resume)
 }

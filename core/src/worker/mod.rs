@@ -55,7 +55,7 @@ use turn::Turn;
 
 use crate::auth::issuer::Issuers;
 use crate::auth::token::TokenKeys;
-use crate::clock::{EndingDate, Now};
+use crate::clock::{Calendar, Dates, Now};
 use crate::cluster::ClusterNode;
 use crate::config::EngineConfig;
 use crate::random::Random;
@@ -90,8 +90,8 @@ pub struct Worker {
     shared: Arc<Shared>,
     /// Of the last input.
     now: Now,
-    ending_date: EndingDate,
-    ending_ms: u64,
+    calendar: Calendar,
+    dates: Dates,
     tickets: Tickets,
     agenda: Agenda,
     router: Router,
@@ -102,8 +102,9 @@ impl Worker {
     pub fn new(index: u16, shared: Arc<Shared>) -> Worker {
         let router = Router::new(index, &shared);
         let (tickets, agenda) = (Tickets::default(), Agenda::default());
-        let (now, ending_date, ending_ms) = Default::default();
-        Worker { index, shared, now, ending_date, ending_ms, tickets, agenda, router }
+        let (now, dates) = Default::default();
+        let calendar = Calendar::after(shared.config.known_ms);
+        Worker { index, shared, now, calendar, dates, tickets, agenda, router }
     }
 
     /// Takes one input.
@@ -124,11 +125,10 @@ impl Worker {
         // All inputs of a tick come at one moment.
         if now != self.now {
             self.now = now;
-            self.ending_ms = self.ending_date.at(now);
+            self.dates = self.calendar.at(now);
         }
-        let Worker { index, shared, ending_ms, tickets, agenda, router, .. } = self;
-        let turn =
-            Turn { index: *index, now, ending_ms: *ending_ms, shared, tickets, agenda, effects };
+        let Worker { index, shared, dates, tickets, agenda, router, .. } = self;
+        let turn = Turn { index: *index, now, dates: *dates, shared, tickets, agenda, effects };
         (router, turn)
     }
 

@@ -140,7 +140,7 @@ impl Router {
         let (Some(cluster), Some(Closing { of, reason })) = (&mut self.cluster, closing) else {
             return;
         };
-        let at_ms = turn.now.unix_ms;
+        let at_ms = turn.dates.revoking_ms;
         let mut closed = of.clone();
         if let Some(session) = comes_back.filter(|session| of.includes(*session)) {
             let (closed, reason) = (Closed::Sessions(vec![session]), CloseReason::Reconnected);

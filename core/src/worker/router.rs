@@ -78,7 +78,7 @@ impl Router {
             cluster: place.map(|place| Cluster::new(place, index, workers)),
             unsure: Unsure::default(),
             retention: Retention::default(),
-            clock_watch: ClockWatch::default(),
+            clock_watch: ClockWatch::after(shared.config.known_ms),
             room: Room::new(shared.config.answer_bytes_of_worker()),
             retries: 0,
             settled: Vec::new(),
@@ -468,8 +468,8 @@ impl Router {
             }
             Jump::Back { ms } => tracing::warn!(
                 by_ms = ms,
-                "the clock of this machine was set back: what was stored while it was ahead has times \
-                 of the future and expires late; what is stored from now on has the right time"
+                "the clock of this machine was set back: if it is right now, what was stored while it was \
+                 ahead has times of the future and expires late, and what is stored from now on has the right time"
             ),
         }
     }

@@ -17,7 +17,7 @@ use super::flow::{
 };
 use super::tickets::Tickets;
 use crate::auth::password::PasswordJob;
-use crate::clock::Now;
+use crate::clock::{Dates, Now};
 use crate::credential::PasswordFlow;
 use crate::placement;
 use crate::retention::RetentionFlow;
@@ -32,8 +32,8 @@ pub(crate) struct Turn<'a> {
     /// Of the worker, on its node.
     pub(crate) index: u16,
     pub(crate) now: Now,
-    /// The date by which tokens and sessions end; see [`EndingDate`](crate::clock::EndingDate).
-    pub(crate) ending_ms: u64,
+    /// By which tokens and sessions end, and are revoked.
+    pub(crate) dates: Dates,
     pub(crate) shared: &'a Shared,
     pub(crate) agenda: &'a mut Agenda,
     pub(crate) effects: &'a mut Effects,
@@ -148,7 +148,7 @@ impl Turn<'_> {
 pub(crate) mod stage {
     use std::sync::Arc;
 
-    use super::{Agenda, Effects, Now, Shared, Tickets, Turn};
+    use super::{Agenda, Dates, Effects, Now, Shared, Tickets, Turn};
     use crate::auth::issuer::Issuers;
     use crate::auth::token::TokenKeys;
     use crate::config::EngineConfig;
@@ -181,7 +181,7 @@ pub(crate) mod stage {
             Turn {
                 index: 0,
                 now: Now::steady(1000),
-                ending_ms: 1000,
+                dates: Dates::steady(1000),
                 shared,
                 agenda,
                 effects,

@@ -3,6 +3,7 @@
 
 mod administration;
 mod attempts;
+mod dates;
 mod failures;
 mod fetching;
 mod issuers;

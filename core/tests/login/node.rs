@@ -248,6 +248,18 @@ impl Node {
         true
     }
 
+    /// Sets the date so far ahead. Every worker has seen the one before it, and sees this one.
+    pub(crate) fn set_date(&mut self, ahead_ms: u64) {
+        self.tick();
+        self.ahead_ms = ahead_ms;
+        self.tick();
+    }
+
+    fn tick(&mut self) {
+        self.inputs.extend((0..self.workers.len()).map(|worker| (worker, Input::Tick)));
+        self.run();
+    }
+
     fn now(&self) -> Now {
         Now { unix_ms: self.now_ms + self.ahead_ms, monotonic_ms: self.now_ms }
     }

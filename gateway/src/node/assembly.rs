@@ -20,7 +20,9 @@ use dunlin_core::engine::hosted::{HostedWorker, Wake};
 use dunlin_core::engine::{Engine, EngineBuilder};
 use dunlin_core::presence::Presence;
 use dunlin_core::store::Store;
-use dunlin_core::store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError, RecoveryReport};
+use dunlin_core::store::embedded::{
+    EmbeddedConfig, EmbeddedStore, OpenError, RecoveryReport, last_written_ms,
+};
 use dunlin_core::transport::Transport;
 
 use super::data::{DataError, DataFolder};
@@ -56,6 +58,8 @@ pub(crate) struct Stored {
     pub(crate) store: Arc<dyn Store>,
     /// What copies and verifies it, if it is kept here.
     pub(crate) keeper: Option<Arc<dyn Keeper>>,
+    /// When something was last written to it before, if that is known. Unix time in milliseconds.
+    pub(crate) written_ms: Option<u64>,
 }
 
 /// Opens the store that the configuration names. To be called on a thread that is no shard:
@@ -73,13 +77,14 @@ fn open_embedded(config: &EmbeddedConfig, data: &DataFolder) -> Result<Stored, O
     // Who knows its secret can make entries that look like those of this store.
     data.ensure_secret(&data.store_identity_file())?;
     let is_new = !data.store_identity_file().exists();
+    let written_ms = last_written_ms(&data.store());
     let store = Arc::new(EmbeddedStore::open(&data.store(), config.clone())?);
     tell_of_recovery(store.recovery());
     if is_new {
         // Whoever makes the store makes its key, a command too: a key that is missing later was lost.
         data.signing_keys()?;
     }
-    Ok(Stored { store: store.clone(), keeper: Some(store) })
+    Ok(Stored { store: store.clone(), keeper: Some(store), written_ms })
 }
 
 fn tell_of_recovery(report: &RecoveryReport) {
@@ -100,6 +105,8 @@ pub struct Parts {
     store: Arc<dyn Store>,
     keys: SigningKeys,
     neighbours: Option<Neighbours>,
+    /// See [`EngineConfig::known_ms`].
+    known_ms: u64,
 }
 
 /// Other nodes that share the store and the signing keys.
@@ -112,7 +119,7 @@ struct Neighbours {
 impl Parts {
     /// A node by itself, over a store that is open.
     pub fn new(store: Arc<dyn Store>, keys: SigningKeys) -> Parts {
-        Parts { store, keys, neighbours: None }
+        Parts { store, keys, neighbours: None, known_ms: 0 }
     }
 
     /// A node by itself, with the keys of its data folder. They are made when the store is open, so
@@ -127,7 +134,8 @@ impl Parts {
                  has to log in again"
             );
         }
-        Ok(Parts::new(Arc::clone(&stored.store), keys))
+        let known_ms = stored.written_ms.unwrap_or(0);
+        Ok(Parts { known_ms, ..Parts::new(Arc::clone(&stored.store), keys) })
     }
 
     /// Makes it one of several nodes that have the same store and the same signing keys. Its name
@@ -149,7 +157,7 @@ impl Parts {
 
     fn engine(self, config: EngineConfig, transport: Arc<dyn Transport>) -> EngineBuilder {
         let builder = Engine::builder(self.store, transport)
-            .config(config)
+            .config(EngineConfig { known_ms: self.known_ms, ..config })
             .signing_key(self.keys.current)
             .retired_keys(self.keys.retired);
         match self.neighbours {

@@ -70,12 +70,19 @@ impl Recorded {
             self.previous = Some(used);
             self.given_from = self.generation;
         }
-        self.expires_ms = renewal.expires_ms;
+        self.expires_ms = self.expires_ms.max(renewal.expires_ms);
         self.generation
     }
 
     pub(super) fn renew(&mut self, renewal: &Renewal) {
         if renewal.expires_ms >= self.expires_ms.saturating_add(renewal.step_ms) {
+            self.expires_ms = renewal.expires_ms;
+        }
+    }
+
+    pub(super) fn bring_end_back(&mut self, renewal: &Renewal) {
+        // Clocks of several nodes differ, which is not worth a write either.
+        if self.expires_ms > renewal.expires_ms.saturating_add(renewal.step_ms) {
             self.expires_ms = renewal.expires_ms;
         }
     }
