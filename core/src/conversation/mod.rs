@@ -114,7 +114,11 @@ impl Conversations {
 
     /// Takes a send of a user who was authenticated, here or on another node.
     #[inline]
-    pub(crate) fn send(&mut self, pending: Pending, turn: &mut Turn<'_>) -> Result<(), Refused> {
+    pub(crate) fn send(
+        &mut self,
+        mut pending: Pending,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Refused> {
         let log = pending.log;
         if other_member(log, pending.sender).is_none() {
             return Err(refused(&pending, NO_SUCH_CONVERSATION));
@@ -124,6 +128,7 @@ impl Conversations {
             Conversation::new()
         });
         conversation.used_ms = turn.now.monotonic_ms;
+        pending.since_ms = turn.now.monotonic_ms;
         let was_waiting = conversation.has_waiting();
         let bytes = pending.memory();
         conversation.enqueue(pending).map_err(|pending| refused(&pending, QUEUE_FULL))?;
@@ -234,21 +239,21 @@ impl Conversations {
     ) -> Option<BatchFailed> {
         let conversation = self.in_use.get_mut(&log)?;
         let before = settled.len();
-        let unknown = conversation.settle(log, results, settled);
+        let unknown = conversation.settle(log, results, turn.now.monotonic_ms, settled);
         let settled = settled[before..].iter().map(|(pending, _)| pending);
         self.waiting_bytes -= settled.chain(&unknown).map(Pending::memory).sum::<usize>();
         self.go_on(log, &unknown, STORE_UNAVAILABLE, turn)
     }
 
     /// The store did not take the batch of a conversation. What waits behind it goes on, once the
-    /// head was read again.
+    /// head was read again; but what has waited for it as long as anybody waits for the store is refused with it.
     pub(crate) fn batch_failed(
         &mut self,
         log: LogId,
         refusal: Refusal,
         turn: &mut Turn<'_>,
     ) -> Option<BatchFailed> {
-        let failed = self.in_use.get_mut(&log)?.fail_batch();
+        let failed = self.in_use.get_mut(&log)?.fail_batch(turn.now.monotonic_ms);
         self.waiting_bytes -= failed.iter().map(Pending::memory).sum::<usize>();
         self.go_on(log, &failed, refusal, turn)
     }
@@ -376,6 +381,7 @@ mod tests {
 
         use super::*;
         use crate::clock::Now;
+        use crate::limits::STORE_DEADLINE_MS;
         use crate::request::Message;
         use crate::store::StoreRequest;
         use crate::transport::ConnId;
@@ -497,6 +503,37 @@ mod tests {
             assert_eq!(failed.refused[0].refusal, STORE_UNAVAILABLE);
             conversations.load(&mut stage.turn());
             assert_eq!(stage.asked(), [StoreRequest::Heads(vec![log()])]);
+        }
+
+        /// It would else wait for the store once more, and be answered after twice the time.
+        #[test]
+        fn what_has_waited_for_a_batch_that_failed_as_long_as_the_batch_is_refused_with_it() {
+            let at = |stage: &mut Stage, monotonic_ms, what: &mut dyn FnMut(&mut Turn<'_>)| {
+                let mut turn = stage.turn();
+                turn.now = Now { unix_ms: 1, monotonic_ms };
+                what(&mut turn);
+            };
+            let mut stage = Stage::new();
+            let mut conversations = Conversations::default();
+            let head = Head { seq: 7, ..Head::default() };
+            at(&mut stage, 1_000, &mut |turn| {
+                conversations.send(send_of(1), turn).unwrap();
+                conversations.head_loaded(log(), &head, turn);
+                conversations.all_heard(log(), turn);
+                assert_eq!(conversations.number(log(), 1, &mut Vec::new()), 1);
+            });
+            for sent_ms in [1_000, 1_500, 9_000] {
+                at(&mut stage, sent_ms, &mut |turn| {
+                    conversations.send(send_of(2), turn).unwrap();
+                });
+            }
+            let mut refused = 0;
+            at(&mut stage, 1_500 + STORE_DEADLINE_MS, &mut |turn| {
+                let failed = conversations.batch_failed(log(), STORE_UNAVAILABLE, turn);
+                refused = failed.map_or(0, |failed| failed.refused.len());
+            });
+            assert_eq!((refused, conversations.waiting_bytes()), (3, send_of(2).memory()));
+            assert!(conversations.is_waiting(log()), "the last one has time");
         }
 
         #[test]

@@ -240,6 +240,7 @@ impl Conversation {
         &mut self,
         log: LogId,
         results: &[Written],
+        now_ms: u64,
         settled: &mut Vec<(Pending, Outcome)>,
     ) -> Vec<Pending> {
         debug_assert_eq!(self.phase, Phase::Appending(results.len()));
@@ -278,7 +279,7 @@ impl Conversation {
         }
         if !unknown.is_empty() {
             self.phase = Phase::Unknown;
-            self.take_forwarded_with(&mut unknown);
+            self.take_overdue_with(&mut unknown, now_ms);
         }
         while let Some(pending) = stale.pop_back() {
             self.queue.push_front(pending);
@@ -293,12 +294,20 @@ impl Conversation {
 
     /// The batch at the store failed: nobody knows what of it is stored. Gives back its sends; the
     /// head must be read anew.
-    pub(super) fn fail_batch(&mut self) -> Vec<Pending> {
+    pub(super) fn fail_batch(&mut self, now_ms: u64) -> Vec<Pending> {
         let Phase::Appending(count) = self.phase else { return Vec::new() };
         self.phase = Phase::Unknown;
         let mut failed: Vec<_> = self.queue.drain(..count).collect();
-        self.take_forwarded_with(&mut failed);
+        self.take_overdue_with(&mut failed, now_ms);
         failed
+    }
+
+    /// What stands behind those that are refused and has waited as long as they have is refused with them, or it
+    /// would wait for the store as long again.
+    fn take_overdue_with(&mut self, refused: &mut Vec<Pending>, now_ms: u64) {
+        let overdue = self.queue.iter().take_while(|pending| pending.is_overdue(now_ms)).count();
+        refused.extend(self.queue.drain(..overdue));
+        self.take_forwarded_with(refused);
     }
 
     /// If the last of those that are refused came from another node, the rest of what came with it is
@@ -428,7 +437,7 @@ mod tests {
         let behind = (0..2).map(|number| pending(5000 + number, 2));
         let mut conversation = loaded(first.chain(forwarded).chain(behind));
         assert_eq!(conversation.number(log(), 1, &mut Vec::new()), CONVERSATION_BATCH_MAX);
-        assert_eq!(conversation.fail_batch().len(), usize::from(count) + 10);
+        assert_eq!(conversation.fail_batch(0).len(), usize::from(count) + 10);
         assert_eq!(conversation.fail_all().len(), 2);
     }
 
@@ -437,7 +446,7 @@ mod tests {
         let count = CONVERSATION_BATCH_MAX as u16;
         let mut conversation = loaded((0..count + 10).map(|number| pending(number, 0)));
         conversation.number(log(), 1, &mut Vec::new());
-        assert_eq!(conversation.fail_batch().len(), CONVERSATION_BATCH_MAX);
+        assert_eq!(conversation.fail_batch(0).len(), CONVERSATION_BATCH_MAX);
         assert_eq!(conversation.fail_all().len(), 10);
     }
 
@@ -451,7 +460,7 @@ mod tests {
         let duplicate = Written::Duplicate { seq: 6, digest: digest(&pending(2, 0).message) };
         let mut settled = Vec::new();
         let results = [STORED, conflict.clone(), duplicate, conflict];
-        assert!(conversation.settle(log(), &results, &mut settled).is_empty());
+        assert!(conversation.settle(log(), &results, 0, &mut settled).is_empty());
         assert!(matches!(settled[0].1, Outcome::Stored { seq: 1, .. }));
         assert!(matches!(settled[1].1, Outcome::Retried { seq: 6, .. }));
         assert_eq!(conversation.head_seq(), 7);
@@ -471,7 +480,7 @@ mod tests {
         conversation.number(log(), 1, &mut Vec::new());
         let mut settled = Vec::new();
         let results = [Written::Unknown, STORED, Written::Unknown];
-        let unknown = conversation.settle(log(), &results, &mut settled);
+        let unknown = conversation.settle(log(), &results, 0, &mut settled);
         assert!(matches!(settled[0].1, Outcome::Stored { seq: 1, .. }));
         assert!(matches!(settled[1].1, Outcome::Stored { seq: 2, .. }));
         assert_eq!((numbers(&unknown), conversation.head_seq()), (vec![2], 2));
@@ -494,7 +503,7 @@ mod tests {
             conflict.clone(),
             conflict,
         ];
-        let unknown = conversation.settle(log(), &results, &mut Vec::new());
+        let unknown = conversation.settle(log(), &results, 0, &mut Vec::new());
         assert_eq!(numbers(&unknown), [1, 2, 3, 4, 5]);
         assert!(!conversation.has_waiting());
     }
@@ -505,7 +514,7 @@ mod tests {
         conversation.number(log(), 1, &mut Vec::new());
         conversation.enqueue(pending(2, 0)).unwrap();
         let results = [Written::Conflict { head: Head::default() }, Written::Unknown];
-        let unknown = conversation.settle(log(), &results, &mut Vec::new());
+        let unknown = conversation.settle(log(), &results, 0, &mut Vec::new());
         assert_eq!((numbers(&unknown), conversation.phase), (vec![1], Phase::Unknown));
         assert_eq!(numbers(&conversation.fail_all()), [0, 2]);
     }

@@ -4,7 +4,7 @@ use dunlin_protocol::{LogId, UserId};
 
 use crate::audience::push::Knower;
 use crate::entry::EncodedEntry;
-use crate::limits::ENTRY_OVERHEAD_BYTES;
+use crate::limits::{ENTRY_OVERHEAD_BYTES, STORE_DEADLINE_MS};
 use crate::placement::Origin;
 use crate::request::Message;
 use crate::transport::ConnId;
@@ -18,6 +18,8 @@ pub(crate) struct Pending {
     pub(crate) conn: ConnId,
     pub(crate) log: LogId,
     pub(crate) message: Message,
+    /// When it began to wait, by the clock that is never set.
+    pub(super) since_ms: u64,
     /// Set when it was numbered.
     pub(super) encoded: Option<(EncodedEntry, u64)>,
 }
@@ -53,13 +55,18 @@ impl Pending {
         log: LogId,
         message: Message,
     ) -> Pending {
-        Pending { reply_to, sender, conn, log, message, encoded: None }
+        Pending { reply_to, sender, conn, log, message, since_ms: 0, encoded: None }
     }
 
     /// The memory that it takes until it is answered: the content as it came, and in the entry that is
     /// made of it.
     pub(crate) fn memory(&self) -> usize {
         size_of::<Pending>() + ENTRY_OVERHEAD_BYTES + 2 * self.message.content.len()
+    }
+
+    /// Whether it has waited as long as anybody waits for the store.
+    pub(super) fn is_overdue(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.since_ms) >= STORE_DEADLINE_MS
     }
 
     /// Who knows by the answer what was done.
