@@ -83,6 +83,10 @@ pub(crate) const BEHIND_LOGS_MAX: usize = 64;
 /// part of its own limits: those with the most to take collapse first.
 pub(crate) const NODE_PRESSURE_DIVISOR: usize = 8;
 
+/// This part of `limits.input_bytes_node_max` is kept free by closing those who hold most of it, so that all
+/// others find room for what they have begun.
+pub(crate) const UNFINISHED_RESERVE_DIVISOR: usize = 16;
+
 /// But never to less than this, or to nothing if a million wait: some notes that it is behind, or a
 /// short response.
 pub(crate) const OUTBOX_BYTES_LEAST: usize = 1024;

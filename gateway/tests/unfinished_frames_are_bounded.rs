@@ -56,6 +56,36 @@ fn who_holds_most_of_what_is_unfinished_goes_first() {
     node.settle();
 }
 
+#[test]
+fn no_more_are_closed_than_there_is_no_room_for() {
+    const CROWD: usize = 40;
+    const BEGUN: usize = 100_000;
+    let with_bound = |bound: usize| {
+        move |config: &mut dunlin_gateway::config::Config| {
+            config.listen.shards = 1;
+            config.limits.input_bytes_node_max = bound;
+        }
+    };
+    let mut node = Node::with(with_bound(3 * CROWD * BEGUN));
+    let mut crowd: Vec<Client> =
+        (0..CROWD).map(|number| node.user(&format!("u{number}"))).collect();
+    let before_the_end = vec![0; BEGUN];
+    for client in &mut crowd {
+        client.write(&begun_sync(600_000));
+        client.write(&before_the_end);
+    }
+    // All hold about the same, up to half of it in advance, and there is room for it, until there is less.
+    eventually("all of it is held", || node.server.unfinished_bytes() >= CROWD * BEGUN);
+    let bound = CROWD * BEGUN / 10 * 9;
+    node.reload(with_bound(bound));
+    eventually("the bound is kept", || node.server.unfinished_bytes() <= bound);
+    let held = node.server.unfinished_bytes();
+    assert!(held >= bound / 2, "{held} of {bound} are left");
+    drop(crowd);
+    eventually("some were closed", || node.server.closed(CloseReason::Overloaded) > 0);
+    node.settle();
+}
+
 /// With everything else there is ten minutes.
 fn frames_soon(config: &mut dunlin_gateway::config::Config) {
     config.timeouts.frame_timeout_ms = 100;
