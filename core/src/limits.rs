@@ -163,8 +163,9 @@ pub const MARKS_MAX: usize = 16 * 1024;
 pub const HEARING_KNOWN_MS: u64 = 5_000;
 
 /// Memory of the changes of settings and memberships of one worker that may be under way or wait for each
-/// other; more are answered `OVERLOADED`. A thousand of the largest, or thirty thousand of the others.
-pub const CHANGES_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// other; more are answered `OVERLOADED`. One user has a quarter of it at most, less by the part that others have: as
+/// many of the largest settings as one connection may have under way, several times over.
+pub const CHANGES_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of a response that is a list: the frame limit of clients, less the frame around it.
 pub const RESPONSE_BYTES_MAX: usize = FRAME_BYTES_MAX as usize - 16 * 1024;

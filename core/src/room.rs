@@ -346,8 +346,8 @@ impl<T> Share<T> {
     }
 }
 
-/// What one user may hold.
-fn fair_share(free: usize, bytes_max: usize) -> usize {
+/// What one user may hold, if so much is free of all.
+pub(crate) fn fair_share(free: usize, bytes_max: usize) -> usize {
     let part = free as u128 * free as u128 / (bytes_max.max(1) * SHARE_DIVISOR) as u128;
     usize::try_from(part).unwrap_or(free)
 }

@@ -22,15 +22,16 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-/// Changes of one owner that may wait. An honest user has a few devices.
-const WAITING_MAX: usize = 32;
-
 /// How often somebody else may be faster before it is given up.
 const ATTEMPTS_MAX: u8 = 8;
 
 /// The owners of whom a change is being made, with the changes that wait for it.
 #[derive(Debug)]
-pub(crate) struct Transactions<K, C>(HashMap<K, VecDeque<C>, RandomState>);
+pub(crate) struct Transactions<K, C> {
+    owners: HashMap<K, VecDeque<C>, RandomState>,
+    /// Changes of one owner that may wait.
+    waiting_max: usize,
+}
 
 /// A change that is being made.
 #[derive(Debug)]
@@ -51,31 +52,30 @@ pub(crate) enum Taken<C> {
     Refused(C),
 }
 
-impl<K, C> Default for Transactions<K, C> {
-    fn default() -> Transactions<K, C> {
-        Transactions(HashMap::default())
-    }
-}
-
 impl<K: Copy + Eq + Hash, C> Transactions<K, C> {
+    /// So many changes of one owner may wait.
+    pub(crate) fn new(waiting_max: usize) -> Transactions<K, C> {
+        Transactions { owners: HashMap::default(), waiting_max }
+    }
+
     /// Whether a change of this owner is being made.
     pub(crate) fn is_busy(&self, owner: K) -> bool {
-        self.0.contains_key(&owner)
+        self.owners.contains_key(&owner)
     }
 
     /// The owners of whom a change is being made.
     pub(crate) fn owners(&self) -> impl Iterator<Item = &K> {
-        self.0.keys()
+        self.owners.keys()
     }
 
     /// Takes a change.
     pub(crate) fn take(&mut self, owner: K, change: C) -> Taken<C> {
-        match self.0.entry(owner) {
+        match self.owners.entry(owner) {
             Entry::Vacant(none_before) => {
                 none_before.insert(VecDeque::new());
                 Taken::Begins(Running::new(change))
             }
-            Entry::Occupied(waiting) if waiting.get().len() >= WAITING_MAX => {
+            Entry::Occupied(waiting) if waiting.get().len() >= self.waiting_max => {
                 Taken::Refused(change)
             }
             Entry::Occupied(mut waiting) => {
@@ -87,7 +87,7 @@ impl<K: Copy + Eq + Hash, C> Transactions<K, C> {
 
     /// The change of an owner was carried out: the next one, if there is one, is to be begun.
     pub(crate) fn next(&mut self, owner: K) -> Option<Running<C>> {
-        let Entry::Occupied(mut waiting) = self.0.entry(owner) else { return None };
+        let Entry::Occupied(mut waiting) = self.owners.entry(owner) else { return None };
         let next = waiting.get_mut().pop_front();
         if next.is_none() {
             waiting.remove();
@@ -97,8 +97,8 @@ impl<K: Copy + Eq + Hash, C> Transactions<K, C> {
 
     /// Takes out those that nobody wants any more, if they are in the way of the next one.
     pub(crate) fn make_room(&mut self, owner: K, is_unwanted: impl Fn(&C) -> bool) -> VecDeque<C> {
-        match self.0.get_mut(&owner) {
-            Some(waiting) if waiting.len() >= WAITING_MAX => {
+        match self.owners.get_mut(&owner) {
+            Some(waiting) if waiting.len() >= self.waiting_max => {
                 let (unwanted, wanted) =
                     std::mem::take(waiting).into_iter().partition(|change| is_unwanted(change));
                 *waiting = wanted;
@@ -129,6 +129,8 @@ impl<C> Running<C> {
 mod tests {
     use super::*;
 
+    const WAITING_MAX: usize = 32;
+
     fn begun(taken: Taken<usize>) -> usize {
         match taken {
             Taken::Begins(running) => running.change,
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn one_change_of_an_owner_is_made_after_another() {
-        let mut transactions = Transactions::default();
+        let mut transactions = Transactions::new(WAITING_MAX);
         assert_eq!(begun(transactions.take('a', 1)), 1);
         assert!(matches!(transactions.take('a', 2), Taken::Waits));
         assert_eq!(begun(transactions.take('b', 3)), 3);
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn so_many_wait_and_who_is_not_wanted_makes_room() {
-        let mut transactions = Transactions::default();
+        let mut transactions = Transactions::new(WAITING_MAX);
         assert_eq!(begun(transactions.take('a', 0)), 0);
         for change in 1..=WAITING_MAX {
             assert!(transactions.make_room('a', |_| true).is_empty());

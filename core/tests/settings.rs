@@ -75,7 +75,7 @@ fn changes_that_are_sent_in_a_row_are_made_one_after_another() {
     let ann = server.account(1);
     let mut phone = server.live(ann);
     let asked: Vec<_> =
-        (0..30_u8).map(|n| phone.submit(set(&format!("key{}", n % 3), &[n + 1], None))).collect();
+        (0..=255_u8).map(|n| phone.submit(set(&format!("key{}", n % 3), &[n, 1], None))).collect();
     let mut last = 0;
     for request in asked {
         let Body::Setting(setting) = phone.response(request) else { panic!("refused") };

@@ -9,6 +9,9 @@
 
 use dunlin_protocol::wire::{self, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId, UserId};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::membership::{Ending, MembershipChange};
 use super::setting::SettingChange;
@@ -18,6 +21,7 @@ use crate::limits::{CHANGES_BYTES_MAX, OVERLOADED_RETRY_MS};
 use crate::membership::other_member;
 use crate::refusal::{DATA_CORRUPT, INTERNAL, NO_SUCH_CONVERSATION, Refusal, STORE_UNAVAILABLE};
 use crate::request::Client;
+use crate::room::fair_share;
 use crate::store::{Head, Page, Register, Write, Written};
 use crate::transaction::{Running, Taken, Transactions};
 use crate::transport::ConnId;
@@ -30,12 +34,22 @@ const TOO_BUSY: Refusal = Refusal::retry(
     OVERLOADED_RETRY_MS,
 );
 
-/// The changes that are not answered yet.
-#[derive(Debug, Default)]
+/// The changes that are not answered yet. What bounds them is memory, and the part of it that one user may have:
+/// any number that a client may have under way waits for each other.
+#[derive(Debug)]
 pub(crate) struct Changes {
     transactions: Transactions<Subject, Change>,
     /// Memory of all of them.
     bytes: usize,
+    /// The same of each user who has some.
+    users: HashMap<UserId, usize, RandomState>,
+}
+
+impl Default for Changes {
+    fn default() -> Changes {
+        let transactions = Transactions::new(usize::MAX);
+        Changes { transactions, bytes: 0, users: HashMap::default() }
+    }
 }
 
 /// What is changed by one change after another.
@@ -125,9 +139,9 @@ impl Changes {
     }
 
     fn take(&mut self, change: Change, turn: &mut Turn<'_>) {
-        let Client { conn, request_id, .. } = change.client;
+        let Client { conn, user, request_id, .. } = change.client;
         let bytes = change.bytes();
-        if self.bytes + bytes > CHANGES_BYTES_MAX {
+        if !self.has_room(user, bytes) {
             return turn.effects.refuse(conn, request_id, TOO_BUSY);
         }
         match self.transactions.take(change.subject(), change) {
@@ -136,13 +150,32 @@ impl Changes {
             Taken::Refused(_) => return turn.effects.refuse(conn, request_id, TOO_BUSY),
         }
         self.bytes += bytes;
+        *self.users.entry(user).or_default() += bytes;
+    }
+
+    /// Who has none finds room as long as there is any; who has more may have a part of what is free.
+    fn has_room(&self, user: UserId, bytes: usize) -> bool {
+        let free = CHANGES_BYTES_MAX.saturating_sub(self.bytes);
+        let taken = self.users.get(&user).copied().unwrap_or(0);
+        let bytes_max = if taken == 0 { free } else { fair_share(free, CHANGES_BYTES_MAX) };
+        taken + bytes <= bytes_max
+    }
+
+    fn give_back(&mut self, user: UserId, bytes: usize) {
+        self.bytes -= bytes;
+        if let Entry::Occupied(mut taken) = self.users.entry(user) {
+            *taken.get_mut() -= bytes;
+            if *taken.get() == 0 {
+                taken.remove();
+            }
+        }
     }
 
     /// A change has come to its end: answers it, and begins the next one of its subject.
     pub(crate) fn finish(&mut self, finished: Finished, turn: &mut Turn<'_>) -> Option<Changed> {
         let Finished { change, outcome, was_written } = finished;
-        let Client { conn, request_id, .. } = change.client;
-        self.bytes -= change.bytes();
+        let Client { conn, user, request_id, .. } = change.client;
+        self.give_back(user, change.bytes());
         if let Some(next) = self.transactions.next(change.subject()) {
             begin(next, turn);
         }
@@ -324,5 +357,75 @@ impl Told {
             Told::Setting(wire::Setting { version, .. })
             | Told::Membership(wire::Membership { version, .. }) => *version = written,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use dunlin_protocol::limits::{REQUESTS_OUTSTANDING_MAX, SETTING_VALUE_BYTES_MAX};
+
+    use super::*;
+    use crate::worker::turn::stage::Stage;
+
+    fn client(user: u64) -> Client {
+        let conn = ConnId { shard: 0, slot: 1, generation: 1 };
+        let user = UserId::new(user).unwrap();
+        Client { conn, user, request_id: 1, may_deflate: false }
+    }
+
+    /// So many settings of a user, of which none is answered by the store. How many were refused.
+    fn set(
+        changes: &mut Changes,
+        stage: &mut Stage,
+        user: u64,
+        count: usize,
+        bytes: usize,
+    ) -> usize {
+        for number in 0..count {
+            let value = Bytes::from(vec![7; bytes]);
+            let change = SettingChange::new(&number.to_string(), value, None);
+            changes.set(client(user), change, &mut stage.turn());
+        }
+        let mut refused = 0;
+        stage.effects.take_outbound(|_, batch| refused += batch.len());
+        refused
+    }
+
+    #[test]
+    fn as_many_wait_as_a_connection_may_have_under_way() {
+        let (mut changes, mut stage) = (Changes::default(), Stage::new());
+        let most = REQUESTS_OUTSTANDING_MAX as usize;
+        for user in 1..=2 {
+            assert_eq!(set(&mut changes, &mut stage, user, most, SETTING_VALUE_BYTES_MAX), 0);
+        }
+        for user in 3..=20 {
+            assert_eq!(set(&mut changes, &mut stage, user, most, 10), 0, "{user}");
+        }
+        assert_eq!(stage.asked().len(), 20, "of each user one at a time");
+    }
+
+    #[test]
+    fn who_sends_without_end_leaves_room_for_others() {
+        let (mut changes, mut stage) = (Changes::default(), Stage::new());
+        for greedy in 1..=20 {
+            assert!(set(&mut changes, &mut stage, greedy, 1_000, SETTING_VALUE_BYTES_MAX) > 0);
+        }
+        assert!(changes.bytes <= CHANGES_BYTES_MAX);
+        assert_eq!(set(&mut changes, &mut stage, 100, 100, 10), 0);
+    }
+
+    #[test]
+    fn what_was_answered_takes_no_room() {
+        let (mut changes, mut stage) = (Changes::default(), Stage::new());
+        set(&mut changes, &mut stage, 1, 1, 10);
+        set(&mut changes, &mut stage, 2, 1, 20);
+        for user in 1..=2 {
+            let value = Bytes::from(vec![7; 10 * user as usize]);
+            let what = What::Setting(SettingChange::new("0", value, None));
+            let finished = refused(Change { client: client(user), what }, INTERNAL);
+            assert!(changes.finish(finished, &mut stage.turn()).is_none());
+        }
+        assert!(changes.bytes == 0 && changes.users.is_empty());
     }
 }

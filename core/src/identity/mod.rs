@@ -40,10 +40,19 @@ const TOO_BUSY: Refusal = Refusal::retry(
     OVERLOADED_RETRY_MS,
 );
 
+/// Operations of one user that may wait. An honest user has a few devices.
+const WAITING_MAX: usize = 32;
+
 /// The users to whom something is being done.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Identities {
     operations: Transactions<UserId, Operation>,
+}
+
+impl Default for Identities {
+    fn default() -> Identities {
+        Identities { operations: Transactions::new(WAITING_MAX) }
+    }
 }
 
 /// What waits until a changed identity is durable.
