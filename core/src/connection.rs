@@ -174,6 +174,22 @@ impl Connection {
         frame::body_length(input, bytes_max.min(context.frame_bytes_max)).map(|_| ())
     }
 
+    /// Whether the first frame in `input`, which need not be there whole, may be a message to store; `false`
+    /// as long as too little of it is there. One in the order of no encoder may be anything.
+    pub fn may_be_message(&self, input: &[u8]) -> bool {
+        match (&self.phase, frame::body_field(input)) {
+            (Phase::LoggedIn(..), Some(SEND_FIELD | 0)) => true,
+            (
+                Phase::Silent
+                | Phase::Greeted(_)
+                | Phase::LoggingIn(..)
+                | Phase::LoggedIn(..)
+                | Phase::Fetching(..),
+                _,
+            ) => false,
+        }
+    }
+
     /// Who speaks on it, after login.
     pub fn session(&self) -> Option<Session> {
         match self.phase {

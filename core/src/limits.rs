@@ -36,13 +36,27 @@ pub const SUBMIT_BYTES_MAX: usize = 256 * 1024;
 /// at a time hears `OVERLOADED`, and clients go on.
 pub const DOOR_CALLS_MAX: usize = 4096;
 
-/// Store requests of one worker that may be under way before it leaves commands waiting: the
-/// store's queue is bounded by it.
+/// Questions of one worker to the store that may be under way before it leaves commands waiting: the
+/// store's queue is bounded by it. Writes do not count: they are bounded by who may ask for one (messages by
+/// their bytes, changes and read cursors by their own, logins and what is done to an identity by their
+/// connections), and a disk that stalls must not stop those who read.
 pub const STORE_OUTSTANDING_MAX: usize = 16 * 1024;
 
 /// Bytes of messages that one worker has taken and not answered, whether they are at the store or wait
-/// for it, for the same reason: as they came, and as entries.
+/// for it, for the same reason: as they came, and as entries. A transport that heeds
+/// [`MESSAGES_FULL_BYTES`] never gets so far, so that nobody who only reads waits for a disk.
 pub const STORE_OUTSTANDING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// With so many of them at one worker, those that are still in its queue included, who has sent much lets
+/// others go first ([`MessageRoom::Crowded`](crate::engine::submitter::MessageRoom)). It is twice what the
+/// embedded store makes durable at once, so that a disk that is quick enough has always something to do, and
+/// whoever sends one message now waits for some turns of a slow one.
+pub const MESSAGES_CROWDED_BYTES: usize = 8 * 1024 * 1024;
+
+/// With so many of them nobody is to hand over another one
+/// ([`MessageRoom::Full`](crate::engine::submitter::MessageRoom)). What is missing up to the bound is for what
+/// all threads of a transport have read before they see it.
+pub const MESSAGES_FULL_BYTES: usize = 48 * 1024 * 1024;
 
 /// How long a worker waits for an answer of the store, in milliseconds. Whoever asked is told then that
 /// the store does not work, and what was to be written is unknown. A store should say so itself
@@ -259,6 +273,8 @@ const _: () = assert!(BEACON_MS * 8 < STREAM_IDLE_MS && FORWARD_TIMEOUT_MS < NOD
 // So the entries of at least one conversation fit beside a fair number of others.
 const _: () = assert!(SYNC_CONVERSATION_BYTES_MAX + CONTENT_BYTES_MAX * 2 < RESPONSE_BYTES_MAX / 2);
 const _: () = assert!(COMMANDS_BYTES_MAX > 2 * FRAME_BYTES_MAX as usize);
+const _: () = assert!(MESSAGES_CROWDED_BYTES < MESSAGES_FULL_BYTES);
+const _: () = assert!(MESSAGES_FULL_BYTES < STORE_OUTSTANDING_BYTES_MAX);
 const _: () =
     assert!(HISTORY_ROOM_LEAST < RESPONSE_BYTES_MAX && SYNC_ROOM_BYTES < ANSWER_BYTES_MAX / 16);
 const _: () = assert!(CONVERSATION_BATCH_MAX <= CONVERSATION_QUEUE_MAX);

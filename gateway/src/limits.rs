@@ -35,6 +35,16 @@ pub(crate) const COMMANDS_PER_FLUSH: usize = 512;
 /// Bytes of commands that are handed over at once, for the same reason.
 pub(crate) const COMMAND_BYTES_PER_FLUSH: usize = 512 * 1024;
 
+/// The same while messages wait for the disk: how many more there are is to be seen before there are too many.
+pub(crate) const CROWDED_BYTES_PER_FLUSH: usize = 64 * 1024;
+
+/// What a connection may have sent without an answer while messages wait for the disk, about: then it sends no
+/// other one before some of it is answered. It is one of the largest messages.
+pub(crate) const CROWDED_REQUEST_BYTES: usize = 64 * 1024;
+
+/// What a request counts there that is not counted by its bytes: half of the most that it has.
+pub(crate) const CROWDED_BYTES_PER_REQUEST: usize = LARGE_REQUEST_BYTES / 2;
+
 /// Requests from this size on are counted by their bytes, for their connection. Of smaller ones there are
 /// `protocol.requests_outstanding_max`, which is a megabyte.
 pub(crate) const LARGE_REQUEST_BYTES: usize = 4096;

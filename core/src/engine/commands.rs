@@ -28,15 +28,23 @@ impl Batch {
 #[derive(Debug, Clone)]
 pub(crate) struct CommandSender {
     mailbox: Mailbox<Batch>,
-    /// Of the batches that wait.
-    bytes: Arc<AtomicUsize>,
+    load: Arc<Load>,
 }
 
 /// The way out.
 #[derive(Debug)]
 pub(crate) struct CommandReceiver {
     queue: Receiver<Batch>,
-    bytes: Arc<AtomicUsize>,
+    load: Arc<Load>,
+}
+
+/// What a worker has to do.
+#[derive(Debug, Default)]
+struct Load {
+    /// Of the batches that wait.
+    bytes: AtomicUsize,
+    /// Of the messages that it has taken and that are not durable, as it said last.
+    message_bytes: AtomicUsize,
 }
 
 /// A queue with room for so many batches.
@@ -45,32 +53,47 @@ pub(crate) fn queue(
     host: Option<Arc<dyn Wake>>,
 ) -> (CommandSender, CommandReceiver) {
     let (sender, queue) = crossbeam_channel::bounded(batches);
-    let bytes = Arc::<AtomicUsize>::default();
+    let load = Arc::<Load>::default();
     let mailbox = Mailbox::new(sender, host);
-    (CommandSender { mailbox, bytes: Arc::clone(&bytes) }, CommandReceiver { queue, bytes })
+    (CommandSender { mailbox, load: Arc::clone(&load) }, CommandReceiver { queue, load })
 }
 
 impl CommandSender {
     /// Hands a batch over, if there is room. Two at once may both still find some: it is a bound of memory,
     /// and no exact one. What is larger than the whole room waits until the queue is empty.
     pub(crate) fn try_send(&self, batch: Batch) -> Result<(), TrySendError<Batch>> {
-        let (waiting, bytes) = (self.bytes.load(Ordering::Relaxed), batch.bytes);
+        let (waiting, bytes) = (self.load.bytes.load(Ordering::Relaxed), batch.bytes);
         if waiting > 0 && waiting + bytes > COMMANDS_BYTES_MAX {
             return Err(TrySendError::Full(batch));
         }
         // Before it can be taken out.
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.load.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.mailbox.try_send(batch).inspect_err(|_| {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.load.bytes.fetch_sub(bytes, Ordering::Relaxed);
         })
+    }
+
+    /// Memory of the messages that are not durable, if all that waits in the queue were messages: they are
+    /// kept as they came and as entries.
+    pub(crate) fn message_bytes(&self) -> usize {
+        let Load { bytes, message_bytes } = &*self.load;
+        message_bytes.load(Ordering::Relaxed) + 2 * bytes.load(Ordering::Relaxed)
     }
 }
 
 impl CommandReceiver {
     pub(crate) fn try_recv(&self) -> Option<Vec<Submitted>> {
         let Batch { submitted, bytes } = self.queue.try_recv().ok()?;
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.load.bytes.fetch_sub(bytes, Ordering::Relaxed);
         Some(submitted)
+    }
+
+    /// So many bytes of messages have been taken and are not durable. To be said as they change.
+    pub(crate) fn holds_messages(&self, bytes: usize) {
+        // Only this worker writes it, and all others read it: it is not touched for nothing.
+        if self.load.message_bytes.load(Ordering::Relaxed) != bytes {
+            self.load.message_bytes.store(bytes, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -83,7 +106,7 @@ impl CommandReceiver {
 
     /// Memory of what waits.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.load.bytes.load(Ordering::Relaxed)
     }
 
     /// To wait for it beside others.

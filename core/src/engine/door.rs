@@ -13,6 +13,7 @@ use dunlin_protocol::wire::frame::Body;
 use parking_lot::Mutex;
 
 use crate::admin::{AdminError, AdminReply, AdminRequest};
+use crate::limits::MESSAGES_FULL_BYTES;
 use crate::placement;
 use crate::request::Request;
 use crate::statistics::{EngineStatistics, WorkerStatistics};
@@ -122,11 +123,15 @@ impl Door {
         let request = request.into();
         let Some(call) = self.calls.begin(Waiting::User(Box::new(done))) else { return };
         let worker = placement::worker_of_call(user, &request, self.commands.len());
+        let commands = &self.commands[usize::from(worker)];
+        if request.is_message() && commands.message_bytes() >= MESSAGES_FULL_BYTES {
+            return self.calls.refuse(call, DoorError::of(OVERLOADED));
+        }
         if !self.gate.enter() {
             return self.calls.refuse(call, DoorError::Stopped);
         }
         let batch = Batch::of_one(Submitted::Call { call, user, request });
-        if let Err(refused) = self.commands[usize::from(worker)].try_send(batch) {
+        if let Err(refused) = commands.try_send(batch) {
             self.gate.leave(1);
             self.calls.refuse(
                 call,

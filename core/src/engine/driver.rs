@@ -239,12 +239,15 @@ impl Driver {
                 handled += 1;
                 batch.into_iter().for_each(|submitted| self.take(now, submitted));
                 // A few batches may be all that there is memory for.
-                if self.worker.outstanding_bytes() >= STORE_OUTSTANDING_BYTES_MAX {
+                let message_bytes = self.worker.outstanding_bytes();
+                self.commands.holds_messages(message_bytes);
+                if message_bytes >= STORE_OUTSTANDING_BYTES_MAX {
                     break;
                 }
             }
         }
         self.run_timers(now);
+        self.commands.holds_messages(self.worker.outstanding_bytes());
         self.carry_out();
         self.gate.leave(handled);
         if handled > 0 {
@@ -255,7 +258,7 @@ impl Driver {
 
     /// Too much is under way already to begin anything new.
     fn is_pressed(&self) -> bool {
-        self.worker.outstanding() >= STORE_OUTSTANDING_MAX
+        self.worker.questions() >= STORE_OUTSTANDING_MAX
             || self.worker.outstanding_bytes() >= STORE_OUTSTANDING_BYTES_MAX
             || self.mailboxes.iter().any(|mailbox| mailbox.len() >= WORKER_BACKLOG_MAX)
     }

@@ -7,7 +7,9 @@ use dunlin_protocol::wire::{ErrorCode, frame::Body};
 use dunlin_protocol::{EncodedFrame, UserId};
 
 use crate::attempt::Attempts;
-use crate::limits::{SUBMIT_BATCH_MAX, SUBMIT_BYTES_MAX};
+use crate::limits::{
+    MESSAGES_CROWDED_BYTES, MESSAGES_FULL_BYTES, SUBMIT_BATCH_MAX, SUBMIT_BYTES_MAX,
+};
 use crate::placement;
 use crate::refusal::Refusal;
 use crate::request::{Command, CredentialRequest, Request};
@@ -71,6 +73,31 @@ pub struct Submitter {
 impl std::fmt::Debug for Submitter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Submitter").field("waiting", &self.waiting()).finish_non_exhaustive()
+    }
+}
+
+/// How much room the workers have for messages that are to be stored. Whatever else is asked needs none.
+///
+/// While a disk stalls, messages wait for it and nothing else does: so a transport lets those connections
+/// wait whose next request is a message, and reads from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MessageRoom {
+    /// All that anybody wants.
+    #[default]
+    Free,
+    /// Who has sent much that is not answered is to wait for that.
+    Crowded,
+    /// None: nobody is to submit a message. [`Submitter::flush`] still takes what was submitted.
+    Full,
+}
+
+impl MessageRoom {
+    fn beside(bytes: usize) -> MessageRoom {
+        match bytes {
+            0..MESSAGES_CROWDED_BYTES => MessageRoom::Free,
+            MESSAGES_CROWDED_BYTES..MESSAGES_FULL_BYTES => MessageRoom::Crowded,
+            MESSAGES_FULL_BYTES.. => MessageRoom::Full,
+        }
     }
 }
 
@@ -143,6 +170,13 @@ impl Submitter {
             *waiting_bytes += lane.bytes;
         }
         all
+    }
+
+    /// How much room there is for messages, as of a moment ago: at the worker that has least. All of them
+    /// wait for one store, so there is hardly another one with much more.
+    pub fn message_room(&self) -> MessageRoom {
+        let fullest = self.lanes.iter().map(|lane| lane.worker.message_bytes()).max();
+        MessageRoom::beside(fullest.unwrap_or(0))
     }
 
     /// Memory of what waits here.

@@ -68,6 +68,11 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether it is a message to store: see [`MessageRoom`](crate::engine::submitter::MessageRoom).
+    pub fn is_message(&self) -> bool {
+        matches!(self, Request::Conversation(_, ConversationRequest::Send(_)))
+    }
+
     /// The memory that it takes beside its own size, about: of what may be large.
     pub(crate) fn heap_bytes(&self) -> usize {
         match self {

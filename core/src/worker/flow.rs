@@ -71,6 +71,23 @@ pub(super) enum StoreFlow {
     Retention(RetentionFlow),
 }
 
+impl StoreFlow {
+    /// Whether it waits for the disk whatever is in memory. (The retention asks one thing at a time.)
+    pub(super) fn is_write(&self) -> bool {
+        match self {
+            StoreFlow::Written(_) | StoreFlow::Deleted(_) => true,
+            StoreFlow::Pages(_)
+            | StoreFlow::Keys(_)
+            | StoreFlow::Register(_)
+            | StoreFlow::Registers(_)
+            | StoreFlow::Heads(_)
+            | StoreFlow::Changed(_)
+            | StoreFlow::Logs(_)
+            | StoreFlow::Retention(_) => false,
+        }
+    }
+}
+
 /// Who waits for writes.
 #[derive(Debug)]
 pub(crate) enum WriteFlow {

@@ -137,6 +137,11 @@ impl Worker {
         self.tickets.len()
     }
 
+    /// The same without writes, and with what password threads were asked.
+    pub fn questions(&self) -> usize {
+        self.tickets.questions()
+    }
+
     /// Bytes of appends that are not answered yet, by the store or by another node.
     pub fn outstanding_bytes(&self) -> usize {
         self.router.outstanding_bytes()

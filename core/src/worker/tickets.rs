@@ -27,6 +27,8 @@ const ABANDONED_TICKS: u64 = STORE_ABANDONED_MS / TICK_MS;
 pub(super) struct Tickets {
     /// With the number of items that were asked, if each has an answer of its own.
     store: HashMap<Ticket, (StoreFlow, Option<usize>), RandomState>,
+    /// How many of them are writes.
+    writes: usize,
     passwords: HashMap<Ticket, PasswordFlow, RandomState>,
     next: u64,
     /// Ticks since the beginning.
@@ -43,6 +45,11 @@ impl Tickets {
     /// Questions that are not answered yet.
     pub(super) fn len(&self) -> usize {
         self.store.len() + self.passwords.len()
+    }
+
+    /// The same without those to write something.
+    pub(super) fn questions(&self) -> usize {
+        self.len() - self.writes
     }
 
     /// A tick has passed. What is overdue by now, in the order in which it was asked.
@@ -75,6 +82,7 @@ impl Tickets {
 
     pub(super) fn keep(&mut self, flow: StoreFlow, items: Option<usize>) -> Ticket {
         let ticket = self.next();
+        self.writes += usize::from(flow.is_write());
         self.store.insert(ticket, (flow, items));
         ticket
     }
@@ -92,6 +100,7 @@ impl Tickets {
             self.abandoned.remove(&ticket);
             return None;
         };
+        self.writes -= usize::from(flow.is_write());
         if result.as_ref().is_ok_and(|reply| reply.items() != asked) {
             *result = Err(StoreError::Mismatched);
         }

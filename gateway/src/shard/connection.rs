@@ -8,7 +8,7 @@ use super::control::Settings;
 use super::timer_wheel::Tick;
 use super::unfinished::Unfinished;
 use crate::admission::Address;
-use crate::limits::LINGER_MS;
+use crate::limits::{CROWDED_BYTES_PER_REQUEST, CROWDED_REQUEST_BYTES, LINGER_MS};
 use crate::shard::timer_wheel::ticks_in;
 use crate::stream::StreamKey;
 use crate::stream::outbox::Outbox;
@@ -62,9 +62,9 @@ pub(crate) struct Flags {
     pub(crate) hung_up: bool,
     /// The end was seen, or TLS has said it: nothing is left to be read.
     pub(crate) said_all: bool,
-    /// Frames are left in `unfinished` on purpose, see [`Slot::must_wait`].
+    /// Frames are left in `unfinished` on purpose, see [`Slot::must_wait`] and `Shard::holds_message`.
     pub(crate) paused: bool,
-    /// In one of the shard's read queues.
+    /// In one of the shard's read queues, or held there.
     pub(crate) read_queued: bool,
     /// In the shard's flush list.
     pub(crate) dirty: bool,
@@ -107,6 +107,13 @@ impl Slot {
                 .unfinished
                 .as_ref()
                 .is_some_and(|unfinished| unfinished.request_bytes() >= limits.request_bytes)
+    }
+
+    /// Whether it has asked so much that others send first, where messages wait for the disk.
+    pub(crate) fn has_asked_much(&self) -> bool {
+        let large = self.unfinished.as_ref().map_or(0, |unfinished| unfinished.request_bytes());
+        let bytes = large + usize::from(self.outstanding) * CROWDED_BYTES_PER_REQUEST;
+        bytes >= CROWDED_REQUEST_BYTES
     }
 
     /// When the connection has waited too long for something, and for what.

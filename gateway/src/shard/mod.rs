@@ -14,7 +14,8 @@
 //!
 //! Mail comes before reading, so that a shard whose workers produce more than it can write takes
 //! in nothing new. When a worker's queue is full, nothing is read at all until it has room; the
-//! kernel's buffers fill, and TCP tells the senders.
+//! kernel's buffers fill, and TCP tells the senders. That is for want of processor time alone: messages that
+//! wait for the disk hold up those who send more of them ([`read_queues`]), and nobody else.
 
 mod accept;
 mod close;
@@ -47,6 +48,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dunlin_core::engine::hosted::HostedWorker;
+use dunlin_core::engine::submitter::MessageRoom;
 use dunlin_core::transport::ConnId;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
@@ -169,7 +171,9 @@ impl Shard {
         let now = Instant::now();
         let now_ms = self.clock.milliseconds_at(now);
         let timers = self.wheel.next().map(|tick| u64::from(tick) * TICK_MS);
-        let blocked = self.handover.is_blocked().then_some(now_ms + BLOCKED_RETRY_MS);
+        // Nobody tells when a worker has room again.
+        let waits_for_room = self.handover.is_blocked() || self.read_queues.holds_any();
+        let blocked = waits_for_room.then_some(now_ms + BLOCKED_RETRY_MS);
         let accepting = self.listeners.iter().filter_map(Listener::next_accept_ms).min();
         let draining = self.drain.as_ref().map(|_| now_ms + drain::STEP_MS);
         let next_ms = [timers, blocked, accepting, draining].into_iter().flatten().min();
@@ -200,6 +204,10 @@ impl Shard {
         self.clock.begin_tick();
         if self.handover.is_blocked() {
             self.handover.flush();
+        }
+        self.handover.look();
+        if self.handover.message_room() != MessageRoom::Full {
+            self.read_queues.release();
         }
         self.outbox_limits = self.outbox_limits();
         self.relieve();

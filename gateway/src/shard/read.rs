@@ -4,8 +4,10 @@ use std::io::{ErrorKind, Read};
 
 use bytes::{Bytes, BytesMut};
 use dunlin_core::connection::Received;
+use dunlin_core::engine::submitter::MessageRoom;
+use dunlin_core::limits::OVERLOADED_RETRY_MS;
 use dunlin_protocol::EncodedFrame;
-use dunlin_protocol::wire::CloseReason;
+use dunlin_protocol::wire::{self, CloseReason, ErrorCode, frame::Body};
 
 use super::Shard;
 use super::connection::{IntakeLimits, Stage};
@@ -186,6 +188,10 @@ impl Shard {
                 self.slots[key].flags.paused = true;
                 break Next::Wait;
             }
+            if self.holds_message(key, &input) {
+                break Next::Wait;
+            }
+            let slot = &self.slots[key];
             match slot.protocol.take_frame(&self.settings.context, &mut input) {
                 Ok(Some(body)) => {
                     own_memory = false;
@@ -211,6 +217,23 @@ impl Shard {
         // memory of its own already, which is not copied again and again.
         let rest = if own_memory { input } else { BytesMut::from(&input[..]) };
         self.keep_rest(key, rest, begun, taken.before, next)
+    }
+
+    /// Whether the next frame is a message that has to wait, while others are stored: then nothing is read from
+    /// this connection, and from no other one for its sake.
+    fn holds_message(&mut self, key: usize, input: &[u8]) -> bool {
+        let slot = &mut self.slots[key];
+        let holds = match self.handover.message_room() {
+            MessageRoom::Free => return false,
+            MessageRoom::Crowded => slot.has_asked_much() && slot.protocol.may_be_message(input),
+            MessageRoom::Full => slot.protocol.may_be_message(input),
+        };
+        slot.flags.paused |= holds;
+        // In a crowd an answer of its own lets it go on.
+        if holds && self.handover.message_room() == MessageRoom::Full {
+            self.read_queues.hold(key, slot);
+        }
+        holds
     }
 
     /// Puts together what was held and what has come.
@@ -299,6 +322,14 @@ impl Shard {
                 }
                 self.keep(key, frame);
             }
+            Received::Submit(command)
+                if self.handover.message_room() == MessageRoom::Full
+                    && command.request.is_message() =>
+            {
+                // No encoder writes it so that it could not be held.
+                slot.outstanding += 1;
+                self.respond(key, EncodedFrame::response(command.request_id, no_room()));
+            }
             Received::Submit(command) => {
                 if command.request_id != 0 {
                     slot.outstanding += 1;
@@ -333,6 +364,15 @@ impl Shard {
         slot.drop_unfinished_if_done();
         self.tally.unfinished_changed(before, slot.unfinished_bytes());
     }
+}
+
+fn no_room() -> Body {
+    Body::Error(wire::Error {
+        code: ErrorCode::Overloaded.into(),
+        message: "too many messages wait for the disk".into(),
+        retry_after_ms: OVERLOADED_RETRY_MS,
+        ..wire::Error::default()
+    })
 }
 
 /// What [`Shard::take_frames`] works on.

@@ -1,7 +1,8 @@
 //! Whom to read from: users who are logged in, and all others, of whom a tick serves a few.
 //!
 //! When thousands reconnect at once, those who talk wait for a short tick only, and there are more
-//! of them.
+//! of them. Those whose next frame is a message for which there is no room are held aside until there is some,
+//! in the order in which they came.
 
 use std::collections::VecDeque;
 
@@ -25,9 +26,11 @@ impl Lane {
 pub(super) struct ReadQueues {
     users: VecDeque<u32>,
     in_transit: VecDeque<u32>,
+    held: VecDeque<u32>,
 }
 
 impl ReadQueues {
+    /// Whether nobody is to be read from. Those who are held are not.
     pub(super) fn is_empty(&self) -> bool {
         self.users.is_empty() && self.in_transit.is_empty()
     }
@@ -37,6 +40,25 @@ impl ReadQueues {
         if !std::mem::replace(&mut slot.flags.read_queued, true) {
             let queue = if slot.in_transit() { &mut self.in_transit } else { &mut self.users };
             queue.push_back(key as u32);
+        }
+    }
+
+    /// Holds a connection aside, until it is [let go](ReadQueues::release). Meanwhile it can't be queued.
+    pub(super) fn hold(&mut self, key: usize, slot: &mut Slot) {
+        if !std::mem::replace(&mut slot.flags.read_queued, true) {
+            self.held.push_back(key as u32);
+        }
+    }
+
+    /// Whether somebody is held.
+    pub(super) fn holds_any(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Lets all go who were held, before those who came later.
+    pub(super) fn release(&mut self) {
+        while let Some(key) = self.held.pop_back() {
+            self.users.push_front(key);
         }
     }
 

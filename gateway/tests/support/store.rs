@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dunlin_core::store::memory::MemoryStore;
-use dunlin_core::store::{Store, StoreDone, StoreRequest};
+use dunlin_core::store::{Store, StoreDone, StoreRequest, Write};
+use dunlin_protocol::UserId;
 use parking_lot::Mutex;
 
 /// Answers like the store in memory, but appends only while it is not held.
@@ -32,6 +33,19 @@ impl HeldStore {
             _ => 1,
         };
         self.held.lock().iter().flatten().map(entries).sum()
+    }
+
+    /// Messages of this user among them.
+    pub fn waiting_of(&self, user: UserId) -> usize {
+        let of_user = |write: &Write| {
+            let key = write.entry.as_ref().and_then(|entry| entry.key);
+            key.is_some_and(|key| key.sender == user)
+        };
+        let messages = |(request, _): &(StoreRequest, _)| match request {
+            StoreRequest::Write(writes) => writes.iter().filter(|write| of_user(write)).count(),
+            _ => 0,
+        };
+        self.held.lock().iter().flatten().map(messages).sum()
     }
 
     /// Pages that were asked for.
