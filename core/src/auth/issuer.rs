@@ -8,7 +8,7 @@
 //! | `alg` | the algorithm of the configured key: the token can't choose |
 //! | `crit` | absent: an extension that must be understood is not understood |
 //! | `iss` | a configured issuer, exactly |
-//! | `sub` | the user name: 1 to 128 bytes, no control characters |
+//! | `sub` | the user name: 1 to 128 bytes that [can be shown](super::display) |
 //! | `iat` | required, not more than a minute in the future: when it was made |
 //! | `exp` | required, not more than a minute in the past, nor further from `iat` than configured |
 //! | `nbf` | if present, not more than a minute in the future |
@@ -25,7 +25,7 @@ use std::sync::Arc;
 use dunlin_protocol::limits::NAME_BYTES_MAX;
 use serde_json::Value;
 
-use super::names;
+use super::{display, names};
 use crate::config::IssuerConfig;
 use jwt::{Object, Parts, text, time_s};
 use key::Verifier;
@@ -233,9 +233,7 @@ fn issued(issuer: &Issuer, claims: &Object, issued_s: f64) -> Result<Issued, Iss
         .filter(|name| names::can_be_issued(name))
         .ok_or(IssuerError::Claim { claim: "sub" })?;
     // A display name that can't be shown is no reason to keep somebody out.
-    let usable = |name: &&str| {
-        !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control)
-    };
+    let usable = |name: &&str| name.len() <= NAME_BYTES_MAX && display::can_be_shown(name);
     Ok(Issued {
         issuer: Arc::clone(&issuer.name),
         username: username.to_owned(),
@@ -476,7 +474,15 @@ mod tests {
     fn an_odd_display_name_is_left_out() {
         let name =
             |value| verify_claims(&claims_with("name", value)).map(|issued| issued.display_name);
-        for odd in [json!("x".repeat(65)), json!("a\nb"), json!("  "), json!(""), json!(7)] {
+        for odd in [
+            json!("x".repeat(65)),
+            json!("a\nb"),
+            json!("a\u{202e}b"),
+            json!("\u{200b}"),
+            json!("  "),
+            json!(""),
+            json!(7),
+        ] {
             assert_eq!(name(odd), Ok(None));
         }
     }

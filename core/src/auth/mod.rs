@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O or keeps the time: the flows that use it live in the workers.
 //!
+//! - [`display`]: what names for people may be made of
 //! - [`names`]: user names, and the logs that make them unique
 //! - [`password`]: Argon2id, and the threads that compute it
 //! - [`token`]: what this server signs: access, refresh and resume tokens
@@ -10,6 +11,7 @@
 //! - [`room`]: which sessions have to go so that one more device fits
 //! - [`throttle`]: how often a password may be guessed
 
+pub mod display;
 pub mod identity;
 pub mod issuer;
 pub mod names;

@@ -12,6 +12,8 @@ use dunlin_protocol::LogId;
 use dunlin_protocol::limits::ISSUED_USERNAME_BYTES_MAX;
 use ring::digest;
 
+use super::display;
+
 /// Keeps these hashes apart from every other use of SHA-256.
 const DOMAIN: &[u8] = b"dunlin user name 1\0";
 
@@ -30,10 +32,9 @@ pub fn normalised(typed: &str) -> String {
     typed.trim().to_ascii_lowercase()
 }
 
-/// Whether an issuer may vouch for this name: of bounded length, and printable in a log.
+/// Whether an issuer may vouch for this name: of bounded length, and nobody mistakes it for another.
 pub fn can_be_issued(username: &str) -> bool {
-    (1..=ISSUED_USERNAME_BYTES_MAX).contains(&username.len())
-        && !username.chars().any(char::is_control)
+    (1..=ISSUED_USERNAME_BYTES_MAX).contains(&username.len()) && display::can_be_shown(username)
 }
 
 #[cfg(test)]
@@ -62,5 +63,7 @@ mod tests {
         assert!(!can_be_issued("a\u{7f}"));
         assert!(!can_be_issued("a\u{85}b"));
         assert!(!can_be_issued("a\nb"));
+        assert!(!can_be_issued("ada\u{200b}"));
+        assert!(!can_be_issued("\u{202e}ada"));
     }
 }

@@ -1,5 +1,7 @@
 //! Becoming somebody: what may be asked before login.
 
+use std::borrow::Cow;
+
 use dunlin_protocol::DeviceId;
 use dunlin_protocol::limits::{NAME_BYTES_MAX, PASSWORD_BYTES, USERNAME_LENGTH};
 use dunlin_protocol::wire::{self, DeviceKind, login::Credential};
@@ -7,6 +9,7 @@ use dunlin_protocol::wire::{self, DeviceKind, login::Credential};
 use super::Request;
 use super::invalid::{InvalidRequest, at_most, invalid};
 use crate::attempt::Attempt;
+use crate::auth::display;
 
 /// A request of somebody who is nobody yet. Any worker takes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +99,11 @@ impl TryFrom<wire::Register> for Register {
         at_most("display_name", &register.display_name, NAME_BYTES_MAX)?;
         let display_name = match register.display_name.trim() {
             "" => username.clone(),
-            name => name.to_owned(),
+            name if display::can_be_shown(name) => name.to_owned(),
+            _ => {
+                let reason = "has characters that nobody sees, or that move others";
+                return Err(invalid("display_name", reason));
+            }
         };
         Ok(Register { username, password, display_name })
     }
@@ -129,7 +136,13 @@ impl TryFrom<wire::Device> for Device {
         let id = DeviceId::from_wire(&device.device_id)
             .map_err(|error| invalid("device.device_id", error.to_string()))?;
         at_most("device.name", &device.name, NAME_BYTES_MAX)?;
-        Ok(Device { id, kind: device.kind(), name: device.name })
+        let kind = device.kind();
+        // Whoever logs in has not chosen it just now, as a rule: it is no reason to keep somebody out.
+        let name = match display::shown(&device.name) {
+            Cow::Borrowed(_) => device.name,
+            Cow::Owned(shown) => shown,
+        };
+        Ok(Device { id, kind, name })
     }
 }
 
@@ -175,4 +188,39 @@ pub(crate) fn checked_new_password(
         return Err(invalid(field, format!("{} bytes, not {least} to {most}", password.len())));
     }
     Ok(password)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registered_as(display_name: &str) -> Result<String, &'static str> {
+        let (username, password) = ("ada".to_owned(), "a password".to_owned());
+        let register = wire::Register { username, password, display_name: display_name.into() };
+        Register::try_from(register)
+            .map(|register| register.display_name)
+            .map_err(|error| error.field)
+    }
+
+    fn device_called(name: &str) -> String {
+        let device_id = vec![1; 16].into();
+        let device = wire::Device { device_id, name: name.into(), ..wire::Device::default() };
+        Device::try_from(device).unwrap().name
+    }
+
+    #[test]
+    fn a_display_name_is_one_that_can_be_shown() {
+        assert_eq!(registered_as("  Ada L. \n"), Ok("Ada L.".into()));
+        assert_eq!(registered_as(" \u{3000}"), Ok("ada".into()));
+        for odd in ["\u{1b}[2J", "a\0", "a\u{202e}b", "\u{200b}", &"x".repeat(65)] {
+            assert_eq!(registered_as(odd), Err("display_name"), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn of_the_name_of_a_device_the_rest_is_left() {
+        assert_eq!(device_called("Ann\u{2019}s phone"), "Ann\u{2019}s phone");
+        assert_eq!(device_called("a\u{1b}[2J \u{202e}phone"), "a[2J phone");
+        assert_eq!(device_called("\u{200b}"), "");
+    }
 }
