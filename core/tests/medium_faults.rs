@@ -448,14 +448,18 @@ fn spoil(disk: &SimulatedDisk, dice: &mut Dice, is_orderly: bool) -> Option<(Str
 }
 
 /// Waits until an index file that may be damaged is made again. False if only the next start can do that:
-/// something is lost of its segments as well, which nobody had looked at, and which is written down now.
+/// something is lost of its segments as well, which nobody had looked at, and which is written down now; or one
+/// of them is not read.
 fn makes_index_again(store: &EmbeddedStore, disk: &SimulatedDisk) -> bool {
     let extent = disk.content("EXTENT");
     let deadline = Instant::now() + Duration::from_secs(60);
     let is_index = |damage: &Damage| damage.kind == DamageKind::Index;
+    let is_refused =
+        |damage: &Damage| matches!(damage.kind, DamageKind::OtherCopy | DamageKind::Outdated);
+    let has_refused = store.recovery().damage.iter().any(is_refused);
     while store.verify().unwrap().damage.iter().any(is_index) {
         assert!(Instant::now() < deadline, "an index file is not made again");
-        if disk.content("EXTENT") != extent {
+        if has_refused || disk.content("EXTENT") != extent {
             return false;
         }
         thread::yield_now();

@@ -183,8 +183,13 @@ fn a_start_that_can_read_nothing_changes_nothing() {
     let (before, acknowledged) = simulated();
     let names = before.names().unwrap();
     let newest = ending(names.clone(), ".log").pop().unwrap();
-    let patterns: [&[&str]; 4] =
-        [&["EXTENT", ".log", ".idx"], &["EXTENT", ".log"], &["EXTENT", &newest], &[".log", ".idx"]];
+    let patterns: [&[&str]; 5] = [
+        &["EXTENT", ".log", ".idx"],
+        &["EXTENT", ".log"],
+        &["EXTENT", &newest],
+        &[".log", ".idx"],
+        &[".log"],
+    ];
     for pattern in patterns {
         let disk = before.copy();
         let gone = names.iter().filter(|name| pattern.iter().any(|end| name.ends_with(end)));
@@ -204,7 +209,8 @@ fn a_start_that_can_read_nothing_changes_nothing() {
     }
 }
 
-/// One file alone keeps nobody from starting; it stays, and what is behind it gets higher numbers.
+/// `EXTENT` alone keeps nobody from starting; it stays, and what is behind it gets higher numbers. So does a segment
+/// of which something can be read.
 #[test]
 fn a_file_that_cannot_be_read_stays() {
     let (before, acknowledged) = simulated();
@@ -212,7 +218,13 @@ fn a_file_that_cannot_be_read_stays() {
     for name in ["EXTENT", &newest] {
         let disk = before.copy();
         let was = disk.content(name).unwrap();
-        disk.cut_off(name, true);
+        if name == "EXTENT" {
+            disk.cut_off(name, true);
+        } else {
+            // Its header and its first batches.
+            disk.spoil(name, 0);
+            disk.spoil(name, 4096);
+        }
         let store = open_on(&disk).unwrap();
         assert!(!told(&store).is_empty());
         say(&store, "later", 3, &mut Acknowledged::new());
@@ -223,6 +235,39 @@ fn a_file_that_cannot_be_read_stays() {
         let logs = ending(contents(&before).into_keys(), ".log");
         assert!(logs.iter().all(|name| after.contains_key(name)), "{logs:?}");
         assert_kept(&after, &acknowledged);
+    }
+}
+
+/// Where nothing at all can be read of a segment that no index file knows, the disk is away. Who knows better moves the
+/// file.
+#[test]
+fn a_segment_of_which_nothing_can_be_read_stops_the_start() {
+    let (disk, acknowledged) = simulated();
+    let newest = ending(disk.names().unwrap(), ".log").pop().unwrap();
+    disk.cut_off(&newest, true);
+    let OpenError::Unread { names, way_out, .. } = open_on(&disk).unwrap_err() else { panic!() };
+    assert_eq!((names, &way_out), (vec![newest.clone()], &newest));
+    let other = disk.copy();
+    disk.cut_off(&newest, false);
+    assert_eq!(served(&open_on(&disk).unwrap(), &acknowledged), acknowledged.len());
+    other.lose(&way_out);
+    let store = open_on(&other).unwrap();
+    assert!(is_told(&store, &newest, DamageKind::Missing) && store.recovery().history_lost);
+    assert_eq!(served(&store, &acknowledged), acknowledged.len() - 20);
+}
+
+/// `LIFE` alone knows a process that was killed before it wrote `EXTENT`; without it the batches tell.
+#[test]
+fn what_a_process_has_begun_is_read_without_its_life() {
+    let (before, acknowledged) = simulated();
+    for spoil in
+        [|disk: &SimulatedDisk| disk.lose("LIFE"), |disk: &SimulatedDisk| disk.flip("LIFE", 33, 1)]
+    {
+        let disk = before.copy();
+        spoil(&disk);
+        let store = open_on(&disk).unwrap();
+        assert_eq!(served(&store, &acknowledged), acknowledged.len(), "{:?}", told(&store));
+        assert!(!store.recovery().history_lost);
     }
 }
 

@@ -198,9 +198,9 @@ pub enum OpenError {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// The disk can't read files that vouch for each other, so that nobody could say what is there. Nothing
-    /// was changed.
-    #[error("{}: the disk can't read {}; what one of them had, only another could say, so the store is not opened and nothing was changed. Look at the disk. If it will never read them again, move {way_out} elsewhere: the rest is served without, as far as it can be", path.display(), names.join(", "))]
+    /// The disk can't read files that vouch for each other, or nothing at all of a segment that no other file vouches
+    /// for, so that nobody could say what is there. Nothing was changed.
+    #[error("{}: the disk can't read {}; what was in there, nothing that can be read says, so the store is not opened and nothing was changed. Look at the disk. If it will never read them again, move {way_out} elsewhere: the rest is served without, as far as it can be", path.display(), names.join(", "))]
     Unread {
         /// The folder.
         path: PathBuf,

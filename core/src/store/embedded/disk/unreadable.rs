@@ -16,7 +16,7 @@ const PART_BYTES: u64 = 4096;
 
 /// What is read in the place of what can't be. Not zeros: those look like what was never written. It is
 /// the same wherever a read begins, and nothing that is read without a checksum means anything with it.
-const FILLER: u8 = b'?';
+pub(in super::super) const FILLER: u8 = b'?';
 
 /// Places of a file that are told while it is open. A disk that can't read so many has said enough.
 const TOLD_MAX: usize = 64;

@@ -211,8 +211,10 @@ fn place_filters(shared: &Shared) -> io::Result<()> {
 /// Whether an index file that is damaged can be made again while the store is open.
 fn can_be_made_again(shared: &Shared, damaged: &Run) -> bool {
     let (first, last) = damaged.segments();
-    // It may be all that knows what is lost of its segments. The next start begins another epoch.
-    let can = !shared.extent.has_loss(first, last);
+    // It may be all that knows what is lost of its segments, or was in one that is not read. The next start looks
+    // at all of them, and begins another epoch if something is missing.
+    let is_read = shared.passed_over.range(first..=last).next().is_none();
+    let can = is_read && !shared.extent.has_loss(first, last);
     if damaged.begins_to_tell() {
         let file = run_name(first, last);
         if can {

@@ -195,11 +195,13 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// An index file is all that knows which entries are lost with a segment: so it has to be whole.
+    /// An index file is all that knows which entries are lost with a segment, or were in one that is not read: so it
+    /// has to be whole.
     fn check_witness(&mut self, run: &Run) -> Result<(), OpenError> {
         let (first, last) = run.segments();
-        let has_loss = (first..=last).any(|number| self.was_lost(number));
-        if !has_loss || run.check().is_ok() {
+        let is_witness = (first..=last)
+            .any(|number| self.was_lost(number) || self.passed_over.contains(&number));
+        if !is_witness || run.check().is_ok() {
             return Ok(());
         }
         self.runs.remove(&first);

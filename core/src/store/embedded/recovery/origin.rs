@@ -35,11 +35,12 @@ impl Recovery<'_> {
         }
     }
 
-    /// Whether this store had such a life, as far as that is known.
+    /// Whether this store had such a life, as far as that is known: without `LIFE` it may have been the last one,
+    /// and the batches tell.
     pub(in super::super) fn knows_life(&self, life: u64) -> bool {
         let is_last = match self.lives {
             FoundLives::Known(lives) => [lives.life, lives.before].contains(&life),
-            FoundLives::Missing | FoundLives::Damaged => false,
+            FoundLives::Missing | FoundLives::Damaged => true,
         };
         let bound = &self.extent.bound;
         let is_bound = [0, bound.life, bound.written_by].contains(&life);

@@ -7,6 +7,7 @@ use super::super::cleaning::file::{CleanedFile, open_if_cleaned};
 use super::super::cleaning::scan::scan_cleaned;
 use super::super::config::OpenError;
 use super::super::disk::read_all;
+use super::super::disk::unreadable::FILLER;
 use super::super::index::run::Run;
 use super::super::index::{run_name, write_segment};
 use super::super::segment::frame::{FrameHead, used_bytes};
@@ -94,6 +95,7 @@ impl Recovery<'_> {
 
     fn scan_unindexed(&mut self, number: u32, next_first: Option<u64>) -> Result<(), OpenError> {
         let mut segment = self.look_at(Span::one(number))?;
+        self.check_readable(&segment)?;
         if segment.first_batch.is_none() && self.was_durable(number) {
             // Nothing in it says which batches these were, but it is known that there were some.
             let row = self.extent.row(number).map(|row| row.first_batch);
@@ -107,6 +109,21 @@ impl Recovery<'_> {
             return Ok(());
         }
         self.scan_one(&segment, next_first)
+    }
+
+    /// Fails if nothing at all can be read of a segment that no index file knows, and that had something: then it is
+    /// the disk that is away. One bad sector is not that, and keeps nobody from starting.
+    fn check_readable(&self, segment: &Unindexed) -> Result<(), OpenError> {
+        let name = segment_name(segment.number);
+        if !self.watch.is_unread(&name) || !self.was_durable(segment.number) {
+            return Ok(());
+        }
+        let content = read_all(&*segment.file);
+        let content = content.map_err(OpenError::io("can't read", self.disk.path().join(&name)))?;
+        if content.iter().any(|byte| *byte != FILLER) {
+            return Ok(());
+        }
+        Err(OpenError::Unread { path: self.disk.path(), names: self.watch.unread(), way_out: name })
     }
 
     /// Opens a segment and finds out where it begins.
@@ -217,7 +234,15 @@ impl Recovery<'_> {
     ) -> Result<(), OpenError> {
         let Unindexed { number, file, first_batch, head_damaged } = segment;
         let io = OpenError::io("can't write", self.disk.path().join(segment_name(*number)));
-        if (*head_damaged || is_newest) && self.can_write_head(*number) {
+        // Of a file that can't be read, the first batch that can be read may be a later one.
+        let is_first = || {
+            let frame = content.get(SEGMENT_HEAD_BYTES..);
+            let frame =
+                frame.and_then(|frame| FrameHead::decode(self.identity.mark(*number), frame));
+            frame.map(|frame| frame.batch) == *first_batch
+        };
+        let begins = !self.watch.is_unread(&segment_name(*number)) || is_first();
+        if (*head_damaged || is_newest) && begins && self.can_write_head(*number) {
             let first_batch = first_batch.unwrap_or(scan.index.next_batch);
             let head = SegmentHead::plain(*number, first_batch, self.life_of(*number));
             file.write_at(&head.encode(&self.identity), 0).map_err(&io)?;
