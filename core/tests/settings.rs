@@ -2,6 +2,8 @@
 
 mod engine_support;
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use dunlin_core::request::{AccountRequest, Request};
 use dunlin_protocol::limits::{SETTING_VALUE_BYTES_MAX, SETTINGS_BYTES_MAX, SETTINGS_MAX};
@@ -114,5 +116,32 @@ fn an_account_has_room_for_so_many_bytes() {
     assert_eq!(phone.refused(set("last", &large, None)), ErrorCode::LimitReached);
     setting(&mut phone, "k000", b"small", None);
     setting(&mut phone, "last", &large, None);
+    server.engine.stop();
+}
+
+#[test]
+fn what_is_refused_is_counted_by_its_code_whatever_it_is() {
+    let mut server = Server::start(1);
+    let ann = server.account(1);
+    let mut phone = server.live(ann);
+    conflict(&mut phone, "draft", b"hi", 7);
+    let large = vec![b'x'; SETTING_VALUE_BYTES_MAX];
+    let refused =
+        (0..).find_map(|number| match phone.ask(set(&format!("k{number}"), &large, None)) {
+            Body::Error(error) => Some(error.code()),
+            _ => None,
+        });
+    assert_eq!(refused, Some(ErrorCode::LimitReached));
+    // A worker publishes what it has counted a few times a second.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let counted = server.engine.statistics().total();
+        let of = [ErrorCode::VersionConflict, ErrorCode::LimitReached];
+        match of.map(|code| counted.errors_of(code)) {
+            [1, 1] => break,
+            counts => assert!(Instant::now() < deadline, "{counts:?}"),
+        }
+        std::thread::yield_now();
+    }
     server.engine.stop();
 }

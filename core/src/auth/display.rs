@@ -18,7 +18,7 @@ pub fn shown(name: &str) -> Cow<'_, str> {
     let mut before = None;
     let is_shown = |(at, c): (usize, char)| {
         let behind = name[at + c.len_utf8()..].chars().next();
-        may_stand(std::mem::replace(&mut before, Some(c)), c, behind)
+        may_stand(before.replace(c), c, behind)
     };
     if name.char_indices().all(is_shown) {
         return Cow::Borrowed(name);

@@ -116,8 +116,11 @@ impl Effects {
         batch.push(Outbound { conn, delivery });
     }
 
-    /// Answers a request, unless no answer is wanted.
+    /// Answers a request, unless no answer is wanted. What is refused is counted, however it is.
     pub(crate) fn respond(&mut self, conn: ConnId, request_id: u64, body: Body) {
+        if let Body::Error(error) = &body {
+            self.counters.count_error(error.code());
+        }
         if request_id != 0 {
             self.deliver(conn, Delivery::Response(EncodedFrame::response(request_id, body)));
         }
@@ -143,7 +146,6 @@ impl Effects {
     }
 
     pub(crate) fn refuse(&mut self, conn: ConnId, request_id: u64, refusal: Refusal) {
-        self.counters.count_error(refusal.code);
         self.respond(conn, request_id, Body::Error(refusal.into()));
     }
 
