@@ -107,6 +107,10 @@ pub const CONVERSATION_BATCH_MAX: usize = 512;
 /// How long a client that was refused for pressure should wait, in milliseconds.
 pub const OVERLOADED_RETRY_MS: u32 = 500;
 
+/// Signals of a worker that may wait for the store, which is asked whether somebody wants to hear them: a
+/// megabyte of them at most, and more than half a second of a worker could pass on.
+pub const SIGNALS_ASKED_MAX: usize = 1024;
+
 /// How long a client should wait when the store does not work, in milliseconds.
 pub const UNAVAILABLE_RETRY_MS: u32 = 1000;
 

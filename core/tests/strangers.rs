@@ -2,9 +2,12 @@
 
 mod engine_support;
 
-use dunlin_core::request::{AccountRequest, MembershipChange, Request};
-use dunlin_protocol::LogId;
+use bytes::Bytes;
+use dunlin_core::request::{
+    AccountRequest, ConversationRequest, MembershipChange, Request, Signal,
+};
 use dunlin_protocol::wire::{self, ErrorCode, RequestState, frame::Body};
+use dunlin_protocol::{LogId, UserId};
 use engine_support::{Client, Server, text_of};
 
 fn update(conversation: LogId, change: MembershipChange) -> Request {
@@ -194,5 +197,58 @@ fn a_crowd_of_strangers_locks_nobody_out() {
     assert_eq!(looked_at(&mut phone, log).request(), RequestState::Pending);
     let log = phone.with(friend);
     assert_eq!(looked_at(&mut phone, log).request(), RequestState::None);
+    server.engine.stop();
+}
+
+/// Who is heard to type next.
+fn typing_heard(client: &Client) -> u64 {
+    match client.signalled() {
+        Body::Signal(signal) => signal.sender,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn types(client: &mut Client, to: UserId) {
+    let signal = Signal { kind: "typing".into(), payload: Bytes::new() };
+    let log = client.with(to);
+    let done = client.ask(Request::Conversation(log, ConversationRequest::Signal(signal)));
+    assert!(matches!(done, Body::Done(_)), "as if nothing were: {done:?}");
+}
+
+#[test]
+fn who_is_ignored_is_not_heard_to_type() {
+    // One worker, so that what comes later is told later.
+    let mut server = Server::start(1);
+    let (ann, bob, cid) = (server.account(1), server.account(2), server.account(3));
+    let (mut anns, mut bobs, mut cids) = (server.live(ann), server.live(bob), server.live(cid));
+    let log = LogId::direct(ann, bob);
+    types(&mut anns, bob);
+    assert_eq!(typing_heard(&bobs), ann.get(), "nothing was said yet");
+    anns.send(bob, 1, "hello");
+    types(&mut anns, bob);
+    assert_eq!(typing_heard(&bobs), ann.get(), "a request is heard");
+    changed(&mut bobs, log, IGNORE);
+    types(&mut anns, bob);
+    types(&mut cids, bob);
+    assert_eq!(typing_heard(&bobs), cid.get());
+    let store = server.store.clone();
+    server.engine.stop();
+
+    // Nothing is known of the conversation, but what is stored.
+    let mut server = Server::with(1, store, |builder| builder);
+    let (mut anns, mut bobs, mut cids) = (server.live(ann), server.live(bob), server.live(cid));
+    types(&mut anns, bob);
+    types(&mut cids, bob);
+    assert_eq!(typing_heard(&bobs), cid.get());
+    // Who answers wants to hear, though nobody has taken back that it is ignored.
+    bobs.send(ann, 2, "all right");
+    types(&mut anns, bob);
+    assert_eq!(typing_heard(&bobs), ann.get());
+    let store = server.store.clone();
+    server.engine.stop();
+    let mut server = Server::with(1, store, |builder| builder);
+    let (mut anns, bobs) = (server.live(ann), server.live(bob));
+    types(&mut anns, bob);
+    assert_eq!(typing_heard(&bobs), ann.get());
     server.engine.stop();
 }

@@ -182,6 +182,11 @@ impl Conversations {
         conversation.silent(log).collect()
     }
 
+    /// Whether a member wants to hear of a conversation now, if that is known here.
+    pub(crate) fn hears(&self, log: LogId, user: UserId) -> Option<bool> {
+        self.in_use.get(&log)?.hears(log, user)
+    }
+
     /// It is known whether a member wants to hear. Gives back up to where there is something that the member
     /// wants to hear now, and was not told.
     pub(crate) fn heard(&mut self, heard: &Heard) -> Option<u64> {

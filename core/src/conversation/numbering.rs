@@ -87,6 +87,11 @@ struct DirectHead {
     counted: [u64; 2],
 }
 
+/// The members who have said nothing in a conversation with this head.
+pub(super) fn silent_in(log: LogId, head: &Head) -> impl Iterator<Item = Silent> + use<> {
+    hearing::silent(log, DirectHead::from_store(log, head).counted)
+}
+
 impl DirectHead {
     fn from_store(log: LogId, head: &Head) -> DirectHead {
         let mut counted = [head.meta.counted.saturating_sub(head.meta.sender_counted); 2];
@@ -190,6 +195,16 @@ impl Conversation {
     /// The members who have said nothing yet.
     pub(super) fn silent(&self, log: LogId) -> impl Iterator<Item = Silent> + use<> {
         hearing::silent(log, self.head.counted)
+    }
+
+    /// Whether a member wants to hear now, if that is known.
+    pub(super) fn hears(&self, log: LogId, user: UserId) -> Option<bool> {
+        match self.phase {
+            Phase::Idle | Phase::Appending(_) => {
+                Some(self.hearing.unheard_by(log, self.head.counted) != Some(user))
+            }
+            Phase::Unknown | Phase::Loading | Phase::Joining | Phase::Asking => None,
+        }
     }
 
     /// Whether members were silent when it was asked what they want to hear, and that was a while ago.

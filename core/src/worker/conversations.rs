@@ -10,14 +10,16 @@ use super::message::WorkerMessage;
 use super::router::Router;
 use super::turn::Turn;
 use crate::account::join;
-use crate::audience::push::LogPush;
+use crate::audience::push::{LogPush, SignalPush};
 use crate::cluster::forward::{Forwarded, Route};
 use crate::conversation::hearing::{self, Heard, Silent};
 use crate::conversation::pending::{Pending, ReplyTo, Stored};
+use crate::conversation::signal::{self, Signalling};
 use crate::conversation::{
     BatchFailed, ConversationPage, Loaded, MESSAGE_ID_CONFLICT, Outcome, Refused, ask_first_time,
-    by_time, first_time, history, signal,
+    by_time, first_time, history,
 };
+use crate::limits::SIGNALS_ASKED_MAX;
 use crate::membership::users_of;
 use crate::refusal::{DATA_CORRUPT, Refusal};
 use crate::request::{Client, ConversationRequest, Message, Signal};
@@ -271,10 +273,46 @@ impl Router {
         let Client { conn, request_id, .. } = client;
         match signal::push_of(client, log, signal) {
             Ok(push) => {
-                self.signal_to_user(push, turn);
                 turn.effects.respond(conn, request_id, Body::Done(wire::Done {}));
+                self.signal(log, push, turn);
             }
             Err(refusal) => turn.effects.refuse(conn, request_id, refusal),
+        }
+    }
+
+    /// Tells somebody who wants to hear it. Nobody is told, nor learns it, if too many wait for that.
+    fn signal(&mut self, log: LogId, push: SignalPush, turn: &mut Turn<'_>) {
+        match self.conversations.hears(log, push.user) {
+            Some(true) => self.signal_to_user(push, turn),
+            None if self.signals_asked < SIGNALS_ASKED_MAX => {
+                self.signals_asked += 1;
+                signal::ask(log, push, turn);
+            }
+            Some(false) | None => {}
+        }
+    }
+
+    pub(super) fn signal_register_read(
+        &mut self,
+        signalling: Box<Signalling>,
+        answers: Answers<Register>,
+        turn: &mut Turn<'_>,
+    ) {
+        if let Some(push) = signal::register_read(signalling, answers, turn) {
+            self.signals_asked -= 1;
+            self.signal_to_user(push, turn);
+        }
+    }
+
+    pub(super) fn signal_head_read(
+        &mut self,
+        signalling: Signalling,
+        answers: Answers<Head>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.signals_asked -= 1;
+        if let Some(push) = signal::head_read(signalling, answers) {
+            self.signal_to_user(push, turn);
         }
     }
 }

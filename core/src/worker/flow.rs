@@ -26,6 +26,7 @@ use crate::conversation::ConversationPage;
 use crate::conversation::find::Finding;
 use crate::conversation::hearing::Silent;
 use crate::conversation::history::FlooredPage;
+use crate::conversation::signal::Signalling;
 use crate::credential::{CredentialRegister, CredentialWrite};
 use crate::identity;
 use crate::identity::operation::Operation;
@@ -132,6 +133,8 @@ pub(crate) enum RegisterFlow {
     Members(Vec<LogId>),
     /// Conversations, for whether these members want to hear what is said.
     Silent(Vec<Silent>),
+    /// A signal, for whether the other member wants to hear it.
+    Signal(Box<Signalling>),
     /// A page of history, for where it begins for this user.
     Floor(Box<FlooredPage>),
     /// A look-up of users, for who has these names.
@@ -168,6 +171,8 @@ pub(crate) enum HeadsFlow {
     Unsure(Vec<(LogId, u64)>),
     /// A change of what a conversation is to a user.
     Change(Box<Running<Change>>),
+    /// A signal to somebody who ignores it, unless there is an answer.
+    Signal(Box<Signalling>),
     /// A sync.
     Sync(SyncId),
 }

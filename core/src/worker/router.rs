@@ -58,6 +58,8 @@ pub(super) struct Router {
     pub(super) room: Room<Reading>,
     /// Messages that were sent again and whose entries are read.
     pub(super) retries: usize,
+    /// Signals of which it is asked whether somebody wants to hear them.
+    pub(super) signals_asked: usize,
     /// Scratch space, kept for its capacity.
     pub(super) settled: Vec<(Pending, Outcome)>,
 }
@@ -81,6 +83,7 @@ impl Router {
             clock_watch: ClockWatch::after(shared.config.known_ms),
             room: Room::new(shared.config.answer_bytes_of_worker()),
             retries: 0,
+            signals_asked: 0,
             settled: Vec::new(),
         }
     }
@@ -317,6 +320,9 @@ impl Router {
         match flow {
             RegisterFlow::Members(logs) => self.members_known(logs, answers, turn),
             RegisterFlow::Silent(silent) => self.silent_heard(silent, answers, turn),
+            RegisterFlow::Signal(signalling) => {
+                self.signal_register_read(signalling, answers, turn);
+            }
             RegisterFlow::Floor(page) => self.floor_read(*page, answers, turn),
             RegisterFlow::FindNames(find, names) => {
                 self.finds.names_read(find, &names, answers, turn);
@@ -362,6 +368,7 @@ impl Router {
     fn heads_read(&mut self, flow: HeadsFlow, answers: Answers<Head>, turn: &mut Turn<'_>) {
         match flow {
             HeadsFlow::Load(logs) => self.heads_loaded(logs, answers, turn),
+            HeadsFlow::Signal(signalling) => self.signal_head_read(*signalling, answers, turn),
             HeadsFlow::Unsure(asked) => self.unsure_heads_read(asked, answers, turn),
             HeadsFlow::Change(running) => {
                 let finished = changes::head_read(*running, answers, turn);
