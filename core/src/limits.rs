@@ -23,6 +23,10 @@ pub const SUBMIT_BATCH_MAX: usize = 256;
 /// leave their commands waiting, so that no queue within the engine grows without bound.
 pub const WORKER_BACKLOG_MAX: usize = 64 * 1024;
 
+/// Bytes of what other workers have for one worker: at this point, too, all of them leave their commands
+/// waiting. It is some hundred of the largest messages, which a worker that has its turn passes on in a millisecond.
+pub const WORKER_MAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Bytes of commands that may wait for one worker. Beyond it a submitter is told that the worker has no
 /// room, as when there are too many batches: one message may be as long as 64 KiB, and one sync takes
 /// half a megabyte.

@@ -110,6 +110,13 @@ pub enum Delivery {
     },
 }
 
+impl Outbound {
+    /// The memory that it takes while it waits. A frame that several wait for counts for each.
+    pub fn memory(&self) -> usize {
+        size_of::<Outbound>() + self.delivery.frame().map_or(0, |frame| frame.wire().len())
+    }
+}
+
 impl Delivery {
     /// The frame to send, of all but `Close`.
     pub fn frame(&self) -> Option<&EncodedFrame> {
@@ -146,6 +153,13 @@ pub trait Transport: Send + Sync + 'static {
     /// threads, once per shard and tick. It must not block: pressure is answered per connection,
     /// by collapsing pushes and closing slow consumers.
     fn deliver(&self, shard: u16, batch: Vec<Outbound>);
+
+    /// Whether more waits for some shard than should, since its thread has not come to take it. As long as it is
+    /// so, workers take no commands: so what waits is bounded by what is under way. A shard must take what is
+    /// delivered whatever workers do, or they would wait for each other.
+    fn is_behind(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

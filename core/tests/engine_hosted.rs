@@ -4,14 +4,16 @@
 mod engine_support;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use dunlin_core::admin::{AdminReply, AdminRequest};
 use dunlin_core::config::EngineConfig;
 use dunlin_core::engine::Engine;
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_protocol::LogId;
-use dunlin_protocol::wire::ErrorCode;
+use dunlin_protocol::wire::{ErrorCode, frame::Body};
 use engine_support::hosts::Hosts;
-use engine_support::{Inbox, Server, send};
+use engine_support::{Inbox, Server, history, send};
 
 struct Hosted {
     server: Server,
@@ -44,6 +46,30 @@ fn hosted_workers_serve_beside_others() {
                 assert_eq!(client.history(LogId::direct(user, other)).head, own);
             }
         }
+        while hosted.hosts.end_one() {}
+        hosted.server.engine.stop();
+    }
+}
+
+/// What they have under way goes on: else whoever has to take it could wait for them.
+#[test]
+fn workers_take_no_commands_while_a_shard_is_behind() {
+    for hosts in [0, 1] {
+        let mut hosted = start(1, hosts);
+        let server = &mut hosted.server;
+        let (ann, bob) = (server.account(1), server.account(2));
+        let mut phone = server.live(ann);
+        phone.send(bob, 0, "in peace");
+        server.inbox.behind.store(true, Ordering::Release);
+        let asked = phone.submit(history(LogId::direct(ann, bob)));
+        for _ in 0..20 {
+            let list = AdminRequest::ListUsers { after: None, limit: 9 };
+            let listed = server.engine.administer(list);
+            assert!(matches!(listed, Ok(AdminReply::Users { .. })), "{listed:?}");
+        }
+        assert!(server.inbox.drain(phone.conn).is_empty(), "nobody has taken the command");
+        server.inbox.behind.store(false, Ordering::Release);
+        assert!(matches!(phone.response(asked), Body::HistoryPage(_)));
         while hosted.hosts.end_one() {}
         hosted.server.engine.stop();
     }

@@ -78,6 +78,10 @@ pub(crate) const SLICES_PER_WRITE: usize = 64;
 /// Bytes written to one connection in a tick before the others have their turn.
 pub(crate) const WRITE_BYTES_PER_TICK: usize = 1024 * 1024;
 
+/// Bytes of what workers have for one shard: while there is more of it, they take no requests. A shard takes all
+/// of it in each tick, so it comes to that only where the processor has no time for a shard.
+pub(crate) const MAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// How long to wait when a worker's queue was full.
 pub(crate) const BLOCKED_RETRY_MS: u64 = 1;
 

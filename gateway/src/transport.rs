@@ -6,17 +6,19 @@ use dunlin_core::engine::hosted::Wake;
 use dunlin_core::transport::{Outbound, Transport};
 
 use crate::shard::control::Control;
-use crate::shard::mailbox::{Mail, MailSender};
+use crate::shard::mailbox::{Behind, Mail, MailSender};
 
 /// One mailbox per shard.
 #[derive(Debug)]
 pub(crate) struct ShardTransport {
     mailboxes: Box<[MailSender]>,
+    behind: Arc<Behind>,
 }
 
 impl ShardTransport {
-    pub(crate) fn new(mailboxes: Vec<MailSender>) -> ShardTransport {
-        ShardTransport { mailboxes: mailboxes.into() }
+    /// Of mailboxes that share `behind`.
+    pub(crate) fn new(mailboxes: Vec<MailSender>, behind: Arc<Behind>) -> ShardTransport {
+        ShardTransport { mailboxes: mailboxes.into(), behind }
     }
 
     /// Tells one shard something.
@@ -36,9 +38,13 @@ impl ShardTransport {
 impl Transport for ShardTransport {
     fn deliver(&self, shard: u16, batch: Vec<Outbound>) {
         match self.mailboxes.get(usize::from(shard)) {
-            Some(mailbox) => mailbox.post(Mail::Deliveries(batch)),
+            Some(mailbox) => mailbox.deliver(batch),
             None => tracing::error!(shard, "a delivery for a shard that does not exist"),
         }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.behind.is_any()
     }
 }
 

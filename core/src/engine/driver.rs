@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The mail is never refused, so no two threads can wait for each other. It is bounded all the
-//! same: each letter answers or passes on something that was taken from the bounded queue, and a
-//! worker leaves commands there while too much is under way. Only what comes from the bus is dropped
+//! same: each letter answers or passes on something that was taken from the bounded queue, and all
+//! workers leave commands there while one of them or a shard has too much mail, in letters or in bytes. Only what comes from the bus is dropped
 //! when the mail has grown too long: other nodes can't be held back, and a lost envelope is found.
 
 use std::io;
@@ -28,7 +28,7 @@ use crate::clock::{Clock, Now};
 use crate::cluster::ClusterNode;
 use crate::limits::{
     ENVELOPES_BYTES_MAX, PRESSED_TICK_MS, STORE_OUTSTANDING_BYTES_MAX, STORE_OUTSTANDING_MAX,
-    TICK_BATCHES_MAX, TICK_MESSAGES_MAX, TICK_MS, WORKER_BACKLOG_MAX,
+    TICK_BATCHES_MAX, TICK_MESSAGES_MAX, TICK_MS, WORKER_BACKLOG_MAX, WORKER_MAIL_BYTES_MAX,
 };
 use crate::statistics::WorkerStatistics;
 use crate::store::{Store, StoreError, StoreReply, StoreRequest};
@@ -49,7 +49,8 @@ pub(crate) enum Letter {
     /// The answer to a request, and when the tick began that submitted it.
     Store(Ticket, Result<StoreReply, StoreError>, Instant),
     Password(Ticket, Result<PasswordDone, PasswordError>),
-    Workers(Vec<WorkerMessage>),
+    /// With their memory.
+    Workers(Vec<WorkerMessage>, usize),
     Input(Input),
     Envelope(Bytes),
     /// Which call at the door it is, and what it asks.
@@ -258,9 +259,13 @@ impl Driver {
 
     /// Too much is under way already to begin anything new.
     fn is_pressed(&self) -> bool {
+        let has_much_mail = |mailbox: &Mailbox<Letter>| {
+            mailbox.len() >= WORKER_BACKLOG_MAX || mailbox.bytes() >= WORKER_MAIL_BYTES_MAX
+        };
         self.worker.questions() >= STORE_OUTSTANDING_MAX
             || self.worker.outstanding_bytes() >= STORE_OUTSTANDING_BYTES_MAX
-            || self.mailboxes.iter().any(|mailbox| mailbox.len() >= WORKER_BACKLOG_MAX)
+            || self.transport.is_behind()
+            || self.mailboxes.iter().any(has_much_mail)
     }
 
     fn open(&mut self, now: Now, letter: Letter) {
@@ -277,7 +282,8 @@ impl Driver {
                 Input::Envelope(envelope)
             }
             Letter::Admin(call, request) => Input::Admin { call, request },
-            Letter::Workers(messages) => {
+            Letter::Workers(messages, bytes) => {
+                self.mailboxes[self.index].taken(bytes);
                 for message in messages {
                     self.worker.handle(now, Input::Worker(message), &mut self.effects);
                 }
@@ -323,7 +329,10 @@ impl Driver {
         let (gate, mailboxes) = (&self.gate, &self.mailboxes);
         self.effects.take_workers(|worker, messages| {
             gate.add(1);
-            post(&mailboxes[usize::from(worker)], Letter::Workers(messages));
+            let bytes = messages.iter().map(WorkerMessage::memory).sum();
+            let letter = Letter::Workers(messages, bytes);
+            // As with `post`.
+            drop(mailboxes[usize::from(worker)].send_heavy(letter, bytes));
         });
         if let Some(ClusterLinks { bus, .. }) = &self.cluster {
             for Published { to, worker, envelope } in self.effects.bus.drain(..) {

@@ -1,6 +1,7 @@
 //! The queues of a worker, and how it is woken wherever it runs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{SendError, Sender, TrySendError};
 
@@ -19,6 +20,8 @@ pub trait Wake: Send + Sync {
 pub(crate) struct Mailbox<T> {
     queue: Sender<T>,
     host: Option<Arc<dyn Wake>>,
+    /// Memory of those items in the queue whose sender has said how much they take.
+    bytes: Arc<AtomicUsize>,
 }
 
 impl<T> std::fmt::Debug for Mailbox<T> {
@@ -29,17 +32,35 @@ impl<T> std::fmt::Debug for Mailbox<T> {
 
 impl<T> Clone for Mailbox<T> {
     fn clone(&self) -> Mailbox<T> {
-        Mailbox { queue: self.queue.clone(), host: self.host.clone() }
+        let Mailbox { queue, host, bytes } = self;
+        Mailbox { queue: queue.clone(), host: host.clone(), bytes: Arc::clone(bytes) }
     }
 }
 
 impl<T> Mailbox<T> {
     pub(crate) fn new(queue: Sender<T>, host: Option<Arc<dyn Wake>>) -> Mailbox<T> {
-        Mailbox { queue, host }
+        Mailbox { queue, host, bytes: Arc::default() }
     }
 
     pub(crate) fn send(&self, item: T) -> Result<(), SendError<T>> {
         self.queue.send(item).inspect(|()| self.wake())
+    }
+
+    /// Sends something that takes so many bytes until it is [taken](Mailbox::taken).
+    pub(crate) fn send_heavy(&self, item: T, bytes: usize) -> Result<(), SendError<T>> {
+        // Before it can be taken out.
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.send(item).inspect_err(|_| self.taken(bytes))
+    }
+
+    /// What takes so many bytes was taken out.
+    pub(crate) fn taken(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Memory of what waits, as far as it was said.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn try_send(&self, item: T) -> Result<(), TrySendError<T>> {

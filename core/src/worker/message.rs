@@ -20,3 +20,17 @@ pub enum WorkerMessage {
     /// Something to do to a user, for the worker of the user.
     Operation(Box<Operation>),
 }
+
+impl WorkerMessage {
+    /// The memory that it takes while it waits, as far as that can be much.
+    pub(crate) fn memory(&self) -> usize {
+        let frame = match self {
+            WorkerMessage::Push(Push { frame, .. })
+            | WorkerMessage::Signal(SignalPush { frame, .. }) => frame.wire().len(),
+            WorkerMessage::Heard(_)
+            | WorkerMessage::PasswordLogin(_)
+            | WorkerMessage::Operation(_) => 0,
+        };
+        size_of::<WorkerMessage>() + frame
+    }
+}

@@ -3,6 +3,7 @@
 
 pub(crate) mod hosts;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -26,12 +27,18 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct Inbox {
     delivered: Mutex<Vec<Outbound>>,
     more: Condvar,
+    /// A shard has more than it can take.
+    pub(crate) behind: AtomicBool,
 }
 
 impl Transport for Inbox {
     fn deliver(&self, _shard: u16, batch: Vec<Outbound>) {
         self.delivered.lock().extend(batch);
         self.more.notify_all();
+    }
+
+    fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Acquire)
     }
 }
 

@@ -85,8 +85,9 @@ pub(super) struct Stage {
 impl Stage {
     /// A shard that listens, and what comes out of it.
     pub(super) fn new() -> (Stage, Intercepted) {
-        let (sender, mailbox) = mailbox().expect("there are descriptors");
-        let transport = Arc::new(ShardTransport::new(vec![sender]));
+        let behind = Arc::default();
+        let (sender, mailbox) = mailbox(&behind).expect("there are descriptors");
+        let transport = Arc::new(ShardTransport::new(vec![sender], behind));
         let answers: Arc<dyn Transport> = transport.clone();
         let (submitter, intercepted) = Submitter::intercepted(answers, QUEUE_BATCHES);
         let node = Arc::new(Node::new(1, usize::MAX).expect("there are descriptors"));

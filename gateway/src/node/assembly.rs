@@ -30,7 +30,7 @@ use super::keeper::Keeper;
 use super::server::ServerError;
 use super::signing_key::SigningKeys;
 use crate::config::{self, Checked};
-use crate::shard::mailbox::{MailReceiver, MailSender, mailbox};
+use crate::shard::mailbox::{Behind, MailReceiver, MailSender, mailbox};
 use crate::transport::{ShardTransport, ShardWaker};
 
 /// Why a store can't be opened.
@@ -193,8 +193,9 @@ pub(super) struct Seat {
 impl Assembly {
     /// Starts the engine. The shards are started by who has this, and end before it does.
     pub(super) fn new(checked: &Checked, parts: Parts) -> Result<Assembly, ServerError> {
-        let (senders, receivers) = mailboxes(checked.shards)?;
-        let transport = Arc::new(ShardTransport::new(senders));
+        let behind = Arc::<Behind>::default();
+        let (senders, receivers) = mailboxes(checked.shards, &behind)?;
+        let transport = Arc::new(ShardTransport::new(senders, behind));
         let hosts = hosts(checked, &transport);
         let builder = parts.engine(checked.engine.clone(), transport.clone());
         let (engine, hosted) = builder.start_hosted(&hosts)?;
@@ -219,7 +220,10 @@ fn hosts(checked: &Checked, transport: &Arc<ShardTransport>) -> Vec<Arc<dyn Wake
 
 /// Both ends of every shard's mailbox: the eventfds must exist before the shards part with the
 /// process's descriptor table.
-fn mailboxes(shards: usize) -> io::Result<(Vec<MailSender>, Vec<MailReceiver>)> {
-    let pairs = (0..shards).map(|_| mailbox()).collect::<io::Result<Vec<_>>>()?;
+fn mailboxes(
+    shards: usize,
+    behind: &Arc<Behind>,
+) -> io::Result<(Vec<MailSender>, Vec<MailReceiver>)> {
+    let pairs = (0..shards).map(|_| mailbox(behind)).collect::<io::Result<Vec<_>>>()?;
     Ok(pairs.into_iter().unzip())
 }

@@ -4,6 +4,7 @@
 //! more than the delivery. So a sender writes only if the shard sleeps, and only the first sender
 //! does. The danger of such a scheme is the lost wake-up, which [`SleepFlag`] rules out.
 
+mod backlog;
 mod sleep_flag;
 
 use std::io;
@@ -16,37 +17,48 @@ use dunlin_core::transport::Outbound;
 use rustix::event::EventfdFlags;
 
 use super::control::Control;
+use backlog::Backlog;
+pub(crate) use backlog::Behind;
 use sleep_flag::SleepFlag;
 
 /// What a shard can get.
 #[derive(Debug)]
 pub(crate) enum Mail {
-    /// From a worker, for connections.
-    Deliveries(Vec<Outbound>),
+    /// From a worker, for connections, with their memory.
+    Deliveries(Vec<Outbound>, usize),
     /// From the server, for the shard.
     Control(Control),
 }
 
 /// Makes the two ends. The eventfd belongs to the sender's end, which stays in the descriptor
 /// table of the process; the receiver knows it by number (see [`crate::sys`]).
-pub(crate) fn mailbox() -> io::Result<(MailSender, MailReceiver)> {
+/// All mailboxes of a node share `behind`.
+pub(crate) fn mailbox(behind: &Arc<Behind>) -> io::Result<(MailSender, MailReceiver)> {
     let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let wake_fd = eventfd.as_raw_fd();
     let (sender, receiver) = unbounded();
     let flag = Arc::new(SleepFlag::default());
-    let inbox = MailReceiver { queue: receiver, flag: Arc::clone(&flag), wake_fd };
-    Ok((MailSender { queue: sender, flag, eventfd }, inbox))
+    let backlog = Arc::new(Backlog::new(Arc::clone(behind)));
+    let inbox = MailReceiver {
+        queue: receiver,
+        flag: Arc::clone(&flag),
+        backlog: Arc::clone(&backlog),
+        wake_fd,
+    };
+    Ok((MailSender { queue: sender, flag, backlog, eventfd }, inbox))
 }
 
 /// The end of other threads.
 ///
 /// The queue has no bound, since a worker must not wait for a shard that may be waiting for the
 /// worker. It can't run away: a shard empties it before it reads the next request, so what is in
-/// it answers requests that were read before, or follows from them.
+/// it answers requests that were read before, or follows from what others have read; and while there are more
+/// than [`MAIL_BYTES_MAX`](crate::limits::MAIL_BYTES_MAX) of it, workers take no requests of anybody.
 #[derive(Debug)]
 pub(crate) struct MailSender {
     queue: Sender<Mail>,
     flag: Arc<SleepFlag>,
+    backlog: Arc<Backlog>,
     eventfd: OwnedFd,
 }
 
@@ -55,6 +67,20 @@ impl MailSender {
     /// it does nothing: its connections are gone.
     pub(crate) fn post(&self, mail: Mail) {
         self.hand_over(|| self.queue.send(mail).is_ok());
+    }
+
+    /// The same of what a worker has for its connections.
+    pub(crate) fn deliver(&self, batch: Vec<Outbound>) {
+        let bytes = batch.iter().map(Outbound::memory).sum();
+        // Before it can be taken out.
+        self.backlog.add(bytes);
+        self.hand_over(|| {
+            let is_put = self.queue.send(Mail::Deliveries(batch, bytes)).is_ok();
+            if !is_put {
+                self.backlog.remove(bytes);
+            }
+            is_put
+        });
     }
 
     /// Wakes the shard if it sleeps, after something was put where it looks before it sleeps.
@@ -76,6 +102,7 @@ impl MailSender {
 pub(crate) struct MailReceiver {
     queue: Receiver<Mail>,
     flag: Arc<SleepFlag>,
+    backlog: Arc<Backlog>,
     wake_fd: RawFd,
 }
 
@@ -92,7 +119,12 @@ impl MailReceiver {
 
     /// The next item.
     pub(crate) fn take(&self) -> Option<Mail> {
-        self.queue.try_recv().ok()
+        let mail = self.queue.try_recv().ok()?;
+        match &mail {
+            Mail::Deliveries(_, bytes) => self.backlog.remove(*bytes),
+            Mail::Control(_) => {}
+        }
+        Some(mail)
     }
 
     /// Announces a sleep. False if there is mail, or something else to do that somebody calls
@@ -104,6 +136,13 @@ impl MailReceiver {
     /// After a sleep: no more wake-ups, please.
     pub(crate) fn awake(&self) {
         self.flag.awake();
+    }
+}
+
+/// Nobody takes it any more, and nobody is to wait for that.
+impl Drop for MailReceiver {
+    fn drop(&mut self) {
+        while self.take().is_some() {}
     }
 }
 
@@ -133,7 +172,7 @@ mod tests {
 
     #[test]
     fn who_has_mail_does_not_sleep() {
-        let (sender, receiver) = mailbox().unwrap();
+        let (sender, receiver) = mailbox(&Arc::default()).unwrap();
         sender.post(Mail::Control(Control::Stop));
         assert!(!receiver.may_sleep(|| true));
         assert!(receiver.take().is_some());
@@ -143,10 +182,10 @@ mod tests {
     #[test]
     fn no_item_waits_while_the_receiver_sleeps() {
         const ITEMS: usize = 20_000;
-        let (sender, receiver) = mailbox().unwrap();
+        let (sender, receiver) = mailbox(&Arc::default()).unwrap();
         let sending = std::thread::spawn(move || {
             for _ in 0..ITEMS {
-                sender.post(Mail::Deliveries(Vec::new()));
+                sender.deliver(Vec::new());
             }
             sender
         });

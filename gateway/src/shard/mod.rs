@@ -217,7 +217,7 @@ impl Shard {
     fn take_mail(&mut self) {
         for _ in 0..self.mailbox.waiting() {
             match self.mailbox.take() {
-                Some(Mail::Deliveries(batch)) => {
+                Some(Mail::Deliveries(batch, _)) => {
                     batch.into_iter().for_each(|outbound| self.deliver(outbound));
                 }
                 Some(Mail::Control(control)) => self.obey(control),
