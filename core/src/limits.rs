@@ -1,7 +1,9 @@
 //! Bounds of the engine's memory and work, each with its reason. What both ends of a connection
 //! must agree on is in [`dunlin_protocol::limits`].
 
-use dunlin_protocol::limits::{CONTENT_BYTES_MAX, FRAME_BYTES_MAX, HISTORY_ENTRIES_MAX};
+use dunlin_protocol::limits::{
+    CONTENT_BYTES_MAX, FRAME_BYTES_MAX, HISTORY_ENTRIES_MAX, SYNC_BYTES_DEFAULT,
+};
 
 /// The most workers of a node: a worker index travels in a byte or two, and there are no more
 /// cores to use.
@@ -162,9 +164,27 @@ pub const HISTORY_ROOM_LEAST: usize = 2 * CONTENT_BYTES_MAX;
 /// Memory of an entry in a page beside its bytes, as it is read and as it is encoded.
 pub const ENTRY_OVERHEAD_BYTES: usize = 320;
 
-/// Room that a sync takes: its answer, the pages of entries that it reads for it, which may be four times
-/// as much, and the conversations that it looks at together.
-pub const SYNC_ROOM_BYTES: usize = 6 * RESPONSE_BYTES_MAX;
+/// Room that a sync takes, however short its answer may be: the settings of an account, and the page of its
+/// conversations that it looks at together.
+pub const SYNC_ROOM_LEAST: usize = 2 * RESPONSE_BYTES_MAX;
+
+/// Room of the sync with the longest answer.
+pub const SYNC_ROOM_BYTES: usize = sync_room_bytes(RESPONSE_BYTES_MAX);
+
+/// Room of a sync whose answer may have so many bytes: the pages of entries that it reads for it, which may
+/// be four times as much, come when the page of conversations is looked at, and so does the answer.
+pub const fn sync_room_bytes(answer_bytes: usize) -> usize {
+    SYNC_ROOM_LEAST + 4 * answer_bytes
+}
+
+/// Conversations whose entries a sync reads at a time, if its answer may have so many bytes: one entry of each is
+/// read in any case, of whatever size, and takes room.
+pub const fn sync_reads_max(answer_bytes: usize) -> usize {
+    // What is told by then, settings among it, is less than the answer twice.
+    let pages = sync_room_bytes(answer_bytes) - 2 * answer_bytes;
+    let most = pages / (CONTENT_BYTES_MAX + ENTRY_OVERHEAD_BYTES);
+    if most < SYNC_READS_MAX { most } else { SYNC_READS_MAX }
+}
 
 /// Bytes of positions, as they are kept, of all syncs that one worker has taken and not answered. A sync
 /// beyond it that names many is answered `OVERLOADED`.
@@ -232,7 +252,7 @@ pub const SYNC_FILLED_MAX: usize = 1000;
 /// Conversations whose entries one sync reads at a time: first so many, ...
 pub const SYNC_READS_FIRST: usize = 32;
 
-/// ... and when these have shown how large they are, as many as may fit, up to this.
+/// ... and when these have shown how large they are, as many as may fit, up to this, and to [`sync_reads_max`].
 pub const SYNC_READS_MAX: usize = 128;
 
 /// How long a node waits for the home of a conversation on another node, in milliseconds, before
@@ -285,5 +305,6 @@ const _: () = assert!(MESSAGES_CROWDED_BYTES < MESSAGES_FULL_BYTES);
 const _: () = assert!(MESSAGES_FULL_BYTES < STORE_OUTSTANDING_BYTES_MAX);
 const _: () =
     assert!(HISTORY_ROOM_LEAST < RESPONSE_BYTES_MAX && SYNC_ROOM_BYTES < ANSWER_BYTES_MAX / 16);
+const _: () = assert!(sync_reads_max(SYNC_BYTES_DEFAULT as usize) >= SYNC_READS_FIRST);
 const _: () = assert!(CONVERSATION_BATCH_MAX <= CONVERSATION_QUEUE_MAX);
 const _: () = assert!(HISTORY_ENTRIES_MAX as usize * 16 < RESPONSE_BYTES_MAX);

@@ -6,9 +6,7 @@ use dunlin_protocol::wire;
 use prost::Message as _;
 
 use crate::entry::decode_entries;
-use crate::limits::{
-    SYNC_CONVERSATION_BYTES_MAX, SYNC_FILLED_MAX, SYNC_READS_FIRST, SYNC_READS_MAX,
-};
+use crate::limits::{SYNC_CONVERSATION_BYTES_MAX, SYNC_FILLED_MAX, SYNC_READS_FIRST};
 use crate::refusal::{DATA_CORRUPT, INTERNAL, Refusal};
 use crate::store::{Moment, Page, Range};
 use crate::worker::flow::Answer;
@@ -28,6 +26,8 @@ pub(super) struct Told {
 #[derive(Debug)]
 pub(super) struct Filling {
     entries_max: usize,
+    /// So many are read at a time.
+    reads_max: usize,
     /// The most recently used first.
     told: Vec<Told>,
     /// Bytes that are left for entries.
@@ -64,9 +64,15 @@ impl Told {
 }
 
 impl Filling {
-    pub(super) fn new(told: Vec<Told>, entries_max: usize, room: usize) -> Filling {
+    pub(super) fn new(
+        told: Vec<Told>,
+        entries_max: usize,
+        reads_max: usize,
+        room: usize,
+    ) -> Filling {
         Filling {
             entries_max,
+            reads_max,
             told,
             room,
             asked: 0,
@@ -101,8 +107,9 @@ impl Filling {
     /// How many may fit, by what those before have taken.
     fn reads_max(&self) -> usize {
         match self.filled_bytes.checked_div(self.filled) {
-            None => SYNC_READS_FIRST,
-            Some(each) => (self.room / each.max(1)).clamp(1, SYNC_READS_MAX),
+            // Where the answer is short, few will fit.
+            None => (self.room / READ_BYTES_MIN).clamp(1, SYNC_READS_FIRST),
+            Some(each) => (self.room / each.max(1)).clamp(1, self.reads_max),
         }
     }
 
@@ -148,8 +155,10 @@ impl Filling {
 mod tests {
     use bytes::Bytes;
     use dunlin_protocol::UserId;
+    use dunlin_protocol::limits::CONTENT_BYTES_MAX;
 
     use super::*;
+    use crate::limits::{RESPONSE_BYTES_MAX, SYNC_READS_MAX, sync_reads_max, sync_room_bytes};
     use crate::store::{EntryMeta, StoredEntry};
 
     const ROOM: usize = 1 << 20;
@@ -186,7 +195,7 @@ mod tests {
     #[test]
     fn thousands_of_small_ones_take_few_questions() {
         let all = (1..=2000).map(|id| told(id, 1)).collect();
-        let mut filling = Filling::new(all, 20, ROOM);
+        let mut filling = Filling::new(all, 20, SYNC_READS_MAX, ROOM);
         let questions = fill(&mut filling, 200);
         assert!(questions.len() < 20 && questions[0] == SYNC_READS_FIRST, "{questions:?}");
         let states = filling.into_states();
@@ -196,9 +205,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_at_a_time_has_room_whatever_its_size() {
+        for answer in [4096, 20_000, 256 * 1024, RESPONSE_BYTES_MAX] {
+            let all = (1..=2000).map(|id| told(id, 1)).collect();
+            let mut filling = Filling::new(all, 20, sync_reads_max(answer), answer);
+            let mut largest = 0;
+            while let Some(ranges) = filling.next() {
+                // The first ones are small, so that the next question is for as many as ever.
+                let page_bytes = ranges.iter().map(|range| range.bytes_max.max(CONTENT_BYTES_MAX));
+                largest = largest.max(page_bytes.sum::<usize>());
+                filling.take(ranges.iter().map(|range| page(range, 10)).collect()).unwrap();
+            }
+            let room = sync_room_bytes(answer);
+            assert!(largest + 2 * answer <= room, "{answer}: {largest} of {room}");
+        }
+        assert!(sync_room_bytes(4096) * 2 < sync_room_bytes(RESPONSE_BYTES_MAX));
+    }
+
+    #[test]
     fn what_has_no_room_for_entries_is_there_in_numbers() {
         let all = (1..=100).map(|id| told(id, 1)).collect();
-        let mut filling = Filling::new(all, 20, ROOM);
+        let mut filling = Filling::new(all, 20, SYNC_READS_MAX, ROOM);
         fill(&mut filling, 60_000);
         let states = filling.into_states();
         assert_eq!(states.len(), 100);
@@ -212,9 +239,9 @@ mod tests {
     #[test]
     fn who_lacks_no_entry_is_not_asked_for() {
         let up_to_date = Told { from: 2, ..told(1, 1) };
-        let mut filling = Filling::new(vec![up_to_date], 20, ROOM);
+        let mut filling = Filling::new(vec![up_to_date], 20, SYNC_READS_MAX, ROOM);
         assert_eq!(filling.next(), None);
         assert_eq!(filling.into_states().len(), 1);
-        assert_eq!(Filling::new(Vec::new(), 1, 0).take(vec![Err(INTERNAL)]), Err(INTERNAL));
+        assert_eq!(Filling::new(Vec::new(), 1, 1, 0).take(vec![Err(INTERNAL)]), Err(INTERNAL));
     }
 }

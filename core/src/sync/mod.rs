@@ -119,6 +119,11 @@ impl Syncs {
         Taken::Behind
     }
 
+    /// Room that it needs; none if it is gone.
+    pub(crate) fn room_bytes(&self, id: SyncId) -> usize {
+        self.taken.get(&id).map_or(0, |sync| sync.room_bytes())
+    }
+
     /// Begins it: there is room for its answer.
     pub(crate) fn begin(&mut self, id: SyncId, claim: Claim, turn: &mut Turn<'_>) {
         if let Some(sync) = self.taken.get_mut(&id) {

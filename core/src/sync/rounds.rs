@@ -31,7 +31,10 @@ use super::newest::{Candidate, Newest};
 use super::token::{Listing, Place, Token};
 use crate::account::membership::{CONVERSATION, conversation_of};
 use crate::account::setting::setting_of;
-use crate::limits::{RESPONSE_BYTES_MAX, SYNC_LIST_MOST, SYNC_PAGE_CONVERSATIONS, SYNC_TOLD_MAX};
+use crate::limits::{
+    RESPONSE_BYTES_MAX, SYNC_LIST_MOST, SYNC_PAGE_CONVERSATIONS, SYNC_TOLD_MAX, sync_reads_max,
+    sync_room_bytes,
+};
 use crate::refusal::{INTERNAL, Refusal};
 use crate::request::{Client, Position, SyncFrom};
 use crate::room::Claim;
@@ -48,6 +51,8 @@ pub(super) struct Sync {
     /// Room for the answer, from when it is begun.
     pub(super) claim: Option<Claim>,
     entries_max: usize,
+    /// Bytes of the answer, at most.
+    bytes_max: usize,
     /// Bytes that are left of the answer.
     room: usize,
     /// What the client knows beside its token.
@@ -128,6 +133,7 @@ impl Sync {
             client,
             claim: None,
             entries_max: from.entries_per_conversation as usize,
+            bytes_max,
             room: bytes_max.saturating_sub(FIXED_BYTES),
             positions: positions.into_iter().map(|known| (known.conversation, known)).collect(),
             token: token.unwrap_or_default(),
@@ -148,6 +154,11 @@ impl Sync {
     /// Memory of what the client has told.
     pub(super) fn positions_bytes(&self) -> usize {
         self.positions.capacity() * size_of::<(LogId, Position)>()
+    }
+
+    /// Room that it needs: for what it reads and for its answer.
+    pub(super) fn room_bytes(&self) -> usize {
+        sync_room_bytes(self.bytes_max)
     }
 
     /// The question that a sync begins with.
@@ -414,7 +425,8 @@ impl Sync {
         let Detailed { told, room, last, left_out } = detailing.into_detailed();
         self.ended = last.filter(|_| left_out);
         let room = self.room - self.room / 4 * 3 + room;
-        self.round = Round::Reading(Filling::new(told, self.entries_max, room));
+        let reads_max = sync_reads_max(self.bytes_max);
+        self.round = Round::Reading(Filling::new(told, self.entries_max, reads_max, room));
         self.read()
     }
 

@@ -7,7 +7,7 @@ use super::router::Router;
 use super::turn::Turn;
 use crate::conversation::find::{self, Finding};
 use crate::conversation::history::{self, FlooredPage, Form, Reader};
-use crate::limits::{STORE_DEADLINE_MS, SYNC_ROOM_BYTES, TICK_MS};
+use crate::limits::{STORE_DEADLINE_MS, TICK_MS};
 use crate::refusal::STORE_UNAVAILABLE;
 use crate::request::{Client, History};
 use crate::room::Wanted;
@@ -22,8 +22,6 @@ pub(super) enum Reading {
     Find(Client, LogId, ClientMessageId),
     Sync(SyncId),
 }
-
-const SYNC: Wanted = Wanted { least: SYNC_ROOM_BYTES, most: SYNC_ROOM_BYTES };
 
 impl Router {
     pub(super) fn take_history(
@@ -52,7 +50,9 @@ impl Router {
     }
 
     pub(super) fn want_sync(&mut self, user: UserId, conn: ConnId, sync: SyncId) {
-        self.room.want(user, conn, SYNC, Reading::Sync(sync));
+        let bytes = self.syncs.room_bytes(sync);
+        let wanted = Wanted { least: bytes, most: bytes };
+        self.room.want(user, conn, wanted, Reading::Sync(sync));
     }
 
     /// Begins to read all that there is room for.
