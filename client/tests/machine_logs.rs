@@ -66,6 +66,89 @@ fn behind_fetches_up_to_the_head_and_behind_without_a_name_syncs() {
     assert!(sync_of(&again).positions.is_empty(), "the token says it");
 }
 
+/// What the machine tells of itself, behind everything else.
+fn saved(script: &mut Script) -> Vec<u8> {
+    script.machine.save();
+    match script.events().pop() {
+        Some(Event::Saved(saved)) => saved,
+        other => panic!("not saved: {other:?}"),
+    }
+}
+
+fn started_with(saved: Vec<u8>) -> Script {
+    let mut script = Script::new(Config { saved, ..config(Backlog::Everything) });
+    script.machine.log_in(password());
+    script
+}
+
+#[test]
+fn a_later_run_goes_on_where_this_one_has_come_to() {
+    let mut script = Script::live(Backlog::Everything);
+    script.say(push(message(1, PEER, "one")));
+    script.say(push(message(2, PEER, "two")));
+    // It waits for what is missing, and is not for a later run.
+    script.say(push(message(4, PEER, "four")));
+    assert_eq!(script.delivered(), [1, 2]);
+    let saved = saved(&mut script);
+
+    let mut script = started_with(saved.clone());
+    let known = script.events();
+    let is_known = |event: &Event| matches!(event, Event::Conversation(view) if (view.position, view.unread) == (2, 2));
+    assert!(known.iter().any(is_known), "{known:?}");
+    script.connect();
+    let requests = script.requests();
+    script.welcome(requests[0].request_id);
+    script.answer(requests[1].request_id, logged_in());
+    let request = script.request();
+    let sync = sync_of(&request);
+    assert_eq!((sync.epoch, &sync.token[..], sync.positions[0].seq), (EPOCH, &b"token"[..], 4));
+    script.answer(request.request_id, synced(Vec::new()));
+    script.pass();
+    let request = script.request();
+    assert_eq!((history_of(&request).from_seq, history_of(&request).to_seq), (3, 4));
+    let entries = vec![message(3, PEER, "three"), message(4, PEER, "four")];
+    script.answer(request.request_id, page(entries, 4));
+    assert_eq!(script.delivered(), [3, 4]);
+
+    // Somebody else on this device has nothing of it.
+    let mut script = started_with(saved);
+    script.connect();
+    let requests = script.requests();
+    script.welcome(requests[0].request_id);
+    let Body::LoggedIn(me) = logged_in() else { panic!("no LoggedIn") };
+    let other = wire::LoggedIn { user_id: PEER, ..me };
+    script.answer(requests[1].request_id, Body::LoggedIn(other));
+    let request = script.request();
+    assert_eq!((sync_of(&request).epoch, sync_of(&request).token.len()), (0, 0));
+    assert!(script.events().contains(&Event::HistoryLost));
+}
+
+#[test]
+fn what_is_no_saved_state_begins_anew_and_says_so() {
+    let mut script = Script::live(Backlog::Everything);
+    script.say(push(message(1, PEER, "one")));
+    let saved = saved(&mut script);
+    let cut = (1..saved.len()).map(|length| saved[..length].to_vec());
+    let turned = (0..saved.len()).map(|place| {
+        let mut turned = saved.clone();
+        turned[place] ^= 0x55;
+        turned
+    });
+    // Whatever can be read of it, nothing panics; and what can't be read is told.
+    for bytes in cut.chain(turned) {
+        let mut script = started_with(bytes);
+        script.connect();
+        script.log_in_and_sync(vec![state(3, vec![message(3, PEER, "three")])]);
+    }
+    for garbage in [&b"\xff\xff\xff"[..], b"not ours", &[8, 2]] {
+        let mut script = started_with(garbage.to_vec());
+        assert_eq!(script.events().first(), Some(&Event::HistoryLost));
+        script.connect();
+        script.log_in_and_sync(vec![state(1, vec![message(1, PEER, "one")])]);
+        assert_eq!(script.delivered(), [1]);
+    }
+}
+
 #[test]
 fn what_has_expired_is_no_gap() {
     let mut script = Script::live(Backlog::Everything);

@@ -211,3 +211,22 @@ fn settings_come_by_sync_by_hint_and_by_answer_and_each_change_is_told_once() {
     let held: Vec<_> = script.machine.settings().cloned().collect();
     assert_eq!(held, [setting("draft", "hi", 5)]);
 }
+
+#[test]
+fn a_sync_that_was_asked_for_earlier_undoes_nothing_that_was_told_since() {
+    let mut script = Script::live(Backlog::Everything);
+    script.say(push(of_peer(1)));
+    script.say(Body::Membership(membership(7, RequestState::Pending)));
+    script.say(Body::Behind(wire::Behind::default()));
+    let sync = script.request();
+    script.say(Body::Membership(membership(9, RequestState::Ignored)));
+    let older = membership(7, RequestState::Pending);
+    let state = wire::ConversationState { membership: Some(older.clone()), ..state(1, Vec::new()) };
+    script.answer(sync.request_id, synced(vec![state.clone()]));
+    assert_eq!(last_view(&mut script).request, RequestState::Ignored);
+    // But what is known since before it was asked for holds only as long as the server says so.
+    script.say(Body::Behind(wire::Behind::default()));
+    let sync = script.request();
+    script.answer(sync.request_id, synced(vec![state]));
+    assert_eq!(last_view(&mut script).request, RequestState::Pending);
+}

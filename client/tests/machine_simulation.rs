@@ -1,4 +1,4 @@
-//! Three users on five devices talk over connections that break at any byte, to a server that
+//! Three users on five devices, whose programs crash, talk over connections that break at any byte, to a server that
 //! loses and reorders pushes, refuses for a while, forgets tokens, changes its epoch, and is put back
 //! to an earlier state without changing it. When the world is whole again, everyone must have everything once, in order, and every request must have
 //! had one answer. A seed repeats a run: `DUNLIN_SIMULATION_SEED=17 cargo test ...`
@@ -20,7 +20,7 @@ const STEPS: u64 = 3000;
 const SEEDS: u64 = 40;
 
 /// What an application makes of the events of one conversation.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Seen {
     /// Delivered or skipped up to here.
     position: u64,
@@ -30,9 +30,14 @@ struct Seen {
 
 struct Client {
     machine: Machine,
+    config: Config,
     user: UserId,
     connection: Option<(ConnectionId, BytesMut, BytesMut)>,
     seen: BTreeMap<LogId, Seen>,
+    /// What a crash leaves: what the machine has told of itself, with what was seen by then.
+    saved: Option<(Vec<u8>, BTreeMap<LogId, Seen>)>,
+    /// Messages that are to be sent until they are stored, by ticket.
+    unsent: BTreeMap<u64, Request>,
     /// Ticket to (conversation, message id) and sequence.
     sends: BTreeMap<u64, (LogId, [u8; 16], Option<u64>)>,
     others: BTreeMap<u64, bool>,
@@ -51,11 +56,20 @@ struct World {
     next_number: u64,
     /// What was put back to an earlier state, and not everybody has noticed yet.
     restored: Vec<LogId>,
+    crashes: u64,
     seed: u64,
 }
 
 fn user(id: u64) -> UserId {
     UserId::new(id).unwrap()
+}
+
+/// A program that has just started, and logs in.
+fn started(config: &Config, id: u64, seed: u64) -> Machine {
+    let mut machine = Machine::new(config.clone(), seed);
+    let password = Password { username: id.to_string(), password: String::new() };
+    machine.log_in(Credentials { password: Some(password), ..Credentials::default() });
+    machine
 }
 
 impl World {
@@ -80,14 +94,14 @@ impl World {
                 aside_bytes_max: 2000,
                 ..Config::new("server", device)
             };
-            let mut machine = Machine::new(config, random.next());
-            let password = Password { username: id.to_string(), password: String::new() };
-            machine.log_in(Credentials { password: Some(password), ..Credentials::default() });
             Client {
-                machine,
+                machine: started(&config, id, random.next()),
+                config,
                 user: user(id),
                 connection: None,
                 seen: BTreeMap::new(),
+                saved: None,
+                unsent: BTreeMap::new(),
                 sends: BTreeMap::new(),
                 others: BTreeMap::new(),
                 is_online: false,
@@ -97,7 +111,16 @@ impl World {
         });
         let clients = clients.collect();
         let server = Server::new(Random(random.next()));
-        World { random, now_ms: 0, server, clients, next_number: 0, restored: Vec::new(), seed }
+        World {
+            random,
+            now_ms: 0,
+            server,
+            clients,
+            next_number: 0,
+            restored: Vec::new(),
+            crashes: 0,
+            seed,
+        }
     }
 
     fn step(&mut self) {
@@ -112,12 +135,16 @@ impl World {
                 (0..self.clients.len()).for_each(|index| self.cut(index));
             }
             4 => self.ask(index),
+            6 if self.random.one_in(3) => self.save(index),
+            7 if self.random.one_in(15) => self.crash(index),
             5 if self.random.one_in(60) => {
                 self.restored.extend(self.server.restore_older());
                 for index in 0..self.clients.len() {
                     self.cut(index);
                     self.listen(index);
                     self.clients[index].has_compared = false;
+                    // A device that slept meanwhile can't know that a log of the same length is another one.
+                    self.clients[index].saved = None;
                 }
             }
             _ => {}
@@ -196,6 +223,33 @@ impl World {
         }
     }
 
+    fn save(&mut self, index: usize) {
+        if self.restored.is_empty() {
+            self.clients[index].machine.save();
+            self.listen(index);
+        }
+    }
+
+    /// All that the program had in memory is gone.
+    fn crash(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        // What is to be sent again after a restore is in memory alone.
+        let Some((saved, seen)) = client.saved.clone().filter(|_| !client.sends_again) else {
+            return;
+        };
+        if let Some((id, ..)) = client.connection.take() {
+            self.server.disconnected(id);
+        }
+        let config = Config { saved, ..client.config.clone() };
+        client.machine = started(&config, client.user.get(), self.random.next());
+        (client.seen, client.is_online) = (seen, false);
+        client.others.retain(|_, done| *done);
+        for (number, request) in client.unsent.clone() {
+            client.machine.request(self.now_ms, Ticket(number), request);
+        }
+        self.crashes += 1;
+    }
+
     fn conversation(&mut self, index: usize) -> LogId {
         let peer = user(1 + self.random.below(3));
         LogId::direct(self.clients[index].user, peer)
@@ -220,6 +274,7 @@ impl World {
             content: content.into(),
             notice,
         };
+        client.unsent.insert(number, request.clone());
         client.machine.request(self.now_ms, Ticket(number), request);
     }
 
@@ -294,6 +349,7 @@ impl World {
                     client.is_online = status == Status::Online;
                     client.has_compared |= client.is_online;
                 }
+                Event::Saved(saved) => client.saved = Some((saved, client.seen.clone())),
                 Event::Setting(setting) => panic!("seed {seed}: nobody has set {setting:?}"),
                 Event::Peer { conversation, user } => {
                     let (one, other) = conversation.direct_members().unwrap();
@@ -383,6 +439,7 @@ impl Client {
             Response::Sent { seq, .. } => {
                 let (_, _, known) = self.sends.get_mut(&ticket).unwrap();
                 assert_eq!(known.replace(*seq), None, "seed {seed}: two answers");
+                self.unsent.remove(&ticket);
             }
             Response::Done
             | Response::Page(_)
@@ -412,7 +469,8 @@ fn after_every_storm_everyone_has_everything_once_and_in_order() {
         Ok(seed) => seed.parse().map(|seed: u64| seed..seed + 1).expect("the seed is a number"),
         Err(_) => 0..SEEDS,
     };
-    let mut stored = 0;
+    let (mut stored, mut crashes) = (0, 0);
+    let all = seeds.end - seeds.start == SEEDS;
     for seed in seeds {
         let mut world = World::new(seed);
         for _ in 0..STEPS {
@@ -420,7 +478,9 @@ fn after_every_storm_everyone_has_everything_once_and_in_order() {
         }
         world.heal();
         world.check();
+        crashes += world.crashes;
         stored += world.clients.iter().map(|client| client.sends.len()).sum::<usize>();
     }
+    assert!(crashes > SEEDS || !all, "{crashes} crashes");
     assert!(stored > 100, "little was said: {stored} messages");
 }

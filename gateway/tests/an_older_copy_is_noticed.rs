@@ -130,7 +130,7 @@ impl Person {
             | Event::Peer { .. }
             | Event::Setting(_)
             | Event::Signal { .. } => {}
-            Event::Skipped { .. } | Event::HistoryLost => panic!("{event:?}"),
+            Event::Skipped { .. } | Event::HistoryLost | Event::Saved(_) => panic!("{event:?}"),
         }
     }
 

@@ -142,7 +142,10 @@ impl Person {
             }
             Event::Signal { kind, .. } => self.signals.push(kind),
             Event::Welcomed(_) | Event::Tokens(_) | Event::Peer { .. } | Event::Setting(_) => {}
-            Event::Skipped { .. } | Event::HistoryLost | Event::ConversationLost { .. } => {
+            Event::Skipped { .. }
+            | Event::HistoryLost
+            | Event::ConversationLost { .. }
+            | Event::Saved(_) => {
                 panic!("{event:?}")
             }
         }

@@ -34,6 +34,7 @@ pub(super) enum Command {
     Signal(LogId, String, Bytes),
     LogIn(Credentials),
     Hurry,
+    Save,
     Close,
 }
 
@@ -143,6 +144,7 @@ impl EventLoop {
                 }
                 Command::LogIn(credentials) => self.machine.log_in(credentials),
                 Command::Hurry => self.machine.hurry(),
+                Command::Save => self.machine.save(),
                 Command::Close => self.is_closing = true,
             }
         }

@@ -164,6 +164,11 @@ impl Client {
         self.command(Command::LogIn(credentials))
     }
 
+    /// Asks for what the client knows, for a later run: see [`Event::Saved`].
+    pub fn save(&self) -> Result<(), Closed> {
+        self.command(Command::Save)
+    }
+
     /// Connects at once, if the client waits to do so: the network is back, say.
     pub fn hurry(&self) -> Result<(), Closed> {
         self.command(Command::Hurry)

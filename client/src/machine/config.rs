@@ -16,6 +16,9 @@ pub struct Config {
     /// extension of an app does that shows a notification: no pushes come, nothing can be sent, and nobody is
     /// replaced. Needs a resume or an access token.
     pub fetch_only: bool,
+    /// What [`super::Event::Saved`] has told in an earlier run of this user; empty if there is none. What can't
+    /// be read is told by [`super::Event::HistoryLost`], and everything is delivered from the beginning.
+    pub saved: Vec<u8>,
     /// How much of what was missed is fetched.
     pub backlog: Backlog,
     /// Bytes of one answer that tells what was missed, about; 0 leaves it to the server.
@@ -49,6 +52,7 @@ impl Config {
             client: concat!("dunlin-client ", env!("CARGO_PKG_VERSION")).into(),
             device,
             fetch_only: false,
+            saved: Vec::new(),
             backlog: Backlog::Newest(limits::SYNC_ENTRIES_DEFAULT),
             sync_bytes_max: 0,
             deflate: true,

@@ -61,6 +61,11 @@ pub enum Event {
     /// What the devices of the user share: one setting that is new or has changed; with an empty value, one that
     /// was removed.
     Setting(wire::Setting),
+    /// What the client knows, because [`super::Machine::save`] has asked for it: no secret, and of no
+    /// meaning to others. Store it together with what all events before this one have told, in one transaction,
+    /// and give it to the next run as [`super::Config::saved`]; then that is told only what has
+    /// changed since. Messages that were not stored yet are not in it: send them again, with their ids.
+    Saved(Vec<u8>),
     /// Who the other member of a conversation is: of each that the server tells anew.
     Peer {
         /// Which one.

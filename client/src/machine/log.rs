@@ -12,6 +12,7 @@ use dunlin_protocol::wire::{Entry, entry};
 
 use super::membership::Membership;
 use super::reading::Reading;
+use super::saved::SavedLog;
 
 /// Entries of one log that wait for a missing one. The highest are forgotten first: they are
 /// needed last, and are fetched again.
@@ -88,6 +89,30 @@ impl Log {
             reading: Reading::new(),
             membership: Membership::default(),
             used: 0,
+        }
+    }
+
+    /// What is known of it, for a later run.
+    pub(super) fn saved(&self) -> SavedLog {
+        SavedLog {
+            position: self.position,
+            head: self.head,
+            expired_below: self.expired_below,
+            reading: self.reading.saved(),
+            membership: self.membership.saved(),
+            ..SavedLog::default()
+        }
+    }
+
+    pub(super) fn restored(saved: &SavedLog) -> Log {
+        Log {
+            position: saved.position,
+            // Nobody has more than there is.
+            head: saved.head.max(saved.position),
+            expired_below: saved.expired_below,
+            reading: Reading::restored(&saved.reading),
+            membership: Membership::restored(&saved.membership),
+            ..Log::new()
         }
     }
 

@@ -68,6 +68,26 @@ impl Logs {
         self.heard.remove(&log_id);
     }
 
+    /// All of them, those that were used last in the end, and whether something was heard of them.
+    pub(super) fn in_order_of_use(&self) -> impl Iterator<Item = (LogId, &Log, bool)> {
+        let mut logs: Vec<_> = self.logs.iter().collect();
+        logs.sort_unstable_by_key(|(_, log)| log.used);
+        logs.into_iter().map(|(id, log)| (*id, log, self.heard.contains_key(id)))
+    }
+
+    /// Puts a log back as it was in an earlier run.
+    pub(super) fn restore(&mut self, log_id: LogId, log: Log, is_heard: bool) {
+        let held = self.touch(log_id);
+        let used = held.used;
+        *held = log;
+        held.used = used;
+        if is_heard {
+            self.heard(log_id);
+        }
+        // What it lacks is fetched.
+        self.with(log_id, |_| ());
+    }
+
     /// Something of a log is known that no Synced has told.
     pub(super) fn heard(&mut self, log_id: LogId) {
         self.heard.insert(log_id, self.uses);

@@ -5,6 +5,7 @@ use dunlin_protocol::wire::{self, RequestState};
 
 use super::Machine;
 use super::reading::Reading;
+use super::saved::SavedMembership;
 
 /// What the server has told of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,6 +30,31 @@ impl Membership {
             visible_from: told.visible_from,
             others_cleared: told.others_cleared,
             version: told.version,
+        }
+    }
+
+    /// For a later run.
+    pub(super) fn saved(&self) -> SavedMembership {
+        SavedMembership {
+            is_told: self.is_told,
+            request: self.request.into(),
+            hidden_up_to: self.hidden_up_to,
+            marked_unread: self.marked_unread,
+            visible_from: self.visible_from,
+            others_cleared: self.others_cleared,
+            version: self.version,
+        }
+    }
+
+    pub(super) fn restored(saved: &SavedMembership) -> Membership {
+        Membership {
+            is_told: saved.is_told,
+            request: RequestState::try_from(saved.request).unwrap_or_default(),
+            hidden_up_to: saved.hidden_up_to,
+            marked_unread: saved.marked_unread,
+            visible_from: saved.visible_from,
+            others_cleared: saved.others_cleared,
+            version: saved.version,
         }
     }
 
@@ -64,12 +90,16 @@ impl Machine {
     }
 
     /// As a part of Synced, which tells what is unread as well. It is left out where nothing was decided; but what was
-    /// told since the Sync was asked for is newer than that.
+    /// told since the Sync was asked for may be newer than that. (Otherwise it holds whatever its version: an
+    /// earlier state may have been put back.)
     pub(super) fn membership_synced(&mut self, log_id: LogId, told: Option<&wire::Membership>) {
         let log = self.logs.touch(log_id);
         let Membership { version, .. } = log.membership;
         log.membership = match told {
-            Some(told) => Membership::of(told),
+            Some(told) if told.version >= version || version == log.asked.membership_version => {
+                Membership::of(told)
+            }
+            Some(_) => log.membership,
             None if version == log.asked.membership_version => {
                 Membership { is_told: true, version, ..Membership::default() }
             }

@@ -18,7 +18,7 @@
 //! - `transmit`: what is sent, and when
 //! - `outbox`, `pending`: messages and requests that wait; `kept`: messages that may have to be sent again
 //! - `logs`, `log`, `reading`: what is known of each conversation, gaps, unread counts
-//! - `sync`: catching up after a login
+//! - `sync`: catching up after a login; `saved`: what is known, for a later run of the program
 //! - `timing`, `backoff`, `liveness`, `random`: time
 
 mod backoff;
@@ -38,6 +38,7 @@ mod reading;
 mod receive;
 mod renewal;
 mod request;
+mod saved;
 mod settings;
 mod sync;
 mod terms;
@@ -115,7 +116,7 @@ impl Machine {
             config.outbox_messages_max,
             config.outbox_bytes_max,
         );
-        Machine {
+        let mut machine = Machine {
             random: Random::new(seed),
             phase: Phase::Idle,
             attachment: Attachment::new(),
@@ -134,7 +135,9 @@ impl Machine {
             actions: VecDeque::new(),
             events: VecDeque::new(),
             config,
-        }
+        };
+        machine.restore();
+        machine
     }
 
     /// Asks for something. Its one answer comes as [`Event::Completed`] with this ticket.

@@ -4,6 +4,8 @@
 use dunlin_protocol::wire::{Entry, entry};
 use dunlin_protocol::{LogId, UserId};
 
+use super::saved::SavedReading;
+
 /// The running counts at the position of a log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Counts {
@@ -46,6 +48,35 @@ impl Reading {
             unread_to: 0,
             others_read: Some(0),
             counts: Some(Counts::default()),
+        }
+    }
+
+    /// For a later run.
+    pub(super) fn saved(&self) -> SavedReading {
+        SavedReading {
+            has_spoken: self.has_spoken,
+            others_began: self.others_began,
+            read_seq: self.read_seq,
+            peer_read_seq: self.peer_read_seq,
+            unread: self.unread,
+            unread_to: self.unread_to,
+            others_read: self.others_read,
+            counted: self.counts.map(|counts| counts.counted),
+            mine: self.counts.map_or(0, |counts| counts.mine),
+        }
+    }
+
+    pub(super) fn restored(saved: &SavedReading) -> Reading {
+        let counts = |counted| Counts { counted, mine: saved.mine };
+        Reading {
+            has_spoken: saved.has_spoken,
+            others_began: saved.others_began,
+            read_seq: saved.read_seq,
+            peer_read_seq: saved.peer_read_seq,
+            unread: saved.unread,
+            unread_to: saved.unread_to,
+            others_read: saved.others_read,
+            counts: saved.counted.map(counts),
         }
     }
 

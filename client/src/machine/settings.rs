@@ -21,6 +21,11 @@ impl Settings {
         *self = Settings::default();
     }
 
+    /// For a later run: with those that were removed, so that what is older than that is no news.
+    pub(super) fn saved(&self) -> Vec<Setting> {
+        self.held.values().cloned().collect()
+    }
+
     pub(super) fn told_anew(&mut self) {
         self.named = Some(BTreeSet::new());
     }

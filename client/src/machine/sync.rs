@@ -70,6 +70,17 @@ impl Sync {
         self.state = State::Idle;
     }
 
+    /// The epoch and the token, for a later run. While everything is told anew, a token says less than what
+    /// was named, so then there is none.
+    pub(super) fn saved(&self) -> (u64, Bytes) {
+        let token = if self.named.is_none() { self.token.clone() } else { Bytes::new() };
+        (self.epoch, token)
+    }
+
+    pub(super) fn restore(&mut self, epoch: u64, token: Bytes) {
+        (self.epoch, self.token) = (epoch, token);
+    }
+
     /// Another user.
     pub(super) fn forget(&mut self) {
         self.told_nothing(0);

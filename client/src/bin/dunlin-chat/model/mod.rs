@@ -198,8 +198,8 @@ impl Model {
             Event::ConversationLost { conversation } => {
                 self.chat(conversation).into_iter().for_each(Chat::forget);
             }
-            // It has none of its own.
-            Event::Setting(_) => {}
+            // It has none of its own, and keeps nothing but tokens.
+            Event::Setting(_) | Event::Saved(_) => {}
             Event::Peer { user, .. } => {
                 self.learn_names(&[user]);
                 self.tell_untold();
