@@ -913,6 +913,28 @@ fn what_was_lost_may_come_again_in_another_epoch_only() {
     assert_eq!(sample.medium.open().unwrap().epoch(), epoch);
 }
 
+/// What was put back is known again, or a second loss of it would be seen by nobody who does not ask for it.
+#[test]
+fn a_segment_that_was_put_back_can_be_lost_again() {
+    let Sample { medium, epoch, .. } = sample(Medium::Folder(tempfile::tempdir().unwrap()));
+    let oldest = medium.ending(".log")[0].clone();
+    let content = medium.get(&oldest);
+    let mut epochs = vec![epoch];
+    for cut in [content.len() / 3, content.len() / 2] {
+        medium.put(&oldest, &content[..cut]);
+        let store = medium.open().unwrap();
+        assert!(store.recovery().damage.iter().any(|damage| damage.file == oldest), "{cut}");
+        assert!(served(&store, epoch) < LOGS * ENTRIES);
+        assert!(!epochs.contains(&store.epoch()));
+        epochs.push(store.epoch());
+        drop(store);
+        medium.put(&oldest, &content);
+        let store = medium.open().unwrap();
+        assert_eq!((served(&store, 0), store.recovery().history_lost), (LOGS * ENTRIES, false));
+        assert_eq!(store.recovery().damage, []);
+    }
+}
+
 /// Where something of a segment is lost that no index file knew, the index file that is made of the rest is the
 /// only one that knows the rest.
 #[test]

@@ -162,6 +162,10 @@ impl Recovery<'_> {
             let healed = file.write_at(&head, 0).and_then(|()| file.sync());
             healed.map_err(io("can't write"))?;
         }
+        if row.loss_told && self.is_there_again(&*file, number, row).map_err(io("can't read"))? {
+            // What is known of it is from when it was lost: a second loss would not be seen.
+            return self.scan_again(number, Some(row.first_batch), row.next_batch);
+        }
         if row.last_frame == 0
             || has_last(&*file, self.identity.mark(number), row).map_err(io("can't read"))?
         {
@@ -172,6 +176,16 @@ impl Recovery<'_> {
             self.lose(&*name, DamageKind::Outdated);
         }
         self.scan_again(number, Some(row.first_batch), row.next_batch)
+    }
+
+    /// Whether behind the end that a loss has left there is a batch of the segment: somebody has put back what it was.
+    fn is_there_again(&self, file: &dyn DiskFile, number: u32, row: Row) -> std::io::Result<bool> {
+        let mut rest = vec![0; file.bytes()?.saturating_sub(row.end) as usize];
+        let read = file.read_at(&mut rest, row.end)?;
+        let mark = self.identity.mark(number);
+        let found = FrameHead::find(mark, &rest[..read], row.first_batch);
+        let found = found.and_then(|at| FrameHead::decode(mark, &rest[at..]));
+        Ok(found.is_some_and(|frame| frame.batch < row.next_batch))
     }
 
     /// Reads an indexed segment that may not be what it was. The index stays: it knows what should
