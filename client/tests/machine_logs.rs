@@ -400,6 +400,28 @@ fn who_marks_as_read_is_told_where_the_cursor_is() {
 }
 
 #[test]
+fn a_position_says_when_its_entry_was_taken() {
+    let mut script = Script::live(Backlog::Everything);
+    for seq in 1..=2 {
+        script.say(push(wire::Entry { time_ms: 1000 + seq, ..message(seq, PEER, "hi") }));
+    }
+    script.events();
+    script.say(Body::Behind(wire::Behind::default()));
+    let sync = script.request();
+    let position = &sync_of(&sync).positions[0];
+    assert_eq!((position.seq, position.time_ms), (2, 1002));
+    script.answer(sync.request_id, synced(Vec::new()));
+    // Of a head that we only heard of we have no entry.
+    script.say(Body::Behind(wire::Behind { conversation_id: conversation().to_wire(), head: 5 }));
+    script.say(Body::Behind(wire::Behind::default()));
+    let sync = std::iter::repeat_with(|| script.request())
+        .find(|request| matches!(request.body, Some(Body::Sync(_))))
+        .unwrap();
+    let position = &sync_of(&sync).positions[0];
+    assert_eq!((position.seq, position.time_ms), (5, 0));
+}
+
+#[test]
 fn who_is_ahead_of_the_server_forgets_the_conversation_and_reads_it_anew() {
     let mut script = Script::live(Backlog::Everything);
     for seq in 1..=5 {

@@ -65,7 +65,7 @@ pub const HISTORY_ENTRIES_MAX: u32 = 1000;
 /// heard of more conversations since the last Sync names those that were used last.
 pub const SYNC_POSITIONS_MAX: usize = 10_000;
 /// Bytes of one position at most: 18 for the id, 11 for each number, 2 around it.
-pub const SYNC_POSITION_BYTES_MAX: usize = 53;
+pub const SYNC_POSITION_BYTES_MAX: usize = 64;
 /// Entries per conversation in one Sync: when the client does not say, and at most.
 pub const SYNC_ENTRIES_DEFAULT: u32 = 20;
 /// See [`SYNC_ENTRIES_DEFAULT`].

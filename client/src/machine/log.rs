@@ -28,6 +28,8 @@ const EMPTY_PAGES_MAX: u32 = 3;
 pub(super) struct Log {
     pub(super) position: u64,
     pub(super) head: u64,
+    /// The newest entry that has arrived, and its time.
+    newest: (u64, u64),
     /// Entries below have expired, or were cleared.
     pub(super) expired_below: u64,
     /// What we knew when the last Sync was asked for.
@@ -79,6 +81,7 @@ impl Log {
         Log {
             position: 0,
             head: 0,
+            newest: (0, 0),
             expired_below: 0,
             asked: Asked::default(),
             aside: BTreeMap::new(),
@@ -119,6 +122,7 @@ impl Log {
     /// Puts an entry in its place, unless it was delivered before.
     pub(super) fn offer(&mut self, entry: Entry) {
         self.head = self.head.max(entry.seq);
+        self.newest = self.newest.max((entry.seq, entry.time_ms));
         if entry.seq <= self.position || self.aside.contains_key(&entry.seq) {
             return;
         }
@@ -128,6 +132,12 @@ impl Log {
         while self.aside.len() > ASIDE_ENTRIES_MAX {
             self.forget_highest();
         }
+    }
+
+    /// The time of the entry at the head; 0 if that has not arrived.
+    pub(super) fn head_time_ms(&self) -> u64 {
+        let (seq, time_ms) = self.newest;
+        if seq == self.head { time_ms } else { 0 }
     }
 
     /// Takes the next entry in order, if it is there.

@@ -151,6 +151,7 @@ impl Logs {
                 seq: log.asked.head,
                 peer_read_seq: log.asked.peer_read_seq,
                 read_seq: log.asked.read_seq,
+                time_ms: log.head_time_ms(),
             })
         };
         heard.into_iter().filter_map(position).collect()

@@ -35,6 +35,8 @@ pub struct Position {
     pub peer_read_seq: u64,
     /// Its own cursor, as it knows it.
     pub read_seq: u64,
+    /// The time of the entry up to which it has everything; 0 if it does not know.
+    pub time_ms: u64,
 }
 
 impl TryFrom<wire::Sync> for Request {
@@ -51,6 +53,7 @@ impl TryFrom<wire::Sync> for Request {
                 seq: position.seq,
                 peer_read_seq: position.peer_read_seq,
                 read_seq: position.read_seq,
+                time_ms: position.time_ms,
             })
         };
         let entries = or_default(sync.entries_per_conversation, SYNC_ENTRIES_DEFAULT);

@@ -124,8 +124,10 @@ impl Detailing {
                 Some(known) => (known.seq + 1, None),
                 None => (1, since.filter(|_| !candidate.forget)),
             };
+            let newest = known.filter(|known| known.time_ms != 0 && known.seq >= visible_from);
+            let newest = newest.map(|known| (known.seq, known.time_ms));
             let from = from.max(visible_from);
-            self.told.push(Told { log: place.log, from, since, state });
+            self.told.push(Told { log: place.log, from, newest, since, state });
         }
         if registers.next().is_some() {
             return Err(INTERNAL);

@@ -17,6 +17,9 @@ pub(super) struct Told {
     pub(super) log: LogId,
     /// The first sequence that the client may lack.
     pub(super) from: u64,
+    /// The newest entry that it has, and the time of that, if it has said so. Then that is read as well: if it is
+    /// another one by now, the client has what was there before the store was put back.
+    pub(super) newest: Option<(u64, u64)>,
     /// It has what was appended before, if it has said so.
     pub(super) since: Option<Moment>,
     pub(super) state: wire::ConversationState,
@@ -51,15 +54,32 @@ const READ_BYTES_MIN: usize = 4096;
 impl Told {
     /// The newest entries that the client lacks, newest first; `None` if it lacks none.
     fn range(&self, entries_max: usize, bytes_max: usize) -> Option<Range> {
+        let (from, entries_max) = match self.newest {
+            Some((seq, _)) if seq < self.from => (seq, entries_max + 1),
+            Some(_) | None => (self.from, entries_max),
+        };
         (self.from <= self.state.head).then_some(Range {
             log: self.log,
-            from: self.from,
+            from,
             to: self.state.head,
             entries_max,
             bytes_max,
             backwards: true,
             since: self.since,
         })
+    }
+
+    /// Takes what the client has from the entries that were read, newest first. False if it has another one.
+    fn has_what_is_there(&self, entries: &mut Vec<wire::Entry>) -> bool {
+        let Some((seq, time_ms)) = self.newest else { return true };
+        let is_there = |entry: &wire::Entry| entry.time_ms == time_ms;
+        match entries.pop_if(|entry| entry.seq == seq) {
+            Some(entry) if !is_there(&entry) => {
+                entries.push(entry);
+                false
+            }
+            Some(_) | None => true,
+        }
     }
 }
 
@@ -114,20 +134,28 @@ impl Filling {
     }
 
     /// The entries that were asked for are here. Those of a conversation that is damaged are left out:
-    /// the client will ask for them, and learn which one it is.
-    pub(super) fn take(&mut self, pages: Vec<Answer<Page>>) -> Result<(), Refusal> {
+    /// the client will ask for them, and learn which one it is. Says of how many the client has other entries.
+    pub(super) fn take(&mut self, pages: Vec<Answer<Page>>) -> Result<u64, Refusal> {
+        let mut others = 0;
         let reading = std::mem::take(&mut self.reading);
         if pages.len() != reading.len() {
             return Err(INTERNAL);
         }
         for (index, answer) in reading.into_iter().zip(pages) {
             match answer.and_then(|page| decode_entries(&page).ok_or(DATA_CORRUPT)) {
-                Ok(entries) => self.fill(index, entries),
+                Ok(mut entries) => {
+                    let told = &mut self.told[index];
+                    if !told.has_what_is_there(&mut entries) {
+                        told.state.forget = true;
+                        others += 1;
+                    }
+                    self.fill(index, entries);
+                }
                 Err(refusal) if refusal == DATA_CORRUPT => {}
                 Err(refusal) => return Err(refusal),
             }
         }
-        Ok(())
+        Ok(others)
     }
 
     fn fill(&mut self, index: usize, mut entries: Vec<wire::Entry>) {
@@ -168,7 +196,7 @@ mod tests {
         let log = LogId::direct(user(1), user(id + 1));
         let conversation_id = log.to_wire();
         let state = wire::ConversationState { conversation_id, head, ..Default::default() };
-        Told { log, from: 1, since: None, state }
+        Told { log, from: 1, newest: None, since: None, state }
     }
 
     fn page(range: &Range, bytes: usize) -> Answer<Page> {

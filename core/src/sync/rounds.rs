@@ -384,8 +384,7 @@ impl Sync {
         let known = self.positions.get(&member.log);
         // Nobody can know more than there is, unless it was there once: what the client has may be
         // something else now, so it gets all anew.
-        let is_ahead = known
-            .is_some_and(|known| known.seq.max(known.read_seq).max(known.peer_read_seq) > head.seq);
+        let is_ahead = known.is_some_and(|known| is_of_before(known, head));
         self.ahead += u64::from(is_ahead);
         let place = Place { time_ms: head.meta.time_ms, log: member.log };
         let is_told = self.token.listing.is_some_and(|listing| {
@@ -432,7 +431,7 @@ impl Sync {
 
     pub(super) fn pages_read(&mut self, pages: Vec<Answer<Page>>) -> Result<Step, Refusal> {
         let Round::Reading(filling) = &mut self.round else { return Err(INTERNAL) };
-        filling.take(pages)?;
+        self.ahead += filling.take(pages)?;
         Ok(self.read())
     }
 
@@ -482,4 +481,12 @@ impl Sync {
         };
         Token { listing: Some(listing), ..self.token }
     }
+}
+
+/// Whether a client has more of a conversation than there is, or another newest entry: it was there before the
+/// store was put back. What is not the newest any more is [compared](super::filling) when it is read.
+fn is_of_before(known: &Position, head: &Head) -> bool {
+    let has_more = known.seq.max(known.read_seq).max(known.peer_read_seq) > head.seq;
+    let is_there = known.seq == head.seq && known.seq >= head.expired_below;
+    has_more || is_there && known.time_ms != 0 && known.time_ms != head.meta.time_ms
 }

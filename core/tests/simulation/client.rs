@@ -232,6 +232,7 @@ impl Client {
             seq: has.target,
             peer_read_seq: has.peer_read_seq,
             read_seq: has.read_seq,
+            ..wire::LogPosition::default()
         });
         let sync = wire::Sync {
             epoch: 1,

@@ -71,6 +71,11 @@ class Log:
             self.aside[entry.seq] = entry
         return self.next_ones()
 
+    def head_time_ms(self):
+        """When the newest entry was taken, if we have it."""
+        known = [*self.entries[-1:], *self.aside.values()]
+        return next((entry.time_ms for entry in known if entry.seq == self.head), 0)
+
     def next_ones(self):
         first = len(self.entries)
         while next_one := self.aside.pop(self.position + 1, None):
@@ -314,7 +319,8 @@ class Client:
             memberships = {log.id: log.membership for log in self.logs.values()}
             known = [self.logs[log] for log in self.asked if log in self.logs][:POSITIONS_MAX]
             positions = [{"conversation_id": log.id, "seq": log.head,
-                          "read_seq": log.read_seq, "peer_read_seq": log.peer_read_seq}
+                          "read_seq": log.read_seq, "peer_read_seq": log.peer_read_seq,
+                          "time_ms": log.head_time_ms()}
                          for log in known]
             synced = await connection.ask(
                 sync={"epoch": self.epoch, "token": self.token, "positions": positions})

@@ -88,6 +88,7 @@ impl Device {
             seq: known.head,
             peer_read_seq: known.peer_read_seq,
             read_seq: known.read_seq,
+            time_ms: 0,
         });
         let positions = positions.collect();
         let token = self.token.clone();

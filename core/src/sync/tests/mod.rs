@@ -152,7 +152,7 @@ fn entries_are_those_since_the_token_or_after_the_position() {
     assert_eq!(seqs(&second), [6, 7]);
     assert_eq!(second.conversations[0].peer, None, "it is known");
     // The first of them came as a push.
-    let position = Position { conversation: chat(2), seq: 6, peer_read_seq: 0, read_seq: 0 };
+    let position = Position { seq: 6, ..at(chat(2)) };
     let known = SyncFrom { positions: vec![position], ..from_token(&first) };
     assert_eq!(seqs(&world.sync(&mut lists, known)), [7]);
     // All of them did: nothing is told.
@@ -226,7 +226,7 @@ fn who_is_ahead_of_one_conversation_forgets_that_one() {
     let synced = world.sync(&mut lists, from_nothing());
     for (seq, peer_read_seq, read_seq) in [(2, 0, 0), (1, 2, 0), (1, 0, 2)] {
         for from in [from_token(&synced), from_nothing()] {
-            let position = Position { conversation: chat(3), seq, peer_read_seq, read_seq };
+            let position = Position { seq, peer_read_seq, read_seq, ..at(chat(3)) };
             let is_afresh = from.token.is_empty();
             let from = SyncFrom { positions: vec![position], ..from };
             let (answer, ahead) = world.sync_between(&mut lists, from, &mut |_| {});
@@ -243,12 +243,46 @@ fn who_is_ahead_of_one_conversation_forgets_that_one() {
     world.join(9);
     for (id, is_known) in [(9, true), (77, false)] {
         let conversation = chat(id);
-        let position = Position { conversation, seq: 3, peer_read_seq: 0, read_seq: 0 };
+        let position = Position { seq: 3, ..at(conversation) };
         let from = SyncFrom { positions: vec![position], ..from_token(&synced) };
         let answer = world.sync(&mut lists, from);
         let told = answer.conversations.first().map(|state| (state.head, state.forget));
         assert_eq!(told, is_known.then_some((0, true)));
     }
+}
+
+#[test]
+fn who_has_another_entry_than_there_is_forgets_the_conversation() {
+    let (mut world, mut lists) = (World::of(3), Lists::default());
+    let synced = world.sync(&mut lists, from_nothing());
+    // These were heard of by pushes. An older copy was put back, and what it lacked was filled up again.
+    (0..2).for_each(|_| world.say(3, 3));
+    let pushed = world.sync(&mut lists, from_token(&synced)).conversations.remove(0).entries;
+    let asks = |seq: u64, time_ms| {
+        let position = Position { seq, time_ms, ..at(chat(3)) };
+        SyncFrom { positions: vec![position], ..from_token(&synced) }
+    };
+    let [second, third] = &pushed[..] else { panic!("{pushed:?}") };
+    for (entry, lacks) in [(second, &[3][..]), (third, &[])] {
+        for (time_ms, is_known) in [(entry.time_ms, true), (0, true), (entry.time_ms - 1, false)] {
+            let from = asks(entry.seq, time_ms);
+            let (answer, ahead) = world.sync_between(&mut lists, from, &mut |_| {});
+            assert_eq!(ahead, u64::from(!is_known));
+            if is_known && lacks.is_empty() {
+                assert_eq!(answer.conversations, []);
+                continue;
+            }
+            let [state] = &answer.conversations[..] else { panic!("{answer:?}") };
+            assert_eq!(state.forget, !is_known);
+            let seqs: Vec<_> = state.entries.iter().map(|entry| entry.seq).collect();
+            // Whoever forgets is told as one that has nothing; but for what was not read.
+            assert!(if is_known { seqs == lacks } else { seqs.ends_with(&[2, 3]) }, "{seqs:?}");
+        }
+    }
+    // What is further back than an answer reaches is not looked at.
+    (0..5).for_each(|_| world.say(3, 3));
+    let (answer, ahead) = world.sync_between(&mut lists, asks(2, 1), &mut |_| {});
+    assert!(ahead == 0 && !answer.conversations[0].forget);
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn one_of_a_connection_runs_at_a_time_and_its_end_begins_the_next() {
 #[test]
 fn what_waits_may_name_so_many_conversations() {
     let (mut syncs, mut stage) = (Syncs::default(), Stage::new());
-    let position = |id| Position { conversation: chat(id), seq: 1, peer_read_seq: 0, read_seq: 0 };
+    let position = |id| Position { seq: 1, ..at(chat(id)) };
     let positions: Vec<_> = (2..10_002).map(position).collect();
     let large = || SyncFrom { positions: positions.clone(), ..from_nothing() };
     let taken: Vec<_> = (1..1000)

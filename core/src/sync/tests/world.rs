@@ -17,6 +17,11 @@ pub(super) fn client(id: u64) -> Client {
     Client { conn, user: user(id), request_id: 1, may_deflate: false }
 }
 
+/// Nothing of a conversation.
+pub(super) fn at(conversation: LogId) -> Position {
+    Position { conversation, seq: 0, peer_read_seq: 0, read_seq: 0, time_ms: 0 }
+}
+
 /// Of a device that has nothing.
 pub(super) fn from_nothing() -> SyncFrom {
     SyncFrom {
