@@ -72,7 +72,7 @@ impl Known {
     /// Reads text as the type that a key has.
     pub(super) fn parse(&self, key: &Key, text: &str) -> Result<Value, Fault> {
         let no = |wanted: &str| Fault::Refused(format!("{text:?} is no {wanted}"));
-        let string = || Value::String(text.to_owned());
+        let string = || Value::String(unquoted(text).to_owned());
         match self.find(key) {
             Found::Default(Value::Integer(_)) => {
                 let number = text.replace('_', "").parse();
@@ -182,6 +182,11 @@ fn distance(one: &str, other: &str) -> usize {
     rows[one.len()][other.len()]
 }
 
+/// A text as it is meant by who has copied it from a file, with its quotes.
+fn unquoted(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +221,17 @@ mod tests {
         assert_eq!(hint("issuers.app.algoritm"), "did you mean issuers.app.algorithm?");
         assert_eq!(hint("listen.registration"), "did you mean engine.registration?");
         assert_eq!(hint("log.colour"), "there are format, level");
+    }
+
+    #[test]
+    fn a_text_may_have_the_quotes_of_a_file() {
+        let known = Known::new();
+        for key in ["log.level", "issuers.app.algorithm"] {
+            for text in ["HS256", "\"HS256\""] {
+                let value = known.parse(&Key::dotted(key), text).ok();
+                assert_eq!(value, Some(Value::String("HS256".into())), "{key} {text}");
+            }
+        }
     }
 
     #[test]
