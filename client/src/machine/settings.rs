@@ -33,11 +33,12 @@ impl Settings {
     /// The server tells one. True if it is news.
     fn told(&mut self, setting: &Setting, by_sync: bool) -> bool {
         let is_anew = match &mut self.named {
-            Some(named) => {
+            Some(named) if by_sync => {
                 named.insert(setting.key.clone());
-                by_sync
+                true
             }
-            None => false,
+            // It may be older than what is told.
+            Some(_) | None => false,
         };
         let held = self.held.get(&setting.key);
         let is_older = held.is_some_and(|held| held.version >= setting.version);
@@ -76,12 +77,16 @@ impl Machine {
         }
     }
 
-    /// Everything was told anew: what was not named is no more.
-    pub(super) fn forget_unnamed_settings(&mut self) {
-        for gone in self.settings.take_unnamed() {
+    /// Everything was told anew: what was not named is no more, or was set so late that the next sync tells
+    /// it. True if there was anything.
+    pub(super) fn forget_unnamed_settings(&mut self) -> bool {
+        let gone = self.settings.take_unnamed();
+        let has_forgotten = !gone.is_empty();
+        for gone in gone {
             let value = super::Bytes::new();
             self.events.push_back(Event::Setting(Setting { value, ..gone }));
         }
+        has_forgotten
     }
 }
 
@@ -110,11 +115,14 @@ mod tests {
             settings.told(&setting(key, "x", version), true);
         }
         settings.told_anew();
-        // The store was put back: lower versions hold, but for what was set meanwhile.
+        // The store was put back: lower versions hold.
         assert!(settings.told(&setting("a", "y", 3), true));
         assert!(!settings.told(&setting("b", "z", 3), false));
-        assert_eq!(settings.take_unnamed(), [setting("c", "x", 9)]);
-        assert_eq!(settings.held.len(), 2);
+        // It may have been removed before it was looked at; if it was set after that, the next sync tells it.
+        assert!(settings.told(&setting("d", "x", 12), false));
+        let gone = [setting("b", "x", 8), setting("c", "x", 9), setting("d", "x", 12)];
+        assert_eq!(settings.take_unnamed(), gone);
+        assert_eq!(settings.held.len(), 1);
         assert_eq!(settings.take_unnamed(), []);
     }
 }

@@ -106,7 +106,7 @@ impl Machine {
     }
 
     pub(super) fn synced(&mut self, synced: Synced) {
-        let again = self.sync.state == State::InFlight { again: true };
+        let mut again = self.sync.state == State::InFlight { again: true };
         self.sync.state = State::Idle;
         if synced.epoch != self.sync.epoch {
             self.forget_history(synced.epoch);
@@ -123,7 +123,7 @@ impl Machine {
         if !more {
             self.logs.told();
             self.forget_unnamed();
-            self.forget_unnamed_settings();
+            again |= self.forget_unnamed_settings();
         }
         if again || more {
             self.sync.want();
