@@ -7,6 +7,7 @@ use dunlin_protocol::wire::{self, entry};
 use dunlin_protocol::{LogId, UserId};
 use prost::Message as _;
 
+use super::accounts;
 use super::client::{Client, Order, State};
 use super::log::Seen;
 use super::world::{USERS, World};
@@ -26,6 +27,7 @@ pub(crate) fn violations(world: &World) -> Vec<String> {
         check_log(*log, stored, &mut found);
     }
     check_members(world, &logs, &mut found);
+    accounts::check(world, &mut found);
     let cursors = cursors_of(world, &logs, &mut found);
     for (number, client) in world.clients.iter().enumerate() {
         let mut of_client = client.violations.clone();
@@ -56,6 +58,11 @@ pub(crate) fn left_behind(world: &World) -> Vec<String> {
             found.push(format!("client {number} has not come to rest: {waits:?}"));
         }
         for (log, stored) in &logs {
+            let is_ignored =
+                |of: &Client| of.user == client.user && of.account.ignored.contains(log);
+            if world.clients.iter().any(is_ignored) {
+                continue;
+            }
             let has = client.logs.get(log).map_or(0, |has| has.position);
             if reads(client.user, *log) && has != stored.entries.len() as u64 {
                 let head = stored.entries.len();
@@ -64,6 +71,34 @@ pub(crate) fn left_behind(world: &World) -> Vec<String> {
         }
     }
     found
+}
+
+/// Where a client that has just synced by its token differs from what is stored, which is what a new
+/// device is told.
+pub(crate) fn not_synced(world: &World) -> Vec<String> {
+    let mut found = Vec::new();
+    let logs = stored_logs(world, &mut found);
+    for (number, client) in world.clients.iter().enumerate() {
+        for (log, Stored { entries }) in logs.iter().filter(|(log, _)| reads(client.user, **log)) {
+            let has = client.logs.get(log).map_or(0, |has| has.position);
+            if has != entries.len() as u64 {
+                let head = entries.len();
+                found.push(format!("client {number} has synced {log} up to {has} of {head}"));
+            }
+        }
+        let voices =
+            |log: &LogId| logs.get(log).map(|it| voices(client.user, it)).unwrap_or_default();
+        let differs = accounts::differs(world, client, voices);
+        found.extend(differs.into_iter().map(|what| format!("client {number}: {what}")));
+    }
+    found
+}
+
+fn voices(user: UserId, stored: &Stored) -> accounts::Voices {
+    let mut entries = stored.entries.iter().map(|(entry, _)| entry);
+    let others_began = entries.clone().next().is_some_and(|first| first.sender != user.get());
+    let own = entries.any(|entry| entry.sender == user.get() && entry.notice().counts());
+    accounts::Voices { own, others_began }
 }
 
 fn reads(user: UserId, log: LogId) -> bool {
@@ -268,9 +303,15 @@ pub(crate) fn check_new_device(
             continue;
         }
         let read = cursors.get(&(*log, user)).map_or(0, |cursor| cursor.seq);
-        let unread = counted_of_others(stored, user).filter(|entry| entry.seq > read);
+        let floor = accounts::stored(world, user).floor(*log);
+        let unread = counted_of_others(stored, user);
+        let unread = unread.filter(|entry| entry.seq > read && entry.seq >= floor);
         let unread = unread.count() as u64;
         let right = Some((stored.entries.len() as u64, read, unread));
+        let below = told(*log).into_iter().flat_map(|state| &state.entries);
+        for entry in below.filter(|entry| entry.seq < floor) {
+            found.push(format!("{user:?}, {log}: is told {}, which is below {floor}", entry.seq));
+        }
         let is = told(*log).map(|state| (state.head, state.read_seq, state.unread));
         if is != right {
             found.push(format!("{user:?}, {log}: a new device is told {is:?}, right is {right:?}"));

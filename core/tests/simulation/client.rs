@@ -9,9 +9,10 @@ use bytes::Bytes;
 use dunlin_core::bus::NodeId;
 use dunlin_core::request::{AccountRequest, IdentityRequest, Logout, Request};
 use dunlin_core::transport::{ConnId, Delivery, Session};
-use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
+use dunlin_protocol::wire::{self, ErrorCode, frame::Body, update_conversation::Change};
 use dunlin_protocol::{ClientMessageId, LogId, SessionId, UserId, frame};
 
+use super::account::{self, Account};
 use super::chance::Chance;
 use super::log::{ClientLog, Seen};
 
@@ -23,6 +24,7 @@ pub(crate) struct Client {
     pub(crate) user: UserId,
     pub(crate) link: Option<Link>,
     pub(crate) logs: BTreeMap<LogId, ClientLog>,
+    pub(crate) account: Account,
     /// What it was told by the last Synced.
     token: Bytes,
     /// It was told everything; from then on only what has changed.
@@ -66,7 +68,7 @@ pub(crate) struct Link {
     orders: BTreeMap<LogId, Order>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Asked {
     Sync,
     History(LogId),
@@ -75,6 +77,9 @@ pub(crate) enum Asked {
     /// This message once more, with the same content or with another.
     Replay(usize, bool),
     MarkRead(LogId, u64),
+    /// A setting, and the highest version of the account that was known by then.
+    Setting(wire::SetSetting, u64),
+    Update(LogId, Change),
     Signal,
     /// End this session of the user.
     Logout(SessionId),
@@ -116,6 +121,7 @@ impl Client {
             user,
             link: None,
             logs: BTreeMap::new(),
+            account: Account::default(),
             token: Bytes::new(),
             is_told_afresh: false,
             heard: BTreeSet::new(),
@@ -174,10 +180,12 @@ impl Client {
             return;
         }
         match chance.below(100) {
-            0..70 => {
+            0..64 => {
                 let burst = if chance.permille(300) { 4 } else { 1 };
                 (0..burst).for_each(|_| self.send_new(now, chance));
             }
+            64..67 => self.change_setting(now, chance),
+            67..70 => self.update_conversation(now, chance),
             70..76 => self.replay(now, chance),
             76..90 => self.mark_read(now, chance),
             90..95 => self.signal(now, chance),
@@ -243,7 +251,15 @@ impl Client {
         };
         let Some(link) = &mut self.link else { return };
         (link.syncing, link.sync_again) = (true, false);
+        self.account.asks();
         self.ask(now, Asked::Sync, sync.try_into().unwrap());
+    }
+
+    /// Syncs soon, though nothing says that it has to.
+    pub(crate) fn wants_to_sync(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.sync_again = true;
+        }
     }
 
     fn fetch(&mut self, now: u64, log: LogId) {
@@ -299,6 +315,23 @@ impl Client {
         self.ask(now, Asked::MarkRead(conversation, seq), request);
     }
 
+    fn change_setting(&mut self, now: u64, chance: &mut Chance) {
+        let change = self.account.change(self.number, chance);
+        let known = self.account.told.iter().map(account::Told::version).max();
+        let asked = Asked::Setting(change.clone(), known.unwrap_or(0));
+        self.ask(now, asked, change.try_into().unwrap());
+    }
+
+    fn update_conversation(&mut self, now: u64, chance: &mut Chance) {
+        let logs: Vec<_> = self.logs.iter().filter(|(_, has)| has.position > 0).collect();
+        let Some((log, has)) = chance.pick(&logs) else { return };
+        let (log, position) = (**log, has.position);
+        let change = self.account.update(log, position, chance);
+        let conversation_id = log.to_wire();
+        let update = wire::UpdateConversation { conversation_id, change: Some(change) };
+        self.ask(now, Asked::Update(log, change), update.try_into().unwrap());
+    }
+
     fn signal(&mut self, now: u64, chance: &mut Chance) {
         let Some(friend) = chance.pick(&self.friends) else { return };
         let signal = wire::Signal {
@@ -352,6 +385,12 @@ impl Client {
             }
             Body::Signal(_) => {}
             Body::ReadReceipt(receipt) => self.take_receipt(&receipt),
+            Body::Setting(setting) => self.account.take_setting(setting),
+            Body::Membership(membership) => {
+                let log = LogId::from_wire(&membership.conversation_id).unwrap();
+                self.take_membership(log, membership);
+                self.try_again(now);
+            }
             other => self.violations.push(format!("unexpected push {other:?}")),
         }
     }
@@ -362,12 +401,13 @@ impl Client {
             return self.violations.push(format!("a second answer to {request_id}: {body:?}"));
         };
         match (asked, body) {
-            (_, Body::Error(error)) => self.refused(asked, &error),
+            (asked, Body::Error(error)) => self.refused(asked, &error),
             (Asked::Sync, Body::Synced(synced)) => self.take_synced(now, synced),
             (Asked::History(log), Body::HistoryPage(page)) => {
                 let has = self.logs.entry(log).or_default();
                 has.fetching = false;
                 has.target = has.target.max(page.head);
+                has.raise_floor(page.expired_below);
                 self.heard.insert(log);
                 self.take_entries(log, &page.entries);
                 self.try_again(now);
@@ -389,6 +429,16 @@ impl Client {
                 *read = receipt.seq.max(*read);
                 self.take_receipt(&receipt);
             }
+            (Asked::Setting(asked, known), Body::Setting(setting)) => {
+                self.setting_is_set(asked, known, setting);
+            }
+            (Asked::Update(log, change), Body::Membership(membership)) => {
+                if !account::is_met(&change, &membership) {
+                    self.violations.push(format!("{log}: {change:?} is answered {membership:?}"));
+                }
+                self.take_membership(log, membership);
+                self.try_again(now);
+            }
             (Asked::Signal, Body::Done(_)) => {}
             (Asked::Logout(session), Body::Done(_)) => self.ended.push(session),
             (asked, body) => self.violations.push(format!("{asked:?} is answered {body:?}")),
@@ -403,6 +453,9 @@ impl Client {
         );
         let Some(link) = &mut self.link else { return };
         match asked {
+            Asked::Setting(asked, _) if code == ErrorCode::VersionConflict => {
+                self.is_another(&asked, error);
+            }
             Asked::Replay(_, false) if code == ErrorCode::MessageIdConflict => {}
             Asked::Logout(_) if code == ErrorCode::SessionRevoked => {}
             _ if !is_for_now => self.violations.push(format!("{asked:?} is refused: {error:?}")),
@@ -420,7 +473,52 @@ impl Client {
                     order.refused(index);
                 }
             }
-            Asked::Replay(..) | Asked::MarkRead(..) | Asked::Signal | Asked::Logout(_) => {}
+            Asked::Replay(..)
+            | Asked::MarkRead(..)
+            | Asked::Setting(..)
+            | Asked::Update(..)
+            | Asked::Signal
+            | Asked::Logout(_) => {}
+        }
+    }
+
+    /// A setting is what was asked for: set after all that was known by then, or as it was already.
+    fn setting_is_set(&mut self, asked: wire::SetSetting, known: u64, setting: wire::Setting) {
+        let wire::SetSetting { key, value, if_version } = asked;
+        if setting.key != key || setting.value != value {
+            self.violations.push(format!("{key} is set to {value:?}, and is {setting:?}"));
+        }
+        // Values are set once, but the empty one.
+        if !value.is_empty() {
+            if setting.version <= known {
+                self.violations.push(format!("{setting:?} is set after version {known}"));
+            }
+            self.account.set.push(account::Set { key, if_version, version: setting.version });
+        }
+        self.account.take_setting(setting);
+    }
+
+    /// A setting has not the version that it was to have.
+    fn is_another(&mut self, asked: &wire::SetSetting, error: &wire::Error) {
+        let there = error.setting.clone().unwrap_or_default();
+        if there.key != asked.key || asked.if_version.is_none_or(|it| it == there.version) {
+            self.violations.push(format!("{asked:?} is refused: {error:?}"));
+        }
+        // Version 0 says that there is none, and not since when.
+        if there.version > 0 {
+            self.account.take_setting(there);
+        }
+    }
+
+    fn take_membership(&mut self, log: LogId, membership: wire::Membership) {
+        self.logs.entry(log).or_default().raise_floor(membership.visible_from);
+        if self.account.take_membership(log, membership) {
+            // What came meanwhile was not pushed.
+            self.heard.remove(&log);
+            self.named.remove(&log);
+            if let Some(link) = &mut self.link {
+                link.sync_again = true;
+            }
         }
     }
 
@@ -451,11 +549,18 @@ impl Client {
             has.target = has.target.max(state.head);
             has.peer_read_seq = has.peer_read_seq.max(state.peer_read_seq);
             has.read_seq = has.read_seq.max(state.read_seq);
+            has.raise_floor(state.expired_below);
+            match state.membership {
+                Some(membership) => self.take_membership(log, membership),
+                None => self.account.take_ordinary(log),
+            }
             if state.forget {
                 self.violations.push(format!("{log}: the store has less than this client"));
             }
             self.take_entries(log, &state.entries);
         }
+        self.account.take_synced(synced.afresh, synced.settings);
+        let forgot = !synced.more && self.account.is_told();
         self.token = synced.token;
         if synced.afresh && self.is_told_afresh {
             self.violations.push("it is told everything once more".into());
@@ -466,7 +571,7 @@ impl Client {
         }
         if let Some(link) = &mut self.link {
             (link.syncing, link.synced) = (false, true);
-            link.sync_again |= synced.more;
+            link.sync_again |= synced.more || forgot;
         }
         self.try_again(now);
     }

@@ -54,6 +54,12 @@ impl ClientLog {
         Ok(())
     }
 
+    /// Below this nothing is there for this client any more.
+    pub(crate) fn raise_floor(&mut self, floor: u64) {
+        self.position = self.position.max(floor.saturating_sub(1));
+        self.advance();
+    }
+
     fn advance(&mut self) {
         while self.entries.contains_key(&(self.position + 1)) {
             self.position += 1;

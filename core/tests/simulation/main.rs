@@ -4,6 +4,8 @@
 //! A run is decided by its seed. `DUNLIN_SIMULATION_SEED=7` replays one,
 //! `DUNLIN_SIMULATION_SEEDS=1000` runs so many instead of the usual number.
 
+mod account;
+mod accounts;
 mod chance;
 mod check;
 mod client;
@@ -41,6 +43,9 @@ fn run(seed: u64, between: Between, sabotage: Option<Sabotage>) -> Outcome {
         // Nobody is made to sync: hints alone must bring everybody to the end of each log.
         world.run_for(15_000 + between.patience_ms());
         violations.extend(check::left_behind(&world));
+        world.clients.iter_mut().for_each(client::Client::wants_to_sync);
+        world.run_for(3_000);
+        violations.extend(check::not_synced(&world));
     }
     for id in 1..=USERS {
         let user = UserId::new(id).unwrap();
