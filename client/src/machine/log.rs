@@ -103,6 +103,8 @@ impl Log {
             expired_below: self.expired_below,
             reading: self.reading.saved(),
             membership: self.membership.saved(),
+            newest_seq: self.newest.0,
+            newest_time_ms: self.newest.1,
             ..SavedLog::default()
         }
     }
@@ -115,6 +117,7 @@ impl Log {
             expired_below: saved.expired_below,
             reading: Reading::restored(&saved.reading),
             membership: Membership::restored(&saved.membership),
+            newest: (saved.newest_seq, saved.newest_time_ms),
             ..Log::new()
         }
     }

@@ -52,6 +52,11 @@ pub(super) struct SavedLog {
     pub(super) reading: SavedReading,
     #[prost(message, required, tag = "7")]
     pub(super) membership: SavedMembership,
+    /// The newest entry that has arrived, and its time.
+    #[prost(uint64, tag = "8")]
+    pub(super) newest_seq: u64,
+    #[prost(uint64, tag = "9")]
+    pub(super) newest_time_ms: u64,
 }
 
 /// How far it is read.
