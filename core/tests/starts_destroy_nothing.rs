@@ -596,9 +596,15 @@ fn a_loss_is_told_each_time_it_happens() {
 
 #[test]
 fn a_folder_that_is_called_like_a_file_is_set_aside() {
-    for name in
-        ["00000009.log", "00000001-00000003.log", "00000001-00000001.idx", "EXTENT", "DAMAGE"]
-    {
+    for name in [
+        "00000009.log",
+        "00000001-00000003.log",
+        "00000001-00000001.idx",
+        "EXTENT",
+        "EXTENT.tmp",
+        "LIFE",
+        "DAMAGE",
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let (path, mut acknowledged) = (folder.path(), Acknowledged::new());
         let store = open(path);
@@ -625,4 +631,136 @@ fn a_backup_makes_no_folders_above_its_own() {
     assert!(matches!(OwnFolder::open(&mistyped), Err(OpenError::Io { .. })));
     assert!(!folder.path().join("mounted").exists());
     drop(Folder::open(folder.path()).unwrap());
+}
+
+/// What one start could not read, and how many batches it was, the next one reads: nothing has their numbers.
+#[test]
+fn what_comes_behind_an_unreadable_end_overrules_nothing() {
+    let (disk, acknowledged) = simulated();
+    let newest = ending(disk.names().unwrap(), ".log").pop().unwrap();
+    (2..4).for_each(|page| disk.spoil(&newest, page * 4096));
+    let store = open_on(&disk).unwrap();
+    assert!(store.recovery().history_lost && served(&store, &acknowledged) < acknowledged.len());
+    waste(&store, 3);
+    drop(store);
+    disk.heal(&newest);
+    ending(disk.names().unwrap(), ".idx").iter().for_each(|name| disk.lose(name));
+    let store = open_on(&disk).unwrap();
+    assert_eq!(served(&store, &acknowledged), acknowledged.len(), "{:?}", told(&store));
+    drop(store);
+    assert_kept(&contents(&disk), &acknowledged);
+    assert_eq!(served(&open_on(&disk).unwrap(), &acknowledged), acknowledged.len());
+}
+
+/// A store, and a copy that was made of it while it ran: both have gone on, the store in the same life.
+fn fork_of_running() -> Fork {
+    let (other, mut acknowledged) = (tempfile::tempdir().unwrap(), Acknowledged::new());
+    let store = open(other.path());
+    for _ in 0..10 {
+        say(&store, "both", 2, &mut acknowledged);
+        waste(&store, 4);
+    }
+    let own = copy(other.path());
+    let mut others = Acknowledged::new();
+    for _ in 0..10 {
+        say(&store, "the other", 1, &mut others);
+        waste(&store, 4);
+    }
+    store.clean().unwrap();
+    say(&store, "the other", 100, &mut others);
+    drop(store);
+    let store = open(own.path());
+    say(&store, "this", 1, &mut acknowledged);
+    waste(&store, 20);
+    drop(store);
+    Fork { own, other, acknowledged }
+}
+
+#[test]
+fn a_running_store_and_its_copy_have_different_lives() {
+    let Fork { own, other, acknowledged } = fork_of_running();
+    let names = logs(other.path());
+    let row = names.iter().find(|name| name.contains('-')).expect("it has cleaned");
+    for name in [names.last().unwrap(), row] {
+        let copy = copy(own.path());
+        let path = copy.path();
+        assert!(!path.join(name).exists());
+        std::fs::copy(other.path().join(name), path.join(name)).unwrap();
+        let store = open(path);
+        assert_eq!(served(&store, &acknowledged), acknowledged.len(), "{name} {:?}", told(&store));
+        let file = |file: &str| file.starts_with(name.as_str());
+        assert!(told(&store).iter().any(|(told, _)| file(told)), "{name} {:?}", told(&store));
+        drop(store);
+        assert_kept(&files(path), &acknowledged);
+    }
+}
+
+/// It is told, and nothing is cut by it, not one batch.
+#[test]
+fn an_extent_of_a_copy_that_was_made_of_a_running_store_cuts_nothing() {
+    let (own, mut acknowledged) = (tempfile::tempdir().unwrap(), Acknowledged::new());
+    let store = open(own.path());
+    say(&store, "both", 20, &mut acknowledged);
+    let (copied, backup) = (copy(own.path()), tempfile::tempdir().unwrap());
+    let (backup, restored) = (backup.path().join("backup"), tempfile::tempdir().unwrap());
+    store.backup(&backup).unwrap();
+    dunlin_core::store::embedded::restore(&backup, restored.path()).unwrap();
+    say(&store, "this", 1, &mut acknowledged);
+    drop(store);
+    drop(open(copied.path()));
+    for (other, names) in [
+        (copied.path(), &["EXTENT"][..]),
+        (copied.path(), &["EXTENT", "LIFE"][..]),
+        (restored.path(), &["EXTENT"][..]),
+        (restored.path(), &["EXTENT", "STORE"][..]),
+    ] {
+        let copy = copy(own.path());
+        let path = copy.path();
+        for name in names {
+            std::fs::copy(other.join(name), path.join(name)).unwrap();
+        }
+        let store = open(path);
+        if !names.contains(&"LIFE") {
+            assert!(
+                is_told(&store, "EXTENT", DamageKind::Outdated),
+                "{names:?} {:?}",
+                told(&store)
+            );
+            assert_eq!(served(&store, &acknowledged), acknowledged.len(), "{names:?}");
+        }
+        drop(store);
+        assert_kept(&files(path), &acknowledged);
+    }
+}
+
+/// What could not be read says later in which life it was begun.
+#[test]
+fn a_header_that_can_be_read_again_is_of_no_other_copy() {
+    let (before, acknowledged) = simulated();
+    for name in ending(before.names().unwrap(), ".log") {
+        let disk = before.copy();
+        disk.lose("EXTENT");
+        disk.spoil(&name, 0);
+        drop(open_on(&disk).unwrap());
+        disk.heal(&name);
+        let store = open_on(&disk).unwrap();
+        assert_eq!(told(&store), [], "{name}");
+        assert_eq!(served(&store, &acknowledged), acknowledged.len(), "{name}");
+    }
+}
+
+#[test]
+fn what_was_told_and_cannot_be_read_is_kept() {
+    let (disk, _) = simulated();
+    let newest = ending(disk.names().unwrap(), ".log").pop().unwrap();
+    disk.flip(&newest, 5000, 1);
+    drop(open_on(&disk).unwrap());
+    let was = disk.content("DAMAGE").unwrap();
+    disk.cut_off("DAMAGE", true);
+    disk.flip(&newest, 6000, 1);
+    ending(disk.names().unwrap(), ".idx").iter().for_each(|name| disk.lose(name));
+    let store = open_on(&disk).unwrap();
+    assert!(is_told(&store, "DAMAGE.stray", DamageKind::Stray), "{:?}", told(&store));
+    drop(store);
+    assert!(disk.content("DAMAGE.stray").unwrap() == was && disk.content("DAMAGE").is_some());
 }

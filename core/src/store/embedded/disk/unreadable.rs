@@ -42,6 +42,13 @@ pub struct Unreadable {
     told: Mutex<BTreeSet<u64>>,
 }
 
+/// Whether a part that could not be read seems to be among these bytes, which begin at `offset` of their file.
+pub(in super::super) fn holds_unread(bytes: &[u8], offset: u64) -> bool {
+    let begin = to_end_of_part(offset) % PART_BYTES as usize;
+    let parts = bytes.get(begin..).unwrap_or(&[]).chunks(PART_BYTES as usize);
+    parts.into_iter().any(|part| part.iter().all(|byte| *byte == FILLER))
+}
+
 /// Whether it is the medium that can't do it: what is there is lost, and to ask for it again later is
 /// no use.
 fn is_of_medium(error: &io::Error) -> bool {

@@ -293,7 +293,8 @@ impl Recovery<'_> {
     pub(in super::super) fn bound_of(&self, number: u32) -> SegmentBound {
         let bound = &self.extent.bound;
         if let Some(row) = self.extent.row(number) {
-            return SegmentBound { durable: row.next_batch, ends_at: Some(row.next_batch) };
+            let ends_at = self.extent_is_whole.then_some(row.next_batch);
+            return SegmentBound { durable: row.next_batch, ends_at };
         }
         if number != bound.segment {
             return SegmentBound::default();

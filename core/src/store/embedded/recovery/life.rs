@@ -3,7 +3,7 @@
 //! Each process that opens a store to write draws a random number, its *life*, which stands in the header of
 //! each file that it begins. A copy of the folder that goes on by itself has other lives from then on; so a
 //! file of that copy is told from one of this, and an `EXTENT` of it as well: that was written by the
-//! process that `LIFE` names, or by the last one before it that wrote there.
+//! process that `LIFE` names, or if its start was interrupted, by the last one before it that wrote there.
 
 use std::io;
 use std::sync::Arc;
@@ -24,9 +24,14 @@ const BYTES: usize = 64;
 pub(in super::super) struct Lives {
     /// The process that had the store open last.
     pub life: u64,
-    /// The one that had written `EXTENT` last when that began.
+    /// The one that had written `EXTENT` last when that began; [`NOBODY`] if `EXTENT` was not believed.
     pub before: u64,
+    /// The last one whose start came to its end: the same, or that is not so yet.
+    pub served: u64,
 }
+
+/// No process has this life.
+pub(in super::super) const NOBODY: u64 = u64::MAX;
 
 /// What is known of the file when a store opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +54,11 @@ impl Lives {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FoundLives::Missing),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether its process may have written `EXTENT`, which was written by this one.
+    pub(in super::super) fn allows(&self, written_by: u64) -> bool {
+        written_by == self.life || (self.served != self.life && written_by == self.before)
     }
 
     /// Writes it, durably: in its place, for which a full disk has room.
@@ -77,6 +87,7 @@ impl Lives {
         bytes[16..32].copy_from_slice(&identity.store_id);
         bytes[32..40].copy_from_slice(&self.life.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.before.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.served.to_le_bytes());
         let checksum = crc32c::crc32c(&bytes[..60]);
         bytes[60..].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -88,7 +99,11 @@ impl Lives {
             && u32_at(bytes, 60) == crc32c::crc32c(&bytes[..60])
             && u32_at(bytes, 8) == FORMAT
             && bytes[16..32] == identity.store_id;
-        is_whole.then(|| Lives { life: u64_at(bytes, 32), before: u64_at(bytes, 40) })
+        is_whole.then(|| Lives {
+            life: u64_at(bytes, 32),
+            before: u64_at(bytes, 40),
+            served: u64_at(bytes, 48),
+        })
     }
 }
 
@@ -100,7 +115,7 @@ mod tests {
     #[test]
     fn no_flipped_bit_goes_unseen() {
         let identity = Identity::random(&SystemSource::new());
-        let lives = Lives { life: 3 << 40, before: 5 };
+        let lives = Lives { life: 3 << 40, before: 5, served: 6 << 50 };
         let mut bytes = lives.encode(&identity);
         assert_eq!(Lives::decode(&identity, &bytes), Some(lives));
         for place in 0..BYTES {

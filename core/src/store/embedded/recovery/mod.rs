@@ -34,7 +34,7 @@ use super::identity::{self, Identity};
 use super::index::memory::SegmentIndex;
 use super::index::run::Run;
 use super::index::{run_name, run_segments};
-use super::segment::Span;
+use super::segment::{Span, segment_name};
 
 /// What opening a store had to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -331,17 +331,20 @@ impl<'a> Recovery<'a> {
     fn finish(mut self, random: &dyn Random) -> Result<Recovered, OpenError> {
         self.check_witnesses()?;
         self.let_runs_go();
+        // Before anything gets another name: if this start ends here, the next one tells it again.
+        self.tell()?;
         self.move_aside()?;
         // What is written down below must be there.
         self.disk.sync_names().map_err(OpenError::io("can't sync", self.disk.path()))?;
         let next_batch = self.expected.unwrap_or(1).max(self.extent.bound.next_batch);
-        self.tell()?;
-        let life = random.next_u64();
+        let lives = self.begin_life(random)?;
+        let life = lives.life;
         if self.extent.bound.segment > 0 {
             self.extent.know_lives(&self.head_lives, !self.extent_is_whole);
-            self.extent.adopt(life);
+            let watch = self.watch;
+            self.extent.adopt(life, |number| watch.is_unread(&segment_name(number)));
         }
-        self.save_extent(next_batch, random)?;
+        self.save_extent(next_batch, life, random)?;
         let cut = if self.extent_is_whole { &self.uncut[..] } else { &[] };
         for (file, end) in cut {
             let cut = file.truncate(*end).and_then(|()| file.sync());
@@ -352,7 +355,8 @@ impl<'a> Recovery<'a> {
             removed.map_err(OpenError::io("can't remove", self.disk.path().join(name)))?;
         }
         self.disk.sync_names().map_err(OpenError::io("can't sync", self.disk.path()))?;
-        self.save_life(life)?;
+        self.lives = FoundLives::Known(lives);
+        self.save_lives(Lives { served: life, ..lives })?;
         if let Some(sealed) = &mut self.sealed {
             sealed.life = self.extent.life_of(sealed.segment);
             sealed.keeps_end |= !self.extent_is_whole;
@@ -380,12 +384,12 @@ impl<'a> Recovery<'a> {
     /// Says what is damaged, in the log and in a file that stays until somebody has seen it.
     fn tell(&mut self) -> Result<(), OpenError> {
         let io = |doing| OpenError::io(doing, self.disk.path().join(told::NAME));
+        let mut told = self.load_told().map_err(io("can't read"))?;
         for damage in &self.report.damage {
             tracing::error!(file = damage.file, %damage, "the store is damaged");
         }
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let now_ms = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
-        let mut told = told::load(self.disk).map_err(io("can't read"))?;
         let RecoveryReport { damage, history_lost, .. } = &self.report;
         let added = told::add(self.disk, &mut told, damage, *history_lost, now_ms);
         added.map_err(io("can't write"))?;
@@ -394,17 +398,46 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    /// Writes down whose life this is, before anything is written in it, and after all that was left of the one
-    /// before is in order.
-    fn save_life(&self, life: u64) -> Result<(), OpenError> {
-        let lives = Lives { life, before: self.extent.bound.written_by };
+    /// What was told before. A file that can't be read now may say it another time, and gets another name at once.
+    fn load_told(&mut self) -> io::Result<Vec<ToldDamage>> {
+        let is_file = !self.is_set_aside(told::NAME);
+        let told = if is_file { told::load(self.watch.open(told::NAME))? } else { Vec::new() };
+        if self.watch.is_unread(told::NAME) {
+            self.set_aside(told::NAME.to_owned());
+        }
+        if let Some(at) = self.asides.iter().position(|(name, _)| name == told::NAME) {
+            let (name, aside) = self.asides.remove(at);
+            self.disk.rename(&name, &aside)?;
+        }
+        Ok(told)
+    }
+
+    /// Writes down that a life begins, before anything is written in it.
+    fn begin_life(&self, random: &dyn Random) -> Result<Lives, OpenError> {
+        let written_by = self.extent.bound.written_by;
+        let served = match self.lives {
+            FoundLives::Known(lives) => lives.served,
+            FoundLives::Missing | FoundLives::Damaged => written_by,
+        };
+        let before = if self.extent_is_whole { written_by } else { life::NOBODY };
+        let lives = Lives { life: random.next_u64(), before, served };
+        self.save_lives(lives)?;
+        Ok(lives)
+    }
+
+    fn save_lives(&self, lives: Lives) -> Result<(), OpenError> {
         let saved = lives.save(self.disk, &self.identity, self.lives);
         saved.map_err(OpenError::io("can't write", self.disk.path().join(life::NAME)))
     }
 
     /// Writes how far the store has come, and a new epoch if entries may be lost. The epoch is
     /// first in `EXTENT`: whatever is interrupted there is finished at the next start.
-    fn save_extent(&mut self, next_batch: u64, random: &dyn Random) -> Result<(), OpenError> {
+    fn save_extent(
+        &mut self,
+        next_batch: u64,
+        life: u64,
+        random: &dyn Random,
+    ) -> Result<(), OpenError> {
         self.extent.bound.next_batch = next_batch;
         if self.report.history_lost {
             self.identity = self.identity.with_new_epoch(random);
@@ -414,13 +447,7 @@ impl<'a> Recovery<'a> {
             );
         }
         self.extent.bound.epoch = self.identity.epoch;
-        if self.extent_before.as_ref() == Some(&self.extent) {
-            return Ok(());
-        }
-        // The life that ends here: `LIFE` says so before the next one begins, and still does afterwards.
-        if let FoundLives::Known(lives) = self.lives {
-            self.extent.bound.written_by = lives.life;
-        }
+        self.extent.bound.written_by = life;
         extent::save(self.disk, &mut self.extent, &self.identity, self.report.history_lost)
     }
 }

@@ -12,6 +12,9 @@ use super::life::{self, FoundLives, Lives};
 impl Recovery<'_> {
     /// Reads whose life it was last.
     pub(in super::super) fn load_lives(&mut self) -> Result<(), OpenError> {
+        if self.is_set_aside(life::NAME) {
+            return Ok(());
+        }
         let found = Lives::load(self.watch.open(life::NAME), &self.identity);
         self.lives =
             found.map_err(OpenError::io("can't read", self.disk.path().join(life::NAME)))?;
@@ -26,26 +29,26 @@ impl Recovery<'_> {
     pub(super) fn check_writer(&mut self) {
         let written_by = self.extent.bound.written_by;
         match self.lives {
-            FoundLives::Known(Lives { life, before })
-                if written_by != 0 && written_by != life && written_by != before =>
-            {
-                self.lose_extent();
-            }
+            FoundLives::Known(lives) if !lives.allows(written_by) => self.lose_extent(),
             FoundLives::Known(_) | FoundLives::Missing | FoundLives::Damaged => {}
         }
     }
 
-    /// Whether this store had such a life, as far as that is known: without `LIFE` it may have been the last one,
-    /// and the batches tell.
+    /// Whether this store had such a life, as far as that is known.
     pub(in super::super) fn knows_life(&self, life: u64) -> bool {
-        let is_last = match self.lives {
-            FoundLives::Known(lives) => [lives.life, lives.before].contains(&life),
-            FoundLives::Missing | FoundLives::Damaged => true,
-        };
-        let bound = &self.extent.bound;
-        let is_bound = [0, bound.life, bound.written_by].contains(&life);
+        let is_bound = [0, self.extent.bound.life].contains(&life);
         let is_row = || self.extent.sealed().any(|(_, row)| row.life == life);
-        !self.extent_is_whole || is_last || is_bound || is_row()
+        !self.extent_is_whole || self.is_last_life(life) || is_bound || is_row()
+    }
+
+    /// Whether it is the last life of this store, in which things may have been done that `EXTENT` does not know:
+    /// that is written before any of them. If a start was interrupted, it may have left them.
+    fn is_last_life(&self, life: u64) -> bool {
+        let is_last = match self.lives {
+            FoundLives::Known(lives) => [lives.life, lives.served].contains(&life),
+            FoundLives::Missing | FoundLives::Damaged => false,
+        };
+        is_last || life == self.extent.bound.written_by
     }
 
     /// Whether a cleaned file was cleaned by this store. (Of one that was cleaned less often than it is known
@@ -60,7 +63,7 @@ impl Recovery<'_> {
         let is_of = |row: &&Row| {
             row.generation > generation || row.cleaned_by == life || row.cleaned_by == 0
         };
-        if known.is_empty() { self.knows_life(life) } else { known.iter().all(is_of) }
+        if known.is_empty() { self.is_last_life(life) } else { known.iter().all(is_of) }
     }
 
     /// Passes over a file that is what it was before it was cleaned last, or of another copy of this store.
@@ -112,17 +115,14 @@ impl Recovery<'_> {
         if number == bound.segment {
             return Ok(bound.life == 0 || bound.life == head.life);
         }
-        // Of the process that wrote the bound: it begins a segment anew with a batch that failed in that one, which
-        // the bound may have counted.
-        if number > bound.segment && head.life == bound.life {
-            return Ok(true);
+        if number > bound.segment {
+            return Ok(self.is_last_life(head.life));
         }
-        let is_known = self.knows_life(head.life);
-        Ok(is_known && !(number > bound.segment && self.overrules_durable(head)?))
+        Ok(self.knows_life(head.life))
     }
 
     /// Whether the segments before one have more batches than the one that it may overrule.
-    pub(super) fn overrules_durable(&self, head: &SegmentHead) -> Result<bool, OpenError> {
+    fn overrules_durable(&self, head: &SegmentHead) -> Result<bool, OpenError> {
         if self.extent_is_whole && head.first_batch < self.extent.bound.next_batch {
             return Ok(true);
         }

@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use dunlin_protocol::LogId;
 
+use super::super::disk::unreadable::holds_unread;
 use super::super::disk::{Disk, read_all};
 use super::super::identity::Identity;
 use super::super::index::memory::SegmentIndex;
@@ -168,6 +169,24 @@ pub(in super::super) fn scan_file(
 ) -> io::Result<Scan> {
     let content = read_all(&*disk.open(&segment_name(segment))?)?;
     Ok(scan(identity, segment, &content, first, End::at(next_first), 0))
+}
+
+/// Whether behind a place of a segment there is a whole batch.
+pub(in super::super) fn holds_whole_frame(
+    identity: &Identity,
+    segment: u32,
+    content: &[u8],
+    from: usize,
+) -> bool {
+    let (mark, scan) = (identity.mark(segment), Scan::new(segment));
+    let scanner =
+        Scanner { identity, mark, content, next_first: None, bound: 0, expected: None, scan };
+    let behind = content.get(from..).unwrap_or(&[]);
+    let found = FrameHead::find(mark, behind, 0).map(|found| from + found);
+    let frame = found.and_then(|at| Some((at, scanner.frame(at)?)));
+    frame.is_some_and(|(at, frame)| {
+        scanner.is_whole(at + FRAME_HEAD_BYTES, at + frame.bytes(), frame.records)
+    })
 }
 
 /// A frame with erasures, which may have to be done again.
@@ -335,6 +354,7 @@ impl Scanner<'_> {
             self.take_lost_end(at, rest, self.bound);
         } else if rest > 0 && self.next_first.is_none() && !self.can_be_torn(at) {
             self.take_lost_end(at, rest, expected.saturating_add(1));
+            self.leave_numbers(at, rest);
         } else {
             self.scan.unfinished_bytes = rest as u64;
         }
@@ -342,6 +362,15 @@ impl Scanner<'_> {
         // A file can end before the place where its first frame was.
         self.scan.index.end = self.scan.index.end.min(self.content.len() as u64);
         self.scan
+    }
+
+    /// What the disk can't read at the end may be more than one batch, and is read another time: what comes behind it
+    /// must not have their numbers.
+    fn leave_numbers(&mut self, at: usize, bytes: usize) {
+        if self.scan.history_lost && holds_unread(&self.content[at..at + bytes], at as u64) {
+            let batches_max = (bytes / FRAME_HEAD_BYTES) as u64;
+            self.expected = self.expected.map(|expected| expected.saturating_add(batches_max));
+        }
     }
 
     /// Saves what is readable at the end, where batches up to `next_batch` were.

@@ -14,7 +14,7 @@ use super::super::segment::frame::{FrameHead, used_bytes};
 use super::super::segment::{SEGMENT_HEAD_BYTES, SegmentHead, Span, segment_name};
 use super::damage::{Damage, DamageKind};
 use super::inventory::SegmentBound;
-use super::scan::{End, Scan, scan};
+use super::scan::{End, Scan, holds_whole_frame, scan};
 use super::{Recovery, Unindexed};
 
 impl Recovery<'_> {
@@ -179,7 +179,10 @@ impl Recovery<'_> {
             return Ok(());
         }
         self.report.unfinished_bytes += scan.unfinished_bytes;
-        scan.index.keeps_end = !is_last || self.watch.is_unread(&name);
+        // A whole batch that is overruled stays: it was not acknowledged, if all is what it seems to be.
+        let end = usize::try_from(scan.index.end).unwrap_or(usize::MAX);
+        let is_whole = holds_whole_frame(&self.identity, number, &content, end);
+        scan.index.keeps_end = !is_last || is_whole || self.watch.is_unread(&name);
         if content.len() as u64 > scan.index.end && !scan.index.keeps_end {
             self.uncut.push((Arc::clone(file), scan.index.end));
         }

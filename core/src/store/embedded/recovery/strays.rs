@@ -13,10 +13,10 @@ use super::super::config::OpenError;
 use super::super::disk::read_all;
 use super::super::index::run_segments;
 use super::super::segment::frame::used_bytes;
-use super::super::segment::{Span, segment_name};
+use super::super::segment::{Span, UNFINISHED_SUFFIX, segment_name};
 use super::damage::{Damage, DamageKind};
 use super::inventory::read_head;
-use super::{Recovery, extent, told, torn};
+use super::{Recovery, extent, life, told, torn};
 
 /// What is added to the name of a file that is set aside; a number follows if there is such a name.
 const STRAY_SUFFIX: &str = ".stray";
@@ -33,9 +33,11 @@ impl Recovery<'_> {
         let folders = folders.map_err(OpenError::io("can't list", self.disk.path()))?;
         self.names.extend(folders.iter().cloned());
         for name in folders {
-            let is_ours = Span::of_name(&name).is_some()
-                || run_segments(&name).is_some()
-                || [extent::NAME, told::NAME].contains(&&*name);
+            // What is written there is written under the other name first.
+            let file = name.strip_suffix(UNFINISHED_SUFFIX).unwrap_or(&name);
+            let is_ours = Span::of_name(file).is_some()
+                || run_segments(file).is_some()
+                || [extent::NAME, told::NAME, life::NAME].contains(&file);
             if is_ours {
                 self.set_aside(name);
             }
@@ -52,6 +54,11 @@ impl Recovery<'_> {
         self.names.insert(aside.clone());
         self.report.damage.push(Damage::of_file(aside.clone(), DamageKind::Stray));
         self.asides.push((name, aside));
+    }
+
+    /// Whether what has a name is going to have another one.
+    pub(super) fn is_set_aside(&self, name: &str) -> bool {
+        self.asides.iter().any(|(aside, _)| aside == name)
     }
 
     /// A file of segments stays as it is, and is not read.

@@ -5,10 +5,11 @@
 //! So it is written down, and stays in every answer of `verify` until it is acknowledged.
 
 use std::io;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::super::disk::{Disk, read_all, write_whole};
+use super::super::disk::{Disk, DiskFile, read_all, write_whole};
 use super::damage::Damage;
 
 /// The name of the file.
@@ -32,8 +33,8 @@ pub struct ToldDamage {
 
 /// All that was told, the oldest first. A line that can't be read is shown as
 /// it is: it says at least that there was something.
-pub(in super::super) fn load(disk: &dyn Disk) -> io::Result<Vec<ToldDamage>> {
-    let content = match disk.open(NAME).and_then(|file| read_all(&*file)) {
+pub(in super::super) fn load(file: io::Result<Arc<dyn DiskFile>>) -> io::Result<Vec<ToldDamage>> {
+    let content = match file.and_then(|file| read_all(&*file)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         content => content?,
     };
@@ -141,7 +142,7 @@ mod tests {
         assert_eq!(unacknowledged(&told), []);
         add(&disk, &mut told, &[loss], true, 5).unwrap();
         assert_eq!(whats(&unacknowledged(&told)), ["EXTENT is missing"]);
-        assert_eq!(load(&disk).unwrap(), told);
+        assert_eq!(load(disk.open(NAME)).unwrap(), told);
     }
 
     #[test]

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use crate::random::SystemSource;
 
 use super::config::{EmbeddedConfig, OpenError};
-use super::disk::ReadFolder;
 use super::disk::overlay::Overlay;
+use super::disk::{Disk, ReadFolder};
 use super::index::memory::SegmentIndex;
 use super::index::run::Run;
 use super::index::run_name;
@@ -97,7 +97,8 @@ fn verify_closed(
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, OpenError> {
     let disk = Arc::new(Overlay::new(Arc::new(ReadFolder::open(path)?)));
-    let told = told::load(&*disk).map_err(OpenError::io("can't read", path.join(told::NAME)))?;
+    let told = told::load(disk.open(told::NAME))
+        .map_err(OpenError::io("can't read", path.join(told::NAME)))?;
     let mut recovered = recovery::recover(&*disk, &config, &SystemSource::new())?;
     let mut found = std::mem::take(&mut recovered.report).damage;
     let damaged = std::mem::take(&mut recovered.damaged_runs).into_iter();

@@ -340,11 +340,14 @@ impl Content {
 
     /// Segments of which it is not known in which life they were begun, since it ended before that was
     /// written, belong to this one from now on.
-    pub(in super::super::super) fn adopt(&mut self, life: u64) {
-        // A file that is lost may come back, and says itself when it was begun.
-        let rows = self.rows.iter_mut().flatten().filter(|row| !row.file_lost);
-        let rows = rows.map(|row| &mut row.life);
-        let unknown = rows.chain([&mut self.bound.life]).filter(|known| **known == 0);
+    pub(in super::super::super) fn adopt(&mut self, life: u64, is_unread: impl Fn(u32) -> bool) {
+        // A file that is lost or can't be read may come back, and says itself when it was begun.
+        let rows =
+            (0..).zip(&mut self.rows).filter_map(|(number, row)| Some((number, row.as_mut()?)));
+        let rows = rows.filter(|(number, row)| !row.file_lost && !is_unread(*number));
+        let rows = rows.map(|(_, row)| &mut row.life);
+        let bound = (!is_unread(self.bound.segment)).then_some(&mut self.bound.life);
+        let unknown = rows.chain(bound).filter(|known| **known == 0);
         unknown.for_each(|known| *known = life);
     }
 
