@@ -117,6 +117,10 @@ pub const OVERLOADED_RETRY_MS: u32 = 500;
 /// megabyte of them at most, and more than half a second of a worker could pass on.
 pub const SIGNALS_ASKED_MAX: usize = 1024;
 
+/// Conversations of which a worker keeps in mind for a moment that somebody hears the signals of them, as the
+/// store said: half a megabyte. With more than that the store is asked more often.
+pub const LISTENERS_MAX: usize = 8192;
+
 /// How long a client should wait when the store does not work, in milliseconds.
 pub const UNAVAILABLE_RETRY_MS: u32 = 1000;
 

@@ -14,12 +14,11 @@ use crate::audience::push::{LogPush, SignalPush};
 use crate::cluster::forward::{Forwarded, Route};
 use crate::conversation::hearing::{self, Heard, Silent};
 use crate::conversation::pending::{Pending, ReplyTo, Stored};
-use crate::conversation::signal::{self, Signalling};
+use crate::conversation::signal::{self, Signalling, Told};
 use crate::conversation::{
     BatchFailed, ConversationPage, Loaded, MESSAGE_ID_CONFLICT, Outcome, Refused, ask_first_time,
     by_time, first_time, history,
 };
-use crate::limits::SIGNALS_ASKED_MAX;
 use crate::membership::users_of;
 use crate::refusal::{DATA_CORRUPT, Refusal};
 use crate::request::{Client, ConversationRequest, Message, Signal};
@@ -154,6 +153,7 @@ impl Router {
 
     /// What was said while a member did not want to hear it, that member can fetch now.
     pub(super) fn member_heard(&mut self, heard: &Heard, turn: &mut Turn<'_>) {
+        self.listeners.forget(heard.log, heard.user);
         if let Some(head) = self.conversations.heard(heard) {
             self.push_behind(&[heard.user], heard.log, head, turn);
         }
@@ -282,13 +282,16 @@ impl Router {
 
     /// Tells somebody who wants to hear it. Nobody is told, nor learns it, if too many wait for that.
     fn signal(&mut self, log: LogId, push: SignalPush, turn: &mut Turn<'_>) {
-        match self.conversations.hears(log, push.user) {
+        let (user, now_ms) = (push.user, turn.now.monotonic_ms);
+        let hears = self.conversations.hears(log, user);
+        match hears.or_else(|| self.listeners.hears(log, user, now_ms)) {
             Some(true) => self.signal_to_user(push, turn),
-            None if self.signals_asked < SIGNALS_ASKED_MAX => {
-                self.signals_asked += 1;
-                signal::ask(log, push, turn);
+            Some(false) => {}
+            None => {
+                if self.listeners.begin_to_ask() {
+                    signal::ask(log, push, turn);
+                }
             }
-            Some(false) | None => {}
         }
     }
 
@@ -298,9 +301,8 @@ impl Router {
         answers: Answers<Register>,
         turn: &mut Turn<'_>,
     ) {
-        if let Some(push) = signal::register_read(signalling, answers, turn) {
-            self.signals_asked -= 1;
-            self.signal_to_user(push, turn);
+        if let Some(told) = signal::register_read(signalling, answers, turn) {
+            self.signal_told(told, turn);
         }
     }
 
@@ -310,8 +312,11 @@ impl Router {
         answers: Answers<Head>,
         turn: &mut Turn<'_>,
     ) {
-        self.signals_asked -= 1;
-        if let Some(push) = signal::head_read(signalling, answers) {
+        self.signal_told(signal::head_read(signalling, answers), turn);
+    }
+
+    fn signal_told(&mut self, told: Told, turn: &mut Turn<'_>) {
+        if let Some(push) = self.listeners.learn(told, turn.now.monotonic_ms) {
             self.signal_to_user(push, turn);
         }
     }

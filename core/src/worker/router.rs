@@ -26,6 +26,7 @@ use crate::audience::session::{OpenSession, Sessions};
 use crate::clock::{ClockWatch, Jump};
 use crate::cluster::Cluster;
 use crate::conversation::pending::Pending;
+use crate::conversation::signal::Listeners;
 use crate::conversation::{Conversations, Outcome};
 use crate::credential::{self, Credentials};
 use crate::identity::{self, Identities};
@@ -58,8 +59,7 @@ pub(super) struct Router {
     pub(super) room: Room<Reading>,
     /// Messages that were sent again and whose entries are read.
     pub(super) retries: usize,
-    /// Signals of which it is asked whether somebody wants to hear them.
-    pub(super) signals_asked: usize,
+    pub(super) listeners: Listeners,
     /// Scratch space, kept for its capacity.
     pub(super) settled: Vec<(Pending, Outcome)>,
 }
@@ -83,7 +83,7 @@ impl Router {
             clock_watch: ClockWatch::after(shared.config.known_ms),
             room: Room::new(shared.config.answer_bytes_of_worker()),
             retries: 0,
-            signals_asked: 0,
+            listeners: Listeners::default(),
             settled: Vec::new(),
         }
     }
