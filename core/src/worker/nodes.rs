@@ -11,9 +11,10 @@ use crate::audience::push::{Push, SignalPush};
 use crate::audience::session::{Closed, Ended};
 use crate::bus::Member;
 use crate::cluster::item::{Answer, Forward, ForwardedSend, Item, NodePush, NodeSignal};
-use crate::conversation::pending::{Pending, ReplyTo};
+use crate::conversation::pending::{Pending, ReplyTo, Stored};
 use crate::identity::asker::Asker;
 use crate::identity::operation::{Action, Closing, Operation, Recheck};
+use crate::membership::users_of;
 use crate::placement::Origin;
 
 impl Router {
@@ -63,8 +64,16 @@ impl Router {
     /// The home has answered a send.
     fn take_answer(&mut self, answer: &Answer, turn: &mut Turn<'_>) {
         let Some(cluster) = &mut self.cluster else { return };
-        if let Some(pending) = cluster.answered(answer) {
-            self.answer_send(pending.log, pending.reply_to, answer.outcome, turn);
+        match (cluster.answered(answer), answer.outcome) {
+            (Some(pending), outcome) => {
+                self.answer_send(pending.log, pending.reply_to, outcome, turn);
+            }
+            // Nobody waits for it any more: the connection that has sent it may have been refused, and it alone was
+            // not told.
+            (None, Ok(Stored { seq, .. })) => {
+                self.push_behind(&users_of(answer.log), answer.log, seq, turn);
+            }
+            (None, Err(_)) => {}
         }
     }
 
