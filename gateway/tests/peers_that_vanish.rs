@@ -2,6 +2,7 @@
 
 mod support;
 
+use dunlin_protocol::EncodedFrame;
 use dunlin_protocol::wire::{CloseReason, Frame, ListSessions, frame::Body};
 use socket2::SockRef;
 use support::messages::{hello, history, login, message};
@@ -108,6 +109,26 @@ fn who_says_the_end_in_tls_is_answered_and_let_go() {
     quiet.say_the_end();
     assert_eq!(quiet.read_to_close(), None);
     node.wait_closed(CloseReason::PeerClosed, 2);
+    node.settle();
+}
+
+/// More than may be under way at a time, so that a part of it waits when the end is seen.
+#[test]
+fn what_waits_when_the_end_is_seen_is_answered() {
+    const SENDS: usize = 600;
+    let node = Node::start();
+    let mut client = node.connect_tls();
+    client.log_in("ada");
+    let log = client.with(&client);
+    let sends: Vec<(u64, EncodedFrame)> = (0..SENDS)
+        .map(|number| client.encode(message(log, &format!("all {number}"), "x")))
+        .collect();
+    let all: Vec<u8> = sends.iter().flat_map(|(_, frame)| frame.wire().to_vec()).collect();
+    client.say_all(&all);
+    for (request_id, _) in sends {
+        assert!(matches!(client.answer(request_id), Body::Sent(_)));
+    }
+    assert!(matches!(client.read_to_close(), None | Some(CloseReason::PeerClosed)));
     node.settle();
 }
 

@@ -68,13 +68,18 @@ pub fn take(input: &mut BytesMut, bytes_max: u32) -> Result<Option<Bytes>, Frame
     Ok(Some(input.split_to(length).freeze()))
 }
 
-/// The field of the body in a frame of which the prefix and at least the first bytes are in `input`: so
-/// one knows what it is before it has arrived. `None` as long as these bytes are missing; 0 if it does
+/// The field of the body in the first frame that is no heartbeat, of which the prefix and at least the first bytes are
+/// in `input`: so one knows what it is before it has arrived. `None` as long as these bytes are missing; 0 if it does
 /// not begin with a body, or a request id and a body, as every encoder writes them.
 pub fn body_field(input: &[u8]) -> Option<u32> {
     const REQUEST_ID_KEY: u64 = 1 << 3;
     const LENGTH_DELIMITED: u64 = 2;
-    let mut rest = input.get(FRAME_PREFIX_BYTES..)?;
+    let mut rest = input;
+    // Heartbeats say nothing of what comes behind them.
+    while rest.get(..FRAME_PREFIX_BYTES)? == [0; FRAME_PREFIX_BYTES] {
+        rest = &rest[FRAME_PREFIX_BYTES..];
+    }
+    rest = &rest[FRAME_PREFIX_BYTES..];
     let mut key = varint(&mut rest)?;
     if key == REQUEST_ID_KEY {
         varint(&mut rest)?;
@@ -220,12 +225,25 @@ mod tests {
 
     #[test]
     fn what_begins_with_something_else_is_no_body() {
-        let begun = |body: &[u8]| body_field(&[&[0; FRAME_PREFIX_BYTES], body].concat());
+        let prefix = |body: &[u8]| u32::try_from(body.len()).unwrap().to_be_bytes();
+        let begun = |body: &[u8]| body_field(&[&prefix(body), body].concat());
         assert_eq!(begun(&[0x08, 1, 0x10, 7]), Some(0), "a number");
         assert_eq!(begun(&[0xff; 9]), None);
         assert_eq!(begun(&[0xff; 10]), Some(0), "no number at all");
         assert_eq!(begun(&[0x08, 1, 0x08, 1, 0x12]), Some(0), "two request ids");
         assert_eq!(begun(&[]), None);
+    }
+
+    #[test]
+    fn heartbeats_before_a_frame_do_not_hide_what_it_is() {
+        let frame = EncodedFrame::response(5, Body::Done(Done {}));
+        let field = body_field(frame.wire());
+        assert!(field.is_some_and(|field| field > 0));
+        for count in 0..3 {
+            let heartbeats = vec![0; count * FRAME_PREFIX_BYTES];
+            assert_eq!(body_field(&heartbeats), None);
+            assert_eq!(body_field(&[&heartbeats, &frame.wire()[..]].concat()), field);
+        }
     }
 
     #[test]

@@ -33,8 +33,9 @@ fn may_stand(before: Option<char>, c: char, behind: Option<char>) -> bool {
     match kind_of(c) {
         Kind::Seen => true,
         Kind::Space => !is_break(c),
-        Kind::Joiner => before.is_some_and(is_seen) && behind.is_some_and(is_seen),
+        Kind::Joiner => before.is_some_and(is_chosen) && behind.is_some_and(is_seen),
         Kind::Selector => before.is_some_and(is_seen),
+        Kind::Tag => before.is_some_and(|before| before == FLAG || kind_of(before) == Kind::Tag),
         Kind::Hidden => false,
     }
 }
@@ -42,6 +43,14 @@ fn may_stand(before: Option<char>, c: char, behind: Option<char>) -> bool {
 fn is_seen(c: char) -> bool {
     kind_of(c) == Kind::Seen
 }
+
+/// Something that is seen, or chooses how that looks, behind which a joiner may stand.
+fn is_chosen(c: char) -> bool {
+    matches!(kind_of(c), Kind::Seen | Kind::Selector)
+}
+
+/// Tags behind it say which part of a country it is of.
+const FLAG: char = '\u{1f3f4}';
 
 /// Spaces that begin another line.
 fn is_break(c: char) -> bool {
@@ -56,6 +65,8 @@ enum Kind {
     Joiner,
     /// Chooses how the character before it looks.
     Selector,
+    /// Says which flag it is.
+    Tag,
     /// Nobody sees it, or it moves what is beside it.
     Hidden,
 }
@@ -64,7 +75,11 @@ enum Kind {
 fn kind_of(c: char) -> Kind {
     match c {
         '\u{200c}' | '\u{200d}' => Kind::Joiner,
-        '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' => Kind::Selector,
+        '\u{180b}'..='\u{180d}'
+        | '\u{180f}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{e0100}'..='\u{e01ef}' => Kind::Selector,
+        '\u{e0020}'..='\u{e007f}' => Kind::Tag,
         c if c.is_whitespace() => Kind::Space,
         c if c.is_control() => Kind::Hidden,
         // They change the direction of what follows.
@@ -80,7 +95,7 @@ fn kind_of(c: char) -> Kind {
         | '\u{1160}'
         | '\u{17b4}'
         | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}'
+        | '\u{180e}'
         | '\u{200b}'
         | '\u{2060}'..='\u{2065}'
         | '\u{206a}'..='\u{206f}'
@@ -115,6 +130,10 @@ mod tests {
             "ශ්\u{200d}රී",
             "👨\u{200d}👩\u{200d}👧",
             "I ❤\u{fe0f} Dunlin",
+            "❤\u{fe0f}\u{200d}🔥",
+            "🏳\u{fe0f}\u{200d}🌈",
+            // England.
+            "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
             "a\u{a0}b",
             "e\u{301}",
         ] {

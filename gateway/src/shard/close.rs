@@ -111,7 +111,9 @@ impl Shard {
     pub(super) fn peer_said_all(&mut self, key: usize) {
         let slot = &mut self.slots[key];
         (slot.flags.hung_up, slot.flags.said_all) = (true, true);
-        let waits = slot.outstanding > 0 && !slot.protocol.is_logging_in();
+        // What we have let wait was said before the end, and is taken when there is room.
+        let has_asked = slot.outstanding > 0 || slot.flags.paused;
+        let waits = has_asked && !slot.protocol.is_logging_in();
         let has_more = slot.outbox.as_ref().is_some_and(|outbox| outbox.bytes() > 0);
         let is_known = slot.protocol.greeted();
         match (waits, has_more && is_known) {

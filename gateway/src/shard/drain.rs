@@ -90,7 +90,9 @@ impl Shard {
         if !self.is_open(key, generation) {
             return false;
         }
-        let has_more = self.slots[key as usize].outstanding > 0;
+        // What was asked and has to wait for room is answered as well.
+        let slot = &self.slots[key as usize];
+        let has_more = slot.outstanding > 0 || slot.flags.paused;
         if has_more || self.clock.now_ms() < stays_until_ms {
             return true;
         }

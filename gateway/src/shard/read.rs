@@ -71,7 +71,13 @@ impl Shard {
             // So far it was we who let it wait.
             let now = self.clock.now();
             slot.unfinished.iter_mut().for_each(|unfinished| unfinished.begun = now);
-            if self.take_frames(key, BytesMut::new()) == Next::Wait {
+            let next = self.take_frames(key, BytesMut::new());
+            let slot = self.slots.get(key);
+            if slot.is_some_and(|slot| slot.flags.said_all && slot.stage == Stage::Open) {
+                self.peer_said_all(key);
+                return Next::Wait;
+            }
+            if next == Next::Wait {
                 return Next::Wait;
             }
         }

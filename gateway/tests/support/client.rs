@@ -246,6 +246,14 @@ impl Client {
         tls.flush().unwrap();
     }
 
+    /// Writes this and, with the same records, that nothing follows.
+    pub fn say_all(&mut self, bytes: &[u8]) {
+        let Stream::Tls(tls) = &mut self.stream else { panic!("only TLS has a word for the end") };
+        tls.conn.writer().write_all(bytes).unwrap();
+        tls.conn.send_close_notify();
+        tls.flush().unwrap();
+    }
+
     /// Ends the connection by a reset.
     pub fn reset(self) {
         reset(self.stream.socket());
