@@ -17,6 +17,10 @@ use crate::config::Limits;
 /// Parts of the table of addresses, each with its lock.
 const PARTS: usize = 32;
 
+/// Failures of an address that count, in limits: many people behind one address whose passwords are all wrong wait no
+/// longer than for these.
+const BLOCKS_MAX: u32 = 8;
+
 /// Addresses in a part before those without connections and failures are swept out, at least.
 const SWEEP_AT: usize = 4096;
 
@@ -124,8 +128,9 @@ struct Peer {
 }
 
 /// Failed logins leak out of the count with time. An address that reached the limit is blocked
-/// until half of them have: without that gap it would swing between blocked and not. What fails
-/// meanwhile does not count, so the end that was told to somebody is the true one.
+/// until half of them have: without that gap it would swing between blocked and not. What was asked before it
+/// was blocked and fails afterwards counts as well, or whoever asks often enough at once would have all of it looked at
+/// for the price of the limit; so the block may end later than the first were told.
 #[derive(Debug, Default)]
 struct FailedLogins {
     count: u32,
@@ -228,8 +233,8 @@ impl Admission {
         }
     }
 
-    /// Counts a failed login. `Some` with a delay if the address is blocked by it; one that was before
-    /// stays so for no longer.
+    /// Counts a failed login. `Some` with a delay if the address is blocked by it; one that was before stays so for
+    /// longer.
     pub(crate) fn login_failed(
         &self,
         address: Address,
@@ -242,12 +247,11 @@ impl Admission {
         let mut part = self.part(address).lock();
         let failures = &mut part.peers.entry(address.key()).or_default().failures;
         failures.forgive(now_ms, limits);
-        if failures.blocked {
-            return None;
-        }
-        failures.count = failures.count.saturating_add(1);
-        failures.blocked = failures.count >= limits.failed_logins_per_address_max;
-        failures.blocked_for_ms(now_ms, limits)
+        let limit = limits.failed_logins_per_address_max;
+        failures.count = failures.count.saturating_add(1).min(limit.saturating_mul(BLOCKS_MAX));
+        let was_blocked = failures.blocked;
+        failures.blocked |= failures.count >= limit;
+        if was_blocked { None } else { failures.blocked_for_ms(now_ms, limits) }
     }
 
     /// For how many milliseconds no password of an address is looked at, if too many logins have
@@ -404,10 +408,6 @@ mod tests {
         assert_eq!(admission.login_failed(peer, &limits, HOUR_MS), Some(5000));
         let blocked = |now_ms| admission.blocked_for_ms(peer, &limits, now_ms);
         assert_eq!(blocked(HOUR_MS), Some(5000));
-        // What fails meanwhile makes it no longer.
-        for _ in 0..100 {
-            assert_eq!(admission.login_failed(peer, &limits, HOUR_MS + 100), None);
-        }
         assert_eq!(blocked(HOUR_MS + 100), Some(4900));
         assert_eq!(blocked(HOUR_MS + 4001), Some(999));
         assert_eq!(blocked(HOUR_MS + 5000), None);
@@ -416,6 +416,19 @@ mod tests {
             assert_eq!(admission.login_failed(peer, &limits, HOUR_MS + 5000), None);
         }
         assert_eq!(admission.login_failed(peer, &limits, HOUR_MS + 5000), Some(5000));
+    }
+
+    #[test]
+    fn what_fails_in_a_block_was_asked_at_once_and_makes_it_longer() {
+        let (admission, limits) = (Admission::default(), limits());
+        let peer = address("10.0.0.1");
+        let blocked = |now_ms| admission.blocked_for_ms(peer, &limits, now_ms);
+        let fail = |count: u32| {
+            let told = (0..count).filter_map(|_| admission.login_failed(peer, &limits, HOUR_MS));
+            told.count()
+        };
+        assert_eq!((fail(30), blocked(HOUR_MS)), (1, Some(25_000)), "it is told once");
+        assert_eq!((fail(1000), blocked(HOUR_MS)), (0, Some(75_000)), "there is an end");
     }
 
     #[test]
