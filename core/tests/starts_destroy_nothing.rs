@@ -653,7 +653,7 @@ fn what_comes_behind_an_unreadable_end_overrules_nothing() {
 }
 
 /// A store, and a copy that was made of it while it ran: both have gone on, the store in the same life.
-fn fork_of_running() -> Fork {
+fn fork_of_running(is_started: bool) -> Fork {
     let (other, mut acknowledged) = (tempfile::tempdir().unwrap(), Acknowledged::new());
     let store = open(other.path());
     for _ in 0..10 {
@@ -669,16 +669,37 @@ fn fork_of_running() -> Fork {
     store.clean().unwrap();
     say(&store, "the other", 100, &mut others);
     drop(store);
-    let store = open(own.path());
-    say(&store, "this", 1, &mut acknowledged);
-    waste(&store, 20);
-    drop(store);
+    if is_started {
+        let store = open(own.path());
+        say(&store, "this", 1, &mut acknowledged);
+        waste(&store, 20);
+    }
     Fork { own, other, acknowledged }
+}
+
+/// A copy that was never started has the life of the store that it was made of, whose files take the place of its own:
+/// these stay under another name, and that is told.
+#[test]
+fn a_copy_that_was_never_started_loses_nothing_to_a_row_of_the_store() {
+    let Fork { own, other, acknowledged } = fork_of_running(false);
+    let row = logs(other.path()).into_iter().find(|name| name.contains('-')).unwrap();
+    let path = own.path();
+    assert!(!path.join(&row).exists());
+    std::fs::copy(other.path().join(&row), path.join(&row)).unwrap();
+    let before = logs(path);
+    let store = open(path);
+    assert!(!told(&store).is_empty());
+    drop(store);
+    let after = files(path);
+    let is_kept =
+        |name: &String| after.contains_key(name) || after.contains_key(&format!("{name}.stray"));
+    assert!(before.iter().all(is_kept), "{before:?} {:?}", after.keys());
+    assert_kept(&after, &acknowledged);
 }
 
 #[test]
 fn a_running_store_and_its_copy_have_different_lives() {
-    let Fork { own, other, acknowledged } = fork_of_running();
+    let Fork { own, other, acknowledged } = fork_of_running(true);
     let names = logs(other.path());
     let row = names.iter().find(|name| name.contains('-')).expect("it has cleaned");
     for name in [names.last().unwrap(), row] {

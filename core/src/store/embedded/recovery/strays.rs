@@ -97,9 +97,12 @@ impl Recovery<'_> {
             return Ok(());
         };
         let is_unread = self.watch.is_unread(&span.name());
+        // What was cleaned was sealed before, and had a row; a row of files that ends elsewhere is of another copy.
+        let was_sealed = self.extent.row(span.last).is_some();
         let is_whole = cleaned.heads_are_whole()
             && cleaned.guide_is_whole()
             && !is_unread
+            && was_sealed
             && self.fits_rows(&cleaned);
         if !under.is_empty() && !is_whole && self.hold_all_of(&cleaned, &under)? {
             spans.retain(|other| *other != span);
