@@ -6,6 +6,7 @@
 //! - [`id`]: the names of users, logs, devices and messages
 //! - [`class`](fn@class): what an error code means to whoever does not know it
 //! - [`limits`]: every number that both sides must agree on
+//! - [`websocket`]: the same frames in a WebSocket
 //!
 //! This crate does no I/O. `docs/protocol.md` says how the messages make a conversation.
 //!
@@ -36,6 +37,7 @@ pub mod id;
 pub mod limits;
 mod notice;
 mod redacted;
+pub mod websocket;
 
 /// The messages of the protocol, as generated from the .proto files.
 #[allow(missing_docs, reason = "the .proto files are the documentation")]
