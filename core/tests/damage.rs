@@ -775,7 +775,7 @@ fn two_segments_have_each_others_names() {
         medium.put(&names[2], &one);
         let kinds = [(&names[1], 3), (&names[2], 2)].map(|(name, number)| {
             let said = format!("{name} is segment {number} of this store");
-            (name.clone(), DamageKind::Misplaced { number }, said)
+            (name.clone(), DamageKind::Misplaced { first: number, last: number }, said)
         });
         let store = medium.open().unwrap();
         for found in [&store.recovery().damage, &store.verify().unwrap().damage] {

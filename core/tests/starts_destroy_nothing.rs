@@ -14,7 +14,7 @@ use dunlin_core::store::contract::ask::{ask, heads, write as write_all};
 use dunlin_core::store::contract::sample::{self, all, chat, entry_of, key, set, with_body};
 use dunlin_core::store::embedded::disk::{Disk, Folder};
 use dunlin_core::store::embedded::{
-    DamageKind, EmbeddedConfig, EmbeddedStore, OpenError, OwnFolder,
+    DamageKind, EmbeddedConfig, EmbeddedStore, OpenError, OwnFolder, verify_folder,
 };
 use dunlin_core::store::{Range, Store, StoreError, StoreReply, StoreRequest, Write, Written};
 use dunlin_protocol::LogId;
@@ -469,6 +469,42 @@ fn a_row_with_one_damaged_header_is_served_beside_junk() {
     std::fs::write(path.join(format!("{:08x}.log", first + 1)), [b'x'; 5000]).unwrap();
     let store = open(path);
     assert_eq!(served(&store, &acknowledged), acknowledged.len(), "{:?}", told(&store));
+}
+
+/// Somebody has given a file of several segments another name. It is told, with its own name or as what was set
+/// aside, and nothing of it goes; under its own name it is served again.
+#[test]
+fn a_row_under_another_name_is_told_and_served_under_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (row, acknowledged) = with_row(folder.path());
+    let (first, last) = (&row[..8], &row[9..17]);
+    let number = |text: &str| u32::from_str_radix(text, 16).unwrap();
+    let kind = DamageKind::Misplaced { first: number(first), last: number(last) };
+    let wider = format!("{first}-{:08x}.log", number(last) + 1);
+    let names = [format!("{first}.log"), format!("{last}.log"), "00000900.log".to_owned(), wider];
+    for (name, is_damaged) in names.iter().flat_map(|name| [(name, false), (name, true)]) {
+        let copy = copy(folder.path());
+        let path = copy.path();
+        let mut content = std::fs::read(path.join(&row)).unwrap();
+        content[50] ^= u8::from(is_damaged);
+        std::fs::remove_file(path.join(&row)).unwrap();
+        std::fs::write(path.join(name), &content).unwrap();
+        let aside = format!("{name}.stray");
+        for _ in 0..2 {
+            let found = verify_folder(path, config(), |_| {}).unwrap();
+            assert!(!found.damage.is_empty() || !found.told.is_empty());
+            let store = open(path);
+            let is_aside = path.join(&aside).exists();
+            assert!(is_aside || is_told(&store, name, kind), "{name} {:?}", told(&store));
+            assert!(served(&store, &acknowledged) > 0);
+        }
+        assert_kept(&files(path), &acknowledged);
+        let now = if path.join(&aside).exists() { &aside } else { name };
+        assert!(std::fs::read(path.join(now)).unwrap() == content, "{now}");
+        std::fs::rename(path.join(now), path.join(&row)).unwrap();
+        let store = open(path);
+        assert_eq!(served(&store, &acknowledged), acknowledged.len(), "{:?}", told(&store));
+    }
 }
 
 /// Two copies of a store that have both gone on: this one with many small batches, the other one with more

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::recovery::damage::Damage;
+use super::recovery::damage::{Damage, said};
 
 /// The smallest segment: with smaller ones, headers would dominate. An entry must fit into a
 /// segment, so whoever chooses a small one must know how large entries are; tests do.
@@ -183,12 +183,14 @@ pub enum OpenError {
         damage: Vec<Damage>,
     },
     /// A file of segments has the name of another one of the same store.
-    #[error("{name} is segment {number} of this store, under a name that is not its own")]
+    #[error("{name} {} of this store, under a name that is not its own", said(*first, *last))]
     Misplaced {
         /// The file.
         name: String,
-        /// The segment that its header names.
-        number: u32,
+        /// The first segment that its header names.
+        first: u32,
+        /// The last one: the same, but for a file that was cleaned together with others.
+        last: u32,
     },
     /// A file that nothing can be read without is damaged. Restore a backup.
     #[error("{name} is damaged: {what}")]

@@ -309,7 +309,7 @@ fn check_files(source: &ReadFolder, listed: &[Listed]) -> Result<CheckedFiles, O
     let first = |&(span, file): &(Span, &Listed)| {
         let head = source.open(&file.name).and_then(|file| read_begin(&*file));
         let head = head.map_err(OpenError::io("can't read", source.path().join(&file.name)))?;
-        let head = SegmentHead::decode(&identity, span.first, &head)?;
+        let head = SegmentHead::decode(&identity, span, &head)?;
         Ok(head.map(|head| head.first_batch))
     };
     let firsts = files.iter().map(first).collect::<Result<Vec<_>, OpenError>>()?;

@@ -323,12 +323,12 @@ fn old<'a>(shared: &Shared, files: &'a [Candidate], row: Range<usize>) -> io::Re
         if shared.passed_over.contains(&span.first) {
             return Ok(None);
         }
-        let (file, number) = match shared.segments.open(span.first)? {
+        let file = match shared.segments.open(span.first)? {
             SegmentFile::Cleaned(cleaned) => return Ok(Some(cleaned.head.first_batch)),
-            SegmentFile::Plain(file) => (file, span.first),
+            SegmentFile::Plain(file) => file,
         };
         let read = file.read_at(&mut bytes, 0)?;
-        let head = SegmentHead::decode(&shared.identity, number, &bytes[..read]);
+        let head = SegmentHead::decode(&shared.identity, span, &bytes[..read]);
         let head = head.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         Ok(head.map(|head| head.first_batch))
     };

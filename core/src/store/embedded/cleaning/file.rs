@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::super::config::OpenError;
 use super::super::disk::{DiskFile, read_exact_at};
 use super::super::identity::Identity;
 use super::super::segment::files::Location;
@@ -209,19 +210,44 @@ pub(in super::super) fn open_if_cleaned(
     file: &Arc<dyn DiskFile>,
     span: Span,
 ) -> io::Result<Option<CleanedFile>> {
-    let whole = read_head(identity, &**file, span, 0)?;
+    let whole = read_head(identity, &**file, span, 0)?.map_err(invalid)?;
     if whole.is_some_and(|head| head.cleaned.is_none()) {
         return Ok(None);
     }
-    let at_end = file.bytes()?.saturating_sub(SEGMENT_HEAD_BYTES as u64);
-    let other = read_head(identity, &**file, span, at_end)?;
+    let at_end = read_head_at_end(identity, &**file, span)?;
+    let other = if whole.is_some() { at_end.unwrap_or(None) } else { at_end.map_err(invalid)? };
     let head = whole.or(other).and_then(|head| Some((head, head.cleaned?)));
     let Some((head, cleaned)) = head else { return from_chunks(identity, file, span) };
-    if head.span() != span {
-        return Err(damaged());
-    }
     let opened = CleanedFile::open(identity, Arc::clone(file), head, cleaned)?;
     Ok(Some(CleanedFile { heads_are_whole: whole == other, ..opened }))
+}
+
+/// What is known of the header of a file of segments; or the file is not what its name says.
+type HeadRead = Result<Option<SegmentHead>, OpenError>;
+
+/// The header of a file of segments: the one that it begins with, or if that is damaged, the one that a cleaned
+/// file has at its end.
+pub(in super::super) fn find_head(
+    identity: &Identity,
+    file: &dyn DiskFile,
+    span: Span,
+) -> io::Result<HeadRead> {
+    match read_head(identity, file, span, 0)? {
+        Ok(None) => read_head_at_end(identity, file, span),
+        known => Ok(known),
+    }
+}
+
+/// What seems to be of another store or of another format there, is what somebody has written to a segment.
+fn read_head_at_end(identity: &Identity, file: &dyn DiskFile, span: Span) -> io::Result<HeadRead> {
+    let at_end = file.bytes()?.saturating_sub(SEGMENT_HEAD_BYTES as u64);
+    Ok(match read_head(identity, file, span, at_end)? {
+        Ok(head) => Ok(head.filter(|head| head.cleaned.is_some())),
+        Err(OpenError::Misplaced { name, first, last }) => {
+            Err(OpenError::Misplaced { name, first, last })
+        }
+        Err(_) => Ok(None),
+    })
 }
 
 fn read_head(
@@ -229,11 +255,14 @@ fn read_head(
     file: &dyn DiskFile,
     span: Span,
     at: u64,
-) -> io::Result<Option<SegmentHead>> {
+) -> io::Result<HeadRead> {
     let mut bytes = vec![0; SEGMENT_HEAD_BYTES];
     let read = file.read_at(&mut bytes, at)?;
-    let head = SegmentHead::decode(identity, span.first, &bytes[..read]);
-    head.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    Ok(SegmentHead::decode(identity, span, &bytes[..read]))
+}
+
+fn invalid(error: OpenError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// Opens a file of which both headers are damaged, if it begins with a chunk or holds a row.

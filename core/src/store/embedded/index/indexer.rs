@@ -17,7 +17,9 @@ use super::super::index::{can_merge, merge_runs, run_name, write_segment};
 use super::super::recovery::extent::Row;
 use super::super::recovery::scan::{Scan, scan_file};
 use super::super::segment::files::SegmentFile;
-use super::super::segment::{SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, first_batches_behind};
+use super::super::segment::{
+    SEGMENT_HEAD_BYTES, SegmentFiles, SegmentHead, Span, first_batches_behind,
+};
 
 /// How long to wait after a failure, which is most often a full disk.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -234,7 +236,7 @@ fn rebuild(shared: &Shared, damaged: &Run) -> io::Result<()> {
     let mut files = SegmentFiles::of_names(names.iter().map(String::as_str)).kept;
     files.retain(|span| span.first <= last && first <= span.last);
     // The last batch of its last segment is known; of the others, the headers behind them tell.
-    let firsts = files.iter().map(|span| first_batch(shared, span.first));
+    let firsts = files.iter().map(|span| first_batch(shared, *span));
     let mut firsts = firsts.collect::<io::Result<Vec<_>>>()?;
     firsts.push(Some(damaged.next_batch()));
     let mut scans = Vec::new();
@@ -296,11 +298,11 @@ fn lost_in_part() -> io::Error {
     io::Error::other("what an index file is about is lost in part: the next start tells it")
 }
 
-fn first_batch(shared: &Shared, number: u32) -> io::Result<Option<u64>> {
+fn first_batch(shared: &Shared, span: Span) -> io::Result<Option<u64>> {
     let mut head = vec![0; SEGMENT_HEAD_BYTES];
-    let file = shared.segments.file(number)?;
+    let file = shared.segments.file(span.first)?;
     let read = file.read_at(&mut head, 0)?;
-    let head = SegmentHead::decode(&shared.identity, number, &head[..read]);
+    let head = SegmentHead::decode(&shared.identity, span, &head[..read]);
     let head = head.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     Ok(head.map(|head| head.first_batch))
 }

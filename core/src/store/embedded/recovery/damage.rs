@@ -4,7 +4,7 @@ use std::fmt;
 
 use dunlin_protocol::{LogId, LogKind};
 
-use super::super::segment::segment_name;
+use super::super::segment::Span;
 
 /// Something damaged in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,10 +85,12 @@ pub enum DamageKind {
     Unread,
     /// The file is of another copy of this store, that has gone on by itself.
     OtherCopy,
-    /// The file is the one of another segment of this store, under a name that is not its own.
+    /// The file is the one of other segments of this store, under a name that is not its own.
     Misplaced {
-        /// The segment that its header names.
-        number: u32,
+        /// The first segment that its header names.
+        first: u32,
+        /// The last one: the same, but for a file that was cleaned together with others.
+        last: u32,
     },
     /// Something of the file was lost before, and no index file knows any more what it was.
     Forgotten,
@@ -191,9 +193,10 @@ impl fmt::Display for Damage {
             DamageKind::OtherCopy => {
                 write!(f, "{file} is of another copy of this store, which has gone on by itself")
             }
-            DamageKind::Misplaced { number } => {
-                let name = segment_name(*number);
-                write!(f, "{file} is segment {number} of this store, whose name is {name}")
+            DamageKind::Misplaced { first, last } => {
+                let (what, name) =
+                    (said(*first, *last), Span { first: *first, last: *last }.name());
+                write!(f, "{file} {what} of this store, whose name is {name}")
             }
             DamageKind::Forgotten => {
                 write!(f, "{file}: no index file knows any more which entries of it were lost")
@@ -202,6 +205,15 @@ impl fmt::Display for Damage {
             DamageKind::Outdated => write!(f, "{file} is an earlier state of itself"),
             DamageKind::Unreadable => write!(f, "{file} is damaged"),
         }
+    }
+}
+
+/// What a file is of which the header names these segments.
+pub(in super::super) fn said(first: u32, last: u32) -> String {
+    if first == last {
+        format!("is segment {first}")
+    } else {
+        format!("holds segments {first} to {last}")
     }
 }
 

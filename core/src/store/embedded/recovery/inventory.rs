@@ -1,8 +1,9 @@
 //! What should be in the folder, by `EXTENT` and the index files, and what is.
 
-use super::super::cleaning::file::CleanedFile;
+use super::super::cleaning::file::{CleanedFile, find_head};
 use super::super::config::OpenError;
 use super::super::disk::{DiskFile, read_all};
+use super::super::identity::Identity;
 use super::super::index::run::Run;
 use super::super::index::run_name;
 use super::super::recovery::Recovery;
@@ -229,14 +230,14 @@ impl Recovery<'_> {
     /// Passes over files that are not of this store, or are not what their names say.
     fn check_heads(&mut self) -> Result<(), OpenError> {
         for span in self.files.clone() {
-            let (number, name) = (span.first, span.name());
+            let name = span.name();
             let io = |doing| OpenError::io(doing, self.disk.path().join(&name));
             let file = self.watch.open(&name).map_err(io("can't open"))?;
-            match read_head(&*file, &self.identity, number).map_err(io("can't read"))? {
+            match find_head(&self.identity, &*file, span).map_err(io("can't read"))? {
                 Ok(head) => self.check_origin(span, head)?,
                 Err(OpenError::Foreign { .. }) => self.refuse(span, DamageKind::Foreign),
-                Err(OpenError::Misplaced { number, .. }) => {
-                    self.refuse(span, DamageKind::Misplaced { number });
+                Err(OpenError::Misplaced { first, last, .. }) => {
+                    self.refuse(span, DamageKind::Misplaced { first, last });
                 }
                 Err(error) => return Err(error),
             }
@@ -364,10 +365,10 @@ impl Recovery<'_> {
 /// The header of a segment, as far as it can be read.
 pub(super) fn read_head(
     file: &dyn DiskFile,
-    identity: &super::super::identity::Identity,
-    number: u32,
+    identity: &Identity,
+    span: Span,
 ) -> std::io::Result<Result<Option<SegmentHead>, OpenError>> {
     let mut head = vec![0; SEGMENT_HEAD_BYTES];
     let read = file.read_at(&mut head, 0)?;
-    Ok(SegmentHead::decode(identity, number, &head[..read]))
+    Ok(SegmentHead::decode(identity, span, &head[..read]))
 }

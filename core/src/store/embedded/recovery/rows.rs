@@ -154,7 +154,7 @@ impl Recovery<'_> {
             return self.scan_again(number, Some(row.first_batch), row.next_batch);
         }
         let segment_head =
-            read_head(&*file, &self.identity, number).map_err(io("can't read"))??;
+            read_head(&*file, &self.identity, Span::one(number)).map_err(io("can't read"))??;
         if segment_head.is_none() && !row.loss_told && self.can_write_head(number) {
             let (bytes, kind) = (SEGMENT_HEAD_BYTES as u64, DamageKind::Header);
             self.report.damage.push(Damage { file: name.clone(), offset: 0, bytes, kind });

@@ -133,7 +133,7 @@ impl Recovery<'_> {
         let file = self.watch.open(&name).map_err(io("can't open"))?;
         let mut head = vec![0; SEGMENT_HEAD_BYTES];
         let read = file.read_at(&mut head, 0).map_err(io("can't read"))?;
-        if let Some(head) = SegmentHead::decode(&self.identity, number, &head[..read])? {
+        if let Some(head) = SegmentHead::decode(&self.identity, span, &head[..read])? {
             let first_batch = Some(head.first_batch);
             return Ok(Unindexed { number, file, first_batch, head_damaged: false });
         }

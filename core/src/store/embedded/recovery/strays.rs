@@ -169,7 +169,7 @@ impl Recovery<'_> {
     fn was_copied(&self, cleaned: &CleanedFile, span: Span) -> Result<bool, OpenError> {
         let io = OpenError::io("can't read", self.disk.path().join(span.name()));
         let file = self.watch.open(&span.name()).map_err(&io)?;
-        let Ok(head) = read_head(&*file, &self.identity, span.first).map_err(&io)? else {
+        let Ok(head) = read_head(&*file, &self.identity, span).map_err(&io)? else {
             return Ok(false);
         };
         let Some(head) = head else {
@@ -181,8 +181,7 @@ impl Recovery<'_> {
         let batches = cleaned.head.first_batch..=whole.next_batch;
         let row = self.extent.row(span.first).map(|row| row.first_batch);
         let begins = row.or((span.first == cleaned.span().first).then_some(*batches.start()));
-        Ok(head.span() == span
-            && head.generation() < whole.generation
+        Ok(head.generation() < whole.generation
             && batches.contains(&head.first_batch)
             && begins.is_none_or(|first| first == head.first_batch)
             && self.knows_life(head.life)
@@ -223,7 +222,7 @@ impl Recovery<'_> {
     fn is_ours(&self, span: Span) -> Result<bool, OpenError> {
         let io = |doing| OpenError::io(doing, self.disk.path().join(span.name()));
         let file = self.watch.open(&span.name()).map_err(io("can't open"))?;
-        let head = read_head(&*file, &self.identity, span.first).map_err(io("can't read"))?;
+        let head = read_head(&*file, &self.identity, span).map_err(io("can't read"))?;
         Ok(matches!(head, Ok(Some(_))))
     }
 

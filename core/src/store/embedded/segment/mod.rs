@@ -173,10 +173,10 @@ impl SegmentHead {
         bytes
     }
 
-    /// Reads it; `None` if it is damaged or was never written.
+    /// Reads the one of the file that holds these segments; `None` if it is damaged or was never written.
     pub(super) fn decode(
         identity: &Identity,
-        number: u32,
+        span: Span,
         bytes: &[u8],
     ) -> Result<Option<SegmentHead>, OpenError> {
         let Some(head) = bytes.get(..SEGMENT_HEAD_BYTES) else { return Ok(None) };
@@ -184,17 +184,13 @@ impl SegmentHead {
         if &head[..8] != MAGIC || u32_at(head, at) != crc32c::crc32c(&head[..at]) {
             return Ok(None);
         }
-        let name = segment_name(number);
+        let name = span.name();
         let found = u32_at(head, 8);
         if found != FORMAT {
             return Err(OpenError::Version { name, found, known: FORMAT });
         }
         if head[16..32] != identity.store_id {
             return Err(OpenError::Foreign { name });
-        }
-        let named = u32_at(head, 12);
-        if named != number {
-            return Err(OpenError::Misplaced { name, number: named });
         }
         let cleaned = (u32_at(head, 48) == CLEANED).then(|| CleanedHead {
             last: u32_at(head, 52),
@@ -205,8 +201,12 @@ impl SegmentHead {
             fences_checksum: u32_at(head, 88),
             generation: u32_at(head, 92),
         });
-        let (first_batch, life) = (u64_at(head, 40), u64_at(head, 96));
-        Ok(Some(SegmentHead { number, first_batch, life, cleaned }))
+        let (number, first_batch, life) = (u32_at(head, 12), u64_at(head, 40), u64_at(head, 96));
+        let head = SegmentHead { number, first_batch, life, cleaned };
+        match head.span() {
+            own if own == span => Ok(Some(head)),
+            Span { first, last } => Err(OpenError::Misplaced { name, first, last }),
+        }
     }
 
     /// How often its file was cleaned.
@@ -252,14 +252,16 @@ mod tests {
         let identity = Identity::random(&SystemSource::new());
         let head = SegmentHead::plain(3, 9, 7);
         let bytes = head.encode(&identity);
-        assert_eq!(SegmentHead::decode(&identity, 3, &bytes).unwrap(), Some(head));
+        let decode =
+            |identity, number, bytes| SegmentHead::decode(identity, Span::one(number), bytes);
+        assert_eq!(decode(&identity, 3, &bytes[..]).unwrap(), Some(head));
         assert!(matches!(
-            SegmentHead::decode(&identity, 4, &bytes),
-            Err(OpenError::Misplaced { name, number: 3 }) if name == "00000004.log"
+            decode(&identity, 4, &bytes),
+            Err(OpenError::Misplaced { name, first: 3, last: 3 }) if name == "00000004.log"
         ));
         let other = Identity::random(&SystemSource::new());
-        assert!(matches!(SegmentHead::decode(&other, 3, &bytes), Err(OpenError::Foreign { .. })));
-        assert_eq!(SegmentHead::decode(&identity, 3, &bytes[1..]).unwrap(), None);
+        assert!(matches!(decode(&other, 3, &bytes), Err(OpenError::Foreign { .. })));
+        assert_eq!(decode(&identity, 3, &bytes[1..]).unwrap(), None);
     }
 
     #[test]
@@ -292,8 +294,16 @@ mod tests {
         };
         let head = SegmentHead { number: 3, first_batch: 9, life: 7, cleaned: Some(cleaned) };
         let bytes = head.encode(&identity);
-        assert_eq!(SegmentHead::decode(&identity, 3, &bytes).unwrap(), Some(head));
-        assert_eq!(head.span(), Span { first: 3, last: 6 });
+        let span = Span { first: 3, last: 6 };
+        assert_eq!(SegmentHead::decode(&identity, span, &bytes).unwrap(), Some(head));
+        assert_eq!(head.span(), span);
+        // Under the name of one of its segments, or of another row, it is not taken for what its name says.
+        for other in [Span::one(3), Span::one(6), Span { first: 3, last: 5 }] {
+            assert!(matches!(
+                SegmentHead::decode(&identity, other, &bytes),
+                Err(OpenError::Misplaced { name, first: 3, last: 6 }) if name == other.name()
+            ));
+        }
     }
 
     /// Two segments in a row were opened for a batch that failed, and could not be removed.

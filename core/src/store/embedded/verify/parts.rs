@@ -79,6 +79,6 @@ pub(in super::super) fn first_batches(
 fn first_batch(shared: &Shared, span: Span) -> io::Result<Option<u64>> {
     let mut head = vec![0; SEGMENT_HEAD_BYTES];
     let read = shared.segments.file(span.first)?.read_at(&mut head, 0)?;
-    let head = SegmentHead::decode(&shared.identity, span.first, &head[..read]).ok().flatten();
+    let head = SegmentHead::decode(&shared.identity, span, &head[..read]).ok().flatten();
     Ok(head.map(|head| head.first_batch))
 }

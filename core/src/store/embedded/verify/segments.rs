@@ -91,7 +91,7 @@ impl SegmentsCheck {
         content: &[u8],
         end: End,
     ) -> Result<Scan, OpenError> {
-        let head = SegmentHead::decode(identity, number, content)?;
+        let head = SegmentHead::decode(identity, Span::one(number), content)?;
         let first = head.map(|head| head.first_batch);
         let scan = scan(identity, number, content, first, end, 0);
         if scan.batches == 0 && scan.damage.is_empty() {
