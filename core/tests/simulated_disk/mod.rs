@@ -161,6 +161,15 @@ pub(crate) enum MediumFault {
     Unreadable,
 }
 
+/// What is there after a power cut of what was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Nothing,
+    All,
+    FirstHalf,
+    SecondHalf,
+}
+
 #[derive(Debug, Clone)]
 enum Change {
     Write(usize, Vec<u8>),
@@ -235,7 +244,7 @@ impl SimulatedDisk {
 
     /// What a power cut may leave of it, as far as that can be tried: of all that was not synced, each
     /// change of a name and the content of each file by itself, is there nothing, everything, one alone, or
-    /// everything but one.
+    /// everything but one; or of one file only the first half of the sectors, or the second.
     pub(crate) fn power_cuts(&self) -> Vec<SimulatedDisk> {
         let world = self.world();
         let mut changed: Vec<u64> = world.files.keys().copied().collect();
@@ -243,25 +252,31 @@ impl SimulatedDisk {
         changed.sort_unstable();
         let (names, all) = (world.name_changes.len(), world.name_changes.len() + changed.len());
         let mut cuts = Vec::new();
-        let mut cut = |is_there: &dyn Fn(usize) -> bool| {
+        let mut cut = |is_there: &dyn Fn(usize) -> Part| {
             let mut left = world.durable_names.clone();
-            let kept = world.name_changes.iter().enumerate().filter(|(at, _)| is_there(*at));
+            let kept =
+                world.name_changes.iter().enumerate().filter(|(at, _)| is_there(*at) == Part::All);
             kept.for_each(|(_, change)| change.apply(&mut left));
             let mut files = world.files.clone();
             for (at, id) in (names..).zip(&changed) {
                 let content = files.get_mut(id).unwrap();
-                content.make_durable(is_there(at));
+                content.make_durable_in_part(is_there(at));
             }
             for content in files.values_mut() {
                 content.seen = Arc::clone(&content.durable);
             }
             cuts.push(SimulatedDisk::next(&world, files, (left.clone(), left), Vec::new()));
         };
-        cut(&|_| false);
-        cut(&|_| true);
+        let whole = |is_there| if is_there { Part::All } else { Part::Nothing };
+        cut(&|_| Part::Nothing);
+        cut(&|_| Part::All);
         for one in 0..all {
-            cut(&|at| at == one);
-            cut(&|at| at != one);
+            cut(&|at| whole(at == one));
+            cut(&|at| whole(at != one));
+        }
+        for one in names..all {
+            cut(&|at| if at == one { Part::FirstHalf } else { Part::Nothing });
+            cut(&|at| if at == one { Part::SecondHalf } else { Part::Nothing });
         }
         cuts
     }
@@ -502,15 +517,30 @@ impl Content {
         Ok(())
     }
 
-    /// Makes all changes durable, or forgets them.
-    fn make_durable(&mut self, is_there: bool) {
-        for change in self.changes.drain(..).filter(|_| is_there) {
+    /// Makes all changes durable.
+    fn make_durable(&mut self) {
+        for change in self.changes.drain(..) {
             change.apply(Arc::make_mut(&mut self.durable));
         }
     }
 
-    /// Makes a random part of the changes durable and forgets the others.
-    fn lose_some(&mut self, dice: &mut Dice, percent: u64) {
+    /// Makes this part of the changes durable and forgets the others.
+    fn make_durable_in_part(&mut self, part: Part) {
+        let changes = self.take_parts();
+        let half = changes.len() / 2;
+        let kept = match part {
+            Part::Nothing => 0..0,
+            Part::All => 0..changes.len(),
+            Part::FirstHalf => 0..half,
+            Part::SecondHalf => half..changes.len(),
+        };
+        for change in &changes[kept] {
+            change.apply(Arc::make_mut(&mut self.durable));
+        }
+    }
+
+    /// All changes, as what the disk does whole or not at all.
+    fn take_parts(&mut self) -> Vec<Change> {
         let mut parts = Vec::new();
         for change in std::mem::take(&mut self.changes) {
             match change {
@@ -518,6 +548,12 @@ impl Content {
                 Change::Write(start, bytes) => parts.extend(sectors(start, &bytes)),
             }
         }
+        parts
+    }
+
+    /// Makes a random part of the changes durable and forgets the others.
+    fn lose_some(&mut self, dice: &mut Dice, percent: u64) {
+        let mut parts = self.take_parts();
         // Sectors may be written in any order.
         for at in (1..parts.len()).rev() {
             parts.swap(at, dice.below(at as u64 + 1) as usize);
@@ -747,7 +783,7 @@ impl DiskFile for SimulatedFile {
             // Not all that is seen: what an earlier sync failed to write is not tried again.
             Ok(()) => {
                 content.remember(&mut world.dice);
-                content.make_durable(true);
+                content.make_durable();
             }
             // The power cut itself decides what is left.
             Err(_) if dead => {}

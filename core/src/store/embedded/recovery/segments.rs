@@ -246,9 +246,15 @@ impl Recovery<'_> {
         };
         let begins = !self.watch.is_unread(&segment_name(*number)) || is_first();
         if (*head_damaged || is_newest) && begins && self.can_write_head(*number) {
-            let first_batch = first_batch.unwrap_or(scan.index.next_batch);
-            let head = SegmentHead::plain(*number, first_batch, self.life_of(*number));
-            file.write_at(&head.encode(&self.identity), 0).map_err(&io)?;
+            let head = || {
+                let first_batch = first_batch.unwrap_or(scan.index.next_batch);
+                let head = SegmentHead::plain(*number, first_batch, self.life_of(*number));
+                head.encode(&self.identity)
+            };
+            // A whole one stays as it is, with the epoch of then: it is more than a sector, so a power cut could leave
+            // a part of another one.
+            let is = content.first_chunk().filter(|_| !head_damaged);
+            file.write_at(&is.copied().unwrap_or_else(head), 0).map_err(&io)?;
         }
         // After the death of the process alone, the last batch may be in the page cache and not on
         // the disk; and if its fsync had failed, no later one would write it. What was read is
