@@ -118,6 +118,16 @@ pub(crate) const TLS_RECORD_BYTES: usize = 16 * 1024;
 /// Room for one record of that size and what TLS adds to it.
 pub(crate) const TLS_OUTPUT_BYTES: usize = TLS_RECORD_BYTES + 1024;
 
+/// The request that begins a WebSocket, up to the end of its head. Browsers send half a kilobyte, and with the
+/// cookies of a site some more.
+pub(crate) const UPGRADE_BYTES_MAX: usize = 8 * 1024;
+
+/// Headers in it.
+pub(crate) const UPGRADE_HEADERS_MAX: usize = 64;
+
+/// Last words that a stream may have, one after the other: that of a WebSocket, and that of TLS below it.
+pub(crate) const LAST_WORDS_MAX: usize = 2;
+
 /// How often memory that was freed is given back to the system. What a storm of logins has needed is gone
 /// after a moment; more often, what is needed again soon would come and go.
 pub(crate) const MEMORY_RETURN_INTERVAL: Duration = Duration::from_secs(5);

@@ -214,6 +214,7 @@ impl Machine {
             | CloseReason::SlowConsumer
             | CloseReason::FrameTooLarge
             | CloseReason::TlsError
+            | CloseReason::UpgradeRefused
             | CloseReason::Overloaded
             | CloseReason::ServerDraining
             | CloseReason::ServerError

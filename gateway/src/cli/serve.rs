@@ -85,10 +85,10 @@ fn announce(server: &Server) {
     let text = |entrance| server.address_of(entrance).map(|address| address.to_string());
     let (shards, data) = (server.shards(), server.data_folder().display());
     // The names of fields are part of the program, so these can't be a loop over all.
-    let [tcp, tls] = Entrance::ALL.map(text);
-    tracing::info!(tcp, tls, shards, %data, "listening");
+    let [tcp, tls, web, web_tls] = Entrance::ALL.map(text);
+    tracing::info!(tcp, tls, web, web_tls, shards, %data, "listening");
     let mut lines = String::from("listening");
-    for (entrance, address) in Entrance::ALL.into_iter().zip([tcp, tls]) {
+    for (entrance, address) in Entrance::ALL.into_iter().zip([tcp, tls, web, web_tls]) {
         if let Some(address) = address {
             lines.push_str(&format!(" {}={address}", entrance.name()));
         }
@@ -126,11 +126,14 @@ fn choose_pages(checked: &Checked) {
 }
 
 fn warn_of_plain_text(checked: &Checked) {
-    if let Some(address) = checked.address_of(Entrance::Tcp)
-        && !address.ip().is_loopback()
-    {
-        tracing::warn!(%address, "listen.tcp is open beyond this machine, and plain TCP can be \
-            read and changed on the way: use listen.tls, or a proxy that speaks TLS");
+    for entrance in Entrance::ALL.into_iter().filter(|entrance| !entrance.is_secure()) {
+        if let Some(address) = checked.address_of(entrance)
+            && !address.ip().is_loopback()
+        {
+            let setting = entrance.setting();
+            tracing::warn!(%address, setting, "it is open beyond this machine, and what is said there can \
+                be read and changed on the way: use the entrance with TLS, or a proxy that speaks it");
+        }
     }
 }
 

@@ -58,6 +58,7 @@ impl Checked {
             data,
             listen,
             tls,
+            web,
             protocol,
             limits,
             timeouts,
@@ -74,6 +75,7 @@ impl Checked {
         faults.check(data);
         let listen_on = faults.check(listen);
         faults.check(tls);
+        faults.check(web);
         faults.check(protocol);
         faults.check(limits);
         faults.check(timeouts);

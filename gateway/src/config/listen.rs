@@ -14,6 +14,10 @@ section! {
         tcp: String = "127.0.0.1:7410".into(),
         /// Address and port for TLS; empty for none.
         tls: String = "127.0.0.1:7411".into(),
+        /// Address and port for WebSockets; empty for none.
+        web: String = String::new(),
+        /// Address and port for WebSockets over TLS; empty for none.
+        web_tls: String = String::new(),
         /// I/O threads; 0 for one per core, or more if `limits.connections_max` needs them.
         shards: usize = 0,
         /// Connections that may wait in the kernel to be accepted, per shard and port.
@@ -26,8 +30,9 @@ impl Section for Listen {
     type Checked = Vec<ListenOn>;
 
     fn check(&self, faults: &mut SectionFaults<'_>) -> Vec<ListenOn> {
-        if self.tcp.is_empty() && self.tls.is_empty() {
-            faults.refuse(&["tcp"], "is empty, and so is listen.tls");
+        if Entrance::ALL.iter().all(|entrance| self.text_of(*entrance).is_empty()) {
+            faults
+                .refuse(&["tcp"], "is empty, and so are listen.tls, listen.web and listen.web_tls");
         }
         faults.count_within("shards", self.shards, 0..=SHARDS_MAX as u64);
         faults.within("backlog", self.backlog.max(0).cast_unsigned(), 1..=65_535);
@@ -51,6 +56,8 @@ impl Listen {
         match entrance {
             Entrance::Tcp => &self.tcp,
             Entrance::Tls => &self.tls,
+            Entrance::Web => &self.web,
+            Entrance::WebTls => &self.web_tls,
         }
     }
 }

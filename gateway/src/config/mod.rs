@@ -35,6 +35,7 @@ mod store;
 mod timeouts;
 mod tls;
 mod tokens;
+mod web;
 
 pub use checked::Checked;
 pub use data::Data;
@@ -55,6 +56,7 @@ pub use store::{Store, StoreSection};
 pub use timeouts::Timeouts;
 pub use tls::Tls;
 pub use tokens::Tokens;
+pub use web::Web;
 
 use std::path::{Path, PathBuf};
 
@@ -69,6 +71,8 @@ section! {
         listen: Listen = Listen::default(),
         /// Certificates.
         tls: Tls = Tls::default(),
+        /// What holds for browsers. Reloaded on SIGHUP.
+        web: Web = Web::default(),
         /// What clients are told.
         protocol: Protocol = Protocol::default(),
         /// How much is too much. Reloaded on SIGHUP.
@@ -97,7 +101,7 @@ section! {
 }
 
 /// Sections that are read again on SIGHUP; of `tls`, the files that it names.
-const RELOADED: [&str; 5] = ["drain", "limits", "log", "timeouts", "tls"];
+const RELOADED: [&str; 6] = ["drain", "limits", "log", "timeouts", "tls", "web"];
 
 impl Config {
     /// The sections in which `changed` differs from this one, a running server's, and which wait
@@ -130,6 +134,7 @@ mod tests {
             Data::NAME,
             Listen::NAME,
             Tls::NAME,
+            Web::NAME,
             Protocol::NAME,
             Limits::NAME,
             Timeouts::NAME,

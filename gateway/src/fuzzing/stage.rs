@@ -9,7 +9,7 @@ use dunlin_core::engine::submitter::{Intercepted, Submitter};
 use dunlin_core::transport::Transport;
 use dunlin_protocol::wire::CloseReason;
 use mio::Events;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -20,7 +20,8 @@ use crate::shard::mailbox::mailbox;
 use crate::shard::{Shard, ShardStart};
 use crate::stream::entrance::{Entrance, ListenOn};
 use crate::stream::outbox::OutboxLimits;
-use crate::tls::{Certificate, ticketer};
+use crate::stream::web::Origins;
+use crate::tls::{Certificate, TlsConfigs, ticketer};
 use crate::transport::ShardTransport;
 
 /// Small, so that who does not read is noticed soon.
@@ -43,13 +44,13 @@ const TIMEOUTS: Timeouts = Timeouts {
 pub(super) const WRITE_TIMEOUT_MS: u64 = 30_000;
 
 /// Both sides of TLS, made once.
-struct TlsConfigs {
-    server: Arc<ServerConfig>,
+struct BothSides {
+    server: TlsConfigs,
     client: Arc<ClientConfig>,
 }
 
-fn tls_configs() -> &'static TlsConfigs {
-    static CONFIGS: OnceLock<TlsConfigs> = OnceLock::new();
+fn tls_configs() -> &'static BothSides {
+    static CONFIGS: OnceLock<BothSides> = OnceLock::new();
     CONFIGS.get_or_init(|| {
         let folder = std::env::temp_dir().join(format!("dunlin-fuzzing-{}", std::process::id()));
         let data = DataFolder::open(&folder).expect("a new folder can be made");
@@ -67,7 +68,7 @@ fn tls_configs() -> &'static TlsConfigs {
             .with_no_client_auth();
         drop(data);
         std::fs::remove_dir_all(&folder).expect("it is ours");
-        TlsConfigs { server, client: Arc::new(client) }
+        BothSides { server, client: Arc::new(client) }
     })
 }
 
@@ -119,8 +120,8 @@ impl Stage {
         let found = self.listens_on.iter().find(|(way_in, _)| *way_in == entrance);
         let (_, address) = found.expect("it listens everywhere");
         let tls = match entrance {
-            Entrance::Tcp => None,
-            Entrance::Tls => Some(&tls_configs().client),
+            Entrance::Tcp | Entrance::Web => None,
+            Entrance::Tls | Entrance::WebTls => Some(&tls_configs().client),
         };
         (*address, tls)
     }
@@ -217,12 +218,20 @@ fn settings(choice: usize) -> Settings {
     let outbox = OutboxLimits { soft: limits.outbox_bytes_soft, hard: limits.outbox_bytes_max };
     let heartbeat_ms = [10_000, 1000, 60_000][choice % 3];
     let deadlines = Deadlines::new(&TIMEOUTS, 2 * heartbeat_ms);
-    let tls = Some(Arc::clone(&tls_configs().server));
+    let tls = Some(tls_configs().server.clone());
     let context = ConnectionContext {
         heartbeat_interval_ms: 10_000,
         frame_bytes_max: 20_000,
         requests_outstanding_max: 4,
         ..ConnectionContext::new("a server under fire")
     };
-    Settings { context, limits, connections_max: 6, outbox, deadlines, tls }
+    Settings {
+        context,
+        limits,
+        connections_max: 6,
+        outbox,
+        deadlines,
+        tls,
+        origins: Origins::default(),
+    }
 }

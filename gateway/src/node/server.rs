@@ -20,7 +20,7 @@ use crate::shard::control::{Control, Deadlines, MemoryBounds, Node, Settings};
 use crate::shard::{ShardStart, ensure_free, spawn};
 use crate::status::Witness;
 use crate::stream::entrance::{Entrance, ListenOn};
-use crate::tls::{Certificate, TlsError, ticketer};
+use crate::tls::{Certificate, TlsConfigs, TlsError, ticketer};
 use crate::transport::ShardTransport;
 
 /// Name and version of the server, for Welcome.
@@ -173,6 +173,16 @@ impl Server {
         self.address_of(Entrance::Tls)
     }
 
+    /// Where it listens for WebSockets.
+    pub fn web_address(&self) -> Option<SocketAddr> {
+        self.address_of(Entrance::Web)
+    }
+
+    /// Where it listens for WebSockets over TLS.
+    pub fn web_tls_address(&self) -> Option<SocketAddr> {
+        self.address_of(Entrance::WebTls)
+    }
+
     /// How many I/O threads there are.
     pub fn shards(&self) -> usize {
         self.threads.len()
@@ -234,6 +244,7 @@ impl Server {
         self.config.limits = checked.config.limits;
         self.config.timeouts = checked.config.timeouts;
         self.config.drain = checked.config.drain;
+        self.config.web = checked.config.web;
         if checked.shards == self.threads.len() {
             self.connections_max = checked.connections_max;
         }
@@ -325,7 +336,7 @@ fn certificate(config: &Config, data: &DataFolder) -> Result<Certificate, TlsErr
     config.tls.certificate().map_or_else(|| Certificate::own(data), Ok)
 }
 
-type LoadedTls = (Option<TlsParts>, Option<Arc<rustls::ServerConfig>>);
+type LoadedTls = (Option<TlsParts>, Option<TlsConfigs>);
 
 fn load_tls(config: &Config, wanted: bool, data: &DataFolder) -> Result<LoadedTls, TlsError> {
     if !wanted {
@@ -355,14 +366,15 @@ fn settings(
     config: &Config,
     rules: &Rules,
     connections_max: usize,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<TlsConfigs>,
 ) -> Settings {
     let limits = config.limits.clone();
     let outbox = limits.outbox();
     let deadlines = Deadlines::new(&config.timeouts, config.protocol.idle_timeout_ms());
     let transport = transport_limits(config);
     let context = config.protocol.context(SERVER_NAME, transport, rules.clone());
-    Settings { context, limits, connections_max, outbox, deadlines, tls }
+    let origins = config.web.origins();
+    Settings { context, limits, connections_max, outbox, deadlines, tls, origins }
 }
 
 /// What clients are told of it.

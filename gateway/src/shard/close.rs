@@ -119,7 +119,18 @@ impl Shard {
         match (waits, has_more && is_known) {
             (true, _) => {}
             (false, true) => self.close(key, CloseReason::PeerClosed, 0),
-            (false, false) => self.end(key, CloseReason::PeerClosed),
+            (false, false) => self.answer_the_end(key),
+        }
+    }
+
+    /// Nothing is left to say but what the stream owes, if anything.
+    fn answer_the_end(&mut self, key: usize) {
+        let stream = self.slots[key].stream;
+        let owes = stream.is_some_and(|stream| self.streams.of(stream).owes_last_word());
+        if !owes {
+            self.end(key, CloseReason::PeerClosed);
+        } else if self.begin_closing(key, CloseReason::PeerClosed) {
+            self.mark_dirty(key);
         }
     }
 
@@ -197,6 +208,7 @@ fn is_notable(reason: CloseReason) -> bool {
         | CloseReason::LoginTimeout
         | CloseReason::WriteTimeout
         | CloseReason::TlsError
+        | CloseReason::UpgradeRefused
         | CloseReason::UnsupportedVersion
         | CloseReason::Replaced
         | CloseReason::Reconnected

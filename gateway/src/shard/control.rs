@@ -12,6 +12,8 @@ use crate::shard::counters::Counters;
 use crate::shard::places::Places;
 use crate::shard::timer_wheel::{Tick, ticks_in};
 use crate::stream::outbox::OutboxLimits;
+use crate::stream::web::Origins;
+use crate::tls::TlsConfigs;
 
 /// For a shard.
 #[derive(Debug, Clone)]
@@ -52,7 +54,9 @@ pub(crate) struct Settings {
     pub(crate) outbox: OutboxLimits,
     pub(crate) deadlines: Deadlines,
     /// For new TLS connections; `None` if the node does not listen for them.
-    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) tls: Option<TlsConfigs>,
+    /// Whose pages may come in.
+    pub(crate) origins: Origins,
 }
 
 /// Timeouts in ticks of the wheel.

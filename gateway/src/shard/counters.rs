@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::held::HeldAtNode;
 
 /// One more than the highest close reason of this version.
-const REASONS: usize = 23;
+const REASONS: usize = 24;
 
 /// Counters of a node, from its start.
 #[derive(Debug, Default)]

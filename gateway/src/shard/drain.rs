@@ -7,6 +7,7 @@ use dunlin_protocol::wire::{CloseReason, GoAway, frame::Body};
 use super::Shard;
 use super::connection::Stage;
 use super::control::DrainPlan;
+use crate::limits::LAST_WORDS_MAX;
 
 /// How often the next few are told.
 pub(super) const STEP_MS: u64 = 10;
@@ -127,9 +128,10 @@ impl Shard {
         for key in &keys {
             self.close(*key, CloseReason::ServerDraining, 0);
         }
-        // Twice: a stream's own last word comes after the Close frame.
-        self.flush_dirty();
-        self.flush_dirty();
+        // The last words of a stream come after the Close frame, one after the other.
+        for _ in 0..=LAST_WORDS_MAX {
+            self.flush_dirty();
+        }
         for key in keys {
             if self.slots.contains(key) {
                 self.end(key, CloseReason::ServerDraining);

@@ -14,7 +14,7 @@ use super::connection::{IntakeLimits, Stage};
 use super::read_queues::Lane;
 use super::timer_wheel::Tick;
 use crate::limits::{LARGE_REQUEST_BYTES, OVERLOADED_DELAY_MS, READS_PER_TICK, SHARED_PART_MIN};
-use crate::stream::{Input, StreamKey};
+use crate::stream::{End, Input, StreamError, Terms};
 
 /// What to do with a connection after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Shard {
             // So far it was we who let it wait.
             let now = self.clock.now();
             slot.unfinished.iter_mut().for_each(|unfinished| unfinished.begun = now);
-            let next = self.take_frames(key, BytesMut::new());
+            let next = self.take_frames(key, BytesMut::new(), false);
             let slot = self.slots.get(key);
             if slot.is_some_and(|slot| slot.flags.said_all && slot.stage == Stage::Open) {
                 self.peer_said_all(key);
@@ -108,7 +108,11 @@ impl Shard {
         // already there, for which no event would come.
         slot.flags.readable = count == offered || slot.flags.hung_up;
         let before = stream.output_bytes();
-        let received = stream.receive(count, &mut self.buffers);
+        let terms = Terms {
+            frame_bytes_max: slot.protocol.frame_bytes_max(&self.settings.context),
+            origins: &self.settings.origins,
+        };
+        let input = stream.receive(count, &mut self.buffers, &terms);
         let (is_handshaking, has_output) = (stream.is_handshaking(), stream.has_output());
         self.tally.output_changed(before, stream.output_bytes());
         if !is_handshaking {
@@ -117,24 +121,34 @@ impl Shard {
         if has_output {
             self.mark_dirty(key);
         }
-        match received {
-            Ok(input) => self.take_input(key, input),
-            Err(error) => {
-                tracing::debug!(conn = %self.conn_id(key), %error, "a broken stream");
-                self.close_broken(key, error.close_reason());
-                Next::Wait
-            }
-        }
+        self.take_input(key, input)
     }
 
     fn take_input(&mut self, key: usize, input: Input) -> Next {
-        let next = self.take_frames(key, input.bytes);
-        self.look_behind_a_login(key);
-        if input.ended && self.slots.get(key).is_some_and(|slot| slot.stage == Stage::Open) {
-            self.peer_said_all(key);
-            return Next::Wait;
+        let Input { bytes, shares_scratch, end } = input;
+        let is_broken = matches!(end, Some(End::Broken(_)));
+        let mut next = Next::Wait;
+        if !is_broken || !bytes.is_empty() {
+            next = self.take_frames(key, bytes, shares_scratch);
+            self.look_behind_a_login(key);
         }
-        next
+        let is_open = self.slots.get(key).is_some_and(|slot| slot.stage == Stage::Open);
+        match end {
+            Some(End::Said) if is_open => self.peer_said_all(key),
+            Some(End::Broken(error)) if is_open => self.close_for(key, &error),
+            Some(End::Said | End::Broken(_)) | None => return next,
+        }
+        Next::Wait
+    }
+
+    /// Closes a connection whose stream is broken, as far as it can be told.
+    fn close_for(&mut self, key: usize, error: &StreamError) {
+        tracing::debug!(conn = %self.conn_id(key), %error, "a broken stream");
+        if error.leaves_words() {
+            self.close(key, error.close_reason(), 0);
+        } else {
+            self.close_broken(key, error.close_reason());
+        }
     }
 
     /// A login has ended: what waits behind it is taken before the answer is written.
@@ -181,8 +195,8 @@ impl Shard {
     }
 
     /// Takes the frames from what a connection has sent, and keeps the rest for later.
-    fn take_frames(&mut self, key: usize, fresh: BytesMut) -> Next {
-        let taken = self.begin_taking(key, fresh);
+    fn take_frames(&mut self, key: usize, fresh: BytesMut, shares_scratch: bool) -> Next {
+        let taken = self.begin_taking(key, fresh, shares_scratch);
         let Taking { mut input, mut own_memory, mut begun, .. } = taken;
         let next = loop {
             let slot = &self.slots[key];
@@ -243,10 +257,9 @@ impl Shard {
     }
 
     /// Puts together what was held and what has come.
-    fn begin_taking(&mut self, key: usize, fresh: BytesMut) -> Taking {
+    fn begin_taking(&mut self, key: usize, fresh: BytesMut, shares_scratch: bool) -> Taking {
         let limits = self.intake_limits();
         let slot = &mut self.slots[key];
-        let shares_scratch = slot.stream.is_some_and(StreamKey::shares_scratch);
         let (mut input, mut own_memory, mut begun) = (fresh, false, self.clock.now());
         let before = slot.unfinished_bytes();
         if let Some(unfinished) = &mut slot.unfinished {

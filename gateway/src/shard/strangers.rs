@@ -11,7 +11,9 @@ use dunlin_protocol::wire::CloseReason;
 
 use super::Shard;
 use super::connection::{Slot, Stage};
-use crate::limits::{OVERLOADED_DELAY_MS, STRANGERS_LOOKED_AT, STRANGERS_SHARE_DIVISOR};
+use crate::limits::{
+    LAST_WORDS_MAX, OVERLOADED_DELAY_MS, STRANGERS_LOOKED_AT, STRANGERS_SHARE_DIVISOR,
+};
 
 /// The strangers of a shard in the order in which they came. Who has logged in or is gone is left out
 /// when it is looked at.
@@ -88,8 +90,8 @@ impl Shard {
     fn close_at_once(&mut self, key: usize) {
         let reason = CloseReason::Overloaded;
         self.close(key, reason, OVERLOADED_DELAY_MS);
-        // What is queued, and then what the stream has to say of its end.
-        for _ in 0..2 {
+        // What is queued, and then what the stream has to say of its end, word by word.
+        for _ in 0..=LAST_WORDS_MAX {
             if self.slots.contains(key) {
                 self.flush(key);
             }

@@ -133,7 +133,7 @@ impl Shard {
         let last_word = self.slots[key].stream.map_or(LastWord::Said, |stream| {
             let mut stream = self.streams.of(stream);
             let before = stream.output_bytes();
-            let last_word = stream.close();
+            let last_word = stream.close(reason);
             self.tally.output_changed(before, stream.output_bytes());
             last_word
         });
@@ -231,6 +231,10 @@ mod tests {
     }
 
     impl Write for Socket {
+        fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            self.write(&slices.iter().flat_map(|slice| slice.to_vec()).collect::<Vec<_>>())
+        }
+
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let call = if self.calls.len() > 1 {
                 self.calls.pop_front().unwrap()

@@ -2,6 +2,7 @@
 //! is copied there.
 
 use super::read_buffer::ReadBuffer;
+use super::web::Heads;
 use crate::limits::{TLS_INPUT_BYTES, TLS_OUTPUT_BYTES, TLS_RECORD_BYTES};
 
 /// See the module.
@@ -15,6 +16,8 @@ pub(crate) struct Buffers {
     pub(super) plain: Vec<u8>,
     /// The record that was made of them, to be written.
     pub(super) sealed: Sealed,
+    /// Headers of the messages that are written in one call.
+    pub(super) heads: Heads,
 }
 
 /// One record.
@@ -32,6 +35,7 @@ impl Buffers {
             records: vec![0; TLS_INPUT_BYTES].into(),
             plain: Vec::with_capacity(TLS_RECORD_BYTES),
             sealed: Sealed { room: vec![0; TLS_OUTPUT_BYTES].into(), length: 0 },
+            heads: Heads::new(),
         }
     }
 

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use dunlin_protocol::EncodedFrame;
 
+use super::web;
+
 /// A kind of listener, and so of the connections that come in by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entrance {
@@ -12,6 +14,10 @@ pub(crate) enum Entrance {
     Tcp,
     /// Frames over TLS.
     Tls,
+    /// Frames in a WebSocket.
+    Web,
+    /// Frames in a WebSocket over TLS.
+    WebTls,
 }
 
 /// Where to listen, and for what.
@@ -19,13 +25,16 @@ pub(crate) type ListenOn = (Entrance, SocketAddr);
 
 impl Entrance {
     /// All of them, in the order in which people are told of them.
-    pub(crate) const ALL: [Entrance; 2] = [Entrance::Tcp, Entrance::Tls];
+    pub(crate) const ALL: [Entrance; 4] =
+        [Entrance::Tcp, Entrance::Tls, Entrance::Web, Entrance::WebTls];
 
     /// What people and programs call it, and its key in `[listen]`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Entrance::Tcp => "tcp",
             Entrance::Tls => "tls",
+            Entrance::Web => "web",
+            Entrance::WebTls => "web_tls",
         }
     }
 
@@ -34,6 +43,8 @@ impl Entrance {
         match self {
             Entrance::Tcp => "listen.tcp",
             Entrance::Tls => "listen.tls",
+            Entrance::Web => "listen.web",
+            Entrance::WebTls => "listen.web_tls",
         }
     }
 
@@ -41,8 +52,8 @@ impl Entrance {
     /// times the processor of a frame, which is limited; and nothing can be said before its end.
     pub(crate) fn is_secure(self) -> bool {
         match self {
-            Entrance::Tcp => false,
-            Entrance::Tls => true,
+            Entrance::Tcp | Entrance::Web => false,
+            Entrance::Tls | Entrance::WebTls => true,
         }
     }
 
@@ -50,7 +61,8 @@ impl Entrance {
     pub(crate) fn farewell(self, close: EncodedFrame) -> Option<Bytes> {
         match self {
             Entrance::Tcp => Some(close.into_wire()),
-            Entrance::Tls => None,
+            Entrance::Web => Some(web::farewell().into()),
+            Entrance::Tls | Entrance::WebTls => None,
         }
     }
 }

@@ -16,7 +16,7 @@
 //! A new kind is a file with these verbs, a table if it keeps something, an [`Entrance`], and an arm
 //! in the matches of this folder.
 //!
-//! - [`plain`], [`tls`]: the kinds
+//! - [`plain`], [`tls`], [`web`]: the kinds
 //! - [`entrance`]: the kinds of listeners
 //! - [`table`]: the streams of a shard
 //! - [`buffers`], [`read_buffer`]: what all of them share
@@ -32,16 +32,19 @@ mod plain;
 mod read_buffer;
 mod table;
 mod tls;
+pub(crate) mod web;
 
 use std::io::{self, IoSlice};
 
 use bytes::BytesMut;
 use dunlin_protocol::wire::CloseReason;
 
+use crate::limits::TLS_RECORD_BYTES;
 use buffers::Buffers;
 use outbox::Outbox;
 use plain::PlainStream;
 use tls::TlsStream;
+use web::{Origins, SecureWebStream, WebError, WebStream};
 
 pub(crate) use table::{StreamKey, Streams};
 
@@ -50,15 +53,47 @@ pub(crate) use table::{StreamKey, Streams};
 pub(crate) enum Stream<'a> {
     Plain(PlainStream),
     Tls(&'a mut TlsStream),
+    Web(&'a mut WebStream),
+    SecureWeb(&'a mut SecureWebStream),
+}
+
+/// What is allowed on a connection now, as far as its stream has to know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    /// The largest body of a frame.
+    pub(crate) frame_bytes_max: u32,
+    /// Whose pages may come in.
+    pub(crate) origins: &'a Origins,
 }
 
 /// What a peer has said.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Input {
     /// Bytes of frames, cut anywhere.
     pub(crate) bytes: BytesMut,
-    /// The peer says that nothing more follows.
-    pub(crate) ended: bool,
+    /// They are a part of the scratch buffer, and not memory of their own.
+    pub(crate) shares_scratch: bool,
+    /// Why nothing follows them.
+    pub(crate) end: Option<End>,
+}
+
+/// Why nothing more follows.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The peer says so.
+    Said,
+    /// It said what can't be understood. There may be output afterwards.
+    Broken(StreamError),
+}
+
+impl Input {
+    fn of_scratch(bytes: BytesMut) -> Input {
+        Input { bytes, shares_scratch: true, end: None }
+    }
+
+    fn broken(error: StreamError) -> Input {
+        Input { end: Some(End::Broken(error)), ..Input::default() }
+    }
 }
 
 /// How far a stream is with its last word.
@@ -75,6 +110,8 @@ pub(crate) enum LastWord {
 pub(crate) enum StreamError {
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    #[error("WebSocket: {0}")]
+    Web(#[from] WebError),
 }
 
 impl StreamError {
@@ -82,6 +119,15 @@ impl StreamError {
     pub(crate) fn close_reason(&self) -> CloseReason {
         match self {
             StreamError::Tls(_) => CloseReason::TlsError,
+            StreamError::Web(error) => error.close_reason(),
+        }
+    }
+
+    /// Whether frames can be said still, though none can be heard.
+    pub(crate) fn leaves_words(&self) -> bool {
+        match self {
+            StreamError::Tls(_) => false,
+            StreamError::Web(error) => error.leaves_words(),
         }
     }
 }
@@ -92,27 +138,35 @@ impl Stream<'_> {
         match self {
             Stream::Plain(plain) => plain.room(buffers),
             Stream::Tls(tls) => tls.room(buffers),
+            Stream::Web(web) => web.room(buffers),
+            Stream::SecureWeb(web) => web.room(buffers),
         }
     }
 
     /// Takes so many bytes that were read into the [`room`](Self::room). There may be output
-    /// afterwards, after an error too.
+    /// afterwards.
     pub(crate) fn receive(
         &mut self,
         count: usize,
         buffers: &mut Buffers,
-    ) -> Result<Input, StreamError> {
+        terms: &Terms<'_>,
+    ) -> Input {
         match self {
-            Stream::Plain(plain) => Ok(plain.receive(count, buffers)),
-            Stream::Tls(tls) => Ok(tls.receive(count, buffers)?),
+            Stream::Plain(plain) => plain.receive(count, buffers),
+            Stream::Tls(tls) => {
+                tls.receive(count, buffers).unwrap_or_else(|error| Input::broken(error.into()))
+            }
+            Stream::Web(web) => web.receive(count, buffers, terms),
+            Stream::SecureWeb(web) => web.receive(count, buffers, terms),
         }
     }
 
-    /// Whether frames can't be said yet.
+    /// Whether hands are shaken by TLS still, and so nothing can be said.
     pub(crate) fn is_handshaking(&self) -> bool {
         match self {
-            Stream::Plain(_) => false,
+            Stream::Plain(_) | Stream::Web(_) => false,
             Stream::Tls(tls) => tls.is_handshaking(),
+            Stream::SecureWeb(web) => web.is_handshaking(),
         }
     }
 
@@ -121,6 +175,8 @@ impl Stream<'_> {
         match self {
             Stream::Plain(_) => false,
             Stream::Tls(tls) => tls.has_output(),
+            Stream::Web(web) => web.has_output(),
+            Stream::SecureWeb(web) => web.has_output(),
         }
     }
 
@@ -129,6 +185,8 @@ impl Stream<'_> {
         match self {
             Stream::Plain(_) => 0,
             Stream::Tls(tls) => tls.output_bytes(),
+            Stream::Web(web) => web.output_bytes(),
+            Stream::SecureWeb(web) => web.output_bytes(),
         }
     }
 
@@ -137,6 +195,8 @@ impl Stream<'_> {
         match self {
             Stream::Plain(_) => 0,
             Stream::Tls(tls) => tls.input_bytes(),
+            Stream::Web(web) => web.input_bytes(),
+            Stream::SecureWeb(web) => web.input_bytes(),
         }
     }
 
@@ -151,7 +211,15 @@ impl Stream<'_> {
     ) -> io::Result<usize> {
         match self {
             Stream::Plain(plain) => Ok(plain.output(outbox, slices)),
-            Stream::Tls(tls) => tls.output(outbox, buffers, slices),
+            Stream::Tls(tls) => {
+                let waiting = outbox.filter(|outbox| !outbox.is_empty());
+                let fill = |plain: &mut Vec<u8>| {
+                    waiting.into_iter().for_each(|it| it.take_into(plain, TLS_RECORD_BYTES));
+                };
+                tls.output(fill, buffers, slices)
+            }
+            Stream::Web(web) => Ok(web.output(outbox, buffers, slices)),
+            Stream::SecureWeb(web) => web.output(outbox, buffers, slices),
         }
     }
 
@@ -165,14 +233,28 @@ impl Stream<'_> {
         match self {
             Stream::Plain(plain) => plain.written(count, outbox),
             Stream::Tls(tls) => tls.written(count, buffers),
+            Stream::Web(web) => web.written(count, outbox, buffers),
+            Stream::SecureWeb(web) => web.written(count, buffers),
         }
     }
 
-    /// Says that nothing more follows.
-    pub(crate) fn close(&mut self) -> LastWord {
+    /// Whether the peer has said its last word and, by the rules of what is spoken, waits for one.
+    pub(crate) fn owes_last_word(&self) -> bool {
+        match self {
+            Stream::Plain(_) | Stream::Tls(_) => false,
+            Stream::Web(web) => web.owes_last_word(),
+            Stream::SecureWeb(web) => web.owes_last_word(),
+        }
+    }
+
+    /// Says that nothing more follows, and why as far as it has a word for it. To be asked again until all was
+    /// said, which are [`LAST_WORDS_MAX`](crate::limits::LAST_WORDS_MAX) words.
+    pub(crate) fn close(&mut self, reason: CloseReason) -> LastWord {
         match self {
             Stream::Plain(_) => LastWord::Said,
             Stream::Tls(tls) => tls.close(),
+            Stream::Web(web) => web.close(reason),
+            Stream::SecureWeb(web) => web.close(reason),
         }
     }
 }
@@ -223,7 +305,7 @@ mod tests {
         let (mut bytes, mut all) = (BytesMut::new(), Vec::new());
         for piece in pieces {
             let input = side.hear(piece).unwrap();
-            assert!(!input.ended);
+            assert!(input.end.is_none());
             bytes.extend_from_slice(&input.bytes);
             all.extend(taken(&mut bytes));
         }
@@ -269,10 +351,10 @@ mod tests {
 
     #[test]
     fn nothing_is_said_before_hands_were_shaken() {
-        for speech in [Speech::Tls13, Speech::Tls12] {
+        for speech in Speech::ALL.into_iter().filter(|speech| *speech != Speech::Plain) {
             let mut side = Side::new(speech);
             let mut outbox = outbox(&frames(&[5]));
-            assert!(side.stream().is_handshaking());
+            assert_eq!(side.stream().is_handshaking(), speech.entrance().is_secure());
             assert!(side.write(&mut outbox).is_empty());
             assert!(!outbox.unwrap().is_empty(), "it waits");
         }
@@ -320,10 +402,13 @@ mod tests {
         for speech in Speech::ALL {
             let (mut side, mut peer) = Side::opened(speech);
             let mut raw = side.write(&mut outbox(&said));
-            let last = side.stream().close();
-            assert_eq!(last == LastWord::Queued, speech.has_a_last_word());
-            raw.extend(side.write(&mut None));
-            assert_eq!(side.stream().close(), LastWord::Said);
+            let mut words = 0;
+            while side.stream().close(CloseReason::LoggedOut) == LastWord::Queued {
+                raw.extend(side.write(&mut None));
+                words += 1;
+            }
+            assert_eq!(words > 0, speech.has_a_last_word());
+            assert!(words <= crate::limits::LAST_WORDS_MAX, "{speech:?}: {words}");
             assert!(side.write(&mut None).is_empty());
             let mut plain = Vec::new();
             let seen = peer.hear(&raw, &mut plain);
@@ -336,12 +421,12 @@ mod tests {
     #[test]
     fn an_end_is_heard_behind_what_came_before_it_and_can_be_answered() {
         let said = frames(&[5, 300]);
-        for speech in [Speech::Tls13, Speech::Tls12] {
+        for speech in Speech::ALL.into_iter().filter(|speech| speech.has_a_last_word()) {
             let (mut side, mut peer) = Side::opened(speech);
             let mut raw = peer.say(&wire(&said));
             raw.extend(peer.say_the_end());
             let mut input = side.hear(&raw).unwrap();
-            assert!(input.ended);
+            assert!(matches!(input.end, Some(End::Said)));
             assert_eq!(taken(&mut input.bytes), bodies(&said));
             let mut plain = Vec::new();
             assert_eq!(peer.hear(&side.write(&mut outbox(&said)), &mut plain), Seen::Open);
@@ -359,7 +444,7 @@ mod tests {
             assert_eq!(error.close_reason(), CloseReason::TlsError);
             assert!(side.stream().has_output(), "an alert says it");
             side.write(&mut None);
-            assert_eq!(side.stream().close(), LastWord::Said);
+            assert_eq!(side.stream().close(CloseReason::TlsError), LastWord::Said);
         }
         let mut side = Side::new(Speech::Tls13);
         assert!(side.hear(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").is_err());
@@ -370,13 +455,13 @@ mod tests {
         let mut streams = Streams::new();
         let open = |streams: &mut Streams| {
             let open = |speech: &Speech| {
-                streams.open(speech.entrance(), Some(super::peer::server_config())).unwrap()
+                streams.open(speech.entrance(), Some(super::peer::tls_configs())).unwrap()
             };
             Speech::ALL.iter().map(open).collect::<Vec<_>>()
         };
         for _ in 0..3 {
             let keys = open(&mut streams);
-            assert_eq!(streams.len(), 2, "a plain stream keeps nothing");
+            assert_eq!(streams.len(), Speech::ALL.len() - 1, "a plain stream keeps nothing");
             keys.into_iter().for_each(|key| streams.remove(key));
             assert_eq!(streams.len(), 0);
         }

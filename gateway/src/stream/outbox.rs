@@ -85,7 +85,17 @@ impl Outbox {
         self.queue.is_empty()
     }
 
-    /// Frames that wait.
+    /// The frames that wait, each with its prefix; of the first one what was not written yet.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Bytes> {
+        self.queue.iter().map(|queued| &queued.bytes)
+    }
+
+    /// Whether the first of them was written in part.
+    pub(super) fn is_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// How many they are.
     pub(crate) fn frames(&self) -> usize {
         self.queue.len()
     }

@@ -16,7 +16,7 @@ impl PlainStream {
     }
 
     pub(super) fn receive(&self, count: usize, buffers: &mut Buffers) -> Input {
-        Input { bytes: buffers.input.take(count), ended: false }
+        Input::of_scratch(buffers.input.take(count))
     }
 
     /// As many frames as one call takes.

@@ -4,21 +4,29 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-
 use super::Stream;
 use super::entrance::Entrance;
 use super::plain::PlainStream;
 use super::tls::TlsStream;
+use super::web::{SecureWebStream, WebStream};
 use crate::slots::Slots;
+use crate::tls::TlsConfigs;
 
 /// 36 TLS connections of 1,136 bytes fill a size class of the allocator; one alone would take 1,280.
 const TLS_PER_CHUNK: usize = 36;
+
+/// With a WebSocket in it they take 1,160 bytes.
+const SECURE_WEB_PER_CHUNK: usize = 35;
+
+/// 170 WebSockets of 24 bytes fill a page.
+const WEB_PER_CHUNK: usize = 170;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Streams {
     tls: Slots<TlsStream, TLS_PER_CHUNK>,
+    web: Slots<WebStream, WEB_PER_CHUNK>,
+    secure_web: Slots<SecureWebStream, SECURE_WEB_PER_CHUNK>,
 }
 
 /// The kind of a connection's stream, and where its state is.
@@ -26,16 +34,8 @@ pub(crate) struct Streams {
 pub(crate) enum StreamKey {
     Plain,
     Tls(Place),
-}
-
-impl StreamKey {
-    /// Whether what it reads is a part of the scratch buffer, and not memory of its own.
-    pub(crate) fn shares_scratch(self) -> bool {
-        match self {
-            StreamKey::Plain => true,
-            StreamKey::Tls(_) => false,
-        }
-    }
+    Web(Place),
+    SecureWeb(Place),
 }
 
 // It is in every slot, which has no byte to spare.
@@ -62,22 +62,33 @@ impl Place {
 
 impl Streams {
     pub(crate) fn new() -> Streams {
-        Streams { tls: Slots::new() }
+        Streams { tls: Slots::new(), web: Slots::new(), secure_web: Slots::new() }
     }
 
     /// Begins the stream of a connection that came in.
     pub(crate) fn open(
         &mut self,
         entrance: Entrance,
-        tls: Option<&Arc<ServerConfig>>,
+        tls: Option<&TlsConfigs>,
     ) -> io::Result<StreamKey> {
         match entrance {
             Entrance::Tcp => Ok(StreamKey::Plain),
             Entrance::Tls => {
-                let config = tls.ok_or_else(|| io::Error::other("there is no certificate"))?;
+                let config = tls.ok_or_else(without_certificate)?;
                 let place = Place::new(self.tls.next_key())?;
-                self.tls.insert(TlsStream::new(Arc::clone(config))?);
+                self.tls.insert(TlsStream::new(Arc::clone(&config.frames))?);
                 Ok(StreamKey::Tls(place))
+            }
+            Entrance::Web => {
+                let place = Place::new(self.web.next_key())?;
+                self.web.insert(WebStream::new());
+                Ok(StreamKey::Web(place))
+            }
+            Entrance::WebTls => {
+                let config = tls.ok_or_else(without_certificate)?;
+                let place = Place::new(self.secure_web.next_key())?;
+                self.secure_web.insert(SecureWebStream::new(Arc::clone(&config.web))?);
+                Ok(StreamKey::SecureWeb(place))
             }
         }
     }
@@ -86,6 +97,8 @@ impl Streams {
         match key {
             StreamKey::Plain => Stream::Plain(PlainStream),
             StreamKey::Tls(place) => Stream::Tls(&mut self.tls[place.index()]),
+            StreamKey::Web(place) => Stream::Web(&mut self.web[place.index()]),
+            StreamKey::SecureWeb(place) => Stream::SecureWeb(&mut self.secure_web[place.index()]),
         }
     }
 
@@ -94,14 +107,20 @@ impl Streams {
         match key {
             StreamKey::Plain => {}
             StreamKey::Tls(place) => drop(self.tls.remove(place.index())),
+            StreamKey::Web(place) => drop(self.web.remove(place.index())),
+            StreamKey::SecureWeb(place) => drop(self.secure_web.remove(place.index())),
         }
     }
 
     /// How many of them hold anything.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn len(&self) -> usize {
-        self.tls.len()
+        self.tls.len() + self.web.len() + self.secure_web.len()
     }
+}
+
+fn without_certificate() -> io::Error {
+    io::Error::other("there is no certificate")
 }
 
 #[cfg(test)]
@@ -121,6 +140,7 @@ mod tests {
     fn a_secure_entrance_without_a_certificate_lets_nobody_in() {
         let mut streams = Streams::new();
         assert!(streams.open(Entrance::Tls, None).is_err());
+        assert!(streams.open(Entrance::WebTls, None).is_err());
         assert_eq!(streams.open(Entrance::Tcp, None).unwrap(), StreamKey::Plain);
         assert_eq!(streams.len(), 0);
     }

@@ -14,9 +14,8 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, Insufficien
 use rustls::{ServerConfig, unbuffered::UnbufferedStatus};
 
 use super::buffers::Buffers;
-use super::outbox::Outbox;
-use super::{Input, LastWord};
-use crate::limits::{TLS_INPUT_BYTES, TLS_RECORD_BYTES};
+use super::{End, Input, LastWord};
+use crate::limits::TLS_INPUT_BYTES;
 
 /// See the module.
 pub(crate) struct TlsStream {
@@ -65,13 +64,13 @@ impl TlsStream {
         let mut bytes = BytesMut::new();
         let records = &mut buffers.records[..self.input.len() + count];
         let ended = self.take_records(records, &mut bytes)?;
-        Ok(Input { bytes, ended })
+        Ok(Input { bytes, shares_scratch: false, end: ended.then_some(End::Said) })
     }
 
-    /// What TLS has ready, or one record of what is in the outbox.
+    /// What TLS has ready, or one record of what `fill` puts into it, [`TLS_RECORD_BYTES`](crate::limits::TLS_RECORD_BYTES) at most.
     pub(super) fn output<'b>(
         &'b mut self,
-        outbox: Option<&'b mut Outbox>,
+        fill: impl FnOnce(&mut Vec<u8>),
         buffers: &'b mut Buffers,
         slices: &mut [IoSlice<'b>],
     ) -> io::Result<usize> {
@@ -80,13 +79,15 @@ impl TlsStream {
             *slice = IoSlice::new(&self.output[self.output_written as usize..]);
             return Ok(1);
         }
-        let Some(outbox) = outbox else { return Ok(0) };
-        if outbox.is_empty() || self.is_handshaking() {
+        if self.is_handshaking() {
             return Ok(0);
         }
         let Buffers { plain, sealed, .. } = buffers;
         plain.clear();
-        outbox.take_into(plain, TLS_RECORD_BYTES);
+        fill(plain);
+        if plain.is_empty() {
+            return Ok(0);
+        }
         sealed.length = self.encrypt(plain, &mut sealed.room)?;
         *slice = IoSlice::new(&sealed.room[..sealed.length]);
         Ok(1)
@@ -213,6 +214,11 @@ impl TlsStream {
             Ok(count) => Ok(count),
         });
         if queued.is_ok() { LastWord::Queued } else { LastWord::Said }
+    }
+
+    /// Whether nothing more can be said.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// Whether something must be written before anything is encrypted.

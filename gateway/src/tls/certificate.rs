@@ -18,6 +18,28 @@ use crate::node::data::{DataError, DataFolder, Mode};
 /// What both sides call this protocol during the handshake.
 pub(crate) const ALPN: &[u8] = b"dunlin";
 
+/// The same where a WebSocket comes in: it begins as a request of HTTP/1.1.
+pub(crate) const WEB_ALPN: &[u8] = b"http/1.1";
+
+/// What connections that come in shake hands by.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsConfigs {
+    /// For frames.
+    pub(crate) frames: Arc<ServerConfig>,
+    /// For WebSockets.
+    pub(crate) web: Arc<ServerConfig>,
+}
+
+impl TlsConfigs {
+    fn new(config: ServerConfig) -> TlsConfigs {
+        let spoken = |mut config: ServerConfig, alpn: &[u8]| {
+            config.alpn_protocols = vec![alpn.to_vec()];
+            Arc::new(config)
+        };
+        TlsConfigs { frames: spoken(config.clone(), ALPN), web: spoken(config, WEB_ALPN) }
+    }
+}
+
 /// Whom the certificate of the first start is for. Others need one of their own.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
@@ -124,7 +146,7 @@ impl Certificate {
     pub(crate) fn load(
         &self,
         tickets: Arc<dyn ProducesTickets>,
-    ) -> Result<(Arc<ServerConfig>, String), TlsError> {
+    ) -> Result<(TlsConfigs, String), TlsError> {
         let chain = self.chain()?;
         let print = fingerprint(&chain[0]);
         let key = self.key()?;
@@ -132,14 +154,13 @@ impl Certificate {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
         // Tickets carry the session to the client and back: nothing is kept here per client.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = tickets;
         config.send_tls13_tickets = 1;
         // What is said in early data can be replayed by a third party.
         config.max_early_data_size = 0;
-        Ok((Arc::new(config), print))
+        Ok((TlsConfigs::new(config), print))
     }
 
     /// What is wrong with the files: with each by itself, then with both together. That one is not named

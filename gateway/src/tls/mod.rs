@@ -4,5 +4,5 @@
 mod certificate;
 mod validity;
 
-pub(crate) use certificate::{Certificate, TlsError, ticketer};
+pub(crate) use certificate::{Certificate, TlsConfigs, TlsError, ticketer};
 pub(crate) use validity::Untimely;
