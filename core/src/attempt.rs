@@ -53,6 +53,12 @@ impl Tried {
         tried
     }
 
+    fn registering(username: &str) -> Tried {
+        let tried = Tried { credential: "registration", name: OnceLock::new() };
+        tried.set_name(username);
+        tried
+    }
+
     fn set_name(&self, name: &str) {
         // The first one is what was tried.
         self.name.get_or_init(|| name.chars().take(NAME_CHARACTERS_MAX).collect());
@@ -98,6 +104,11 @@ impl Attempt {
     /// The same, which knows by what somebody tries to get in.
     pub fn begin_by(credential: &Credential) -> (Waiting, Attempt) {
         Attempt::begun(Tried::by(credential))
+    }
+
+    /// The same of somebody who registers this name.
+    pub fn begin_registering(username: &str) -> (Waiting, Attempt) {
+        Attempt::begun(Tried::registering(username))
     }
 
     fn begun(tried: Tried) -> (Waiting, Attempt) {

@@ -8,6 +8,9 @@
 //!              Delivery::LoginRefused or LoginPostponed
 //! ```
 //!
+//! A Register is to a connection what a Login is, whose end leads back to `Greeted` in any case: it costs a
+//! password hash as well, and a connection has one of these under way at most.
+//!
 //! A transport feeds it the bodies of frames and does what [`Received`] says. So bytes become a
 //! valid [`Command`] on the thread that read them, and a worker never sees anything else.
 //!
@@ -98,6 +101,8 @@ enum Phase {
     Greeted(Capabilities),
     /// A Login is under way, and what for.
     LoggingIn(Capabilities, Waiting, Purpose),
+    /// A Register is under way.
+    Registering(Capabilities, Waiting),
     /// It speaks for a session.
     LoggedIn(Capabilities, Session),
     /// It looks at what a session may see.
@@ -132,7 +137,7 @@ impl Connection {
     pub fn frame_bytes_max(&self, context: &ConnectionContext) -> u32 {
         match self.phase {
             Phase::LoggedIn(..) | Phase::Fetching(..) => context.frame_bytes_max,
-            Phase::Silent | Phase::Greeted(_) | Phase::LoggingIn(..) => {
+            Phase::Silent | Phase::Greeted(_) | Phase::LoggingIn(..) | Phase::Registering(..) => {
                 FRAME_BYTES_MAX_BEFORE_LOGIN.min(context.frame_bytes_max)
             }
         }
@@ -164,7 +169,10 @@ impl Connection {
     ) -> Result<(), FrameError> {
         let Some(field) = frame::body_field(input) else { return Ok(()) };
         let bytes_max = match (&self.phase, field) {
-            (Phase::Silent | Phase::Greeted(_) | Phase::LoggingIn(..), _)
+            (
+                Phase::Silent | Phase::Greeted(_) | Phase::LoggingIn(..) | Phase::Registering(..),
+                _,
+            )
             | (Phase::LoggedIn(..) | Phase::Fetching(..), SYNC_FIELD) => return Ok(()),
             (Phase::LoggedIn(..) | Phase::Fetching(..), SEND_FIELD) => {
                 context.small_frame_bytes_max.saturating_add(CONTENT_BYTES_MAX as u32)
@@ -183,6 +191,7 @@ impl Connection {
                 Phase::Silent
                 | Phase::Greeted(_)
                 | Phase::LoggingIn(..)
+                | Phase::Registering(..)
                 | Phase::LoggedIn(..)
                 | Phase::Fetching(..),
                 _,
@@ -194,7 +203,9 @@ impl Connection {
     pub fn session(&self) -> Option<Session> {
         match self.phase {
             Phase::LoggedIn(_, session) | Phase::Fetching(_, session) => Some(session),
-            Phase::Silent | Phase::Greeted(_) | Phase::LoggingIn(..) => None,
+            Phase::Silent | Phase::Greeted(_) | Phase::LoggingIn(..) | Phase::Registering(..) => {
+                None
+            }
         }
     }
 
@@ -203,15 +214,22 @@ impl Connection {
         !matches!(self.phase, Phase::Silent)
     }
 
-    /// Whether a Login is under way.
+    /// Whether a Login or a Register is under way.
     pub fn is_logging_in(&self) -> bool {
-        matches!(self.phase, Phase::LoggingIn(..))
+        matches!(self.phase, Phase::LoggingIn(..) | Phase::Registering(..))
     }
 
-    /// Who tries to get in by the Login that is under way, and by what.
+    /// Whether a Register is under way.
+    pub fn is_registering(&self) -> bool {
+        matches!(self.phase, Phase::Registering(..))
+    }
+
+    /// Who tries to get in by the Login or Register that is under way, and by what.
     pub fn login_tried(&self) -> Option<&Tried> {
         match &self.phase {
-            Phase::LoggingIn(_, waiting, _) => Some(waiting.tried()),
+            Phase::LoggingIn(_, waiting, _) | Phase::Registering(_, waiting) => {
+                Some(waiting.tried())
+            }
             Phase::Silent | Phase::Greeted(_) | Phase::LoggedIn(..) | Phase::Fetching(..) => None,
         }
     }
@@ -222,6 +240,7 @@ impl Connection {
         self.phase = match self.phase {
             Phase::LoggingIn(_, _, Purpose::Fetch) => Phase::Fetching(in_force, session),
             Phase::LoggingIn(_, _, Purpose::Live | Purpose::NewTokens)
+            | Phase::Registering(..)
             | Phase::Silent
             | Phase::Greeted(_)
             | Phase::LoggedIn(..)
@@ -229,7 +248,7 @@ impl Connection {
         };
     }
 
-    /// The engine delivered `LoginRefused` or `LoginPostponed`: login may be tried again.
+    /// The engine delivered `LoginRefused`, `LoginPostponed` or `Registered`: login may be tried (again).
     pub fn login_refused(&mut self) {
         if self.is_logging_in() {
             self.phase = Phase::Greeted(self.in_force());
@@ -241,6 +260,7 @@ impl Connection {
             Phase::Silent => Capabilities::default(),
             Phase::Greeted(in_force)
             | Phase::LoggingIn(in_force, ..)
+            | Phase::Registering(in_force, _)
             | Phase::LoggedIn(in_force, _)
             | Phase::Fetching(in_force, _) => in_force,
         }
@@ -319,10 +339,8 @@ impl Connection {
         match parsed {
             Ok(mut request) => {
                 let session = self.session();
-                if let Request::Credential(CredentialRequest::Login(login)) = &mut request {
-                    let (waiting, attempt) = Attempt::begin_by(&login.credential);
-                    login.attempt = attempt;
-                    self.phase = Phase::LoggingIn(self.in_force(), waiting, login.purpose);
+                if let Request::Credential(request) = &mut request {
+                    self.begin(request);
                 }
                 let may_deflate = self.in_force().deflate;
                 Received::Submit(Command { conn, session, request_id, may_deflate, request })
@@ -333,16 +351,32 @@ impl Connection {
         }
     }
 
+    fn begin(&mut self, request: &mut CredentialRequest) {
+        let in_force = self.in_force();
+        self.phase = match request {
+            CredentialRequest::Login(login) => {
+                let (waiting, attempt) = Attempt::begin_by(&login.credential);
+                login.attempt = attempt;
+                Phase::LoggingIn(in_force, waiting, login.purpose)
+            }
+            CredentialRequest::Register(register) => {
+                let (waiting, attempt) = Attempt::begin_registering(&register.username);
+                register.attempt = attempt;
+                Phase::Registering(in_force, waiting)
+            }
+        };
+    }
+
     fn permits(&self, kind: Kind) -> Result<(), (ErrorCode, &'static str)> {
         match (&self.phase, kind) {
             (Phase::LoggedIn(..) | Phase::Fetching(..), Kind::Login | Kind::Register) => {
                 Err((ErrorCode::AlreadyLoggedIn, "the connection is logged in already"))
             }
-            (Phase::LoggingIn(..), Kind::Login) => {
+            (Phase::LoggingIn(..) | Phase::Registering(..), Kind::Login | Kind::Register) => {
                 Err((ErrorCode::AlreadyLoggedIn, "a login is under way on the connection"))
             }
             (
-                Phase::Silent | Phase::Greeted(_) | Phase::LoggingIn(..),
+                Phase::Silent | Phase::Greeted(_) | Phase::LoggingIn(..) | Phase::Registering(..),
                 Kind::Signal | Kind::Fetch | Kind::Other,
             ) => Err((ErrorCode::NotLoggedIn, "log in first")),
             (Phase::Fetching(..), Kind::Signal | Kind::Other) => {
@@ -350,8 +384,7 @@ impl Connection {
             }
             (Phase::LoggedIn(..), Kind::Signal | Kind::Fetch | Kind::Other)
             | (Phase::Fetching(..), Kind::Fetch)
-            | (Phase::Silent | Phase::Greeted(_) | Phase::LoggingIn(..), Kind::Register)
-            | (Phase::Silent | Phase::Greeted(_), Kind::Login) => Ok(()),
+            | (Phase::Silent | Phase::Greeted(_), Kind::Login | Kind::Register) => Ok(()),
         }
     }
 }

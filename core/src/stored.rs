@@ -29,10 +29,11 @@ pub(crate) fn encode(message: &impl Message) -> Bytes {
 impl fmt::Debug for Credentials {
     /// Without the hash: values of registers get printed in failed assertions.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Credentials { disabled, tokens_valid_from_ms, password_hash } = self;
+        let Credentials { disabled, tokens_valid_from_ms, password_hash, known_devices } = self;
         f.debug_struct("Credentials")
             .field("disabled", disabled)
             .field("tokens_valid_from_ms", tokens_valid_from_ms)
+            .field("known_devices", &known_devices.len())
             .field("has_password", &!password_hash.is_empty())
             .finish()
     }

@@ -86,6 +86,9 @@ pub enum Delivery {
     /// The response to a login that could not be decided now (overload, a store that fails): the
     /// same, but it is not the client's fault and counts against nobody.
     LoginPostponed(EncodedFrame),
+    /// The response to a registration that made an account. Nobody is logged in by it, and login may be tried now.
+    /// (One that was refused is answered as a login is.)
+    Registered(EncodedFrame),
     /// A frame that nobody asked for and that must arrive (a `Behind` that names no conversation):
     /// queued like a response, but it answers no request.
     Notice(EncodedFrame),
@@ -125,6 +128,7 @@ impl Delivery {
             | Delivery::LoggedIn { response: frame, .. }
             | Delivery::LoginRefused(frame)
             | Delivery::LoginPostponed(frame)
+            | Delivery::Registered(frame)
             | Delivery::Notice(frame)
             | Delivery::Push { frame, .. }
             | Delivery::Signal(frame) => Some(frame),
@@ -138,7 +142,8 @@ impl Delivery {
             Delivery::Response(_)
             | Delivery::LoggedIn { .. }
             | Delivery::LoginRefused(_)
-            | Delivery::LoginPostponed(_) => true,
+            | Delivery::LoginPostponed(_)
+            | Delivery::Registered(_) => true,
             Delivery::Notice(_)
             | Delivery::Push { .. }
             | Delivery::Signal(_)

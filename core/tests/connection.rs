@@ -236,11 +236,32 @@ fn requests_wait_for_the_login() {
             let received = say(&mut connection_in(phase), 5, body);
             assert_error(received, 5, ErrorCode::NotLoggedIn);
         }
-        let received = say(&mut connection_in(phase), 5, register());
-        assert!(matches!(received, Received::Submit(command) if command.session.is_none()));
         let unanswerable = say(&mut connection_in(phase), 0, signal());
         assert_closed(&unanswerable, CloseReason::ProtocolViolation);
     }
+}
+
+#[test]
+fn a_registration_is_under_way_alone() {
+    let mut connection = connection_in(Phase::Greeted);
+    let received = say(&mut connection, 5, register());
+    let Received::Submit(command) = received else {
+        panic!("{received:?}");
+    };
+    assert_eq!(command.session, None);
+    let Request::Credential(CredentialRequest::Register(register_under_way)) = command.request
+    else {
+        panic!("no registration");
+    };
+    assert!(connection.is_logging_in() && connection.is_registering());
+    assert_eq!(connection.login_tried().and_then(|tried| tried.name()), Some("ada"));
+    for body in [register(), login()] {
+        assert_error(say(&mut connection, 6, body), 6, ErrorCode::AlreadyLoggedIn);
+    }
+    assert!(!register_under_way.attempt.is_abandoned());
+    connection.login_refused();
+    assert!(register_under_way.attempt.is_abandoned() && !connection.is_registering());
+    assert!(matches!(say(&mut connection, 7, login()), Received::Submit(_)));
 }
 
 #[test]

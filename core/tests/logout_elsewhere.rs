@@ -12,7 +12,7 @@ use dunlin_core::config::EngineConfig;
 use dunlin_core::presence::{LocalPresence, Presence};
 use dunlin_core::random::SystemSource;
 use dunlin_core::request::{
-    Command, CredentialRequest, Device, IdentityRequest, Login, Logout, Purpose, Request,
+    Command, CredentialRequest, Device, IdentityRequest, Login, Logout, Purpose, Request, Source,
 };
 use dunlin_core::store::memory::MemoryStore;
 use dunlin_core::store::{Store, StoreError, StoreReply};
@@ -131,7 +131,14 @@ fn login(attempt: Attempt) -> Request {
     let token = TokenKeys::new(&KEY, &[]).sign(TokenKind::Resume, &claims);
     let device = Device { id: device, kind: DeviceKind::Phone, name: String::new() };
     let credential = Credential::ResumeToken(token.into());
-    CredentialRequest::Login(Login { credential, device, attempt, purpose: Purpose::Live }).into()
+    CredentialRequest::Login(Login {
+        credential,
+        device,
+        attempt,
+        purpose: Purpose::Live,
+        source: Source::default(),
+    })
+    .into()
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use dunlin_core::request::Source;
 use parking_lot::Mutex;
 
 use crate::config::Limits;
@@ -114,7 +115,7 @@ impl Part {
         }
         self.peers.retain(|_, peer| {
             peer.failures.forgive(now_ms, limits);
-            peer.connections > 0 || peer.failures.count > 0
+            peer.connections > 0 || peer.is_remembered(now_ms)
         });
         self.left = self.peers.len();
     }
@@ -124,7 +125,37 @@ impl Part {
 #[derive(Debug, Default)]
 struct Peer {
     connections: u32,
+    /// Passwords that are being looked at.
+    passwords: u32,
     failures: FailedLogins,
+    registrations: Registrations,
+}
+
+impl Peer {
+    /// Whether something of it counts though nobody is there.
+    fn is_remembered(&self, now_ms: u64) -> bool {
+        self.failures.count > 0 || self.registrations.empty_ms > now_ms
+    }
+}
+
+/// Registrations leak out of the count with time: as when all of them will have.
+#[derive(Debug, Default)]
+struct Registrations {
+    empty_ms: u64,
+}
+
+impl Registrations {
+    /// Counts one, or says in how many milliseconds there is room for it.
+    fn begin(&mut self, now_ms: u64, limits: &Limits) -> Result<(), u32> {
+        let interval_ms = (3_600_000 / u64::from(limits.registrations_forgiven_per_hour)).max(1);
+        let full_ms = now_ms + u64::from(limits.registrations_per_address_max) * interval_ms;
+        let empty_ms = self.empty_ms.max(now_ms) + interval_ms;
+        if empty_ms > full_ms {
+            return Err(u32::try_from(empty_ms - full_ms).unwrap_or(u32::MAX));
+        }
+        self.empty_ms = empty_ms;
+        Ok(())
+    }
 }
 
 /// Failed logins leak out of the count with time. An address that reached the limit is blocked
@@ -156,6 +187,15 @@ impl FailedLogins {
         let left_ms = u32::try_from(ends_ms.saturating_sub(now_ms)).unwrap_or(u32::MAX);
         self.blocked.then_some(left_ms)
     }
+}
+
+/// Why a password of an address is not looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PasswordRefusal {
+    /// As many are being looked at as may be.
+    AtOnce,
+    /// It has tried to register too often; so many milliseconds until it may again.
+    Registrations(u32),
 }
 
 /// In how much time one failed login is forgiven.
@@ -220,14 +260,14 @@ impl Admission {
     }
 
     /// Counts a connection out, on which nobody had logged in, or somebody had.
-    pub(crate) fn leave(&self, address: Address, is_stranger: bool) {
+    pub(crate) fn leave(&self, address: Address, is_stranger: bool, now_ms: u64) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
         self.strangers.fetch_sub(usize::from(is_stranger), Ordering::Relaxed);
         let mut part = self.part(address).lock();
         // Absent if it was exempt when it came in.
         if let Some(peer) = part.peers.get_mut(&address.key()) {
             peer.connections = peer.connections.saturating_sub(1);
-            if peer.connections == 0 && peer.failures.count == 0 {
+            if peer.connections == 0 && !peer.is_remembered(now_ms) {
                 part.peers.remove(&address.key());
             }
         }
@@ -267,6 +307,45 @@ impl Admission {
         let failures = &mut part.peers.get_mut(&address.key())?.failures;
         failures.forgive(now_ms, limits);
         failures.blocked_for_ms(now_ms, limits)
+    }
+
+    /// A password of an address is to be looked at: for a login, or for an account that is to be made. If it may,
+    /// that it was must be [told](Self::password_ends).
+    pub(crate) fn password_begins(
+        &self,
+        address: Address,
+        is_registration: bool,
+        limits: &Limits,
+        now_ms: u64,
+    ) -> Result<(), PasswordRefusal> {
+        if address.is_loopback() && limits.loopback_exempt {
+            return Ok(());
+        }
+        let mut part = self.part(address).lock();
+        let peer = part.peers.entry(address.key()).or_default();
+        if peer.passwords >= limits.passwords_at_once_per_address_max {
+            return Err(PasswordRefusal::AtOnce);
+        }
+        if is_registration {
+            let begun = peer.registrations.begin(now_ms, limits);
+            begun.map_err(PasswordRefusal::Registrations)?;
+        }
+        peer.passwords += 1;
+        Ok(())
+    }
+
+    /// A password was looked at, or nobody wants to know any more.
+    pub(crate) fn password_ends(&self, address: Address) {
+        let mut part = self.part(address).lock();
+        // Absent if it is exempt.
+        if let Some(peer) = part.peers.get_mut(&address.key()) {
+            peer.passwords = peer.passwords.saturating_sub(1);
+        }
+    }
+
+    /// What stands for an address in the engine. It changes with each start.
+    pub(crate) fn source(&self, address: Address) -> Source {
+        Source(self.hasher.hash_one(address.key()))
     }
 
     /// Whether one more TLS handshake may begin. If not, those that are under way are hurried until
@@ -327,6 +406,53 @@ mod tests {
     }
 
     #[test]
+    fn an_address_registers_no_more_than_is_forgiven() {
+        let limits = Limits {
+            registrations_per_address_max: 3,
+            registrations_forgiven_per_hour: 6,
+            passwords_at_once_per_address_max: 10,
+            ..limits()
+        };
+        let (admission, peer) = (Admission::default(), address("10.0.0.1"));
+        let begin = |now_ms| {
+            let begun = admission.password_begins(peer, true, &limits, now_ms);
+            admission.password_ends(peer);
+            begun
+        };
+        assert!((0..3).all(|_| begin(HOUR_MS).is_ok()));
+        assert_eq!(begin(HOUR_MS), Err(PasswordRefusal::Registrations(600_000)));
+        assert_eq!(begin(HOUR_MS + 599_999), Err(PasswordRefusal::Registrations(1)));
+        // To log in is another matter.
+        assert_eq!(admission.password_begins(peer, false, &limits, HOUR_MS), Ok(()));
+        assert_eq!(begin(HOUR_MS + 600_000), Ok(()));
+        assert_eq!(begin(HOUR_MS + 600_000), Err(PasswordRefusal::Registrations(600_000)));
+        assert!((0..3).all(|_| begin(3 * HOUR_MS).is_ok()));
+    }
+
+    #[test]
+    fn registrations_are_remembered_when_everybody_has_left() {
+        let limits = Limits { registrations_per_address_max: 1, ..limits() };
+        let (admission, peer) = (Admission::default(), address("10.0.0.1"));
+        admission.enter(peer, 10, &limits, 0).unwrap();
+        admission.password_begins(peer, true, &limits, 0).unwrap();
+        admission.password_ends(peer);
+        admission.leave(peer, true, 1);
+        assert!(admission.password_begins(peer, true, &limits, 2).is_err());
+    }
+
+    #[test]
+    fn so_many_passwords_of_an_address_are_looked_at_at_once() {
+        let limits = Limits { passwords_at_once_per_address_max: 2, ..limits() };
+        let (admission, one, other) =
+            (Admission::default(), address("10.0.0.1"), address("10.0.0.2"));
+        let begin = |who| admission.password_begins(who, false, &limits, 0);
+        assert_eq!([begin(one), begin(one)], [Ok(()), Ok(())]);
+        assert_eq!((begin(one), begin(other)), (Err(PasswordRefusal::AtOnce), Ok(())));
+        admission.password_ends(one);
+        assert_eq!((begin(one), begin(one)), (Ok(()), Err(PasswordRefusal::AtOnce)));
+    }
+
+    #[test]
     fn handshakes_are_hurried_from_the_limit_until_a_quarter_has_ended() {
         let admission = Admission::default();
         (0..7).for_each(|_| admission.handshake_begins());
@@ -354,7 +480,7 @@ mod tests {
         assert_eq!([enter(one), enter(one)], [Ok(()), Ok(())]);
         assert_eq!(enter(one), Err(Refusal::AddressFull));
         assert_eq!(enter(other), Ok(()));
-        admission.leave(one, true);
+        admission.leave(one, true, 0);
         assert_eq!(enter(one), Ok(()));
         assert_eq!(admission.connections(), 3);
         assert_eq!((admission.connections_of(one), admission.connections_of(other)), (2, 1));
@@ -370,9 +496,9 @@ mod tests {
         assert!(admission.enter(peer, 10, &limits, 0).is_err());
         assert_eq!(admission.strangers(), 2);
         admission.logged_in();
-        admission.leave(peer, false);
+        admission.leave(peer, false, 0);
         assert_eq!((admission.strangers(), admission.connections()), (1, 1));
-        admission.leave(peer, true);
+        admission.leave(peer, true, 0);
         assert_eq!((admission.strangers(), admission.connections()), (0, 0));
     }
 
@@ -462,7 +588,7 @@ mod tests {
         for number in 0..1000u32 {
             let peer = Address::from(IpAddr::from(number.to_be_bytes()));
             admission.enter(peer, 10, &limits, 0).unwrap();
-            admission.leave(peer, true);
+            admission.leave(peer, true, 0);
         }
         assert!(admission.parts.iter().all(|part| part.lock().peers.is_empty()));
     }

@@ -6,7 +6,9 @@ mod support;
 use std::io::Read;
 
 use dunlin_gateway::config::Config;
-use dunlin_protocol::wire::{CloseReason, ErrorCode, Frame, frame::Body, login::Credential};
+use dunlin_protocol::wire::{
+    ChangePassword, CloseReason, ErrorCode, Frame, frame::Body, login::Credential,
+};
 use support::messages::{hello, login, password, register};
 use support::{Client, Node, eventually, tls, token};
 
@@ -224,6 +226,80 @@ fn who_has_a_token_is_let_in_from_a_blocked_address() {
     assert!(delays_ms.iter().all(|delay_ms| (1..=300_000).contains(delay_ms)), "{delays_ms:?}");
     assert!(delays_ms.is_sorted_by(|one, next| one >= next), "it ends when it was said");
     drop(owner);
+    node.settle();
+}
+
+#[test]
+fn nobody_changes_a_password_from_a_blocked_address() {
+    let node = Node::with(|config| {
+        strict(config);
+        config.limits.failed_logins_per_connection_max = 255;
+        config.limits.failed_logins_per_address_max = 10;
+        config.limits.failed_logins_forgiven_per_minute = 1;
+    });
+    let mut owner = owner_of_a_password(&node);
+    owner.try_log_in(right_password()).unwrap();
+    block(&node);
+    let change = ChangePassword {
+        old_password: "a password".into(),
+        new_password: "another password".into(),
+    };
+    let error = owner.refused(Body::ChangePassword(change));
+    assert_eq!(error.code(), ErrorCode::RateLimited);
+    owner.heartbeat();
+    drop(owner);
+    node.settle();
+}
+
+#[test]
+fn who_looks_for_names_that_are_taken_is_an_address_that_guesses() {
+    let node = Node::with(|config| {
+        strict(config);
+        config.limits.failed_logins_per_connection_max = 3;
+        config.limits.failed_logins_per_address_max = 6;
+        config.limits.failed_logins_forgiven_per_minute = 1;
+    });
+    let mut client = owner_of_a_password(&node);
+    for _ in 0..5 {
+        let taken = client.refused(register("owner", "a password"));
+        assert_eq!(taken.code(), ErrorCode::NameTaken);
+    }
+    assert_eq!(client.refused(register("owner", "a password")).code(), ErrorCode::NameTaken);
+    assert_eq!(client.read_to_close(), Some(CloseReason::LoginFailed));
+    let mut client = node.connect();
+    client.greet();
+    let blocked = client.refused(register("another", "a password"));
+    assert_eq!(blocked.code(), ErrorCode::RateLimited);
+    drop(client);
+    node.settle();
+}
+
+#[test]
+fn an_address_registers_so_often_and_one_name_at_a_time() {
+    let node = Node::with(|config| {
+        strict(config);
+        config.limits.registrations_per_address_max = 3;
+        config.limits.registrations_forgiven_per_hour = 1;
+    });
+    let mut client = node.connect();
+    client.greet();
+    // Said at once, they are done one after another.
+    let names = ["one", "two", "three", "four"];
+    let request_ids = names.map(|name| client.send(register(name, "a password")));
+    for (number, request_id) in request_ids.into_iter().enumerate() {
+        let answer =
+            client.wait_for(|frame| (frame.request_id == request_id).then(|| frame.body.clone()));
+        match answer {
+            Some(Body::Registered(_)) => assert!(number < 3),
+            Some(Body::Error(error)) => {
+                assert_eq!((number, error.code()), (3, ErrorCode::RateLimited));
+                assert!((1..=3_600_000).contains(&error.retry_after_ms), "{error:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    client.try_log_in(login(password("two", "a password"), "a phone")).unwrap();
+    drop(client);
     node.settle();
 }
 

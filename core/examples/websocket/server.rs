@@ -177,7 +177,7 @@ impl Peer<'_> {
         self.waiting -= u32::from(delivery.is_response());
         match delivery {
             Delivery::LoggedIn { session, .. } => self.protocol.logged_in(*session),
-            Delivery::LoginRefused(_) | Delivery::LoginPostponed(_) => {
+            Delivery::LoginRefused(_) | Delivery::LoginPostponed(_) | Delivery::Registered(_) => {
                 self.protocol.login_refused();
             }
             _ => {}

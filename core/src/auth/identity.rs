@@ -14,8 +14,9 @@
 mod recorded;
 pub(crate) mod registers;
 
-use dunlin_protocol::SessionId;
 use dunlin_protocol::wire;
+use dunlin_protocol::{DeviceId, SessionId};
+use ring::digest;
 
 use super::issuer::LEEWAY_MS;
 use super::room::{Held, Room};
@@ -27,6 +28,9 @@ pub use recorded::{Recorded, Renewal};
 /// Ended sessions that are remembered by name. A user with more of them within the life of a
 /// resume token ends all sessions with the next one: an identity stays within a few KiB.
 const ENDED_MAX: usize = 32;
+
+/// Devices that are known to be the user's. More than anybody has, and they are 8 bytes each.
+const KNOWN_DEVICES_MAX: usize = 32;
 
 /// The credentials and sessions of a user. [`Default`] is that of a user of an issuer of whom
 /// nothing was ever recorded.
@@ -40,6 +44,8 @@ pub struct Identity {
     pub tokens_valid_from_ms: u64,
     sessions: Vec<Recorded>,
     ended: Vec<Ended>,
+    /// Marks of devices, newest last.
+    known_devices: Vec<u64>,
 }
 
 /// A session of an issuer login that was ended before its tokens expire.
@@ -122,6 +128,27 @@ impl Identity {
         }
     }
 
+    /// Whether the user has logged in on this device by the password that is good now.
+    pub fn knows(&self, device: DeviceId) -> bool {
+        self.known_devices.contains(&device_mark(device))
+    }
+
+    /// Forgets all devices on which the user was logged in, but this one. Who was shown out is a stranger.
+    pub fn forget_devices_but(&mut self, kept: Option<DeviceId>) {
+        let kept = kept.map(device_mark);
+        self.known_devices.retain(|mark| Some(*mark) == kept);
+    }
+
+    fn learn(&mut self, device: DeviceId) {
+        if self.knows(device) {
+            return;
+        }
+        if self.known_devices.len() >= KNOWN_DEVICES_MAX {
+            self.known_devices.remove(0);
+        }
+        self.known_devices.push(device_mark(device));
+    }
+
     /// Records a new session, and returns those that make room for it: that of the same device,
     /// then the oldest of its kind, then the oldest of all. Those that have expired are forgotten, unless
     /// they are `connected`: as long as somebody speaks for one, it can be listed and ended.
@@ -137,6 +164,7 @@ impl Identity {
         };
         self.sessions.retain(stays);
         self.ended.retain(|ended| ended.until_ms > now_ms);
+        self.learn(opened.device.id);
         let held: Vec<_> = self.sessions.iter().map(Held::from).collect();
         let room = Room::make(&held, &opened.device.id, opened.device.kind, policy);
         let replaced = room.into_sessions();
@@ -247,6 +275,15 @@ impl Identity {
     }
 }
 
+/// Stands for a device for as long as its user may come back on it. Its id can't be found out from this, and
+/// who has it is let in by no more than a few guesses.
+pub(crate) fn device_mark(device: DeviceId) -> u64 {
+    const DOMAIN: &[u8] = b"dunlin known device 1\0";
+    let hash = digest::digest(&digest::SHA256, &[DOMAIN, &device.0].concat());
+    let first = hash.as_ref().first_chunk().expect("SHA-256 has more than 8 bytes");
+    u64::from_be_bytes(*first)
+}
+
 /// A device for the wire.
 pub fn device_to_wire(device: &Device) -> wire::Device {
     wire::Device {
@@ -258,8 +295,8 @@ pub fn device_to_wire(device: &Device) -> wire::Device {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_protocol::UserId;
     use dunlin_protocol::wire::DeviceKind;
-    use dunlin_protocol::{DeviceId, UserId};
     use proptest::prelude::*;
 
     use super::*;

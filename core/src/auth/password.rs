@@ -6,10 +6,13 @@
 //!
 //! One hash takes some twenty milliseconds and 19 MiB on purpose. So it is never computed by a
 //! worker: a few threads of their own do it, behind a bounded queue, and a storm of logins fills
-//! that queue and no other.
+//! that queue and no other. Registrations have a queue of their own, and are taken when no login waits:
+//! whoever makes accounts by the thousand is in the way of other newcomers, and of nobody who has an account.
+//! A job whose connection has ended meanwhile is not done.
 //!
 //! ```text
-//!  worker ── PasswordJob ──► [bounded queue] ──► hashing threads ── PasswordDone ──► worker
+//!  worker ── PasswordJob ──┬► [logins] ─────────┬► hashing threads ── PasswordDone ──► worker
+//!                          └► [registrations] ──┘
 //! ```
 //!
 //! [`Hasher::run`] does a job on the spot: the threads call it, and so does a simulation.
@@ -21,9 +24,10 @@ use std::{fmt, io};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError, select_biased};
 use ring::hmac;
 
+use crate::attempt::Attempt;
 use crate::config::PasswordConfig;
 use crate::random::Random;
 
@@ -42,6 +46,13 @@ pub enum PasswordJob {
         /// In clear.
         password: String,
     },
+    /// The same for somebody who registers.
+    Register {
+        /// In clear.
+        password: String,
+        /// Whether somebody waits for it.
+        attempt: Attempt,
+    },
     /// Is this the password?
     Verify {
         /// In clear.
@@ -49,6 +60,8 @@ pub enum PasswordJob {
         /// The stored hash. `None` if there is no such user: the work is done all the same, so
         /// that nobody learns from the time which names exist.
         stored: Option<String>,
+        /// Whether somebody waits for it.
+        attempt: Attempt,
     },
     /// Is this the password, and if so, what is the hash of the new one?
     Change {
@@ -61,10 +74,27 @@ pub enum PasswordJob {
     },
 }
 
+impl PasswordJob {
+    fn is_registration(&self) -> bool {
+        matches!(self, PasswordJob::Register { .. })
+    }
+
+    /// Whether nobody waits for it any more.
+    fn is_abandoned(&self) -> bool {
+        match self {
+            PasswordJob::Register { attempt, .. } | PasswordJob::Verify { attempt, .. } => {
+                attempt.is_abandoned()
+            }
+            PasswordJob::Hash { .. } | PasswordJob::Change { .. } => false,
+        }
+    }
+}
+
 impl fmt::Debug for PasswordJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             PasswordJob::Hash { .. } => "Hash(..)",
+            PasswordJob::Register { .. } => "Register(..)",
             PasswordJob::Verify { .. } => "Verify(..)",
             PasswordJob::Change { .. } => "Change(..)",
         })
@@ -106,6 +136,9 @@ pub enum PasswordError {
         /// Its length.
         queue: usize,
     },
+    /// Whoever wanted to know has gone.
+    #[error("nobody waits for the password any more")]
+    Abandoned,
     /// The stored hash is no PHC string of Argon2id.
     #[error("the stored hash is malformed")]
     Malformed,
@@ -147,14 +180,19 @@ impl Hasher {
 
     /// Does a job, here and now.
     pub fn run(&mut self, job: &PasswordJob) -> Result<PasswordDone, PasswordError> {
+        if job.is_abandoned() {
+            return Err(PasswordError::Abandoned);
+        }
         match job {
-            PasswordJob::Hash { password } => self.hash(password).map(PasswordDone::Hashed),
-            PasswordJob::Verify { password, stored: None } => {
+            PasswordJob::Hash { password } | PasswordJob::Register { password, .. } => {
+                self.hash(password).map(PasswordDone::Hashed)
+            }
+            PasswordJob::Verify { password, stored: None, .. } => {
                 // The same work as for a user with a hash of the configured parameters.
                 self.compute(&self.params.clone(), password, &[0; SALT_BYTES])?;
                 Ok(PasswordDone::Wrong)
             }
-            PasswordJob::Verify { password, stored: Some(stored) } => {
+            PasswordJob::Verify { password, stored: Some(stored), .. } => {
                 let stored = Phc::parse(stored)?;
                 if !self.matches(password, &stored)? {
                     return Ok(PasswordDone::Wrong);
@@ -267,32 +305,51 @@ impl fmt::Display for Phc {
 /// Called once with what came of a job, on a hashing thread. It must be quick.
 pub type PasswordCallback = Box<dyn FnOnce(Result<PasswordDone, PasswordError>) + Send>;
 
+/// What a hashing thread is given.
+type Given = (PasswordJob, PasswordCallback);
+
 /// The hashing threads.
 #[derive(Debug)]
 pub struct PasswordThreads {
     /// `None` only while it is dropped.
-    queue: Option<Sender<(PasswordJob, PasswordCallback)>>,
+    queues: Option<Queues>,
     threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Queues {
+    logins: Sender<Given>,
+    registrations: Sender<Given>,
+}
+
+/// The other ends.
+#[derive(Debug, Clone)]
+struct Jobs {
+    logins: Receiver<Given>,
+    registrations: Receiver<Given>,
 }
 
 impl PasswordThreads {
     /// Starts them.
     pub fn start(config: &PasswordConfig, random: &Arc<dyn Random>) -> io::Result<PasswordThreads> {
-        let (sender, receiver) = crossbeam_channel::bounded(config.queue.max(1));
+        let (logins, logins_taken) = crossbeam_channel::bounded(config.queue.max(1));
+        let (registrations, registrations_taken) = crossbeam_channel::bounded(config.queue.max(1));
+        let jobs = Jobs { logins: logins_taken, registrations: registrations_taken };
         let mut threads = Vec::new();
         for index in 0..config.threads.max(1) {
             let hasher = Hasher::new(config, Arc::clone(random)).map_err(io::Error::other)?;
-            let receiver = receiver.clone();
+            let jobs = jobs.clone();
             let thread = std::thread::Builder::new().name(format!("password-{index}"));
-            threads.push(thread.spawn(move || serve(hasher, &receiver))?);
+            threads.push(thread.spawn(move || serve(hasher, &jobs))?);
         }
-        Ok(PasswordThreads { queue: Some(sender), threads })
+        Ok(PasswordThreads { queues: Some(Queues { logins, registrations }), threads })
     }
 
-    /// Takes a job and returns at once. If the queue is full it is refused: `done` is not called
+    /// Takes a job and returns at once. If its queue is full it is refused: `done` is not called
     /// then, and the caller answers the request.
     pub fn submit(&self, job: PasswordJob, done: PasswordCallback) -> Result<(), PasswordError> {
-        let queue = self.queue.as_ref().expect("the queue lives until drop");
+        let queues = self.queues.as_ref().expect("the queues live until drop");
+        let queue = if job.is_registration() { &queues.registrations } else { &queues.logins };
         let length = queue.capacity().unwrap_or(0);
         queue.try_send((job, done)).map_err(|refused| match refused {
             TrySendError::Full(_) | TrySendError::Disconnected(_) => {
@@ -305,7 +362,7 @@ impl PasswordThreads {
 impl Drop for PasswordThreads {
     /// Waits until everything that was taken is answered.
     fn drop(&mut self) {
-        self.queue = None;
+        self.queues = None;
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a password thread panicked");
@@ -314,21 +371,26 @@ impl Drop for PasswordThreads {
     }
 }
 
-fn serve(mut hasher: Hasher, jobs: &Receiver<(PasswordJob, PasswordCallback)>) {
+fn serve(mut hasher: Hasher, jobs: &Jobs) {
     loop {
-        let next = match jobs.try_recv() {
-            Ok(next) => next,
-            Err(TryRecvError::Disconnected) => return,
-            Err(TryRecvError::Empty) => {
-                // The last of a burst: 19 MiB are not kept for the next one.
-                hasher.rest();
-                let Ok(next) = jobs.recv() else { return };
-                next
-            }
-        };
-        let (job, done) = next;
+        let waiting = jobs.logins.try_recv().or_else(|_| jobs.registrations.try_recv());
+        let next = waiting.ok().or_else(|| {
+            // The last of a burst: 19 MiB are not kept for the next one.
+            hasher.rest();
+            next_job(jobs)
+        });
+        let Some((job, done)) = next else { return };
         done(hasher.run(&job));
     }
+}
+
+/// Waits for a job; `None` if none can come any more. Both queues are closed together.
+fn next_job(jobs: &Jobs) -> Option<Given> {
+    let first = select_biased! {
+        recv(jobs.logins) -> next => next,
+        recv(jobs.registrations) -> next => next,
+    };
+    first.or_else(|_| jobs.logins.recv()).or_else(|_| jobs.registrations.recv()).ok()
 }
 
 #[cfg(test)]
@@ -353,7 +415,7 @@ mod tests {
 
     fn verify(hasher: &mut Hasher, password: &str, stored: &str) -> PasswordDone {
         let (password, stored) = (password.into(), Some(stored.into()));
-        hasher.run(&PasswordJob::Verify { password, stored }).unwrap()
+        hasher.run(&PasswordJob::Verify { password, stored, attempt: Attempt::default() }).unwrap()
     }
 
     #[test]
@@ -389,7 +451,11 @@ mod tests {
 
     #[test]
     fn unknown_users_have_no_password() {
-        let job = PasswordJob::Verify { password: "correct horse".into(), stored: None };
+        let job = PasswordJob::Verify {
+            password: "correct horse".into(),
+            stored: None,
+            attempt: Attempt::default(),
+        };
         assert_eq!(hasher(64).run(&job), Ok(PasswordDone::Wrong));
     }
 
@@ -415,7 +481,7 @@ mod tests {
         let good = hash(&mut hasher, "correct horse");
         let mut run = |stored: &str| {
             let (password, stored) = (String::new(), Some(stored.into()));
-            hasher.run(&PasswordJob::Verify { password, stored })
+            hasher.run(&PasswordJob::Verify { password, stored, attempt: Attempt::default() })
         };
         for malformed in [
             "",
@@ -441,6 +507,42 @@ mod tests {
         assert_eq!(format!("{job:?}"), "Hash(..)");
         let done = PasswordDone::Right { rehashed: Some("$argon2id".into()) };
         assert_eq!(format!("{done:?}"), "Right(rehashed)");
+    }
+
+    #[test]
+    fn logins_come_before_registrations_and_nobody_is_looked_at_who_has_gone() {
+        let random: Arc<dyn Random> = Arc::new(SystemSource::new());
+        let config = PasswordConfig { queue: 8, ..config(64) };
+        let threads = PasswordThreads::start(&config, &random).unwrap();
+        let (release, released) = crossbeam_channel::bounded::<()>(1);
+        let (answer, answers) = crossbeam_channel::unbounded();
+        let hold = PasswordJob::Hash { password: "correct horse".into() };
+        threads.submit(hold, Box::new(move |_| released.recv().unwrap())).unwrap();
+        let submit = |job: PasswordJob, name: &'static str| {
+            let answer = answer.clone();
+            let done = move |done: Result<_, _>| answer.send((name, done.is_ok())).unwrap();
+            threads.submit(job, Box::new(done)).unwrap();
+        };
+        let register = || PasswordJob::Register {
+            password: "correct horse".into(),
+            attempt: Attempt::default(),
+        };
+        let verify = |attempt| PasswordJob::Verify {
+            password: "correct horse".into(),
+            stored: None,
+            attempt,
+        };
+        submit(register(), "register");
+        submit(register(), "register");
+        let (waiting, attempt) = Attempt::begin();
+        submit(verify(attempt), "gone");
+        submit(verify(Attempt::default()), "log in");
+        drop(waiting);
+        release.send(()).unwrap();
+        drop(threads);
+        let order: Vec<_> = answers.try_iter().collect();
+        let expected = [("gone", false), ("log in", true), ("register", true), ("register", true)];
+        assert_eq!(order, expected);
     }
 
     #[test]

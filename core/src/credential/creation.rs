@@ -1,8 +1,11 @@
 //! New accounts: by registration, by the program around the engine, by an issuer's first token.
 //!
 //! ```text
-//! [is the name free?] ─► [hash the password] ─► write account and identity ─► claim the name
+//! [hash the password] ─► [is the name free?] ─► write account and identity ─► claim the name
 //! ```
+//!
+//! The hash comes first, so that it costs a password to be told that a name is taken: else names could be
+//! found out by the ten thousand. (A transport counts it as one that was wrong.)
 //!
 //! The claim comes last, so that a claimed name always has an account. Whoever loses the race for
 //! a name leaves an account behind that nobody can reach: a few dozen bytes, and no harm. If the
@@ -43,6 +46,8 @@ pub(crate) const NAME_RESERVED: Refusal =
 pub(crate) struct Registration {
     pub(crate) asker: Asker,
     register: Register,
+    /// Of the password; empty until it is computed.
+    hash: String,
 }
 
 /// An account that is being made.
@@ -78,37 +83,51 @@ pub(super) fn register(asker: Asker, register: Register, turn: &mut Turn<'_>) {
     if turn.shared.config.name_is_reserved_for(&register.username).is_some() {
         return asker.refuse(NAME_RESERVED, turn);
     }
-    // A name that is taken is not worth a hash.
-    let name = look_up::name_register(&register.username);
-    let registration = Box::new(Registration { asker, register });
-    let flow = CredentialRegister::RegisterName(registration);
-    turn.ask_register(vec![name], RegisterFlow::Credential(flow));
+    let password = register.password.clone();
+    let registration = Box::new(Registration { asker, register, hash: String::new() });
+    let job = match asker {
+        Asker::Registration { .. } => {
+            PasswordJob::Register { password, attempt: registration.register.attempt.clone() }
+        }
+        Asker::Admin { .. } | Asker::Request { .. } | Asker::Login { .. } | Asker::Nobody => {
+            PasswordJob::Hash { password }
+        }
+    };
+    turn.ask_passwords(job, PasswordFlow::Register(registration));
 }
 
-pub(super) fn name_read(
-    registration: Box<Registration>,
-    answer: Answers<store::Register>,
+pub(super) fn hashed(
+    mut registration: Box<Registration>,
+    result: PasswordResult,
     turn: &mut Turn<'_>,
 ) {
-    match look_up::claim(&registration.register.username, answer) {
-        Ok(Claim::Free) => {
-            let job = PasswordJob::Hash { password: registration.register.password.clone() };
-            turn.ask_passwords(job, PasswordFlow::Register(registration));
+    match result {
+        Ok(PasswordDone::Hashed(hash)) => {
+            registration.hash = hash;
+            let name = look_up::name_register(&registration.register.username);
+            let flow = CredentialRegister::RegisterName(registration);
+            turn.ask_register(vec![name], RegisterFlow::Credential(flow));
         }
-        Ok(Claim::Of { .. } | Claim::Blocked) => registration.asker.refuse(NAME_TAKEN, turn),
-        Err(refusal) => registration.asker.refuse(refusal, turn),
+        Ok(PasswordDone::Right { .. } | PasswordDone::Wrong) => {
+            registration.asker.refuse(INTERNAL, turn);
+        }
+        Err(error) => registration.asker.refuse(hash_refusal(error), turn),
     }
 }
 
-pub(super) fn hashed(registration: Registration, result: PasswordResult, turn: &mut Turn<'_>) {
-    let Registration { asker, register } = registration;
-    match result {
-        Ok(PasswordDone::Hashed(hash)) => {
+pub(super) fn name_read(
+    registration: Registration,
+    answer: Answers<store::Register>,
+    turn: &mut Turn<'_>,
+) {
+    let Registration { asker, register, hash } = registration;
+    match look_up::claim(&register.username, answer) {
+        Ok(Claim::Free) => {
             let Register { username, display_name, .. } = register;
             begin(username, display_name, Origin::Password { asker, hash }, turn);
         }
-        Ok(PasswordDone::Right { .. } | PasswordDone::Wrong) => asker.refuse(INTERNAL, turn),
-        Err(error) => asker.refuse(hash_refusal(error), turn),
+        Ok(Claim::Of { .. } | Claim::Blocked) => asker.refuse(NAME_TAKEN, turn),
+        Err(refusal) => asker.refuse(refusal, turn),
     }
 }
 
@@ -201,7 +220,10 @@ pub(super) fn name_claimed(
 fn registered(asker: Asker, user: UserId) -> Reply {
     match asker {
         Asker::Admin { .. } => Reply::Admin(AdminReply::UserAdded { user }),
-        Asker::Request { .. } | Asker::Login { .. } | Asker::Nobody => {
+        Asker::Registration { .. }
+        | Asker::Request { .. }
+        | Asker::Login { .. }
+        | Asker::Nobody => {
             Reply::Body(Box::new(Body::Registered(wire::Registered { user_id: user.get() })))
         }
     }

@@ -25,6 +25,8 @@ mod listing;
 mod operator;
 mod password_change;
 
+use std::collections::HashSet;
+
 use dunlin_protocol::wire::{ErrorCode, login::Credential};
 use dunlin_protocol::{LogId, UserId};
 
@@ -44,8 +46,8 @@ use crate::transport::{ConnId, Session};
 use crate::worker::flow::{Answer, Answers, PasswordResult};
 use crate::worker::turn::Turn;
 use by_issuer::IssuerLogin;
-use by_password::Checked;
 pub(crate) use by_password::PasswordLogin;
+use by_password::{Trying, Waiting};
 use by_token::TokenLogin;
 use creation::{Creation, Registration};
 use listing::Listings;
@@ -56,6 +58,8 @@ use password_change::PasswordChange;
 #[derive(Debug, Default)]
 pub(crate) struct Credentials {
     throttle: Throttle,
+    waiting: Waiting,
+    changing: HashSet<UserId>,
     listings: Listings,
 }
 
@@ -93,7 +97,7 @@ pub(crate) enum PasswordFlow {
     /// The hash of a new user's password.
     Register(Box<Registration>),
     /// Whether the password fits.
-    Verify(Box<PasswordLogin>, Option<Checked>),
+    Verify(Box<Trying>),
     /// Whether the old password fits, and the hash of the new one.
     Change(Box<PasswordChange>, String),
     /// The hash of the password that the operator gives a user.
@@ -113,7 +117,7 @@ impl Credentials {
         match request {
             CredentialRequest::Login(login) => self.take_login(conn, request_id, login, turn),
             CredentialRequest::Register(register) => {
-                let asker = Asker::Request { conn, request_id };
+                let asker = Asker::Registration { conn, request_id };
                 if turn.shared.config.registration_is_open() {
                     creation::register(asker, register, turn);
                 } else {
@@ -166,7 +170,7 @@ impl Credentials {
         turn: &mut Turn<'_>,
     ) -> Option<Operation> {
         let asker = Asker::Login { conn, request_id };
-        let Login { credential, device, purpose, attempt } = login;
+        let Login { credential, device, purpose, attempt, source } = login;
         if attempt.is_abandoned() {
             asker.refuse(ABANDONED, turn);
             return None;
@@ -175,7 +179,8 @@ impl Credentials {
             Credential::Password(typed) => {
                 let username = names::normalised(&typed.username);
                 let password = typed.password;
-                let login = PasswordLogin { conn, request_id, attempt, device, username, password };
+                let login =
+                    PasswordLogin { conn, request_id, attempt, device, source, username, password };
                 self.route_password_login(Box::new(login), turn);
                 return None;
             }
@@ -226,7 +231,7 @@ impl Credentials {
                 return by_issuer::name_read(*login, answer, turn);
             }
             CredentialRegister::Named(named) => return operator::name_read(*named, answer, turn),
-            CredentialRegister::RegisterName(flow) => creation::name_read(flow, answer, turn),
+            CredentialRegister::RegisterName(flow) => creation::name_read(*flow, answer, turn),
             CredentialRegister::PasswordName(login) => self.password_name_read(login, answer, turn),
             CredentialRegister::PasswordIdentity(login, user) => {
                 self.password_identity_read(login, user, answer, turn);
@@ -267,12 +272,10 @@ impl Credentials {
     ) -> Option<Operation> {
         match flow {
             PasswordFlow::Register(registration) => {
-                creation::hashed(*registration, result, turn);
+                creation::hashed(registration, result, turn);
                 None
             }
-            PasswordFlow::Verify(login, checked) => {
-                self.password_verified(*login, checked, result, turn)
-            }
+            PasswordFlow::Verify(tried) => self.password_verified(*tried, result, turn),
             PasswordFlow::Change(change, hash) => self.change_hashed(&change, hash, result, turn),
             PasswordFlow::Reset { call, user } => operator::hashed(call, user, result, turn),
         }
@@ -393,6 +396,7 @@ pub(super) fn hash_refusal(error: PasswordError) -> Refusal {
         PasswordError::Malformed => {
             Refusal::new(ErrorCode::DataCorrupt, "the stored password hash is damaged")
         }
+        PasswordError::Abandoned => ABANDONED,
         PasswordError::Parameters { .. } => INTERNAL,
         PasswordError::NoMemory { .. } => Refusal::retry(
             ErrorCode::Overloaded,

@@ -96,7 +96,8 @@ pub(super) fn name_read(
             Err(ISSUER_ACCOUNT)
         }
         (Change::Password(password), Ok(Claim::Of { user, .. })) => {
-            turn.ask_passwords(PasswordJob::Hash { password }, PasswordFlow::Reset { call, user });
+            let job = PasswordJob::Hash { password };
+            turn.ask_passwords(job, PasswordFlow::Reset { call, user });
             return None;
         }
     };

@@ -8,10 +8,12 @@ use dunlin_protocol::{LogId, UserId};
 
 use super::{CredentialRegister, Credentials, PasswordFlow, hash_refusal};
 use crate::auth::password::{PasswordDone, PasswordJob};
+use crate::auth::throttle::{Ended, Guess, Guesser, Verdict};
 use crate::identity::asker::Asker;
 use crate::identity::look_up;
 use crate::identity::operation::{Action, Operation, Speaker};
 use crate::identity::{ISSUER_ACCOUNT, WRONG_CREDENTIALS};
+use crate::limits::OVERLOADED_RETRY_MS;
 use crate::refusal::{INTERNAL, Refusal};
 use crate::store::Register;
 use crate::worker::flow::{Answers, PasswordResult, RegisterFlow};
@@ -32,16 +34,37 @@ impl std::fmt::Debug for PasswordChange {
     }
 }
 
+/// One at a time: a hash of it is as dear as one of a login, and nobody does it twice at once.
+const CHANGES_AT_ONCE: Refusal = Refusal::retry(
+    ErrorCode::RateLimited,
+    "the password is being changed at this moment",
+    OVERLOADED_RETRY_MS,
+);
+
+impl PasswordChange {
+    /// It is guessed by a session, which is let in already: others of the user are not shut out by it.
+    fn guess(&self) -> Guess {
+        let by = Guesser::Known(self.speaker.session.get());
+        Guess { name: LogId::identity(self.user), by }
+    }
+}
+
 impl Credentials {
     /// A user wants a new password for an old one.
     pub(crate) fn change_password(&mut self, change: PasswordChange, turn: &mut Turn<'_>) {
-        let name = LogId::identity(change.user);
-        if let Err(retry_after_ms) = self.throttle.check(name, turn.now.monotonic_ms) {
-            let message = "too many wrong passwords for this user";
-            let refusal = Refusal::retry(ErrorCode::RateLimited, message, retry_after_ms);
-            return change.asker.refuse(refusal, turn);
+        if self.changing.contains(&change.user) {
+            return change.asker.refuse(CHANGES_AT_ONCE, turn);
         }
-        self.throttle.failed(name, turn.now.monotonic_ms);
+        match self.throttle.begin(change.guess(), turn.now.monotonic_ms) {
+            Verdict::Try => {}
+            Verdict::Wait => return change.asker.refuse(CHANGES_AT_ONCE, turn),
+            Verdict::Closed(retry_after_ms) => {
+                let message = "too many wrong passwords of this session";
+                let refusal = Refusal::retry(ErrorCode::RateLimited, message, retry_after_ms);
+                return change.asker.refuse(refusal, turn);
+            }
+        }
+        self.changing.insert(change.user);
         let credentials = look_up::credentials_register(change.user);
         let flow = CredentialRegister::ChangeIdentity(Box::new(change));
         turn.ask_register(vec![credentials], RegisterFlow::Credential(flow));
@@ -53,8 +76,8 @@ impl Credentials {
         answer: Answers<Register>,
         turn: &mut Turn<'_>,
     ) {
-        let hash = match look_up::password_hash(answer) {
-            Ok(hash) => hash,
+        let hash = match look_up::credentials(answer) {
+            Ok(identity) => identity.password_hash,
             Err(refusal) => return self.change_not_tried(&change, refusal, turn),
         };
         if hash.is_empty() {
@@ -75,11 +98,14 @@ impl Credentials {
         match result {
             Ok(PasswordDone::Hashed(new_hash)) => {
                 let PasswordChange { asker, user, speaker, .. } = *change;
-                self.throttle.succeeded(LogId::identity(user));
+                self.change_ended(change, Ended::Right, turn);
                 let action = Action::SetPassword { speaker, checked_hash, new_hash };
                 return Some(Operation { user, asker, action });
             }
-            Ok(PasswordDone::Wrong) => change.asker.refuse(WRONG_CREDENTIALS, turn),
+            Ok(PasswordDone::Wrong) => {
+                self.change_ended(change, Ended::Wrong, turn);
+                change.asker.refuse(WRONG_CREDENTIALS, turn);
+            }
             Ok(PasswordDone::Right { .. }) => self.change_not_tried(change, INTERNAL, turn),
             Err(error) => self.change_not_tried(change, hash_refusal(error), turn),
         }
@@ -87,7 +113,12 @@ impl Credentials {
     }
 
     fn change_not_tried(&mut self, change: &PasswordChange, refusal: Refusal, turn: &mut Turn<'_>) {
-        self.throttle.undecided(LogId::identity(change.user));
+        self.change_ended(change, Ended::Untried, turn);
         change.asker.refuse(refusal, turn);
+    }
+
+    fn change_ended(&mut self, change: &PasswordChange, how: Ended, turn: &Turn<'_>) {
+        self.changing.remove(&change.user);
+        self.throttle.ended(change.guess(), how, turn.now.monotonic_ms);
     }
 }

@@ -25,6 +25,13 @@ pub(crate) enum Asker {
         /// Of the request.
         request_id: u64,
     },
+    /// A registration, which is as dear as a login, and holds its connection up as that does.
+    Registration {
+        /// On which connection.
+        conn: ConnId,
+        /// Of the request.
+        request_id: u64,
+    },
     /// Nobody: it is done for its own sake.
     Nobody,
     /// The program around the engine.
@@ -56,6 +63,14 @@ impl Asker {
                 };
                 turn.effects.admin.push((call, Ok(reply)));
             }
+            (Asker::Registration { conn, request_id }, reply) => {
+                let body = match reply {
+                    Reply::Body(body) => *body,
+                    Reply::Done | Reply::Admin(_) => Body::Done(wire::Done {}),
+                };
+                turn.effects
+                    .deliver(conn, Delivery::Registered(EncodedFrame::response(request_id, body)));
+            }
             (
                 Asker::Request { conn, request_id } | Asker::Login { conn, request_id },
                 Reply::Body(body),
@@ -71,10 +86,13 @@ impl Asker {
         match self {
             Asker::Nobody => {}
             Asker::Request { conn, request_id } => turn.effects.refuse(conn, request_id, refusal),
-            Asker::Login { conn, request_id } => {
+            Asker::Login { conn, request_id } | Asker::Registration { conn, request_id } => {
                 turn.effects.counters.count_error(refusal.code);
                 let response = EncodedFrame::response(request_id, Body::Error(refusal.into()));
-                let delivery = if is_a_guess(refusal.code) {
+                // Names are found out by registering them.
+                let finds_name = matches!(self, Asker::Registration { .. })
+                    && refusal.code == ErrorCode::NameTaken;
+                let delivery = if is_a_guess(refusal.code) || finds_name {
                     Delivery::LoginRefused(response)
                 } else {
                     Delivery::LoginPostponed(response)

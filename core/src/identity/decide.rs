@@ -128,6 +128,8 @@ fn decide_password(
         return Decision::refuse(WRONG_CREDENTIALS);
     }
     identity.password_hash = new_hash.to_owned();
+    let device = identity.session(speaker.session).map(|recorded| recorded.device.id);
+    identity.forget_devices_but(device);
     identity.close_others(speaker.session);
     let done = Outcome::Reply(Reply::Done);
     Decision::close(done, Closed::AllBut(speaker.session), CloseReason::LoggedOut)
@@ -210,6 +212,7 @@ fn decide_reset(hash: &str, identity: &mut Identity, now_ms: u64) -> Decision {
     // Whoever asks has looked that no issuer vouches for the name. Without a hash it is an identity
     // that is made anew.
     identity.password_hash = hash.to_owned();
+    identity.forget_devices_but(None);
     identity.close_all(now_ms);
     let done = Outcome::Reply(Reply::Done);
     Decision::close(done, Closed::All, CloseReason::LoggedOut)

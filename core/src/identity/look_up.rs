@@ -96,14 +96,14 @@ pub(crate) fn identity(answer: Answer<Registers>) -> Answer<(Identity, u64)> {
     Ok((identity, version))
 }
 
-/// The register with the password hash of a user; see [`password_hash`].
+/// The register with the password hash of a user; see [`credentials`].
 pub(crate) fn credentials_register(user: UserId) -> (LogId, RegisterKey) {
     (LogId::identity(user), credentials_key())
 }
 
-/// The hash of a user's password, by the register of it; empty if there is none.
-pub(crate) fn password_hash(answers: Answers<Register>) -> Answer<String> {
-    Identity::password_hash_of(&single(answers)?).map_err(|_| DATA_CORRUPT)
+/// The identity of a user but for the sessions, by its register.
+pub(crate) fn credentials(answers: Answers<Register>) -> Answer<Identity> {
+    Identity::without_sessions(&single(answers)?).map_err(|_| DATA_CORRUPT)
 }
 
 /// Writes some of what has changed of an identity that was read at this version: at most so much as

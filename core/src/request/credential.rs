@@ -37,6 +37,11 @@ impl CredentialRequest {
     }
 }
 
+/// Where a connection comes from, as far as its transport tells such places apart: all connections of one address
+/// have one, and nobody can choose a number. A transport without addresses has one place for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Source(pub u64);
+
 impl From<CredentialRequest> for Request {
     fn from(request: CredentialRequest) -> Request {
         Request::Credential(request)
@@ -44,7 +49,7 @@ impl From<CredentialRequest> for Request {
 }
 
 /// See [`wire::Register`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Register {
     /// Lower case; see [`USERNAME_LENGTH`].
     pub username: String,
@@ -52,6 +57,8 @@ pub struct Register {
     pub password: String,
     /// The user name if none was given.
     pub display_name: String,
+    /// Whether somebody waits for it.
+    pub attempt: Attempt,
 }
 
 /// See [`wire::Login`].
@@ -65,6 +72,8 @@ pub struct Login {
     pub purpose: Purpose,
     /// Whether somebody waits for it, and which are newer.
     pub attempt: Attempt,
+    /// Where it comes from: [`Request::comes_from`] says it.
+    pub source: Source,
 }
 
 /// What somebody logs in for.
@@ -105,7 +114,8 @@ impl TryFrom<wire::Register> for Register {
                 return Err(invalid("display_name", reason));
             }
         };
-        Ok(Register { username, password, display_name })
+        let attempt = Attempt::default();
+        Ok(Register { username, password, display_name, attempt })
     }
 }
 
@@ -124,8 +134,8 @@ impl TryFrom<wire::Login> for Request {
         let credential = login.credential.ok_or_else(|| invalid("credential", "is missing"))?;
         let device = login.device.ok_or_else(|| invalid("device", "is missing"))?;
         let purpose = purpose(&credential, login.want_tokens, login.fetch_only)?;
-        let (device, attempt) = (device.try_into()?, Attempt::default());
-        Ok(CredentialRequest::Login(Login { credential, device, purpose, attempt }).into())
+        let (device, attempt, source) = (device.try_into()?, Attempt::default(), Source::default());
+        Ok(CredentialRequest::Login(Login { credential, device, purpose, attempt, source }).into())
     }
 }
 

@@ -19,7 +19,7 @@ use dunlin_protocol::{LogId, UserId};
 pub use account::{AccountRequest, MembershipChange};
 pub use conversation::{ConversationRequest, History, Message, Signal};
 pub(crate) use credential::checked_new_password;
-pub use credential::{CredentialRequest, Device, Login, Purpose, Register};
+pub use credential::{CredentialRequest, Device, Login, Purpose, Register, Source};
 pub use identity::{IdentityRequest, Logout};
 pub use invalid::InvalidRequest;
 pub use sync::{Position, SyncFrom};
@@ -68,6 +68,29 @@ pub enum Request {
 }
 
 impl Request {
+    /// Says where it comes from, if that matters: guesses of passwords are counted by it.
+    pub fn comes_from(&mut self, source: Source) {
+        if let Request::Credential(CredentialRequest::Login(login)) = self {
+            login.source = source;
+        }
+    }
+
+    /// Whether a password has to be hashed for it: that is what a guesser costs, and what he may find out.
+    pub fn needs_password(&self) -> bool {
+        match self {
+            Request::Credential(request) => request.needs_password(),
+            Request::Identity(IdentityRequest::ChangePassword { .. }) => true,
+            Request::Identity(
+                IdentityRequest::Refresh { .. }
+                | IdentityRequest::Logout(_)
+                | IdentityRequest::ListSessions,
+            )
+            | Request::Conversation(..)
+            | Request::Account(_)
+            | Request::Sync(_) => false,
+        }
+    }
+
     /// Whether it is a message to store: see [`MessageRoom`](crate::engine::submitter::MessageRoom).
     pub fn is_message(&self) -> bool {
         matches!(self, Request::Conversation(_, ConversationRequest::Send(_)))

@@ -4,6 +4,7 @@ use dunlin_core::admin::AdminRequest;
 use dunlin_core::attempt::Attempt;
 use dunlin_core::request::{
     Command, CredentialRequest, Device, IdentityRequest, Login, Logout, Purpose, Register, Request,
+    Source,
 };
 use dunlin_core::transport::Delivery;
 use dunlin_protocol::DeviceId;
@@ -42,15 +43,25 @@ impl Nodes {
 
     fn register(&mut self) {
         let (username, display_name) = ("ann".to_owned(), "Ann".to_owned());
-        let register = Register { username, password: PASSWORD.into(), display_name };
+        let register = Register {
+            username,
+            password: PASSWORD.into(),
+            display_name,
+            attempt: Attempt::default(),
+        };
         let answer = self.request(0, CredentialRequest::Register(register).into());
         assert!(matches!(body_of(&answer), Some((_, Body::Registered(_)))), "{answer:?}");
     }
 
     /// Logs in and syncs.
     fn login(&mut self, node: usize, credential: Credential, device: Device) -> (Client, Body) {
-        let login =
-            Login { credential, device, attempt: Attempt::default(), purpose: Purpose::Live };
+        let login = Login {
+            credential,
+            device,
+            attempt: Attempt::default(),
+            purpose: Purpose::Live,
+            source: Source::default(),
+        };
         let conn = self.servers[node].next_conn();
         let mut submitter = self.servers[node].engine.submitter();
         let request = CredentialRequest::Login(login).into();
@@ -73,8 +84,13 @@ impl Nodes {
     }
 
     fn login_error(&mut self, node: usize, credential: Credential, device: Device) -> ErrorCode {
-        let login =
-            Login { credential, device, attempt: Attempt::default(), purpose: Purpose::Live };
+        let login = Login {
+            credential,
+            device,
+            attempt: Attempt::default(),
+            purpose: Purpose::Live,
+            source: Source::default(),
+        };
         let answer = self.request(node, CredentialRequest::Login(login).into());
         match body_of(&answer) {
             Some((_, Body::Error(error))) => error.code(),

@@ -2,7 +2,7 @@
 
 use dunlin_core::attempt::{Attempt, Waiting};
 use dunlin_core::placement::worker_of_user;
-use dunlin_core::request::{CredentialRequest, Device, Login, Purpose, Request};
+use dunlin_core::request::{CredentialRequest, Device, Login, Purpose, Request, Source};
 use dunlin_core::transport::{Delivery, Session};
 use dunlin_protocol::wire::login::Credential;
 use dunlin_protocol::wire::{CloseReason, ErrorCode};
@@ -16,7 +16,8 @@ const RACERS: u32 = 5;
 fn waiting_for(credential: Credential, device: Device, number: u64) -> (Waiting, Request) {
     let (waiting, attempt) = Attempt::begin();
     let attempt = attempt.numbered(number);
-    let login = Login { credential, device, attempt, purpose: Purpose::Live };
+    let login =
+        Login { credential, device, attempt, purpose: Purpose::Live, source: Source::default() };
     (waiting, CredentialRequest::Login(login).into())
 }
 

@@ -15,6 +15,7 @@ use dunlin_core::placement::worker_of_user;
 use dunlin_core::random::Random;
 use dunlin_core::request::{
     Command, CredentialRequest, Device, IdentityRequest, Login, Logout, Purpose, Register, Request,
+    Source,
 };
 use dunlin_core::statistics::WorkerStatistics;
 use dunlin_core::store::memory::MemoryStore;
@@ -177,6 +178,19 @@ impl Node {
             self.has_failed = self.store_requests > number;
         }
         self.has_failed
+    }
+
+    /// A login from a place of this number.
+    pub(crate) fn login_from(
+        &mut self,
+        source: u64,
+        conn: ConnId,
+        credential: Credential,
+        device: Device,
+    ) -> LoginResult {
+        self.submit(conn, None, entering_from(source, credential, device));
+        self.run();
+        self.take_login(conn)
     }
 
     /// Submits a request without waiting for its answer; returns its id.
@@ -401,6 +415,7 @@ impl Node {
             username: username.into(),
             password: PASSWORD.into(),
             display_name: username.to_uppercase(),
+            attempt: Attempt::default(),
         };
         match self.request(conn(99), None, CredentialRequest::Register(register).into()) {
             Body::Registered(registered) => Ok(UserId::new(registered.user_id).unwrap()),
@@ -433,7 +448,12 @@ impl Node {
     pub(crate) fn response(&mut self, conn: ConnId, request_id: u64) -> Body {
         let mut responses = Vec::new();
         self.delivered.retain(|out| match &out.delivery {
-            Delivery::Response(response) if out.conn == conn => {
+            Delivery::Response(response)
+            | Delivery::Registered(response)
+            | Delivery::LoginRefused(response)
+            | Delivery::LoginPostponed(response)
+                if out.conn == conn =>
+            {
                 let frame = decoded(response);
                 let answers = frame.request_id == request_id;
                 if answers {
@@ -631,6 +651,13 @@ pub(crate) fn device_of(number: u8, kind: DeviceKind) -> Device {
     Device { id: DeviceId([number; 16]), kind, name: format!("device {number}") }
 }
 
+/// The same from somewhere else.
+pub(crate) fn entering_from(source: u64, credential: Credential, device: Device) -> Request {
+    let mut request = entering(credential, device);
+    request.comes_from(Source(source));
+    request
+}
+
 /// A login that nobody can abandon.
 pub(crate) fn entering(credential: Credential, device: Device) -> Request {
     entering_for(Purpose::Live, credential, device)
@@ -639,7 +666,14 @@ pub(crate) fn entering(credential: Credential, device: Device) -> Request {
 /// The same, for something else than to stay.
 pub(crate) fn entering_for(purpose: Purpose, credential: Credential, device: Device) -> Request {
     let attempt = Attempt::default();
-    CredentialRequest::Login(Login { credential, device, purpose, attempt }).into()
+    CredentialRequest::Login(Login {
+        credential,
+        device,
+        purpose,
+        attempt,
+        source: Source::default(),
+    })
+    .into()
 }
 
 pub(crate) fn password(username: &str) -> Credential {

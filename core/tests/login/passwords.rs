@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use dunlin_core::config::{EngineConfig, PasswordConfig};
-use dunlin_core::request::{CredentialRequest, IdentityRequest, Register};
+use dunlin_core::attempt::Attempt;
+use dunlin_core::config::{DevicePolicy, EngineConfig, PasswordConfig};
+use dunlin_core::request::{CredentialRequest, IdentityRequest, Logout, Register};
 use dunlin_protocol::wire::{ErrorCode, frame::Body};
 
 use super::node::*;
@@ -43,6 +44,7 @@ fn of_two_registrations_at_once_one_wins() {
                 username,
                 password: password.into(),
                 display_name,
+                attempt: Attempt::default(),
             })
             .into()
         };
@@ -135,6 +137,108 @@ fn many_guesses_at_once_are_throttled_as_well() {
             usize::from(node.take_login(conn(number)).refused() == ErrorCode::WrongCredentials);
     }
     assert_eq!(tried, 10);
+}
+
+#[test]
+fn many_right_passwords_at_once_are_all_right() {
+    for seed in 0..20 {
+        let sessions = DevicePolicy { sessions_per_kind: 50, by_kind: vec![], sessions_max: 50 };
+        let many = EngineConfig { devices: sessions, ..config() };
+        let mut node = Node::with(many, Arc::default());
+        node.shuffle = Some(seed);
+        node.register("ada").unwrap();
+        for number in 0..50 {
+            let login = entering(password("ada"), device(number));
+            node.submit(conn(u32::from(number)), None, login);
+        }
+        node.run();
+        for number in 0..50 {
+            match node.take_login(conn(number)) {
+                LoginResult::In(_) => {}
+                // Of one user no more than so many things wait to be done.
+                LoginResult::Postponed(error) => assert_eq!(error.code(), ErrorCode::Overloaded),
+                LoginResult::Refused(error) => panic!("{error:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn who_guesses_elsewhere_shuts_nobody_out() {
+    let mut node = Node::new();
+    node.register("ada").unwrap();
+    let guess = |node: &mut Node, source| {
+        node.login_from(source, conn(1), password_of("ada", "wrong horse"), device(9)).refused()
+    };
+    while guess(&mut node, 7) == ErrorCode::WrongCredentials {}
+    node.login_from(8, conn(2), password("ada"), device(1)).unwrap();
+    assert_eq!(guess(&mut node, 7), ErrorCode::RateLimited);
+    // With many addresses strangers are shut out, but no device that the owner has used.
+    let mut sources = 100..;
+    while guess(&mut node, sources.next().unwrap()) == ErrorCode::WrongCredentials {}
+    assert!(sources.start < 300, "{sources:?}");
+    let refused = node.login_from(8, conn(3), password("ada"), device(2)).refused();
+    assert_eq!(refused, ErrorCode::RateLimited);
+    let ada = node.login_from(7, conn(4), password("ada"), device(1)).unwrap();
+    node.done(conn(4), ada.session, IdentityRequest::Logout(Logout::All).into());
+    let ada = node.login_from(7, conn(5), password("ada"), device(1)).unwrap();
+    // A new password makes strangers of all devices but the one that set it.
+    let (old, new) = (PASSWORD.into(), "battery staple".into());
+    node.done(conn(5), ada.session, IdentityRequest::ChangePassword { old, new }.into());
+    node.login_from(9, conn(6), password_of("ada", "battery staple"), device(1)).unwrap();
+}
+
+#[test]
+fn a_device_that_was_shown_out_is_a_stranger() {
+    let mut node = Node::new();
+    node.register("ada").unwrap();
+    node.login(conn(1), password("ada"), device(1)).unwrap();
+    let other = node.login(conn(2), password("ada"), device(2)).unwrap();
+    let (old, new) = (PASSWORD.into(), "battery staple".into());
+    node.done(conn(2), other.session, IdentityRequest::ChangePassword { old, new }.into());
+    for source in 0..100 {
+        let wrong = password_of("ada", "wrong horse");
+        node.login_from(source, conn(3), wrong, device(3)).refused();
+    }
+    let right = || password_of("ada", "battery staple");
+    let refused = node.login_from(1000, conn(4), right(), device(1)).refused();
+    assert_eq!(refused, ErrorCode::RateLimited);
+    node.login_from(1000, conn(4), right(), device(2)).unwrap();
+}
+
+#[test]
+fn a_taken_name_costs_what_a_password_does() {
+    let mut node = Node::new();
+    node.register("ada").unwrap();
+    node.passwords_busy = true;
+    for name in ["ada", "bob"] {
+        assert_eq!(node.register(name), Err(ErrorCode::Overloaded), "without a hash");
+    }
+    node.passwords_busy = false;
+    let register = Register {
+        username: "ada".into(),
+        password: PASSWORD.into(),
+        display_name: String::new(),
+        attempt: Attempt::default(),
+    };
+    node.submit(conn(1), None, CredentialRequest::Register(register).into());
+    node.run();
+    assert_eq!(node.take_login(conn(1)).refused(), ErrorCode::NameTaken);
+}
+
+#[test]
+fn a_password_is_changed_once_at_a_time() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    let change = |old: &str| {
+        IdentityRequest::ChangePassword { old: old.into(), new: "battery staple".into() }.into()
+    };
+    let both = [(); 2].map(|()| node.submit(conn(1), Some(ada.session), change(PASSWORD)));
+    node.run();
+    let [one, two] = both.map(|request_id| node.response(conn(1), request_id));
+    assert!(matches!(one, Body::Done(_)), "{one:?}");
+    assert!(matches!(&two, Body::Error(error) if error.code() == ErrorCode::RateLimited));
+    assert_eq!(node.error(conn(1), ada.session, change("wrong")), ErrorCode::WrongCredentials);
 }
 
 #[test]

@@ -24,6 +24,12 @@ section! {
         failed_logins_forgiven_per_minute: u32 = 30,
         /// Failed logins of a connection until it is closed.
         failed_logins_per_connection_max: u8 = 5,
+        /// Passwords of an address that are looked at at a time.
+        passwords_at_once_per_address_max: u32 = 32,
+        /// Registrations of an address at once, taken names among them.
+        registrations_per_address_max: u32 = 60,
+        /// How many more it may try, as time passes.
+        registrations_forgiven_per_hour: u32 = 60,
         /// Bytes of the large requests of one connection that may wait for their response.
         request_bytes_max: usize = 512 * 1024,
         /// Bytes of all that has not arrived whole until those who hold most of it are closed.
@@ -48,6 +54,7 @@ impl Section for Limits {
         faults.within("accepts_per_second", self.accepts_per_second, any.clone());
         faults.count_within("handshakes_max", self.handshakes_max, any);
         self.check_failed_logins(faults);
+        self.check_registrations(faults);
         faults.count_within("request_bytes_max", self.request_bytes_max, 1..=1 << 40);
         // A few of the largest frames that can be configured.
         let input = 1 << 20..=1 << 50;
@@ -64,6 +71,15 @@ impl Limits {
         faults.within("failed_logins_forgiven_per_minute", forgiven, 1..=60_000);
         let per_connection = self.failed_logins_per_connection_max;
         faults.within("failed_logins_per_connection_max", per_connection, 1..=255);
+    }
+
+    fn check_registrations(&self, faults: &mut SectionFaults<'_>) {
+        let at_once = self.passwords_at_once_per_address_max;
+        faults.within("passwords_at_once_per_address_max", at_once, 1..=1_000_000);
+        let per_address = self.registrations_per_address_max;
+        faults.within("registrations_per_address_max", per_address, 1..=1_000_000);
+        let forgiven = self.registrations_forgiven_per_hour;
+        faults.within("registrations_forgiven_per_hour", forgiven, 1..=3_600_000);
     }
 
     fn check_outboxes(&self, faults: &mut SectionFaults<'_>) {

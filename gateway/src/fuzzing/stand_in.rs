@@ -100,6 +100,9 @@ impl StandIn {
             }
             (true, 1) => Delivery::LoginRefused(response),
             (true, _) => Delivery::LoginPostponed(response),
+            (false, 0) if is_registration(&request) => Delivery::Registered(response),
+            (false, 1) if is_registration(&request) => Delivery::LoginRefused(response),
+            (false, _) if is_registration(&request) => Delivery::LoginPostponed(response),
             (false, _) => Delivery::Response(response),
         };
         self.deliver(conn, delivery);
@@ -144,6 +147,10 @@ impl StandIn {
         assert!(self.waiting.is_empty(), "{:?}", self.waiting);
         assert!(self.sessions.is_empty(), "nobody told the end of {:?}", self.sessions);
     }
+}
+
+fn is_registration(request: &Request) -> bool {
+    matches!(request, Request::Credential(CredentialRequest::Register(_)))
 }
 
 fn is_login(request: &Request) -> bool {

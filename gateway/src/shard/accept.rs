@@ -227,7 +227,7 @@ impl Shard {
         self.node.counters.accepted.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = self.open(socket, address, entrance) {
             tracing::warn!(shard = self.index, %error, "a new connection can't be set up");
-            self.node.admission.leave(address, true);
+            self.node.admission.leave(address, true, self.clock.now_ms());
             self.node.places.give_back(self.index);
         }
     }

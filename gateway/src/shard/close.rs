@@ -49,6 +49,7 @@ impl Shard {
         slot.progress = now;
         slot.protocol.abandon_login();
         let session = slot.protocol.session();
+        self.password_ended(key);
         self.drop_unfinished(key);
         self.disconnected(conn, session);
         self.arm(key);
@@ -165,12 +166,14 @@ impl Shard {
     fn remove(&mut self, key: usize, reason: CloseReason) {
         let conn = self.conn_id(key);
         self.handshake_ended(key);
+        self.password_ended(key);
         self.drop_outbox(key);
         self.drop_unfinished(key);
         self.drop_stream(key);
         let slot = self.slots.remove(key);
         let is_stranger = slot.protocol.session().is_none();
-        self.node.admission.leave(slot.address, is_stranger);
+        let now_ms = self.clock.now_ms();
+        self.node.admission.leave(slot.address, is_stranger, now_ms);
         self.node.places.give_back(self.index);
         self.node.counters.close(reason);
         log_close(reason, &slot, conn);

@@ -74,6 +74,8 @@ pub(crate) struct Flags {
     pub(crate) write_armed: bool,
     /// Counted as a TLS handshake that is under way.
     pub(crate) handshaking: bool,
+    /// A password of it is being looked at, which counts for its address.
+    pub(crate) shows_password: bool,
 }
 
 /// How far the end is.

@@ -23,6 +23,7 @@ impl Shard {
             Delivery::LoggedIn { session, response } => self.logged_in(key, session, response),
             Delivery::LoginRefused(frame) => self.login_refused(key, frame),
             Delivery::LoginPostponed(frame) => self.login_postponed(key, frame),
+            Delivery::Registered(frame) => self.registered(key, frame),
             Delivery::Notice(frame) => self.keep(key, frame),
             Delivery::Push { log, head, frame } => {
                 let limits = self.outbox_limits;

@@ -349,15 +349,15 @@ impl Shard {
                 slot.outstanding += 1;
                 self.respond(key, EncodedFrame::response(command.request_id, no_room()));
             }
-            Received::Submit(command) => {
+            Received::Submit(mut command) => {
                 if command.request_id != 0 {
                     slot.outstanding += 1;
                     if bytes >= LARGE_REQUEST_BYTES {
                         self.keep_in_mind(key, command.request_id, bytes);
                     }
                 }
-                let is_stranger = self.slots[key].protocol.session().is_none();
-                if !is_stranger || !self.is_refused_to_blocked(key, &command) {
+                let needs_password = command.request.needs_password();
+                if !needs_password || self.password_may_be_shown(key, &mut command) {
                     self.handover.command(command);
                 }
             }

@@ -52,13 +52,10 @@ impl Identity {
         Ok(identity)
     }
 
-    /// The hash of the user's password, by the register of [`credentials_key`] alone; empty if there
-    /// is none.
-    pub(crate) fn password_hash_of(register: &Register) -> Result<String, MalformedIdentity> {
-        let mut identity = Identity::default();
-        let malformed = || MalformedIdentity { key: register.key.clone() };
-        identity.take_register(register).ok_or_else(malformed)?;
-        Ok(identity.password_hash)
+    /// What the register of [`credentials_key`] alone says: the hash of the user's password, which is empty if
+    /// there is none, and which devices are known.
+    pub(crate) fn without_sessions(register: &Register) -> Result<Identity, MalformedIdentity> {
+        Identity::from_registers(std::slice::from_ref(register))
     }
 
     /// The sets that make the registers of `before` those of this one: of what has changed, and
@@ -98,6 +95,7 @@ impl Identity {
                 self.password_hash = credentials.password_hash;
                 self.disabled = credentials.disabled;
                 self.tokens_valid_from_ms = credentials.tokens_valid_from_ms;
+                self.known_devices = credentials.known_devices;
             }
             [RECORDED, id @ ..] => {
                 let recorded = stored::decode(value).ok()?;
@@ -117,6 +115,7 @@ impl Identity {
             password_hash: self.password_hash.clone(),
             disabled: self.disabled,
             tokens_valid_from_ms: self.tokens_valid_from_ms,
+            known_devices: self.known_devices.clone(),
         }
     }
 }
@@ -334,8 +333,9 @@ mod tests {
                 prop_assert!(held.len() <= REGISTERS_MAX);
                 let hash = held.get(&credentials_key()).cloned();
                 let register = Register { key: credentials_key(), version: 1, value: hash };
-                let hash = Identity::password_hash_of(&register);
-                prop_assert_eq!(hash.as_ref(), Ok(&identity.password_hash));
+                let alone = Identity::without_sessions(&register).unwrap();
+                prop_assert_eq!(&alone.password_hash, &identity.password_hash);
+                prop_assert_eq!(&alone.known_devices, &identity.known_devices);
             }
         }
     }
@@ -380,6 +380,6 @@ mod tests {
         }
         let unreadable = Some(Bytes::from_static(b"\xff"));
         let register = Register { key: credentials_key(), version: 1, value: unreadable };
-        assert!(Identity::password_hash_of(&register).is_err());
+        assert!(Identity::without_sessions(&register).is_err());
     }
 }
