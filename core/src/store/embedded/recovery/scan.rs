@@ -352,6 +352,9 @@ impl Scanner<'_> {
         if expected < self.bound {
             // Batches that were durable are gone.
             self.take_lost_end(at, rest, self.bound);
+            if self.next_first.is_none() {
+                self.leave_numbers(at, rest);
+            }
         } else if rest > 0 && self.next_first.is_none() && !self.can_be_torn(at) {
             self.take_lost_end(at, rest, expected.saturating_add(1));
             self.leave_numbers(at, rest);
@@ -367,7 +370,8 @@ impl Scanner<'_> {
     /// What the disk can't read at the end may be more than one batch, and is read another time: what comes behind it
     /// must not have their numbers.
     fn leave_numbers(&mut self, at: usize, bytes: usize) {
-        if self.scan.history_lost && holds_unread(&self.content[at..at + bytes], at as u64) {
+        let rest = self.content.get(at..at + bytes).unwrap_or(&[]);
+        if self.scan.history_lost && holds_unread(rest, at as u64) {
             let batches_max = (bytes / FRAME_HEAD_BYTES) as u64;
             self.expected = self.expected.map(|expected| expected.saturating_add(batches_max));
         }
