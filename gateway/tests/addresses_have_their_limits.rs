@@ -10,7 +10,7 @@ use dunlin_protocol::wire::{
     ChangePassword, CloseReason, ErrorCode, Frame, frame::Body, login::Credential,
 };
 use support::messages::{hello, login, password, register};
-use support::{Client, Node, eventually, tls, token};
+use support::{Client, Node, WAYS, eventually, tls, token};
 
 /// This machine is an address like any other.
 fn strict(config: &mut Config) {
@@ -161,7 +161,7 @@ fn failed_logins_of_a_connection() {
         }
         assert_eq!(client.read_to_close(), Some(CloseReason::LoginFailed));
     }
-    node.wait_closed(CloseReason::LoginFailed, 2);
+    node.wait_closed(CloseReason::LoginFailed, WAYS as u64);
     // The machine is exempt, and may try again.
     node.connect().greet();
     node.settle();

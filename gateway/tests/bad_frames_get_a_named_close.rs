@@ -11,7 +11,7 @@ use dunlin_protocol::wire::{
     Welcome, frame::Body,
 };
 use support::messages::{hello, history, login, message, sync, typing};
-use support::{Client, Node, token};
+use support::{Client, Node, WAYS, token};
 
 /// How far a connection got before the bad frame.
 #[derive(Debug, Clone, Copy)]
@@ -23,17 +23,17 @@ enum Phase {
 
 const PHASES: [Phase; 3] = [Phase::Silent, Phase::Greeted, Phase::LoggedIn];
 
-/// Clients in a phase, over TCP and over TLS.
-fn clients(node: &Node, phase: Phase) -> [Client; 2] {
-    let [mut ada, mut bob] = node.connect_each_way();
-    for (client, name) in [(&mut ada, "ada"), (&mut bob, "bob")] {
+/// Clients in a phase, one of each kind.
+fn clients(node: &Node, phase: Phase) -> [Client; WAYS] {
+    let mut clients = node.connect_each_way();
+    for (client, name) in clients.iter_mut().zip(["ada", "bob", "cyd", "dan"]) {
         match phase {
             Phase::Silent => {}
             Phase::Greeted => client.greet(),
             Phase::LoggedIn => drop(client.log_in(name)),
         }
     }
-    [ada, bob]
+    clients
 }
 
 /// Says something in a phase, and expects to be closed for a reason.
@@ -43,7 +43,7 @@ fn closed_by(node: &Node, phase: Phase, bytes: &[u8], reason: CloseReason) {
         client.write(bytes);
         assert_eq!(client.read_to_close(), Some(reason), "{phase:?} {bytes:?}");
     }
-    node.wait_closed(reason, before + 2);
+    node.wait_closed(reason, before + WAYS as u64);
 }
 
 fn framed(body: &[u8]) -> Vec<u8> {

@@ -5,7 +5,7 @@ mod support;
 use dunlin_protocol::EncodedFrame;
 use dunlin_protocol::wire::frame::Body;
 use support::messages::{hello, login, message, sync};
-use support::{Client, Node, Random, token};
+use support::{Client, Node, Random, WAYS, token};
 
 /// Hello, login, and after that: heartbeats, requests, small and large messages.
 fn script(client: &mut Client, name: &str) -> (Vec<u8>, Vec<u8>) {
@@ -40,9 +40,9 @@ fn speaks(client: &mut Client, name: &str, mut lengths: impl FnMut() -> usize) {
     (0..4).for_each(|_| client.wait_for(heartbeat));
 }
 
-fn ways(node: &Node) -> [(Client, &'static str); 2] {
-    let [plain, tls] = node.connect_each_way();
-    [(plain, "ada"), (tls, "bob")]
+fn ways(node: &Node) -> [(Client, &'static str); WAYS] {
+    let [plain, tls, web, web_tls] = node.connect_each_way();
+    [(plain, "ada"), (tls, "bob"), (web, "cyd"), (web_tls, "dan")]
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn two_pieces_with_the_cut_at_every_byte() {
     let (opening, rest) = script(&mut node.connect(), "ada");
     let longest = opening.len().max(rest.len());
     // Over TLS a cut is where a record ends; a few are enough there.
-    for (way, step) in [(0, 1), (1, 37)] {
+    for (way, step) in [(0, 1), (1, 37), (2, 1), (3, 37)] {
         for cut in (1..longest).step_by(step) {
             let (mut client, name) = ways(&node).into_iter().nth(way).unwrap();
             let mut first = false;

@@ -19,7 +19,7 @@ const ALERT: u8 = 21;
 fn tls_of(client: &mut Client) -> &mut rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
     match &mut client.stream {
         Stream::Tls(tls) => tls,
-        Stream::Plain(_) => panic!("no TLS"),
+        Stream::Plain(_) | Stream::Web(_) => panic!("no TLS"),
     }
 }
 

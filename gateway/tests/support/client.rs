@@ -11,6 +11,7 @@ use rustls::{ClientConnection, StreamOwned};
 use socket2::SockRef;
 
 use super::messages::{hello, login, sync};
+use super::web::Web;
 use super::{DEADLINE, token};
 
 /// What bytes go over.
@@ -18,6 +19,7 @@ use super::{DEADLINE, token};
 pub enum Stream {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Web(Box<Web>),
 }
 
 impl Stream {
@@ -25,6 +27,7 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket,
             Stream::Tls(tls) => &tls.sock,
+            Stream::Web(web) => web.stream().socket(),
         }
     }
 }
@@ -34,6 +37,7 @@ impl Read for Stream {
         match self {
             Stream::Plain(socket) => socket.read(buffer),
             Stream::Tls(tls) => tls.read(buffer),
+            Stream::Web(web) => web.read(buffer),
         }
     }
 }
@@ -43,6 +47,7 @@ impl Write for Stream {
         match self {
             Stream::Plain(socket) => socket.write(bytes),
             Stream::Tls(tls) => tls.write(bytes),
+            Stream::Web(web) => web.write(bytes),
         }
     }
 
@@ -50,6 +55,7 @@ impl Write for Stream {
         match self {
             Stream::Plain(socket) => socket.flush(),
             Stream::Tls(tls) => tls.flush(),
+            Stream::Web(web) => web.flush(),
         }
     }
 }

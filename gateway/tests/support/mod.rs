@@ -11,11 +11,12 @@ pub mod random;
 pub mod store;
 pub mod tls;
 pub mod token;
+pub mod web;
 
 use std::time::{Duration, Instant};
 
 pub use client::{Client, Stream};
-pub use node::Node;
+pub use node::{Node, WAYS};
 pub use random::Random;
 
 /// How long a test waits for what must happen. It never waits so long unless it fails.

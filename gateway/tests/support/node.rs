@@ -12,7 +12,10 @@ use dunlin_protocol::wire::CloseReason;
 use tempfile::TempDir;
 
 use super::client::Client;
-use super::{eventually, tls, token};
+use super::{eventually, tls, token, web};
+
+/// Kinds of connections.
+pub const WAYS: usize = 4;
 
 /// See the module. [`Node::settle`] is the end of a good test.
 pub struct Node {
@@ -27,6 +30,8 @@ pub fn config(folder: &TempDir) -> Config {
     config.data.folder = folder.path().join("data");
     config.listen.tcp = "127.0.0.1:0".into();
     config.listen.tls = "127.0.0.1:0".into();
+    config.listen.web = "127.0.0.1:0".into();
+    config.listen.web_tls = "127.0.0.1:0".into();
     config.listen.shards = 2;
     config.engine.workers = 2;
     config.engine.registration = "open".into();
@@ -93,9 +98,25 @@ impl Node {
         tls::connect_to(self.tls(), &tls::both_versions(&self.certificate()))
     }
 
-    /// Both kinds of connection, for what must be the same on both.
-    pub fn connect_each_way(&self) -> [Client; 2] {
-        [self.connect(), self.connect_tls()]
+    pub fn web(&self) -> SocketAddr {
+        self.server.web_address().unwrap()
+    }
+
+    pub fn web_tls(&self) -> SocketAddr {
+        self.server.web_tls_address().unwrap()
+    }
+
+    pub fn connect_web(&self) -> Client {
+        web::connect_to(self.web())
+    }
+
+    pub fn connect_web_tls(&self) -> Client {
+        web::connect_securely(self.web_tls(), &web::config(&self.certificate()))
+    }
+
+    /// All kinds of connection, for what must be the same on each.
+    pub fn connect_each_way(&self) -> [Client; WAYS] {
+        [self.connect(), self.connect_tls(), self.connect_web(), self.connect_web_tls()]
     }
 
     /// A client that is logged in, has synced and gets pushes.
