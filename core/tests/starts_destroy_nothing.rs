@@ -826,4 +826,23 @@ fn what_was_told_and_cannot_be_read_is_kept() {
     assert!(is_told(&store, "DAMAGE.stray", DamageKind::Stray), "{:?}", told(&store));
     drop(store);
     assert!(disk.content("DAMAGE.stray").unwrap() == was && disk.content("DAMAGE").is_some());
+    // It stays told that there was something else.
+    for _ in 0..2 {
+        let store = open_on(&disk).unwrap();
+        let whats: Vec<String> = store.told_damage().into_iter().map(|told| told.what).collect();
+        let unread = "what was told at earlier starts can't be read by the disk";
+        assert!(whats.iter().any(|what| what.starts_with(unread)), "{whats:?}");
+        assert!(!whats.iter().any(|what| what.contains("??")), "{whats:?}");
+        drop(store);
+        // A second one, of which only a part can't be read.
+        disk.lose("DAMAGE.stray");
+        let mut content = disk.content("DAMAGE").unwrap();
+        content.resize(content.len().next_multiple_of(4096), b'\n');
+        content.extend_from_slice(&was);
+        disk.put("DAMAGE", &content);
+        disk.spoil("DAMAGE", content.len() - 1);
+    }
+    let store = open_on(&disk).unwrap();
+    assert!(disk.content("DAMAGE").unwrap().starts_with(b"{"));
+    assert!(store.told_damage().len() > 1, "{:?}", store.told_damage());
 }

@@ -28,6 +28,7 @@ use self::folder::{make, remove_unfinished};
 use self::life::{FoundLives, Lives};
 use self::told::ToldDamage;
 use self::watch::Watch;
+use super::cleaning::cleaner::now_ms;
 use super::config::{EmbeddedConfig, OpenError};
 use super::disk::{Disk, DiskFile, read_all};
 use super::identity::{self, Identity};
@@ -383,33 +384,35 @@ impl<'a> Recovery<'a> {
 
     /// Says what is damaged, in the log and in a file that stays until somebody has seen it.
     fn tell(&mut self) -> Result<(), OpenError> {
+        let now_ms = now_ms();
         let io = |doing| OpenError::io(doing, self.disk.path().join(told::NAME));
-        let mut told = self.load_told().map_err(io("can't read"))?;
+        let (mut told, is_moved) = self.load_told(now_ms).map_err(io("can't read"))?;
         for damage in &self.report.damage {
             tracing::error!(file = damage.file, %damage, "the store is damaged");
         }
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let now_ms = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         let RecoveryReport { damage, history_lost, .. } = &self.report;
-        let added = told::add(self.disk, &mut told, damage, *history_lost, now_ms);
-        added.map_err(io("can't write"))?;
+        if told::add(&mut told, damage, *history_lost, now_ms) || is_moved {
+            told::save(self.disk, &told).map_err(io("can't write"))?;
+        }
         self.report.told = told::unacknowledged(&told);
         self.told = told;
         Ok(())
     }
 
-    /// What was told before. A file that can't be read now may say it another time, and gets another name at once.
-    fn load_told(&mut self) -> io::Result<Vec<ToldDamage>> {
+    /// What was told before, and whether the file that says it has got another name: if it can't be read now, it may
+    /// say it another time.
+    fn load_told(&mut self, now_ms: u64) -> io::Result<(Vec<ToldDamage>, bool)> {
         let is_file = !self.is_set_aside(told::NAME);
-        let told = if is_file { told::load(self.watch.open(told::NAME))? } else { Vec::new() };
+        let told = is_file.then(|| told::load(self.watch.open(told::NAME), now_ms)).transpose()?;
         if self.watch.is_unread(told::NAME) {
             self.set_aside(told::NAME.to_owned());
         }
-        if let Some(at) = self.asides.iter().position(|(name, _)| name == told::NAME) {
+        let moved = self.asides.iter().position(|(name, _)| name == told::NAME);
+        if let Some(at) = moved {
             let (name, aside) = self.asides.remove(at);
             self.disk.rename(&name, &aside)?;
         }
-        Ok(told)
+        Ok((told.unwrap_or_default(), moved.is_some()))
     }
 
     /// Writes down that a life begins, before anything is written in it.

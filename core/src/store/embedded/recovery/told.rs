@@ -31,14 +31,31 @@ pub struct ToldDamage {
     pub acknowledged: bool,
 }
 
-/// All that was told, the oldest first. A line that can't be read is shown as
-/// it is: it says at least that there was something.
-pub(in super::super) fn load(file: io::Result<Arc<dyn DiskFile>>) -> io::Result<Vec<ToldDamage>> {
-    let content = match file.and_then(|file| read_all(&*file)) {
+/// What stands for all lines that the disk can't read. There may be the only one among them that says that
+/// entries are lost.
+const UNREAD: &str = "what was told at earlier starts can't be read by the disk; the file that says it is kept, \
+                      under another name";
+
+/// All that was told, the oldest first. A line that can't be understood is shown as it is: it says at least that
+/// there was something. If it is the disk that can't read it, a line of now says so.
+pub(in super::super) fn load(
+    file: io::Result<Arc<dyn DiskFile>>,
+    now_ms: u64,
+) -> io::Result<Vec<ToldDamage>> {
+    let file = match file {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        content => content?,
+        file => file?,
     };
-    Ok(String::from_utf8_lossy(&content).lines().map(decode).collect())
+    let content = read_all(&*file)?;
+    let text = String::from_utf8_lossy(&content);
+    if !file.has_unreadable() {
+        return Ok(text
+            .lines()
+            .map(|line| decode(line).unwrap_or_else(|| as_it_is(line)))
+            .collect());
+    }
+    let unread = ToldDamage { time_ms: now_ms, ..as_it_is(UNREAD) };
+    Ok(text.lines().filter_map(decode).chain([unread]).collect())
 }
 
 /// Those that nobody has acknowledged.
@@ -46,25 +63,29 @@ pub(in super::super) fn unacknowledged(told: &[ToldDamage]) -> Vec<ToldDamage> {
     told.iter().filter(|told| !told.acknowledged).cloned().collect()
 }
 
-fn decode(line: &str) -> ToldDamage {
-    let value: Value = serde_json::from_str(line).unwrap_or(Value::Null);
-    ToldDamage {
+fn decode(line: &str) -> Option<ToldDamage> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    Some(ToldDamage {
         time_ms: value["time_ms"].as_u64().unwrap_or(0),
-        what: value["what"].as_str().unwrap_or(line).to_owned(),
+        what: value["what"].as_str()?.to_owned(),
         new_epoch: value["new_epoch"].as_bool().unwrap_or(false),
         acknowledged: value["acknowledged"].as_bool().unwrap_or(false),
-    }
+    })
 }
 
-/// Adds what was not told before, durably. Where entries are lost now, all is told that was found with it: a
-/// loss is no less for having happened before in the same words.
+/// A line that says nothing else.
+fn as_it_is(line: &str) -> ToldDamage {
+    ToldDamage { time_ms: 0, what: line.to_owned(), new_epoch: false, acknowledged: false }
+}
+
+/// Adds what was not told before. Where entries are lost now, all is told that was found with it: a loss is no
+/// less for having happened before in the same words. Returns whether anything was added.
 pub(in super::super) fn add(
-    disk: &dyn Disk,
     told: &mut Vec<ToldDamage>,
     damage: &[Damage],
     new_epoch: bool,
     time_ms: u64,
-) -> io::Result<()> {
+) -> bool {
     let before = told.clone();
     for what in damage.iter().map(ToString::to_string) {
         let says_it = |told: &ToldDamage| {
@@ -74,7 +95,12 @@ pub(in super::super) fn add(
             tell(told, ToldDamage { time_ms, what, new_epoch, acknowledged: false });
         }
     }
-    if *told == before { Ok(()) } else { write_whole(disk, NAME, &encode(told)) }
+    *told != before
+}
+
+/// Writes it, durably.
+pub(in super::super) fn save(disk: &dyn Disk, told: &[ToldDamage]) -> io::Result<()> {
+    write_whole(disk, NAME, &encode(told))
 }
 
 /// Adds a line, in the place of what somebody has seen of the same words; if there is no room, of the oldest
@@ -111,7 +137,7 @@ pub(in super::super) fn acknowledge(disk: &dyn Disk, told: &mut [ToldDamage]) ->
         return Ok(());
     }
     told.iter_mut().for_each(|told| told.acknowledged = true);
-    write_whole(disk, NAME, &encode(told))
+    save(disk, told)
 }
 
 #[cfg(test)]
@@ -133,16 +159,17 @@ mod tests {
             Damage::of_file("00000001.log", DamageKind::Foreign),
         );
         let mut told = Vec::new();
-        add(&disk, &mut told, std::slice::from_ref(&loss), true, 1).unwrap();
-        add(&disk, &mut told, std::slice::from_ref(&state), false, 2).unwrap();
-        add(&disk, &mut told, std::slice::from_ref(&loss), true, 3).unwrap();
+        assert!(add(&mut told, std::slice::from_ref(&loss), true, 1));
+        assert!(add(&mut told, std::slice::from_ref(&state), false, 2));
+        assert!(!add(&mut told, std::slice::from_ref(&loss), true, 3));
         assert_eq!(whats(&told), ["EXTENT is missing", "00000001.log belongs to another store"]);
         acknowledge(&disk, &mut told).unwrap();
-        add(&disk, &mut told, &[state], false, 4).unwrap();
+        assert!(!add(&mut told, &[state], false, 4));
         assert_eq!(unacknowledged(&told), []);
-        add(&disk, &mut told, &[loss], true, 5).unwrap();
+        assert!(add(&mut told, &[loss], true, 5));
+        save(&disk, &told).unwrap();
         assert_eq!(whats(&unacknowledged(&told)), ["EXTENT is missing"]);
-        assert_eq!(load(disk.open(NAME)).unwrap(), told);
+        assert_eq!(load(disk.open(NAME), 6).unwrap(), told);
     }
 
     #[test]
@@ -153,10 +180,10 @@ mod tests {
             |number: usize| Damage::of_file(format!("{number:08x}.log"), DamageKind::Missing);
         let mut told = Vec::new();
         let many: Vec<Damage> = (0..2 * TOLD_MAX).map(file).collect();
-        add(&disk, &mut told, &many, true, 1).unwrap();
+        assert!(add(&mut told, &many, true, 1));
         assert_eq!(told.len(), TOLD_MAX);
         acknowledge(&disk, &mut told).unwrap();
-        add(&disk, &mut told, &[file(3 * TOLD_MAX)], true, 2).unwrap();
+        assert!(add(&mut told, &[file(3 * TOLD_MAX)], true, 2));
         assert_eq!((told.len(), unacknowledged(&told).len()), (TOLD_MAX, 1));
     }
 }

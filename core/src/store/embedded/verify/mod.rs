@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::random::SystemSource;
 
+use super::cleaning::cleaner::now_ms;
 use super::config::{EmbeddedConfig, OpenError};
 use super::disk::overlay::Overlay;
 use super::disk::{Disk, ReadFolder};
@@ -97,7 +98,7 @@ fn verify_closed(
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, OpenError> {
     let disk = Arc::new(Overlay::new(Arc::new(ReadFolder::open(path)?)));
-    let told = told::load(disk.open(told::NAME))
+    let told = told::load(disk.open(told::NAME), now_ms())
         .map_err(OpenError::io("can't read", path.join(told::NAME)))?;
     let mut recovered = recovery::recover(&*disk, &config, &SystemSource::new())?;
     let mut found = std::mem::take(&mut recovered.report).damage;
