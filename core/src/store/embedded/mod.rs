@@ -57,6 +57,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 // Under a name that `core/tests/hand_overs` can give to loom's: see `queue` and `wake`.
@@ -268,6 +269,11 @@ impl EmbeddedStore {
     /// What it has done since it was opened.
     pub fn statistics(&self) -> EmbeddedStatistics {
         self.shared.counters.snapshot(self.queue.len(), &self.shared.index)
+    }
+
+    /// How long ago a batch could not be made durable, if none was since.
+    pub fn failing_since(&self) -> Option<Duration> {
+        self.shared.counters.failing_since()
     }
 
     /// Reads everything that is stored, and compares the index with it. Appends go on meanwhile;

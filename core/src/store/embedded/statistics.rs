@@ -1,7 +1,9 @@
 //! What the store counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::statistics::{Histogram, SharedHistogram};
 
@@ -27,6 +29,12 @@ pub struct EmbeddedStatistics {
     pub fsync_us: Histogram,
     /// Bytes of batches that became durable.
     pub bytes: u64,
+    /// Entries and registers of each batch that became durable.
+    pub batch_records: Histogram,
+    /// Bytes of each of them.
+    pub batch_bytes: Histogram,
+    /// How long ago a batch failed; `None` if one became durable since, or none has failed.
+    pub failing_since: Option<Duration>,
     /// Bytes of index files that were written.
     pub index_bytes: u64,
     /// Bytes of the filters of the index that are in memory now.
@@ -58,6 +66,11 @@ pub(super) struct Counters {
     /// Recorded by the commit lane alone.
     pub fsync_us: SharedHistogram,
     pub bytes: Counter,
+    /// Recorded by the commit lane alone, as the next one.
+    batch_records: SharedHistogram,
+    batch_bytes: SharedHistogram,
+    /// When a batch failed, if none became durable since. Touched once for each batch.
+    failed: Mutex<Option<Instant>>,
     pub index_bytes: Counter,
     pub damaged_reads: Counter,
     pub cleaned_files: Counter,
@@ -70,6 +83,28 @@ impl Counters {
     pub(super) fn synced(&self, took: Duration) {
         self.fsyncs.add(1);
         self.fsync_us.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// A batch of so many entries, registers and bytes became durable.
+    pub(super) fn committed(&self, entries: usize, registers: usize, bytes: usize) {
+        self.batches.add(1);
+        self.appends.add(entries as u64);
+        self.registers.add(registers as u64);
+        self.bytes.add(bytes as u64);
+        self.batch_records.record((entries + registers) as u64);
+        self.batch_bytes.record(bytes as u64);
+        *self.failed.lock() = None;
+    }
+
+    /// A batch failed, or there is nowhere to write it to.
+    pub(super) fn failed(&self) {
+        self.failures.add(1);
+        *self.failed.lock() = Some(Instant::now());
+    }
+
+    /// How long ago that was, if no batch became durable since.
+    pub(super) fn failing_since(&self) -> Option<Duration> {
+        self.failed.lock().map(|failed| failed.elapsed())
     }
 
     /// Files of so many bytes were cleaned into one.
@@ -95,6 +130,9 @@ impl Counters {
             fsyncs: self.fsyncs.get(),
             fsync_us: self.fsync_us.snapshot(),
             bytes: self.bytes.get(),
+            batch_records: self.batch_records.snapshot(),
+            batch_bytes: self.batch_bytes.snapshot(),
+            failing_since: self.failing_since(),
             index_bytes: self.index_bytes.get(),
             filter_bytes,
             filter_bytes_total,

@@ -347,10 +347,8 @@ impl Lane {
         segment.last_frame = base;
         segment.end += self.frame.buffer.len() as u64;
         let counters = &self.shared.counters;
-        counters.batches.add(1);
-        counters.appends.add(self.frame.entries() as u64);
-        counters.registers.add(self.frame.registers() as u64);
-        counters.bytes.add(self.frame.buffer.len() as u64);
+        let frame = &self.frame;
+        counters.committed(frame.entries(), frame.registers(), frame.buffer.len());
         let (end, frame, erasures) = (segment.end, &mut self.frame, &mut self.erasures);
         let index_bytes = &mut segment.index_bytes;
         self.shared.index.add(|index| {
@@ -383,7 +381,7 @@ impl Lane {
     /// Gives the batch up, and the segment: it is not known what of it is on the disk.
     fn fail(&mut self, error: &io::Error) -> StoreError {
         tracing::error!(%error, batch = self.next_batch, "a batch can't be made durable");
-        self.shared.counters.failures.add(1);
+        self.shared.counters.failed();
         self.retry_at = Some(Instant::now() + self.shared.config.retry_interval);
         self.seal();
         unavailable(&error.to_string())
@@ -420,7 +418,7 @@ impl Lane {
         let opened = self.take_spare();
         opened.map_err(|error| {
             tracing::error!(%error, "can't make a segment");
-            self.shared.counters.failures.add(1);
+            self.shared.counters.failed();
             self.retry_at = Some(Instant::now() + self.shared.config.retry_interval);
             unavailable(&error.to_string())
         })
