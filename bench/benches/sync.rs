@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use bytes::Bytes;
+use dunlin_core::arrival::Arrival;
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::TokenKeys;
 use dunlin_core::clock::Now;
@@ -133,7 +134,14 @@ impl Node {
         self.requests += 1;
         let request = Request::try_from(sync.clone()).expect("it is a good one");
         let (session, request_id) = (Some(self.session), self.requests);
-        let command = Command { conn: CONN, session, request_id, may_deflate, request };
+        let command = Command {
+            conn: CONN,
+            session,
+            request_id,
+            may_deflate,
+            arrived: Arrival::UNKNOWN,
+            request,
+        };
         self.worker.handle(Now::steady(NOW_MS), Input::Command(command), &mut self.effects);
         let mut outstanding = 0;
         loop {

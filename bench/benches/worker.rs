@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use dunlin_core::arrival::Arrival;
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::TokenKeys;
 use dunlin_core::clock::Now;
@@ -159,7 +160,14 @@ fn session(of: u64) -> Session {
 }
 
 fn command(of: u64, request_id: u64, request: Request) -> Command {
-    Command { conn: conn(of), session: Some(session(of)), request_id, may_deflate: false, request }
+    Command {
+        conn: conn(of),
+        session: Some(session(of)),
+        request_id,
+        may_deflate: false,
+        arrived: Arrival::UNKNOWN,
+        request,
+    }
 }
 
 fn worker(criterion: &mut Criterion) {

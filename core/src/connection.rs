@@ -33,6 +33,7 @@ use dunlin_protocol::limits::{
 use dunlin_protocol::wire::{CloseReason, Error, ErrorCode, Hello, Rules, frame::Body};
 use dunlin_protocol::{EncodedFrame, frame};
 
+use crate::arrival::Arrival;
 use crate::attempt::{Attempt, Tried, Waiting};
 use crate::config::EngineConfig;
 use crate::request::{Command, CredentialRequest, InvalidRequest, Purpose, Request};
@@ -343,7 +344,15 @@ impl Connection {
                     self.begin(request);
                 }
                 let may_deflate = self.in_force().deflate;
-                Received::Submit(Command { conn, session, request_id, may_deflate, request })
+                let arrived = Arrival::UNKNOWN;
+                Received::Submit(Command {
+                    conn,
+                    session,
+                    request_id,
+                    may_deflate,
+                    arrived,
+                    request,
+                })
             }
             // It asked for no response, and a signal may get lost anyway.
             Err(_) if unanswered => Received::Nothing,

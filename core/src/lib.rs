@@ -49,6 +49,7 @@
 
 mod account;
 pub mod admin;
+pub mod arrival;
 pub mod attempt;
 mod audience;
 pub mod auth;

@@ -5,6 +5,8 @@ use std::fmt;
 use dunlin_protocol::wire::CloseReason;
 use dunlin_protocol::{EncodedFrame, LogId, SessionId, UserId};
 
+use crate::arrival::Arrival;
+
 /// A connection: a slot of a shard, and how often that slot was used before. A late answer to a
 /// connection that is gone meets another generation and is dropped.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +65,8 @@ pub struct Outbound {
     /// For whom. If the generation is not the slot's, drop it; but the session of a `LoggedIn` has
     /// been opened, so say that it is [gone](crate::engine::submitter::Submitter::disconnected).
     pub conn: ConnId,
+    /// When the message was read that this acknowledges, or pushes.
+    pub arrived: Arrival,
     /// What.
     pub delivery: Delivery,
 }

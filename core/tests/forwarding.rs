@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dunlin_core::arrival::Arrival;
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::TokenKeys;
 use dunlin_core::bus::{Member, NodeId};
@@ -86,6 +87,7 @@ impl Node {
             session,
             request_id,
             may_deflate: false,
+            arrived: Arrival::UNKNOWN,
             request,
         }));
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dunlin_core::arrival::Arrival;
 use dunlin_core::attempt::Attempt;
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::{Claims, TokenKeys, TokenKind};
@@ -97,6 +98,7 @@ impl Node {
             session,
             request_id: 1,
             may_deflate: false,
+            arrived: Arrival::UNKNOWN,
             request,
         }));
     }

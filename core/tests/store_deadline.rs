@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dunlin_core::arrival::Arrival;
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::TokenKeys;
 use dunlin_core::clock::Now;
@@ -82,6 +83,7 @@ impl Node {
             session,
             request_id,
             may_deflate: false,
+            arrived: Arrival::UNKNOWN,
             request,
         }));
         request_id

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dunlin_core::arrival::Arrival;
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::token::TokenKeys;
 use dunlin_core::clock::Now;
@@ -97,7 +98,14 @@ impl Node {
         self.requests += 1;
         let request = Request::try_from(sync).unwrap();
         let (session, request_id) = (Some(self.session), self.requests);
-        let command = Command { conn: CONN, session, request_id, may_deflate: false, request };
+        let command = Command {
+            conn: CONN,
+            session,
+            request_id,
+            may_deflate: false,
+            arrived: Arrival::UNKNOWN,
+            request,
+        };
         self.worker.handle(Now::steady(1), Input::Command(command), &mut self.effects);
         let mut rounds = 0;
         loop {

@@ -38,7 +38,7 @@ impl Hub {
 impl Transport for Hub {
     fn deliver(&self, _shard: u16, batch: Vec<Outbound>) {
         let outboxes = self.outboxes.lock();
-        for Outbound { conn, delivery } in batch {
+        for Outbound { conn, delivery, .. } in batch {
             if let Some(outbox) = outboxes.get(&conn) {
                 outbox.put(delivery);
             }

@@ -15,6 +15,7 @@ use hashbrown::hash_map::Entry;
 
 use super::membership::{Ending, MembershipChange};
 use super::setting::SettingChange;
+use crate::arrival::Arrival;
 use crate::audience::push::LogPush;
 use crate::conversation::hearing::Heard;
 use crate::limits::{CHANGES_BYTES_MAX, OVERLOADED_RETRY_MS};
@@ -332,7 +333,12 @@ impl Change {
             What::Conversation(..) | What::Setting(_) => None,
         };
         let (log, head) = (LogId::account(user), told.version());
-        let hint = LogPush { log, head, frame: EncodedFrame::push(told.into_body()) };
+        let hint = LogPush {
+            log,
+            head,
+            frame: EncodedFrame::push(told.into_body()),
+            arrived: Arrival::UNKNOWN,
+        };
         Changed { user, conn, hint, heard }
     }
 }
@@ -371,7 +377,7 @@ mod tests {
     fn client(user: u64) -> Client {
         let conn = ConnId { shard: 0, slot: 1, generation: 1 };
         let user = UserId::new(user).unwrap();
-        Client { conn, user, request_id: 1, may_deflate: false }
+        Client { conn, user, request_id: 1, may_deflate: false, arrived: Arrival::UNKNOWN }
     }
 
     /// So many settings of a user, of which none is answered by the store. How many were refused.

@@ -330,13 +330,20 @@ mod tests {
 
     use super::*;
     use crate::account::cursor::tests::held;
+    use crate::arrival::Arrival;
     use crate::store::{EntryMeta, Head, StoreRequest, StoredEntry};
     use crate::transport::{ConnId, Delivery, Outbound};
     use crate::worker::turn::stage::Stage;
 
     fn client(request_id: u64) -> Client {
         let conn = ConnId { shard: 0, slot: 1, generation: 1 };
-        Client { conn, user: UserId::new(1).unwrap(), request_id, may_deflate: false }
+        Client {
+            conn,
+            user: UserId::new(1).unwrap(),
+            request_id,
+            may_deflate: false,
+            arrived: Arrival::UNKNOWN,
+        }
     }
 
     fn chat() -> LogId {

@@ -2,6 +2,7 @@
 
 use dunlin_protocol::{EncodedFrame, LogId, UserId};
 
+use crate::arrival::Arrival;
 use crate::bus::NodeId;
 use crate::transport::ConnId;
 
@@ -18,6 +19,8 @@ pub struct Push {
     pub frame: EncodedFrame,
     /// The connection that knows it already by its response.
     pub except: Option<ConnId>,
+    /// When the message was read that it is.
+    pub arrived: Arrival,
 }
 
 /// Something momentary for a user.
@@ -40,6 +43,8 @@ pub(crate) struct LogPush {
     pub(crate) log: LogId,
     pub(crate) head: u64,
     pub(crate) frame: EncodedFrame,
+    /// See [`Push::arrived`].
+    pub(crate) arrived: Arrival,
 }
 
 /// A connection that knows an entry by the response to its request, and needs no push of it.

@@ -4,6 +4,7 @@ use dunlin_protocol::wire::{self, CloseReason, DeviceKind, frame::Body};
 use dunlin_protocol::{EncodedFrame, LogId, SessionId, UserId};
 use smallvec::SmallVec;
 
+use crate::arrival::Arrival;
 use crate::audience::push::{Push, SignalPush};
 use crate::dense_map::DenseMap;
 use crate::limits::{HELD_BYTES_MAX, HELD_BYTES_WORKER_MAX, HELD_PUSHES_MAX};
@@ -139,7 +140,7 @@ impl OpenSession {
         if let Some(held) = &mut self.held {
             held.push(push, all_held);
         } else if self.is_live {
-            effects.push(self.conn, push.log, push.head, push.frame.clone());
+            effects.push(push.arrived, self.conn, push.log, push.head, push.frame.clone());
         }
     }
 
@@ -316,7 +317,8 @@ impl Sessions {
             return;
         }
         for (log, head, frame) in held.pushes {
-            effects.push(conn, log, head, frame);
+            // What it waited for is the sync, and no part of the way of a message.
+            effects.push(Arrival::UNKNOWN, conn, log, head, frame);
         }
         held.receipts.into_iter().for_each(|frame| effects.signal(conn, frame));
         if held.overflowed {
@@ -353,7 +355,14 @@ mod tests {
 
     fn push(head: u64) -> Push {
         let log = LogId::account(user());
-        Push { user: user(), log, head, frame: behind_frame(), except: None }
+        Push {
+            user: user(),
+            log,
+            head,
+            frame: behind_frame(),
+            except: None,
+            arrived: Arrival::UNKNOWN,
+        }
     }
 
     fn delivered(effects: &mut Effects) -> Vec<Delivery> {

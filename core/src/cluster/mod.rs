@@ -199,7 +199,7 @@ impl Cluster {
         if self.peers.is_empty() {
             return;
         }
-        let LogPush { log, head, frame } = push;
+        let LogPush { log, head, frame, arrived: _ } = push;
         for (to, users) in self.elsewhere(users) {
             let except = except.and_then(|knower| knower.conn_on(to.node));
             let (log, head, frame) = (*log, *head, frame.clone());

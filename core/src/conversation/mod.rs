@@ -349,6 +349,7 @@ fn give_room_back<K: Eq + Hash, V>(table: &mut HashMap<K, V, RandomState>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arrival::Arrival;
 
     #[test]
     fn of_a_message_that_has_expired_it_is_known_that_it_was_stored() {
@@ -409,7 +410,7 @@ mod tests {
                 content: Bytes::new(),
                 notice: Notice::Loud,
             };
-            let reply_to = ReplyTo::Client { conn: CONN, request_id: 1 };
+            let reply_to = ReplyTo::Client { conn: CONN, request_id: 1, arrived: Arrival::UNKNOWN };
             Pending::new(reply_to, user(sender), CONN, log(), message)
         }
 

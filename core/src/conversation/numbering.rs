@@ -351,6 +351,7 @@ mod tests {
     use dunlin_protocol::ClientMessageId;
 
     use super::*;
+    use crate::arrival::Arrival;
     use crate::bus::NodeId;
     use crate::conversation::pending::ReplyTo;
     use crate::entry::others_counted;
@@ -371,7 +372,7 @@ mod tests {
         let conn = ConnId { shard: 0, slot: 1, generation: 1 };
         let from = Origin { node: NodeId(9), worker: 0 };
         let reply_to = match batch {
-            0 => ReplyTo::Client { conn, request_id: 1 },
+            0 => ReplyTo::Client { conn, request_id: 1, arrived: Arrival::UNKNOWN },
             batch => ReplyTo::Node { from, batch, index: number },
         };
         let mut id = [0; 16];

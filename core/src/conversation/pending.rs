@@ -2,6 +2,7 @@
 
 use dunlin_protocol::{LogId, UserId};
 
+use crate::arrival::Arrival;
 use crate::audience::push::Knower;
 use crate::entry::EncodedEntry;
 use crate::limits::{ENTRY_OVERHEAD_BYTES, STORE_DEADLINE_MS};
@@ -28,7 +29,7 @@ pub(crate) struct Pending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReplyTo {
     /// A connection of this node.
-    Client { conn: ConnId, request_id: u64 },
+    Client { conn: ConnId, request_id: u64, arrived: Arrival },
     /// A worker of another node, that has forwarded the send.
     Node {
         from: Origin,
@@ -74,6 +75,14 @@ impl Pending {
         match self.reply_to {
             ReplyTo::Client { .. } => Knower::Here(self.conn),
             ReplyTo::Node { from, .. } => Knower::There(from.node, self.conn),
+        }
+    }
+
+    /// When it was read on this node; not known of what another one has forwarded.
+    pub(crate) fn arrived(&self) -> Arrival {
+        match self.reply_to {
+            ReplyTo::Client { arrived, .. } => arrived,
+            ReplyTo::Node { .. } => Arrival::UNKNOWN,
         }
     }
 

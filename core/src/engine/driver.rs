@@ -392,6 +392,7 @@ impl Driver {
 
     fn publish_statistics(&mut self) {
         let counted = &mut self.effects.counters;
+        counted.timer_turns += 1;
         self.worker.count(counted);
         counted.commands_queued = self.commands.len() as u64;
         counted.command_bytes = self.commands.bytes() as u64;

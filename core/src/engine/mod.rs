@@ -80,6 +80,7 @@ pub enum EngineError {
 /// ```
 /// use std::sync::{Arc, mpsc};
 ///
+/// use dunlin_core::arrival::Arrival;
 /// use dunlin_core::admin::{AdminReply, AdminRequest};
 /// use dunlin_core::engine::Engine;
 /// use dunlin_core::request::{Command, Message};
@@ -125,7 +126,8 @@ pub enum EngineError {
 /// };
 /// let mut submitter = engine.submitter();
 /// let request = note.to(LogId::direct(user, user));
-/// submitter.command(Command { conn, session: Some(session), request_id: 1, may_deflate: false, request });
+/// let (session, arrived) = (Some(session), Arrival::UNKNOWN);
+/// submitter.command(Command { conn, session, request_id: 1, may_deflate: false, arrived, request });
 /// assert!(submitter.flush(), "the queue of a worker has room");
 ///
 /// // The response comes when the note is stored.

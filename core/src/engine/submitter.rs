@@ -6,6 +6,7 @@ use crossbeam_channel::TrySendError;
 use dunlin_protocol::wire::{ErrorCode, frame::Body};
 use dunlin_protocol::{EncodedFrame, UserId};
 
+use crate::arrival::Arrival;
 use crate::attempt::Attempts;
 use crate::limits::{
     MESSAGES_CROWDED_BYTES, MESSAGES_FULL_BYTES, SUBMIT_BATCH_MAX, SUBMIT_BYTES_MAX,
@@ -245,7 +246,7 @@ fn refuse(submitted: Submitted, transport: &dyn Transport) {
         let error = Body::Error(SHUTTING_DOWN.into());
         let response = EncodedFrame::response(command.request_id, error);
         let conn = command.conn;
-        let delivery = Delivery::Response(response);
-        transport.deliver(conn.shard, vec![Outbound { conn, delivery }]);
+        let (arrived, delivery) = (Arrival::UNKNOWN, Delivery::Response(response));
+        transport.deliver(conn.shard, vec![Outbound { conn, arrived, delivery }]);
     }
 }

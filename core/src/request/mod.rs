@@ -5,13 +5,14 @@
 //!
 //! - `credential`: becoming somebody; `identity`: credentials and sessions of who is somebody
 //! - `conversation`: one log; `account`: what belongs to a user; `sync`: catching up
-//! - `invalid`: what is wrong with a request
+//! - `invalid`: what is wrong with a request; `kind`: what it is counted as
 
 mod account;
 mod conversation;
 mod credential;
 mod identity;
 mod invalid;
+mod kind;
 mod sync;
 
 use dunlin_protocol::{LogId, UserId};
@@ -22,8 +23,10 @@ pub(crate) use credential::checked_new_password;
 pub use credential::{CredentialRequest, Device, Login, Purpose, Register, Source};
 pub use identity::{IdentityRequest, Logout};
 pub use invalid::InvalidRequest;
+pub use kind::RequestKind;
 pub use sync::{Position, SyncFrom};
 
+use crate::arrival::Arrival;
 use crate::transport::{ConnId, Session};
 
 /// A request, and where its response goes.
@@ -37,6 +40,8 @@ pub struct Command {
     pub request_id: u64,
     /// Whether the client can read a response that is deflated.
     pub may_deflate: bool,
+    /// When it was read, if anybody wants to know.
+    pub arrived: Arrival,
     /// What is asked.
     pub request: Request,
 }
@@ -49,6 +54,7 @@ pub(crate) struct Client {
     pub(crate) request_id: u64,
     /// Whether the response may be deflated.
     pub(crate) may_deflate: bool,
+    pub(crate) arrived: Arrival,
 }
 
 /// What a client can ask of the engine, by who answers it.

@@ -7,12 +7,16 @@
 
 mod errors;
 mod histogram;
+mod requests;
 mod shared_histogram;
 
 use dunlin_protocol::wire::ErrorCode;
 
+use crate::request::Request;
+
 pub use errors::ErrorCounts;
 pub use histogram::Histogram;
+pub use requests::RequestCounts;
 pub use shared_histogram::SharedHistogram;
 
 /// Counts of one worker since it started, and its state at the end of its last tick.
@@ -20,6 +24,8 @@ pub use shared_histogram::SharedHistogram;
 pub struct WorkerStatistics {
     /// Requests of clients that were taken.
     pub commands: u64,
+    /// The same by kind, with calls at the door.
+    pub requests: RequestCounts,
     /// Entries that were given to the store.
     pub appends: u64,
     /// Requests that carried them.
@@ -51,6 +57,8 @@ pub struct WorkerStatistics {
     pub deflated_saved_bytes: u64,
     /// Requests that were refused, by their code.
     pub errors: ErrorCounts,
+    /// How often it has looked at its timers: a worker that stands still does not.
+    pub timer_turns: u64,
     /// How long ticks took that had something to do, in microseconds.
     pub tick_us: Histogram,
     /// How long the store took for each request, in microseconds: from the beginning of the tick that
@@ -92,6 +100,7 @@ impl WorkerStatistics {
     pub fn add(&mut self, other: &WorkerStatistics) {
         let WorkerStatistics {
             commands,
+            requests,
             appends,
             append_batches,
             pushes,
@@ -107,6 +116,7 @@ impl WorkerStatistics {
             deflated_bytes,
             deflated_saved_bytes,
             errors,
+            timer_turns,
             tick_us,
             store_round_us,
             batch_entries,
@@ -123,6 +133,7 @@ impl WorkerStatistics {
             answers_waiting,
         } = other;
         self.commands += commands;
+        self.requests.add(requests);
         self.appends += appends;
         self.append_batches += append_batches;
         self.pushes += pushes;
@@ -138,6 +149,7 @@ impl WorkerStatistics {
         self.deflated_bytes += deflated_bytes;
         self.deflated_saved_bytes += deflated_saved_bytes;
         self.errors.add(errors);
+        self.timer_turns += timer_turns;
         self.tick_us.add(tick_us);
         self.store_round_us.add(store_round_us);
         self.batch_entries.add(batch_entries);
@@ -152,6 +164,12 @@ impl WorkerStatistics {
         self.message_bytes += message_bytes;
         self.answer_bytes += answer_bytes;
         self.answers_waiting += answers_waiting;
+    }
+
+    #[inline]
+    pub(crate) fn count_request(&mut self, request: &Request) {
+        self.commands += 1;
+        self.requests.count(request.kind());
     }
 
     pub(crate) fn count_error(&mut self, code: ErrorCode) {

@@ -68,8 +68,9 @@ impl Router {
     /// Takes a send of a client of this node: it is appended by its home.
     #[inline(never)] // Its frame is large, and a signal takes the same way up to here.
     fn take_send(&mut self, client: Client, log: LogId, message: Message, turn: &mut Turn<'_>) {
-        let Client { conn, user, request_id, .. } = client;
-        let pending = Pending::new(ReplyTo::Client { conn, request_id }, user, conn, log, message);
+        let Client { conn, user, request_id, arrived, .. } = client;
+        let reply_to = ReplyTo::Client { conn, request_id, arrived };
+        let pending = Pending::new(reply_to, user, conn, log, message);
         match self.route_of(log) {
             Route::Here => self.append_here(pending, turn),
             Route::Behind | Route::Elsewhere => self.forward(pending, turn),
@@ -193,7 +194,8 @@ impl Router {
         match outcome {
             Outcome::Stored { seq, time_ms, entry, unheard_by } => {
                 self.answer_send(log, reply_to, Ok(Stored { seq, time_ms }), turn);
-                let push = LogPush { log, head: seq, frame: entry.frame };
+                let (arrived, frame) = (pending.arrived(), entry.frame);
+                let push = LogPush { log, head: seq, frame, arrived };
                 let users = listeners(log, unheard_by);
                 self.push_to_users(&users, &push, Some(pending.knower()), turn);
             }
@@ -235,9 +237,10 @@ impl Router {
         turn: &mut Turn<'_>,
     ) {
         match reply_to {
-            ReplyTo::Client { conn, request_id } => match outcome {
+            ReplyTo::Client { conn, request_id, arrived } => match outcome {
                 Ok(Stored { seq, time_ms }) => {
-                    turn.effects.respond(conn, request_id, Body::Sent(wire::Sent { seq, time_ms }));
+                    let sent = wire::Sent { seq, time_ms };
+                    turn.effects.acknowledge(arrived, conn, request_id, sent);
                 }
                 Err(refusal) => turn.effects.refuse(conn, request_id, refusal),
             },

@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 use dunlin_protocol::compressed::Deflater;
+use dunlin_protocol::wire::Sent;
 use dunlin_protocol::wire::frame::Body;
 use dunlin_protocol::{EncodedFrame, LogId, UserId};
 
 use super::message::WorkerMessage;
 use crate::admin::{AdminError, AdminReply};
+use crate::arrival::Arrival;
 use crate::auth::password::PasswordJob;
 use crate::bus::NodeId;
 use crate::placement::Origin;
@@ -101,6 +103,11 @@ impl Effects {
     }
 
     pub(crate) fn deliver(&mut self, conn: ConnId, delivery: Delivery) {
+        self.deliver_of(Arrival::UNKNOWN, conn, delivery);
+    }
+
+    /// Delivers what follows from a message that was read then.
+    fn deliver_of(&mut self, arrived: Arrival, conn: ConnId, delivery: Delivery) {
         if let Some(call) = conn.call() {
             self.calls.push((call, delivery));
             return;
@@ -113,7 +120,7 @@ impl Effects {
         if batch.is_empty() {
             self.shards.push(conn.shard);
         }
-        batch.push(Outbound { conn, delivery });
+        batch.push(Outbound { conn, arrived, delivery });
     }
 
     /// Answers a request, unless no answer is wanted. What is refused is counted, however it is.
@@ -149,9 +156,31 @@ impl Effects {
         self.respond(conn, request_id, Body::Error(refusal.into()));
     }
 
-    pub(crate) fn push(&mut self, conn: ConnId, log: LogId, head: u64, frame: EncodedFrame) {
+    /// Acknowledges a message that was read then.
+    pub(crate) fn acknowledge(
+        &mut self,
+        arrived: Arrival,
+        conn: ConnId,
+        request_id: u64,
+        sent: Sent,
+    ) {
+        if request_id != 0 {
+            let response = EncodedFrame::response(request_id, Body::Sent(sent));
+            self.deliver_of(arrived, conn, Delivery::Response(response));
+        }
+    }
+
+    /// Pushes what follows from a message that was read then.
+    pub(crate) fn push(
+        &mut self,
+        arrived: Arrival,
+        conn: ConnId,
+        log: LogId,
+        head: u64,
+        frame: EncodedFrame,
+    ) {
         self.counters.pushes += 1;
-        self.deliver(conn, Delivery::Push { log, head, frame });
+        self.deliver_of(arrived, conn, Delivery::Push { log, head, frame });
     }
 
     pub(crate) fn signal(&mut self, conn: ConnId, frame: EncodedFrame) {

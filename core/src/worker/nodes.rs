@@ -7,6 +7,7 @@ use dunlin_protocol::{SessionId, UserId};
 use super::effect::PresenceChange;
 use super::router::Router;
 use super::turn::Turn;
+use crate::arrival::Arrival;
 use crate::audience::push::{Push, SignalPush};
 use crate::audience::session::{Closed, Ended};
 use crate::bus::Member;
@@ -80,7 +81,8 @@ impl Router {
     fn take_node_push(&mut self, push: NodePush, turn: &mut Turn<'_>) {
         let NodePush { users, log, head, except, frame } = push;
         for user in users {
-            let push = Push { user, log, head, frame: frame.clone(), except };
+            let arrived = Arrival::UNKNOWN;
+            let push = Push { user, log, head, frame: frame.clone(), except, arrived };
             self.sessions.push(&push, turn.effects);
         }
     }

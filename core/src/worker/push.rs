@@ -6,6 +6,7 @@ use dunlin_protocol::{EncodedFrame, LogId, UserId};
 use super::message::WorkerMessage;
 use super::router::Router;
 use super::turn::Turn;
+use crate::arrival::Arrival;
 use crate::audience::push::{Knower, LogPush, Push, SignalPush};
 
 impl Router {
@@ -22,8 +23,8 @@ impl Router {
         }
         let except = except.and_then(Knower::conn_here);
         for &user in users {
-            let LogPush { log, head, ref frame } = *push;
-            let push = Push { user, log, head, frame: frame.clone(), except };
+            let LogPush { log, head, ref frame, arrived } = *push;
+            let push = Push { user, log, head, frame: frame.clone(), except, arrived };
             let worker = turn.worker_of_user(user);
             if worker == turn.index {
                 self.sessions.push(&push, turn.effects);
@@ -43,7 +44,8 @@ impl Router {
     ) {
         let behind = wire::Behind { conversation_id: log.to_wire(), head };
         let frame = EncodedFrame::push(Body::Behind(behind));
-        self.push_to_users(users, &LogPush { log, head, frame }, None, turn);
+        let arrived = Arrival::UNKNOWN;
+        self.push_to_users(users, &LogPush { log, head, frame, arrived }, None, turn);
     }
 
     /// Delivers a signal or a receipt to a user, on this node and on others.

@@ -22,6 +22,7 @@ use crate::account::changes::{self, Changes};
 use crate::account::find::Finds;
 use crate::account::read::Marks;
 use crate::admin::AdminRequest;
+use crate::arrival::Arrival;
 use crate::audience::session::{OpenSession, Sessions};
 use crate::clock::{ClockWatch, Jump};
 use crate::cluster::Cluster;
@@ -155,8 +156,8 @@ impl Router {
 /// Requests and messages.
 impl Router {
     fn take_command(&mut self, command: Command, turn: &mut Turn<'_>) {
-        turn.effects.counters.commands += 1;
-        let Command { conn, session, request_id, may_deflate, request } = command;
+        turn.effects.counters.count_request(&command.request);
+        let Command { conn, session, request_id, may_deflate, arrived, request } = command;
         // Matched where it lies: in a pair with the session it would be moved once more, and moving is
         // most of what a signal costs.
         match request {
@@ -173,18 +174,20 @@ impl Router {
             }
             Request::Conversation(log, request) => {
                 let Some(session) = session else { return refuse_stranger(conn, request_id, turn) };
-                let client = Client { conn, user: session.user, request_id, may_deflate };
+                let user = session.user;
+                let client = Client { conn, user, request_id, may_deflate, arrived };
                 self.take_conversation_request(client, log, request, turn);
             }
             Request::Account(request) => {
                 let Some(session) = session else { return refuse_stranger(conn, request_id, turn) };
-                let client = Client { conn, user: session.user, request_id, may_deflate };
+                let user = session.user;
+                let client = Client { conn, user, request_id, may_deflate, arrived };
                 self.take_account_request(client, request, turn);
             }
             Request::Sync(from) => {
                 let Some(session) = session else { return refuse_stranger(conn, request_id, turn) };
                 self.take_sync(
-                    Client { conn, user: session.user, request_id, may_deflate },
+                    Client { conn, user: session.user, request_id, may_deflate, arrived },
                     from,
                     turn,
                 );
@@ -194,9 +197,9 @@ impl Router {
 
     /// A program at the door, which has no session and gets a response to whatever it asks.
     fn take_call(&mut self, call: u64, user: UserId, request: Request, turn: &mut Turn<'_>) {
-        turn.effects.counters.commands += 1;
-        let client =
-            Client { conn: ConnId::of_call(call), user, request_id: 1, may_deflate: false };
+        turn.effects.counters.count_request(&request);
+        let (conn, arrived) = (ConnId::of_call(call), Arrival::UNKNOWN);
+        let client = Client { conn, user, request_id: 1, may_deflate: false, arrived };
         match request {
             Request::Conversation(log, request) => {
                 self.take_conversation_request(client, log, request, turn);

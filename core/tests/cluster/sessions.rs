@@ -1,6 +1,7 @@
 //! Sessions that end on one node, and were open on another.
 
 use dunlin_core::admin::AdminRequest;
+use dunlin_core::arrival::Arrival;
 use dunlin_core::attempt::Attempt;
 use dunlin_core::request::{
     Command, CredentialRequest, Device, IdentityRequest, Login, Logout, Purpose, Register, Request,
@@ -35,6 +36,7 @@ impl Nodes {
             session: None,
             request_id: 1,
             may_deflate: false,
+            arrived: Arrival::UNKNOWN,
             request,
         });
         assert!(submitter.flush());
@@ -70,6 +72,7 @@ impl Nodes {
             session: None,
             request_id: 1,
             may_deflate: false,
+            arrived: Arrival::UNKNOWN,
             request,
         });
         assert!(submitter.flush());

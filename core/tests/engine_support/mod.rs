@@ -8,6 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use dunlin_core::arrival::Arrival;
 use dunlin_core::config::{EngineConfig, PasswordConfig};
 use dunlin_core::engine::submitter::Submitter;
 use dunlin_core::engine::{Engine, EngineBuilder};
@@ -180,7 +181,14 @@ impl Client {
     pub(crate) fn submit(&mut self, request: Request) -> u64 {
         self.last_request += 1;
         let (conn, session, request_id) = (self.conn, Some(self.session), self.last_request);
-        self.submitter.command(Command { conn, session, request_id, may_deflate: false, request });
+        self.submitter.command(Command {
+            conn,
+            session,
+            request_id,
+            may_deflate: false,
+            arrived: Arrival::UNKNOWN,
+            request,
+        });
         assert!(self.submitter.flush());
         request_id
     }

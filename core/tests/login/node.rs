@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dunlin_core::admin::{AdminError, AdminReply, AdminRequest};
+use dunlin_core::arrival::Arrival;
 use dunlin_core::attempt::Attempt;
 use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::password::{Hasher, PasswordError};
@@ -218,7 +219,14 @@ impl Node {
     ) -> u64 {
         self.next_request_id += 1;
         let request_id = self.next_request_id;
-        let command = Command { conn, session, request_id, may_deflate: false, request };
+        let command = Command {
+            conn,
+            session,
+            request_id,
+            may_deflate: false,
+            arrived: Arrival::UNKNOWN,
+            request,
+        };
         self.inputs.push_back((worker, Input::Command(command)));
         request_id
     }

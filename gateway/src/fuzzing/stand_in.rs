@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use dunlin_core::arrival::Arrival;
 use dunlin_core::engine::submitter::{Intercepted, Submitted};
 use dunlin_core::request::{Command, CredentialRequest, Request};
 use dunlin_core::transport::{ConnId, Delivery, Outbound, Session, Transport};
@@ -130,7 +131,8 @@ impl StandIn {
     }
 
     fn deliver(&self, conn: ConnId, delivery: Delivery) {
-        self.transport.deliver(conn.shard, vec![Outbound { conn, delivery }]);
+        self.transport
+            .deliver(conn.shard, vec![Outbound { conn, arrived: Arrival::UNKNOWN, delivery }]);
     }
 
     /// Panics if a login is waited for that nobody waits for, or the other way round.

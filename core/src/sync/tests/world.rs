@@ -1,6 +1,7 @@
 //! A store with conversations, and what a sync is told of it.
 
 use super::*;
+use crate::arrival::Arrival;
 
 pub(super) const EPOCH: u64 = 5;
 
@@ -14,7 +15,7 @@ pub(super) fn chat(id: u64) -> LogId {
 
 pub(super) fn client(id: u64) -> Client {
     let conn = ConnId { shard: 0, slot: id as u32, generation: 0 };
-    Client { conn, user: user(id), request_id: 1, may_deflate: false }
+    Client { conn, user: user(id), request_id: 1, may_deflate: false, arrived: Arrival::UNKNOWN }
 }
 
 /// Nothing of a conversation.

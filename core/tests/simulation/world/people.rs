@@ -1,5 +1,6 @@
 //! Clients come, act, move on and are told things.
 
+use dunlin_core::arrival::Arrival;
 use dunlin_core::placement;
 use dunlin_core::request::Command;
 use dunlin_core::transport::{ConnId, Delivery, Outbound};
@@ -71,7 +72,14 @@ impl World {
         let Some(link) = &mut self.clients[client].link else { return };
         let (node, conn, session) = (link.node, link.conn, Some(link.session));
         for (request_id, request) in std::mem::take(&mut link.out) {
-            let command = Command { conn, session, request_id, may_deflate: false, request };
+            let command = Command {
+                conn,
+                session,
+                request_id,
+                may_deflate: false,
+                arrived: Arrival::UNKNOWN,
+                request,
+            };
             let worker = usize::from(placement::worker_of_command(&command, WORKERS));
             let mut time = self.arrival(conn, true);
             match self.profile.sabotage {
@@ -93,7 +101,7 @@ impl World {
     }
 
     pub(super) fn send_to_client(&mut self, out: Outbound) {
-        let Outbound { conn, delivery } = out;
+        let Outbound { conn, delivery, .. } = out;
         let time = self.arrival(conn, false);
         let (client, delivery) = (usize::from(conn.shard), Box::new(delivery));
         self.at(time, Event::Deliver { client, conn, delivery });
