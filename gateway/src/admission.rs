@@ -77,6 +77,9 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Refusal; 2] = [Refusal::NodeFull, Refusal::AddressFull];
+
     /// For the log: the setting that it comes from.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, unbounded};
@@ -84,7 +85,6 @@ pub struct Server {
     listen_on: Vec<ListenOn>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     ended: Receiver<u16>,
-    going_down: bool,
 }
 
 struct TlsParts {
@@ -112,6 +112,7 @@ impl Server {
         let Checked { config, listen_on, shards, places, connections_max, engine, .. } = checked;
         let settings = Arc::new(settings(&config, &rules, connections_max, tls_config));
         let node = node(&config, &engine, shards, places)?;
+        node.set_connections_max(connections_max);
         let (ended_sender, ended) = unbounded();
         let mut server = Server {
             connections_max,
@@ -124,7 +125,6 @@ impl Server {
             listen_on,
             threads: Vec::with_capacity(shards),
             ended,
-            going_down: false,
             config,
         };
         for (index, Seat { mailbox, worker }) in (0..).zip(assembly.seats) {
@@ -250,6 +250,7 @@ impl Server {
         }
         let answers = self.node.memory_bounds().answers;
         self.node.set_memory_bounds(memory_bounds(&self.config, answers));
+        self.node.set_connections_max(self.connections_max);
         let settings = settings(&self.config, &self.rules, self.connections_max, tls_config);
         self.transport.broadcast(&Control::Reload(Arc::new(settings)));
         Ok(())
@@ -257,15 +258,19 @@ impl Server {
 
     /// Begins to go down in good order.
     pub fn drain(&mut self) {
-        self.going_down = true;
+        self.go_down();
         let plan = self.config.drain.plan(self.threads.len());
         self.transport.broadcast(&Control::Drain(plan));
     }
 
     /// Goes down at once: everyone gets one word, nobody is waited for.
     pub fn stop(&mut self) {
-        self.going_down = true;
+        self.go_down();
         self.transport.broadcast(&Control::Stop);
+    }
+
+    fn go_down(&mut self) {
+        self.node.is_going_down.store(true, Ordering::Relaxed);
     }
 
     /// Gives one item per shard that has ended: to wait on, beside other things.
@@ -275,7 +280,7 @@ impl Server {
 
     /// Whether [`drain`](Self::drain) or [`stop`](Self::stop) was called.
     pub fn is_going_down(&self) -> bool {
-        self.going_down
+        self.node.is_going_down.load(Ordering::Relaxed)
     }
 
     /// Waits until all shards have ended, then stops the engine: what was submitted is carried

@@ -207,7 +207,7 @@ impl Shard {
         refusal: Refusal,
         entrance: Entrance,
     ) {
-        self.node.counters.refused.fetch_add(1, Ordering::Relaxed);
+        self.node.counters.refuse(refusal);
         let reason = refusal.name();
         tracing::info!(peer = %address, reason, "a connection is turned away");
         refuse(socket, entrance, self.buffers.waste());
@@ -253,6 +253,7 @@ impl Shard {
         let key = self.slots.next_key();
         self.poll.registry().register(&mut socket, Token(key), Interest::READABLE)?;
         let stream = self.streams.open(entrance, self.settings.tls.as_ref())?;
+        self.node.counters.stream_begins(entrance);
         self.next_generation = self.next_generation.wrapping_add(1);
         let now = self.clock.now();
         if entrance.is_secure() {

@@ -61,7 +61,7 @@ impl Shard {
     /// Ends a connection whose stream is broken: with what the stream itself says of it, but no
     /// frame, since none can be said any more.
     pub(super) fn close_broken(&mut self, key: usize, reason: CloseReason) {
-        self.handshake_ended(key);
+        self.handshake_ended(key, false);
         self.drop_outbox(key);
         if self.begin_closing(key, reason) {
             self.mark_dirty(key);
@@ -69,14 +69,16 @@ impl Shard {
     }
 
     /// Whether it ended well or not, it is not under way any more.
-    pub(super) fn handshake_ended(&mut self, key: usize) {
+    pub(super) fn handshake_ended(&mut self, key: usize, well: bool) {
         if std::mem::take(&mut self.slots[key].flags.handshaking) {
             self.node.admission.handshake_ends();
+            self.node.counters.handshake(well);
         }
     }
 
     fn drop_stream(&mut self, key: usize) {
         if let Some(stream) = self.slots[key].stream.take() {
+            self.node.counters.stream_ends(stream.entrance());
             self.tally.output_changed(self.streams.of(stream).output_bytes(), 0);
             self.streams.remove(stream);
         }
@@ -165,7 +167,7 @@ impl Shard {
 
     fn remove(&mut self, key: usize, reason: CloseReason) {
         let conn = self.conn_id(key);
-        self.handshake_ended(key);
+        self.handshake_ended(key, false);
         self.password_ended(key);
         self.drop_outbox(key);
         self.drop_unfinished(key);

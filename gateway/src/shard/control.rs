@@ -2,6 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use dunlin_core::connection::ConnectionContext;
 use parking_lot::Mutex;
@@ -10,6 +12,7 @@ use crate::admission::Admission;
 use crate::config::{Limits, Timeouts};
 use crate::shard::counters::Counters;
 use crate::shard::places::Places;
+use crate::shard::pulses::Pulses;
 use crate::shard::timer_wheel::{Tick, ticks_in};
 use crate::stream::outbox::OutboxLimits;
 use crate::stream::web::Origins;
@@ -20,6 +23,8 @@ use crate::tls::TlsConfigs;
 pub(crate) enum Control {
     /// New limits, deadlines and certificates; connections that exist keep their TLS session.
     Reload(Arc<Settings>),
+    /// Show that the loop turns; see [`Pulses`].
+    Pulse(u64),
     /// Take a connection that another shard has passed on; the place for it is taken.
     TakeIn,
     /// Stop accepting, send everyone away in good order, then end.
@@ -93,7 +98,14 @@ pub(crate) struct Node {
     pub(crate) counters: Counters,
     pub(crate) places: Places,
     pub(crate) shards: usize,
+    /// Arrivals are counted from here.
+    pub(crate) started: Instant,
+    pub(crate) pulses: Pulses,
+    /// It sends its connections away, or ends.
+    pub(crate) is_going_down: AtomicBool,
     memory_bounds: Mutex<MemoryBounds>,
+    /// Connections that there may be; changed by a reload.
+    connections_max: AtomicUsize,
 }
 
 /// Bounds of memory that an operator sets, in bytes.
@@ -109,12 +121,31 @@ impl Node {
     pub(crate) fn new(shards: usize, places: usize) -> io::Result<Node> {
         let (admission, counters) = (Admission::default(), Counters::default());
         let places = Places::new(shards, places)?;
-        Ok(Node { admission, counters, places, shards, memory_bounds: Mutex::default() })
+        Ok(Node {
+            admission,
+            counters,
+            places,
+            shards,
+            started: Instant::now(),
+            pulses: Pulses::new(shards),
+            is_going_down: AtomicBool::new(false),
+            memory_bounds: Mutex::default(),
+            connections_max: AtomicUsize::new(0),
+        })
     }
 
     /// Those that are in force, to be told.
     pub(crate) fn memory_bounds(&self) -> MemoryBounds {
         *self.memory_bounds.lock()
+    }
+
+    /// Connections that there may be, to be told.
+    pub(crate) fn connections_max(&self) -> usize {
+        self.connections_max.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_connections_max(&self, connections_max: usize) {
+        self.connections_max.store(connections_max, Ordering::Relaxed);
     }
 
     pub(crate) fn set_memory_bounds(&self, bounds: MemoryBounds) {

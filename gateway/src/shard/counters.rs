@@ -8,6 +8,8 @@ use dunlin_protocol::wire::CloseReason;
 use parking_lot::Mutex;
 
 use super::held::HeldAtNode;
+use crate::admission::Refusal;
+use crate::stream::entrance::Entrance;
 
 /// One more than the highest close reason of this version.
 const REASONS: usize = 24;
@@ -17,8 +19,13 @@ const REASONS: usize = 24;
 pub(crate) struct Counters {
     /// Connections that were accepted.
     pub(crate) accepted: AtomicU64,
-    /// Connections that were turned away when they arrived.
-    pub(crate) refused: AtomicU64,
+    /// Connections that were turned away when they arrived, by [`Refusal`].
+    refused: [AtomicU64; Refusal::ALL.len()],
+    /// Connections that are open now, by [`Entrance`]. Not those of which all was said.
+    by_entrance: [AtomicU64; Entrance::ALL.len()],
+    /// Handshakes that ended well, and others.
+    handshakes_done: AtomicU64,
+    handshakes_failed: AtomicU64,
     /// Times that accepting paused for want of descriptors or memory.
     pub(crate) accept_pauses: AtomicU64,
     frames_in: AtomicU64,
@@ -53,13 +60,22 @@ pub(crate) struct ShardHistograms {
     pub(crate) outbox_bytes: SharedHistogram,
     /// How long ticks took, in microseconds.
     pub(crate) tick_us: SharedHistogram,
+    /// From the tick that read a message to the end of the one that wrote its acknowledgement.
+    pub(crate) acknowledged_us: SharedHistogram,
+    /// The same to each of its pushes on this node.
+    pub(crate) pushed_us: SharedHistogram,
 }
 
 /// All that was counted, at one moment.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) accepted: u64,
-    pub(crate) refused: u64,
+    /// Connections that were turned away, by the setting that it comes from.
+    pub(crate) refused: Vec<(&'static str, u64)>,
+    /// Connections that are open now, by the name of the entrance.
+    pub(crate) by_entrance: Vec<(&'static str, u64)>,
+    pub(crate) handshakes_done: u64,
+    pub(crate) handshakes_failed: u64,
     pub(crate) accept_pauses: u64,
     pub(crate) frames_in: u64,
     pub(crate) bytes_in: u64,
@@ -75,6 +91,10 @@ pub(crate) struct Counted {
     pub(crate) outbox_flush_bytes: Histogram,
     /// Of all shards together.
     pub(crate) tick_us: Histogram,
+    /// Of all shards together.
+    pub(crate) acknowledged_us: Histogram,
+    /// Of all shards together.
+    pub(crate) pushed_us: Histogram,
 }
 
 impl Counters {
@@ -106,7 +126,14 @@ impl Counters {
         let closed = reasons.map(|reason| (reason, self.closed(reason)));
         let mut counted = Counted {
             accepted: read(&self.accepted),
-            refused: read(&self.refused),
+            refused: Refusal::ALL
+                .map(|refusal| (refusal.name(), read(&self.refused[refusal as usize])))
+                .to_vec(),
+            by_entrance: Entrance::ALL
+                .map(|entrance| (entrance.name(), read(&self.by_entrance[entrance as usize])))
+                .to_vec(),
+            handshakes_done: read(&self.handshakes_done),
+            handshakes_failed: read(&self.handshakes_failed),
             accept_pauses: read(&self.accept_pauses),
             frames_in: read(&self.frames_in),
             bytes_in: read(&self.bytes_in),
@@ -117,12 +144,37 @@ impl Counters {
             closed: closed.filter(|(_, count)| *count > 0).collect(),
             outbox_flush_bytes: Histogram::default(),
             tick_us: Histogram::default(),
+            acknowledged_us: Histogram::default(),
+            pushed_us: Histogram::default(),
         };
         for of_shard in self.histograms.lock().iter() {
             counted.outbox_flush_bytes.add(&of_shard.outbox_bytes.snapshot());
             counted.tick_us.add(&of_shard.tick_us.snapshot());
+            counted.acknowledged_us.add(&of_shard.acknowledged_us.snapshot());
+            counted.pushed_us.add(&of_shard.pushed_us.snapshot());
         }
         counted
+    }
+
+    /// A connection was turned away when it arrived.
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        self.refused[refusal as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A stream began at an entrance.
+    pub(crate) fn stream_begins(&self, entrance: Entrance) {
+        self.by_entrance[entrance as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All was said on it.
+    pub(crate) fn stream_ends(&self, entrance: Entrance) {
+        self.by_entrance[entrance as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A handshake has ended.
+    pub(crate) fn handshake(&self, well: bool) {
+        let counter = if well { &self.handshakes_done } else { &self.handshakes_failed };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn close(&self, reason: CloseReason) {

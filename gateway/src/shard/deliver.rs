@@ -9,7 +9,7 @@ use crate::stream::outbox::{Outbox, SlowConsumer};
 
 impl Shard {
     pub(super) fn deliver(&mut self, outbound: Outbound) {
-        let Outbound { conn, delivery } = outbound;
+        let Outbound { conn, arrived, delivery } = outbound;
         let Some(key) = self.open_slot(conn) else {
             if let Delivery::LoggedIn { session, .. } = delivery {
                 // The connection went while its login was under way: the engine has a session
@@ -19,13 +19,17 @@ impl Shard {
             return;
         };
         match delivery {
-            Delivery::Response(frame) => self.respond(key, frame),
+            Delivery::Response(frame) => {
+                self.tally.acknowledging(arrived);
+                self.respond(key, frame);
+            }
             Delivery::LoggedIn { session, response } => self.logged_in(key, session, response),
             Delivery::LoginRefused(frame) => self.login_refused(key, frame),
             Delivery::LoginPostponed(frame) => self.login_postponed(key, frame),
             Delivery::Registered(frame) => self.registered(key, frame),
             Delivery::Notice(frame) => self.keep(key, frame),
             Delivery::Push { log, head, frame } => {
+                self.tally.pushing(arrived);
                 let limits = self.outbox_limits;
                 self.with_outbox(key, |outbox| outbox.push(log, head, frame, limits));
             }

@@ -33,6 +33,7 @@ mod login;
 pub(crate) mod mailbox;
 pub(crate) mod places;
 mod pressure;
+pub(crate) mod pulses;
 mod read;
 mod read_queues;
 mod shard_clock;
@@ -142,7 +143,8 @@ impl Shard {
         self.run_worker();
         self.go_on_behind_logins();
         self.flush_dirty();
-        self.tally.report(&self.node.counters, self.clock.tick_us());
+        let (tick_us, now_us) = self.clock.tick_us();
+        self.tally.report(&self.node.counters, tick_us, now_us);
     }
 
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
@@ -234,6 +236,7 @@ impl Shard {
                 let keys: Vec<usize> = self.slots.iter().map(|(key, _)| key).collect();
                 keys.into_iter().for_each(|key| self.arm(key));
             }
+            Control::Pulse(number) => self.node.pulses.answer(self.index, number),
             Control::TakeIn => self.take_in(),
             Control::Drain(plan) => self.begin_draining(plan),
             Control::Stop => self.stop(),

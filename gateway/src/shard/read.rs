@@ -116,7 +116,7 @@ impl Shard {
         let (is_handshaking, has_output) = (stream.is_handshaking(), stream.has_output());
         self.tally.output_changed(before, stream.output_bytes());
         if !is_handshaking {
-            self.handshake_ended(key);
+            self.handshake_ended(key, true);
         }
         if has_output {
             self.mark_dirty(key);
@@ -350,6 +350,7 @@ impl Shard {
                 self.respond(key, EncodedFrame::response(command.request_id, no_room()));
             }
             Received::Submit(mut command) => {
+                command.arrived = self.clock.arrival();
                 if command.request_id != 0 {
                     slot.outstanding += 1;
                     if bytes >= LARGE_REQUEST_BYTES {

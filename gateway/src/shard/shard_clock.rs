@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use dunlin_core::arrival::Arrival;
 use dunlin_core::clock::{Clock, SystemClock};
 
 use super::timer_wheel::{Tick, tick_of};
@@ -13,20 +14,35 @@ pub(super) struct ShardClock {
     started: Instant,
     /// When this tick began.
     began: Instant,
+    /// What all shards of a node count arrivals from.
+    node_started: Instant,
+    /// When this tick began, from then on.
+    arrival: Arrival,
     now_ms: u64,
     unix_ms: u64,
 }
 
 impl ShardClock {
-    pub(super) fn new() -> ShardClock {
-        let now = Instant::now();
-        ShardClock { started: now, began: now, now_ms: 0, unix_ms: 0 }
+    pub(super) fn new(node_started: Instant) -> ShardClock {
+        let (now, arrival) = (Instant::now(), Arrival::UNKNOWN);
+        ShardClock { started: now, began: now, node_started, arrival, now_ms: 0, unix_ms: 0 }
     }
 
     pub(super) fn begin_tick(&mut self) {
         self.began = Instant::now();
         self.now_ms = milliseconds(self.began.saturating_duration_since(self.started));
         self.unix_ms = SystemClock.unix_ms();
+        self.arrival = Arrival::at_us(self.node_us(self.began));
+    }
+
+    /// What is read in this tick has arrived then.
+    pub(super) fn arrival(&self) -> Arrival {
+        self.arrival
+    }
+
+    /// A moment in microseconds since the node's start.
+    fn node_us(&self, moment: Instant) -> u64 {
+        microseconds(moment.saturating_duration_since(self.node_started))
     }
 
     /// Milliseconds since the shard's start, of this tick.
@@ -49,9 +65,11 @@ impl ShardClock {
         milliseconds(moment.saturating_duration_since(self.started))
     }
 
-    /// How long this tick has taken so far, in microseconds.
-    pub(super) fn tick_us(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    /// How long this tick has taken so far, and which moment that is by the clock of arrivals, in
+    /// microseconds.
+    pub(super) fn tick_us(&self) -> (u64, u64) {
+        let now = Instant::now();
+        (microseconds(now.saturating_duration_since(self.began)), self.node_us(now))
     }
 
     /// Time passes that nobody has waited for.
@@ -59,6 +77,11 @@ impl ShardClock {
     pub(super) fn pass(&mut self, milliseconds: u64) {
         self.started -= Duration::from_millis(milliseconds);
     }
+}
+
+/// Longer than half a million years is for ever.
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Longer than half a billion years is for ever.

@@ -123,6 +123,7 @@ impl Shard {
         }
         let outbox_limits = start.settings.outbox;
         let tally = Tally::new(&start.node.counters);
+        let clock = ShardClock::new(start.node.started);
         Ok(Shard {
             index: start.index,
             node: start.node,
@@ -149,7 +150,7 @@ impl Shard {
             relieved: 0,
             drain: None,
             ended: false,
-            clock: ShardClock::new(),
+            clock,
         })
     }
 }

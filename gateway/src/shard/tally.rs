@@ -4,6 +4,9 @@
 
 use std::sync::Arc;
 
+use dunlin_core::arrival::Arrival;
+use dunlin_core::statistics::SharedHistogram;
+
 use super::counters::{Counters, Counts, ShardHistograms};
 use super::held::Held;
 
@@ -15,14 +18,22 @@ pub(super) struct Tally {
     outboxes: Held<isize>,
     /// Change of what has not arrived whole.
     unfinished: Held<isize>,
+    /// When the messages were read that are acknowledged, and pushed, in this tick: four bytes each, and
+    /// no more of them than mail.
+    acknowledged: Vec<Arrival>,
+    pushed: Vec<Arrival>,
     histograms: Arc<ShardHistograms>,
 }
+
+/// What those two keep for the next tick. A large one is rare, and its memory is given back.
+const ARRIVALS_KEPT: usize = 4096;
 
 impl Tally {
     pub(super) fn new(counters: &Counters) -> Tally {
         let histograms = counters.add_shard();
         let (outboxes, unfinished) = (Held::default(), Held::default());
-        Tally { counts: Counts::default(), outboxes, unfinished, histograms }
+        let (acknowledged, pushed) = Default::default();
+        Tally { counts: Counts::default(), outboxes, unfinished, acknowledged, pushed, histograms }
     }
 
     /// A frame was read.
@@ -44,6 +55,21 @@ impl Tally {
     pub(super) fn writing(&mut self, outbox_bytes: usize) {
         if outbox_bytes > 0 {
             self.histograms.outbox_bytes.record(outbox_bytes as u64);
+        }
+    }
+
+    /// The acknowledgement of a message that was read then is written in this tick, if its connection
+    /// takes it.
+    pub(super) fn acknowledging(&mut self, arrived: Arrival) {
+        if arrived != Arrival::UNKNOWN {
+            self.acknowledged.push(arrived);
+        }
+    }
+
+    /// The same of a push.
+    pub(super) fn pushing(&mut self, arrived: Arrival) {
+        if arrived != Arrival::UNKNOWN {
+            self.pushed.push(arrived);
         }
     }
 
@@ -72,12 +98,16 @@ impl Tally {
         counters.unfinished.now().with(self.unfinished)
     }
 
-    /// Adds it to what the node counts, at the end of a tick that took so long.
-    pub(super) fn report(&mut self, counters: &Counters, tick_us: u64) {
+    /// Adds it to what the node counts, at the end of a tick that took so long. It is `now_us` by the clock
+    /// of arrivals.
+    pub(super) fn report(&mut self, counters: &Counters, tick_us: u64, now_us: u64) {
         counters.add(std::mem::take(&mut self.counts));
         counters.outboxes.change(std::mem::take(&mut self.outboxes));
         counters.unfinished.change(std::mem::take(&mut self.unfinished));
-        self.histograms.tick_us.record(tick_us);
+        let ShardHistograms { acknowledged_us, pushed_us, tick_us: ticks, .. } = &*self.histograms;
+        ticks.record(tick_us);
+        record(&mut self.acknowledged, now_us, acknowledged_us);
+        record(&mut self.pushed, now_us, pushed_us);
     }
 
     /// Whether the node knows everything.
@@ -87,4 +117,11 @@ impl Tally {
             && self.outboxes == Held::default()
             && self.unfinished == Held::default()
     }
+}
+
+/// Records how long ago they were.
+fn record(arrivals: &mut Vec<Arrival>, now_us: u64, histogram: &SharedHistogram) {
+    let elapsed = arrivals.drain(..).filter_map(|arrived| arrived.elapsed_us(now_us));
+    elapsed.for_each(|us| histogram.record(us));
+    arrivals.shrink_to(ARRIVALS_KEPT);
 }

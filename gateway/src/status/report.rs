@@ -40,9 +40,20 @@ pub(crate) struct Connections {
     pub(crate) open: u64,
     /// Of them in a handshake of TLS, now.
     pub(crate) handshaking: u64,
+    /// Of them those on which nobody has logged in, now.
+    pub(crate) strangers: u64,
+    /// As many as there may be.
+    pub(crate) open_max: u64,
+    /// Now, by the entrance where they came in; not those of which all was said.
+    pub(crate) by_entrance: BTreeMap<String, u64>,
     pub(crate) accepted: u64,
     /// Turned away when they came.
     pub(crate) refused: u64,
+    /// The same by the setting that it comes from.
+    pub(crate) refused_by: BTreeMap<String, u64>,
+    /// Handshakes of TLS that ended well, and those that did not.
+    pub(crate) handshakes_done: u64,
+    pub(crate) handshakes_failed: u64,
     /// How often accepting paused for want of descriptors or memory.
     pub(crate) accept_pauses: u64,
     /// By the reason, as docs/protocol.md names it.
@@ -61,6 +72,10 @@ pub(crate) struct Traffic {
     pub(crate) outbox_flush_bytes: Moments,
     /// Ticks of the shards.
     pub(crate) tick_us: Moments,
+    /// From the tick that reads a message to the end of the one that writes its acknowledgement, and each
+    /// of its pushes on this node.
+    pub(crate) acknowledged_us: Moments,
+    pub(crate) pushed_us: Moments,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -72,6 +87,8 @@ pub(crate) struct Engine {
     pub(crate) conversations: u64,
     /// Requests that were taken.
     pub(crate) requests: u64,
+    /// The same by kind.
+    pub(crate) requests_by: BTreeMap<String, u64>,
     pub(crate) appends: u64,
     pub(crate) append_batches: u64,
     pub(crate) pushes: u64,
@@ -117,6 +134,8 @@ pub(crate) struct Store {
     /// Appends that were answered as duplicate or conflict.
     pub(crate) refused: u64,
     pub(crate) failed_batches: u64,
+    /// Whether the last batch could not be written.
+    pub(crate) failing: bool,
     /// Of durable batches.
     pub(crate) bytes: u64,
     /// Of index files.
@@ -129,6 +148,11 @@ pub(crate) struct Store {
     pub(crate) queued: u64,
     pub(crate) fsyncs: u64,
     pub(crate) fsync_us: Moments,
+    /// Entries and registers of a batch that became durable, and its bytes.
+    pub(crate) batch_records: Moments,
+    pub(crate) batch_bytes: Moments,
+    /// Memory, about, of the index of what has no index file yet.
+    pub(crate) unfiled_index_bytes: u64,
     /// Places that were found damaged when the store was opened.
     pub(crate) damage_at_start: u64,
     /// Places of damage that were told at a start, and that nobody has acknowledged.
@@ -218,6 +242,11 @@ fn quantile(buckets: &[(u64, u64)], count: u64, max: u64, part: f64) -> Option<u
     bucket.map(|(highest, _)| (*highest).min(max))
 }
 
+/// Counts by a name that the code has.
+fn named(counts: impl IntoIterator<Item = (&'static str, u64)>) -> BTreeMap<String, u64> {
+    counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+}
+
 impl Connections {
     pub(super) fn of(node: &Node) -> Connections {
         let counted = node.counters.snapshot();
@@ -225,8 +254,14 @@ impl Connections {
         Connections {
             open: node.admission.connections() as u64,
             handshaking: node.admission.handshakes() as u64,
+            strangers: node.admission.strangers() as u64,
+            open_max: node.connections_max() as u64,
+            by_entrance: named(counted.by_entrance.iter().copied()),
             accepted: counted.accepted,
-            refused: counted.refused,
+            refused: counted.refused.iter().map(|(_, count)| count).sum(),
+            refused_by: named(counted.refused.iter().copied()),
+            handshakes_done: counted.handshakes_done,
+            handshakes_failed: counted.handshakes_failed,
             accept_pauses: counted.accept_pauses,
             closed: counted.closed.into_iter().map(|(of, count)| (name(of), count)).collect(),
         }
@@ -243,6 +278,8 @@ impl Traffic {
             outbox_bytes: counted.outbox_bytes,
             outbox_flush_bytes: Moments::of(&counted.outbox_flush_bytes),
             tick_us: Moments::of(&counted.tick_us),
+            acknowledged_us: Moments::of(&counted.acknowledged_us),
+            pushed_us: Moments::of(&counted.pushed_us),
         }
     }
 }
@@ -257,6 +294,7 @@ impl Engine {
             sessions: total.sessions,
             conversations: total.conversations,
             requests: total.commands,
+            requests_by: named(total.requests.all().map(|(kind, count)| (kind.name(), count))),
             appends: total.appends,
             append_batches: total.append_batches,
             pushes: total.pushes,
@@ -299,6 +337,7 @@ impl Store {
             batches: counted.batches,
             refused: counted.refused,
             failed_batches: counted.failures,
+            failing: counted.failing_since.is_some(),
             bytes: counted.bytes,
             index_bytes: counted.index_bytes,
             filter_bytes: counted.filter_bytes,
@@ -306,6 +345,9 @@ impl Store {
             queued: counted.queued,
             fsyncs: counted.fsyncs,
             fsync_us: Moments::of(&counted.fsync_us),
+            batch_records: Moments::of(&counted.batch_records),
+            batch_bytes: Moments::of(&counted.batch_bytes),
+            unfiled_index_bytes: counted.unfiled_index_bytes,
             damage_at_start: *damage_at_start as u64,
             damage_told: *damage_told as u64,
             history_lost_at_start: *history_lost_at_start,

@@ -38,6 +38,18 @@ pub(crate) enum StreamKey {
     SecureWeb(Place),
 }
 
+impl StreamKey {
+    /// Where its connection came in.
+    pub(crate) fn entrance(self) -> Entrance {
+        match self {
+            StreamKey::Plain => Entrance::Tcp,
+            StreamKey::Tls(_) => Entrance::Tls,
+            StreamKey::Web(_) => Entrance::Web,
+            StreamKey::SecureWeb(_) => Entrance::WebTls,
+        }
+    }
+}
+
 // It is in every slot, which has no byte to spare.
 const _: () = assert!(size_of::<Option<StreamKey>>() == 4);
 
