@@ -29,6 +29,7 @@
 //! - `admin`: accounts, backups and checks from the command line, through a socket in the data folder
 //! - `backup`: copies of the whole data folder
 //! - `status`: what a running server says of itself
+//! - `http`: the same for those who ask over HTTP
 //! - `admission`: limits of the node and of each address
 //! - `log`: lines to standard error that can neither stop nor end the server
 //! - `sys`: the one module with `unsafe`
@@ -43,6 +44,8 @@ mod admission;
 mod backup;
 #[cfg(any(test, fuzzing))]
 mod fuzzing;
+#[cfg(feature = "http")]
+mod http;
 mod limits;
 mod log;
 mod shard;

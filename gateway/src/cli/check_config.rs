@@ -57,6 +57,8 @@ fn sum_up(checked: &Checked) -> Result<(), Failure> {
             let address = checked.address_of(entrance).map(|address| address.to_string());
             writeln!(out, "{:<15} {}", entrance.name(), address.as_deref().unwrap_or("off"))?;
         }
+        let http = checked.http.map(|http| http.address.to_string());
+        writeln!(out, "{:<15} {}", "http", http.as_deref().unwrap_or("off"))?;
         writeln!(out, "data            {}", checked.config.data.folder.display())?;
         writeln!(out, "shards          {}", checked.shards)?;
         writeln!(out, "connections_max {}", checked.connections_max)?;

@@ -3,6 +3,7 @@
 mod backup;
 mod check_config;
 mod consumer;
+mod http;
 mod new_epoch;
 mod password;
 mod restore;
@@ -97,6 +98,9 @@ struct SettingsArgs {
     /// Address for TLS, empty for none (listen.tls).
     #[arg(long, global = true, value_name = "ADDRESS:PORT")]
     listen_tls: Option<String>,
+    /// Address for health and metrics over HTTP, empty for none (listen.http).
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    listen_http: Option<String>,
     /// What is logged: error, warn, info, debug, trace (log.level).
     #[arg(long, global = true, value_name = "LEVEL")]
     log: Option<String>,
@@ -122,6 +126,7 @@ impl SettingsArgs {
             ("--data", "data.folder", &data),
             ("--listen-tcp", "listen.tcp", &self.listen_tcp),
             ("--listen-tls", "listen.tls", &self.listen_tls),
+            ("--listen-http", "listen.http", &self.listen_http),
             ("--log", "log.level", &self.log),
         ];
         let mut flags: Vec<Flag> =

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crossbeam_channel::select;
 
+use super::http::Http;
 use super::signals::{self, Signal};
 use super::{Failure, SettingsArgs, printed};
 use crate::admin::{Access, AdminServer, Administration, LOCKED_RETRY, LOCKED_TIMEOUT};
@@ -28,9 +29,11 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     let stored = open_store(&checked, &data)?;
     let running = checked.config.clone();
     let parts = Parts::of_folder(&stored, &data)?;
+    let listen_http = checked.http;
     let mut server = Server::of_parts(checked, parts)?;
     let admin = start_admin(&server, stored.keeper.clone(), &data)?;
-    announce(&server);
+    let http = Http::start(listen_http, &server, stored.keeper.clone())?;
+    announce(&server, &http);
     let tidy = crossbeam_channel::tick(MEMORY_RETURN_INTERVAL);
     loop {
         select! {
@@ -57,6 +60,8 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     // The rest ends by itself, or after a second signal.
     wait_for_the_rest(&mut server, &signals);
     let finished = server.finish();
+    // Until now it could be asked how far it is.
+    http.stop();
     // The store is still locked, so the socket is still ours.
     admin.stop();
     drop(stored);
@@ -81,17 +86,21 @@ fn wait_for_the_rest(server: &mut Server, signals: &crossbeam_channel::Receiver<
 }
 
 /// Tells where it listens, in the log and on standard output.
-fn announce(server: &Server) {
+fn announce(server: &Server, http: &Http) {
     let text = |entrance| server.address_of(entrance).map(|address| address.to_string());
     let (shards, data) = (server.shards(), server.data_folder().display());
     // The names of fields are part of the program, so these can't be a loop over all.
     let [tcp, tls, web, web_tls] = Entrance::ALL.map(text);
-    tracing::info!(tcp, tls, web, web_tls, shards, %data, "listening");
+    let http = http.address().map(|address| address.to_string());
+    tracing::info!(tcp, tls, web, web_tls, http, shards, %data, "listening");
     let mut lines = String::from("listening");
     for (entrance, address) in Entrance::ALL.into_iter().zip([tcp, tls, web, web_tls]) {
         if let Some(address) = address {
             lines.push_str(&format!(" {}={address}", entrance.name()));
         }
+    }
+    if let Some(http) = http {
+        lines.push_str(&format!(" http={http}"));
     }
     lines.push_str(&format!("\ndata {data}\n"));
     if let Some(fingerprint) = server.certificate_fingerprint() {

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use dunlin_core::config::EngineConfig;
 
 use super::error::{ConfigErrors, Faults};
+use super::listen::ListenHttp;
 use super::section::Section;
-use super::{Config, Limits, Store};
+use super::{Config, Limits, Listen, Store};
 use crate::limits::{DESCRIPTORS_RESERVED, SHARDS_MAX};
 use crate::stream::entrance::{Entrance, ListenOn};
 
@@ -18,6 +19,8 @@ pub struct Checked {
     pub config: Config,
     /// Where to listen, and for what.
     pub(crate) listen_on: Vec<ListenOn>,
+    /// Where to tell of health and metrics.
+    pub(crate) http: Option<ListenHttp>,
     /// I/O threads.
     pub shards: usize,
     /// Connections of each of them.
@@ -74,6 +77,7 @@ impl Checked {
         } = &config;
         faults.check(data);
         let listen_on = faults.check(listen);
+        let http = listen.check_http(&listen_on, &mut faults.section(Listen::NAME));
         faults.check(tls);
         faults.check(web);
         faults.check(protocol);
@@ -93,7 +97,17 @@ impl Checked {
         };
         let store = faults.check(store);
         let secret_files = config.secret_files();
-        Checked { config, listen_on, shards, places, connections_max, engine, store, secret_files }
+        Checked {
+            config,
+            listen_on,
+            http,
+            shards,
+            places,
+            connections_max,
+            engine,
+            store,
+            secret_files,
+        }
     }
 }
 

@@ -18,11 +18,22 @@ section! {
         web: String = String::new(),
         /// Address and port for WebSockets over TLS; empty for none.
         web_tls: String = String::new(),
+        /// Address and port where health and metrics are told over HTTP; empty for none.
+        http: String = "127.0.0.1:7412".into(),
         /// I/O threads; 0 for one per core, or more if `limits.connections_max` needs them.
         shards: usize = 0,
         /// Connections that may wait in the kernel to be accepted, per shard and port.
         backlog: i32 = 4096,
     }
+}
+
+/// Where to tell of health and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ListenHttp {
+    pub(crate) address: SocketAddr,
+    /// Nobody has asked for it there. So a second server of one machine starts, though the first one
+    /// listens there already.
+    pub(crate) is_default: bool,
 }
 
 impl Section for Listen {
@@ -52,6 +63,25 @@ impl Section for Listen {
 }
 
 impl Listen {
+    /// Where to tell of health and metrics, beside where clients connect.
+    pub(super) fn check_http(
+        &self,
+        listen_on: &[ListenOn],
+        faults: &mut SectionFaults<'_>,
+    ) -> Option<ListenHttp> {
+        let key = "http";
+        let address = address(key, &self.http, faults)?;
+        let is_default = self.http == Listen::default().http;
+        let same = listen_on.iter().find(|(_, other)| *other == address && address.port() != 0);
+        if let Some((other, _)) = same {
+            faults.refuse(&[key], format!("is {address}, and so is {}", other.setting()));
+        }
+        if cfg!(not(feature = "http")) && !is_default {
+            faults.refuse(&[key], "this program was built without HTTP");
+        }
+        Some(ListenHttp { address, is_default })
+    }
+
     fn text_of(&self, entrance: Entrance) -> &str {
         match entrance {
             Entrance::Tcp => &self.tcp,

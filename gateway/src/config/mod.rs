@@ -47,6 +47,7 @@ pub use issuers::{Issuer, Issuers, MIN_SECRET_BYTES};
 pub use key::{Key, Origin, Place};
 pub use limits::Limits;
 pub use listen::Listen;
+pub(crate) use listen::ListenHttp;
 pub use log::{Log, LogFormat};
 pub use passwords::Passwords;
 pub use protocol::Protocol;

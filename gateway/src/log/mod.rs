@@ -50,6 +50,7 @@ use limit::Limits;
 use line::{Format, Line};
 pub(crate) use opening::COMMIT;
 use outlet::Outlet;
+pub(crate) use queue::QUEUE_BYTES_MAX;
 use queue::{Queue, Room};
 use writer::{TARGET, Writer};
 

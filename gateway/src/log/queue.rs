@@ -7,7 +7,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// Bytes of lines that may wait to be written: some thousands of lines, which covers a disk that is
 /// slow for a second. The writer holds as much again while it writes.
-pub(super) const QUEUE_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const QUEUE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes that only warnings and errors may use: whoever floods the log with lesser lines must not
 /// keep these out.

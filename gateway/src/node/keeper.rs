@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use dunlin_core::store::embedded::{
     BackupReport, EarlierBackup, EmbeddedStatistics, EmbeddedStore, OpenError, OwnFolder,
@@ -37,6 +38,9 @@ pub(crate) trait Keeper: Send + Sync + Debug {
 
     /// Forgets a consumer that will not come back; false if there is none of this name.
     fn remove_consumer(&self, name: &ConsumerName) -> Result<bool, StoreError>;
+
+    /// How long ago something could not be made durable, if nothing was since.
+    fn failing_since(&self) -> Option<Duration>;
 
     /// What the store has done since it was opened, and what was found then.
     fn standing(&self) -> Standing;
@@ -87,6 +91,10 @@ impl Keeper for EmbeddedStore {
             ask(self, ConsumerChange::Removed { name: name.clone() })?;
         }
         Ok(is_there)
+    }
+
+    fn failing_since(&self) -> Option<Duration> {
+        EmbeddedStore::failing_since(self)
     }
 
     fn standing(&self) -> Standing {

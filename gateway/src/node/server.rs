@@ -228,7 +228,9 @@ impl Server {
 
     /// Who sees all parts of it.
     pub(crate) fn witness(&self) -> Witness {
-        Witness::new(Arc::clone(&self.node), self.engine().door(), self.data.clone())
+        let (node, transport) = (Arc::clone(&self.node), Arc::clone(&self.transport));
+        let queue_batches = self.config.engine.worker_queue_batches;
+        Witness::new(node, transport, self.engine().door(), queue_batches, self.data.clone())
     }
 
     /// Takes limits, timeouts and drain settings from `checked`, and reads the certificate files

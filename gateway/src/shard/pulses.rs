@@ -20,7 +20,7 @@ impl Pulses {
     }
 
     /// A shard has taken this number out of its mailbox.
-    pub(super) fn answer(&self, shard: u16, number: u64) {
+    pub(crate) fn answer(&self, shard: u16, number: u64) {
         if let Some(answered) = self.answered.get(usize::from(shard)) {
             answered.store(number, Ordering::Relaxed);
         }

@@ -1,6 +1,9 @@
 //! What waits in memory between sockets and disk, and how much may: each bound of docs/operating.md.
 
-use dunlin_core::limits::{COMMANDS_BYTES_MAX, STORE_OUTSTANDING_BYTES_MAX};
+use dunlin_core::limits::{
+    COMMANDS_BYTES_MAX, DOOR_CALLS_MAX, STORE_OUTSTANDING_BYTES_MAX, STORE_OUTSTANDING_MAX,
+    WORKER_BACKLOG_MAX,
+};
 use dunlin_core::statistics::EngineStatistics;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +31,40 @@ pub(crate) struct Memory {
 pub(crate) struct Bounded {
     pub(crate) bytes: u64,
     pub(crate) bytes_max: u64,
+}
+
+/// How many wait, and may: what is counted by the piece.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Queues {
+    /// Batches of requests for workers.
+    pub(crate) commands: Counted,
+    /// Answers and messages of others for workers.
+    pub(crate) mail: Counted,
+    /// Requests at the store.
+    pub(crate) store: Counted,
+    /// Calls at the door.
+    pub(crate) calls: Counted,
+}
+
+/// How many now, and at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counted {
+    pub(crate) count: u64,
+    pub(crate) count_max: u64,
+}
+
+impl Queues {
+    pub(super) fn of(statistics: &EngineStatistics, queue_batches: usize) -> Queues {
+        let total = statistics.total();
+        let workers = statistics.workers.len();
+        let counted = |count, count_max: usize| Counted { count, count_max: count_max as u64 };
+        Queues {
+            commands: counted(total.commands_queued, workers * queue_batches),
+            mail: counted(total.messages_queued, workers * WORKER_BACKLOG_MAX),
+            store: counted(total.store_outstanding, workers * STORE_OUTSTANDING_MAX),
+            calls: counted(statistics.calls_waiting, DOOR_CALLS_MAX),
+        }
+    }
 }
 
 impl Memory {

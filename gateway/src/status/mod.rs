@@ -1,23 +1,29 @@
 //! What a running server can say of itself: everything that is counted, in one snapshot.
 //!
 //! ```text
-//! workers ─┐
-//! shards  ─┤
-//! store   ─┼─► Witness::status ─► Status ─► admin socket ─► dunlin status: a page, or JSON
+//! workers ─┐                             ┌─► admin socket ─► dunlin status: a page, or JSON
+//! shards  ─┤                             │
+//! store   ─┼─► Witness::status ─► Status ─┴─► http::metrics ─► GET /metrics
 //! disk    ─┤
-//! log     ─┘
+//! log     ─┤
+//! process ─┘
 //! ```
 //!
 //! - `report`: the snapshot, with the names and units that docs/operating.md explains
-//! - `disk`: how full the disk is; `memory`: what waits between sockets and disk
+//! - `disk`: how full the disk is; `memory`: what waits between sockets and disk; `process`: what the
+//!   system counts
+//! - `health`: whether it lives, and should be given connections
 //! - `change`: what happened between two snapshots
 //! - `page`: both for people
 
 mod change;
-mod disk;
-mod memory;
+pub(crate) mod disk;
+#[cfg_attr(not(feature = "http"), allow(dead_code))] // Nobody else asks so far.
+mod health;
+pub(crate) mod memory;
 mod page;
-mod report;
+mod process;
+pub(crate) mod report;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -27,17 +33,21 @@ use dunlin_core::engine::door::Door;
 use crate::node::data::DataFolder;
 use crate::node::keeper::Keeper;
 use crate::shard::control::Node;
+use crate::transport::ShardTransport;
 
 pub(crate) use change::Change;
-use memory::Memory;
+use health::Loops;
+use memory::{Memory, Queues};
 pub(crate) use page::write_page;
+use process::Process;
 pub(crate) use report::Status;
 use report::{Connections, Engine, Log, Store, Traffic};
 
 /// Sees all parts of a running server. It has nothing that keeps the server from ending.
 pub(crate) struct Witness {
-    node: Arc<Node>,
-    door: Door,
+    loops: Loops,
+    /// Batches that may wait for a worker.
+    queue_batches: usize,
     keeper: Option<Arc<dyn Keeper>>,
     data: DataFolder,
     started: Instant,
@@ -51,8 +61,15 @@ impl std::fmt::Debug for Witness {
 
 impl Witness {
     /// Begins when the server does.
-    pub(crate) fn new(node: Arc<Node>, door: Door, data: DataFolder) -> Witness {
-        Witness { node, door, keeper: None, data, started: Instant::now() }
+    pub(crate) fn new(
+        node: Arc<Node>,
+        transport: Arc<ShardTransport>,
+        door: Door,
+        queue_batches: usize,
+        data: DataFolder,
+    ) -> Witness {
+        let (loops, started) = (Loops { node, transport, door }, Instant::now());
+        Witness { loops, queue_batches, keeper: None, data, started }
     }
 
     /// With what keeps the store, if it is kept here.
@@ -63,7 +80,8 @@ impl Witness {
 
     /// Looks at everything, on the calling thread: it reads the names in the folder of the store.
     pub(crate) fn status(&self) -> Status {
-        let engine = self.door.statistics();
+        let Loops { node, door, .. } = &self.loops;
+        let engine = door.statistics();
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
         Status {
             server: crate::node::SERVER_NAME.into(),
@@ -71,14 +89,16 @@ impl Witness {
             pid: std::process::id(),
             time_ms: u64::try_from(now_ms).unwrap_or(u64::MAX),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            shards: self.node.shards as u64,
-            connections: Connections::of(&self.node),
-            traffic: Traffic::of(&self.node.counters.snapshot()),
-            memory: Memory::of(&self.node, &engine),
+            shards: node.shards as u64,
+            connections: Connections::of(node),
+            traffic: Traffic::of(&node.counters.snapshot()),
+            memory: Memory::of(node, &engine),
+            queues: Queues::of(&engine, self.queue_batches),
             engine: Engine::of(&engine),
             store: self.keeper.as_ref().map(|keeper| Store::of(&keeper.standing())),
             disk: disk::usage(&self.data),
             log: Log::of(crate::log::counters()),
+            process: Process::now(),
         }
     }
 }

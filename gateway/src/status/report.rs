@@ -6,7 +6,8 @@ use dunlin_core::statistics::{EngineStatistics, Histogram};
 use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
-use super::memory::Memory;
+use super::memory::{Memory, Queues};
+pub(crate) use super::process::Process;
 use crate::log::names::{code_name, reason_name};
 use crate::node::keeper::Standing;
 use crate::shard::control::Node;
@@ -27,11 +28,13 @@ pub(crate) struct Status {
     pub(crate) connections: Connections,
     pub(crate) traffic: Traffic,
     pub(crate) memory: Memory,
+    pub(crate) queues: Queues,
     pub(crate) engine: Engine,
     /// None if it is kept elsewhere.
     pub(crate) store: Option<Store>,
     pub(crate) disk: Disk,
     pub(crate) log: Log,
+    pub(crate) process: Process,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -187,8 +190,9 @@ pub(crate) struct Log {
     /// Standard error refused them.
     pub(crate) lines_failed: u64,
     pub(crate) writes_failed: u64,
-    /// Now.
+    /// Now, and at most.
     pub(crate) queued_bytes: u64,
+    pub(crate) queued_bytes_max: u64,
 }
 
 /// How large the values of something were. The quantiles are at most an eighth too large.
@@ -369,6 +373,7 @@ impl Log {
             lines_failed: counted.lines_failed,
             writes_failed: counted.writes_failed,
             queued_bytes: counted.bytes_queued,
+            queued_bytes_max: crate::log::QUEUE_BYTES_MAX as u64,
         }
     }
 }

@@ -85,6 +85,7 @@ impl Place {
     pub(crate) fn serve_on(&self, data: &str) -> Server {
         let mut command = self.command(&["serve", "--data", data]);
         command.args(["--listen-tcp", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0"]);
+        command.args(["--listen-http", "127.0.0.1:0"]);
         command.args(["--set", "listen.shards=1", "--set", "store.segment_bytes=4194304"]);
         command.args(["--log", "debug"]).args(WEAK);
         Server::start(command, &self.path("server.log"))

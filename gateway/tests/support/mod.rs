@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod counting;
+pub mod http;
 pub mod messages;
 pub mod node;
 pub mod process;

@@ -1,7 +1,7 @@
 //! The real program, as a child.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -18,10 +18,15 @@ pub struct Process {
     child: Child,
     pub tcp: SocketAddr,
     pub tls: SocketAddr,
+    /// Of a program that has no HTTP, one where nobody listens.
+    pub http: SocketAddr,
     pub folder: TempDir,
     log: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
 }
+
+/// Nobody listens on the port for discarding.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
 
 impl Process {
     /// Starts the program with this configuration file; waits until it listens.
@@ -56,12 +61,14 @@ impl Process {
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
         readers.push(read_into(&Arc::default(), stdout));
-        let address = |name: &str| {
+        let found = |name: &str| -> Option<SocketAddr> {
             let found = line.split_whitespace().find_map(|word| word.strip_prefix(name));
-            found.unwrap_or_else(|| panic!("{line:?}: {:?}", log.lock())).parse().unwrap()
+            found.map(|address| address.parse().unwrap())
         };
+        let address = |name| found(name).unwrap_or_else(|| panic!("{line:?}: {:?}", log.lock()));
         let (tcp, tls) = (address("tcp="), address("tls="));
-        Process { child, tcp, tls, folder, log, readers }
+        let http = found("http=").unwrap_or(NOWHERE);
+        Process { child, tcp, tls, http, folder, log, readers }
     }
 
     /// Starts it with a standard output that nobody reads: where it listens is in the log as well.
@@ -79,15 +86,29 @@ impl Process {
         let line: serde_json::Value = serde_json::from_str(&line().unwrap()).unwrap();
         let address = |name: &str| line[name].as_str().unwrap().parse().unwrap();
         let (tcp, tls) = (address("tcp"), address("tls"));
-        Process { child, tcp, tls, folder, log, readers }
+        Process { child, tcp, tls, http: NOWHERE, folder, log, readers }
+    }
+
+    /// Starts it as somebody does who has not thought of HTTP.
+    pub fn start_without_http(config: &str) -> Process {
+        let folder = tempfile::tempdir().unwrap();
+        let command = Process::plain_command(&folder, config);
+        Process::of_command(command, folder, Stdio::piped())
     }
 
     fn command(folder: &TempDir, config: &str) -> Command {
+        let mut command = Process::plain_command(folder, config);
+        command.args(["--listen-http", "127.0.0.1:0"]);
+        command
+    }
+
+    fn plain_command(folder: &TempDir, config: &str) -> Command {
         let file = folder.path().join("dunlin.toml");
         std::fs::write(&file, Process::with_issuer(config)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
         command
-            .args(["--listen-tcp", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--config"])
+            .args(["--listen-tcp", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0"])
+            .arg("--config")
             .arg(&file)
             .arg("--data")
             .arg(folder.path().join("data"))
