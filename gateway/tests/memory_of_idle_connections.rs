@@ -14,7 +14,7 @@ use std::sync::Arc;
 use dunlin_core::store::Store;
 use dunlin_core::store::memory::MemoryStore;
 use support::counting::{Counting, InUse};
-use support::{Client, Node, Stream, eventually, tls};
+use support::{Node, Stream, eventually, tls, web};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -30,33 +30,43 @@ const PLAIN_BYTES_MAX: usize = 320;
 /// What rustls keeps (3,430 bytes for TLS 1.3), and the same.
 const TLS_BYTES_MAX: usize = 3_850;
 
+/// What a WebSocket adds to either: 24 bytes, a share of a chunk that is not full, and over TLS the name of the
+/// protocol, which these clients offer there alone.
+const WEB_BYTES_MAX: usize = 48;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {
     Plain,
     Tls,
+    Web,
+    WebTls,
 }
 
 /// Logs a crowd in. The other ends are bare sockets afterwards, which hold no memory.
 fn crowd(node: &Node, transport: Transport) -> Vec<TcpStream> {
     let config = tls::both_versions(&node.certificate());
+    let web_config = web::config(&node.certificate());
     let mut sockets = Vec::with_capacity(CONNECTIONS);
     for number in 0..CONNECTIONS {
         let mut client = match transport {
             Transport::Plain => node.connect(),
             Transport::Tls => tls::connect_to(node.tls(), &config),
+            Transport::Web => node.connect_web(),
+            Transport::WebTls => web::connect_securely(node.web_tls(), &web_config),
         };
         client.log_in(&format!("user{number}"));
         client.heartbeat();
-        sockets.push(socket_of(client));
+        sockets.push(socket_of(client.stream));
     }
     eventually("nothing is left to write", || node.server.outbox_bytes() == 0);
     sockets
 }
 
-fn socket_of(client: Client) -> TcpStream {
-    match client.stream {
+fn socket_of(stream: Stream) -> TcpStream {
+    match stream {
         Stream::Plain(socket) => socket,
         Stream::Tls(tls) => tls.sock,
+        Stream::Web(web) => socket_of(web.into_stream()),
     }
 }
 
@@ -83,7 +93,12 @@ fn an_idle_connection_takes_what_it_may() {
     bytes_per_connection(&store, Transport::Plain);
     let tls = bytes_per_connection(&store, Transport::Tls);
     let plain = bytes_per_connection(&store, Transport::Plain);
+    let web = bytes_per_connection(&store, Transport::Web);
+    let web_tls = bytes_per_connection(&store, Transport::WebTls);
     // Less than the slots of the shards would mean that nothing was counted.
     assert!((100..=PLAIN_BYTES_MAX).contains(&plain), "{plain} bytes");
     assert!((plain + 3_000..=TLS_BYTES_MAX).contains(&tls), "{tls} bytes");
+    // A WebSocket adds its place in a table, which has room for some more.
+    assert!(web <= plain + WEB_BYTES_MAX, "{web} bytes, where plain ones take {plain}");
+    assert!(web_tls <= tls + WEB_BYTES_MAX, "{web_tls} bytes, where others over TLS take {tls}");
 }

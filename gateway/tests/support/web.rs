@@ -69,6 +69,10 @@ impl Web {
         &self.stream
     }
 
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     pub fn say_raw(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server takes it");
         self.stream.flush().expect("the server takes it");
