@@ -94,10 +94,15 @@ impl Shard {
         Ok(flushed)
     }
 
-    /// Nothing is left to write: give the memory back, go on reading if that had to wait.
+    /// Nothing is left that can be written: give the memory back, go on reading if that had to wait.
     fn flushed(&mut self, key: usize) {
         let slot = &mut self.slots[key];
-        slot.outbox = None;
+        let unsayable = slot.outbox.take().map_or(0, |outbox| outbox.bytes());
+        if unsayable > 0 {
+            // Frames for somebody who has not come in yet: a stream says none before.
+            self.tally.outbox_changed(unsayable, 0);
+        }
+        let slot = &mut self.slots[key];
         if slot.flags.write_armed {
             self.want_writable(key, false);
         }
