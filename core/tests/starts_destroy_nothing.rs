@@ -364,6 +364,38 @@ fn a_stray_index_file_takes_the_place_of_none() {
     assert_eq!(served(&open_on(&disk).unwrap(), &acknowledged), acknowledged.len());
 }
 
+/// An index file under another name is no worse for it: it may be all that knows what a lost segment had.
+#[test]
+fn an_index_file_under_another_name_is_kept() {
+    let (disk, acknowledged) = simulated();
+    drop(open_on(&disk).unwrap());
+    let lost = disk.content("00000001.log").unwrap();
+    disk.lose("00000001.log");
+    drop(open_on(&disk).unwrap());
+    let names = ending(disk.names().unwrap(), ".idx");
+    let own = names.into_iter().find(|name| name.starts_with("00000001-")).unwrap();
+    let content = disk.content(&own).unwrap();
+    // Of a segment that gets one now; of more than there are; of what another one covers.
+    for name in ["00000002-00000002.idx", "00000001-000000ff.idx", "00000003-00000003.idx"] {
+        if name == own {
+            continue;
+        }
+        let disk = disk.copy();
+        disk.lose(&own);
+        disk.put(name, &content);
+        let aside = format!("{name}.stray");
+        let store = open_on(&disk).unwrap();
+        assert!(is_told(&store, &aside, DamageKind::Stray), "{:?}", told(&store));
+        drop(store);
+        assert!(disk.content(&aside).unwrap() == content, "{name}");
+        disk.lose(&aside);
+        disk.put(&own, &content);
+        disk.put("00000001.log", &lost);
+        let store = open_on(&disk).unwrap();
+        assert_eq!(served(&store, &acknowledged), acknowledged.len(), "{:?}", told(&store));
+    }
+}
+
 /// A segment under another number, with a header that is no more whole, gets another name each time.
 #[test]
 fn what_is_not_understood_is_set_aside_under_a_free_name() {

@@ -66,6 +66,18 @@ impl Run {
         Ok(run)
     }
 
+    /// Whether the file of this name is an index file of other segments, by its header.
+    pub(in super::super) fn is_misplaced(
+        file: &dyn DiskFile,
+        identity: &Identity,
+        segments: (u32, u32),
+    ) -> io::Result<bool> {
+        let mut block = [0; BLOCK_BYTES];
+        let read = file.read_at(&mut block, 0)?;
+        let head = RunHead::decode(&block[..read], identity.store_id);
+        Ok(head.is_some_and(|head| (head.first_segment, head.last_segment) != segments))
+    }
+
     fn with_guide(
         file: Arc<dyn DiskFile>,
         head: RunHead,

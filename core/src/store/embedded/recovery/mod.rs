@@ -227,7 +227,7 @@ impl<'a> Recovery<'a> {
                 self.make_again(run_name(wider.0, wider.1));
             }
             if kept.last().is_some_and(|wider| first <= wider.1) {
-                self.unneeded.push(run_name(first, last));
+                self.let_run_go(run_name(first, last));
             } else {
                 kept.push((first, last));
             }
@@ -253,8 +253,26 @@ impl<'a> Recovery<'a> {
         }
     }
 
+    /// Lets go an index file that another one covers. If it is of other segments than its name says, nothing covers it.
+    fn let_run_go(&mut self, name: String) {
+        if self.is_run_misplaced(&name) { self.set_aside(name) } else { self.unneeded.push(name) }
+    }
+
+    /// Whether an index file is of other segments than its name says, as far as that can be read.
+    fn is_run_misplaced(&self, name: &str) -> bool {
+        let misplaced = |segments| {
+            let file = self.disk.open(name)?;
+            Run::is_misplaced(&*file, &self.identity, segments)
+        };
+        run_segments(name).is_some_and(|segments| misplaced(segments).unwrap_or(false))
+    }
+
     /// An index file is damaged: what it covers is read instead.
     pub(super) fn make_again(&mut self, name: String) {
+        if self.is_run_misplaced(&name) {
+            // It may be all that knows what was in the segments that it is of.
+            return self.set_aside(name);
+        }
         // Whether it can be read at all.
         if let Err(error) = self.watch.open(&name).and_then(|file| read_all(&*file)) {
             tracing::debug!(%error, file = name, "an index file can't be read");
@@ -318,6 +336,16 @@ impl<'a> Recovery<'a> {
         });
         let Some(way_out) = witness.cloned() else { return Ok(()) };
         Err(OpenError::Unread { path: self.disk.path(), names: unread, way_out })
+    }
+
+    /// Gives a file its other name at once, if it is to have one: another file is going to take its place.
+    pub(super) fn make_room(&mut self, name: &str) -> io::Result<bool> {
+        let aside = self.asides.iter().position(|(aside, _)| aside == name);
+        if let Some(at) = aside {
+            let (name, aside) = self.asides.remove(at);
+            self.disk.rename(&name, &aside)?;
+        }
+        Ok(aside.is_some())
     }
 
     /// Gives files that are not what their names say other names.
@@ -407,12 +435,7 @@ impl<'a> Recovery<'a> {
         if self.watch.is_unread(told::NAME) {
             self.set_aside(told::NAME.to_owned());
         }
-        let moved = self.asides.iter().position(|(name, _)| name == told::NAME);
-        if let Some(at) = moved {
-            let (name, aside) = self.asides.remove(at);
-            self.disk.rename(&name, &aside)?;
-        }
-        Ok((told.unwrap_or_default(), moved.is_some()))
+        Ok((told.unwrap_or_default(), self.make_room(told::NAME)?))
     }
 
     /// Writes down that a life begins, before anything is written in it.

@@ -278,7 +278,10 @@ impl Recovery<'_> {
         // It takes the place of one that may say more, if that can be read again.
         self.check_witnesses()?;
         let segment = older.segment;
-        let io = |doing| OpenError::io(doing, self.disk.path().join(run_name(segment, segment)));
+        let name = run_name(segment, segment);
+        let path = self.disk.path().join(&name);
+        let io = |doing| OpenError::io(doing, path.clone());
+        self.make_room(&name).map_err(io("can't rename"))?;
         write_segment(self.disk, &self.identity, &older).map_err(io("can't write"))?;
         // Without it, what is there would seem not to be.
         self.open_run((segment, segment))?.map_err(io("can't read back"))
