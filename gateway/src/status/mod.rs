@@ -51,6 +51,8 @@ pub(crate) struct Witness {
     keeper: Option<Arc<dyn Keeper>>,
     data: DataFolder,
     started: Instant,
+    /// By the date.
+    started_ms: u64,
 }
 
 impl std::fmt::Debug for Witness {
@@ -68,8 +70,9 @@ impl Witness {
         queue_batches: usize,
         data: DataFolder,
     ) -> Witness {
-        let (loops, started) = (Loops { node, transport, door }, Instant::now());
-        Witness { loops, queue_batches, keeper: None, data, started }
+        let loops = Loops { node, transport, door };
+        let (started, started_ms) = (Instant::now(), unix_ms());
+        Witness { loops, queue_batches, keeper: None, data, started, started_ms }
     }
 
     /// With what keeps the store, if it is kept here.
@@ -82,13 +85,13 @@ impl Witness {
     pub(crate) fn status(&self) -> Status {
         let Loops { node, door, .. } = &self.loops;
         let engine = door.statistics();
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
         Status {
             server: crate::node::SERVER_NAME.into(),
             commit: crate::log::COMMIT.into(),
             pid: std::process::id(),
-            time_ms: u64::try_from(now_ms).unwrap_or(u64::MAX),
+            time_ms: unix_ms(),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            started_ms: self.started_ms,
             shards: node.shards as u64,
             connections: Connections::of(node),
             traffic: Traffic::of(&node.counters.snapshot()),
@@ -101,4 +104,9 @@ impl Witness {
             process: Process::now(),
         }
     }
+}
+
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

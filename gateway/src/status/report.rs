@@ -24,6 +24,8 @@ pub(crate) struct Status {
     /// Unix time of the snapshot.
     pub(crate) time_ms: u64,
     pub(crate) uptime_ms: u64,
+    /// Unix time of the start. (A difference of two clocks would be another one at each look.)
+    pub(crate) started_ms: u64,
     pub(crate) shards: u64,
     pub(crate) connections: Connections,
     pub(crate) traffic: Traffic,

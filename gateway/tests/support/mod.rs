@@ -8,6 +8,7 @@ pub mod http;
 pub mod messages;
 pub mod node;
 pub mod process;
+pub mod prometheus;
 pub mod random;
 pub mod store;
 pub mod tls;

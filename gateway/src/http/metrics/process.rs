@@ -6,15 +6,14 @@ use crate::status::Status;
 use crate::status::report::{Log, Process};
 
 pub(super) fn add(metrics: &mut Metrics, status: &Status) {
-    let Status { server, commit, time_ms, uptime_ms, shards, engine, process, log, .. } = status;
+    let Status { server, commit, started_ms, shards, engine, process, log, .. } = status;
     let version = server.rsplit_once('/').map_or(&server[..], |(_, version)| version);
     metrics
         .gauge("dunlin_build_info", None, "1, with what the server was built from")
         .labelled([("version", version.to_owned()), ("commit", commit.clone())], 1.0);
-    let started = time_ms.saturating_sub(*uptime_ms) as f64 / 1000.0;
     metrics
         .gauge("process_start_time", Some(Unit::Seconds), "When the server began, as Unix time")
-        .value(started);
+        .value(*started_ms as f64 / 1000.0);
     metrics.gauge("dunlin_shards", None, "I/O threads").number(*shards);
     metrics.gauge("dunlin_workers", None, "Workers").number(engine.workers);
     add_process(metrics, process);
