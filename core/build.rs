@@ -4,9 +4,10 @@
 use std::error::Error;
 
 /// One file for each noun. No client gets them.
-const PROTOS: [&str; 3] = [
+const PROTOS: [&str; 4] = [
     "dunlin/store/v1/account.proto",
     "dunlin/store/v1/identity.proto",
+    "dunlin/store/v1/invitation.proto",
     "dunlin/store/v1/name.proto",
 ];
 

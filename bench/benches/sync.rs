@@ -111,6 +111,7 @@ impl Node {
         let shared = Shared {
             config: EngineConfig { workers: 1, ..EngineConfig::default() },
             epoch: store.epoch(),
+            run: 1,
             random: Arc::new(SystemSource::new()),
             tokens: TokenKeys::new(&[7; 32], &[]),
             issuers: Issuers::new(&[]).expect("no issuers are good ones"),

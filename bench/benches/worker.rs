@@ -45,6 +45,7 @@ impl Bench {
         let shared = Shared {
             config,
             epoch: 1,
+            run: 1,
             random: Arc::new(SystemSource::new()),
             tokens: TokenKeys::new(&[7; 32], &[]),
             issuers: Issuers::new(&[]).expect("no issuers are good ones"),

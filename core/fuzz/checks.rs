@@ -104,6 +104,7 @@ impl Host {
         let shared = Arc::new(Shared {
             config: EngineConfig { workers: 1, passwords: passwords.clone(), ..Default::default() },
             epoch: EPOCH,
+            run: 1,
             random: Arc::new(Constant),
             tokens: TokenKeys::new(&[1; 32], &[]),
             issuers: Issuers::new(&[]).expect("none is good"),

@@ -48,6 +48,62 @@ pub enum AdminRequest {
     },
     /// How long messages are kept. Answered by `Done`.
     Retention(RetentionRequest),
+    /// Who is invited to register.
+    Invitations(InvitationRequest),
+}
+
+/// The most invitations of one page of [`InvitationRequest::List`].
+pub const LIST_INVITATIONS_MAX: usize = 100;
+
+/// What is asked about invitations. Only the operator makes them: a user could make accounts by the thousand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InvitationRequest {
+    /// Make one. Answered by `InvitationMade`.
+    Make(NewInvitation),
+    /// List them, by their numbers. Answered by `Invitations`.
+    List {
+        /// The `next` of the page before this one.
+        after: Option<u64>,
+    },
+    /// Nobody registers by it any more. Answered by `Done`.
+    Revoke {
+        /// Which.
+        number: u64,
+    },
+}
+
+/// An invitation to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewInvitation {
+    /// How many may register by it.
+    pub uses_max: u32,
+    /// For how long.
+    pub lifetime_ms: u64,
+    /// What the operator wants to remember.
+    pub note: String,
+    /// Who makes it.
+    pub made_by: String,
+}
+
+/// An invitation in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvitationRecord {
+    /// Which: the code can't be found out from it.
+    pub number: u64,
+    /// What the operator wanted to remember.
+    pub note: String,
+    /// Who has made it.
+    pub made_by: String,
+    /// Unix time in milliseconds.
+    pub made_ms: u64,
+    /// Unix time in milliseconds.
+    pub expires_ms: u64,
+    /// How many may register by it.
+    pub uses_max: u32,
+    /// How many have.
+    pub uses: u32,
+    /// Of how many it is not known yet.
+    pub under_way: u32,
 }
 
 /// What is asked about how long the messages of a conversation are kept.
@@ -80,6 +136,7 @@ impl std::fmt::Debug for AdminRequest {
                 write!(f, "ResetPassword({username:?})")
             }
             AdminRequest::Retention(request) => write!(f, "Retention({request:?})"),
+            AdminRequest::Invitations(request) => write!(f, "Invitations({request:?})"),
         }
     }
 }
@@ -101,6 +158,20 @@ pub enum AdminReply {
         damaged: Vec<LogId>,
         /// For the next page; `None` if this was the last one.
         next: Option<LogId>,
+    },
+    /// The invitation is there.
+    InvitationMade {
+        /// Which.
+        number: u64,
+        /// What whoever is invited must say: it can't be found out again.
+        code: String,
+    },
+    /// A page of invitations.
+    Invitations {
+        /// Some of them.
+        invitations: Vec<InvitationRecord>,
+        /// For the next page; `None` if this was the last one.
+        next: Option<u64>,
     },
     /// It is durable.
     Done,

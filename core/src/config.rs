@@ -13,9 +13,9 @@ pub struct EngineConfig {
     pub worker_queue_batches: usize,
     /// Memory for large answers, of all workers, from when they are read to when they are written.
     pub answer_bytes_max: usize,
-    /// Whether anyone may register an account. Without a word of it, as long as there are no issuers:
+    /// Who may register an account. Without a word of it anyone, as long as there are no issuers:
     /// where some vouch for names, a stranger could register those of their users first.
-    pub registration: Option<bool>,
+    pub registration: Option<Registration>,
     /// How passwords are hashed and checked.
     pub passwords: PasswordConfig,
     /// How long tokens are good.
@@ -54,9 +54,11 @@ impl EngineConfig {
         (self.answer_bytes_max / self.workers.max(1)).max(2 * crate::limits::SYNC_ROOM_BYTES)
     }
 
-    /// Whether anyone may register an account.
-    pub fn registration_is_open(&self) -> bool {
-        self.registration.unwrap_or(self.issuers.is_empty())
+    /// Who may register an account.
+    pub fn registration(&self) -> Registration {
+        let default =
+            if self.issuers.is_empty() { Registration::Open } else { Registration::Closed };
+        self.registration.unwrap_or(default)
     }
 
     /// The issuer for whose users this name is kept, if it is.
@@ -64,6 +66,17 @@ impl EngineConfig {
         let mut keepers = self.issuers.iter().filter(|issuer| issuer.reserves(username));
         keepers.next().map(|issuer| issuer.name.as_str())
     }
+}
+
+/// Who may register an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    /// Anyone.
+    Open,
+    /// Whoever was [invited](crate::admin::InvitationRequest).
+    Invitation,
+    /// Nobody; the operator makes accounts.
+    Closed,
 }
 
 /// Argon2id. The defaults are the first recommendation of the OWASP Password Storage Cheat Sheet

@@ -7,7 +7,7 @@
 use dunlin_protocol::{LogId, UserId};
 
 use crate::admin::{AdminRequest, RetentionRequest};
-use crate::auth::names;
+use crate::auth::{invitation, names};
 use crate::bus::{Member, NodeId};
 use crate::request::{Command, Request};
 
@@ -69,6 +69,7 @@ pub fn worker_of_admin(request: &AdminRequest, workers: usize) -> u16 {
         }
         AdminRequest::ListUsers { after: Some(log), .. } => worker_of_log(*log, workers),
         AdminRequest::ListUsers { after: None, .. } => 0,
+        AdminRequest::Invitations(_) => worker_of_log(invitation::log(), workers),
         AdminRequest::Retention(
             RetentionRequest::Set { conversation, .. } | RetentionRequest::Apply { conversation },
         ) => worker_of_log(*conversation, workers),

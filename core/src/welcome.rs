@@ -19,7 +19,7 @@ use dunlin_protocol::wire::{DeviceKindLimit, Hello, Limits, Rules, Welcome};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, Registration};
 use crate::connection::ConnectionContext;
 
 /// What may be in force on a connection beyond the version of the protocol.
@@ -74,7 +74,8 @@ pub fn rules(config: &EngineConfig) -> Rules {
         sessions: bytes(*sessions),
     };
     Rules {
-        registration_open: config.registration_is_open(),
+        registration_open: config.registration() != Registration::Closed,
+        invitation_needed: config.registration() == Registration::Invitation,
         username_length_min: bytes(*USERNAME_LENGTH.start()),
         username_length_max: bytes(*USERNAME_LENGTH.end()),
         username_characters: USERNAME_CHARACTERS.into(),

@@ -78,7 +78,7 @@ fn register() -> Body {
     Body::Register(wire::Register {
         username: "ada".into(),
         password: "correct horse".into(),
-        display_name: String::new(),
+        ..wire::Register::default()
     })
 }
 

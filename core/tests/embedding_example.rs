@@ -82,8 +82,12 @@ impl Client {
         let mut client = Client::connect(server);
         let (username, password) = (username.to_owned(), "correct horse".to_owned());
         let display_name = String::new();
-        let register =
-            wire::Register { username: username.clone(), password: password.clone(), display_name };
+        let register = wire::Register {
+            username: username.clone(),
+            password: password.clone(),
+            display_name,
+            ..wire::Register::default()
+        };
         match client.ask(Body::Register(register)) {
             Body::Registered(_) => {}
             Body::Error(error) => assert_eq!(error.code(), ErrorCode::NameTaken),

@@ -111,6 +111,7 @@ fn what_needs_a_session_is_refused() {
         username: "eve".into(),
         password: "correct horse".into(),
         display_name: String::new(),
+        ..wire::Register::default()
     };
     let register = dunlin_core::request::Request::try_from(register).unwrap();
     assert_eq!(code(door.ask_and_wait(ann, register)), ErrorCode::NotLoggedIn);

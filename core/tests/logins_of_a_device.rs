@@ -95,6 +95,7 @@ impl Stage {
             username: "ada".into(),
             password: "correct horse".into(),
             display_name: "Ada".into(),
+            ..wire::Register::default()
         };
         let mut peer = stage.peer();
         peer.submit(&stage, Body::Register(register));

@@ -49,6 +49,7 @@ impl Node {
         let shared = Shared {
             config: EngineConfig { workers: 1, ..EngineConfig::default() },
             epoch: 1,
+            run: 1,
             random: Arc::new(SystemSource::new()),
             tokens: TokenKeys::new(&KEY, &[]),
             issuers: Issuers::new(&[]).unwrap(),

@@ -35,6 +35,7 @@ impl Node {
         let shared = Shared {
             config: EngineConfig { workers: 1, ..EngineConfig::default() },
             epoch: 1,
+            run: 1,
             random: Arc::new(SystemSource::new()),
             tokens: TokenKeys::new(&[7; 32], &[]),
             issuers: Issuers::new(&[]).unwrap(),

@@ -134,6 +134,7 @@ fn refusal(error: &Error) -> Option<String> {
         ErrorCode::InvalidArgument
         | ErrorCode::UnknownCommand
         | ErrorCode::PermissionDenied
+        | ErrorCode::InvitationInvalid
         | ErrorCode::RegistrationClosed => {
             Some(format!("it refuses what every user would ask for: {said}"))
         }

@@ -33,7 +33,7 @@ macro_rules! redact {
     };
 }
 
-redact!(Register { username, display_name } hides { password });
+redact!(Register { username, display_name } hides { password, invitation });
 redact!(PasswordCredential { username } hides { password });
 redact!(Login { credential, device, want_tokens, fetch_only } hides {});
 redact!(

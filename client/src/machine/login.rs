@@ -59,7 +59,8 @@ impl Login {
 
     /// `now_ms` is of a clock that does not go backwards.
     pub(super) fn next(&self, now_ms: u64) -> Attempt {
-        let Credentials { tokens, password, issuer_token, register } = &self.credentials;
+        let Credentials { tokens, password, issuer_token, register, invitation } =
+            &self.credentials;
         if !tokens.resume_token.is_empty() {
             let token = Credential::ResumeToken(tokens.resume_token.clone());
             return Attempt::LogIn(token, self.wants_tokens(now_ms));
@@ -75,7 +76,9 @@ impl Login {
         if let Some(password) = password {
             let (username, password) = (password.username.clone(), password.password.clone());
             if let Some(display_name) = register.clone() {
-                return Attempt::Register(wire::Register { username, password, display_name });
+                let invitation = invitation.clone();
+                let register = wire::Register { username, password, display_name, invitation };
+                return Attempt::Register(register);
             }
             let credential = wire::PasswordCredential { username, password };
             return Attempt::LogIn(Credential::Password(credential), false);
@@ -178,7 +181,7 @@ impl Login {
     pub(super) fn succeeded(&mut self, now_ms: u64, logged_in: &LoggedIn) {
         self.is_established = true;
         self.name_was_taken = false;
-        let Credentials { tokens, password, issuer_token, register } = &mut self.credentials;
+        let Credentials { tokens, password, issuer_token, register, .. } = &mut self.credentials;
         if tokens.is_empty() && password.is_none() {
             *issuer_token = None;
         }

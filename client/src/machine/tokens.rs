@@ -43,6 +43,8 @@ pub struct Credentials {
     /// Create the account first, with the password and this display name (empty: the user name).
     /// If the name is taken, the password decides whether it is taken by this user.
     pub register: Option<String>,
+    /// The code of an invitation, if the server wants one of those who register.
+    pub invitation: String,
 }
 
 /// A name and its password.
@@ -61,6 +63,7 @@ impl fmt::Debug for Credentials {
             .field("password", &self.password)
             .field("issuer_token", &self.issuer_token.is_some())
             .field("register", &self.register)
+            .field("invitation", &!self.invitation.is_empty())
             .finish()
     }
 }

@@ -8,11 +8,13 @@
 //! - [`token`]: what this server signs: access, refresh and resume tokens
 //! - [`issuer`]: what others sign, whom this server trusts
 //! - [`identity`]: the credentials and sessions of a user, and how they change
+//! - [`invitation`]: the codes of invitations, and how they are used up
 //! - [`room`]: which sessions have to go so that one more device fits
 //! - [`throttle`]: how often a password may be guessed
 
 pub mod display;
 pub mod identity;
+pub mod invitation;
 pub mod issuer;
 pub mod names;
 pub mod password;

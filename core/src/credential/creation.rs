@@ -1,7 +1,7 @@
 //! New accounts: by registration, by the program around the engine, by an issuer's first token.
 //!
 //! ```text
-//! [hash the password] ─► [is the name free?] ─► write account and identity ─► claim the name
+//! [hash the password] ─► [is the name free?] ─► write account and identity ─► [take an invitation] ─► claim the name
 //! ```
 //!
 //! The hash comes first, so that it costs a password to be told that a name is taken: else names could be
@@ -18,10 +18,12 @@ use dunlin_protocol::UserId;
 use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 
 use super::by_issuer::{self, IssuerLogin};
+use super::invitation;
 use super::{CredentialRegister, CredentialWrite, PasswordFlow, hash_refusal};
 use crate::account::register;
 use crate::admin::AdminReply;
 use crate::auth::identity::Identity;
+use crate::auth::invitation::number_of_code;
 use crate::auth::password::{PasswordDone, PasswordJob};
 use crate::identity::asker::{Asker, Reply};
 use crate::identity::look_up::{self, Claim};
@@ -46,8 +48,16 @@ pub(crate) const NAME_RESERVED: Refusal =
 pub(crate) struct Registration {
     pub(crate) asker: Asker,
     register: Register,
+    needs_invitation: bool,
     /// Of the password; empty until it is computed.
     hash: String,
+}
+
+impl Registration {
+    /// The number of the invitation; `None` if none is needed, or what was given is none.
+    pub(super) fn invitation(&self) -> Option<u64> {
+        self.needs_invitation.then(|| number_of_code(&self.register.invitation)).flatten()
+    }
 }
 
 /// An account that is being made.
@@ -64,12 +74,22 @@ pub(crate) struct Creation {
 #[derive(Debug)]
 pub(crate) enum Origin {
     /// A registration.
-    Password { asker: Asker, hash: String },
+    Password {
+        asker: Asker,
+        hash: String,
+        /// By which invitation, if one was needed.
+        invitation: Option<u64>,
+    },
     /// The first login of a user of this issuer.
     Issuer { issuer: Arc<str>, login: Box<IssuerLogin> },
 }
 
 impl Creation {
+    /// Whose it will be.
+    pub(super) fn user(&self) -> UserId {
+        self.user
+    }
+
     pub(crate) fn asker(&self) -> Asker {
         match &self.origin {
             Origin::Password { asker, .. } => *asker,
@@ -79,13 +99,27 @@ impl Creation {
 }
 
 /// Makes an account with a password.
-pub(super) fn register(asker: Asker, register: Register, turn: &mut Turn<'_>) {
+pub(super) fn register(
+    asker: Asker,
+    register: Register,
+    needs_invitation: bool,
+    turn: &mut Turn<'_>,
+) {
     if turn.shared.config.name_is_reserved_for(&register.username).is_some() {
         return asker.refuse(NAME_RESERVED, turn);
     }
-    let password = register.password.clone();
-    let registration = Box::new(Registration { asker, register, hash: String::new() });
-    let job = match asker {
+    let registration = Registration { asker, register, needs_invitation, hash: String::new() };
+    let registration = Box::new(registration);
+    if needs_invitation {
+        invitation::look(registration, turn);
+    } else {
+        hash(registration, turn);
+    }
+}
+
+pub(super) fn hash(registration: Box<Registration>, turn: &mut Turn<'_>) {
+    let password = registration.register.password.clone();
+    let job = match registration.asker {
         Asker::Registration { .. } => {
             PasswordJob::Register { password, attempt: registration.register.attempt.clone() }
         }
@@ -120,11 +154,12 @@ pub(super) fn name_read(
     answer: Answers<store::Register>,
     turn: &mut Turn<'_>,
 ) {
-    let Registration { asker, register, hash } = registration;
+    let invitation = registration.invitation();
+    let Registration { asker, register, hash, .. } = registration;
     match look_up::claim(&register.username, answer) {
         Ok(Claim::Free) => {
             let Register { username, display_name, .. } = register;
-            begin(username, display_name, Origin::Password { asker, hash }, turn);
+            begin(username, display_name, Origin::Password { asker, hash, invitation }, turn);
         }
         Ok(Claim::Of { .. } | Claim::Blocked) => asker.refuse(NAME_TAKEN, turn),
         Err(refusal) => asker.refuse(refusal, turn),
@@ -166,7 +201,14 @@ pub(super) fn account_written(
     turn: &mut Turn<'_>,
 ) {
     match look_up::all_stored(answer) {
-        Ok(true) => claim_name(creation, turn),
+        Ok(true) => match creation.origin {
+            Origin::Password { invitation: Some(number), .. } => {
+                invitation::take(number, creation, turn);
+            }
+            Origin::Password { invitation: None, .. } | Origin::Issuer { .. } => {
+                claim_name(creation, turn);
+            }
+        },
         Ok(false) if creation.attempts < ATTEMPTS_MAX => {
             creation.attempts += 1;
             creation.user = random_user(turn);
@@ -177,7 +219,7 @@ pub(super) fn account_written(
     }
 }
 
-fn claim_name(creation: Box<Creation>, turn: &mut Turn<'_>) {
+pub(super) fn claim_name(creation: Box<Creation>, turn: &mut Turn<'_>) {
     let issuer = match &creation.origin {
         Origin::Password { .. } => "",
         Origin::Issuer { issuer, .. } => issuer,
@@ -200,12 +242,15 @@ pub(super) fn name_claimed(
     };
     let Creation { user, origin, .. } = creation;
     match (origin, stored) {
-        (Origin::Password { asker, .. }, true) => {
-            asker.reply(registered(asker, user), turn);
-            None
-        }
-        (Origin::Password { asker, .. }, false) => {
-            asker.refuse(NAME_TAKEN, turn);
+        (Origin::Password { asker, invitation, .. }, has_registered) => {
+            if let Some(number) = invitation {
+                invitation::settle(number, user, has_registered, turn);
+            }
+            if has_registered {
+                asker.reply(registered(asker, user), turn);
+            } else {
+                asker.refuse(NAME_TAKEN, turn);
+            }
             None
         }
         (Origin::Issuer { login, .. }, true) => Some(by_issuer::user_found(*login, user)),

@@ -21,6 +21,7 @@ mod by_issuer;
 mod by_password;
 mod by_token;
 mod creation;
+pub(crate) mod invitation;
 mod listing;
 mod operator;
 mod password_change;
@@ -35,6 +36,7 @@ use crate::auth::names;
 use crate::auth::password::PasswordError;
 use crate::auth::throttle::Throttle;
 use crate::auth::token::{Claims, TokenError, TokenKind};
+use crate::config::Registration as Registering;
 use crate::identity::asker::Asker;
 use crate::identity::enter::{ABANDONED, milliseconds};
 use crate::identity::operation::{Action, Operation, Speaker};
@@ -50,6 +52,7 @@ pub(crate) use by_password::PasswordLogin;
 use by_password::{Trying, Waiting};
 use by_token::TokenLogin;
 use creation::{Creation, Registration};
+use invitation::{Resolving, Settling, Taking};
 use listing::Listings;
 use operator::Named;
 use password_change::PasswordChange;
@@ -78,6 +81,16 @@ pub(crate) enum CredentialRegister {
     ChangeIdentity(Box<PasswordChange>),
     /// Whose name it is, for the operator.
     Named(Box<Named>),
+    /// Whether the invitation is good.
+    Invitation(Box<Registration>),
+    /// Whether a use of it is free.
+    TakeInvitation(Box<Taking>),
+    /// Whether those have registered who were about to when a server ended.
+    InvitedNames(Box<Resolving>),
+    /// An invitation of which a use was taken.
+    SettleInvitation(Settling),
+    /// An invitation that is to go, for the operator.
+    RevokeInvitation { call: u64, number: u64 },
     /// The names of a page of all accounts, by the call that asked for it.
     ListNames(u64),
 }
@@ -89,6 +102,14 @@ pub(crate) enum CredentialWrite {
     Account(Box<Creation>),
     /// The claim of its name.
     Name(Box<Creation>),
+    /// A use of an invitation.
+    TakeInvitation(Box<Taking>),
+    /// What came of it.
+    SettleInvitation(Settling),
+    /// A new invitation.
+    MakeInvitation { call: u64, number: u64, code: String },
+    /// The end of one.
+    RevokeInvitation { call: u64 },
 }
 
 /// What waits for the password threads.
@@ -118,10 +139,10 @@ impl Credentials {
             CredentialRequest::Login(login) => self.take_login(conn, request_id, login, turn),
             CredentialRequest::Register(register) => {
                 let asker = Asker::Registration { conn, request_id };
-                if turn.shared.config.registration_is_open() {
-                    creation::register(asker, register, turn);
-                } else {
-                    asker.refuse(REGISTRATION_OFF, turn);
+                match turn.shared.config.registration() {
+                    Registering::Closed => asker.refuse(REGISTRATION_OFF, turn),
+                    Registering::Open => creation::register(asker, register, false, turn),
+                    Registering::Invitation => creation::register(asker, register, true, turn),
                 }
                 None
             }
@@ -239,6 +260,21 @@ impl Credentials {
             CredentialRegister::ChangeIdentity(flow) => {
                 self.change_identity_read(flow, answer, turn);
             }
+            CredentialRegister::Invitation(registration) => {
+                invitation::looked(registration, answer, turn);
+            }
+            CredentialRegister::TakeInvitation(taking) => {
+                invitation::take_read(*taking, answer, turn);
+            }
+            CredentialRegister::InvitedNames(resolving) => {
+                invitation::invited_read(*resolving, answer, turn);
+            }
+            CredentialRegister::SettleInvitation(settling) => {
+                invitation::settle_read(settling, answer, turn);
+            }
+            CredentialRegister::RevokeInvitation { call, number } => {
+                invitation::revoke(call, number, answer, turn);
+            }
             CredentialRegister::ListNames(call) => self.listings.names_read(call, answer, turn),
         }
         None
@@ -289,12 +325,18 @@ pub(crate) fn written(
     turn: &mut Turn<'_>,
 ) -> Option<Operation> {
     match flow {
-        CredentialWrite::Account(creation) => {
-            creation::account_written(creation, answer, turn);
-            None
+        CredentialWrite::Name(creation) => {
+            return creation::name_claimed(*creation, answer, turn);
         }
-        CredentialWrite::Name(creation) => creation::name_claimed(*creation, answer, turn),
+        CredentialWrite::Account(creation) => creation::account_written(creation, answer, turn),
+        CredentialWrite::TakeInvitation(taking) => invitation::taken(*taking, answer, turn),
+        CredentialWrite::SettleInvitation(settling) => invitation::settled(settling, answer, turn),
+        CredentialWrite::MakeInvitation { call, number, code } => {
+            invitation::made(call, number, code, answer, turn);
+        }
+        CredentialWrite::RevokeInvitation { call } => invitation::revoked(call, answer, turn),
     }
+    None
 }
 
 const REGISTRATION_OFF: Refusal =

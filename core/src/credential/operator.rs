@@ -49,9 +49,16 @@ impl Credentials {
     pub(crate) fn take_admin(&mut self, call: u64, request: AdminRequest, turn: &mut Turn<'_>) {
         let named = match request {
             AdminRequest::AddUser { username, password, display_name } => {
-                let register = wire::Register { username, password, display_name };
+                let register = wire::Register {
+                    username,
+                    password,
+                    display_name,
+                    ..wire::Register::default()
+                };
                 return match Register::try_from(register) {
-                    Ok(register) => creation::register(Asker::Admin { call }, register, turn),
+                    Ok(register) => {
+                        creation::register(Asker::Admin { call }, register, false, turn);
+                    }
                     Err(invalid) => refuse_invalid(call, invalid, turn),
                 };
             }
@@ -69,6 +76,9 @@ impl Credentials {
             }
             AdminRequest::EnableUser { username } => {
                 Named { call, username, change: Change::Enable }
+            }
+            AdminRequest::Invitations(request) => {
+                return self.take_invitation_request(call, request, turn);
             }
             // Is about no user: the router has it.
             AdminRequest::Retention(_) => return Asker::Admin { call }.refuse(INTERNAL, turn),
@@ -128,6 +138,6 @@ pub(super) fn hashed(
     None
 }
 
-fn refuse_invalid(call: u64, invalid: InvalidRequest, turn: &mut Turn<'_>) {
+pub(super) fn refuse_invalid(call: u64, invalid: InvalidRequest, turn: &mut Turn<'_>) {
     turn.effects.admin.push((call, Err(AdminError::Invalid(invalid))));
 }

@@ -317,6 +317,7 @@ impl EngineBuilder {
         Ok(Shared {
             config: self.config.clone(),
             epoch: self.store.epoch(),
+            run: self.random.next_u64(),
             random: Arc::clone(&self.random),
             tokens: TokenKeys::new(&signing_key, &self.retired_keys),
             issuers: Issuers::new(&self.config.issuers)?,

@@ -89,9 +89,9 @@ impl Asker {
             Asker::Login { conn, request_id } | Asker::Registration { conn, request_id } => {
                 turn.effects.counters.count_error(refusal.code);
                 let response = EncodedFrame::response(request_id, Body::Error(refusal.into()));
-                // Names are found out by registering them.
+                // Names are found out by registering them, and invitations as well.
                 let finds_name = matches!(self, Asker::Registration { .. })
-                    && refusal.code == ErrorCode::NameTaken;
+                    && matches!(refusal.code, ErrorCode::NameTaken | ErrorCode::InvitationInvalid);
                 let delivery = if is_a_guess(refusal.code) || finds_name {
                     Delivery::LoginRefused(response)
                 } else {

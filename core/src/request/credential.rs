@@ -57,6 +57,8 @@ pub struct Register {
     pub password: String,
     /// The user name if none was given.
     pub display_name: String,
+    /// The code of an invitation; empty if there is none.
+    pub invitation: String,
     /// Whether somebody waits for it.
     pub attempt: Attempt,
 }
@@ -114,8 +116,9 @@ impl TryFrom<wire::Register> for Register {
                 return Err(invalid("display_name", reason));
             }
         };
-        let attempt = Attempt::default();
-        Ok(Register { username, password, display_name, attempt })
+        at_most("invitation", &register.invitation, NAME_BYTES_MAX)?;
+        let (invitation, attempt) = (register.invitation, Attempt::default());
+        Ok(Register { username, password, display_name, invitation, attempt })
     }
 }
 
@@ -206,7 +209,12 @@ mod tests {
 
     fn registered_as(display_name: &str) -> Result<String, &'static str> {
         let (username, password) = ("ada".to_owned(), "a password".to_owned());
-        let register = wire::Register { username, password, display_name: display_name.into() };
+        let register = wire::Register {
+            username,
+            password,
+            display_name: display_name.into(),
+            ..wire::Register::default()
+        };
         Register::try_from(register)
             .map(|register| register.display_name)
             .map_err(|error| error.field)

@@ -160,6 +160,8 @@ pub(crate) enum RegistersFlow {
     Identity(Box<Running<Operation>>),
     /// The identities of a page of all accounts, by the call that asked for it.
     List(u64),
+    /// The operator, for a page of invitations.
+    Invitations(u64),
 }
 
 /// Who waits for the heads of logs.

@@ -67,6 +67,8 @@ pub struct Shared {
     pub config: EngineConfig,
     /// The epoch of the store.
     pub epoch: u64,
+    /// A number of this run of the engine alone.
+    pub run: u64,
     /// Chance.
     pub random: Arc<dyn Random>,
     /// What signs and verifies the tokens of this server.

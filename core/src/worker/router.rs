@@ -365,6 +365,9 @@ impl Router {
                 self.operation_finished(finished, turn);
             }
             RegistersFlow::List(call) => self.credentials.identities_read(call, answers, turn),
+            RegistersFlow::Invitations(call) => {
+                credential::invitation::listed(call, answers, turn);
+            }
         }
     }
 

@@ -167,6 +167,7 @@ pub(crate) mod stage {
             let shared = Shared {
                 config: EngineConfig { workers: 1, ..EngineConfig::default() },
                 epoch: 1,
+                run: 1,
                 random: Arc::new(SystemSource::new()),
                 tokens: TokenKeys::new(&[7; 32], &[]),
                 issuers: Issuers::new(&[]).unwrap(),

@@ -49,6 +49,7 @@ impl Nodes {
             username,
             password: PASSWORD.into(),
             display_name,
+            invitation: String::new(),
             attempt: Attempt::default(),
         };
         let answer = self.request(0, CredentialRequest::Register(register).into());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dunlin_core::admin::{AdminError, AdminReply, AdminRequest, UserRecord};
-use dunlin_core::config::EngineConfig;
+use dunlin_core::config::{EngineConfig, Registration};
 use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{CloseReason, ErrorCode};
 
@@ -23,7 +23,7 @@ fn refusal(result: Result<AdminReply, AdminError>) -> ErrorCode {
 
 #[test]
 fn accounts_are_added_where_nobody_may_register() {
-    let closed = EngineConfig { registration: Some(false), ..config() };
+    let closed = EngineConfig { registration: Some(Registration::Closed), ..config() };
     let mut node = Node::with(closed, Arc::default());
     let Ok(AdminReply::UserAdded { user }) = node.administer(add("ada")) else {
         panic!("the name is free");

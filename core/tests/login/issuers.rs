@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dunlin_core::admin::AdminRequest;
-use dunlin_core::config::EngineConfig;
+use dunlin_core::config::{EngineConfig, Registration};
 use dunlin_core::request::Logout;
 use dunlin_protocol::wire::{CloseReason, DeviceKind, ErrorCode};
 
@@ -330,7 +330,7 @@ fn where_there_are_issuers_nobody_registers_unless_it_is_said() {
     let says = |registration| EngineConfig { registration, ..config() };
     let register = |config| Node::with(config, Arc::default()).register("ada");
     assert_eq!(register(says(None)), Err(ErrorCode::RegistrationClosed));
-    assert!(register(says(Some(true))).is_ok());
+    assert!(register(says(Some(Registration::Open))).is_ok());
     let nobody = EngineConfig { issuers: Vec::new(), ..says(None) };
     assert!(register(nobody).is_ok());
 }

@@ -6,6 +6,7 @@ mod attempts;
 mod dates;
 mod failures;
 mod fetching;
+mod invitations;
 mod issuers;
 mod node;
 mod passwords;

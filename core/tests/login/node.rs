@@ -11,7 +11,7 @@ use dunlin_core::auth::issuer::Issuers;
 use dunlin_core::auth::password::{Hasher, PasswordError};
 use dunlin_core::auth::token::TokenKeys;
 use dunlin_core::clock::Now;
-use dunlin_core::config::{EngineConfig, IssuerConfig, IssuerKey, PasswordConfig};
+use dunlin_core::config::{EngineConfig, IssuerConfig, IssuerKey, PasswordConfig, Registration};
 use dunlin_core::placement::worker_of_user;
 use dunlin_core::random::Random;
 use dunlin_core::request::{
@@ -94,7 +94,7 @@ pub(crate) fn config() -> EngineConfig {
     let issuer = |name: &str| IssuerConfig::new(name, IssuerKey::Hs256(ISSUER_SECRET.into()));
     EngineConfig {
         workers: WORKERS,
-        registration: Some(true),
+        registration: Some(Registration::Open),
         passwords: PasswordConfig { memory_kib: 8, iterations: 1, ..PasswordConfig::default() },
         issuers: vec![issuer("app"), issuer("other")],
         ..EngineConfig::default()
@@ -139,6 +139,7 @@ impl Node {
         let hasher = Hasher::new(&config.passwords, Arc::clone(&random)).unwrap();
         let shared = Arc::new(Shared {
             epoch: 1,
+            run: number,
             random,
             tokens,
             issuers: Issuers::new(&config.issuers).unwrap(),
@@ -419,13 +420,15 @@ impl Node {
     }
 
     pub(crate) fn register(&mut self, username: &str) -> Result<UserId, ErrorCode> {
-        let register = Register {
-            username: username.into(),
-            password: PASSWORD.into(),
-            display_name: username.to_uppercase(),
-            attempt: Attempt::default(),
-        };
-        match self.request(conn(99), None, CredentialRequest::Register(register).into()) {
+        self.register_by("", username)
+    }
+
+    pub(crate) fn register_by(
+        &mut self,
+        invitation: &str,
+        username: &str,
+    ) -> Result<UserId, ErrorCode> {
+        match self.request(conn(99), None, registering(invitation, username)) {
             Body::Registered(registered) => Ok(UserId::new(registered.user_id).unwrap()),
             Body::Error(error) => Err(error.code()),
             other => panic!("{other:?}"),
@@ -664,6 +667,18 @@ pub(crate) fn entering_from(source: u64, credential: Credential, device: Device)
     let mut request = entering(credential, device);
     request.comes_from(Source(source));
     request
+}
+
+/// A registration by an invitation, which nobody can abandon.
+pub(crate) fn registering(invitation: &str, username: &str) -> Request {
+    CredentialRequest::Register(Register {
+        username: username.into(),
+        password: PASSWORD.into(),
+        display_name: username.to_uppercase(),
+        invitation: invitation.into(),
+        attempt: Attempt::default(),
+    })
+    .into()
 }
 
 /// A login that nobody can abandon.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dunlin_core::attempt::Attempt;
-use dunlin_core::config::{DevicePolicy, EngineConfig, PasswordConfig};
+use dunlin_core::config::{DevicePolicy, EngineConfig, PasswordConfig, Registration};
 use dunlin_core::request::{CredentialRequest, IdentityRequest, Logout, Register};
 use dunlin_protocol::wire::{ErrorCode, frame::Body};
 
@@ -44,6 +44,7 @@ fn of_two_registrations_at_once_one_wins() {
                 username,
                 password: password.into(),
                 display_name,
+                invitation: String::new(),
                 attempt: Attempt::default(),
             })
             .into()
@@ -219,6 +220,7 @@ fn a_taken_name_costs_what_a_password_does() {
         username: "ada".into(),
         password: PASSWORD.into(),
         display_name: String::new(),
+        invitation: String::new(),
         attempt: Attempt::default(),
     };
     node.submit(conn(1), None, CredentialRequest::Register(register).into());
@@ -270,7 +272,7 @@ fn a_hash_of_old_parameters_is_renewed() {
 
 #[test]
 fn registration_can_be_switched_off() {
-    let closed = EngineConfig { registration: Some(false), ..config() };
+    let closed = EngineConfig { registration: Some(Registration::Closed), ..config() };
     let mut node = Node::with(closed, Arc::default());
     assert_eq!(node.register("ada"), Err(ErrorCode::RegistrationClosed));
 }

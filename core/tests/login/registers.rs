@@ -159,6 +159,7 @@ fn a_name_is_claimed_once_whoever_asks() {
             username: "bob".into(),
             password: PASSWORD.into(),
             display_name: "Bob".into(),
+            invitation: String::new(),
             attempt: Default::default(),
         };
         node.submit(

@@ -32,7 +32,7 @@ async def chat(options):
     client, conversation = Client(host, int(port), options.user, password, tls=tls), None
     client.on_message, client.on_skipped = show, skipped
     if options.register:
-        await client.register()
+        await client.register(invitation=options.invitation)
     await client.start()
     peer = await client.find_user(options.peer)
     if not peer:
@@ -60,6 +60,8 @@ if __name__ == "__main__":
     parser.add_argument("user")
     parser.add_argument("peer")
     parser.add_argument("--register", action="store_true", help="make the account first")
+    parser.add_argument("--invitation", default="", metavar="CODE",
+                        help="of whoever registers, if the server wants one")
     parser.add_argument("--trust", help="use TLS, and trust this certificate (PEM)")
     try:
         asyncio.run(chat(parser.parse_args()))

@@ -137,11 +137,12 @@ class Client:
 
     # ------------------------------------------------------------ what a program calls
 
-    async def register(self, display_name=""):
+    async def register(self, display_name="", invitation=""):
         connection, reading = await self.connect()
         try:
             await connection.ask(register={"username": self.username, "password": self.password,
-                                           "display_name": display_name})
+                                           "display_name": display_name,
+                                           "invitation": invitation})
         finally:
             reading.cancel()
             connection.abort(Closed())

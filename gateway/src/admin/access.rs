@@ -124,7 +124,11 @@ impl Access {
                 };
                 client::ask(stream, &request, told)
             }
-            Access::Offline { administration, .. } => administration.carry_out(request, told),
+            Access::Offline { administration, .. } => {
+                let mut request = request;
+                request.asked_by(rustix::process::geteuid().as_raw());
+                administration.carry_out(request, told)
+            }
         }
     }
 

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use dunlin_core::admin::{AdminError, AdminReply, AdminRequest};
+use dunlin_core::admin::{
+    AdminError, AdminReply, AdminRequest, InvitationRecord, InvitationRequest, NewInvitation,
+};
 use dunlin_core::engine::door::Door;
 use dunlin_core::store::Consumer;
 use dunlin_core::store::embedded::{
@@ -14,7 +16,9 @@ use dunlin_protocol::LogId;
 use dunlin_protocol::wire::ErrorCode;
 use parking_lot::Mutex;
 
-use super::message::{ANSWER_BYTES_MAX, Answer, ConsumerLine, Fault, Reply, Request, UserLine};
+use super::message::{
+    ANSWER_BYTES_MAX, Answer, ConsumerLine, Fault, InvitationLine, Reply, Request, Secret, UserLine,
+};
 use super::utc::utc;
 use crate::backup;
 use crate::node::data::DataFolder;
@@ -70,6 +74,16 @@ impl Administration {
             Request::EnableUser { username } => AdminRequest::EnableUser { username },
             Request::ResetPassword { username, password } => {
                 AdminRequest::ResetPassword { username, password: password.0 }
+            }
+            Request::CreateInvitation { uses_max, lifetime_ms, note, made_by } => {
+                let new = NewInvitation { uses_max, lifetime_ms, note, made_by };
+                AdminRequest::Invitations(InvitationRequest::Make(new))
+            }
+            Request::ListInvitations { after } => {
+                AdminRequest::Invitations(InvitationRequest::List { after })
+            }
+            Request::RevokeInvitation { number } => {
+                AdminRequest::Invitations(InvitationRequest::Revoke { number })
             }
             Request::Backup { folder, since } => return self.backup(&folder, since.as_deref()),
             Request::Verify => return self.verify(told),
@@ -198,6 +212,22 @@ fn accounts_reply(reply: AdminReply) -> Answer {
             let next = next.map(|next| *next.as_bytes());
             let damaged = damaged.iter().map(LogId::to_string).collect();
             Reply::Users { users: users.into_iter().map(line).collect(), damaged, next }
+        }
+        AdminReply::InvitationMade { number, code } => {
+            Reply::InvitationMade { number, code: Secret(code) }
+        }
+        AdminReply::Invitations { invitations, next } => {
+            let line = |invitation: InvitationRecord| InvitationLine {
+                number: invitation.number,
+                note: invitation.note,
+                made_by: invitation.made_by,
+                made_ms: invitation.made_ms,
+                expires_ms: invitation.expires_ms,
+                uses_max: invitation.uses_max,
+                uses: invitation.uses,
+                under_way: invitation.under_way,
+            };
+            Reply::Invitations { invitations: invitations.into_iter().map(line).collect(), next }
         }
         AdminReply::Done => Reply::Done,
         other => return Err(Fault::new(format_args!("an answer of another kind: {other:?}"))),

@@ -33,6 +33,9 @@ pub(crate) enum Request {
     Status,
     ListConsumers,
     RemoveConsumer { name: String },
+    CreateInvitation { uses_max: u32, lifetime_ms: u64, note: String, made_by: String },
+    ListInvitations { after: Option<u64> },
+    RevokeInvitation { number: u64 },
 }
 
 impl Request {
@@ -50,6 +53,16 @@ impl Request {
             Request::Status => "status",
             Request::ListConsumers => "list_consumers",
             Request::RemoveConsumer { .. } => "remove_consumer",
+            Request::CreateInvitation { .. } => "create_invitation",
+            Request::ListInvitations { .. } => "list_invitations",
+            Request::RevokeInvitation { .. } => "revoke_invitation",
+        }
+    }
+
+    /// Says who has asked: a user of this machine.
+    pub(super) fn asked_by(&mut self, uid: u32) {
+        if let Request::CreateInvitation { made_by, .. } = self {
+            *made_by = format!("uid {uid}");
         }
     }
 
@@ -66,7 +79,10 @@ impl Request {
             | Request::AcknowledgeDamage
             | Request::Status
             | Request::ListConsumers
-            | Request::RemoveConsumer { .. } => None,
+            | Request::RemoveConsumer { .. }
+            | Request::CreateInvitation { .. }
+            | Request::ListInvitations { .. }
+            | Request::RevokeInvitation { .. } => None,
         }
     }
 
@@ -83,7 +99,10 @@ impl Request {
             | Request::AcknowledgeDamage
             | Request::Status
             | Request::ListConsumers
-            | Request::RemoveConsumer { .. } => None,
+            | Request::RemoveConsumer { .. }
+            | Request::CreateInvitation { .. }
+            | Request::ListInvitations { .. }
+            | Request::RevokeInvitation { .. } => None,
         }
     }
 }
@@ -140,6 +159,14 @@ pub(crate) enum Reply {
     Consumers {
         consumers: Vec<ConsumerLine>,
     },
+    InvitationMade {
+        number: u64,
+        code: Secret,
+    },
+    Invitations {
+        invitations: Vec<InvitationLine>,
+        next: Option<u64>,
+    },
 }
 
 /// Why it was not done, in one line for a person.
@@ -174,6 +201,19 @@ pub(crate) struct UserLine {
 pub(crate) struct ConsumerLine {
     pub(crate) name: String,
     pub(crate) behind_bytes: u64,
+}
+
+/// An invitation in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct InvitationLine {
+    pub(crate) number: u64,
+    pub(crate) note: String,
+    pub(crate) made_by: String,
+    pub(crate) made_ms: u64,
+    pub(crate) expires_ms: u64,
+    pub(crate) uses_max: u32,
+    pub(crate) uses: u32,
+    pub(crate) under_way: u32,
 }
 
 /// A text that no log shows.

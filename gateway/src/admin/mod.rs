@@ -21,11 +21,11 @@ mod client;
 mod message;
 mod server;
 mod socket;
-mod utc;
+pub(crate) mod utc;
 
 pub(crate) use access::{Access, LOCKED_RETRY, LOCKED_TIMEOUT, Missing};
 pub(crate) use administration::{
     Administration, damage_lines, dead_lines, loss_lines, verified_reply,
 };
-pub(crate) use message::{Reply, Request, Secret, UserLine};
+pub(crate) use message::{InvitationLine, Reply, Request, Secret, UserLine};
 pub(crate) use server::AdminServer;

@@ -122,8 +122,11 @@ impl Shared {
     fn converse(&self, stream: UnixStream) -> Result<(), MessageError> {
         let mut call = Call::new(self, stream)?;
         let answer: Answer = match self.ensure_allowed(&call.stream) {
-            Ok(()) => match message::read::<Request>(&mut call, REQUEST_BYTES_MAX) {
-                Ok(request) => self.carry_out(request, &mut |step| call.tell(step)),
+            Ok(uid) => match message::read::<Request>(&mut call, REQUEST_BYTES_MAX) {
+                Ok(mut request) => {
+                    request.asked_by(uid);
+                    self.carry_out(request, &mut |step| call.tell(step))
+                }
                 Err(MessageError::Io(error)) => return Err(error.into()),
                 Err(error) => Err(Fault::new(error)),
             },
@@ -148,12 +151,12 @@ impl Shared {
         answer
     }
 
-    /// The mode of the socket keeps others out; this also holds where a file system has no modes.
-    fn ensure_allowed(&self, stream: &UnixStream) -> Result<(), Fault> {
+    /// Returns who asks. The mode of the socket keeps others out; this also holds where a file system has no modes.
+    fn ensure_allowed(&self, stream: &UnixStream) -> Result<u32, Fault> {
         let peer = rustix::net::sockopt::socket_peercred(stream).map_err(Fault::new)?.uid;
         let own = rustix::process::geteuid();
         if may_command(peer, own) {
-            return Ok(());
+            return Ok(peer.as_raw());
         }
         let (peer, own) = (peer.as_raw(), own.as_raw());
         tracing::warn!(peer, "an admin command of another user is refused");

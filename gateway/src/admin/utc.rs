@@ -7,7 +7,7 @@ const DAYS_OF_400_YEARS: u64 = 146_097;
 const DAYS_TO_1970: u64 = 719_468;
 
 /// A Unix time, to the second.
-pub(super) fn utc(time_ms: u64) -> String {
+pub(crate) fn utc(time_ms: u64) -> String {
     let seconds = time_ms / 1000;
     let (year, month, day) = date(seconds / DAY_S);
     let second = seconds % DAY_S;

@@ -1,5 +1,7 @@
 //! `dunlin check-config`.
 
+use dunlin_core::config::Registration;
+
 use super::{Failure, SettingsArgs, Wrong, check, printed};
 use crate::config::{Checked, Key, Loaded, Origin};
 use crate::node::inspection::{self, Problem};
@@ -50,8 +52,11 @@ impl Origins {
 }
 
 fn sum_up(checked: &Checked) -> Result<(), Failure> {
-    let is_open = checked.engine.registration_is_open();
-    let registration = if is_open { "open" } else { "closed" };
+    let registration = match checked.engine.registration() {
+        Registration::Open => "open",
+        Registration::Invitation => "by invitation",
+        Registration::Closed => "closed",
+    };
     printed(|out| {
         for entrance in Entrance::ALL {
             let address = checked.address_of(entrance).map(|address| address.to_string());

@@ -41,6 +41,8 @@ pub(super) fn run(settings: &SettingsArgs, command: ConsumerCommand) -> Result<(
         | Reply::BackedUp { .. }
         | Reply::Verifying { .. }
         | Reply::Verified { .. }
-        | Reply::Status { .. } => Err("the server answered something else".into()),
+        | Reply::Status { .. }
+        | Reply::InvitationMade { .. }
+        | Reply::Invitations { .. } => Err("the server answered something else".into()),
     }
 }

@@ -4,6 +4,7 @@ mod backup;
 mod check_config;
 mod consumer;
 mod http;
+mod invite;
 mod new_epoch;
 mod password;
 mod restore;
@@ -47,6 +48,9 @@ enum Command {
     /// Make, list and change accounts; with or without a server that runs.
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Invitations to register, for `engine.registration = "invitation"`.
+    #[command(subcommand)]
+    Invite(invite::InviteCommand),
     /// List and forget the consumers of the feed; with or without a server that runs.
     #[command(subcommand)]
     Consumer(consumer::ConsumerCommand),
@@ -195,6 +199,7 @@ pub fn run() -> ExitCode {
         Command::CheckConfig => check_config::run(&cli.settings),
         Command::Status(arguments) => status::run(&cli.settings, &arguments),
         Command::User(command) => user::run(&cli.settings, command),
+        Command::Invite(command) => invite::run(&cli.settings, command),
         Command::Consumer(command) => consumer::run(&cli.settings, command),
         Command::Backup { folder, since } => backup::run(&cli.settings, &folder, since.as_deref()),
         Command::Restore { backup, accept_damage } => {

@@ -1,6 +1,6 @@
 //! `[engine]`: the messaging engine.
 
-use dunlin_core::config::EngineConfig;
+use dunlin_core::config::{EngineConfig, Registration};
 use dunlin_core::limits::ANSWER_BYTES_MAX;
 
 use super::error::SectionFaults;
@@ -20,7 +20,7 @@ section! {
         worker_queue_batches: usize = 1024,
         /// Memory for large answers, from when they are read to when they are written.
         answer_bytes_max: usize = ANSWER_BYTES_MAX,
-        /// Whether anyone may register an account: open, closed, or auto.
+        /// Who may register an account: open, invitation, closed, or auto.
         registration: String = "auto".into(),
     }
 }
@@ -47,14 +47,17 @@ impl Section for Engine {
 
 impl Engine {
     /// What was said about it; nothing if it follows from the issuers.
-    fn registration(&self, faults: &mut SectionFaults<'_>) -> Option<bool> {
+    fn registration(&self, faults: &mut SectionFaults<'_>) -> Option<Registration> {
         match self.registration.as_str() {
             "auto" => None,
-            "open" => Some(true),
-            "closed" => Some(false),
+            "open" => Some(Registration::Open),
+            "invitation" => Some(Registration::Invitation),
+            "closed" => Some(Registration::Closed),
             other => {
-                faults
-                    .refuse(&["registration"], format!("{other:?} is none of open, closed, auto"));
+                faults.refuse(
+                    &["registration"],
+                    format!("{other:?} is none of open, invitation, closed, auto"),
+                );
                 None
             }
         }

@@ -202,6 +202,7 @@ fn is_everyday(error: &Error) -> bool {
         | ErrorCode::PermissionDenied
         | ErrorCode::AccountDisabled
         | ErrorCode::RegistrationClosed
+        | ErrorCode::InvitationInvalid
         | ErrorCode::IssuerAccount
         | ErrorCode::FetchOnly
         | ErrorCode::Internal

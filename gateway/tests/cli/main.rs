@@ -4,6 +4,7 @@ mod backup;
 mod config;
 mod consumers;
 mod documented;
+mod invitations;
 mod program;
 mod socket;
 mod status;

@@ -83,11 +83,20 @@ impl Place {
 
     /// Starts a server on another folder of this place.
     pub(crate) fn serve_on(&self, data: &str) -> Server {
+        self.serve_as(data, &[])
+    }
+
+    /// A server with these arguments.
+    pub(crate) fn serve_with(&self, arguments: &[&str]) -> Server {
+        self.serve_as("data", arguments)
+    }
+
+    fn serve_as(&self, data: &str, arguments: &[&str]) -> Server {
         let mut command = self.command(&["serve", "--data", data]);
         command.args(["--listen-tcp", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0"]);
         command.args(["--listen-http", "127.0.0.1:0"]);
         command.args(["--set", "listen.shards=1", "--set", "store.segment_bytes=4194304"]);
-        command.args(["--log", "debug"]).args(WEAK);
+        command.args(["--log", "debug"]).args(WEAK).args(arguments);
         Server::start(command, &self.path("server.log"))
     }
 }

@@ -180,7 +180,7 @@ fn a_long_list_comes_in_pages_and_is_whole() {
         (0..250).map(|number| (format!("u{number:03}"), false)).collect();
     for (username, _) in &names {
         let (username, password) = (username.clone(), "pass word".to_owned());
-        let register = Register { username, password, display_name: String::new() };
+        let register = Register { username, password, ..Register::default() };
         let registered = client.ask(Body::Register(register));
         assert!(matches!(registered, Body::Registered(_)), "{registered:?}");
     }

@@ -34,7 +34,12 @@ pub fn password(username: &str, password: &str) -> Credential {
 
 pub fn register(username: &str, password: &str) -> Body {
     let display_name = username.into();
-    Body::Register(Register { username: username.into(), password: password.into(), display_name })
+    Body::Register(Register {
+        username: username.into(),
+        password: password.into(),
+        display_name,
+        ..Register::default()
+    })
 }
 
 pub fn sync() -> Body {

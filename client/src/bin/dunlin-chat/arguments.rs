@@ -17,6 +17,9 @@ pub(crate) struct Arguments {
     /// Make the account first, if it does not exist.
     #[arg(long)]
     pub(crate) register: bool,
+    /// The code of the invitation to register by.
+    #[arg(long, value_name = "CODE", requires = "register")]
+    pub(crate) invitation: Option<String>,
     /// Where the server listens [default: 127.0.0.1:7410, with --tls 127.0.0.1:7411].
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     server: Option<String>,

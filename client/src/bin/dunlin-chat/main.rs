@@ -121,7 +121,8 @@ fn credentials(arguments: &Arguments, state: &StateFolder) -> Result<Credentials
     };
     let register = arguments.register.then(String::new);
     let password = password.map(|password| Password { username, password });
-    Ok(Credentials { tokens, password, register, issuer_token: None })
+    let invitation = arguments.invitation.clone().unwrap_or_default();
+    Ok(Credentials { tokens, password, register, invitation, issuer_token: None })
 }
 
 fn ask_password(is_new: bool) -> Result<String, Box<dyn Error>> {

@@ -37,6 +37,7 @@ impl World {
         let shared = Arc::new(Shared {
             config,
             epoch: 1,
+            run: 1,
             random: Arc::new(SeededSource::new(self.last_node)),
             tokens: TokenKeys::new(&[1; 32], &[]),
             issuers: Issuers::new(&[]).unwrap(),

@@ -126,11 +126,11 @@ function printable(text: string): string {
 }
 
 async function main(): Promise<void> {
-  const { endpoint, user, isNew, statePath, others } = readArguments();
+  const { endpoint, user, isNew, invitation, statePath, others } = readArguments();
   const [peer] = others;
   if (peer === undefined) throw new UsageError("with whom?");
   const password = asksPassword(user);
-  if (isNew) await register(endpoint, (await password()) ?? {});
+  if (isNew) await register(endpoint, { ...(await password()), invitation });
   const device = { kind: DeviceKind.DESKTOP, name: "dunlin in TypeScript" };
   const state = new JsonFileState(statePath);
   const client = await Client.open({ endpoint, state, device, credentials: { password }, gaps: "leave out" });

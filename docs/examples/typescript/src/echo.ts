@@ -15,9 +15,9 @@ function answerId(conversation: ConversationId, seq: bigint): string {
 }
 
 async function main(): Promise<void> {
-  const { endpoint, user, isNew, statePath } = readArguments();
+  const { endpoint, user, isNew, invitation, statePath } = readArguments();
   const password = asksPassword(user);
-  if (isNew) await register(endpoint, (await password()) ?? {});
+  if (isNew) await register(endpoint, { ...(await password()), invitation });
   const device = { kind: DeviceKind.BOT, name: "echo" };
   const state = new JsonFileState(statePath);
   const client = await Client.open({ endpoint, state, device, credentials: { password }, gaps: "fetch" });

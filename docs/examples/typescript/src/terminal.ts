@@ -12,12 +12,14 @@ const USAGE = `
   --ca FILE             PEM of a certificate to trust, as a server makes it for itself; implies --tls
   --user NAME           who to log in as; the password is asked for, or taken from DUNLIN_PASSWORD
   --register            makes the account first
+  --invitation CODE     of whoever registers, if the server wants one
   --state FILE          where this device keeps what it must not lose (NAME.json)`;
 
 export interface Arguments {
   readonly endpoint: Endpoint;
   readonly user: string;
   readonly isNew: boolean;
+  readonly invitation: string;
   readonly statePath: string;
   readonly others: readonly string[];
 }
@@ -42,6 +44,7 @@ export function readArguments(): Arguments {
     ca: { type: "string" },
     user: { type: "string" },
     register: { type: "boolean", default: false },
+    invitation: { type: "string", default: "" },
     state: { type: "string" },
   } as const;
   const { values, positionals } = parseArgs({ options, allowPositionals: true });
@@ -55,6 +58,7 @@ export function readArguments(): Arguments {
     endpoint: { address, tls },
     user,
     isNew: values.register === true,
+    invitation: values.invitation ?? "",
     statePath,
     others: positionals,
   };

@@ -49,6 +49,9 @@ fn rule_of(error: &wire::Error) -> Option<String> {
             USERNAME_LENGTH.end()
         )),
         (ErrorCode::WrongCredentials, _) => Some("the password is wrong".into()),
+        (ErrorCode::InvitationInvalid, _) => {
+            Some("registering needs an invitation: --invitation with a good code".into())
+        }
         (ErrorCode::RegistrationClosed, _) => Some("nobody can register on this server".into()),
         (ErrorCode::IssuerAccount, _) => Some("this account has no password on this server".into()),
         _ => None,
