@@ -95,7 +95,7 @@ export class DeviceUnderTest {
   async killAndStartAgain(): Promise<void> {
     await this.#mortal.die();
     const dead = this.client;
-    dead.events.removeAllListeners();
+    dead.events.silence();
     void dead.stop();
     await this.start();
   }

@@ -126,7 +126,7 @@ test(
       assert.equal(laptop.unread(id), 1n);
       assert.equal((await phone.client.sessions()).length, 3);
       let stopped = "";
-      laptop.client.events.removeAllListeners("stopped").once("stopped", (why) => (stopped = why));
+      laptop.client.events.off("stopped").on("stopped", (why) => (stopped = why));
       await phone.client.changePassword(alice.password, "another password");
       await laptop.until("its end", () => stopped !== "");
       assert.equal(stopped, "logged out");

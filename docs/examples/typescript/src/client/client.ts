@@ -1,7 +1,5 @@
 // A client of Dunlin: keeps a connection, and on it everything in order, once, and complete.
 
-import { randomBytes } from "node:crypto";
-import { EventEmitter } from "node:events";
 import { ConnectionEnded, Refused } from "../connection/errors.js";
 import type { AnswerOf, BodyOf, RequestName } from "../connection/requests.js";
 import type { Conversation } from "../conversation/conversation.js";
@@ -10,6 +8,7 @@ import { bytesOf, directConversation, type ConversationId } from "../conversatio
 import { Book } from "../state/book.js";
 import type { DurableState } from "../state/saved.js";
 import { isWorthRepeating } from "../wire/codes.js";
+import { fromHex, isEqual, randomHex, utf8 } from "../wire/bytes.js";
 import type { Init } from "../wire/codec.js";
 import {
   ErrorCode,
@@ -20,6 +19,7 @@ import {
   type UpdateConversation,
   type User,
 } from "../wire/messages.js";
+import { Emitter } from "./emitter.js";
 import type { ClientEvents, Emit, Stopped } from "./events.js";
 import { Runner, type RunnerOptions } from "./runner.js";
 import type { Session } from "./session.js";
@@ -29,7 +29,7 @@ export interface ClientOptions extends RunnerOptions {
 }
 
 export class Client {
-  readonly events = new EventEmitter<ClientEvents>();
+  readonly events = new Emitter<ClientEvents>();
   readonly #options: ClientOptions;
   readonly #book: Book;
   #runner: Runner | undefined;
@@ -109,9 +109,9 @@ export class Client {
   async send(
     conversation: ConversationId,
     content: string | Uint8Array,
-    { contentType = "text/plain", notice = Notice.LOUD as Notice, id = randomBytes(16).toString("hex") } = {},
+    { contentType = "text/plain", notice = Notice.LOUD as Notice, id = randomHex(16) } = {},
   ): Promise<string> {
-    const bytes = typeof content === "string" ? Buffer.from(content, "utf8") : Uint8Array.from(content);
+    const bytes = typeof content === "string" ? utf8(content) : Uint8Array.from(content);
     this.#book.enqueue({ id, conversation, contentType, content: bytes, notice });
     await this.#book.save();
     this.#session?.kick();
@@ -173,7 +173,7 @@ export class Client {
       if (!(error instanceof Refused) || error.code !== ErrorCode.VERSION_CONFLICT) throw error;
       if (error.setting !== undefined) this.#session?.set(error.setting);
       // It may be our own first try, whose answer was lost.
-      if (!Buffer.from(error.setting?.value ?? []).equals(value)) throw error;
+      if (!isEqual(error.setting?.value ?? new Uint8Array(), value)) throw error;
     }
   }
 
@@ -204,7 +204,7 @@ export class Client {
 
   /** Where a message of this user is that was sent under this id; nothing if it is not stored (yet). */
   async findMessage(conversation: ConversationId, id: string): Promise<Entry | undefined> {
-    const wanted = { conversationId: bytesOf(conversation), clientMessageId: Buffer.from(id, "hex") };
+    const wanted = { conversationId: bytesOf(conversation), clientMessageId: fromHex(id) };
     try {
       const { entry } = await this.ask("findMessage", wanted);
       return entry && entryOf(entry, conversation, this.#book.me);
@@ -268,28 +268,28 @@ export class Client {
   }
 
   readonly #emit: Emit = (event, ...values) => {
-    const emit = this.events.emit as (event: string, ...values: unknown[]) => boolean;
     try {
-      emit.call(this.events, event, ...values);
+      this.events.emit(event, ...values);
     } catch (error) {
       // A fault of who listens is theirs to hear of, and none of the connection.
-      setImmediate(() => {
+      setTimeout(() => {
         throw error;
-      });
+      }, 0);
     }
   };
 
   #online(): Promise<Session> {
     return new Promise((resolve, reject) => {
+      const callOff = () => this.events.off("stopped", stopped).off("online", online);
       const online = () => {
-        this.events.removeListener("stopped", stopped);
+        callOff();
         resolve(this.#runner?.session as Session);
       };
       const stopped = (why: Stopped) => {
-        this.events.removeListener("online", online);
+        callOff();
         reject(new Error(`not connected: ${why}`));
       };
-      this.events.once("online", online).once("stopped", stopped);
+      this.events.on("online", online).on("stopped", stopped);
       if (this.#runner === undefined) stopped("by the program");
     });
   }

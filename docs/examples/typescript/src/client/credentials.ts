@@ -1,5 +1,6 @@
 // Which credential to log in with, and what to do when it is refused.
 
+import { fromBase64 } from "../wire/bytes.js";
 import type { Refused } from "../connection/errors.js";
 import type { Book } from "../state/book.js";
 import type { SavedToken } from "../state/saved.js";
@@ -75,7 +76,7 @@ export class Choice {
   async #next(refused: Refused | undefined): Promise<Credential | undefined> {
     const { resume, access, refresh } = this.#book.tokens;
     if (this.#canTry("resumeToken", resume)) {
-      return { case: "resumeToken", value: Buffer.from(resume.token, "base64") };
+      return { case: "resumeToken", value: fromBase64(resume.token) };
     }
     if (this.#canTry("accessToken", access)) return { case: "accessToken", value: access.token };
     if (this.#canTry("refreshToken", refresh)) return { case: "refreshToken", value: refresh.token };

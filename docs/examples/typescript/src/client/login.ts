@@ -1,5 +1,6 @@
 // From an address to a connection that is logged in.
 
+import { fromHex } from "../wire/bytes.js";
 import { Connection, type Listener } from "../connection/connection.js";
 import type { Endpoint } from "../connection/endpoint.js";
 import { ConnectionEnded, Refused } from "../connection/errors.js";
@@ -83,7 +84,7 @@ function loginOf(credential: Credential, book: Book, device: Device): Init<Login
   // An issuer's user has no tokens to want.
   const isOwn = credential.case === "resumeToken" || credential.case === "accessToken";
   const wantTokens = isOwn && renewMs !== undefined && (refresh === undefined || renewMs <= Date.now());
-  return { credential, device: { deviceId: Buffer.from(book.deviceId, "hex"), ...device }, wantTokens };
+  return { credential, device: { deviceId: fromHex(book.deviceId), ...device }, wantTokens };
 }
 
 function whyOf({ code }: Refused): Stopped {

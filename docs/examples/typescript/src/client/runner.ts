@@ -1,7 +1,7 @@
 // Keeps a connection: connects, logs in, waits, comes back, and knows when not to.
 
 import type { Connection } from "../connection/connection.js";
-import type { Endpoint } from "../connection/endpoint.js";
+import { movedTo, type Endpoint } from "../connection/endpoint.js";
 import { ConnectionEnded, Refused } from "../connection/errors.js";
 import type { Body } from "../connection/requests.js";
 import type { Book } from "../state/book.js";
@@ -68,7 +68,7 @@ export class Runner {
       this.#emit("offline", end, delay);
       await this.#pause(delay);
       // Another place is for once; if it does not work, the usual one will know a better.
-      endpoint = address === "" ? this.#options.endpoint : { ...this.#options.endpoint, address };
+      endpoint = address === "" ? this.#options.endpoint : movedTo(this.#options.endpoint, address);
     }
   }
 

@@ -1,5 +1,6 @@
 // The outbox: each message is sent until it is answered, and those of a conversation one at a time.
 
+import { fromHex } from "../wire/bytes.js";
 import { Refused, TooLarge } from "../connection/errors.js";
 import { ownEntry, type Draft } from "../conversation/entry.js";
 import { bytesOf, type ConversationId } from "../conversation/id.js";
@@ -44,7 +45,7 @@ export class Sender {
     const { connection } = this.#live;
     const send = {
       conversationId: bytesOf(draft.conversation),
-      clientMessageId: Buffer.from(draft.id, "hex"),
+      clientMessageId: fromHex(draft.id),
       contentType: draft.contentType,
       content: draft.content,
       notice: draft.notice,

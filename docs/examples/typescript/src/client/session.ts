@@ -126,7 +126,7 @@ export class Session implements Live {
     if (!this.#resends || drafts.length === 0) return;
     this.book.enqueueAgain(drafts);
     // Not before the entries of this answer have told which of them are there.
-    setImmediate(() => this.kick());
+    setTimeout(() => this.kick(), 0);
   }
 
   resync(): void {

@@ -1,12 +1,9 @@
 // One connection: Hello and Welcome, requests and their responses, heartbeats, the end.
 
-import type { Socket } from "node:net";
 import { decode, encode, type Init } from "../wire/codec.js";
-import { frame, FrameSplitter, HEARTBEAT, SERVER_BODY_BYTES_MAX } from "../wire/framing.js";
-import { CloseReason, Frame, type GoAway, type Hello, type Welcome } from "../wire/messages.js";
-import { openStream, type Endpoint } from "./endpoint.js";
+import { CloseReason, type Compressed, Frame, type GoAway, type Hello, type Welcome } from "../wire/messages.js";
+import { openStream, type Endpoint, type FrameStream } from "./endpoint.js";
 import { ConnectionEnded, Refused, TooLarge } from "./errors.js";
-import { DEFLATE, inflate } from "./inflate.js";
 import { limitsOf, type KnownLimits } from "./limits.js";
 import { Liveness } from "./liveness.js";
 import { ANSWERS, type Answer, type AnswerOf, type Body, type BodyOf, type RequestName } from "./requests.js";
@@ -14,6 +11,9 @@ import { ANSWERS, type Answer, type AnswerOf, type Body, type BodyOf, type Reque
 const PROTOCOL_VERSION = 1;
 const CLIENT = "dunlin-typescript 0.1";
 const TICK_MS = 1_000;
+/** The name of the capability. */
+const DEFLATE = "deflate";
+const HEARTBEAT = new Uint8Array();
 
 export interface Listener {
   /** Something that the server says of its own accord. */
@@ -30,7 +30,7 @@ interface Waiting {
 }
 
 interface Queued {
-  readonly bytes: Buffer;
+  readonly body: Uint8Array;
   readonly requestId: bigint;
   readonly waiting: Omit<Waiting, "sinceMs">;
 }
@@ -56,8 +56,10 @@ export class Connection {
     listener: Listener,
     login?: Init<BodyOf<"login">>,
   ): Promise<{ connection: Connection; firstLogin: Promise<AnswerOf<"login">> | undefined }> {
-    const stream = new Stream(await openStream(endpoint), listener);
-    const hello: Init<Hello> = { protocolVersion: PROTOCOL_VERSION, client: CLIENT, capabilities: [DEFLATE] };
+    const frames = await openStream(endpoint);
+    const stream = new Stream(frames, listener);
+    const capabilities = frames.inflate === undefined ? [] : [DEFLATE];
+    const hello: Init<Hello> = { protocolVersion: PROTOCOL_VERSION, client: CLIENT, capabilities };
     stream.cork();
     const welcome = stream.request("hello", hello);
     const firstLogin = login === undefined ? undefined : stream.request("login", login);
@@ -123,30 +125,30 @@ class Stream {
   readonly ended: Promise<ConnectionEnded>;
   isLoggedIn = false;
   isLeaving = false;
-  readonly #socket: Socket;
+  readonly #frames: FrameStream;
   readonly #listener: Listener;
-  readonly #splitter = new FrameSplitter(SERVER_BODY_BYTES_MAX);
   /** In the order in which they were sent. */
   readonly #waiting = new Map<bigint, Waiting>();
   #queue: Queued[] = [];
   #limits: KnownLimits = limitsOf(undefined);
   #lastRequestId = 0n;
   #liveness = new Liveness(this.#limits.heartbeatIntervalMs, Date.now());
-  readonly #ticking: NodeJS.Timeout;
+  readonly #ticking: ReturnType<typeof setInterval>;
   #end: ConnectionEnded | undefined;
   readonly #listeners = new Set<(end: ConnectionEnded) => void>();
   #whenIdle: (() => void)[] = [];
 
-  constructor(socket: Socket, listener: Listener) {
-    this.#socket = socket;
+  constructor(frames: FrameStream, listener: Listener) {
+    this.#frames = frames;
     this.#listener = listener;
     this.ended = new Promise((resolve) => this.onEnded(resolve));
     this.#ticking = setInterval(() => this.#tick(), TICK_MS);
-    socket.on("data", (chunk: Buffer) => this.#arrived(chunk));
-    socket.on("error", (error) =>
-      this.end(new ConnectionEnded(CloseReason.PEER_RESET, error.message, { cause: error })),
-    );
-    socket.on("close", () => this.end(new ConnectionEnded(CloseReason.PEER_RESET, "the connection broke")));
+    frames.listen({
+      heard: () => this.#liveness.heard(Date.now()),
+      frame: (body) => this.#arrived(body),
+      broken: (error) => this.#fault(error.message, error),
+      ended: (end) => this.end(end),
+    });
   }
 
   begin(limits: KnownLimits): void {
@@ -155,11 +157,11 @@ class Stream {
   }
 
   cork(): void {
-    this.#socket.cork();
+    this.#frames.cork();
   }
 
   uncork(): void {
-    this.#socket.uncork();
+    this.#frames.uncork();
   }
 
   request<N extends RequestName>(
@@ -172,22 +174,23 @@ class Stream {
       if (this.isLeaving) return reject(new ConnectionEnded(CloseReason.SERVER_DRAINING, "asked to leave"));
       const requestId = ++this.#lastRequestId;
       const body = { case: name, value } as Init<Frame>["body"];
-      const bytes = encode(Frame, { requestId, body });
+      const encoded = encode(Frame, { requestId, body });
       const bytesMax = this.#limits.requestBytesMax(name, this.isLoggedIn);
-      if (bytes.length > bytesMax)
-        return reject(new TooLarge(`${name}: ${bytes.length} bytes of at most ${bytesMax}`));
+      if (encoded.length > bytesMax)
+        return reject(new TooLarge(`${name}: ${encoded.length} bytes of at most ${bytesMax}`));
       const answered = (value: unknown) => {
         const answer = value as AnswerOf<N>;
         apply?.(answer);
         (resolve as (answer: AnswerOf<N>) => void)(answer);
       };
-      this.#queue.push({ bytes, requestId, waiting: { expected: ANSWERS[name], resolve: answered, reject } });
+      const waiting = { expected: ANSWERS[name], resolve: answered, reject };
+      this.#queue.push({ body: encoded, requestId, waiting });
       this.#sendQueued();
     });
   }
 
   say(message: Init<Frame>): void {
-    if (this.#end === undefined) this.#write(frame(encode(Frame, message)));
+    if (this.#end === undefined) this.#write(encode(Frame, message));
   }
 
   probe(): void {
@@ -205,7 +208,7 @@ class Stream {
     if (this.#end !== undefined) return;
     this.#end = end;
     clearInterval(this.#ticking);
-    this.#socket.destroy();
+    this.#frames.destroy();
     const waiting = [...this.#waiting.values(), ...this.#queue.map((queued) => queued.waiting)];
     this.#waiting.clear();
     this.#queue = [];
@@ -227,13 +230,13 @@ class Stream {
       const queued = this.#queue.shift();
       if (queued === undefined) return;
       this.#waiting.set(queued.requestId, { ...queued.waiting, sinceMs: Date.now() });
-      this.#write(frame(queued.bytes));
+      this.#write(queued.body);
     }
   }
 
-  #write(bytes: Buffer): void {
+  #write(body: Uint8Array): void {
     this.#liveness.sent(Date.now());
-    this.#socket.write(bytes);
+    this.#frames.send(body);
   }
 
   #tick(): void {
@@ -250,21 +253,17 @@ class Stream {
     }
   }
 
-  #arrived(chunk: Buffer): void {
-    this.#liveness.heard(Date.now());
-    this.#splitter.push(chunk);
+  #arrived(body: Uint8Array): void {
     try {
-      for (let body = this.#splitter.next(); body !== undefined; body = this.#splitter.next()) {
-        // The answer of the server to a heartbeat is not answered, or the two would never stop.
-        if (body.length > 0 && this.#end === undefined) this.#take(decode(Frame, body));
-      }
+      // The answer of the server to a heartbeat is not answered, or the two would never stop.
+      if (body.length > 0 && this.#end === undefined) this.#take(decode(Frame, body));
     } catch (error) {
       this.#fault((error as Error).message, error);
     }
   }
 
   #take({ requestId, body }: Frame): void {
-    if (body?.case === "compressed") return this.#take(inflate(body.value, requestId));
+    if (body?.case === "compressed") return this.#take(this.#inflated(body.value, requestId));
     if (body?.case === "close") {
       const { reason, detail, reconnectDelayMs: delayMs } = body.value;
       this.end(new ConnectionEnded(reason, detail, { delayMs }));
@@ -275,6 +274,11 @@ class Stream {
     } else if (body !== undefined) {
       this.#listener.pushed(body);
     }
+  }
+
+  #inflated(compressed: Compressed, requestId: bigint): Frame {
+    if (this.#frames.inflate === undefined) throw new Error("compressed, though nobody asked for it");
+    return this.#frames.inflate(compressed, requestId);
   }
 
   #answered(requestId: bigint, body: Body | undefined): void {

@@ -1,15 +1,12 @@
-// Where a server is, and how a stream to it is opened.
+// Where a server is, and how frames get there: over TCP or TLS, or in a WebSocket, as in a browser.
 
-import * as net from "node:net";
-import * as tls from "node:tls";
-import { CloseReason } from "../wire/messages.js";
+import type { Compressed, Frame } from "../wire/messages.js";
 import { ConnectionEnded } from "./errors.js";
+import { openWeb } from "./web.js";
 
-/** The server gives a handshake this long. */
-const CONNECT_TIMEOUT_MS = 10_000;
-const ALPN = "dunlin";
+export type Endpoint = TcpEndpoint | WebEndpoint;
 
-export interface Endpoint {
+export interface TcpEndpoint {
   /** host:port; the host of an IPv6 address in brackets. */
   readonly address: string;
   /** TLS, unless it is the same machine or a proxy ends it. */
@@ -23,6 +20,35 @@ export interface TlsOptions {
   readonly name?: string;
 }
 
+export interface WebEndpoint {
+  /** wss://host:port/path, or ws:// on the same machine. */
+  readonly url: string;
+}
+
+/** What a connection hears of its frames. */
+export interface FrameListener {
+  /** Something arrived, if only a part of a frame. */
+  heard(): void;
+  /** The body of a frame; empty for a heartbeat. */
+  frame(body: Uint8Array): void;
+  /** The server said what is no frame. */
+  broken(error: Error): void;
+  ended(end: ConnectionEnded): void;
+}
+
+/** Frames to and from a server, whatever carries them. */
+export interface FrameStream {
+  /** Sends the body of a frame; empty for a heartbeat. */
+  send(body: Uint8Array): void;
+  /** What is sent between the two goes in one piece, where that can be. */
+  cork(): void;
+  uncork(): void;
+  listen(listener: FrameListener): void;
+  destroy(): void;
+  /** Without it the server is not asked to compress anything. */
+  readonly inflate?: (compressed: Compressed, requestId: bigint) => Frame;
+}
+
 export function splitAddress(address: string): { host: string; port: number } {
   const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(address);
   const host = match?.[1] ?? match?.[2];
@@ -31,67 +57,17 @@ export function splitAddress(address: string): { host: string; port: number } {
   return { host, port };
 }
 
-/** Tickets of TLS sessions, by address: to come back costs less with one. */
-const tickets = new Map<string, Buffer>();
-const TICKETS_MAX = 100;
-
-export async function openStream(endpoint: Endpoint): Promise<net.Socket> {
-  const { host, port } = splitAddress(endpoint.address);
-  const stream =
-    endpoint.tls === false ? net.connect({ host, port }) : openTls(endpoint.address, endpoint.tls);
-  stream.setNoDelay(true);
-  const opened = endpoint.tls === false ? "connect" : "secureConnect";
-  try {
-    await firstOf(stream, opened);
-  } catch (error) {
-    stream.on("error", () => {}); // A second one says nothing new.
-    stream.destroy();
-    throw endedBy(stream, error as Error, endpoint);
-  }
-  return stream;
+/** The same way to another address, as GoAway says it. */
+export function movedTo(endpoint: Endpoint, address: string): Endpoint {
+  if (!("url" in endpoint)) return { ...endpoint, address };
+  const url = new URL(endpoint.url);
+  url.host = address;
+  return { url: url.href };
 }
 
-function openTls(address: string, options: TlsOptions): tls.TLSSocket {
-  const { host, port } = splitAddress(address);
-  const name = options.name ?? host;
-  const ticket = tickets.get(address);
-  const stream = tls.connect({
-    host,
-    port,
-    ALPNProtocols: [ALPN],
-    minVersion: "TLSv1.2",
-    // An address is not sent as a name, but the certificate must be for it.
-    ...(net.isIP(name) === 0 ? { servername: name } : {}),
-    checkServerIdentity: (_, certificate) => tls.checkServerIdentity(name, certificate),
-    ...(options.ca === undefined ? {} : { ca: [...tls.rootCertificates, options.ca] }),
-    ...(ticket === undefined ? {} : { session: ticket }),
-  });
-  stream.on("session", (session: Buffer) => {
-    if (tickets.size >= TICKETS_MAX) tickets.clear();
-    tickets.set(address, session);
-  });
-  return stream;
-}
-
-function firstOf(stream: net.Socket, opened: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error("not connected in time")), CONNECT_TIMEOUT_MS);
-    const done = (error?: Error) => {
-      clearTimeout(timer);
-      stream.removeListener(opened, succeeded).removeListener("error", done).removeListener("close", closed);
-      if (error === undefined) resolve();
-      else reject(error);
-    };
-    const succeeded = () => done();
-    const closed = () => done(new Error("closed during the handshake"));
-    stream.once(opened, succeeded).once("error", done).once("close", closed);
-  });
-}
-
-function endedBy(stream: net.Socket, error: Error, endpoint: Endpoint): ConnectionEnded {
-  const isDistrusted = stream instanceof tls.TLSSocket && Boolean(stream.authorizationError);
-  // A ticket must not be what keeps us out.
-  tickets.delete(endpoint.address);
-  const reason = endpoint.tls === false ? CloseReason.PEER_RESET : CloseReason.TLS_ERROR;
-  return new ConnectionEnded(reason, error.message, { isDistrusted, cause: error });
+export async function openStream(endpoint: Endpoint): Promise<FrameStream> {
+  if ("url" in endpoint) return openWeb(endpoint);
+  // A browser has no sockets, and nothing that could be loaded for them.
+  const { openTcp } = await import("./tcp.js");
+  return openTcp(endpoint);
 }

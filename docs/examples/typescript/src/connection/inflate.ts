@@ -6,9 +6,6 @@ import { SERVER_BODY_BYTES_MAX } from "../wire/framing.js";
 import { Frame, type Compressed } from "../wire/messages.js";
 import { Malformed } from "../wire/reader.js";
 
-/** The name of the capability, for Hello. */
-export const DEFLATE = "deflate";
-
 /** What zlib returns with `info: true`, of which its types do not know. */
 interface Inflated {
   readonly buffer: Buffer;

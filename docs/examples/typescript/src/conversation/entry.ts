@@ -1,5 +1,6 @@
 // An entry of a log as this client keeps it.
 
+import { toHex } from "../wire/bytes.js";
 import { Notice, type Entry as WireEntry, type Sent } from "../wire/messages.js";
 import { otherMember, type ConversationId } from "./id.js";
 
@@ -51,7 +52,7 @@ export function entryOf(wire: WireEntry, conversation: ConversationId, me: bigin
     others: othersOf(wire, conversation, me),
     // Copies: what was decoded is a view of bytes that hold much more.
     message: message && {
-      id: Buffer.from(message.clientMessageId).toString("hex"),
+      id: toHex(message.clientMessageId),
       contentType: message.contentType || "text/plain",
       content: Uint8Array.from(message.content),
     },

@@ -1,10 +1,10 @@
 // Ids of conversations: 16 bytes on the wire, their hex in this program, where they are keys of maps.
 
+import { fromHex, toHex } from "../wire/bytes.js";
+
 const KIND_DIRECT = 1;
 const KIND_GROUP = 2;
 const USER_MAX = (1n << 53n) - 1n;
-/** A user id takes seven bytes. */
-const USER_MASK = (1n << 56n) - 1n;
 const BYTES = 16;
 
 export type ConversationId = string;
@@ -18,9 +18,8 @@ export function directConversation(one: bigint, other: bigint): ConversationId {
 
 /** The members of a direct conversation, the lower first; of others the id does not tell. */
 export function membersOf(id: ConversationId): readonly [bigint, bigint] | undefined {
-  const bytes = Buffer.from(id, "hex");
-  if (bytes[0] !== KIND_DIRECT) return undefined;
-  return [bytes.readBigUInt64BE(1) & USER_MASK, bytes.readBigUInt64BE(8) & USER_MASK];
+  if (id.length !== 2 * BYTES || fromHex(id)[0] !== KIND_DIRECT) return undefined;
+  return [BigInt(`0x${id.slice(4, 18)}`), BigInt(`0x${id.slice(18)}`)];
 }
 
 /** The other member of a direct conversation, which may be oneself. */
@@ -30,11 +29,11 @@ export function otherMember(id: ConversationId, me: bigint): bigint | undefined 
 }
 
 export function idOf(bytes: Uint8Array): ConversationId {
-  return Buffer.from(bytes).toString("hex");
+  return toHex(bytes);
 }
 
-export function bytesOf(id: ConversationId): Buffer {
-  return Buffer.from(id, "hex");
+export function bytesOf(id: ConversationId): Uint8Array {
+  return fromHex(id);
 }
 
 /** Whether a server would take these bytes for the id of a conversation. */

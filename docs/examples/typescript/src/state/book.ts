@@ -1,9 +1,9 @@
 // All that a client knows, in memory, and its way to the durable state.
 
-import { randomBytes } from "node:crypto";
 import { Conversation } from "../conversation/conversation.js";
 import type { Draft } from "../conversation/entry.js";
 import type { ConversationId } from "../conversation/id.js";
+import { randomHex, toBase64 } from "../wire/bytes.js";
 import type { LoggedIn, Setting, Tokens } from "../wire/messages.js";
 import type { DurableState, Saved, SavedSetting, SavedToken, SavedTokens, SavedUser } from "./saved.js";
 
@@ -31,7 +31,7 @@ export class Book {
 
   private constructor(state: DurableState, saved: Saved | undefined) {
     this.#state = state;
-    this.deviceId = saved?.deviceId ?? randomBytes(16).toString("hex");
+    this.deviceId = saved?.deviceId ?? randomHex(16);
     this.account = saved?.account;
     this.tokens = saved?.tokens ?? {};
     this.epoch = saved?.epoch ?? 0n;
@@ -120,7 +120,7 @@ export class Book {
       throw new Error(`this state is that of ${this.account.username}, not of ${username}`);
     }
     this.account = { userId, username };
-    const resume = token(Buffer.from(answer.resumeToken).toString("base64"), answer.resumeExpiresInS, nowMs);
+    const resume = token(toBase64(answer.resumeToken), answer.resumeExpiresInS, nowMs);
     this.tokens = { ...this.tokens, resume };
     if (answer.tokens !== undefined) this.renewed(answer.tokens, nowMs);
   }

@@ -3,9 +3,8 @@
 
 import { open, readFile, rename } from "node:fs/promises";
 import { dirname } from "node:path";
+import { parse, stringify } from "./json.js";
 import type { DurableState, Saved } from "./saved.js";
-
-const VERSION = 1;
 
 export class JsonFileState implements DurableState {
   readonly #path: string;
@@ -20,9 +19,11 @@ export class JsonFileState implements DurableState {
       throw error;
     });
     if (text === undefined) return undefined;
-    const { version, saved } = JSON.parse(text, fromJson) as { version: number; saved: Saved };
-    if (version !== VERSION) throw new Error(`${this.#path} has the version ${version}, not ${VERSION}`);
-    return saved;
+    try {
+      return parse(text);
+    } catch (error) {
+      throw new Error(`${this.#path}: ${(error as Error).message}`, { cause: error });
+    }
   }
 
   /** The old file is there until the new one is whole; both are for their owner alone, since they have tokens. */
@@ -30,7 +31,7 @@ export class JsonFileState implements DurableState {
     const beside = `${this.#path}.new`;
     const file = await open(beside, "w", 0o600);
     try {
-      await file.writeFile(JSON.stringify({ version: VERSION, saved }, toJson));
+      await file.writeFile(stringify(saved));
       await file.sync();
     } finally {
       await file.close();
@@ -39,18 +40,4 @@ export class JsonFileState implements DurableState {
     const folder = await open(dirname(this.#path), "r");
     await folder.sync().finally(() => folder.close());
   }
-}
-
-/** `this` has the value before Buffer.toJSON. */
-function toJson(this: Record<string, unknown>, key: string, value: unknown): unknown {
-  const raw = this[key];
-  if (typeof raw === "bigint") return { $number: raw.toString() };
-  return raw instanceof Uint8Array ? { $bytes: Buffer.from(raw).toString("base64") } : value;
-}
-
-function fromJson(_: string, value: unknown): unknown {
-  if (typeof value !== "object" || value === null) return value;
-  const { $number, $bytes } = value as { $number?: string; $bytes?: string };
-  if ($number !== undefined) return BigInt($number);
-  return $bytes === undefined ? value : Uint8Array.from(Buffer.from($bytes, "base64"));
 }

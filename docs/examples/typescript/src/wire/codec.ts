@@ -1,6 +1,7 @@
 // Messages to bytes and back, by the tables that the generator makes of the .proto files.
 
 import { DELIMITED, FIXED64, Malformed, Reader, VARINT, type Tag } from "./reader.js";
+import { utf8 } from "./bytes.js";
 import { Writer } from "./writer.js";
 
 export type Kind = "uint32" | "uint64" | "fixed64" | "bool" | "enum" | "string" | "bytes" | "message";
@@ -53,7 +54,7 @@ interface Case {
 
 // --- writing ---------------------------------------------------------------------------------
 
-export function encode<T>(type: MessageType<T>, message: Init<T>): Buffer {
+export function encode<T>(type: MessageType<T>, message: Init<T>): Uint8Array {
   const writer = new Writer();
   for (const field of type.fields) {
     const value = valueOf(field, message as Values);
@@ -111,7 +112,7 @@ function writeValue(writer: Writer, field: Field, value: unknown): void {
       writer.fixed64(value as bigint);
       return;
     case "string":
-      writer.delimited(Buffer.from(value as string, "utf8"));
+      writer.delimited(utf8(value as string));
       return;
     case "bytes":
       writer.delimited(value as Uint8Array);

@@ -1,5 +1,7 @@
 // The stream of bytes, cut into frames: a length of four bytes, then that many bytes.
 
+import { concat } from "./bytes.js";
+
 const PREFIX_BYTES = 4;
 
 /** The largest body that a server sends, and so the largest that is accepted of it. */
@@ -10,19 +12,17 @@ export class FrameTooLarge extends Error {
 }
 
 /** A frame as it goes onto the wire. */
-export function frame(body: Uint8Array): Buffer {
-  const whole = Buffer.allocUnsafe(PREFIX_BYTES + body.length);
-  whole.writeUInt32BE(body.length);
+export function frame(body: Uint8Array): Uint8Array {
+  const whole = new Uint8Array(PREFIX_BYTES + body.length);
+  new DataView(whole.buffer).setUint32(0, body.length);
   whole.set(body, PREFIX_BYTES);
   return whole;
 }
 
-export const HEARTBEAT: Buffer = frame(new Uint8Array());
-
 /** Collects what arrives, however it was cut, and gives it out by frames. */
 export class FrameSplitter {
   readonly #bodyBytesMax: number;
-  #chunks: Buffer[] = [];
+  #chunks: Uint8Array[] = [];
   #bytes = 0;
 
   constructor(bodyBytesMax: number) {
@@ -34,14 +34,14 @@ export class FrameSplitter {
     return this.#bytes;
   }
 
-  push(chunk: Buffer): void {
+  push(chunk: Uint8Array): void {
     if (chunk.length === 0) return;
     this.#chunks.push(chunk);
     this.#bytes += chunk.length;
   }
 
   /** The body of the next frame that is complete; empty for a heartbeat. Throws FrameTooLarge. */
-  next(): Buffer | undefined {
+  next(): Uint8Array | undefined {
     if (this.#bytes < PREFIX_BYTES) return undefined;
     const length = this.#prefix();
     if (length > this.#bodyBytesMax) {
@@ -54,21 +54,22 @@ export class FrameSplitter {
   #prefix(): number {
     while ((this.#chunks[0]?.length ?? 0) < PREFIX_BYTES) {
       // As rare as a cut within four bytes.
-      this.#chunks.splice(0, 2, Buffer.concat(this.#chunks.slice(0, 2)));
+      this.#chunks.splice(0, 2, concat(this.#chunks.slice(0, 2)));
     }
-    return (this.#chunks[0] as Buffer).readUInt32BE();
+    const { buffer, byteOffset } = this.#chunks[0] as Uint8Array;
+    return new DataView(buffer, byteOffset).getUint32(0);
   }
 
   /** What is taken was collected: nothing is allocated because a length says so. */
-  #take(bytes: number): Buffer {
-    const parts: Buffer[] = [];
+  #take(bytes: number): Uint8Array {
+    const parts: Uint8Array[] = [];
     for (let missing = bytes; missing > 0;) {
-      const chunk = this.#chunks.shift() as Buffer;
+      const chunk = this.#chunks.shift() as Uint8Array;
       parts.push(chunk.subarray(0, missing));
       if (chunk.length > missing) this.#chunks.unshift(chunk.subarray(missing));
       missing -= Math.min(missing, chunk.length);
     }
     this.#bytes -= bytes;
-    return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
+    return concat(parts);
   }
 }

@@ -1,5 +1,7 @@
 // The encoding of protobuf, written: numbers, and bytes with their length before them.
 
+import { concat } from "./bytes.js";
+
 export class Writer {
   readonly #parts: Uint8Array[] = [];
   #small: number[] = [];
@@ -16,8 +18,8 @@ export class Writer {
   }
 
   fixed64(value: bigint): this {
-    const bytes = Buffer.alloc(8);
-    bytes.writeBigUInt64LE(BigInt.asUintN(64, value));
+    const bytes = new Uint8Array(8);
+    new DataView(bytes.buffer).setBigUint64(0, BigInt.asUintN(64, value), true);
     this.#small.push(...bytes);
     return this;
   }
@@ -29,9 +31,9 @@ export class Writer {
     return this;
   }
 
-  finish(): Buffer {
+  finish(): Uint8Array {
     this.#flush();
-    return Buffer.concat(this.#parts);
+    return concat(this.#parts);
   }
 
   #flush(): void {
