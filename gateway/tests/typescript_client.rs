@@ -4,6 +4,10 @@
 //! It needs Node 18.19 or newer (`DUNLIN_NODE`, or `node`) and the built client (`npm ci && npm run build`
 //! in docs/examples/typescript). Without them the test says that it was skipped, unless `DUNLIN_NODE`
 //! asks for it, as `.ci/run` does, which builds the client first and so tries its golden bytes, too.
+//!
+//! The same client in a browser needs Chromium as well (`DUNLIN_CHROMIUM`, or `chromium`), and `dunlin-chat` beside
+//! the server, which `cargo build --workspace` makes. Without them that test says that it was skipped, unless
+//! `DUNLIN_CHROMIUM` asks for it, as `.ci/run` does.
 
 use std::fs;
 use std::io::{self, Write};
@@ -15,6 +19,8 @@ use dunlin_loadtest::spawn::SpawnedServer;
 
 const TESTS: [&str; 3] =
     ["build/test/end_to_end.test.js", "build/test/devices_agree.test.js", "build/test/tls.test.js"];
+
+const CHROMIUM_TEST: &str = "build/test/chromium.test.js";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -90,6 +96,47 @@ fn it_loses_and_doubles_nothing_on_connections_that_break() {
         .env("DUNLIN_ADDRESS", server.target(false).address.to_string())
         .env("DUNLIN_TLS_ADDRESS", server.target(true).address.to_string())
         .env("DUNLIN_CA", server.data_folder().join("tls/certificate.pem"))
+        .output()
+        .unwrap();
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
+    assert!(out.contains("none lost, none doubled"), "{out}");
+    assert!(out.contains("# skipped 0"), "{out}");
+}
+
+/// Chromium, or why there is none.
+fn chromium() -> Result<PathBuf, String> {
+    let chromium = std::env::var_os("DUNLIN_CHROMIUM").unwrap_or_else(|| "chromium".into());
+    let tried = Command::new(&chromium).arg("--version").stdout(Stdio::null()).status();
+    if tried.is_ok_and(|status| status.success()) {
+        Ok(chromium.into())
+    } else {
+        Err(format!("{} is not there", Path::new(&chromium).display()))
+    }
+}
+
+/// The terminal chat, which is built beside the server.
+fn chat() -> Result<PathBuf, String> {
+    let chat = Path::new(env!("CARGO_BIN_EXE_dunlin")).with_file_name("dunlin-chat");
+    let is_there = chat.exists();
+    is_there.then_some(chat).ok_or_else(|| "dunlin-chat is not built beside the server".into())
+}
+
+#[test]
+fn two_windows_of_a_browser_and_a_terminal_talk_through_a_kill_of_the_server() {
+    let found = node().and_then(|node| Ok((node, built()?, chromium()?, chat()?)));
+    let (node, client, chromium, chat) = match found {
+        Ok(found) => found,
+        Err(why) if std::env::var_os("DUNLIN_CHROMIUM").is_none() => return say_skipped(&why),
+        Err(why) => panic!("DUNLIN_CHROMIUM asks for the client in a browser, but {why}"),
+    };
+    let output = Command::new(node)
+        .args(["--test", "--test-reporter=tap", CHROMIUM_TEST])
+        .current_dir(client)
+        .env("DUNLIN_PROGRAM", env!("CARGO_BIN_EXE_dunlin"))
+        .env("DUNLIN_CHAT_PROGRAM", chat)
+        .env("DUNLIN_CHROMIUM", chromium)
         .output()
         .unwrap();
     let (out, err) =
