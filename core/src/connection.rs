@@ -36,6 +36,7 @@ use dunlin_protocol::{EncodedFrame, frame};
 use crate::arrival::Arrival;
 use crate::attempt::{Attempt, Tried, Waiting};
 use crate::config::EngineConfig;
+use crate::rates::{Cost, Kind as Budget, Spending};
 use crate::request::{Command, CredentialRequest, InvalidRequest, Purpose, Request};
 use crate::transport::{ConnId, Session};
 use crate::welcome::{self, Capabilities, EncodedWelcome, TransportLimits};
@@ -92,22 +93,29 @@ pub struct Connection {
     phase: Phase,
 }
 
-/// What is in force since the Hello is in each of them: there it takes no room beside the tag.
+/// What holds since the Hello is in each of them: there it takes no room beside the tag.
 #[derive(Debug, Default)]
 enum Phase {
     /// No Hello yet.
     #[default]
     Silent,
     /// Hello was said.
-    Greeted(Capabilities),
+    Greeted(Standing),
     /// A Login is under way, and what for.
-    LoggingIn(Capabilities, Waiting, Purpose),
+    LoggingIn(Standing, Waiting, Purpose),
     /// A Register is under way.
-    Registering(Capabilities, Waiting),
+    Registering(Standing, Waiting),
     /// It speaks for a session.
-    LoggedIn(Capabilities, Session),
+    LoggedIn(Standing, Session),
     /// It looks at what a session may see.
-    Fetching(Capabilities, Session),
+    Fetching(Standing, Session),
+}
+
+/// What holds since the Hello.
+#[derive(Debug, Default, Clone, Copy)]
+struct Standing {
+    in_force: Capabilities,
+    spending: Spending,
 }
 
 // There is one per connection, a million in a process.
@@ -237,34 +245,74 @@ impl Connection {
 
     /// The engine delivered `LoggedIn`.
     pub fn logged_in(&mut self, session: Session) {
-        let in_force = self.in_force();
+        let mut standing = self.standing();
+        // Now it is known who asks.
+        standing.spending.begin();
         self.phase = match self.phase {
-            Phase::LoggingIn(_, _, Purpose::Fetch) => Phase::Fetching(in_force, session),
+            Phase::LoggingIn(_, _, Purpose::Fetch) => Phase::Fetching(standing, session),
             Phase::LoggingIn(_, _, Purpose::Live | Purpose::NewTokens)
             | Phase::Registering(..)
             | Phase::Silent
             | Phase::Greeted(_)
             | Phase::LoggedIn(..)
-            | Phase::Fetching(..) => Phase::LoggedIn(in_force, session),
+            | Phase::Fetching(..) => Phase::LoggedIn(standing, session),
         };
     }
 
     /// The engine delivered `LoginRefused`, `LoginPostponed` or `Registered`: login may be tried (again).
     pub fn login_refused(&mut self) {
         if self.is_logging_in() {
-            self.phase = Phase::Greeted(self.in_force());
+            self.phase = Phase::Greeted(self.standing());
         }
     }
 
-    fn in_force(&self) -> Capabilities {
+    fn standing(&self) -> Standing {
         match self.phase {
-            Phase::Silent => Capabilities::default(),
-            Phase::Greeted(in_force)
-            | Phase::LoggingIn(in_force, ..)
-            | Phase::Registering(in_force, _)
-            | Phase::LoggedIn(in_force, _)
-            | Phase::Fetching(in_force, _) => in_force,
+            Phase::Silent => Standing::default(),
+            Phase::Greeted(standing)
+            | Phase::LoggingIn(standing, ..)
+            | Phase::Registering(standing, _)
+            | Phase::LoggedIn(standing, _)
+            | Phase::Fetching(standing, _) => standing,
         }
+    }
+
+    /// Before the Hello there is nobody to have any.
+    fn spending(&mut self) -> Option<&mut Spending> {
+        match &mut self.phase {
+            Phase::Silent => None,
+            Phase::Greeted(standing)
+            | Phase::LoggingIn(standing, ..)
+            | Phase::Registering(standing, _)
+            | Phase::LoggedIn(standing, _)
+            | Phase::Fetching(standing, _) => Some(&mut standing.spending),
+        }
+    }
+
+    /// Counts what was asked. What has to be [paid](crate::rates::Budgets::take) for it now, if anything: what is
+    /// small is added up, until it is enough to look at budgets for it. If it can't be paid, say
+    /// [`refuse`](Self::refuse) and do nothing of it.
+    #[inline]
+    pub fn spend(&mut self, cost: Cost) -> Option<Cost> {
+        self.spending()?.add(cost)
+    }
+
+    /// What was asked and not paid, when the connection ends.
+    pub fn unpaid(&mut self) -> Cost {
+        self.spending().map_or_else(Cost::default, Spending::take)
+    }
+
+    /// What had to be paid was paid.
+    pub fn paid(&mut self, cost: Cost) {
+        if let Some(spending) = self.spending() {
+            spending.paid(cost);
+        }
+    }
+
+    /// It could not be paid, for want of this: from now on each request that costs some is to be paid by itself. How
+    /// many could not, less those that could since: a transport closes the connection of who goes on and on.
+    pub fn refuse(&mut self, kind: Budget) -> u16 {
+        self.spending().map_or(0, |spending| spending.refuse(kind))
     }
 
     /// The connection ends, though this is kept for a while: a login that is under way is abandoned.
@@ -322,7 +370,7 @@ impl Connection {
             return refuse_invalid(request_id, &invalid);
         }
         let in_force = context.capabilities.in_common(hello);
-        self.phase = Phase::Greeted(in_force);
+        self.phase = Phase::Greeted(Standing { in_force, ..Standing::default() });
         Received::Respond(welcome::welcome(context, in_force, now_ms, request_id, hello))
     }
 
@@ -343,7 +391,7 @@ impl Connection {
                 if let Request::Credential(request) = &mut request {
                     self.begin(request);
                 }
-                let may_deflate = self.in_force().deflate;
+                let may_deflate = self.standing().in_force.deflate;
                 let arrived = Arrival::UNKNOWN;
                 Received::Submit(Command {
                     conn,
@@ -361,17 +409,17 @@ impl Connection {
     }
 
     fn begin(&mut self, request: &mut CredentialRequest) {
-        let in_force = self.in_force();
+        let standing = self.standing();
         self.phase = match request {
             CredentialRequest::Login(login) => {
                 let (waiting, attempt) = Attempt::begin_by(&login.credential);
                 login.attempt = attempt;
-                Phase::LoggingIn(in_force, waiting, login.purpose)
+                Phase::LoggingIn(standing, waiting, login.purpose)
             }
             CredentialRequest::Register(register) => {
                 let (waiting, attempt) = Attempt::begin_registering(&register.username);
                 register.attempt = attempt;
-                Phase::Registering(in_force, waiting)
+                Phase::Registering(standing, waiting)
             }
         };
     }

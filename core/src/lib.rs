@@ -43,6 +43,7 @@
 //! - [`placement`]: which worker owns what, on which node
 //! - [`bus`], [`presence`]: how nodes talk, and where users are
 //! - [`limits`]: bounds of memory and work; `room`: where large answers wait for memory; `dense_map`: tables that give their room back
+//! - [`rates`]: how much somebody may ask in a time
 //! - [`clock`], [`random`]: time and chance, injected, so that a simulation replays a seed
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -69,6 +70,7 @@ mod membership;
 pub mod placement;
 pub mod presence;
 pub mod random;
+pub mod rates;
 pub mod refusal;
 pub mod request;
 mod retention;

@@ -15,7 +15,7 @@ use dunlin_protocol::limits::{
     SIGNAL_BYTES_MAX, SYNC_ENTRIES_MAX, SYNC_POSITIONS_MAX, TYPE_BYTES_MAX, USERNAME_CHARACTERS,
     USERNAME_LENGTH,
 };
-use dunlin_protocol::wire::{DeviceKindLimit, Hello, Limits, Rules, Welcome};
+use dunlin_protocol::wire::{DeviceKindLimit, Hello, Limits, Rates, Rules, Welcome};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
@@ -46,7 +46,7 @@ impl Capabilities {
 }
 
 /// What the transport holds a connection to; Welcome only tells it. 0 is never told.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct TransportLimits {
     /// For a connection of which nothing arrives.
     pub idle_timeout_ms: u32,
@@ -64,6 +64,8 @@ pub struct TransportLimits {
     pub failed_logins_max: u32,
     /// Connections of one address.
     pub connections_per_address_max: u32,
+    /// How fast a user may ask.
+    pub rates: Rates,
 }
 
 /// The rules of an engine with this configuration.
@@ -150,6 +152,7 @@ pub(crate) fn welcome(
         capabilities: in_force.names(),
         limits: None,
         rules: None,
+        rates: None,
     };
     // Its fields have the higher numbers, so one encoding behind the other is that of both.
     let shared = context.welcome.0.get_or_init(|| encode_shared(context));
@@ -172,7 +175,8 @@ pub(crate) fn welcome(
 
 fn encode_shared(context: &ConnectionContext) -> Bytes {
     let (limits, rules) = (Some(limits(context)), Some(context.rules.clone()));
-    Welcome { limits, rules, ..Welcome::default() }.encode_to_vec().into()
+    let rates = Some(context.transport.rates);
+    Welcome { limits, rules, rates, ..Welcome::default() }.encode_to_vec().into()
 }
 
 #[cfg(test)]
@@ -198,6 +202,7 @@ mod tests {
                     capabilities: in_force.names(),
                     limits: Some(limits(&context)),
                     rules: Some(context.rules.clone()),
+                    rates: Some(context.transport.rates),
                 };
                 let expected = EncodedFrame::response(request_id, Body::Welcome(whole));
                 let encoded = welcome(&context, in_force, now_ms, request_id, &hello(&[]));

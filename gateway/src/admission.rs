@@ -10,6 +10,7 @@ use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use dunlin_core::rates::Payer;
 use dunlin_core::request::Source;
 use parking_lot::Mutex;
 
@@ -43,6 +44,12 @@ impl Address {
         Ipv6Addr::from(self.0).to_canonical()
     }
 
+    /// Who pays for what is asked from there; nobody if it is this machine, and that is exempt.
+    pub(crate) fn payer(self, limits: &Limits) -> Option<Payer> {
+        let is_exempt = limits.loopback_exempt && self.is_loopback();
+        (!is_exempt).then(|| Payer::Address(self.key()))
+    }
+
     fn is_loopback(self) -> bool {
         self.ip().is_loopback()
     }
@@ -74,6 +81,8 @@ pub(crate) enum Refusal {
     NodeFull,
     /// The address has.
     AddressFull,
+    /// Too many have come from the address lately.
+    AddressHasty,
 }
 
 impl Refusal {
@@ -85,6 +94,7 @@ impl Refusal {
         match self {
             Refusal::NodeFull => "limits.connections_max",
             Refusal::AddressFull => "limits.connections_per_address_max",
+            Refusal::AddressHasty => "rates.connects_per_s",
         }
     }
 }

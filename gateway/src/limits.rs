@@ -105,6 +105,11 @@ pub(crate) const UNFINISHED_RESERVE_DIVISOR: usize = 16;
 /// short response.
 pub(crate) const OUTBOX_BYTES_LEAST: usize = 1024;
 
+/// Requests that were refused for asking too much, less those that could be paid since, until a connection is
+/// closed for it. Twice of the most that may be under way by default: who has as many of them out when the budget is
+/// gone, and waits as it is told, is not closed.
+pub(crate) const OVERDRAWN_MAX: u16 = 512;
+
 /// How long a client should stay away that was closed, or turned away, since there was no room.
 pub(crate) const OVERLOADED_DELAY_MS: u32 = 5000;
 

@@ -59,6 +59,7 @@ fn crowd(node: &Node, transport: Transport) -> Vec<TcpStream> {
         sockets.push(socket_of(client.stream));
     }
     eventually("nothing is left to write", || node.server.outbox_bytes() == 0);
+    eventually("all budgets are full", || node.server.forget_full_budgets() == 0);
     sockets
 }
 

@@ -215,6 +215,12 @@ fn configuration(secret: &[u8]) -> String {
         "[listen]\ntcp = \"127.0.0.1:0\"\ntls = \"127.0.0.1:0\"\n\n\
          # A generator on the same machine connects faster than anyone should.\n\
          [limits]\naccepts_per_second = 1000000\n\n\
+         # Each of its users does the work of many. Budgets are kept all the same, so that they cost what they cost.\n\
+         [rates]\nmessages_per_s = 1000000\nmessages_burst = 1000000\n\
+         message_bytes_per_s = 1000000000\nmessage_bytes_burst = 1000000000\n\
+         message_bytes_per_day = 100000000000000\n\
+         requests_per_s = 1000000\nrequests_burst = 1000000\n\
+         signals_per_s = 1000000\nsignals_burst = 1000000\nnames_per_hour = 1000000000\n\n\
          [issuers.{ISSUER}]\nalgorithm = \"HS256\"\nkey = \"{}\"\n\n\
          [log]\nlevel = \"warn\"\n",
         BASE64_STANDARD.encode(secret)

@@ -37,7 +37,10 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     let tidy = crossbeam_channel::tick(MEMORY_RETURN_INTERVAL);
     loop {
         select! {
-            recv(tidy) -> _now => crate::sys::give_back_memory(),
+            recv(tidy) -> _now => {
+                server.forget_full_budgets();
+                crate::sys::give_back_memory();
+            }
             recv(signals) -> signal => match signal {
                 Ok(Signal::Reload) => reload(&mut server, settings, &running),
                 Ok(Signal::GoDown) if !server.is_going_down() => {

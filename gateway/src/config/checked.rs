@@ -64,6 +64,7 @@ impl Checked {
             web,
             protocol,
             limits,
+            rates,
             timeouts,
             drain,
             engine,
@@ -82,6 +83,7 @@ impl Checked {
         faults.check(web);
         faults.check(protocol);
         faults.check(limits);
+        faults.check(rates);
         faults.check(timeouts);
         faults.check(drain);
         faults.check(log);

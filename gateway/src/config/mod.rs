@@ -28,6 +28,7 @@ mod listen;
 mod log;
 mod passwords;
 mod protocol;
+mod rates;
 mod retention;
 mod section;
 mod sources;
@@ -51,6 +52,7 @@ pub(crate) use listen::ListenHttp;
 pub use log::{Log, LogFormat};
 pub use passwords::Passwords;
 pub use protocol::Protocol;
+pub use rates::Rates;
 pub use retention::Retention;
 pub use sources::{Flag, Loaded, Sources};
 pub use store::{Store, StoreSection};
@@ -78,6 +80,8 @@ section! {
         protocol: Protocol = Protocol::default(),
         /// How much is too much. Reloaded on SIGHUP.
         limits: Limits = Limits::default(),
+        /// How fast is too fast. Reloaded on SIGHUP.
+        rates: Rates = Rates::default(),
         /// How long is too long. Reloaded on SIGHUP.
         timeouts: Timeouts = Timeouts::default(),
         /// How the server goes down.
@@ -102,7 +106,7 @@ section! {
 }
 
 /// Sections that are read again on SIGHUP; of `tls`, the files that it names.
-const RELOADED: [&str; 6] = ["drain", "limits", "log", "timeouts", "tls", "web"];
+const RELOADED: [&str; 7] = ["drain", "limits", "log", "rates", "timeouts", "tls", "web"];
 
 impl Config {
     /// The sections in which `changed` differs from this one, a running server's, and which wait
@@ -138,6 +142,7 @@ mod tests {
             Web::NAME,
             Protocol::NAME,
             Limits::NAME,
+            Rates::NAME,
             Timeouts::NAME,
             Drain::NAME,
             Engine::NAME,

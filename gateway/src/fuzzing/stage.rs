@@ -13,7 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use crate::config::{Limits, Timeouts};
+use crate::config::{Limits, Rates, Timeouts};
 use crate::node::data::DataFolder;
 use crate::shard::control::{Control, Deadlines, DrainPlan, Node, Settings};
 use crate::shard::mailbox::mailbox;
@@ -225,9 +225,20 @@ fn settings(choice: usize) -> Settings {
         requests_outstanding_max: 4,
         ..ConnectionContext::new("a server under fire")
     };
+    let rates = Rates {
+        messages_per_s: 50,
+        messages_burst: 20,
+        signals_per_s: 1,
+        signals_burst: 10,
+        requests_per_s: 50,
+        requests_burst: 100,
+        ..Rates::default()
+    };
+    let rates = rates.of_node();
     Settings {
         context,
         limits,
+        rates,
         connections_max: 6,
         outbox,
         deadlines,

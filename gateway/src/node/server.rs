@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, unbounded};
+use dunlin_core::clock::{Clock, SystemClock};
 use dunlin_core::config::EngineConfig;
 use dunlin_core::engine::{Engine, EngineError};
 use dunlin_core::store::Store;
@@ -244,6 +246,7 @@ impl Server {
             tls_config = Some(config);
         }
         self.config.limits = checked.config.limits;
+        self.config.rates = checked.config.rates;
         self.config.timeouts = checked.config.timeouts;
         self.config.drain = checked.config.drain;
         self.config.web = checked.config.web;
@@ -263,6 +266,11 @@ impl Server {
         self.go_down();
         let plan = self.config.drain.plan(self.threads.len());
         self.transport.broadcast(&Control::Drain(plan));
+    }
+
+    /// To be called every few seconds: forgets budgets that are full. How many are left.
+    pub fn forget_full_budgets(&self) -> usize {
+        self.node.budgets.forget_full(SystemClock.monotonic_ms(Instant::now()))
     }
 
     /// Goes down at once: everyone gets one word, nobody is waited for.
@@ -380,13 +388,13 @@ fn settings(
     let deadlines = Deadlines::new(&config.timeouts, config.protocol.idle_timeout_ms());
     let transport = transport_limits(config);
     let context = config.protocol.context(SERVER_NAME, transport, rules.clone());
-    let origins = config.web.origins();
-    Settings { context, limits, connections_max, outbox, deadlines, tls, origins }
+    let (rates, origins) = (config.rates.of_node(), config.web.origins());
+    Settings { context, limits, rates, connections_max, outbox, deadlines, tls, origins }
 }
 
 /// What clients are told of it.
 fn transport_limits(config: &Config) -> TransportLimits {
-    let Config { limits, timeouts, protocol, .. } = config;
+    let Config { limits, rates, timeouts, protocol, .. } = config;
     let told_ms = |timeout_ms: u64| u32::try_from(timeout_ms).unwrap_or(u32::MAX);
     TransportLimits {
         idle_timeout_ms: protocol.idle_timeout_ms(),
@@ -397,5 +405,6 @@ fn transport_limits(config: &Config) -> TransportLimits {
         outbox_bytes_max: limits.outbox_bytes_max as u64,
         failed_logins_max: limits.failed_logins_per_connection_max.into(),
         connections_per_address_max: limits.connections_per_address_max,
+        rates: rates.told(),
     }
 }

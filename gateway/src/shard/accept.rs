@@ -220,7 +220,7 @@ impl Shard {
             // Whoever is left is about to log in: then there may be one more of them.
             self.send_a_stranger_away();
         }
-        if let Err(refusal) = self.enter(address) {
+        if let Err(refusal) = self.pay_connect(address).and_then(|()| self.enter(address)) {
             self.node.places.give_back(self.index);
             return self.turn_away(socket, address, refusal, entrance);
         }

@@ -45,6 +45,8 @@ impl Shard {
             self.end(key, reason);
             return false;
         }
+        self.settle(key);
+        let slot = &mut self.slots[key];
         slot.stage = Stage::Closing(reason);
         slot.progress = now;
         slot.protocol.abandon_login();
@@ -158,6 +160,7 @@ impl Shard {
     /// Ends a connection at once: there is nobody to tell.
     pub(super) fn end(&mut self, key: usize, reason: CloseReason) {
         if self.slots[key].stage == Stage::Open {
+            self.settle(key);
             let conn = self.conn_id(key);
             let session = self.slots[key].protocol.session();
             self.disconnected(conn, session);

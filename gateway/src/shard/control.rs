@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use dunlin_core::connection::ConnectionContext;
+use dunlin_core::rates::{Budgets, Rates};
 use parking_lot::Mutex;
 
 use crate::admission::Admission;
@@ -54,6 +55,7 @@ pub(crate) struct Settings {
     /// What connections are held to and told.
     pub(crate) context: ConnectionContext,
     pub(crate) limits: Limits,
+    pub(crate) rates: NodeRates,
     /// Connections of the node.
     pub(crate) connections_max: usize,
     pub(crate) outbox: OutboxLimits,
@@ -62,6 +64,13 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<TlsConfigs>,
     /// Whose pages may come in.
     pub(crate) origins: Origins,
+}
+
+/// How fast is too fast.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NodeRates {
+    pub(crate) user: Rates,
+    pub(crate) address: Rates,
 }
 
 /// Timeouts in ticks of the wheel.
@@ -95,6 +104,7 @@ impl Deadlines {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) admission: Admission,
+    pub(crate) budgets: Budgets,
     pub(crate) counters: Counters,
     pub(crate) places: Places,
     pub(crate) shards: usize,
@@ -123,6 +133,7 @@ impl Node {
         let places = Places::new(shards, places)?;
         Ok(Node {
             admission,
+            budgets: Budgets::default(),
             counters,
             places,
             shards,

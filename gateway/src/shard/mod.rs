@@ -37,6 +37,7 @@ pub(crate) mod pulses;
 mod read;
 mod read_queues;
 mod shard_clock;
+mod spend;
 mod start;
 mod strangers;
 mod tally;

@@ -332,7 +332,7 @@ impl Shard {
         self.tally.frame();
         let was_greeted = slot.protocol.greeted();
         match slot.protocol.receive(&self.settings.context, conn, self.clock.unix_ms(), body) {
-            Received::Nothing => {}
+            Received::Nothing => self.pay_aside(key, bytes),
             Received::Respond(frame) => {
                 if slot.protocol.greeted() && !was_greeted {
                     // The deadline for a login runs from here.
@@ -340,6 +340,7 @@ impl Shard {
                     self.arm(key);
                 }
                 self.keep(key, frame);
+                self.pay_aside(key, bytes);
             }
             Received::Submit(command)
                 if self.handover.message_room() == MessageRoom::Full
@@ -358,7 +359,9 @@ impl Shard {
                     }
                 }
                 let needs_password = command.request.needs_password();
-                if !needs_password || self.password_may_be_shown(key, &mut command) {
+                if !self.is_overdrawn(key, &command)
+                    && (!needs_password || self.password_may_be_shown(key, &mut command))
+                {
                     self.handover.command(command);
                 }
             }

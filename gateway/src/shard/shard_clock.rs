@@ -50,7 +50,12 @@ impl ShardClock {
         self.now_ms
     }
 
-    /// The same for the timer wheel.
+    /// Of this tick, by the clock that all threads of the process share and nobody sets.
+    pub(super) fn monotonic_ms(&self) -> u64 {
+        SystemClock.monotonic_ms(self.began)
+    }
+
+    /// The same as [`now_ms`](Self::now_ms) for the timer wheel.
     pub(super) fn now(&self) -> Tick {
         tick_of(self.now_ms)
     }

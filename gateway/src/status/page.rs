@@ -46,6 +46,7 @@ pub(crate) fn write_page(out: &mut dyn Write, status: &Status, change: &Change) 
     write_disk(out, &status.disk)?;
     write_log(out, &status.log)?;
     counts(out, "closed", connections.closed.iter())?;
+    counts(out, "overdrawn", connections.overdrawn.iter())?;
     counts(out, "errors", engine.errors.iter())?;
     writeln!(out)?;
     write_rates(out, change)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dunlin_core::rates::{Budgets, Kind};
 use dunlin_core::statistics::{EngineStatistics, Histogram};
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +64,8 @@ pub(crate) struct Connections {
     pub(crate) accept_pauses: u64,
     /// By the reason, as docs/protocol.md names it.
     pub(crate) closed: BTreeMap<String, u64>,
+    /// How often there was no more of a budget, by what it is a budget of.
+    pub(crate) overdrawn: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -270,8 +273,15 @@ impl Connections {
             handshakes_failed: counted.handshakes_failed,
             accept_pauses: counted.accept_pauses,
             closed: counted.closed.into_iter().map(|(of, count)| (name(of), count)).collect(),
+            overdrawn: overdrawn(&node.budgets),
         }
     }
+}
+
+fn overdrawn(budgets: &Budgets) -> BTreeMap<String, u64> {
+    let counts = Kind::ALL.into_iter().map(|kind| (kind, budgets.overdrawn(kind)));
+    let some = counts.filter(|(_, count)| *count > 0);
+    some.map(|(kind, count)| (kind.name().to_owned(), count)).collect()
 }
 
 impl Traffic {

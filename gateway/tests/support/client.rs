@@ -112,6 +112,12 @@ impl Client {
         (request_id, EncodedFrame::response(request_id, body))
     }
 
+    /// For a message that no other one of this client has.
+    pub fn next_id(&self) -> String {
+        let from = self.stream.socket().local_addr().map_or(0, |address| address.port());
+        format!("{from}-{}", self.next_request_id)
+    }
+
     pub fn send(&mut self, body: Body) -> u64 {
         let (request_id, frame) = self.encode(body);
         self.write(frame.wire());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dunlin_core::store::Store;
 use dunlin_core::store::memory::MemoryStore;
-use dunlin_gateway::config::{Checked, Config, Issuer};
+use dunlin_gateway::config::{Checked, Config, Issuer, Rates};
 use dunlin_gateway::node::{Parts, Server};
 use dunlin_protocol::wire::CloseReason;
 use tempfile::TempDir;
@@ -23,8 +23,8 @@ pub struct Node {
     folder: TempDir,
 }
 
-/// Every limit at its default, but cheap passwords, an issuer for logins that cost nothing, and
-/// registration in spite of it.
+/// Every limit at its default, but cheap passwords, an issuer for logins that cost nothing,
+/// registration in spite of it, and rates that no user meets who is a test.
 pub fn config(folder: &TempDir) -> Config {
     let mut config = Config::default();
     config.data.folder = folder.path().join("data");
@@ -37,9 +37,28 @@ pub fn config(folder: &TempDir) -> Config {
     config.engine.registration = "open".into();
     config.passwords.memory_kib = 8;
     config.passwords.iterations = 1;
+    config.rates = rates_of_tests();
     let (algorithm, key) = ("HS256".into(), token::secret_text());
     config.issuers.insert(token::ISSUER.into(), Issuer { algorithm, key, ..Issuer::default() });
     config
+}
+
+/// As fast as anything goes. They are limits all the same, so that what is asked is counted.
+pub fn rates_of_tests() -> Rates {
+    let most = 1_000_000_000;
+    Rates {
+        messages_per_s: most,
+        messages_burst: most,
+        message_bytes_per_s: most.into(),
+        message_bytes_burst: most.into(),
+        message_bytes_per_day: 1 << 50,
+        requests_per_s: most,
+        requests_burst: most,
+        signals_per_s: most,
+        signals_burst: most,
+        names_per_hour: most,
+        ..Rates::default()
+    }
 }
 
 impl Node {
