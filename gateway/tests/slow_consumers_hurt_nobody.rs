@@ -200,7 +200,7 @@ fn who_floods_and_reads_nothing_is_not_read_any_more() {
         socket.set_write_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
         let flooding = std::thread::spawn(move || {
             // It ends when the sockets are full, since nobody reads at either end.
-            client.log_in(if is_plain { "mallory" } else { "trudy" });
+            client.log_in(&format!("mallory{way}"));
             let full = client.try_write(&vec![0; HEARTBEATS]).is_err();
             (client, full)
         });

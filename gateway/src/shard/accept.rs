@@ -227,7 +227,7 @@ impl Shard {
         self.node.counters.accepted.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = self.open(socket, address, entrance) {
             tracing::warn!(shard = self.index, %error, "a new connection can't be set up");
-            self.node.admission.leave(address, true, self.clock.now_ms());
+            self.node.admission.leave(address, true, self.clock.monotonic_ms());
             self.node.places.give_back(self.index);
         }
     }
@@ -236,7 +236,12 @@ impl Shard {
     fn enter(&mut self, address: Address) -> Result<(), Refusal> {
         let try_to = |shard: &Shard| {
             let Settings { limits, connections_max, .. } = &*shard.settings;
-            shard.node.admission.enter(address, *connections_max, limits, shard.clock.now_ms())
+            shard.node.admission.enter(
+                address,
+                *connections_max,
+                limits,
+                shard.clock.monotonic_ms(),
+            )
         };
         match try_to(self) {
             Err(Refusal::NodeFull) if self.send_a_stranger_away() => try_to(self),

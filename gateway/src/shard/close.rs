@@ -177,7 +177,7 @@ impl Shard {
         self.drop_stream(key);
         let slot = self.slots.remove(key);
         let is_stranger = slot.protocol.session().is_none();
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.clock.monotonic_ms();
         self.node.admission.leave(slot.address, is_stranger, now_ms);
         self.node.places.give_back(self.index);
         self.node.counters.close(reason);

@@ -47,7 +47,7 @@ impl Shard {
     pub(super) fn login_refused(&mut self, key: usize, response: EncodedFrame) {
         let limits = &self.settings.limits;
         let peer = self.slots[key].address;
-        let blocked = self.node.admission.login_failed(peer, limits, self.clock.now_ms());
+        let blocked = self.node.admission.login_failed(peer, limits, self.clock.monotonic_ms());
         if let Some(retry_after_ms) = blocked {
             tracing::warn!(%peer, retry_after_ms, "an address is blocked for failed logins");
         }
@@ -66,7 +66,7 @@ impl Shard {
             return true;
         }
         command.request.comes_from(self.node.admission.source(address));
-        let (limits, now_ms) = (&self.settings.limits, self.clock.now_ms());
+        let (limits, now_ms) = (&self.settings.limits, self.clock.monotonic_ms());
         let is_registration = slot.protocol.is_registering();
         let begun = self.node.admission.password_begins(address, is_registration, limits, now_ms);
         let error = match begun {
@@ -99,7 +99,7 @@ impl Shard {
     fn is_refused_to_blocked(&mut self, key: usize, command: &Command) -> bool {
         let (peer, limits) = (self.slots[key].address, &self.settings.limits);
         let Some(retry_after_ms) =
-            self.node.admission.blocked_for_ms(peer, limits, self.clock.now_ms())
+            self.node.admission.blocked_for_ms(peer, limits, self.clock.monotonic_ms())
         else {
             return false;
         };

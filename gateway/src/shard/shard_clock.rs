@@ -20,12 +20,15 @@ pub(super) struct ShardClock {
     arrival: Arrival,
     now_ms: u64,
     unix_ms: u64,
+    /// Time that has passed without anybody waiting for it: none, but in tests.
+    skipped_ms: u64,
 }
 
 impl ShardClock {
     pub(super) fn new(node_started: Instant) -> ShardClock {
         let (now, arrival) = (Instant::now(), Arrival::UNKNOWN);
-        ShardClock { started: now, began: now, node_started, arrival, now_ms: 0, unix_ms: 0 }
+        let (started, began) = (now, now);
+        ShardClock { started, began, node_started, arrival, now_ms: 0, unix_ms: 0, skipped_ms: 0 }
     }
 
     pub(super) fn begin_tick(&mut self) {
@@ -50,9 +53,9 @@ impl ShardClock {
         self.now_ms
     }
 
-    /// Of this tick, by the clock that all threads of the process share and nobody sets.
+    /// Of this tick, by the clock that all threads of the process share and nobody sets: for what shards share.
     pub(super) fn monotonic_ms(&self) -> u64 {
-        SystemClock.monotonic_ms(self.began)
+        SystemClock.monotonic_ms(self.began) + self.skipped_ms
     }
 
     /// The same as [`now_ms`](Self::now_ms) for the timer wheel.
@@ -81,6 +84,7 @@ impl ShardClock {
     #[cfg(any(test, fuzzing))]
     pub(super) fn pass(&mut self, milliseconds: u64) {
         self.started -= Duration::from_millis(milliseconds);
+        self.skipped_ms += milliseconds;
     }
 }
 
