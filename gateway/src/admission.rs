@@ -87,7 +87,8 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Refusal; 2] = [Refusal::NodeFull, Refusal::AddressFull];
+    pub(crate) const ALL: [Refusal; 3] =
+        [Refusal::NodeFull, Refusal::AddressFull, Refusal::AddressHasty];
 
     /// For the log: the setting that it comes from.
     pub(crate) fn name(self) -> &'static str {
