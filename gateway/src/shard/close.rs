@@ -11,7 +11,7 @@ use dunlin_protocol::EncodedFrame;
 use dunlin_protocol::wire::{Close, CloseReason, frame::Body};
 
 use super::Shard;
-use super::connection::{Slot, Stage};
+use super::connection::{Hearing, Slot, Stage};
 use crate::log::names::reason_name;
 
 impl Shard {
@@ -115,7 +115,7 @@ impl Shard {
     /// comes again with each answer. A login has no effect once its connection has ended.
     pub(super) fn peer_said_all(&mut self, key: usize) {
         let slot = &mut self.slots[key];
-        (slot.flags.hung_up, slot.flags.said_all) = (true, true);
+        slot.flags.hearing = Hearing::SaidAll;
         // What we have let wait was said before the end, and is taken when there is room.
         let has_asked = slot.outstanding > 0 || slot.flags.paused;
         let waits = has_asked && !slot.protocol.is_logging_in();

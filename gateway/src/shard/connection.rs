@@ -58,10 +58,8 @@ pub(crate) struct IntakeLimits {
 pub(crate) struct Flags {
     /// The kernel may have bytes for us: the last read did not empty the socket.
     pub(crate) readable: bool,
-    /// The kernel says that the peer will send no more: read on until the end shows.
-    pub(crate) hung_up: bool,
-    /// The end was seen, or TLS has said it: nothing is left to be read.
-    pub(crate) said_all: bool,
+    /// Whether the peer will send more.
+    pub(crate) hearing: Hearing,
     /// Frames are left in `unfinished` on purpose, see [`Slot::must_wait`] and `Shard::holds_message`.
     pub(crate) paused: bool,
     /// In one of the shard's read queues, or held there.
@@ -76,6 +74,29 @@ pub(crate) struct Flags {
     pub(crate) handshaking: bool,
     /// A password of it is being looked at, which counts for its address.
     pub(crate) shows_password: bool,
+}
+
+/// Whether there is more to come from the peer. It goes one way.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hearing {
+    /// For all that is known.
+    #[default]
+    More,
+    /// The kernel says that it will send no more: read on until the end shows.
+    HungUp,
+    /// The end was seen, or TLS has said it: nothing is left to be read.
+    SaidAll,
+}
+
+impl Flags {
+    /// The kernel says that nothing more will come, or it was seen.
+    pub(crate) fn hung_up(&self) -> bool {
+        self.hearing >= Hearing::HungUp
+    }
+
+    pub(crate) fn said_all(&self) -> bool {
+        self.hearing == Hearing::SaidAll
+    }
 }
 
 /// How far the end is.
@@ -96,7 +117,7 @@ const _: () = assert!(size_of::<Slot>() <= if cfg!(debug_assertions) { 120 } els
 impl Slot {
     /// Whether its user is coming or going, and not in the middle of a conversation.
     pub(crate) fn in_transit(&self) -> bool {
-        self.stage != Stage::Open || self.flags.hung_up || self.protocol.session().is_none()
+        self.stage != Stage::Open || self.flags.hung_up() || self.protocol.session().is_none()
     }
 
     /// Whether reading on has to wait: for answers, among them that to a login, before which nobody knows

@@ -4,7 +4,7 @@ use dunlin_core::transport::{ConnId, Delivery, Outbound, Session};
 use dunlin_protocol::EncodedFrame;
 
 use super::Shard;
-use super::connection::{Flags, Stage};
+use super::connection::Stage;
 use crate::stream::outbox::{Outbox, SlowConsumer};
 
 impl Shard {
@@ -47,7 +47,8 @@ impl Shard {
     pub(super) fn respond(&mut self, key: usize, frame: EncodedFrame) {
         debug_assert!(self.slots[key].outstanding > 0, "a response without a request");
         self.request_ended(key, &frame);
-        let Flags { hung_up, said_all, .. } = self.slots[key].flags;
+        let flags = &self.slots[key].flags;
+        let (hung_up, said_all) = (flags.hung_up(), flags.said_all());
         self.keep(key, frame);
         // Perhaps it was all that the peer waits for.
         if said_all && self.slots.get(key).is_some_and(|slot| slot.stage == Stage::Open) {

@@ -62,7 +62,7 @@ use crate::stream::buffers::Buffers;
 use crate::stream::outbox::OutboxLimits;
 use crate::transport::ShardTransport;
 use accept::Listener;
-use connection::{Slot, Stage};
+use connection::{Hearing, Slot, Stage};
 use control::{Control, Node, Settings};
 use drain::Drain;
 use handover::Handover;
@@ -256,7 +256,9 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(token) else { return };
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             slot.flags.readable = true;
-            slot.flags.hung_up |= event.is_read_closed() || event.is_error();
+            if event.is_read_closed() || event.is_error() {
+                slot.flags.hearing = slot.flags.hearing.max(Hearing::HungUp);
+            }
             self.queue_read(token);
         }
         if event.is_writable() {

@@ -62,7 +62,7 @@ impl Shard {
         if slot.stage != Stage::Open {
             return self.read_nothing(key);
         }
-        if slot.flags.hung_up && slot.protocol.is_logging_in() {
+        if slot.flags.hung_up() && slot.protocol.is_logging_in() {
             // What may wait behind the login hides the end.
             self.peer_said_all(key);
             return Next::Wait;
@@ -73,7 +73,7 @@ impl Shard {
             slot.unfinished.iter_mut().for_each(|unfinished| unfinished.begun = now);
             let next = self.take_frames(key, BytesMut::new(), false);
             let slot = self.slots.get(key);
-            if slot.is_some_and(|slot| slot.flags.said_all && slot.stage == Stage::Open) {
+            if slot.is_some_and(|slot| slot.flags.said_all() && slot.stage == Stage::Open) {
                 self.peer_said_all(key);
                 return Next::Wait;
             }
@@ -106,7 +106,7 @@ impl Shard {
         self.tally.read(count);
         // A short read has emptied the socket, so the next bytes cause an event; unless the end is
         // already there, for which no event would come.
-        slot.flags.readable = count == offered || slot.flags.hung_up;
+        slot.flags.readable = count == offered || slot.flags.hung_up();
         let before = stream.output_bytes();
         let terms = Terms {
             frame_bytes_max: slot.protocol.frame_bytes_max(&self.settings.context),
