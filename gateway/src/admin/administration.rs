@@ -89,6 +89,7 @@ impl Administration {
             Request::Verify => return self.verify(told),
             Request::AcknowledgeDamage => return self.acknowledge_damage(),
             Request::Status => return self.status(),
+            Request::SetLogLevel { level } => return self.set_log_level(&level),
             Request::ListConsumers => return self.consumers(),
             Request::RemoveConsumer { name } => return self.remove_consumer(&name),
         };
@@ -102,6 +103,16 @@ impl Administration {
         let nobody = || Fault::new("no server runs, so there is nothing to say of it");
         let witness = self.witness.as_ref().ok_or_else(nobody)?;
         Ok(Reply::Status { status: Box::new(witness.status()) })
+    }
+
+    fn set_log_level(&self, level: &str) -> Answer {
+        if self.witness.is_none() {
+            return Err(Fault::new("no server runs, so nobody logs"));
+        }
+        crate::log::set_level(level).map_err(Fault::new)?;
+        // Whoever reads the log later knows why it changes here.
+        tracing::info!(level, "the level of the log is set by a command");
+        Ok(Reply::Done)
     }
 
     fn consumers(&self) -> Answer {

@@ -31,6 +31,7 @@ pub(crate) enum Request {
     Verify,
     AcknowledgeDamage,
     Status,
+    SetLogLevel { level: String },
     ListConsumers,
     RemoveConsumer { name: String },
     CreateInvitation { uses_max: u32, lifetime_ms: u64, note: String, made_by: String },
@@ -51,6 +52,7 @@ impl Request {
             Request::Verify => "verify",
             Request::AcknowledgeDamage => "acknowledge_damage",
             Request::Status => "status",
+            Request::SetLogLevel { .. } => "set_log_level",
             Request::ListConsumers => "list_consumers",
             Request::RemoveConsumer { .. } => "remove_consumer",
             Request::CreateInvitation { .. } => "create_invitation",
@@ -78,6 +80,7 @@ impl Request {
             | Request::Verify
             | Request::AcknowledgeDamage
             | Request::Status
+            | Request::SetLogLevel { .. }
             | Request::ListConsumers
             | Request::RemoveConsumer { .. }
             | Request::CreateInvitation { .. }
@@ -98,6 +101,7 @@ impl Request {
             | Request::Verify
             | Request::AcknowledgeDamage
             | Request::Status
+            | Request::SetLogLevel { .. }
             | Request::ListConsumers
             | Request::RemoveConsumer { .. }
             | Request::CreateInvitation { .. }

@@ -2,9 +2,11 @@
 
 mod backup;
 mod check_config;
+mod config;
 mod consumer;
 mod http;
 mod invite;
+mod log_level;
 mod new_epoch;
 mod password;
 mod restore;
@@ -43,6 +45,17 @@ enum Command {
     Serve,
     /// Read and check the configuration, then say what it amounts to.
     CheckConfig,
+    /// Print every setting as it counts, with where it was said; secrets are left out.
+    Config {
+        /// Only what is not at its default.
+        #[arg(long)]
+        changed: bool,
+    },
+    /// Set what a running server logs, until it is told to read its configuration again.
+    Log {
+        /// off, error, warn, info, debug, trace, or by module as in "info,dunlin_gateway=debug".
+        level: String,
+    },
     /// What a running server counts: connections, rates, queues, disk, how long things take.
     Status(status::StatusArgs),
     /// Make, list and change accounts; with or without a server that runs.
@@ -197,6 +210,8 @@ pub fn run() -> ExitCode {
     let done = match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&cli.settings),
         Command::CheckConfig => check_config::run(&cli.settings),
+        Command::Config { changed } => config::run(&cli.settings, changed),
+        Command::Log { level } => log_level::run(&cli.settings, level),
         Command::Status(arguments) => status::run(&cli.settings, &arguments),
         Command::User(command) => user::run(&cli.settings, command),
         Command::Invite(command) => invite::run(&cli.settings, command),

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::password::PasswordArgs;
 use super::{Failure, SettingsArgs, printed};
@@ -23,8 +23,19 @@ pub(super) enum UserCommand {
         #[command(flatten)]
         password: PasswordArgs,
     },
-    /// List all accounts, in no meaningful order.
+    /// List all accounts, in no meaningful order without --sort.
     List {
+        /// One JSON object per line.
+        #[arg(long)]
+        json: bool,
+        /// In this order; takes the memory of all.
+        #[arg(long, value_enum, value_name = "BY")]
+        sort: Option<Order>,
+    },
+    /// List the accounts with a text in their name, of all there are.
+    Search {
+        /// Upper and lower case are the same.
+        text: String,
         /// One JSON object per line.
         #[arg(long)]
         json: bool,
@@ -48,10 +59,53 @@ pub(super) struct Name {
     name: String,
 }
 
+/// In which order accounts are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Order {
+    /// By name.
+    Name,
+    /// By number.
+    Id,
+    /// Those with most sessions first, then by name.
+    Sessions,
+}
+
+/// Which accounts are listed, and how.
+struct Listing {
+    json: bool,
+    /// In lower case; empty for all.
+    text: String,
+    order: Option<Order>,
+}
+
+impl Listing {
+    fn wants(&self, user: &UserLine) -> bool {
+        user.username.to_lowercase().contains(&self.text)
+    }
+
+    fn sort(&self, users: &mut [UserLine]) {
+        match self.order {
+            None => {}
+            Some(Order::Name) => users.sort_by(|one, other| one.username.cmp(&other.username)),
+            Some(Order::Id) => users.sort_by_key(|user| user.user_id),
+            Some(Order::Sessions) => users.sort_by(|one, other| {
+                let by_sessions = other.sessions.cmp(&one.sessions);
+                by_sessions.then_with(|| one.username.cmp(&other.username))
+            }),
+        }
+    }
+}
+
 pub(super) fn run(settings: &SettingsArgs, command: UserCommand) -> Result<(), Failure> {
     // What can't be asked for is asked before anything is opened.
     let (request, done) = match command {
-        UserCommand::List { json } => return list(settings, json),
+        UserCommand::List { json, sort } => {
+            return list(settings, &Listing { json, text: String::new(), order: sort });
+        }
+        UserCommand::Search { text, json } => {
+            let (text, order) = (text.to_lowercase(), Some(Order::Name));
+            return list(settings, &Listing { json, text, order });
+        }
         UserCommand::Add { name, display_name, password } => {
             let (password, done) = (password.read()?, format!("{name} is added"));
             (Request::AddUser { username: name, password, display_name }, done)
@@ -81,33 +135,42 @@ pub(super) fn run(settings: &SettingsArgs, command: UserCommand) -> Result<(), F
     }
 }
 
-fn list(settings: &SettingsArgs, json: bool) -> Result<(), Failure> {
+fn list(settings: &SettingsArgs, listing: &Listing) -> Result<(), Failure> {
     let mut access = Access::open(&settings.for_command()?, Missing::Refuse)?;
-    let listed = list_all(&mut access, json);
+    let listed = list_all(&mut access, listing);
     access.close();
     listed
 }
 
-/// Page by page, so that a million users need the memory of a hundred.
-fn list_all(access: &mut Access, json: bool) -> Result<(), Failure> {
+/// Page by page, so that a million users need the memory of a hundred, if they need not be sorted.
+fn list_all(access: &mut Access, listing: &Listing) -> Result<(), Failure> {
+    let json = listing.json;
     if !json {
         printed(|out| writeln!(out, "{:>16}  {:8}  {:>8}  NAME", "ID", "STATE", "SESSIONS"))?;
     }
     let (mut after, mut damage, mut unnamed) = (None, 0, 0);
+    let mut kept = Vec::new();
     loop {
         let reply = access.ask(Request::ListUsers { after, limit: PAGE })?;
         let Reply::Users { users, damaged, next } = reply else {
             return Err("the server answered something else".into());
         };
-        printed(|out| users.iter().try_for_each(|user| print_user(out, user, json)))?;
+        damage += users.iter().filter(|user| user.damaged).count();
+        let wanted = users.into_iter().filter(|user| listing.wants(user));
+        if listing.order.is_some() {
+            kept.extend(wanted);
+        } else {
+            printed(|out| wanted.into_iter().try_for_each(|user| print_user(out, &user, json)))?;
+        }
         // (Nobody knows which names these are: that is what is damaged.)
         unnamed += damaged.len();
-        damage += users.iter().filter(|user| user.damaged).count();
         after = next;
         if after.is_none() {
             break;
         }
     }
+    listing.sort(&mut kept);
+    printed(|out| kept.iter().try_for_each(|user| print_user(out, user, json)))?;
     if unnamed > 0 {
         crate::log::last_words(&format!(
             "dunlin: the names of {unnamed} users can't be read, so they are not in the list, and can't \

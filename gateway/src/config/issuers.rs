@@ -157,7 +157,7 @@ impl Issuer {
     }
 
     /// Whether who knows its key can sign with it.
-    pub(super) fn is_secret(&self) -> bool {
+    pub(crate) fn is_secret(&self) -> bool {
         Algorithm::from_name(&self.algorithm) == Some(Algorithm::Hs256)
     }
 }

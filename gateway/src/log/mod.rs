@@ -167,6 +167,17 @@ pub(crate) fn reload(log: &config::Log) -> Result<(), String> {
     Ok(())
 }
 
+/// Takes another level until the configuration is read again, or the program ends. An error names what is
+/// wrong with it.
+pub(crate) fn set_level(level: &str) -> Result<(), String> {
+    let levels = level.parse()?;
+    if let Some(shared) = LOG.get() {
+        shared.settings.write().levels = levels;
+        tracing::callsite::rebuild_interest_cache();
+    }
+    Ok(())
+}
+
 /// Says why the program ends, in one plain line that is no line of the log.
 pub(crate) fn last_words(text: &str) {
     match LOG.get() {

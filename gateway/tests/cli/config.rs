@@ -266,3 +266,71 @@ fn later_sources_win() {
     assert_eq!(tcp(Some("127.0.0.1:3"), &["--listen-tcp", "127.0.0.1:4"]), "127.0.0.1:4");
     assert_eq!(tcp(Some("127.0.0.1:3"), &["--set", "listen.tcp=127.0.0.1:5"]), "127.0.0.1:5");
 }
+
+#[test]
+fn every_setting_is_printed_with_where_it_was_said() {
+    let place = Place::new();
+    let secret = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0";
+    let file = format!(
+        "[limits]\nhandshakes_max = 7\n\n[issuers.\"my app\"]\nalgorithm = \"HS256\"\nkey = \"{secret}\"\n"
+    );
+    std::fs::write(place.path("dunlin.toml"), file).unwrap();
+    set_mode(&place.path("dunlin.toml"), 0o600);
+    let mut command = place.command(&["config", "--log", "warn"]);
+    let output = command.env("DUNLIN_STORE_READERS", "5").stdin(Stdio::null()).output().unwrap();
+    let all = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{all}");
+    for line in [
+        "handshakes_max = 7  # dunlin.toml:2:1",
+        "readers = 5  # DUNLIN_STORE_READERS",
+        "level = \"warn\"  # --log",
+        "tls = \"127.0.0.1:7411\"  # default",
+        "[issuers.\"my app\"]",
+        "key = \"(secret)\"  # dunlin.toml:6:1",
+    ] {
+        assert!(all.lines().any(|printed| printed == line), "{line}: {all}");
+    }
+    assert!(!all.contains(secret), "{all}");
+    // It is a configuration, which says the same.
+    let copy = place.path("copy.toml");
+    std::fs::write(&copy, all.replace("(secret)", secret)).unwrap();
+    set_mode(&copy, 0o600);
+    let again = place.run(&["config", "--config", "copy.toml"]).done();
+    let settings = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split("  # ").next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(settings(&again), settings(&all));
+
+    let changed = place.run(&["config", "--changed"]).done();
+    assert!(changed.contains("handshakes_max") && !changed.contains("default"), "{changed}");
+    assert!(!changed.contains("[store]"), "{changed}");
+    let wrong = place.run(&["config", "--set", "store.readers=1"]);
+    assert!(!wrong.success && wrong.out.contains("readers = 1  # --set"), "{wrong:?}");
+    assert!(wrong.error.contains("store.readers: 1 is not in 2 to 256"), "{wrong:?}");
+}
+
+#[test]
+fn the_level_of_the_log_is_set_while_the_server_runs() {
+    let place = Place::new();
+    place.run(&["log", "debug"]).refused("no server runs on");
+    let server = place.serve();
+    place.run(&["log", "loud"]).refused("off, error, warn, info, debug, trace");
+    let done = place.run(&["log", "warn"]).done();
+    assert!(done.contains("warn until the next SIGHUP"), "{done}");
+    place.run(&["status", "--over", "0"]).done();
+    let log = || std::fs::read_to_string(place.path("server.log")).unwrap();
+    let before = log();
+    // What was told at debug is silent, and comes back.
+    place.run(&["status", "--over", "0"]).done();
+    place.run(&["log", "debug"]).done();
+    place.wait_for_log("the level of the log is set by a command");
+    place.run(&["status", "--over", "0"]).done();
+    let looks = |text: &str| text.matches("\"command\":\"status\"").count();
+    let deadline = std::time::Instant::now() + crate::program::PATIENCE;
+    while looks(&log()) == looks(&before) {
+        assert!(std::time::Instant::now() < deadline, "{}", log());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(looks(&log()), looks(&before) + 1, "of three looks the last one is told");
+    server.end();
+}

@@ -188,3 +188,31 @@ fn a_long_list_comes_in_pages_and_is_whole() {
     assert_eq!(listed(&json), names);
     assert_eq!(place.run(&["user", "list"]).done().lines().count(), 251);
 }
+
+#[test]
+fn users_are_searched_and_sorted() {
+    let place = Place::new();
+    for name in ["mallory", "ada", "adam", "bob"] {
+        place.add(name, "pass word 1").done();
+    }
+    let server = place.serve();
+    let mut bob = Client::connect(server.tcp);
+    bob.log_in("bob", "pass word 1").unwrap();
+    let names = |arguments: &[&str]| -> Vec<String> {
+        let lines = place.run(arguments).done();
+        let name = |line: &str| {
+            let user: serde_json::Value = serde_json::from_str(line).expect(line);
+            user["username"].as_str().unwrap().to_owned()
+        };
+        lines.lines().map(name).collect()
+    };
+    let all = ["ada", "adam", "bob", "mallory"];
+    assert_eq!(names(&["user", "list", "--json", "--sort", "name"]), all);
+    let by_sessions = ["bob", "ada", "adam", "mallory"];
+    assert_eq!(names(&["user", "list", "--json", "--sort", "sessions"]), by_sessions);
+    assert_eq!(names(&["user", "search", "ADA", "--json"]), ["ada", "adam"]);
+    assert_eq!(names(&["user", "search", "--json", "nobody"]), [""; 0]);
+    let table = place.run(&["user", "search", "mall"]).done();
+    assert_eq!(table.lines().count(), 2, "{table}");
+    server.end();
+}
