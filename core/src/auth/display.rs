@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+
 /// Whether a name can be shown as it is, and something of it can be seen.
 pub fn can_be_shown(name: &str) -> bool {
     matches!(shown(name), Cow::Borrowed(shown) if shown.len() == name.len())
@@ -57,6 +59,11 @@ fn is_break(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
+/// A space within a line, of any width.
+pub(crate) fn is_blank(c: char) -> bool {
+    kind_of(c) == Kind::Space && !is_break(c)
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Seen,
@@ -71,7 +78,7 @@ enum Kind {
     Hidden,
 }
 
-/// Of Unicode 16: format characters, and letters that are blank.
+/// Format characters, and letters that are blank.
 fn kind_of(c: char) -> Kind {
     match c {
         '\u{200c}' | '\u{200d}' => Kind::Joiner,
@@ -109,6 +116,9 @@ fn kind_of(c: char) -> Kind {
         | '\u{e0000}'..='\u{e0fff}' => Kind::Hidden,
         // Nobody knows what they look like, and half a word of UTF-16 is none.
         '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..='\u{10ffff}' => Kind::Hidden,
+        c if c.is_ascii() => Kind::Seen,
+        // What nobody has assigned yet will look like anything.
+        c if c.general_category() == GeneralCategory::Unassigned => Kind::Hidden,
         _ => Kind::Seen,
     }
 }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use dunlin_protocol::limits::NAME_BYTES_MAX;
 use serde_json::Value;
 
-use super::{display, names};
+use super::{names, spelling};
 use crate::config::IssuerConfig;
 use jwt::{Object, Parts, text, time_s};
 use key::Verifier;
@@ -233,11 +233,11 @@ fn issued(issuer: &Issuer, claims: &Object, issued_s: f64) -> Result<Issued, Iss
         .filter(|name| names::can_be_issued(name))
         .ok_or(IssuerError::Claim { claim: "sub" })?;
     // A display name that can't be shown is no reason to keep somebody out.
-    let usable = |name: &&str| name.len() <= NAME_BYTES_MAX && display::can_be_shown(name);
+    let is_short = |name: &&str| name.len() <= NAME_BYTES_MAX;
     Ok(Issued {
         issuer: Arc::clone(&issuer.name),
         username: username.to_owned(),
-        display_name: text(claims, "name").map(str::trim).filter(usable).map(str::to_owned),
+        display_name: text(claims, "name").filter(is_short).and_then(spelling::display_name),
         issued_ms: milliseconds(issued_s),
     })
 }

@@ -10,6 +10,7 @@
 //! - [`identity`]: the credentials and sessions of a user, and how they change
 //! - [`invitation`]: the codes of invitations, and how they are used up
 //! - [`room`]: which sessions have to go so that one more device fits
+//! - [`spelling`]: one spelling of what people type, for names and passwords
 //! - [`throttle`]: how often a password may be guessed
 
 pub mod display;
@@ -19,5 +20,6 @@ pub mod issuer;
 pub mod names;
 pub mod password;
 pub mod room;
+pub mod spelling;
 pub mod throttle;
 pub mod token;

@@ -1,6 +1,6 @@
 //! User names, and the logs that make them unique.
 //!
-//! A registered name is lower-case ASCII, so `Ada` typed at a login means `ada`. A name that an
+//! A registered name has [one spelling](super::spelling), so `Ada` typed at a login means `ada`. A name that an
 //! issuer vouches for is taken byte by byte as it is: elsewhere `Ada` and `ada` may be two people,
 //! and a server that merged them would let one read the other's messages.
 //!
@@ -12,29 +12,41 @@ use dunlin_protocol::LogId;
 use dunlin_protocol::limits::ISSUED_USERNAME_BYTES_MAX;
 use ring::digest;
 
-use super::display;
+use super::{display, spelling};
 
 /// Keeps these hashes apart from every other use of SHA-256.
 const DOMAIN: &[u8] = b"dunlin user name 1\0";
+const LOOK_DOMAIN: &[u8] = b"dunlin look of a name 1\0";
 
 /// The log that claims a name.
 pub fn log_of(username: &str) -> LogId {
+    LogId::name(hashed(DOMAIN, username))
+}
+
+fn hashed(domain: &[u8], text: &str) -> [u8; 14] {
     let mut context = digest::Context::new(&digest::SHA256);
-    context.update(DOMAIN);
-    context.update(username.as_bytes());
+    context.update(domain);
+    context.update(text.as_bytes());
     let hash = context.finish();
-    let prefix = hash.as_ref().first_chunk().expect("SHA-256 has more than 14 bytes");
-    LogId::name(*prefix)
+    *hash.as_ref().first_chunk().expect("SHA-256 has more than 14 bytes")
+}
+
+/// The log that keeps names apart that look alike: see [`spelling::skeleton`].
+pub fn log_of_look(username: &str) -> LogId {
+    // No name, so that a list of all names does not come by it.
+    LogId::service(&hashed(LOOK_DOMAIN, &spelling::skeleton(username)))
 }
 
 /// A registered name as a person types it: spaces around it and capitals don't matter.
 pub fn normalised(typed: &str) -> String {
-    typed.trim().to_ascii_lowercase()
+    spelling::meant(typed)
 }
 
-/// Whether an issuer may vouch for this name: of bounded length, and nobody mistakes it for another.
+/// Whether an issuer may vouch for this name: of bounded length, nothing of it is hidden, and it is composed (NFC).
 pub fn can_be_issued(username: &str) -> bool {
-    (1..=ISSUED_USERNAME_BYTES_MAX).contains(&username.len()) && display::can_be_shown(username)
+    (1..=ISSUED_USERNAME_BYTES_MAX).contains(&username.len())
+        && display::can_be_shown(username)
+        && spelling::is_composed(username)
 }
 
 #[cfg(test)]
@@ -65,5 +77,6 @@ mod tests {
         assert!(!can_be_issued("a\nb"));
         assert!(!can_be_issued("ada\u{200b}"));
         assert!(!can_be_issued("\u{202e}ada"));
+        assert!(can_be_issued("Zo\u{eb}") && !can_be_issued("Zoe\u{308}"));
     }
 }

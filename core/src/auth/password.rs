@@ -15,6 +15,8 @@
 //!                          └► [registrations] ──┘
 //! ```
 //!
+//! What is hashed has [one spelling](super::spelling::password).
+//!
 //! [`Hasher::run`] does a job on the spot: the threads call it, and so does a simulation.
 
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use crossbeam_channel::{Receiver, Sender, TrySendError, select_biased};
 use ring::hmac;
 
+use super::spelling;
 use crate::attempt::Attempt;
 use crate::config::PasswordConfig;
 use crate::random::Random;
@@ -246,6 +249,7 @@ impl Hasher {
             self.memory.resize(blocks, Block::new());
         }
         let mut hash = [0; HASH_BYTES];
+        let password = spelling::password(password);
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
             .hash_password_into_with_memory(password.as_bytes(), salt, &mut hash, &mut self.memory)
             .map_err(|_| PasswordError::Parameters { memory_kib, iterations })?;

@@ -7,7 +7,10 @@
 //! The hash comes first, so that it costs a password to be told that a name is taken: else names could be
 //! found out by the ten thousand. (A transport counts it as one that was wrong.)
 //!
-//! The claim comes last, so that a claimed name always has an account. Whoever loses the race for
+//! With the account the look of the name is claimed, so that no two names look alike. Whoever is refused later
+//! leaves that behind: only the very same name can be registered over it, or none that looks so.
+//!
+//! The claim of the name comes last, so that a claimed name always has an account. Whoever loses the race for
 //! a name leaves an account behind that nobody can reach: a few dozen bytes, and no harm. If the
 //! answer of the store gets lost, it is not known whether the name was claimed: who tries again
 //! may find it taken, by himself, and logs in.
@@ -25,6 +28,7 @@ use crate::admin::AdminReply;
 use crate::auth::identity::Identity;
 use crate::auth::invitation::number_of_code;
 use crate::auth::password::{PasswordDone, PasswordJob};
+use crate::config::Registration as Registering;
 use crate::identity::asker::{Asker, Reply};
 use crate::identity::look_up::{self, Claim};
 use crate::identity::operation::Operation;
@@ -32,7 +36,7 @@ use crate::refusal::{INTERNAL, Refusal};
 use crate::request::Register;
 use crate::store::{self, Written};
 use crate::stored;
-use crate::worker::flow::{Answer, Answers, PasswordResult, RegisterFlow, WriteFlow};
+use crate::worker::flow::{Answer, Answers, PasswordResult, RegisterFlow, WriteFlow, single};
 use crate::worker::turn::Turn;
 
 /// How often a random user id may turn out to be taken. Once would be a wonder.
@@ -42,6 +46,9 @@ pub(crate) const NAME_TAKEN: Refusal = Refusal::new(ErrorCode::NameTaken, "the u
 
 pub(crate) const NAME_RESERVED: Refusal =
     Refusal::new(ErrorCode::NameTaken, "the user name is kept for users of an issuer");
+
+const LOOKS_TAKEN: Refusal =
+    Refusal::new(ErrorCode::NameTaken, "the user name looks like one that is taken");
 
 /// An account with a password that is to be made.
 #[derive(Debug)]
@@ -85,6 +92,15 @@ pub(crate) enum Origin {
 }
 
 impl Creation {
+    /// Whether nobody shall register a name that looks so. An issuer's first logins come by the million, and where
+    /// nobody registers nobody can be mistaken for its users.
+    fn claims_look(&self, turn: &Turn<'_>) -> bool {
+        match &self.origin {
+            Origin::Password { .. } => true,
+            Origin::Issuer { .. } => turn.shared.config.registration() != Registering::Closed,
+        }
+    }
+
     /// Whose it will be.
     pub(super) fn user(&self) -> UserId {
         self.user
@@ -191,6 +207,9 @@ fn write_account(creation: Creation, turn: &mut Turn<'_>) {
         // At version 0 nobody has this id.
         writes.push(look_up::write_identity(user, 0, &mut sets));
     }
+    if creation.claims_look(turn) {
+        writes.insert(0, look_up::claim_look(user, &creation.username));
+    }
     let flow = CredentialWrite::Account(Box::new(creation));
     turn.write(writes, WriteFlow::Credential(flow));
 }
@@ -200,15 +219,15 @@ pub(super) fn account_written(
     answer: Answer<Vec<Written>>,
     turn: &mut Turn<'_>,
 ) {
+    let (answer, look) = match answer {
+        Ok(mut written) if creation.claims_look(turn) => {
+            let look = (!written.is_empty()).then(|| written.remove(0));
+            (Ok(written), look)
+        }
+        answer => (answer, None),
+    };
     match look_up::all_stored(answer) {
-        Ok(true) => match creation.origin {
-            Origin::Password { invitation: Some(number), .. } => {
-                invitation::take(number, creation, turn);
-            }
-            Origin::Password { invitation: None, .. } | Origin::Issuer { .. } => {
-                claim_name(creation, turn);
-            }
-        },
+        Ok(true) => look_claimed(creation, look.as_ref(), turn),
         Ok(false) if creation.attempts < ATTEMPTS_MAX => {
             creation.attempts += 1;
             creation.user = random_user(turn);
@@ -216,6 +235,49 @@ pub(super) fn account_written(
         }
         Ok(false) => creation.asker().refuse(INTERNAL, turn),
         Err(refusal) => creation.asker().refuse(refusal, turn),
+    }
+}
+
+/// An issuer knows its users apart, whatever their names look like.
+fn look_claimed(creation: Box<Creation>, look: Option<&Written>, turn: &mut Turn<'_>) {
+    let look = match &creation.origin {
+        Origin::Password { .. } => look,
+        Origin::Issuer { .. } => None,
+    };
+    match look.map_or(Ok(Some(0)), look_up::stored_at) {
+        Ok(Some(_)) => look_is_free(creation, turn),
+        Ok(None) => {
+            let look = look_up::look_register(&creation.username);
+            let flow = CredentialRegister::Look(creation);
+            turn.ask_register(vec![look], RegisterFlow::Credential(flow));
+        }
+        Err(refusal) => creation.asker().refuse(refusal, turn),
+    }
+}
+
+/// It was read which name was the first that looks so. If it is this one, it was tried before.
+pub(super) fn look_read(
+    creation: Box<Creation>,
+    answer: Answers<store::Register>,
+    turn: &mut Turn<'_>,
+) {
+    match single(answer).and_then(|register| look_up::name_claim(&register)) {
+        Ok(Some(first)) if first.username != creation.username => {
+            creation.asker().refuse(LOOKS_TAKEN, turn);
+        }
+        Ok(_) => look_is_free(creation, turn),
+        Err(refusal) => creation.asker().refuse(refusal, turn),
+    }
+}
+
+fn look_is_free(creation: Box<Creation>, turn: &mut Turn<'_>) {
+    match creation.origin {
+        Origin::Password { invitation: Some(number), .. } => {
+            invitation::take(number, creation, turn);
+        }
+        Origin::Password { invitation: None, .. } | Origin::Issuer { .. } => {
+            claim_name(creation, turn);
+        }
     }
 }
 

@@ -81,6 +81,8 @@ pub(crate) enum CredentialRegister {
     ChangeIdentity(Box<PasswordChange>),
     /// Whose name it is, for the operator.
     Named(Box<Named>),
+    /// Which name was the first that looks so.
+    Look(Box<Creation>),
     /// Whether the invitation is good.
     Invitation(Box<Registration>),
     /// Whether a use of it is free.
@@ -260,6 +262,7 @@ impl Credentials {
             CredentialRegister::ChangeIdentity(flow) => {
                 self.change_identity_read(flow, answer, turn);
             }
+            CredentialRegister::Look(creation) => creation::look_read(creation, answer, turn),
             CredentialRegister::Invitation(registration) => {
                 invitation::looked(registration, answer, turn);
             }

@@ -74,6 +74,20 @@ pub(crate) fn claim_name(user: UserId, username: &str, issuer: &str) -> Write {
     Write::registers(log, [Set { key, value, rule: Rule::IfAbsent }])
 }
 
+/// The register that keeps names apart that look alike: it holds the first of them.
+pub(crate) fn look_register(username: &str) -> (LogId, RegisterKey) {
+    (names::log_of_look(username), RegisterKey::letter(b'k'))
+}
+
+/// Claims the look of a name for a user, if nobody has it.
+pub(crate) fn claim_look(user: UserId, username: &str) -> Write {
+    let (log, key) = look_register(username);
+    let claim =
+        NameClaim { user_id: user.get(), username: username.to_owned(), issuer: String::new() };
+    let value = Some(stored::encode(&claim));
+    Write::registers(log, [Set { key, value, rule: Rule::IfAbsent }])
+}
+
 /// Asks for all registers of an identity; see [`identity`].
 pub(crate) fn read_identity(user: UserId) -> RegisterRange {
     RegisterRange {
@@ -131,7 +145,7 @@ pub(crate) fn stored_alone(answer: Answer<Vec<Written>>) -> Answer<Option<u64>> 
     }
 }
 
-fn stored_at(written: &Written) -> Answer<Option<u64>> {
+pub(crate) fn stored_at(written: &Written) -> Answer<Option<u64>> {
     match written {
         Written::Stored { version } => Ok(Some(*version)),
         Written::Duplicate { .. } | Written::Conflict { .. } | Written::Unmet { .. } => Ok(None),

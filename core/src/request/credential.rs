@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use dunlin_protocol::DeviceId;
-use dunlin_protocol::limits::{NAME_BYTES_MAX, PASSWORD_BYTES, USERNAME_LENGTH};
+use dunlin_protocol::limits::{ISSUED_USERNAME_BYTES_MAX, NAME_BYTES_MAX, PASSWORD_BYTES};
 use dunlin_protocol::wire::{self, DeviceKind, login::Credential};
 
 use super::Request;
 use super::invalid::{InvalidRequest, at_most, invalid};
 use crate::attempt::Attempt;
-use crate::auth::display;
+use crate::auth::{display, spelling};
 
 /// A request of somebody who is nobody yet. Any worker takes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,16 +105,12 @@ impl TryFrom<wire::Register> for Register {
     type Error = InvalidRequest;
 
     fn try_from(register: wire::Register) -> Result<Register, InvalidRequest> {
-        let username = checked_username(register.username)?;
+        let username = checked_username(&register.username)?;
         let password = checked_new_password("password", register.password)?;
         at_most("display_name", &register.display_name, NAME_BYTES_MAX)?;
         let display_name = match register.display_name.trim() {
             "" => username.clone(),
-            name if display::can_be_shown(name) => name.to_owned(),
-            _ => {
-                let reason = "has characters that nobody sees, or that move others";
-                return Err(invalid("display_name", reason));
-            }
+            typed => checked_display_name(typed)?,
         };
         at_most("invitation", &register.invitation, NAME_BYTES_MAX)?;
         let (invitation, attempt) = (register.invitation, Attempt::default());
@@ -178,17 +174,15 @@ fn purpose(
     }
 }
 
-fn checked_username(name: String) -> Result<String, InvalidRequest> {
-    let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-');
-    if !USERNAME_LENGTH.contains(&name.len()) {
-        let (least, most) = (USERNAME_LENGTH.start(), USERNAME_LENGTH.end());
-        let reason = format!("{} characters, not {least} to {most}", name.len());
-        return Err(invalid("username", reason));
-    }
-    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(allowed) {
-        return Err(invalid("username", "a-z, then a-z 0-9 . _ - are allowed"));
-    }
-    Ok(name)
+pub(crate) fn checked_username(name: &str) -> Result<String, InvalidRequest> {
+    at_most("username", name, ISSUED_USERNAME_BYTES_MAX)?;
+    spelling::username(name).map_err(|reason| invalid("username", reason))
+}
+
+/// A display name that may be set.
+pub(crate) fn checked_display_name(typed: &str) -> Result<String, InvalidRequest> {
+    let reason = "has characters that nobody sees, or that move others";
+    spelling::display_name(typed).ok_or_else(|| invalid("display_name", reason))
 }
 
 /// A password that may be set.
@@ -199,6 +193,9 @@ pub(crate) fn checked_new_password(
     if !PASSWORD_BYTES.contains(&password.len()) {
         let (least, most) = (PASSWORD_BYTES.start(), PASSWORD_BYTES.end());
         return Err(invalid(field, format!("{} bytes, not {least} to {most}", password.len())));
+    }
+    if !spelling::can_be_password(&password) {
+        return Err(invalid(field, "has characters that can't be typed everywhere"));
     }
     Ok(password)
 }

@@ -15,14 +15,14 @@ fn the_first_login_makes_the_account_and_later_ones_write_nothing() {
     let ada = node.login(conn(1), issued("Ada@example.org"), device(1)).unwrap();
     assert_eq!(ada.reply.username, "Ada@example.org");
     assert_eq!(ada.reply.tokens, None);
-    assert_eq!(node.writes.len(), 2, "the account, and the claim of the name");
+    assert_eq!(node.writes.len(), 3, "the account, the look of the name, and the claim of it");
     let again = node.login(conn(2), issued("Ada@example.org"), device(2)).unwrap();
     assert_eq!(again.session.user, ada.session.user);
     assert_ne!(again.session.session, ada.session.session);
     let requests = node.store_requests;
     node.login(conn(3), again.resume(), device(2)).unwrap();
     assert_eq!(node.store_requests - requests, 1, "only the identity is read");
-    assert_eq!(node.writes.len(), 2);
+    assert_eq!(node.writes.len(), 3);
     // Issuers' names are exact.
     let other = node.login(conn(4), issued("ada@example.org"), device(1)).unwrap();
     assert_ne!(other.session.user, ada.session.user);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use dunlin_core::attempt::Attempt;
 use dunlin_core::config::{DevicePolicy, EngineConfig, PasswordConfig, Registration};
-use dunlin_core::request::{CredentialRequest, IdentityRequest, Logout, Register};
-use dunlin_protocol::wire::{ErrorCode, frame::Body};
+use dunlin_core::request::{CredentialRequest, IdentityRequest, Logout, Register, Request};
+use dunlin_protocol::wire::{self, ErrorCode, frame::Body};
 
 use super::node::*;
 
@@ -23,6 +23,46 @@ fn who_registers_can_log_in() {
     assert_eq!(typed.session.user, user);
     assert_ne!(typed.session.session, ada.session.session);
     node.assert_open(conn(1));
+}
+
+#[test]
+fn a_name_has_one_spelling_and_a_password_too() {
+    let mut node = Node::new();
+    let register = |password: &str| wire::Register {
+        username: "Mu\u{308}ller".into(),
+        password: password.into(),
+        display_name: " Zoe\u{308}  M. ".into(),
+        ..wire::Register::default()
+    };
+    let request = Request::try_from(register("caf\u{e9} au lait")).unwrap();
+    node.submit(conn(1), None, request);
+    node.run();
+    let spellings = [("müller", "cafe\u{301} au lait"), ("MÜLLER", "caf\u{e9} au\u{a0}lait")];
+    for (number, (name, typed)) in (2..).zip(spellings) {
+        let login = node.login(conn(number), password_of(name, typed), device(number as u8));
+        assert_eq!(login.unwrap().reply.username, "müller");
+    }
+    let again = Request::try_from(register("another word")).unwrap();
+    let request_id = node.submit(conn(9), None, again);
+    node.run();
+    let answer = node.response(conn(9), request_id);
+    assert!(matches!(&answer, Body::Error(error) if error.code() == ErrorCode::NameTaken));
+    for odd in ["pass\0word", "pass\u{378}word"] {
+        assert_eq!(Request::try_from(register(odd)).unwrap_err().field, "password");
+    }
+}
+
+#[test]
+fn names_that_look_alike_are_one_name() {
+    let mut node = Node::new();
+    node.register("paypal").unwrap();
+    assert_eq!(node.register("paypa1"), Err(ErrorCode::NameTaken));
+    assert_eq!(node.register("pаураl"), Err(ErrorCode::NameTaken));
+    node.register("paypal2").unwrap();
+    // An issuer knows its users apart, and who registers is not taken for one of them.
+    node.login(conn(1), issued("burner"), device(1)).unwrap();
+    node.login(conn(2), issued("bumer"), device(2)).unwrap();
+    assert_eq!(node.register("bumer"), Err(ErrorCode::NameTaken));
 }
 
 #[test]

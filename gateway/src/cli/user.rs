@@ -15,7 +15,7 @@ const PAGE: usize = dunlin_core::admin::LIST_USERS_MAX;
 pub(super) enum UserCommand {
     /// Make an account, also where registration is switched off.
     Add {
-        /// 3 to 32 characters of a-z 0-9 . _ - , beginning with a letter.
+        /// 3 to 32 letters, 0-9 . _ - , beginning with a letter.
         name: String,
         /// Shown to others; the name without it.
         #[arg(long, value_name = "TEXT", default_value = "")]
