@@ -54,7 +54,7 @@ fn is_positive(figure: &Value) -> bool {
 fn ratios_have_every_contender_under_every_load() {
     let report = report("ratio", &["--loads", "4x1,6x3", "--fanouts", "2x20x3"]);
     let lines = report["lines"].as_array().unwrap();
-    let contenders = ["relay", "quiet_signals", "signals", "durable_messages"];
+    let contenders = ["relay", "quiet_signals", "signals", "durable_messages", "signals_by_web"];
     let expected = [(4, 1), (6, 3)].into_iter().flat_map(|load| contenders.map(|who| (load, who)));
     assert_eq!(lines.len(), 8);
     for (line, ((connections, outstanding), contender)) in lines.iter().zip(expected) {

@@ -9,11 +9,12 @@ use std::time::Duration;
 use dunlin_loadtest::chat::churn::Churn;
 use dunlin_loadtest::chat::{self, ChatReport, ChatScenario, Load, Rate, RequestKind};
 use dunlin_loadtest::report::Verdict;
-use dunlin_loadtest::spawn::SpawnedServer;
+use dunlin_loadtest::spawn::{LISTEN_FOR_WEB, SpawnedServer};
 
 fn server() -> SpawnedServer {
     let program = Path::new(env!("CARGO_BIN_EXE_dunlin"));
-    SpawnedServer::start(program, &[], &[], Stdio::inherit()).unwrap()
+    SpawnedServer::start(program, &[], &LISTEN_FOR_WEB.map(str::to_owned), Stdio::inherit())
+        .unwrap()
 }
 
 fn scenario(server: &SpawnedServer) -> ChatScenario {
@@ -62,4 +63,20 @@ fn read_marks_outlive_the_connections_of_their_users() {
     let churn = Churn { stay_s: stay_s.into(), away_s: away_s.into(), ..Churn::default() };
     scenario.disturbance = Some(churn.into());
     sound(&scenario);
+}
+
+#[test]
+fn what_is_asked_by_web_socket_is_answered_no_less() {
+    let server = server();
+    for over_tls in [false, true] {
+        let mut scenario = scenario(&server);
+        scenario.target = server.web_target(over_tls).unwrap();
+        // Large messages, too, which signals can't be, and users who come back.
+        scenario.message = "durable:4,history:2,mark_read:3,sync:1".parse().unwrap();
+        scenario.content_bytes = "30:2,30000:1".parse().unwrap();
+        let (stay_s, away_s) = (Duration::from_millis(300), Duration::from_millis(50));
+        let churn = Churn { stay_s: stay_s.into(), away_s: away_s.into(), ..Churn::default() };
+        scenario.disturbance = Some(churn.into());
+        sound(&scenario);
+    }
 }

@@ -28,6 +28,9 @@ use crate::token::Issuer;
 /// The `iss` claim of the harness's tokens.
 pub const ISSUER: &str = "loadtest";
 
+/// Settings by which a server listens for WebSockets as well.
+pub const LISTEN_FOR_WEB: [&str; 2] = ["listen.web=127.0.0.1:0", "listen.web_tls=127.0.0.1:0"];
+
 // In the folder of a server.
 const CONFIG_NAME: &str = "dunlin.toml";
 const DATA_NAME: &str = "data";
@@ -67,11 +70,10 @@ pub struct SpawnedServer {
     processors: Vec<usize>,
     settings: Vec<String>,
     child: Child,
-    tcp: SocketAddr,
-    tls: SocketAddr,
+    addresses: Addresses,
     secret: Vec<u8>,
     /// Bound to the same ports, so that nobody else gets them while the server is down.
-    _reserved: [Socket; 2],
+    _reserved: Vec<Socket>,
     /// Removed with the server.
     folder: TempDir,
 }
@@ -90,17 +92,19 @@ impl SpawnedServer {
         write_for_owner(&folder.path().join(CONFIG_NAME), &configuration(&secret))
             .map_err(LoadtestError::machine("writing a configuration"))?;
         let mut child = spawn(program, processors, settings, folder.path(), log)?;
-        let started = read_addresses(&mut child)
-            .map_err(LoadtestError::Server)
-            .and_then(|(tcp, tls)| Ok((tcp, tls, [reserve(tcp)?, reserve(tls)?])));
-        let (tcp, tls, reserved) = started.inspect_err(|_| stop(&mut child))?;
+        let started =
+            read_addresses(&mut child).map_err(LoadtestError::Server).and_then(|addresses| {
+                let reserved: Result<_, _> =
+                    addresses.all().map(|(_, address)| reserve(address)).collect();
+                Ok((addresses, reserved?))
+            });
+        let (addresses, reserved) = started.inspect_err(|_| stop(&mut child))?;
         Ok(SpawnedServer {
             program: program.to_owned(),
             processors: processors.to_vec(),
             settings: settings.to_vec(),
             child,
-            tcp,
-            tls,
+            addresses,
             secret,
             _reserved: reserved,
             folder,
@@ -121,8 +125,8 @@ impl SpawnedServer {
     /// for it. Its log goes to `log`.
     pub fn launch(&mut self, log: Stdio) -> Result<(), LoadtestError> {
         let mut settings = self.settings.clone();
-        settings.push(format!("listen.tcp={}", self.tcp));
-        settings.push(format!("listen.tls={}", self.tls));
+        let listens_on = |(name, address)| format!("listen.{name}={address}");
+        settings.extend(self.addresses.all().map(listens_on));
         let folder = self.folder.path();
         self.child = spawn(&self.program, &self.processors, &settings, folder, log)?;
         Ok(())
@@ -131,7 +135,7 @@ impl SpawnedServer {
     /// Waits until a launched server listens; an error if it ends instead.
     pub fn wait_until_it_listens(&mut self) -> Result<(), LoadtestError> {
         let addresses = read_addresses(&mut self.child).map_err(LoadtestError::Server)?;
-        if addresses != (self.tcp, self.tls) {
+        if addresses != self.addresses {
             return Err(LoadtestError::Server(format!("it listens at {addresses:?}")));
         }
         Ok(())
@@ -145,11 +149,18 @@ impl SpawnedServer {
     /// The server as a target, over plain TCP or TLS.
     pub fn target(&self, over_tls: bool) -> Target {
         Target {
-            address: if over_tls { self.tls } else { self.tcp },
+            address: if over_tls { self.addresses.tls } else { self.addresses.tcp },
             tls: over_tls.then_some(Trust::Insecure),
+            web: false,
             service: Service::Dunlin(Issuer::new(ISSUER, &self.secret)),
             pid: Some(self.child.id()),
         }
+    }
+
+    /// The same by WebSocket, if a setting has it listen for them ([`LISTEN_FOR_WEB`]).
+    pub fn web_target(&self, over_tls: bool) -> Option<Target> {
+        let address = if over_tls { self.addresses.web_tls } else { self.addresses.web };
+        Some(Target { address: address?, web: true, ..self.target(over_tls) })
     }
 }
 
@@ -233,8 +244,26 @@ fn write_for_owner(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
+/// Where a server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Addresses {
+    tcp: SocketAddr,
+    tls: SocketAddr,
+    web: Option<SocketAddr>,
+    web_tls: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// By the names of their settings.
+    fn all(self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let web = self.web.map(|web| ("web", web));
+        let web_tls = self.web_tls.map(|web_tls| ("web_tls", web_tls));
+        [("tcp", self.tcp), ("tls", self.tls)].into_iter().chain(web).chain(web_tls)
+    }
+}
+
 /// The first line says where the server listens: `listening tcp=ADDRESS tls=ADDRESS`.
-fn read_addresses(child: &mut Child) -> Result<(SocketAddr, SocketAddr), String> {
+fn read_addresses(child: &mut Child) -> Result<Addresses, String> {
     let output = child.stdout.take().ok_or("its output is not connected")?;
     let mut output = BufReader::new(output);
     let mut line = String::new();
@@ -244,14 +273,15 @@ fn read_addresses(child: &mut Child) -> Result<(SocketAddr, SocketAddr), String>
     addresses(&line).ok_or_else(|| format!("its first line is {line:?}"))
 }
 
-fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+fn addresses(line: &str) -> Option<Addresses> {
     let mut words = line.split_whitespace();
     if words.next()? != "listening" {
         return None;
     }
     let find =
         |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name)?.parse().ok());
-    Some((find("tcp=")?, find("tls=")?))
+    let (web, web_tls) = (find("web="), find("web_tls="));
+    Some(Addresses { tcp: find("tcp=")?, tls: find("tls=")?, web, web_tls })
 }
 
 /// Asks, asks again (which makes it quick), then ends it.
@@ -287,8 +317,11 @@ mod tests {
     #[test]
     fn the_first_line_of_the_server_says_where_it_listens() {
         let line = "listening tcp=127.0.0.1:7410 tls=127.0.0.1:7411\n";
-        let (tcp, tls) = addresses(line).unwrap();
-        assert_eq!((tcp.port(), tls.port()), (7410, 7411));
+        let Addresses { tcp, tls, web, .. } = addresses(line).unwrap();
+        assert_eq!((tcp.port(), tls.port(), web), (7410, 7411, None));
+        let all = "listening tcp=127.0.0.1:1 tls=127.0.0.1:2 web=127.0.0.1:3 web_tls=127.0.0.1:4";
+        let ports: Vec<_> = addresses(all).unwrap().all().map(|(_, it)| it.port()).collect();
+        assert_eq!(ports, [1, 2, 3, 4]);
         assert_eq!(addresses("error: no"), None);
         assert_eq!(addresses("listening tcp=127.0.0.1:7410"), None);
     }

@@ -32,6 +32,8 @@ pub struct Target {
     pub address: SocketAddr,
     /// TLS, and whom to trust then.
     pub tls: Option<Trust>,
+    /// Whether frames go in a WebSocket.
+    pub web: bool,
     /// What it speaks.
     pub service: Service,
     /// Its process if it runs on this machine: its memory and processor time are reported.
@@ -52,7 +54,7 @@ impl Target {
         let tls = tls.map_err(io::Error::other);
         let tls = tls.map_err(LoadtestError::machine("reading the certificates to trust"))?;
         let sources = sources(self.address, connections);
-        Ok(Route { address: self.address, tls, sources })
+        Ok(Route { address: self.address, tls, web: self.web, sources })
     }
 }
 

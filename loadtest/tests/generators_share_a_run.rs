@@ -130,7 +130,7 @@ const ISSUER_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 fn target(address: SocketAddr) -> Target {
     let service = Service::Dunlin(Issuer::new("loadtest", &[7; 32]));
-    Target { address, tls: None, service, pid: None }
+    Target { address, tls: None, web: false, service, pid: None }
 }
 
 fn scenario(party: &Party) -> ChatScenario {

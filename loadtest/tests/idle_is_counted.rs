@@ -20,7 +20,7 @@ const NEVER_LATE: Duration = Duration::from_secs(3600);
 
 fn target(address: SocketAddr) -> Target {
     let service = Service::Dunlin(Issuer::new("loadtest", &[7; 32]));
-    Target { address, tls: None, service, pid: Some(std::process::id()) }
+    Target { address, tls: None, web: false, service, pid: Some(std::process::id()) }
 }
 
 #[test]

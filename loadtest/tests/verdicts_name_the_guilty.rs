@@ -16,7 +16,7 @@ const NO_WAY: &str = "255.255.255.255:7410";
 
 fn target(address: SocketAddr) -> Target {
     let service = Service::Dunlin(Issuer::new("loadtest", &[7; 32]));
-    Target { address, tls: None, service, pid: None }
+    Target { address, tls: None, web: false, service, pid: None }
 }
 
 /// Bound and dropped: nobody listens on this port now.

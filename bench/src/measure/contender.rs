@@ -1,4 +1,4 @@
-//! Who is measured, and with what: the same four for pairs and for one who writes to many.
+//! Who is measured, and with what: the same four for pairs and for one who writes to many, and WebSockets for pairs.
 
 use dunlin_loadtest::chat::MessageKind;
 use serde::Serialize;
@@ -13,6 +13,8 @@ pub enum Contender {
     QuietSignals,
     /// Dunlin without its store.
     Signals,
+    /// The same, by WebSocket.
+    SignalsByWeb,
     /// Dunlin.
     DurableMessages,
 }
@@ -21,11 +23,17 @@ pub enum Contender {
 pub(super) const CONTENDERS: [Contender; 4] =
     [Contender::Relay, Contender::QuietSignals, Contender::Signals, Contender::DurableMessages];
 
+/// The same for pairs. What is new comes behind: the places of the others are those of all.
+pub(super) const PAIR_CONTENDERS: [Contender; 5] = {
+    let [relay, quiet, signals, durable] = CONTENDERS;
+    [relay, quiet, signals, durable, Contender::SignalsByWeb]
+};
+
 impl Contender {
     pub(super) fn message(self) -> MessageKind {
         match self {
             Contender::Relay | Contender::QuietSignals => MessageKind::QuietSignal,
-            Contender::Signals => MessageKind::Signal,
+            Contender::Signals | Contender::SignalsByWeb => MessageKind::Signal,
             Contender::DurableMessages => MessageKind::Durable,
         }
     }
@@ -35,6 +43,7 @@ impl Contender {
             Contender::Relay => "relay",
             Contender::QuietSignals => "quiet signals",
             Contender::Signals => "signals",
+            Contender::SignalsByWeb => "signals by web",
             Contender::DurableMessages => "durable messages",
         }
     }

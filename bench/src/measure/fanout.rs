@@ -112,7 +112,10 @@ fn turn(options: &Options, load: FanoutLoad, verdict: &mut Verdict) -> Result<Tu
     for contender in CONTENDERS {
         let server = match contender {
             Contender::Relay => Server::relay(options)?,
-            Contender::QuietSignals | Contender::Signals | Contender::DurableMessages => {
+            Contender::QuietSignals
+            | Contender::Signals
+            | Contender::SignalsByWeb
+            | Contender::DurableMessages => {
                 Server::dunlin_with(options, &fanout::server_settings(load.devices))?
             }
         };

@@ -6,6 +6,7 @@
 //! | relay | read and written again; the delivery is the answer |
 //! | quiet signals | the same of Dunlin: authorised, told to the other, not answered |
 //! | signals | answered as well |
+//! | signals by web | the same in WebSockets |
 //! | durable messages | stored, answered when durable, then pushed |
 //!
 //! A closed load keeps each user at its number of outstanding messages, so the rates are those of
@@ -22,7 +23,7 @@ use dunlin_loadtest::report::{ServerReport, Verdict};
 use serde::Serialize;
 
 use crate::measure::budget::{self, Bound, Budget};
-use crate::measure::contender::{CONTENDERS, Contender};
+use crate::measure::contender::{Contender, PAIR_CONTENDERS};
 use crate::measure::fanout::{self, FanoutLine, FanoutLoad};
 use crate::measure::options::Options;
 use crate::measure::servers::Server;
@@ -149,7 +150,7 @@ pub fn measure(options: &RatioOptions) -> Result<RatioReport, LoadtestError> {
             );
             turns.push(turn(&options.common, load, &mut verdict)?);
         }
-        lines.extend((0..CONTENDERS.len()).map(|place| line(load, place, &turns)));
+        lines.extend((0..PAIR_CONTENDERS.len()).map(|place| line(load, place, &turns)));
     }
     let mut fanouts = Vec::new();
     for &load in &options.fanouts {
@@ -167,16 +168,27 @@ pub fn measure(options: &RatioOptions) -> Result<RatioReport, LoadtestError> {
     })
 }
 
-type Turn = [Figures; CONTENDERS.len()];
+type Turn = [Figures; PAIR_CONTENDERS.len()];
 
 fn turn(options: &Options, load: ClosedLoad, verdict: &mut Verdict) -> Result<Turn, LoadtestError> {
-    let mut figures = Vec::with_capacity(CONTENDERS.len());
-    for contender in CONTENDERS {
+    let mut figures = Vec::with_capacity(PAIR_CONTENDERS.len());
+    for contender in PAIR_CONTENDERS {
         let server = match contender {
             Contender::Relay => Server::relay(options)?,
-            _ => Server::dunlin(options)?,
+            Contender::SignalsByWeb => Server::dunlin_with_web(options)?,
+            Contender::QuietSignals | Contender::Signals | Contender::DurableMessages => {
+                Server::dunlin(options)?
+            }
         };
-        let target = server.target(false);
+        let target = match contender {
+            Contender::SignalsByWeb => server
+                .web_target()
+                .ok_or_else(|| LoadtestError::Server("it knows no WebSocket".into()))?,
+            Contender::Relay
+            | Contender::QuietSignals
+            | Contender::Signals
+            | Contender::DurableMessages => server.target(false),
+        };
         let mut scenario = options.scenario(target, load.connections, contender.message());
         scenario.load = Load::Closed { outstanding: load.outstanding };
         let report = run(&scenario)?;
@@ -194,7 +206,7 @@ fn line(load: ClosedLoad, place: usize, turns: &[Turn]) -> Line {
     let per_fsync: Vec<f64> =
         turns.iter().filter_map(|turn| turn[place].messages_per_fsync).collect();
     Line {
-        contender: CONTENDERS[place],
+        contender: PAIR_CONTENDERS[place],
         load,
         median: Figures {
             messages_per_s: of(|figures| figures.messages_per_s),
@@ -214,8 +226,8 @@ fn line(load: ClosedLoad, place: usize, turns: &[Turn]) -> Line {
 /// The budgets speak of requests that come one by one, and of 500 pairs with 8 outstanding each.
 fn budgets(lines: &[Line]) -> Vec<Budget> {
     let mut budgets = Vec::new();
-    for turn in lines.chunks_exact(CONTENDERS.len()) {
-        let [_, quiet, signals, durable] = turn else { continue };
+    for turn in lines.chunks_exact(PAIR_CONTENDERS.len()) {
+        let [_, quiet, signals, durable, _] = turn else { continue };
         let load = quiet.load;
         let name = |what: &str| format!("{}x{} {what}", load.connections, load.outstanding);
         if load.outstanding == 1 {
@@ -289,12 +301,16 @@ mod tests {
         };
         // The machine is twice as slow in the second turn, for everybody.
         let turns = [(100.0, 1.0), (50.0, 2.0), (100.0, 1.0)].map(|(rate, cpu)| {
-            [figures(rate, cpu), figures(rate, cpu), figures(rate / 2.0, cpu), {
-                figures(rate / 4.0, cpu * 4.0)
-            }]
+            [
+                figures(rate, cpu),
+                figures(rate, cpu),
+                figures(rate / 2.0, cpu),
+                { figures(rate / 4.0, cpu * 4.0) },
+                figures(rate / 2.0, cpu),
+            ]
         });
         let load = ClosedLoad { connections: 2, outstanding: 8 };
-        let lines: Vec<_> = (0..4).map(|place| line(load, place, &turns)).collect();
+        let lines: Vec<_> = (0..5).map(|place| line(load, place, &turns)).collect();
         let ratios = |line: &Line| (line.cpu_ratio, line.rate_ratio, line.cpu_rate_ratio);
         assert_eq!(ratios(&lines[3]), (4.0, 0.25, 0.25));
         let kept: Vec<_> = budgets(&lines).iter().map(|budget| budget.kept).collect();

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use dunlin_loadtest::LoadtestError;
 use dunlin_loadtest::process::start_pinned;
-use dunlin_loadtest::spawn::SpawnedServer;
+use dunlin_loadtest::spawn::{LISTEN_FOR_WEB, SpawnedServer};
 use dunlin_loadtest::target::{Service, Target};
 use serde::Deserialize;
 
@@ -60,6 +60,19 @@ impl Server {
         LimitProcess::start(HOLDER, Service::Holder, &options.server_cpu).map(Server::Limit)
     }
 
+    /// Starts Dunlin, listening for WebSockets as well.
+    pub fn dunlin_with_web(options: &Options) -> Result<Server, LoadtestError> {
+        Server::dunlin_with(options, &LISTEN_FOR_WEB.map(str::to_owned))
+    }
+
+    /// Where it is for WebSockets, if it listens for them.
+    pub fn web_target(&self) -> Option<Target> {
+        match self {
+            Server::Dunlin(server) => server.web_target(false),
+            Server::Limit(_) => None,
+        }
+    }
+
     /// Where it is.
     pub fn target(&self, over_tls: bool) -> Target {
         match self {
@@ -92,7 +105,7 @@ impl LimitProcess {
             .map_err(LoadtestError::machine("starting a program to compare with"))?;
         match read_started(&mut child) {
             Ok(Started { address, pid }) => {
-                let target = Target { address, tls: None, service, pid: Some(pid) };
+                let target = Target { address, tls: None, web: false, service, pid: Some(pid) };
                 Ok(LimitProcess { child, target })
             }
             Err(error) => {

@@ -7,6 +7,7 @@ use mio::net::TcpStream;
 use thiserror::Error;
 
 use crate::net::tls::TlsSession;
+use crate::net::web::{self, Web};
 use crate::shortage::shortage;
 
 /// Why a connection ended.
@@ -28,6 +29,9 @@ pub enum CloseCause {
     /// The server sent bytes that are no frame.
     #[error("{0}")]
     Frame(FrameError),
+    /// The server sent bytes that are no WebSocket, or refused to begin one.
+    #[error("no WebSocket: {0}")]
+    Web(String),
 }
 
 impl CloseCause {
@@ -60,6 +64,8 @@ pub(crate) struct Backlog {
     pub(crate) partial: Vec<u8>,
     /// Frames that go out at the end of the tick, and what the socket did not take of them.
     pub(crate) outbox: Vec<u8>,
+    /// What is made of them for a WebSocket, and what the socket did not take of that.
+    pub(crate) messages: Vec<u8>,
 }
 
 /// A thread has one of these for each of its slots, so it holds only what an idle connection
@@ -71,6 +77,7 @@ pub(crate) struct Link {
     pub(crate) dirty: bool,
     /// Nothing is read until the handler says so.
     pub(crate) paused: bool,
+    pub(crate) web: Web,
     pub(crate) backlog: Option<Box<Backlog>>,
     pub(crate) tls: Option<Box<TlsSession>>,
 }
@@ -82,8 +89,8 @@ const _: () = assert!(size_of::<Option<Link>>() <= size_of::<TcpStream>().next_m
 const _: () = assert!(size_of::<Option<Link>>() == 24);
 
 impl Link {
-    pub(crate) fn new(socket: TcpStream, tls: Option<Box<TlsSession>>) -> Link {
-        Link { socket, connected: false, dirty: false, paused: false, backlog: None, tls }
+    pub(crate) fn new(socket: TcpStream, tls: Option<Box<TlsSession>>, web: Web) -> Link {
+        Link { socket, connected: false, dirty: false, paused: false, web, backlog: None, tls }
     }
 
     /// Whether the connection stands; an error if it can't be made.
@@ -109,13 +116,18 @@ impl Link {
     /// Whether a write has something to do.
     pub(crate) fn is_unwritten(&self) -> bool {
         self.tls.is_some()
-            || self.backlog.as_ref().is_some_and(|backlog| !backlog.outbox.is_empty())
+            || self
+                .backlog
+                .as_ref()
+                .is_some_and(|backlog| !backlog.outbox.is_empty() || !backlog.messages.is_empty())
     }
 
     /// Takes the backlog away if nothing waits in it.
     pub(crate) fn take_idle_backlog(&mut self) -> Option<Box<Backlog>> {
-        let is_idle =
-            |backlog: &mut Box<Backlog>| backlog.partial.is_empty() && backlog.outbox.is_empty();
+        let is_idle = |backlog: &mut Box<Backlog>| {
+            let Backlog { partial, outbox, messages } = &**backlog;
+            partial.is_empty() && outbox.is_empty() && messages.is_empty()
+        };
         self.backlog.take_if(is_idle)
     }
 
@@ -128,7 +140,14 @@ impl Link {
 
     /// Writes as much of the outbox as the socket takes.
     pub(crate) fn write(&mut self) -> io::Result<()> {
-        let outbox = self.backlog.as_mut().map(|backlog| &mut backlog.outbox);
+        let outbox = self.backlog.as_mut().map(|backlog| match self.web {
+            Web::None => &mut backlog.outbox,
+            Web::Upgrading => &mut backlog.messages,
+            Web::Open => {
+                web::seal(&mut backlog.outbox, &mut backlog.messages);
+                &mut backlog.messages
+            }
+        });
         match (&mut self.tls, outbox) {
             (None, None) => Ok(()),
             (None, Some(outbox)) => write_plain(&mut self.socket, outbox),

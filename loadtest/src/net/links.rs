@@ -9,6 +9,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::net::link::{Backlog, CloseCause, Link};
 use crate::net::tls::TlsSession;
+use crate::net::web::{self, Web};
 use crate::net::{Clock, Route};
 use crate::sys;
 
@@ -139,13 +140,22 @@ impl Links {
         self.registry.register(&mut socket, Token(slot), interest)?;
         let session = |config| TlsSession::new(config, address.ip()).map(Box::new);
         let tls = self.route.tls.as_ref().map(session).transpose()?;
-        Ok(Link::new(socket, tls))
+        let web = if self.route.web { Web::Upgrading } else { Web::None };
+        Ok(Link::new(socket, tls, web))
     }
 
     /// Writes what ticks and frames have left in outboxes: one call for each connection.
     pub(crate) fn write_dirty(&mut self) {
         while let Some(slot) = self.dirty.pop() {
             self.write(slot);
+        }
+    }
+
+    /// Asks for a WebSocket, if that is to be one.
+    pub(crate) fn upgrade(&mut self, slot: usize) {
+        if let Some(link) = self.slots[slot].as_mut().filter(|link| link.web == Web::Upgrading) {
+            let host = self.route.address;
+            web::ask(host, &mut backlog(link, &mut self.spare).messages);
         }
     }
 
@@ -175,7 +185,8 @@ impl Links {
         let Some(backlog) = self.slots[slot].as_mut().and_then(Link::take_idle_backlog) else {
             return;
         };
-        let largest = backlog.partial.capacity().max(backlog.outbox.capacity());
+        let Backlog { partial, outbox, messages } = &*backlog;
+        let largest = partial.capacity().max(outbox.capacity()).max(messages.capacity());
         if self.spare.len() < SPARE_BACKLOGS_MAX && largest <= SPARE_BUFFER_BYTES_MAX {
             self.spare.push(backlog);
         }

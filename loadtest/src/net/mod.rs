@@ -18,6 +18,7 @@ mod reactor;
 mod tickets;
 mod timer;
 mod tls;
+mod web;
 
 pub use dunlin_client::driver::Trust;
 pub use link::CloseCause;
@@ -37,6 +38,8 @@ pub struct Route {
     pub address: SocketAddr,
     /// TLS, if it is spoken there.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Whether frames go in a WebSocket.
+    pub web: bool,
     /// Addresses to connect from; one has only about 28,000 ports towards one server.
     pub sources: Vec<std::net::IpAddr>,
 }

@@ -11,6 +11,7 @@ use mio::{Events, Poll, Token};
 use crate::net::link::{CloseCause, Link};
 use crate::net::links::Links;
 use crate::net::timer::Timer;
+use crate::net::web::{self, Web};
 use crate::net::{Clock, Route};
 
 /// Free bytes that a read should find in the scratch buffer.
@@ -130,6 +131,7 @@ impl Reactor {
                     if let Err(error) = link.socket.set_nodelay(true) {
                         return self.links.end(slot, CloseCause::broken(&error));
                     }
+                    self.links.upgrade(slot);
                     handler.opened(slot, &mut self.links);
                     self.links.write(slot);
                 }
@@ -188,7 +190,22 @@ impl Reactor {
     fn split(&mut self, slot: usize, filled: usize, handler: &mut impl Handler) {
         let mut input = &self.scratch[..filled];
         loop {
-            match frame::split(input, FRAME_BYTES_MAX) {
+            let Some(link) = self.links.slots[slot].as_mut() else { return };
+            let split = match link.web {
+                Web::None => frame::split(input, FRAME_BYTES_MAX).map_err(CloseCause::Frame),
+                Web::Open => web::split(input),
+                Web::Upgrading => match web::upgraded(input) {
+                    Ok(Some(behind)) => {
+                        link.web = Web::Open;
+                        self.links.write(slot);
+                        input = behind;
+                        continue;
+                    }
+                    Ok(None) => Ok(None),
+                    Err(cause) => Err(cause),
+                },
+            };
+            match split {
                 Ok(Some((body, rest))) => {
                     handler.frame(slot, body, &mut self.links);
                     if !self.links.is_open(slot) {
@@ -197,7 +214,7 @@ impl Reactor {
                     input = rest;
                 }
                 Ok(None) => break,
-                Err(error) => return self.links.end(slot, CloseCause::Frame(error)),
+                Err(cause) => return self.links.end(slot, cause),
             }
         }
         if input.is_empty() {
@@ -306,7 +323,12 @@ mod tests {
     #[test]
     fn a_backlog_is_lent_for_a_part_of_a_frame_and_taken_back() {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
-        let route = Route { address: server.local_addr().unwrap(), tls: None, sources: Vec::new() };
+        let route = Route {
+            address: server.local_addr().unwrap(),
+            tls: None,
+            web: false,
+            sources: Vec::new(),
+        };
         let frames: [&[u8]; FRAMES] = [&[0, 0, 0, 3, 1, 2, 3], &[0, 0, 0, 1, 9]];
         let mut visitor = PatientVisitor {
             server,
@@ -376,7 +398,7 @@ mod tests {
     fn what_comes_during_a_pause_is_read_after_it_up_to_the_end() {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
-        let route = Route { address, tls: None, sources: Vec::new() };
+        let route = Route { address, tls: None, web: false, sources: Vec::new() };
         let mut visitor =
             StallingVisitor { server, peer: None, heard_in_pause: None, heard: 0, cause: None };
         Reactor::new(1, route, Clock::start()).unwrap().run(&mut visitor).unwrap();
@@ -388,7 +410,7 @@ mod tests {
     fn an_end_that_comes_together_with_the_last_bytes_is_noticed() {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
-        let route = Route { address, tls: None, sources: Vec::new() };
+        let route = Route { address, tls: None, web: false, sources: Vec::new() };
         let mut visitor = Visitor { server, heard: 0, cause: None, connected: false };
         Reactor::new(1, route, Clock::start()).unwrap().run(&mut visitor).unwrap();
         assert_eq!((visitor.heard, visitor.cause), (1, Some(CloseCause::End)));

@@ -5,14 +5,14 @@ use std::process::Stdio;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::error::LoadtestError;
 use crate::net::Trust;
 use crate::plan::{HostPort, generator};
 use crate::problem::{Problem, Problems};
-use crate::spawn::{ISSUER, SpawnedServer};
+use crate::spawn::{ISSUER, LISTEN_FOR_WEB, SpawnedServer};
 use crate::target::{Service, Target};
 use crate::token::Issuer;
 
@@ -41,6 +41,9 @@ pub struct ServerArguments {
     /// Connect with TLS.
     #[arg(long)]
     pub tls: bool,
+    /// How to connect; tcp if nothing is said, and by --tls tls.
+    #[arg(long, value_enum, value_name = "ENTRANCE", conflicts_with = "tls")]
+    pub entrance: Option<Entrance>,
     /// PEM file of whom to trust; without it any certificate is accepted.
     #[arg(long, value_name = "FILE")]
     pub tls_authority: Option<PathBuf>,
@@ -56,6 +59,20 @@ pub struct ServerArguments {
     pub issuer_key_file: Option<PathBuf>,
 }
 
+/// The ways in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Entrance {
+    /// Frames on a bare socket.
+    Tcp,
+    /// Frames over TLS.
+    Tls,
+    /// Frames in a WebSocket, as browsers have them.
+    Web,
+    /// The same over TLS.
+    WebTls,
+}
+
 impl Default for ServerArguments {
     fn default() -> ServerArguments {
         ServerArguments {
@@ -65,6 +82,7 @@ impl Default for ServerArguments {
             server_set: Vec::new(),
             server_pid: None,
             tls: false,
+            entrance: None,
             tls_authority: None,
             issuer: ISSUER.to_owned(),
             issuer_key: None,
@@ -94,7 +112,9 @@ impl ServerArguments {
         wrong(started && self.server_pid.is_some(), "server_pid", of_named);
         wrong(started && self.tls_authority.is_some(), "tls_authority", of_named);
         wrong(started && self.issuer_key_file.is_some(), "issuer_key_file", of_named);
-        wrong(!self.tls && self.tls_authority.is_some(), "tls_authority", "only with tls");
+        let said_twice = self.tls && self.entrance.is_some();
+        wrong(said_twice, "entrance", "either this or tls");
+        wrong(!self.is_secure() && self.tls_authority.is_some(), "tls_authority", "only with tls");
         problems
     }
 
@@ -128,9 +148,17 @@ impl ServerArguments {
     ) -> Result<T, LoadtestError> {
         match (&self.spawn, &self.address) {
             (Some(program), _) => {
-                let (processors, settings) = (&self.server_cpu, &self.server_set);
-                let server = SpawnedServer::start(program, processors, settings, Stdio::inherit())?;
-                run(server.target(self.tls))
+                let (processors, mut settings) = (&self.server_cpu, self.server_set.clone());
+                if self.is_web() {
+                    settings.extend(LISTEN_FOR_WEB.map(str::to_owned));
+                }
+                let server =
+                    SpawnedServer::start(program, processors, &settings, Stdio::inherit())?;
+                if !self.is_web() {
+                    return run(server.target(self.is_secure()));
+                }
+                let target = server.web_target(self.is_secure());
+                run(target.ok_or_else(|| LoadtestError::Server("it knows no WebSocket".into()))?)
             }
             (None, Some(address)) => {
                 let secret = self.secret().map_err(Problems::from)?;
@@ -139,6 +167,7 @@ impl ServerArguments {
                 run(Target {
                     address: address.resolve().map_err(of_host)?,
                     tls: self.trust(),
+                    web: self.is_web(),
                     service: Service::Dunlin(Issuer::new(&self.issuer, &secret)),
                     pid: self.server_pid,
                 })
@@ -149,7 +178,15 @@ impl ServerArguments {
 
     fn trust(&self) -> Option<Trust> {
         let trust = || self.tls_authority.clone().map_or(Trust::Insecure, Trust::PemFile);
-        self.tls.then(trust)
+        self.is_secure().then(trust)
+    }
+
+    fn is_secure(&self) -> bool {
+        self.tls || matches!(self.entrance, Some(Entrance::Tls | Entrance::WebTls))
+    }
+
+    fn is_web(&self) -> bool {
+        matches!(self.entrance, Some(Entrance::Web | Entrance::WebTls))
     }
 
     fn secret(&self) -> Result<Vec<u8>, Problem> {

@@ -32,6 +32,7 @@ pub(crate) struct Assignment<T> {
 pub(crate) struct Server {
     address: SocketAddr,
     tls: Option<Tls>,
+    web: bool,
     service: Spoken,
 }
 
@@ -68,7 +69,7 @@ impl Server {
                 secret: BASE64_STANDARD.encode(issuer.secret()),
             },
         };
-        Ok(Server { address: target.address, tls, service })
+        Ok(Server { address: target.address, tls, web: target.web, service })
     }
 
     /// The target, and a file that it may name: it must live as long as the target is used.
@@ -101,7 +102,7 @@ impl Server {
                 ))
             }
         };
-        Ok((Target { address: self.address, tls, service, pid: None }, file))
+        Ok((Target { address: self.address, tls, web: self.web, service, pid: None }, file))
     }
 }
 
@@ -126,6 +127,7 @@ mod tests {
         let mut target = Target {
             address: "10.0.0.1:7".parse().unwrap(),
             tls: Some(Trust::PemFile(certificates.path().to_owned())),
+            web: true,
             service: Service::Dunlin(Issuer::new("name", &[200; 40])),
             pid: Some(1),
         };

@@ -120,7 +120,13 @@ impl Model {
     /// The way there. The process of this server is the one that tests it.
     pub(crate) fn target(&self) -> Target {
         let service = Service::Dunlin(Issuer::new("loadtest", &[7; 32]));
-        Target { address: self.address, tls: None, service, pid: Some(std::process::id()) }
+        Target {
+            address: self.address,
+            tls: None,
+            web: false,
+            service,
+            pid: Some(std::process::id()),
+        }
     }
 
     /// Logins so far by a token of an earlier one.

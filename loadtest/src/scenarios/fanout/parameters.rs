@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_scenario_gives_its_parameters_back() {
         let address = "127.0.0.1:1".parse().unwrap();
-        let target = Target { address, tls: None, service: Service::Relay, pid: None };
+        let target = Target { address, tls: None, web: false, service: Service::Relay, pid: None };
         let rate_per_s = Some(Rate::constant(RATE_PER_S));
         let open = FanoutParameters { rate_per_s, ..FanoutParameters::default() };
         let scenario = FanoutParameters::default().scenario(target.clone());

@@ -149,6 +149,7 @@ mod tests {
         FanoutScenario::new(Target {
             address: "127.0.0.1:1".parse().unwrap(),
             tls: None,
+            web: false,
             service: Service::Dunlin(Issuer::new("test", &[0; 32])),
             pid: Some(1),
         })

@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_scenario_gives_its_parameters_back() {
         let address = "127.0.0.1:1".parse().unwrap();
-        let target = Target { address, tls: None, service: Service::Relay, pid: None };
+        let target = Target { address, tls: None, web: false, service: Service::Relay, pid: None };
         let other = IdleParameters {
             connections: 7,
             hold_s: "0.5".parse().unwrap(),

@@ -181,7 +181,7 @@ mod tests {
 
     fn target() -> Target {
         let address = "127.0.0.1:1".parse().unwrap();
-        Target { address, tls: None, service: Service::Relay, pid: None }
+        Target { address, tls: None, web: false, service: Service::Relay, pid: None }
     }
 
     #[test]

@@ -64,7 +64,8 @@ mod tests {
     fn an_even_share_of_the_pairs_sends_and_all_that_are_spared() {
         let service = Service::Dunlin(Issuer::new("test", &[0; 32]));
         let address = "127.0.0.1:1".parse().unwrap();
-        let mut scenario = ChatScenario::new(Target { address, tls: None, service, pid: None });
+        let mut scenario =
+            ChatScenario::new(Target { address, tls: None, web: false, service, pid: None });
         scenario.users = 2000;
         assert_eq!(scenario.senders(0..1000), 1000);
         scenario.active_share = 0.1;

@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn the_same_users_stall_at_the_same_times_however_they_are_divided() {
         let address = "127.0.0.1:1".parse().unwrap();
-        let target = Target { address, tls: None, service: Service::Relay, pid: None };
+        let target = Target { address, tls: None, web: false, service: Service::Relay, pid: None };
         let mut scenario = ChatScenario::new(target);
         (scenario.users, scenario.active_share) = (600, 0.5);
         let whole = turns(&scenario, 1);
