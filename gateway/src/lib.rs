@@ -61,3 +61,9 @@ mod transport;
 pub fn fuzz_connections(script: &[u8]) {
     fuzzing::play(script);
 }
+
+/// Says bytes in a WebSocket, cut in several ways: the same.
+#[cfg(fuzzing)]
+pub fn fuzz_websockets(script: &[u8]) {
+    fuzzing::websocket::play(script);
+}

@@ -20,6 +20,7 @@ mod peer;
 mod script;
 mod stage;
 mod stand_in;
+pub(crate) mod websocket;
 
 use std::time::{Duration, Instant};
 
