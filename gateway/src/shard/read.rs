@@ -125,20 +125,30 @@ impl Shard {
     }
 
     fn take_input(&mut self, key: usize, input: Input) -> Next {
-        let Input { bytes, shares_scratch, end } = input;
+        let Input { bytes, shares_scratch, asides, end } = input;
         let is_broken = matches!(end, Some(End::Broken(_)));
         let mut next = Next::Wait;
         if !is_broken || !bytes.is_empty() {
             next = self.take_frames(key, bytes, shares_scratch);
             self.look_behind_a_login(key);
         }
-        let is_open = self.slots.get(key).is_some_and(|slot| slot.stage == Stage::Open);
+        for _ in 0..asides {
+            if !self.is_open_at(key) {
+                break;
+            }
+            self.pay_aside(key, 0);
+        }
+        let is_open = self.is_open_at(key);
         match end {
             Some(End::Said) if is_open => self.peer_said_all(key),
             Some(End::Broken(error)) if is_open => self.close_for(key, &error),
             Some(End::Said | End::Broken(_)) | None => return next,
         }
         Next::Wait
+    }
+
+    fn is_open_at(&self, key: usize) -> bool {
+        self.slots.get(key).is_some_and(|slot| slot.stage == Stage::Open)
     }
 
     /// Closes a connection whose stream is broken, as far as it can be told.

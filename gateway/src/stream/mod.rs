@@ -73,6 +73,8 @@ pub(crate) struct Input {
     pub(crate) bytes: BytesMut,
     /// They are a part of the scratch buffer, and not memory of their own.
     pub(crate) shares_scratch: bool,
+    /// What was said beside frames and costs as much as a heartbeat: pings and the like.
+    pub(crate) asides: u32,
     /// Why nothing follows them.
     pub(crate) end: Option<End>,
 }
@@ -88,7 +90,7 @@ pub(crate) enum End {
 
 impl Input {
     fn of_scratch(bytes: BytesMut) -> Input {
-        Input { bytes, shares_scratch: true, end: None }
+        Input { bytes, shares_scratch: true, ..Input::default() }
     }
 
     fn broken(error: StreamError) -> Input {

@@ -3,7 +3,6 @@
 use std::io::{IoSlice, Read, Write};
 use std::sync::{Arc, OnceLock};
 
-use bytes::BytesMut;
 use dunlin_protocol::frame;
 use dunlin_protocol::websocket::{Header, Mask, Opcode};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -335,7 +334,7 @@ impl Side {
 
     /// The same, with what came before something that can't be understood.
     pub(crate) fn hear_all(&mut self, mut raw: &[u8]) -> Input {
-        let mut all = Input { bytes: BytesMut::new(), shares_scratch: false, end: None };
+        let mut all = Input::default();
         while !raw.is_empty() && all.end.is_none() {
             let Side { streams, key, buffers } = self;
             let mut stream = streams.of(*key);
@@ -346,6 +345,7 @@ impl Side {
             let terms = Terms { frame_bytes_max: FRAME_BYTES_MAX, origins: &Origins::default() };
             let input = stream.receive(count, buffers, &terms);
             all.bytes.extend_from_slice(&input.bytes);
+            all.asides += input.asides;
             all.end = input.end;
         }
         all

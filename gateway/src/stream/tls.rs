@@ -64,7 +64,7 @@ impl TlsStream {
         let mut bytes = BytesMut::new();
         let records = &mut buffers.records[..self.input.len() + count];
         let ended = self.take_records(records, &mut bytes)?;
-        Ok(Input { bytes, shares_scratch: false, end: ended.then_some(End::Said) })
+        Ok(Input { bytes, end: ended.then_some(End::Said), ..Input::default() })
     }
 
     /// What TLS has ready, or one record of what `fill` puts into it, [`TLS_RECORD_BYTES`](crate::limits::TLS_RECORD_BYTES) at most.

@@ -61,6 +61,8 @@ pub(super) struct Taken {
     /// Frames, cut anywhere.
     pub(super) bytes: BytesMut,
     pub(super) shares_scratch: bool,
+    /// What was said beside messages, and pieces with nothing in them: somebody may say nothing else.
+    pub(super) asides: u32,
     /// What the last ping wants to hear.
     pub(super) pong: Option<Vec<u8>>,
     /// Why nothing more is taken.
@@ -100,14 +102,14 @@ impl Intake {
         let (input, shares_scratch) =
             if held.is_empty() { (input, shares_scratch) } else { (behind(&held, &input), false) };
         let frames = Frames::of(input, shares_scratch);
-        let mut taking = Taking { begun, frames, message_bytes_max, pong: None };
+        let mut taking = Taking { begun, frames, message_bytes_max, asides: 0, pong: None };
         let end = taking.run().transpose();
-        let Taking { begun, frames, pong, .. } = taking;
+        let Taking { begun, frames, asides, pong, .. } = taking;
         if end.is_none() && begun.is_begun() {
             self.0 = Some(Box::new(begun));
         }
         let (bytes, shares_scratch) = frames.into_bytes();
-        Taken { bytes, shares_scratch, pong, end }
+        Taken { bytes, shares_scratch, asides, pong, end }
     }
 }
 
@@ -130,6 +132,7 @@ struct Taking {
     begun: Begun,
     frames: Frames,
     message_bytes_max: u32,
+    asides: u32,
     pong: Option<Vec<u8>>,
 }
 
@@ -150,6 +153,7 @@ impl Taking {
             let mask = Mask::new(key);
             if !header.opcode.is_control() {
                 let piece = self.begin_piece(&header, mask)?;
+                self.asides += u32::from(piece.missing == 0 && piece.place == PieceOf::More);
                 self.frames.skip(header_bytes);
                 if piece.place == PieceOf::One {
                     self.frames.begin(piece.missing as u32);
@@ -232,6 +236,7 @@ impl Taking {
         let mut payload = self.frames.unread()[..payload_bytes].to_vec();
         mask.apply(&mut payload);
         self.frames.skip(payload_bytes);
+        self.asides += 1;
         match opcode {
             Opcode::Ping => self.pong = Some(payload),
             Opcode::Close => return Ok(Some(Control::Close(said_code(&payload)?))),

@@ -24,7 +24,7 @@ use dunlin_protocol::wire::CloseReason;
 use super::buffers::Buffers;
 use super::outbox::Outbox;
 use super::{End, Input, LastWord, Terms};
-use intake::{Control, Intake};
+use intake::{Control, Intake, Taken};
 use words::Words;
 
 pub(super) use error::WebError;
@@ -78,7 +78,7 @@ impl WebStream {
 
     /// Takes what was said in it; frames are left.
     fn take(&mut self, input: Input, terms: &Terms<'_>) -> Input {
-        let Input { bytes, shares_scratch, end } = input;
+        let Input { bytes, shares_scratch, end, .. } = input;
         let fresh = match self.stage {
             Stage::Upgrading => match self.upgrade(&bytes, terms) {
                 Ok(Some(behind)) => (behind, false),
@@ -95,7 +95,8 @@ impl WebStream {
         if let Some(pong) = taken.pong {
             self.words.pong(&pong);
         }
-        let frames = Input { bytes: taken.bytes, shares_scratch: taken.shares_scratch, end };
+        let Taken { bytes, shares_scratch, asides, .. } = taken;
+        let frames = Input { bytes, shares_scratch, asides, end };
         match taken.end {
             None => frames,
             Some(Ok(Control::Close(code))) => {
@@ -275,12 +276,16 @@ mod tests {
                 let (mut side, mut peer) = Side::opened(speech);
                 let raw = said(&mut peer);
                 let (first, second) = raw.split_at(cut);
-                let mut bytes = side.hear(first).unwrap().bytes;
-                bytes.extend_from_slice(&side.hear(second).unwrap().bytes);
+                let Input { mut bytes, asides: before, .. } = side.hear(first).unwrap();
+                let behind = side.hear(second).unwrap();
+                bytes.extend_from_slice(&behind.bytes);
+                let asides = before + behind.asides;
                 assert_eq!(bodies(bytes), wanted, "{speech:?} cut at {cut}");
                 assert_eq!(side.stream().input_bytes(), 0, "an idle one holds nothing");
                 answered(&mut side, &mut peer, &mut None);
                 assert_eq!(peer.web().pongs, [b"second"], "the last ping is answered");
+                // Two pings, a pong and an empty piece.
+                assert_eq!(asides, 4);
             }
         }
     }
