@@ -85,7 +85,7 @@ pub(crate) enum End {
     /// The peer says so.
     Said,
     /// It said what can't be understood. There may be output afterwards.
-    Broken(StreamError),
+    Broken(Box<StreamError>),
 }
 
 impl Input {
@@ -94,7 +94,7 @@ impl Input {
     }
 
     fn broken(error: StreamError) -> Input {
-        Input { end: Some(End::Broken(error)), ..Input::default() }
+        Input { end: Some(End::Broken(Box::new(error))), ..Input::default() }
     }
 }
 

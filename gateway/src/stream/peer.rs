@@ -327,7 +327,7 @@ impl Side {
     pub(crate) fn hear(&mut self, raw: &[u8]) -> Result<Input, StreamError> {
         let input = self.hear_all(raw);
         match input.end {
-            Some(End::Broken(error)) => Err(error),
+            Some(End::Broken(error)) => Err(*error),
             Some(End::Said) | None => Ok(input),
         }
     }

@@ -38,7 +38,22 @@ pub fn close_code(reason: CloseReason) -> CloseCode {
         CloseReason::FrameTooLarge => TOO_LARGE,
         CloseReason::ServerError => SERVER_ERROR,
         CloseReason::Overloaded => TRY_AGAIN_LATER,
-        other => FIRST_OF_OUR_OWN + other as i32 as CloseCode,
+        CloseReason::PeerReset
+        | CloseReason::IdleTimeout
+        | CloseReason::HandshakeTimeout
+        | CloseReason::LoginTimeout
+        | CloseReason::WriteTimeout
+        | CloseReason::SlowConsumer
+        | CloseReason::TlsError
+        | CloseReason::UnsupportedVersion
+        | CloseReason::LoginFailed
+        | CloseReason::Replaced
+        | CloseReason::LoggedOut
+        | CloseReason::AccountDisabled
+        | CloseReason::RateLimited
+        | CloseReason::Reconnected
+        | CloseReason::FrameTimeout
+        | CloseReason::UpgradeRefused => FIRST_OF_OUR_OWN + reason as i32 as CloseCode,
     }
 }
 

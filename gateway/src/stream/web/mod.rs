@@ -134,7 +134,7 @@ impl WebStream {
             | WebError::Close
             | WebError::CloseText => Stage::Broken(error.close_code()),
         };
-        Input { end: Some(End::Broken(error.into())), ..frames }
+        Input { end: Some(End::Broken(Box::new(error.into()))), ..frames }
     }
 
     pub(super) fn has_output(&self) -> bool {

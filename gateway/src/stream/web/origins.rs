@@ -20,7 +20,7 @@ impl Origins {
         self.0.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin))
     }
 
-    /// What is no origin as a browser would say it.
+    /// Whether a text is an origin as a browser would say it.
     pub(crate) fn is_origin(text: &str) -> bool {
         let Some((scheme, host)) = text.split_once("://") else { return text == "null" };
         let is_host = !host.is_empty() && host.chars().all(|it| it.is_ascii_graphic());

@@ -91,7 +91,26 @@ pub(super) fn parting(reason: CloseReason) -> Option<Vec<u8>> {
             Some(response("408 Request Timeout", "", "The request did not come in time"))
         }
         CloseReason::Overloaded | CloseReason::ServerDraining => Some(farewell()),
-        _ => None,
+        CloseReason::Unspecified
+        | CloseReason::PeerClosed
+        | CloseReason::ServerError
+        | CloseReason::ProtocolViolation
+        | CloseReason::MalformedFrame
+        | CloseReason::FrameTooLarge
+        | CloseReason::PeerReset
+        | CloseReason::IdleTimeout
+        | CloseReason::LoginTimeout
+        | CloseReason::WriteTimeout
+        | CloseReason::SlowConsumer
+        | CloseReason::TlsError
+        | CloseReason::UnsupportedVersion
+        | CloseReason::LoginFailed
+        | CloseReason::Replaced
+        | CloseReason::LoggedOut
+        | CloseReason::AccountDisabled
+        | CloseReason::RateLimited
+        | CloseReason::Reconnected
+        | CloseReason::UpgradeRefused => None,
     }
 }
 
