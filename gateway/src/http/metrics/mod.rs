@@ -5,6 +5,7 @@
 //! Labels that the code knows are told with 0 before anything happens, since a rate begins with a number.
 //!
 //! - `connections`: who is connected, who comes and goes; `messages`: what they ask, and how long it takes
+//! - `rates`: who asks too much
 //! - `waiting`: queues and budgets with their bounds; `store`: entries, batches, the disk
 //! - `process`: version, memory, processor, log
 //! - `spread`: from our histograms to those of scrapers
@@ -12,6 +13,7 @@
 mod connections;
 mod messages;
 mod process;
+mod rates;
 mod spread;
 mod store;
 mod waiting;
@@ -26,6 +28,7 @@ pub(crate) fn of(status: &Status) -> Metrics {
     process::add(&mut metrics, status);
     connections::add(&mut metrics, status);
     messages::add(&mut metrics, status);
+    rates::add(&mut metrics, &status.connections.overdrawn);
     waiting::add(&mut metrics, status);
     if let Some(of_store) = &status.store {
         store::add(&mut metrics, of_store);
