@@ -137,6 +137,13 @@ fn promtool_is_content() {
     assert!(said.contains("SUCCESS"), "{said}");
 }
 
+/// A server that lets one user be as busy as a crowd.
+const UNHURRIED: &str = "[rates]\n\
+    messages_per_s = 1_000_000\nmessages_burst = 1_000_000\n\
+    requests_per_s = 1_000_000\nrequests_burst = 1_000_000\n\
+    signals_per_s = 1_000_000\nsignals_burst = 1_000_000\n\
+    connects_per_s = 1_000_000\nconnects_burst = 1_000_000\n";
+
 fn user(server: &Process, name: &str) -> Client {
     let mut client = Client::plain(server.tcp);
     client.log_in(name);
@@ -166,7 +173,7 @@ fn keep_busy(server: &Process, is_enough: &AtomicBool) {
 #[test]
 fn every_query_of_every_dashboard_returns_data() {
     let Some(programs) = Programs::find() else { return };
-    let server = Process::start("");
+    let server = Process::start(UNHURRIED);
     let folder = tempfile::tempdir().unwrap();
     let rules = read("prometheus/alerts.yml");
     let prometheus = Prometheus::start(&programs, folder.path(), server.http, &rules);
