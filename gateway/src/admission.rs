@@ -40,14 +40,26 @@ impl From<IpAddr> for Address {
 }
 
 impl Address {
+    /// Of whom a proxy has not told the address yet. Nobody comes from it: no limit of addresses holds meanwhile, but
+    /// that of the time in which a handshake must end.
+    pub(crate) const NOT_TOLD: Address = Address([0; 16]);
+
+    pub(crate) fn is_told(self) -> bool {
+        self != Address::NOT_TOLD
+    }
+
+    /// Whether the limits of addresses leave it out.
+    fn is_exempt(self, limits: &Limits) -> bool {
+        (limits.loopback_exempt && self.is_loopback()) || !self.is_told()
+    }
+
     fn ip(self) -> IpAddr {
         Ipv6Addr::from(self.0).to_canonical()
     }
 
     /// Who pays for what is asked from there; nobody if it is this machine, and that is exempt.
     pub(crate) fn payer(self, limits: &Limits) -> Option<Payer> {
-        let is_exempt = limits.loopback_exempt && self.is_loopback();
-        (!is_exempt).then(|| Payer::Address(self.key()))
+        (!self.is_exempt(limits)).then(|| Payer::Address(self.key()))
     }
 
     fn is_loopback(self) -> bool {
@@ -259,8 +271,14 @@ impl Admission {
         part.peers.get(&address.key()).map_or(0, |peer| peer.connections)
     }
 
-    fn enter_address(&self, address: Address, limits: &Limits, now_ms: u64) -> Result<(), Refusal> {
-        if address.is_loopback() && limits.loopback_exempt {
+    /// The same of an address that was told later than its connection was counted in.
+    pub(crate) fn enter_address(
+        &self,
+        address: Address,
+        limits: &Limits,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        if address.is_exempt(limits) {
             return Ok(());
         }
         let mut part = self.part(address).lock();
@@ -295,7 +313,7 @@ impl Admission {
         limits: &Limits,
         now_ms: u64,
     ) -> Option<u32> {
-        if address.is_loopback() && limits.loopback_exempt {
+        if address.is_exempt(limits) {
             return None;
         }
         let mut part = self.part(address).lock();
@@ -332,7 +350,7 @@ impl Admission {
         limits: &Limits,
         now_ms: u64,
     ) -> Result<(), PasswordRefusal> {
-        if address.is_loopback() && limits.loopback_exempt {
+        if address.is_exempt(limits) {
             return Ok(());
         }
         let mut part = self.part(address).lock();

@@ -48,6 +48,7 @@ mod fuzzing;
 mod http;
 mod limits;
 mod log;
+mod proxy;
 mod shard;
 mod slots;
 mod status;

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use super::error::SectionFaults;
 use super::section::{Section, section};
 use crate::limits::SHARDS_MAX;
+use crate::proxy::networks::Networks;
 use crate::stream::entrance::{Entrance, ListenOn};
 
 section! {
@@ -18,6 +19,8 @@ section! {
         web: String = String::new(),
         /// Address and port for WebSockets over TLS; empty for none.
         web_tls: String = String::new(),
+        /// Addresses and networks of proxies that say whose each connection is.
+        proxies: Vec<String> = Vec::new(),
         /// Address and port where health and metrics are told over HTTP; empty for none.
         http: String = "127.0.0.1:7412".into(),
         /// I/O threads; 0 for one per core, or more if `limits.connections_max` needs them.
@@ -45,6 +48,11 @@ impl Section for Listen {
             faults
                 .refuse(&["tcp"], "is empty, and so are listen.tls, listen.web and listen.web_tls");
         }
+        for text in &self.proxies {
+            if let Err(reason) = Networks::check(text) {
+                faults.refuse(&["proxies"], format!("{text:?} {reason}"));
+            }
+        }
         faults.count_within("shards", self.shards, 0..=SHARDS_MAX as u64);
         faults.within("backlog", self.backlog.max(0).cast_unsigned(), 1..=65_535);
         let mut listen_on: Vec<ListenOn> = Vec::new();
@@ -63,6 +71,11 @@ impl Section for Listen {
 }
 
 impl Listen {
+    /// Who is believed where a client comes from.
+    pub(crate) fn proxies(&self) -> Networks {
+        Networks::new(&self.proxies)
+    }
+
     /// Where to tell of health and metrics, beside where clients connect.
     pub(super) fn check_http(
         &self,

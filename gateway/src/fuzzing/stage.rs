@@ -15,6 +15,7 @@ use rustls_pki_types::pem::PemObject;
 
 use crate::config::{Limits, Rates, Timeouts};
 use crate::node::data::DataFolder;
+use crate::proxy::networks::Networks;
 use crate::shard::control::{Control, Deadlines, DrainPlan, Node, Settings};
 use crate::shard::mailbox::mailbox;
 use crate::shard::{Shard, ShardStart};
@@ -239,6 +240,7 @@ fn settings(choice: usize) -> Settings {
         context,
         limits,
         rates,
+        proxies: Networks::default(),
         connections_max: 6,
         outbox,
         deadlines,

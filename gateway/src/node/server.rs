@@ -389,7 +389,8 @@ fn settings(
     let transport = transport_limits(config);
     let context = config.protocol.context(SERVER_NAME, transport, rules.clone());
     let (rates, origins) = (config.rates.of_node(), config.web.origins());
-    Settings { context, limits, rates, connections_max, outbox, deadlines, tls, origins }
+    let proxies = config.listen.proxies();
+    Settings { context, limits, rates, proxies, connections_max, outbox, deadlines, tls, origins }
 }
 
 /// What clients are told of it.

@@ -215,14 +215,16 @@ impl Shard {
 
     /// Somebody comes who has a place here.
     fn admit(&mut self, socket: TcpStream, peer: SocketAddr, entrance: Entrance) {
-        let address = Address::from(peer.ip());
+        let is_proxy = self.settings.proxies.contain(peer.ip());
+        let peer = Address::from(peer.ip());
+        let address = if is_proxy { Address::NOT_TOLD } else { peer };
         if self.strangers_are_too_many() {
             // Whoever is left is about to log in: then there may be one more of them.
             self.send_a_stranger_away();
         }
         if let Err(refusal) = self.pay_connect(address).and_then(|()| self.enter(address)) {
             self.node.places.give_back(self.index);
-            return self.turn_away(socket, address, refusal, entrance);
+            return self.turn_away(socket, peer, refusal, entrance);
         }
         self.node.counters.accepted.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = self.open(socket, address, entrance) {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use crate::admission::Admission;
 use crate::config::{Limits, Timeouts};
+use crate::proxy::networks::Networks;
 use crate::shard::counters::Counters;
 use crate::shard::places::Places;
 use crate::shard::pulses::Pulses;
@@ -56,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) context: ConnectionContext,
     pub(crate) limits: Limits,
     pub(crate) rates: NodeRates,
+    /// Who is believed where a client comes from.
+    pub(crate) proxies: Networks,
     /// Connections of the node.
     pub(crate) connections_max: usize,
     pub(crate) outbox: OutboxLimits,

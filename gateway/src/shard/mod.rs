@@ -33,6 +33,7 @@ mod login;
 pub(crate) mod mailbox;
 pub(crate) mod places;
 mod pressure;
+mod proxied;
 pub(crate) mod pulses;
 mod read;
 mod read_queues;

@@ -18,7 +18,7 @@ use crate::stream::{End, Input, StreamError, Terms};
 
 /// What to do with a connection after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
+pub(super) enum Next {
     /// There may be more to read.
     GoOn,
     /// Nothing to do until an event, a response or a flush queues it again.
@@ -90,6 +90,9 @@ impl Shard {
 
     fn read_stream(&mut self, key: usize) -> Next {
         let slot = &mut self.slots[key];
+        if !slot.address.is_told() {
+            return self.read_proxy_header(key);
+        }
         let Some(stream) = slot.stream else { return Next::Wait };
         let mut stream = self.streams.of(stream);
         let room = stream.room(&mut self.buffers);
@@ -180,7 +183,7 @@ impl Shard {
         }
     }
 
-    fn read_failed(&mut self, key: usize, error: ErrorKind) -> Next {
+    pub(super) fn read_failed(&mut self, key: usize, error: ErrorKind) -> Next {
         match error {
             ErrorKind::WouldBlock => self.slots[key].flags.readable = false,
             ErrorKind::Interrupted => return Next::GoOn,
