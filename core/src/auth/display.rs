@@ -30,6 +30,26 @@ pub fn shown(name: &str) -> Cow<'_, str> {
     Cow::Owned(visible.collect())
 }
 
+/// A text that a terminal shows as it is, and nothing more: whatever moves or hides something stands there by its
+/// number (`\u202e`), as JSON has it too. Lines end where they end.
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    let is_odd = |c: char| c != '\n' && (kind_of(c) == Kind::Hidden || is_break(c));
+    if !text.contains(is_odd) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_odd(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
 /// Whether a character may stand between these two.
 fn may_stand(before: Option<char>, c: char, behind: Option<char>) -> bool {
     match kind_of(c) {
@@ -180,6 +200,25 @@ mod tests {
             assert!(!can_be_shown(name), "{name:?}");
             assert_eq!(shown(name), rest, "{name:?}");
         }
+    }
+
+    #[test]
+    fn what_is_printed_moves_nothing() {
+        for plain in ["Ada\n", "می\u{200c}خواهم", "👨\u{200d}👩\u{200d}👧 ❤\u{fe0f}", ""]
+        {
+            assert!(matches!(escaped(plain), Cow::Borrowed(same) if same == plain), "{plain:?}");
+        }
+        for (odd, shown) in [
+            ("a\u{1b}[2Jb\n", "a\\u001b[2Jb\n"),
+            ("a\rb\tc\0", "a\\u000db\\u0009c\\u0000"),
+            ("\u{202e}a\u{2028}", "\\u202ea\\u2028"),
+            ("\u{e0001}", "\\udb40\\udc01"),
+        ] {
+            assert_eq!(escaped(odd), shown);
+        }
+        // In JSON it is the same text.
+        let json = serde_json::to_string("a\u{202e}\u{e0001}b").unwrap();
+        assert_eq!(serde_json::from_str::<String>(&escaped(&json)).unwrap(), "a\u{202e}\u{e0001}b");
     }
 
     #[test]

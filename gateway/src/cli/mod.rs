@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use dunlin_core::auth::display;
 
 use crate::config::{Checked, ConfigErrors, Flag, Loaded, Sources};
 use crate::log;
@@ -177,9 +178,25 @@ impl SettingsArgs {
     }
 }
 
+/// Prints texts so that none of them, whoever has chosen it, does anything to a terminal. What is written at a time
+/// is whole text: formatting writes no parts of characters.
+struct Escaping<W>(W);
+
+impl<W: Write> Write for Escaping<W> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let shown = String::from_utf8_lossy(text);
+        self.0.write_all(display::escaped(&shown).as_bytes())?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Prints; that the reader has gone (`| head`) is no failure.
 fn printed(print: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
+    let mut out = Escaping(io::stdout().lock());
     match print(&mut out).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
@@ -264,7 +281,7 @@ fn tell(failure: &Failure) {
         vec![failure.to_string()]
     };
     for line in lines {
-        log::last_words(&format!("dunlin: {line}"));
+        log::last_words(&display::escaped(&format!("dunlin: {line}")));
     }
 }
 
@@ -277,6 +294,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_a_command_prints_does_nothing_to_a_terminal() {
+        let mut out = Escaping(Vec::new());
+        let (one, other) = ("a\u{1b}[2J", "\u{202e}b");
+        writeln!(out, "{one} {other}").unwrap();
+        assert_eq!(String::from_utf8(out.0).unwrap(), "a\\u001b[2J \\u202eb\n");
     }
 
     #[test]

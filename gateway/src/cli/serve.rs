@@ -1,7 +1,8 @@
 //! `dunlin serve`: start, wait for signals, go down.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::select;
 
@@ -17,6 +18,28 @@ use crate::node::keeper::Keeper;
 use crate::node::{Parts, Server, inspection};
 use crate::stream::entrance::Entrance;
 
+/// How often it is looked again whether a certificate ends, or a secret can be read.
+const FILES_LOOKED_AT_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// What there is to be warned of in files: those of the configuration that is in force.
+struct Files {
+    config: Config,
+    secrets: Vec<PathBuf>,
+}
+
+impl Files {
+    fn of(checked: &Checked) -> Files {
+        Files { config: checked.config.clone(), secrets: checked.secret_files.clone() }
+    }
+
+    /// Tells what is no reason not to start, and may be one tomorrow.
+    fn warn(&self) {
+        for warning in inspection::warnings(&self.config, &self.secrets) {
+            tracing::warn!(problem = %warning, "something is wrong with a file");
+        }
+    }
+}
+
 pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     let checked = settings.checked()?;
     crate::log::start(&checked.config.log)?;
@@ -24,7 +47,8 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     choose_pages(&checked);
     let signals = signals::listen()?;
     warn_of_plain_text(&checked);
-    warn_of_files(&checked);
+    let mut files = Files::of(&checked);
+    files.warn();
     let data = DataFolder::open(&checked.config.data.folder)?;
     let stored = open_store(&checked, &data)?;
     let running = checked.config.clone();
@@ -35,14 +59,16 @@ pub(super) fn run(settings: &SettingsArgs) -> Result<(), Failure> {
     let http = Http::start(listen_http, &server, stored.keeper.clone())?;
     announce(&server, &http);
     let tidy = crossbeam_channel::tick(MEMORY_RETURN_INTERVAL);
+    let daily = crossbeam_channel::tick(FILES_LOOKED_AT_EVERY);
     loop {
         select! {
             recv(tidy) -> _now => {
                 server.forget_full_budgets();
                 crate::sys::give_back_memory();
             }
+            recv(daily) -> _now => files.warn(),
             recv(signals) -> signal => match signal {
-                Ok(Signal::Reload) => reload(&mut server, settings, &running),
+                Ok(Signal::Reload) => reload(&mut server, settings, &running, &mut files),
                 Ok(Signal::GoDown) if !server.is_going_down() => {
                     tracing::info!("going down; a second signal makes it quick");
                     server.drain();
@@ -149,14 +175,7 @@ fn warn_of_plain_text(checked: &Checked) {
     }
 }
 
-/// Tells what is no reason not to start, and may be one tomorrow.
-fn warn_of_files(checked: &Checked) {
-    for warning in inspection::warnings(&checked.config, &checked.secret_files) {
-        tracing::warn!(problem = %warning, "something is wrong with a file");
-    }
-}
-
-fn reload(server: &mut Server, settings: &SettingsArgs, running: &Config) {
+fn reload(server: &mut Server, settings: &SettingsArgs, running: &Config, files: &mut Files) {
     let reloaded = settings.checked().map_err(Failure::from).and_then(|checked| {
         let sections = running.waits_for_restart(&checked.config);
         let mut waits: Vec<String> = sections.iter().map(|name| format!("[{name}]")).collect();
@@ -164,9 +183,11 @@ fn reload(server: &mut Server, settings: &SettingsArgs, running: &Config) {
             // It has no room for more connections, and none to give away.
             waits.push("limits.connections_max".into());
         }
-        warn_of_files(&checked);
+        let now = Files::of(&checked);
+        now.warn();
         let log = checked.config.log.clone();
         server.reload(checked)?;
+        *files = now;
         // It was read when it was checked, so all of it is new now.
         crate::log::reload(&log)?;
         Ok(waits)

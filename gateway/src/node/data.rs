@@ -17,6 +17,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use dunlin_core::random::{Random, SystemSource};
+use rustix::fs::OFlags;
 
 use super::signing_key::{self, SIGNING_KEY_BYTES, SigningKeys};
 use super::{ownership, secrecy};
@@ -267,6 +268,8 @@ pub(crate) fn write_whole(path: &Path, content: &[u8], mode: Mode) -> Result<(),
         let bits = mode.bits();
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(bits);
+        // A link that somebody has put there would have another file written.
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let mut file = options.open(&unfinished)?;
         file.set_permissions(fs::Permissions::from_mode(bits))?;
         file.write_all(content)?;
@@ -286,6 +289,17 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_link_has_another_file_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (other, path) = (folder.path().join("other"), folder.path().join("signing.key"));
+        fs::write(&other, "somebody's").unwrap();
+        std::os::unix::fs::symlink(&other, path.with_extension("new")).unwrap();
+        assert!(write_whole(&path, b"a secret", Mode::Secret).is_err());
+        assert_eq!(fs::read(&other).unwrap(), b"somebody's");
+        assert!(!path.exists());
+    }
 
     #[test]
     fn keys_are_made_once_and_are_secret() {
