@@ -46,6 +46,13 @@ pub enum AdminRequest {
         /// In clear; hashed and forgotten.
         password: String,
     },
+    /// Give a user another display name. Answered by `Done`.
+    SetDisplayName {
+        /// Exactly the name.
+        username: String,
+        /// The rules of registration hold; empty for the user name.
+        display_name: String,
+    },
     /// How long messages are kept. Answered by `Done`.
     Retention(RetentionRequest),
     /// Who is invited to register.
@@ -134,6 +141,9 @@ impl std::fmt::Debug for AdminRequest {
             AdminRequest::EnableUser { username } => write!(f, "EnableUser({username:?})"),
             AdminRequest::ResetPassword { username, .. } => {
                 write!(f, "ResetPassword({username:?})")
+            }
+            AdminRequest::SetDisplayName { username, display_name } => {
+                write!(f, "SetDisplayName({username:?}, {display_name:?})")
             }
             AdminRequest::Retention(request) => write!(f, "Retention({request:?})"),
             AdminRequest::Invitations(request) => write!(f, "Invitations({request:?})"),

@@ -64,7 +64,8 @@ pub fn worker_of_admin(request: &AdminRequest, workers: usize) -> u16 {
         AdminRequest::AddUser { username, .. }
         | AdminRequest::DisableUser { username }
         | AdminRequest::EnableUser { username }
-        | AdminRequest::ResetPassword { username, .. } => {
+        | AdminRequest::ResetPassword { username, .. }
+        | AdminRequest::SetDisplayName { username, .. } => {
             worker_of_log(names::log_of(username), workers)
         }
         AdminRequest::ListUsers { after: Some(log), .. } => worker_of_log(*log, workers),

@@ -1,5 +1,5 @@
-//! The register of an account log that says that there is such a user. Nobody owns it: it is written once, if it
-//! is absent, by whoever comes first.
+//! The register of an account log that says that there is such a user. Nobody owns it: it is made by
+//! whoever comes first, and changed by whoever has read it last.
 
 use dunlin_protocol::{LogId, UserId};
 
@@ -9,6 +9,13 @@ use crate::stored::{self, Account};
 /// The key of what says that the account exists.
 pub(crate) fn account_key() -> RegisterKey {
     RegisterKey::letter(b'a')
+}
+
+/// Changes what is said of an account, if it is as it was when it was read.
+pub(crate) fn change(user: UserId, account: &Account, version: u64) -> Write {
+    let (key, value) = (account_key(), Some(stored::encode(account)));
+    let set = Set { key, value, rule: Rule::IfVersion(version) };
+    Write::registers(LogId::account(user), [set])
 }
 
 /// Makes an account; unmet if the user id is taken.

@@ -21,6 +21,7 @@ mod by_issuer;
 mod by_password;
 mod by_token;
 mod creation;
+mod display_name;
 pub(crate) mod invitation;
 mod listing;
 mod operator;
@@ -52,6 +53,7 @@ pub(crate) use by_password::PasswordLogin;
 use by_password::{Trying, Waiting};
 use by_token::TokenLogin;
 use creation::{Creation, Registration};
+use display_name::Renaming;
 use invitation::{Resolving, Settling, Taking};
 use listing::Listings;
 use operator::Named;
@@ -81,6 +83,8 @@ pub(crate) enum CredentialRegister {
     ChangeIdentity(Box<PasswordChange>),
     /// Whose name it is, for the operator.
     Named(Box<Named>),
+    /// What is said of a user who gets another display name.
+    RenamedAccount(Box<Renaming>),
     /// Which name was the first that looks so.
     Look(Box<Creation>),
     /// Whether the invitation is good.
@@ -108,6 +112,8 @@ pub(crate) enum CredentialWrite {
     TakeInvitation(Box<Taking>),
     /// What came of it.
     SettleInvitation(Settling),
+    /// Another display name, for the operator.
+    DisplayName { call: u64 },
     /// A new invitation.
     MakeInvitation { call: u64, number: u64, code: String },
     /// The end of one.
@@ -262,6 +268,9 @@ impl Credentials {
             CredentialRegister::ChangeIdentity(flow) => {
                 self.change_identity_read(flow, answer, turn);
             }
+            CredentialRegister::RenamedAccount(renaming) => {
+                display_name::account_read(*renaming, answer, turn);
+            }
             CredentialRegister::Look(creation) => creation::look_read(creation, answer, turn),
             CredentialRegister::Invitation(registration) => {
                 invitation::looked(registration, answer, turn);
@@ -334,6 +343,7 @@ pub(crate) fn written(
         CredentialWrite::Account(creation) => creation::account_written(creation, answer, turn),
         CredentialWrite::TakeInvitation(taking) => invitation::taken(*taking, answer, turn),
         CredentialWrite::SettleInvitation(settling) => invitation::settled(settling, answer, turn),
+        CredentialWrite::DisplayName { call } => display_name::written(call, answer, turn),
         CredentialWrite::MakeInvitation { call, number, code } => {
             invitation::made(call, number, code, answer, turn);
         }

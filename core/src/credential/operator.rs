@@ -5,6 +5,7 @@
 use dunlin_protocol::UserId;
 use dunlin_protocol::wire::{self, ErrorCode};
 
+use super::display_name::{self, Renaming};
 use super::{CredentialRegister, Credentials, PasswordFlow, creation, hash_refusal};
 use crate::admin::{AdminError, AdminRequest};
 use crate::auth::password::{PasswordDone, PasswordJob};
@@ -13,7 +14,7 @@ use crate::identity::asker::Asker;
 use crate::identity::look_up::{self, Claim};
 use crate::identity::operation::{Action, Operation};
 use crate::refusal::{INTERNAL, Refusal};
-use crate::request::{InvalidRequest, Register, checked_new_password};
+use crate::request::{InvalidRequest, Register, checked_display_name, checked_new_password};
 use crate::store;
 use crate::worker::flow::{Answers, PasswordResult, RegisterFlow};
 use crate::worker::turn::Turn;
@@ -30,6 +31,7 @@ enum Change {
     Disable,
     Enable,
     Password(String),
+    DisplayName(String),
 }
 
 impl std::fmt::Debug for Change {
@@ -38,6 +40,7 @@ impl std::fmt::Debug for Change {
             Change::Disable => "Disable",
             Change::Enable => "Enable",
             Change::Password(_) => "Password(..)",
+            Change::DisplayName(_) => "DisplayName(..)",
         })
     }
 }
@@ -68,6 +71,16 @@ impl Credentials {
             AdminRequest::ResetPassword { username, password } => {
                 match checked_new_password("password", password) {
                     Ok(password) => Named { call, username, change: Change::Password(password) },
+                    Err(invalid) => return refuse_invalid(call, invalid, turn),
+                }
+            }
+            AdminRequest::SetDisplayName { username, display_name } => {
+                let checked = match display_name.trim() {
+                    "" => Ok(username.clone()),
+                    typed => checked_display_name(typed),
+                };
+                match checked {
+                    Ok(name) => Named { call, username, change: Change::DisplayName(name) },
                     Err(invalid) => return refuse_invalid(call, invalid, turn),
                 }
             }
@@ -102,6 +115,10 @@ pub(super) fn name_read(
         (_, Ok(Claim::Free | Claim::Blocked)) => Err(NO_SUCH_USER),
         (Change::Disable, Ok(Claim::Of { user, .. })) => Ok((user, Action::Disable)),
         (Change::Enable, Ok(Claim::Of { user, .. })) => Ok((user, Action::Enable)),
+        (Change::DisplayName(display_name), Ok(Claim::Of { user, .. })) => {
+            display_name::begin(Renaming { call, user, display_name }, turn);
+            return None;
+        }
         (Change::Password(_), Ok(Claim::Of { issuer, .. })) if !issuer.is_empty() => {
             Err(ISSUER_ACCOUNT)
         }

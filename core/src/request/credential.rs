@@ -107,7 +107,6 @@ impl TryFrom<wire::Register> for Register {
     fn try_from(register: wire::Register) -> Result<Register, InvalidRequest> {
         let username = checked_username(&register.username)?;
         let password = checked_new_password("password", register.password)?;
-        at_most("display_name", &register.display_name, NAME_BYTES_MAX)?;
         let display_name = match register.display_name.trim() {
             "" => username.clone(),
             typed => checked_display_name(typed)?,
@@ -181,6 +180,7 @@ pub(crate) fn checked_username(name: &str) -> Result<String, InvalidRequest> {
 
 /// A display name that may be set.
 pub(crate) fn checked_display_name(typed: &str) -> Result<String, InvalidRequest> {
+    at_most("display_name", typed, NAME_BYTES_MAX)?;
     let reason = "has characters that nobody sees, or that move others";
     spelling::display_name(typed).ok_or_else(|| invalid("display_name", reason))
 }

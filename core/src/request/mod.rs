@@ -19,8 +19,8 @@ use dunlin_protocol::{LogId, UserId};
 
 pub use account::{AccountRequest, MembershipChange};
 pub use conversation::{ConversationRequest, History, Message, Signal};
-pub(crate) use credential::checked_new_password;
 pub use credential::{CredentialRequest, Device, Login, Purpose, Register, Source};
+pub(crate) use credential::{checked_display_name, checked_new_password};
 pub use identity::{IdentityRequest, Logout};
 pub use invalid::InvalidRequest;
 pub use kind::RequestKind;

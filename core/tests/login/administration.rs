@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use dunlin_core::admin::{AdminError, AdminReply, AdminRequest, UserRecord};
 use dunlin_core::config::{EngineConfig, Registration};
+use dunlin_core::request::AccountRequest;
 use dunlin_protocol::LogId;
-use dunlin_protocol::wire::{CloseReason, ErrorCode};
+use dunlin_protocol::wire::{CloseReason, ErrorCode, frame::Body};
 
 use super::node::*;
 
@@ -153,4 +154,31 @@ fn unknown_names_and_issuers_users_are_named_so() {
 fn passwords_are_not_shown() {
     let shown = format!("{:?}", add("ada"));
     assert!(!shown.contains(PASSWORD), "{shown}");
+}
+
+#[test]
+fn a_user_gets_another_display_name() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    let set = |display_name: &str| AdminRequest::SetDisplayName {
+        username: "ada".into(),
+        display_name: display_name.into(),
+    };
+    let called = |node: &mut Node| {
+        let user_ids = vec![ada.session.user];
+        let find = AccountRequest::FindUsers { usernames: Vec::new(), user_ids };
+        match node.request(conn(1), Some(ada.session), find.into()) {
+            Body::Users(users) => users.users[0].display_name.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(called(&mut node), "ADA");
+    node.administer(set(" Zoe\u{308}  L. ")).unwrap();
+    assert_eq!(called(&mut node), "Zoë L.");
+    assert!(node.administer(set("a\u{202e}b")).is_err());
+    assert!(node.administer(set(&"x".repeat(65))).is_err());
+    node.administer(set("")).unwrap();
+    assert_eq!(called(&mut node), "ada");
+    let nobody = AdminRequest::SetDisplayName { username: "eve".into(), display_name: "E".into() };
+    assert!(node.administer(nobody).is_err());
 }

@@ -75,6 +75,9 @@ impl Administration {
             Request::ResetPassword { username, password } => {
                 AdminRequest::ResetPassword { username, password: password.0 }
             }
+            Request::SetDisplayName { username, display_name } => {
+                AdminRequest::SetDisplayName { username, display_name }
+            }
             Request::CreateInvitation { uses_max, lifetime_ms, note, made_by } => {
                 let new = NewInvitation { uses_max, lifetime_ms, note, made_by };
                 AdminRequest::Invitations(InvitationRequest::Make(new))

@@ -27,6 +27,7 @@ pub(crate) enum Request {
     DisableUser { username: String },
     EnableUser { username: String },
     ResetPassword { username: String, password: Secret },
+    SetDisplayName { username: String, display_name: String },
     Backup { folder: PathBuf, since: Option<PathBuf> },
     Verify,
     AcknowledgeDamage,
@@ -48,6 +49,7 @@ impl Request {
             Request::DisableUser { .. } => "disable_user",
             Request::EnableUser { .. } => "enable_user",
             Request::ResetPassword { .. } => "reset_password",
+            Request::SetDisplayName { .. } => "set_display_name",
             Request::Backup { .. } => "backup",
             Request::Verify => "verify",
             Request::AcknowledgeDamage => "acknowledge_damage",
@@ -74,7 +76,8 @@ impl Request {
             Request::AddUser { username, .. }
             | Request::DisableUser { username }
             | Request::EnableUser { username }
-            | Request::ResetPassword { username, .. } => Some(username),
+            | Request::ResetPassword { username, .. }
+            | Request::SetDisplayName { username, .. } => Some(username),
             Request::ListUsers { .. }
             | Request::Backup { .. }
             | Request::Verify
@@ -98,6 +101,7 @@ impl Request {
             | Request::DisableUser { .. }
             | Request::EnableUser { .. }
             | Request::ResetPassword { .. }
+            | Request::SetDisplayName { .. }
             | Request::Verify
             | Request::AcknowledgeDamage
             | Request::Status

@@ -44,6 +44,13 @@ pub(super) enum UserCommand {
     Disable(Name),
     /// Let a disabled user log in again.
     Enable(Name),
+    /// Give a user another display name.
+    Display {
+        #[command(flatten)]
+        name: Name,
+        /// Shown to others; empty for the name.
+        display_name: String,
+    },
     /// Give a user a new password, and end all sessions.
     ResetPassword {
         #[command(flatten)]
@@ -117,6 +124,10 @@ pub(super) fn run(settings: &SettingsArgs, command: UserCommand) -> Result<(), F
         UserCommand::Enable(Name { name }) => {
             let done = format!("{name} is enabled");
             (Request::EnableUser { username: name }, done)
+        }
+        UserCommand::Display { name: Name { name }, display_name } => {
+            let done = format!("{name} has another display name");
+            (Request::SetDisplayName { username: name, display_name }, done)
         }
         UserCommand::ResetPassword { name: Name { name }, password } => {
             let (password, done) =
