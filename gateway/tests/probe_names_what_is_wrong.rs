@@ -8,13 +8,14 @@ use std::process::Stdio;
 use dunlin_loadtest::LoadtestError;
 use dunlin_loadtest::net::Trust;
 use dunlin_loadtest::probe::probe;
-use dunlin_loadtest::spawn::{ISSUER, SpawnedServer};
+use dunlin_loadtest::spawn::{ISSUER, LISTEN_FOR_WEB, SpawnedServer};
 use dunlin_loadtest::target::{Service, Target};
 use dunlin_loadtest::token::Issuer;
 
 fn server() -> SpawnedServer {
     let program = Path::new(env!("CARGO_BIN_EXE_dunlin"));
-    SpawnedServer::start(program, &[], &[], Stdio::inherit()).unwrap()
+    SpawnedServer::start(program, &[], &LISTEN_FOR_WEB.map(str::to_owned), Stdio::inherit())
+        .unwrap()
 }
 
 fn refused(target: &Target) -> String {
@@ -30,9 +31,12 @@ fn what_is_right_is_let_in_and_what_is_wrong_is_named() {
     let (plain, tls) = (server.target(false), server.target(true));
     let own = Trust::PemFile(server.data_folder().join("tls/certificate.pem"));
     let trusted = Target { tls: Some(own), ..tls.clone() };
-    for right in [&plain, &tls, &trusted] {
+    let [web, web_tls] = [false, true].map(|over_tls| server.web_target(over_tls).unwrap());
+    for right in [&plain, &tls, &trusted, &web, &web_tls] {
         probe(right).unwrap();
     }
+    let no_web = Target { web: true, ..plain.clone() };
+    assert!(refused(&no_web).contains("no WebSocket"), "{}", refused(&no_web));
 
     let without_tls = Target { tls: None, ..tls.clone() };
     assert!(refused(&without_tls).contains("tls is missing"), "{}", refused(&without_tls));

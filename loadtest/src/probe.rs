@@ -15,6 +15,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::error::LoadtestError;
 use crate::login::{hello, login};
+use crate::net::web::WaitingWeb;
 use crate::shortage::shortage;
 use crate::target::{Service, Target};
 use crate::token::Issuer;
@@ -48,12 +49,22 @@ pub fn probe(target: &Target) -> Result<(), LoadtestError> {
         connected => connected.map_err(|error| wrong(of_connecting(&error)))?,
     };
     match &target.tls {
-        None => converse(socket, issuer, false).map_err(wrong),
+        None => greet(socket, target, issuer).map_err(wrong),
         Some(trust) => {
             let config = trust.client_config().map_err(|error| wrong(error.to_string()))?;
             let session = shake_hands(socket, target, config).map_err(wrong)?;
-            converse(session, issuer, true).map_err(wrong)
+            greet(session, target, issuer).map_err(wrong)
         }
+    }
+}
+
+/// Speaks as the target says, below the requests.
+fn greet(stream: impl Read + Write, target: &Target, issuer: &Issuer) -> Result<(), String> {
+    let over_tls = target.tls.is_some();
+    if target.web {
+        converse(WaitingWeb::begin(stream, target.address)?, issuer, over_tls)
+    } else {
+        converse(stream, issuer, over_tls)
     }
 }
 

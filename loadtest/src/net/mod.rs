@@ -18,7 +18,7 @@ mod reactor;
 mod tickets;
 mod timer;
 mod tls;
-mod web;
+pub(crate) mod web;
 
 pub use dunlin_client::driver::Trust;
 pub use link::CloseCause;

@@ -1,5 +1,8 @@
-//! A WebSocket of a client, without waiting: frames go out as masked messages, and come in as bare ones.
+//! A WebSocket of a client, without waiting: frames go out as masked messages, and come in as bare ones. And one that
+//! waits, to look at a server.
 
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -99,6 +102,82 @@ pub(crate) fn split(input: &[u8]) -> Result<Option<BodyAndRest<'_>>, CloseCause>
                 return Err(CloseCause::Web(format!("{header:?}")));
             }
         }
+    }
+}
+
+/// A stream of frames in a WebSocket, for who may wait.
+#[derive(Debug)]
+pub(crate) struct WaitingWeb<S> {
+    stream: S,
+    /// What was read and is no whole message yet.
+    raw: Vec<u8>,
+    /// Frames that were heard, with their prefix.
+    heard: VecDeque<u8>,
+    /// The beginning of a frame that is being written.
+    outbox: Vec<u8>,
+}
+
+impl<S: Read + Write> WaitingWeb<S> {
+    /// Asks for the upgrade; why there is none, if that is so.
+    pub(crate) fn begin(stream: S, host: SocketAddr) -> Result<WaitingWeb<S>, String> {
+        let (heard, outbox) = (VecDeque::new(), Vec::new());
+        let mut web = WaitingWeb { stream, raw: Vec::new(), heard, outbox };
+        let mut request = Vec::new();
+        ask(host, &mut request);
+        web.stream.write_all(&request).map_err(|error| error.to_string())?;
+        loop {
+            let upgraded = upgraded(&web.raw).map_err(|cause| cause.to_string())?;
+            if let Some(behind) = upgraded.map(<[u8]>::to_vec) {
+                web.raw = behind;
+                return Ok(web);
+            }
+            match web.read_more() {
+                Ok(0) => return Err("no WebSocket: it closes the connection".into()),
+                Ok(_) => {}
+                Err(error) => return Err(format!("no WebSocket: {error}")),
+            }
+        }
+    }
+
+    fn read_more(&mut self) -> io::Result<usize> {
+        let mut buffer = [0; 4096];
+        let count = self.stream.read(&mut buffer)?;
+        self.raw.extend_from_slice(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+impl<S: Read + Write> Read for WaitingWeb<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.heard.is_empty() {
+            let message = match split(&self.raw) {
+                Ok(message) => message.map(|(body, behind)| (body.to_vec(), behind.to_vec())),
+                Err(CloseCause::End) => return Ok(0),
+                Err(cause) => return Err(io::Error::other(cause)),
+            };
+            if let Some((body, behind)) = message {
+                self.heard.extend((body.len() as u32).to_be_bytes());
+                self.heard.extend(body);
+                self.raw = behind;
+            } else if self.read_more()? == 0 {
+                return Ok(0);
+            }
+        }
+        self.heard.read(buffer)
+    }
+}
+
+impl<S: Read + Write> Write for WaitingWeb<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.outbox.extend_from_slice(bytes);
+        let mut messages = Vec::new();
+        seal(&mut self.outbox, &mut messages);
+        self.stream.write_all(&messages)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
     }
 }
 
