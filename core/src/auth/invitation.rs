@@ -13,7 +13,7 @@
 //! If the server is killed in between, the use stays taken with what it was taken for. The next run looks whether that
 //! user has the name: then it counts, else it is free again. So none is used twice, and none is lost. Only a
 //! run that is over can be judged so, since the claim of one that goes on may be under way; what one node can't know
-//! of others it takes for over after [`OTHERS_OVER_MS`].
+//! of others it takes for over after `OTHERS_OVER_MS`.
 
 use dunlin_protocol::{LogId, UserId};
 use ring::digest;

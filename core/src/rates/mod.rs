@@ -13,7 +13,7 @@
 //!
 //! Whoever asks nothing has full budgets, and of full budgets nothing is kept: they cost an idle connection nothing.
 //! Who asks little is not looked up each time either: what a connection spends is added up in a few bytes of its
-//! state, and goes to the budgets in lumps of [`Spending`]. So a connection may be ahead of its budget by less than
+//! state, and goes to the budgets in lumps of `Spending`. So a connection may be ahead of its budget by less than
 //! a lump, and it takes one that is overdrawn to be looked at for each request.
 //!
 //! A transport asks: it has the connections, and the addresses. See `Connection::spend`.

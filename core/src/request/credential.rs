@@ -51,7 +51,7 @@ impl From<CredentialRequest> for Request {
 /// See [`wire::Register`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Register {
-    /// Lower case; see [`USERNAME_LENGTH`].
+    /// Lower case; see `USERNAME_LENGTH`.
     pub username: String,
     /// In clear; hashed and forgotten.
     pub password: String,
