@@ -56,7 +56,7 @@ fn ratios_have_every_contender_under_every_load() {
     let lines = report["lines"].as_array().unwrap();
     let contenders = ["relay", "quiet_signals", "signals", "durable_messages", "signals_by_web"];
     let expected = [(4, 1), (6, 3)].into_iter().flat_map(|load| contenders.map(|who| (load, who)));
-    assert_eq!(lines.len(), 8);
+    assert_eq!(lines.len(), 2 * contenders.len());
     for (line, ((connections, outstanding), contender)) in lines.iter().zip(expected) {
         assert_eq!(line["contender"], contender);
         assert_eq!(line["load"]["connections"], connections);
@@ -81,7 +81,7 @@ fn deliveries_to_many_have_every_contender() {
     let lines = report["fanouts"].as_array().unwrap();
     let contenders = ["relay", "quiet_signals", "signals", "durable_messages"];
     let expected = [(2, 20), (1, 5)].into_iter().flat_map(|load| contenders.map(|who| (load, who)));
-    assert_eq!(lines.len(), 8);
+    assert_eq!(lines.len(), 2 * contenders.len());
     for (line, ((senders, devices), contender)) in lines.iter().zip(expected) {
         assert_eq!(line["contender"], contender);
         assert_eq!(
