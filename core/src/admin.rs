@@ -1,7 +1,7 @@
 //! What the program around the engine can ask: the accounts, from outside of any connection.
 
-use dunlin_protocol::wire::ErrorCode;
-use dunlin_protocol::{LogId, UserId};
+use dunlin_protocol::wire::{DeviceKind, ErrorCode};
+use dunlin_protocol::{LogId, SessionId, UserId};
 
 use crate::refusal::Refusal;
 use crate::request::InvalidRequest;
@@ -52,6 +52,18 @@ pub enum AdminRequest {
         username: String,
         /// The rules of registration hold; empty for the user name.
         display_name: String,
+    },
+    /// What is known of a user, and the sessions. Answered by `User`.
+    ShowUser {
+        /// Exactly the name.
+        username: String,
+    },
+    /// End sessions of a user, who may log in again. Answered by `Done`.
+    KickUser {
+        /// Exactly the name.
+        username: String,
+        /// Which session; `None` for all.
+        session: Option<SessionId>,
     },
     /// How long messages are kept. Answered by `Done`.
     Retention(RetentionRequest),
@@ -145,6 +157,10 @@ impl std::fmt::Debug for AdminRequest {
             AdminRequest::SetDisplayName { username, display_name } => {
                 write!(f, "SetDisplayName({username:?}, {display_name:?})")
             }
+            AdminRequest::ShowUser { username } => write!(f, "ShowUser({username:?})"),
+            AdminRequest::KickUser { username, session } => {
+                write!(f, "KickUser({username:?}, {session:?})")
+            }
             AdminRequest::Retention(request) => write!(f, "Retention({request:?})"),
             AdminRequest::Invitations(request) => write!(f, "Invitations({request:?})"),
         }
@@ -169,6 +185,8 @@ pub enum AdminReply {
         /// For the next page; `None` if this was the last one.
         next: Option<LogId>,
     },
+    /// What is known of a user.
+    User(Box<UserDetails>),
     /// The invitation is there.
     InvitationMade {
         /// Which.
@@ -202,6 +220,44 @@ pub struct UserRecord {
     pub sessions: usize,
     /// What else is known of the user can't be read: whether it is disabled, and its sessions.
     pub damaged: bool,
+}
+
+/// What is known of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserDetails {
+    /// The id.
+    pub user: UserId,
+    /// The name that is logged in with.
+    pub username: String,
+    /// The name that others are shown.
+    pub display_name: String,
+    /// Who vouches for the user; empty for an account with a password.
+    pub issuer: String,
+    /// When the account was made. Unix time in milliseconds.
+    pub created_ms: u64,
+    /// Nobody can log in.
+    pub disabled: bool,
+    /// The recorded ones, oldest first, then those of issuer logins that are connected to this node: of others
+    /// nobody knows.
+    pub sessions: Vec<SessionRecord>,
+}
+
+/// A session of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// Which.
+    pub session: SessionId,
+    /// On what.
+    pub device_kind: DeviceKind,
+    /// As the device calls itself; empty if that is not recorded.
+    pub device_name: String,
+    /// Since when. Unix time in milliseconds.
+    pub opened_ms: u64,
+    /// If it is not used before, it ends, each use putting that off. Unix time in milliseconds; `None` if it is not
+    /// recorded.
+    pub expires_ms: Option<u64>,
+    /// To this node.
+    pub connected: bool,
 }
 
 /// Why an [`AdminRequest`] was not done.

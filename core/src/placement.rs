@@ -65,7 +65,9 @@ pub fn worker_of_admin(request: &AdminRequest, workers: usize) -> u16 {
         | AdminRequest::DisableUser { username }
         | AdminRequest::EnableUser { username }
         | AdminRequest::ResetPassword { username, .. }
-        | AdminRequest::SetDisplayName { username, .. } => {
+        | AdminRequest::SetDisplayName { username, .. }
+        | AdminRequest::ShowUser { username }
+        | AdminRequest::KickUser { username, .. } => {
             worker_of_log(names::log_of(username), workers)
         }
         AdminRequest::ListUsers { after: Some(log), .. } => worker_of_log(*log, workers),

@@ -50,7 +50,7 @@ pub(super) fn account_read(renaming: Renaming, answer: Answers<Register>, turn: 
 }
 
 /// There is one: the name of the user was found.
-fn account_of(register: &Register) -> Answer<Account> {
+pub(super) fn account_of(register: &Register) -> Answer<Account> {
     register.value.as_ref().map_or(Err(DATA_CORRUPT), stored::decode)
 }
 

@@ -22,6 +22,7 @@ mod by_password;
 mod by_token;
 mod creation;
 mod display_name;
+mod inspection;
 pub(crate) mod invitation;
 mod listing;
 mod operator;
@@ -54,6 +55,7 @@ use by_password::{Trying, Waiting};
 use by_token::TokenLogin;
 use creation::{Creation, Registration};
 use display_name::Renaming;
+use inspection::Inspection;
 use invitation::{Resolving, Settling, Taking};
 use listing::Listings;
 use operator::Named;
@@ -85,6 +87,8 @@ pub(crate) enum CredentialRegister {
     Named(Box<Named>),
     /// What is said of a user who gets another display name.
     RenamedAccount(Box<Renaming>),
+    /// What is said of a user whom the operator looks at.
+    InspectedAccount(Box<Inspection>),
     /// Which name was the first that looks so.
     Look(Box<Creation>),
     /// Whether the invitation is good.
@@ -270,6 +274,9 @@ impl Credentials {
             }
             CredentialRegister::RenamedAccount(renaming) => {
                 display_name::account_read(*renaming, answer, turn);
+            }
+            CredentialRegister::InspectedAccount(inspection) => {
+                return inspection::account_read(*inspection, answer, turn);
             }
             CredentialRegister::Look(creation) => creation::look_read(creation, answer, turn),
             CredentialRegister::Invitation(registration) => {

@@ -2,10 +2,11 @@
 //!
 //! What is done to one user is an [`Operation`] like any other, after the name was looked up.
 
-use dunlin_protocol::UserId;
 use dunlin_protocol::wire::{self, ErrorCode};
+use dunlin_protocol::{SessionId, UserId};
 
 use super::display_name::{self, Renaming};
+use super::inspection::{self, Inspection};
 use super::{CredentialRegister, Credentials, PasswordFlow, creation, hash_refusal};
 use crate::admin::{AdminError, AdminRequest};
 use crate::auth::password::{PasswordDone, PasswordJob};
@@ -32,6 +33,9 @@ enum Change {
     Enable,
     Password(String),
     DisplayName(String),
+    Kick(Option<SessionId>),
+    /// None: it is looked at.
+    Inspect,
 }
 
 impl std::fmt::Debug for Change {
@@ -41,6 +45,8 @@ impl std::fmt::Debug for Change {
             Change::Enable => "Enable",
             Change::Password(_) => "Password(..)",
             Change::DisplayName(_) => "DisplayName(..)",
+            Change::Kick(_) => "Kick",
+            Change::Inspect => "Inspect",
         })
     }
 }
@@ -90,6 +96,12 @@ impl Credentials {
             AdminRequest::EnableUser { username } => {
                 Named { call, username, change: Change::Enable }
             }
+            AdminRequest::ShowUser { username } => {
+                Named { call, username, change: Change::Inspect }
+            }
+            AdminRequest::KickUser { username, session } => {
+                Named { call, username, change: Change::Kick(session) }
+            }
             AdminRequest::Invitations(request) => {
                 return self.take_invitation_request(call, request, turn);
             }
@@ -115,6 +127,11 @@ pub(super) fn name_read(
         (_, Ok(Claim::Free | Claim::Blocked)) => Err(NO_SUCH_USER),
         (Change::Disable, Ok(Claim::Of { user, .. })) => Ok((user, Action::Disable)),
         (Change::Enable, Ok(Claim::Of { user, .. })) => Ok((user, Action::Enable)),
+        (Change::Kick(session), Ok(Claim::Of { user, .. })) => Ok((user, Action::Kick { session })),
+        (Change::Inspect, Ok(Claim::Of { user, issuer })) => {
+            inspection::begin(Inspection { call, user, issuer }, turn);
+            return None;
+        }
         (Change::DisplayName(display_name), Ok(Claim::Of { user, .. })) => {
             display_name::begin(Renaming { call, user, display_name }, turn);
             return None;

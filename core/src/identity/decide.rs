@@ -4,10 +4,11 @@
 //! conflict the same operation is decided again on what another node has written.
 
 use dunlin_protocol::SessionId;
-use dunlin_protocol::wire::{self, CloseReason, ErrorCode, frame::Body};
+use dunlin_protocol::wire::{self, CloseReason, DeviceKind, ErrorCode, frame::Body};
 
+use crate::admin::{AdminReply, SessionRecord, UserDetails};
 use crate::audience::session::{Closed, OpenSession};
-use crate::auth::identity::{Identity, Inadmissible, device_to_wire};
+use crate::auth::identity::{Identity, Inadmissible, Recorded, device_to_wire};
 use crate::auth::token::Claims;
 use crate::clock::Dates;
 use crate::identity::asker::Reply;
@@ -24,6 +25,9 @@ pub(crate) const WRONG_CREDENTIALS: Refusal =
 
 pub(crate) const ISSUER_ACCOUNT: Refusal =
     Refusal::new(ErrorCode::IssuerAccount, "the account has no password: an issuer vouches");
+
+const NO_SUCH_SESSION: Refusal =
+    Refusal::new(ErrorCode::SessionRevoked, "the user has no such session, or has it no more");
 
 /// `open` are the sessions of the user on this node.
 pub(super) fn decide(
@@ -44,6 +48,8 @@ pub(super) fn decide(
         Action::ResetPassword { hash } => decide_reset(hash, identity, turn.dates.revoking_ms),
         Action::Disable => decide_disable(identity, turn.dates.revoking_ms),
         Action::Enable => decide_enable(identity),
+        Action::Kick { session } => decide_kick(*session, identity, open, turn),
+        Action::Inspect(details) => inspect(details, identity, open, turn.dates.ending_ms),
         Action::Recheck(recheck) => decide_recheck(recheck, identity, open),
         // The requests of a connection may have been under way when it was closed.
         Action::Refresh { speaker, .. }
@@ -63,17 +69,28 @@ pub(super) fn decide(
     }
 }
 
-fn list_sessions(identity: &Identity, open: &[OpenSession], now_ms: u64) -> Decision {
+/// A session of the user, as far as it is known.
+struct Known<'a> {
+    session: SessionId,
+    /// None of an issuer login, of which little is known.
+    recorded: Option<&'a Recorded>,
+    kind: DeviceKind,
+    opened_ms: u64,
+    connected: bool,
+}
+
+fn known<'a>(identity: &'a Identity, open: &[OpenSession], now_ms: u64) -> Vec<Known<'a>> {
     let recorded = identity.sessions().iter();
     let is_connected = |session: SessionId| open.iter().any(|open| open.session == session);
     let recorded =
         recorded.filter(|recorded| recorded.expires_ms > now_ms || is_connected(recorded.session));
     let mut sessions: Vec<_> = recorded
-        .map(|session| wire::SessionInfo {
-            session_id: session.session.get(),
-            device: Some(device_to_wire(&session.device)),
-            connected: is_connected(session.session),
+        .map(|session| Known {
+            session: session.session,
+            recorded: Some(session),
+            kind: session.device.kind,
             opened_ms: session.opened_ms,
+            connected: is_connected(session.session),
         })
         .collect();
     // Of the sessions of issuer logins only the connected ones are known, and little of them.
@@ -83,13 +100,79 @@ fn list_sessions(identity: &Identity, open: &[OpenSession], now_ms: u64) -> Deci
         .iter()
         .enumerate()
         .filter(|(at, open)| identity.session(open.session).is_none() && is_first(*at));
-    sessions.extend(issued.map(|(_, open)| wire::SessionInfo {
-        session_id: open.session.get(),
-        device: Some(wire::Device { kind: open.kind.into(), ..wire::Device::default() }),
-        connected: true,
+    sessions.extend(issued.map(|(_, open)| Known {
+        session: open.session,
+        recorded: None,
+        kind: open.kind,
         opened_ms: open.opened_ms,
+        connected: true,
     }));
+    sessions
+}
+
+fn list_sessions(identity: &Identity, open: &[OpenSession], now_ms: u64) -> Decision {
+    let told = |known: Known<'_>| {
+        let issued = || wire::Device { kind: known.kind.into(), ..wire::Device::default() };
+        let device = known.recorded.map_or_else(issued, |it| device_to_wire(&it.device));
+        wire::SessionInfo {
+            session_id: known.session.get(),
+            device: Some(device),
+            connected: known.connected,
+            opened_ms: known.opened_ms,
+        }
+    };
+    let sessions = known(identity, open, now_ms).into_iter().map(told).collect();
     Decision::tell(Reply::Body(Box::new(Body::Sessions(wire::Sessions { sessions }))))
+}
+
+/// What the operator is told of a user.
+fn inspect(
+    details: &UserDetails,
+    identity: &Identity,
+    open: &[OpenSession],
+    now_ms: u64,
+) -> Decision {
+    let told = |known: Known<'_>| SessionRecord {
+        session: known.session,
+        device_kind: known.kind,
+        device_name: known.recorded.map(|it| it.device.name.clone()).unwrap_or_default(),
+        opened_ms: known.opened_ms,
+        expires_ms: known.recorded.map(|it| it.expires_ms),
+        connected: known.connected,
+    };
+    let sessions = known(identity, open, now_ms).into_iter().map(told).collect();
+    let details = UserDetails { disabled: identity.disabled, sessions, ..details.clone() };
+    Decision::tell(Reply::Admin(AdminReply::User(Box::new(details))))
+}
+
+/// Ends a session, or all, of a user who may come back.
+fn decide_kick(
+    session: Option<SessionId>,
+    identity: &mut Identity,
+    open: &[OpenSession],
+    turn: &Turn<'_>,
+) -> Decision {
+    let done = Outcome::Reply(Reply::Done);
+    let Some(session) = session else {
+        identity.close_all(turn.dates.revoking_ms);
+        return Decision::close(done, Closed::All, CloseReason::LoggedOut);
+    };
+    let is_open = open.iter().any(|open| open.session == session);
+    if identity.close(session) {
+        let closed = Closed::Sessions(vec![session]);
+        return Decision::close(done, closed, CloseReason::LoggedOut);
+    }
+    if identity.password_hash.is_empty() {
+        // One of an issuer login may be on another node, or asleep: nobody can tell that there is none.
+        let closed = end_issued(&[session], identity, turn);
+        return Decision::close(done, closed, CloseReason::LoggedOut);
+    }
+    if is_open {
+        // It had expired while it was connected, and is forgotten by now.
+        let closed = Closed::Sessions(vec![session]);
+        return Decision::close(done, closed, CloseReason::LoggedOut);
+    }
+    Decision::refuse(NO_SUCH_SESSION)
 }
 
 /// Closes what the identity no longer admits, and what another node has replaced.
@@ -234,7 +317,6 @@ mod tests {
     use crate::audience::session::Ended;
     use crate::transport::ConnId;
     use dunlin_protocol::UserId;
-    use dunlin_protocol::wire::DeviceKind;
 
     fn session(number: u64) -> SessionId {
         SessionId::new(number).unwrap()

@@ -5,6 +5,7 @@ use dunlin_protocol::{SessionId, UserId};
 
 use super::asker::{Asker, Reply};
 use super::enter::{Enter, Entered};
+use crate::admin::UserDetails;
 use crate::audience::session::{Closed, Ended};
 use crate::auth::identity::Inadmissible;
 use crate::auth::token::Claims;
@@ -41,6 +42,10 @@ pub(crate) enum Action {
     Disable,
     /// Undo that.
     Enable,
+    /// End a session of somebody else, or all.
+    Kick { session: Option<SessionId> },
+    /// Tell the operator what is known, which the decision completes.
+    Inspect(Box<UserDetails>),
     /// Close the sessions that were ended on another node.
     Recheck(Recheck),
 }
@@ -114,6 +119,8 @@ impl Operation {
             | Action::SetPassword { .. }
             | Action::Disable
             | Action::Enable
+            | Action::Kick { .. }
+            | Action::Inspect(_)
             | Action::Recheck(_) => false,
         }
     }
@@ -130,6 +137,8 @@ impl Operation {
             | Action::ResetPassword { .. }
             | Action::Disable
             | Action::Enable
+            | Action::Kick { .. }
+            | Action::Inspect(_)
             | Action::Recheck(_) => false,
         }
     }
@@ -145,7 +154,9 @@ impl Operation {
             | Action::SetPassword { .. }
             | Action::ResetPassword { .. }
             | Action::Disable
-            | Action::Enable => None,
+            | Action::Enable
+            | Action::Kick { .. }
+            | Action::Inspect(_) => None,
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use dunlin_core::admin::{AdminError, AdminReply, AdminRequest, UserRecord};
+use dunlin_core::admin::{AdminError, AdminReply, AdminRequest, UserDetails, UserRecord};
 use dunlin_core::config::{EngineConfig, Registration};
 use dunlin_core::request::AccountRequest;
-use dunlin_protocol::LogId;
 use dunlin_protocol::wire::{CloseReason, ErrorCode, frame::Body};
+use dunlin_protocol::{LogId, SessionId};
 
 use super::node::*;
 
@@ -114,6 +114,60 @@ fn a_disabled_account_is_out_until_it_is_enabled() {
     assert_eq!(node.login(conn(3), ada.resume(), device(1)).postponed(), ErrorCode::SessionRevoked);
 }
 
+fn show(node: &mut Node, username: &str) -> UserDetails {
+    match node.administer(AdminRequest::ShowUser { username: username.into() }) {
+        Ok(AdminReply::User(details)) => *details,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn kick(session: Option<SessionId>) -> AdminRequest {
+    AdminRequest::KickUser { username: "ada".into(), session }
+}
+
+#[test]
+fn who_is_kicked_is_out_and_may_come_back() {
+    let mut node = Node::new();
+    let ada = node.registered("ada");
+    let other = node.login(conn(2), password("ada"), device(2)).unwrap();
+    let writes = node.writes.len();
+    let shown = show(&mut node, "ada");
+    assert_eq!((shown.user, shown.display_name.as_str()), (ada.session.user, "ADA"));
+    assert_eq!((shown.issuer.as_str(), shown.disabled), ("", false));
+    assert!(shown.sessions.iter().all(|it| it.connected && it.expires_ms > Some(it.opened_ms)));
+    let ids: Vec<_> = shown.sessions.iter().map(|it| it.session).collect();
+    assert_eq!(ids, [ada.session.session, other.session.session]);
+    assert_eq!(node.writes.len(), writes, "who looks changes nothing");
+
+    assert_eq!(node.administer(kick(Some(ids[0]))), Ok(AdminReply::Done));
+    node.assert_closed(conn(1), CloseReason::LoggedOut);
+    node.assert_open(conn(2));
+    assert_eq!(node.login(conn(3), ada.resume(), device(1)).postponed(), ErrorCode::SessionRevoked);
+    assert_eq!(refusal(node.administer(kick(Some(ids[0])))), ErrorCode::SessionRevoked);
+    assert_eq!(node.administer(kick(None)), Ok(AdminReply::Done));
+    node.assert_closed(conn(2), CloseReason::LoggedOut);
+    for credential in [other.resume(), other.access(), other.refresh()] {
+        let refused = node.login(conn(3), credential, device(2)).postponed();
+        assert_eq!(refused, ErrorCode::SessionRevoked);
+    }
+    node.login(conn(4), password("ada"), device(1)).unwrap();
+    assert_eq!(show(&mut node, "ada").sessions.len(), 1);
+}
+
+#[test]
+fn a_session_that_only_an_issuer_knows_is_kicked_as_well() {
+    let mut node = Node::new();
+    let ada = node.login(conn(1), issued("ada"), device(1)).unwrap();
+    let shown = show(&mut node, "ada");
+    assert_eq!(shown.issuer, "app");
+    let [session] = &shown.sessions[..] else { panic!("{shown:?}") };
+    assert_eq!((session.session, session.expires_ms), (ada.session.session, None));
+    assert_eq!(node.administer(kick(Some(session.session))), Ok(AdminReply::Done));
+    node.assert_closed(conn(1), CloseReason::LoggedOut);
+    assert_eq!(node.login(conn(2), ada.resume(), device(1)).postponed(), ErrorCode::SessionRevoked);
+    assert_eq!(show(&mut node, "ada").sessions, []);
+}
+
 #[test]
 fn a_password_is_reset() {
     let mut node = Node::new();
@@ -141,6 +195,8 @@ fn unknown_names_and_issuers_users_are_named_so() {
         AdminRequest::DisableUser { username: username() },
         AdminRequest::EnableUser { username: username() },
         AdminRequest::ResetPassword { username: username(), password: PASSWORD.into() },
+        AdminRequest::ShowUser { username: username() },
+        AdminRequest::KickUser { username: username(), session: None },
     ] {
         assert_eq!(refusal(node.administer(request)), ErrorCode::NoSuchUser);
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dunlin_core::admin::{
     AdminError, AdminReply, AdminRequest, InvitationRecord, InvitationRequest, NewInvitation,
+    SessionRecord, UserDetails,
 };
 use dunlin_core::engine::door::Door;
 use dunlin_core::store::Consumer;
@@ -12,12 +13,13 @@ use dunlin_core::store::embedded::{
     BackupReport, Damage, Loss, ToldDamage, VerifyProgress, VerifyReport,
 };
 use dunlin_core::store::feed::ConsumerName;
-use dunlin_protocol::LogId;
-use dunlin_protocol::wire::ErrorCode;
+use dunlin_protocol::wire::{DeviceKind, ErrorCode};
+use dunlin_protocol::{LogId, SessionId};
 use parking_lot::Mutex;
 
 use super::message::{
-    ANSWER_BYTES_MAX, Answer, ConsumerLine, Fault, InvitationLine, Reply, Request, Secret, UserLine,
+    ANSWER_BYTES_MAX, Answer, ConsumerLine, Fault, InvitationLine, Reply, Request, Secret,
+    SessionLine, UserDetailsLine, UserLine,
 };
 use super::utc::utc;
 use crate::backup;
@@ -77,6 +79,11 @@ impl Administration {
             }
             Request::SetDisplayName { username, display_name } => {
                 AdminRequest::SetDisplayName { username, display_name }
+            }
+            Request::ShowUser { username } => AdminRequest::ShowUser { username },
+            Request::KickUser { username, session } => {
+                let id = |number| SessionId::new(number).map_err(Fault::new);
+                AdminRequest::KickUser { username, session: session.map(id).transpose()? }
             }
             Request::CreateInvitation { uses_max, lifetime_ms, note, made_by } => {
                 let new = NewInvitation { uses_max, lifetime_ms, note, made_by };
@@ -227,6 +234,7 @@ fn accounts_reply(reply: AdminReply) -> Answer {
             let damaged = damaged.iter().map(LogId::to_string).collect();
             Reply::Users { users: users.into_iter().map(line).collect(), damaged, next }
         }
+        AdminReply::User(details) => Reply::User { user: details_line(*details) },
         AdminReply::InvitationMade { number, code } => {
             Reply::InvitationMade { number, code: Secret(code) }
         }
@@ -248,10 +256,38 @@ fn accounts_reply(reply: AdminReply) -> Answer {
     })
 }
 
+fn details_line(details: UserDetails) -> UserDetailsLine {
+    let line = |session: SessionRecord| SessionLine {
+        session_id: session.session.get(),
+        device_kind: kind_name(session.device_kind),
+        device_name: session.device_name,
+        opened_ms: session.opened_ms,
+        expires_ms: session.expires_ms,
+        connected: session.connected,
+    };
+    UserDetailsLine {
+        user_id: details.user.get(),
+        username: details.username,
+        display_name: details.display_name,
+        issuer: details.issuer,
+        created_ms: details.created_ms,
+        disabled: details.disabled,
+        sessions: details.sessions.into_iter().map(line).collect(),
+    }
+}
+
+/// As the configuration calls it.
+fn kind_name(kind: DeviceKind) -> String {
+    kind.as_str_name().trim_start_matches("DEVICE_KIND_").to_lowercase()
+}
+
 fn explain(error: &AdminError) -> Fault {
     let hint = match error {
         AdminError::Refused { code: ErrorCode::NoSuchUser, .. } => {
             "; `dunlin user list` shows all, and names are matched exactly"
+        }
+        AdminError::Refused { code: ErrorCode::SessionRevoked, .. } => {
+            "; `dunlin user sessions` shows all"
         }
         AdminError::Refused { code: ErrorCode::StoreUnavailable, .. } => {
             "; the log of the server says why (is the disk full?)"

@@ -28,6 +28,8 @@ pub(crate) enum Request {
     EnableUser { username: String },
     ResetPassword { username: String, password: Secret },
     SetDisplayName { username: String, display_name: String },
+    ShowUser { username: String },
+    KickUser { username: String, session: Option<u64> },
     Backup { folder: PathBuf, since: Option<PathBuf> },
     Verify,
     AcknowledgeDamage,
@@ -50,6 +52,8 @@ impl Request {
             Request::EnableUser { .. } => "enable_user",
             Request::ResetPassword { .. } => "reset_password",
             Request::SetDisplayName { .. } => "set_display_name",
+            Request::ShowUser { .. } => "show_user",
+            Request::KickUser { .. } => "kick_user",
             Request::Backup { .. } => "backup",
             Request::Verify => "verify",
             Request::AcknowledgeDamage => "acknowledge_damage",
@@ -77,7 +81,9 @@ impl Request {
             | Request::DisableUser { username }
             | Request::EnableUser { username }
             | Request::ResetPassword { username, .. }
-            | Request::SetDisplayName { username, .. } => Some(username),
+            | Request::SetDisplayName { username, .. }
+            | Request::ShowUser { username }
+            | Request::KickUser { username, .. } => Some(username),
             Request::ListUsers { .. }
             | Request::Backup { .. }
             | Request::Verify
@@ -102,6 +108,8 @@ impl Request {
             | Request::EnableUser { .. }
             | Request::ResetPassword { .. }
             | Request::SetDisplayName { .. }
+            | Request::ShowUser { .. }
+            | Request::KickUser { .. }
             | Request::Verify
             | Request::AcknowledgeDamage
             | Request::Status
@@ -126,6 +134,9 @@ pub(crate) enum Reply {
         users: Vec<UserLine>,
         damaged: Vec<String>,
         next: Option<[u8; 16]>,
+    },
+    User {
+        user: UserDetailsLine,
     },
     Done,
     BackedUp {
@@ -202,6 +213,30 @@ pub(crate) struct UserLine {
     pub(crate) sessions: usize,
     /// What else is known of the user can't be read.
     pub(crate) damaged: bool,
+}
+
+/// What is known of a user.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct UserDetailsLine {
+    pub(crate) user_id: u64,
+    pub(crate) username: String,
+    pub(crate) display_name: String,
+    pub(crate) issuer: String,
+    pub(crate) created_ms: u64,
+    pub(crate) disabled: bool,
+    pub(crate) sessions: Vec<SessionLine>,
+}
+
+/// A session in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SessionLine {
+    pub(crate) session_id: u64,
+    /// Phone, tablet, desktop, web, bot or unspecified, in lower case.
+    pub(crate) device_kind: String,
+    pub(crate) device_name: String,
+    pub(crate) opened_ms: u64,
+    pub(crate) expires_ms: Option<u64>,
+    pub(crate) connected: bool,
 }
 
 /// A consumer of the feed in a list.

@@ -27,5 +27,7 @@ pub(crate) use access::{Access, LOCKED_RETRY, LOCKED_TIMEOUT, Missing};
 pub(crate) use administration::{
     Administration, damage_lines, dead_lines, loss_lines, verified_reply,
 };
-pub(crate) use message::{InvitationLine, Reply, Request, Secret, UserLine};
+pub(crate) use message::{
+    InvitationLine, Reply, Request, Secret, SessionLine, UserDetailsLine, UserLine,
+};
 pub(crate) use server::AdminServer;

@@ -43,6 +43,7 @@ pub(super) fn run(settings: &SettingsArgs, command: ConsumerCommand) -> Result<(
         | Reply::Verified { .. }
         | Reply::Status { .. }
         | Reply::InvitationMade { .. }
+        | Reply::User { .. }
         | Reply::Invitations { .. } => Err("the server answered something else".into()),
     }
 }

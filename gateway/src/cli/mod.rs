@@ -11,6 +11,7 @@ mod new_epoch;
 mod password;
 mod restore;
 mod serve;
+mod session;
 mod signals;
 mod status;
 mod user;

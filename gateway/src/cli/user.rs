@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::password::PasswordArgs;
-use super::{Failure, SettingsArgs, printed};
+use super::{Failure, SettingsArgs, printed, session};
 use crate::admin::{Access, Missing, Reply, Request, UserLine};
 
 /// Users of a page: the most that the engine gives.
@@ -50,6 +50,30 @@ pub(super) enum UserCommand {
         name: Name,
         /// Shown to others; empty for the name.
         display_name: String,
+    },
+    /// Show what is known of a user.
+    Show {
+        #[command(flatten)]
+        name: Name,
+        /// One JSON object, with the sessions.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the sessions of a user.
+    Sessions {
+        #[command(flatten)]
+        name: Name,
+        /// One JSON object per line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End all sessions of a user, or one, now; the user may log in again.
+    Kick {
+        #[command(flatten)]
+        name: Name,
+        /// Only this one, as `dunlin user sessions` shows it.
+        #[arg(long, value_name = "ID")]
+        session: Option<u64>,
     },
     /// Give a user a new password, and end all sessions.
     ResetPassword {
@@ -128,6 +152,19 @@ pub(super) fn run(settings: &SettingsArgs, command: UserCommand) -> Result<(), F
         UserCommand::Display { name: Name { name }, display_name } => {
             let done = format!("{name} has another display name");
             (Request::SetDisplayName { username: name, display_name }, done)
+        }
+        UserCommand::Show { name: Name { name }, json } => {
+            return session::show(settings, name, json);
+        }
+        UserCommand::Sessions { name: Name { name }, json } => {
+            return session::list(settings, name, json);
+        }
+        UserCommand::Kick { name: Name { name }, session } => {
+            let done = match session {
+                None => format!("{name} has no sessions"),
+                Some(session) => format!("session {session} of {name} is ended"),
+            };
+            (Request::KickUser { username: name, session }, done)
         }
         UserCommand::ResetPassword { name: Name { name }, password } => {
             let (password, done) =

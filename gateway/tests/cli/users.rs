@@ -85,6 +85,78 @@ fn a_new_password_replaces_the_old_one_and_ends_all_sessions() {
     Client::connect(server.tcp).log_in("ada", "pass word 2").unwrap();
 }
 
+/// The sessions of ada, by their ids, and whether they are connected.
+fn sessions(place: &Place) -> Vec<(u64, bool)> {
+    let lines = place.run(&["user", "sessions", "ada", "--json"]).done();
+    let session = |line: &str| {
+        let session: serde_json::Value = serde_json::from_str(line).expect(line);
+        assert_eq!(
+            (&session["device_kind"], &session["device_name"]),
+            (&"desktop".into(), &"test".into())
+        );
+        assert!(session["opened_ms"].as_u64() < session["expires_ms"].as_u64(), "{line}");
+        (session["session_id"].as_u64().unwrap(), session["connected"].as_bool().unwrap())
+    };
+    lines.lines().map(session).collect()
+}
+
+#[test]
+fn a_user_is_shown_and_sessions_are_ended() {
+    let place = Place::new();
+    place.add("ada", "pass word 1").done();
+    place.add("bob", "pass word 2").done();
+    let server = place.serve();
+    let mut bob = Client::connect(server.tcp);
+    bob.log_in("bob", "pass word 2").unwrap();
+    let mut ada = Client::connect(server.tcp);
+    let id = ada.log_in("ada", "pass word 1").unwrap();
+    let shown = place.run(&["user", "show", "ada"]).done();
+    for line in [
+        format!("id            {id}").as_str(),
+        "login         by password",
+        "sessions      1, 1 connected",
+    ] {
+        assert!(shown.lines().any(|it| it == line), "{line}: {shown}");
+    }
+    let [(session, true)] = sessions(&place)[..] else { panic!("one session, connected") };
+    let table = place.run(&["user", "sessions", "ada"]).done();
+    assert!(table.contains(&session.to_string()) && table.contains("online"), "{table}");
+
+    let kick =
+        |session: u64| place.run(&["user", "kick", "ada", "--session", &session.to_string()]);
+    kick(session + 1).refused("the user has no such session");
+    kick(0).refused("0");
+    kick(session).done();
+    assert_eq!(ada.closed(), CloseReason::LoggedOut);
+    assert_eq!(sessions(&place), []);
+    kick(session).refused("the user has no such session");
+
+    let mut ada = Client::connect(server.tcp);
+    ada.log_in("ada", "pass word 1").unwrap();
+    place.run(&["user", "kick", "ada"]).done();
+    assert_eq!(ada.closed(), CloseReason::LoggedOut);
+    assert_eq!(sessions(&place), []);
+    assert_eq!(
+        bob.log_in("bob", "pass word 2"),
+        Err(ErrorCode::AlreadyLoggedIn),
+        "bob is not concerned"
+    );
+
+    // Without a server it is the same, and nobody is connected.
+    let mut ada = Client::connect(server.tcp);
+    ada.log_in("ada", "pass word 1").unwrap();
+    server.end();
+    let [(session, false)] = sessions(&place)[..] else { panic!("one session, not connected") };
+    let shown = place.run(&["user", "show", "ada", "--json"]).done();
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["display_name"], "ada");
+    assert!(shown["created_ms"].as_u64().unwrap() > 0);
+    kick(session).done();
+    assert_eq!(sessions(&place), []);
+    place.run(&["user", "show", "eve"]).refused("no user has this name");
+    place.run(&["user", "kick", "eve"]).refused("no user has this name");
+}
+
 #[test]
 fn a_user_before_the_first_start_is_no_reason_to_worry() {
     let place = Place::new();
