@@ -7,13 +7,16 @@ use serde::Serialize;
 
 use super::{Failure, SettingsArgs, printed};
 use crate::admin::{Access, Reply, Request};
-use crate::status::{Change, Status, write_page};
+use crate::status::{Change, Status, write_memory_page, write_page};
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     /// Over how many seconds rates and quantiles are taken; 0 for all since the start.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
     over: f64,
+    /// Where memory is, and how much may be; `--json` has it among the rest.
+    #[arg(long, conflicts_with_all = ["json", "over"])]
+    memory: bool,
     /// One JSON object.
     #[arg(long)]
     json: bool,
@@ -36,6 +39,10 @@ struct Told<'a> {
 
 pub(super) fn run(settings: &SettingsArgs, arguments: &StatusArgs) -> Result<(), Failure> {
     let mut access = Access::online(&settings.for_command()?)?;
+    if arguments.memory {
+        let status = ask(&mut access)?;
+        return printed(|out| write_memory_page(out, &status));
+    }
     let mut before = None;
     if arguments.over > 0.0 {
         before = Some(ask(&mut access)?);

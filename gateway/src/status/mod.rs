@@ -14,13 +14,14 @@
 //!   system counts
 //! - `health`: whether it lives, and should be given connections
 //! - `change`: what happened between two snapshots
-//! - `page`: both for people
+//! - `page`: both for people; `memory_page`: where memory is
 
 mod change;
 pub(crate) mod disk;
 #[cfg_attr(not(feature = "http"), allow(dead_code))] // Nobody else asks so far.
 mod health;
 pub(crate) mod memory;
+mod memory_page;
 mod page;
 mod process;
 pub(crate) mod report;
@@ -38,6 +39,7 @@ use crate::transport::ShardTransport;
 pub(crate) use change::Change;
 use health::Loops;
 use memory::{Memory, Queues};
+pub(crate) use memory_page::write_memory_page;
 pub(crate) use page::write_page;
 use process::Process;
 pub(crate) use report::Status;

@@ -252,7 +252,7 @@ fn write_warnings(out: &mut dyn Write, status: &Status) -> io::Result<()> {
     warnings.iter().try_for_each(|warning| writeln!(out, "warning: {warning}"))
 }
 
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];
     let mut scaled = count as f64;
     let mut unit = "B";

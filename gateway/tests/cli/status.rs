@@ -44,6 +44,25 @@ fn without_a_server_there_is_nothing_to_say() {
 }
 
 #[test]
+fn it_tells_where_memory_is() {
+    let place = Place::new();
+    place.run(&["status", "--memory"]).refused("no server runs on");
+    let server = place.serve();
+    let _connected = Client::connect(server.tcp);
+    let page = place.run(&["status", "--memory"]).done();
+    let row = |name: &str| {
+        let row = page.lines().find_map(|line| line.strip_prefix(name)).expect(&page);
+        row.split("  ").map(str::trim).filter(|it| !it.is_empty()).collect::<Vec<_>>()
+    };
+    let most = json(&place, "0")["connections"]["open_max"].to_string();
+    assert_eq!(row("connections"), ["1", &most]);
+    assert!(row("messages")[1].ends_with("iB"), "{page}");
+    assert!(row("process, resident")[0].ends_with("MiB"), "{page}");
+    assert_eq!(row("process, resident")[1], "-");
+    server.end();
+}
+
+#[test]
 fn what_happens_is_counted() {
     let place = Place::new();
     let server = place.serve();
