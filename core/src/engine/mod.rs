@@ -135,7 +135,7 @@ pub enum EngineError {
 /// let Some(Body::Sent(sent)) = frame::decode(response.body())?.body else { panic!("not sent") };
 /// assert_eq!(sent.seq, 1);
 ///
-/// submitter.disconnected(conn, Some(session));
+/// submitter.disconnected(conn, session);
 /// submitter.flush();
 /// engine.stop();
 /// # Ok(())
