@@ -133,7 +133,9 @@ impl Shard {
         let mut next = Next::Wait;
         if !is_broken || !bytes.is_empty() {
             next = self.take_frames(key, bytes, shares_scratch);
-            self.look_behind_a_login(key);
+            if self.look_behind_a_login(key) {
+                return Next::Wait;
+            }
         }
         for _ in 0..asides {
             if !self.is_open_at(key) {
@@ -174,13 +176,23 @@ impl Shard {
 
     /// The end may be there already, without having caused an event. Who has gone must not take the
     /// place of a login that came later and was read sooner, so the end is looked for before the
-    /// workers get the login.
-    fn look_behind_a_login(&mut self, key: usize) {
-        if let Some(slot) = self.slots.get_mut(key)
-            && slot.protocol.is_logging_in()
-        {
-            slot.flags.readable = true;
+    /// workers get the login. Where more was said behind it, which is not read past, it is looked for in the
+    /// socket. Whether it was there.
+    fn look_behind_a_login(&mut self, key: usize) -> bool {
+        let Some(slot) = self.slots.get_mut(key) else { return false };
+        if !slot.protocol.is_logging_in() {
+            return false;
         }
+        slot.flags.readable = true;
+        if !slot.flags.paused {
+            return false;
+        }
+        match slot.socket.peek(&mut [0]) {
+            Ok(0) => self.peer_said_all(key),
+            Err(error) if is_an_end(error.kind()) => self.end(key, CloseReason::PeerReset),
+            Ok(_) | Err(_) => return false,
+        }
+        true
     }
 
     pub(super) fn read_failed(&mut self, key: usize, error: ErrorKind) -> Next {
@@ -400,6 +412,10 @@ impl Shard {
         slot.drop_unfinished_if_done();
         self.tally.unfinished_changed(before, slot.unfinished_bytes());
     }
+}
+
+fn is_an_end(error: ErrorKind) -> bool {
+    !matches!(error, ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 fn no_room() -> Body {
