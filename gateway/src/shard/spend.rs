@@ -140,7 +140,7 @@ fn told(overdrawn: Overdrawn, refused: u16) -> Body {
         Kind::StoredBytes => "too many bytes of messages in a day",
         Kind::Connects => "too many connections",
     };
-    let retry_after_ms = overdrawn.retry_after_ms(refused - 1);
+    let retry_after_ms = overdrawn.retry_after_ms(refused.saturating_sub(1));
     let refusal = Refusal::retry(ErrorCode::RateLimited, message, retry_after_ms);
     Body::Error(Error::from(refusal))
 }
